@@ -1,0 +1,263 @@
+"""The types in which a method declares itself, so that a suite can be checked and planned without torch.
+
+Every folder of ``methods/`` has a ``card.py`` with one ``CARD``. Parameters are frozen dataclasses (nested
+where that reads better) of plain annotated values: bool, int, float, str, ``Literal[...]``, tuples of these,
+unions of these, other such dataclasses.
+
+Standard library only.
+"""
+
+import importlib
+import pkgutil
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from bench.spec import Values
+
+TIMES = ("uniform", "quadratic", "log_snr", "rho7")
+"""Time grids by name: uniform in t, quadratic in t, uniform in log-SNR, and EDM's sigma grid with rho = 7."""
+
+
+class BudgetError(ValueError):
+    """No number of steps fits into the budget; the message says what the least is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerCard:
+    """What the harness must know of a sampler.
+
+    Args:
+        params: Frozen dataclass of the sampler's parameters, all with defaults.
+        cost: Network evaluations an image that the parameters spend, exactly; None where only a run can tell
+            (adaptive solvers).
+        spend: Parameters that use the most of a budget, given (budget, parameters); by default ``steps`` is
+            raised as far as ``cost`` allows. Raises :class:`BudgetError` when nothing fits.
+        times: Time grids that the sampler accepts, its default first; empty where it has none of its own.
+        batch_coupled: True where one image of a batch changes another.
+        refuse: Reasons why these method and sampler parameters cannot go together (none: an empty list).
+    """
+
+    version: int
+    summary: str
+    params: type
+    cost: Callable[[Any], int] | None
+    spend: Callable[[int, Any], Values] | None = None
+    times: tuple[str, ...] = ()
+    batch_coupled: bool = False
+    refuse: Callable[[Any, Any], list[str]] = lambda method_params, sampler_params: []
+
+    def steps_for(self, budget: int, params: Any) -> Values:
+        """Returns the parameters to set so that at most ``budget`` evaluations an image are spent."""
+        if self.cost is None:
+            raise BudgetError("an adaptive sampler has no budget: give it a tolerance")
+        if self.spend is not None:
+            return self.spend(budget, params)
+        values = {item.name: getattr(params, item.name) for item in fields(params)}
+
+        def cost(steps: int) -> int:
+            return self.cost(type(params)(**{**values, "steps": steps}))
+
+        if cost(1) > budget:
+            raise BudgetError(f"one step costs {cost(1)} evaluations")
+        low, high = 1, budget + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if cost(middle) <= budget else (low, middle)
+        return {"steps": low}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodCard:
+    """What the harness must know of a method's likelihood.
+
+    Args:
+        params: Frozen dataclass of its parameters (eps, tolerance, probes, ...), all with defaults.
+        kind: "exact" along the flow, or a "bound", which never competes with exact values.
+    """
+
+    version: int
+    params: type
+    kind: Literal["exact", "bound"] = "exact"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What the harness must know of a method before torch is imported.
+
+    Args:
+        title: What a person reads in tables and legends.
+        version: Raised by hand when equal inputs would give other numbers.
+        paper: URL.
+        adapter: ``package.module:Class`` of the :class:`bench.method.Method`.
+        params: Frozen dataclass; bare defaults are what is right.
+        presets: Published configurations by name: differences from the defaults.
+        variant: A word for the kind of model that the parameters make ("vp"), a column of the tables.
+        likelihood: None where the method has none; then ``no_likelihood`` gives the reason shown in tables.
+        refuse: Reasons why (parameters, image shape) cannot be (none: an empty list).
+        tiny: Parameters with which the contract suite runs in seconds.
+        smoke: Parameters that cut training to a few steps, and nothing else (``--smoke``).
+    """
+
+    name: str
+    title: str
+    version: int
+    paper: str
+    adapter: str
+    params: type
+    samplers: Mapping[str, SamplerCard]
+    variant: Callable[[Any], str]
+    presets: Mapping[str, Values] = field(default_factory=dict)
+    likelihood: LikelihoodCard | None = None
+    no_likelihood: str = ""
+    refuse: Callable[[Any, tuple[int, int, int]], list[str]] = lambda params, shape: []
+    tiny: Values = field(default_factory=dict)
+    smoke: Values = field(default_factory=dict)
+
+
+@cache
+def cards() -> Mapping[str, Card]:
+    """Returns the card of every method found: each folder of ``methods/`` that has a ``card.py``."""
+    import methods
+
+    found = {}
+    for entry in pkgutil.iter_modules(methods.__path__):
+        if entry.ispkg and importlib.util.find_spec(f"methods.{entry.name}.card") is not None:
+            found[entry.name] = importlib.import_module(f"methods.{entry.name}.card").CARD
+    return types.MappingProxyType(found)
+
+
+class Problem(NamedTuple):
+    """One thing wrong with given values: the path of keys to it, the value, and why."""
+
+    path: tuple[str, ...]
+    value: Any
+    why: str
+
+
+def build(kind: type, values: Values) -> Any:
+    """Returns an instance of the dataclass ``kind`` with ``values`` over its defaults.
+
+    Raises:
+        ValueError: All problems at once.
+    """
+    problems: list[Problem] = []
+    built = check(kind, values, problems)
+    if problems:
+        raise ValueError("; ".join(f"{'.'.join(p.path)}: {p.why}, got {p.value!r}" for p in problems))
+    return built
+
+
+def check(kind: Any, value: Any, problems: list[Problem], path: tuple[str, ...] = ()) -> Any:
+    """Returns ``value`` as type ``kind`` (an int where a float is asked becomes one), noting every problem."""
+    if is_dataclass(kind):
+        return _check_dataclass(kind, value, problems, path)
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        for option in get_args(kind):
+            attempt: list[Problem] = []
+            result = check(option, value, attempt, path)
+            if not attempt:
+                return result
+    elif origin is Literal:
+        if any(value == option and type(value) is type(option) for option in get_args(kind)):
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            item, *rest = get_args(kind)
+            kinds = [item] * len(value) if rest == [...] else [item, *rest]
+            if len(kinds) == len(value):
+                pairs = zip(kinds, value, strict=True)
+                return tuple(check(k, v, problems, (*path, str(i))) for i, (k, v) in enumerate(pairs))
+    elif kind is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif kind is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif (kind is type(None) and value is None) or (kind in (bool, str) and isinstance(value, kind)):
+        return value
+    problems.append(Problem(path, value, f"should be {describe(kind)}"))
+    return value
+
+
+def _check_dataclass(kind: type, value: Any, problems: list[Problem], path: tuple[str, ...]) -> Any:
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        problems.append(Problem(path, value, f"should be a mapping with keys among {', '.join(names(kind))}"))
+        return value
+    hints = get_type_hints(kind)
+    before = len(problems)
+    built = {}
+    for name, given in value.items():
+        if name in hints:
+            built[name] = check(hints[name], given, problems, (*path, name))
+        else:
+            problems.append(Problem((*path, str(name)), given, "unknown key"))
+    for item in fields(kind):
+        if item.name not in built and item.default is MISSING and item.default_factory is MISSING:
+            problems.append(Problem((*path, item.name), None, "is missing"))
+    if len(problems) > before:
+        return value
+    try:
+        return kind(**built)
+    except ValueError as error:  # a rule that the dataclass states in __post_init__
+        problems.append(Problem(path, value, str(error)))
+        return value
+
+
+def names(kind: type) -> list[str]:
+    """Returns the field names of a parameters dataclass."""
+    return [item.name for item in fields(kind)]
+
+
+def describe(kind: Any) -> str:
+    """Returns a type as a person would write it: "a number", "one of 'vp', 've'"."""
+    if is_dataclass(kind):
+        return "a mapping"
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(option) for option in get_args(kind))
+    if origin is Literal:
+        options = get_args(kind)
+        return ("one of " if len(options) > 1 else "") + ", ".join(repr(option) for option in options)
+    if origin is tuple:
+        return f"a list of {describe(get_args(kind)[0]).removeprefix('a ').removeprefix('an ')}s"
+    plain = {float: "a number", int: "a whole number", str: "a text", bool: "true or false", type(None): "null"}
+    return plain.get(kind, str(kind))
+
+
+def plain(params: Any) -> dict[str, Any]:
+    """Returns a parameters dataclass as nested plain values, tuples as lists."""
+    if is_dataclass(params):
+        return {item.name: plain(getattr(params, item.name)) for item in fields(params)}
+    if isinstance(params, tuple):
+        return [plain(value) for value in params]
+    return params
+
+
+def differences(params: Any, default: Any = None) -> dict[str, Any]:
+    """Returns the values of ``params`` that differ from the dataclass's defaults, nested as it is."""
+    default = type(params)() if default is None else default
+    changed = {}
+    for item in fields(params):
+        value, usual = getattr(params, item.name), getattr(default, item.name)
+        if is_dataclass(value) and type(value) is type(usual):
+            if inner := differences(value, usual):
+                changed[item.name] = inner
+        elif value != usual or type(value) is not type(usual):
+            changed[item.name] = plain(value)
+    return changed
+
+
+def merge(*layers: Values) -> dict[str, Any]:
+    """Returns mappings laid over one another, later ones winning, nested mappings merged."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+            merged[name] = merge(merged[name], value) if both else value
+    return merged

@@ -1,0 +1,146 @@
+"""Image data sets: what each declares, and its images.
+
+A data set declares its shape, its ``levels`` (how many values a pixel takes on disk) and its splits. Images are
+uint8 in 0, ..., levels - 1 on disk; methods receive float32 in [0, 1] (:meth:`Images.batch`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCard:
+    """What the harness must know of a data set before it is read.
+
+    Args:
+        version: Raised by hand when the images or the splits change.
+        shape: (C, H, W).
+        levels: How many values a pixel takes: 0, ..., levels - 1.
+        splits: Number of images of each split; the split rule is named in ``split_rule``.
+        load: Returns a split by name: uint8 images of shape (N, C, H, W).
+        files: What must lie under BENCH_DATA, by relative path, with how to get it; none: ships with a package.
+    """
+
+    version: int
+    summary: str
+    shape: tuple[int, int, int]
+    levels: int
+    splits: Mapping[str, int]
+    split_rule: str
+    load: Callable[[str], np.ndarray]
+    flips: bool = False
+    files: Mapping[str, str] | None = None
+
+
+class Images:
+    """The images of one data set.
+
+    Args:
+        name: Its name in :data:`DATASETS`.
+    """
+
+    def __init__(self, name: str, card: DataCard) -> None:
+        self.name = name
+        self.card = card
+        self.shape = card.shape
+        self.levels = card.levels
+
+    @cached_property
+    def train(self) -> np.ndarray:
+        """Training images, uint8, shape (N, C, H, W)."""
+        return self.split("train")
+
+    @cached_property
+    def test(self) -> np.ndarray:
+        """Held-out images, uint8, shape (N, C, H, W)."""
+        return self.split("test")
+
+    def split(self, name: str) -> np.ndarray:
+        """Returns the images of a split, uint8, shape (N, C, H, W)."""
+        images = self.card.load(name)
+        expected = (self.card.splits[name], *self.shape)
+        if images.shape != expected or images.max() >= self.levels:
+            raise ValueError(f"{self.name}: split {name} has shape {images.shape}, expected {expected}")
+        return images
+
+    def digest(self, name: str) -> str:
+        """Returns the sha256 of a split's bytes."""
+        images = self.train if name == "train" else self.test
+        return hashlib.sha256(images.tobytes()).hexdigest()
+
+    def batch(self, seed: int, k: int, size: int) -> Tensor:
+        """Returns training batch ``k``, float32 in [0, 1], shape (size, C, H, W): a function of (seed, k, size) alone.
+
+        Batches walk through one permutation of the training images an epoch.
+        """
+        import numpy as np
+        import torch
+
+        count = len(self.train)
+        positions = np.arange(k * size, (k + 1) * size)
+        index = np.empty(size, dtype=np.int64)
+        for epoch in np.unique(positions // count):
+            inside = positions // count == epoch
+            order = self._order(seed, int(epoch))
+            index[inside] = order[positions[inside] % count]
+        images = torch.from_numpy(self.train[index]).float() / (self.levels - 1)
+        if self.card.flips:
+            flipped = np.random.default_rng([seed, 1, k]).random(size) < 0.5
+            images[torch.from_numpy(flipped)] = images[torch.from_numpy(flipped)].flip(-1)
+        return images
+
+    def _order(self, seed: int, epoch: int) -> np.ndarray:
+        """Returns the permutation of one epoch; the last two are remembered."""
+        import numpy as np
+
+        orders = self.__dict__.setdefault("_orders", {})
+        if (seed, epoch) not in orders:
+            while len(orders) > 1:
+                orders.pop(next(iter(orders)))
+            orders[seed, epoch] = np.random.default_rng([seed, 0, epoch]).permutation(len(self.train))
+        return orders[seed, epoch]
+
+
+def data_root() -> Path:
+    """Returns the one root of data and weights: the environment variable BENCH_DATA, or ``./data``."""
+    return Path(os.environ.get("BENCH_DATA", "data")).expanduser().absolute()
+
+
+def load_images(name: str) -> Images:
+    """Returns the data set of that name; its images are read when first asked for."""
+    return Images(name, DATASETS[name])
+
+
+def _digits(split: str) -> np.ndarray:
+    """scikit-learn's 1797 digits of 8x8 pixels in 17 levels, split at random (they are ordered by writer)."""
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    images = load_digits().images.astype(np.uint8)[:, None]
+    order = np.random.default_rng(0).permutation(len(images))
+    index = order[:1437] if split == "train" else order[1437:]
+    return np.ascontiguousarray(images[index])
+
+
+DATASETS: Mapping[str, DataCard] = {
+    "digits": DataCard(
+        version=1,
+        summary="scikit-learn's handwritten digits, 8x8 grey, in its wheel",
+        shape=(1, 8, 8),
+        levels=17,
+        splits={"train": 1437, "test": 360},
+        split_rule="random: numpy default_rng(0).permutation(1797), first 1437 for training",
+        load=_digits,
+    ),
+}

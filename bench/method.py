@@ -1,0 +1,202 @@
+"""The contract that an adapter meets: train, sample, score.
+
+``train`` makes weights, ``sample`` makes images, ``score`` makes the per-image numbers that only the model can
+give. Adapters never see a suite, the store or the executor; the harness never sees a network, except through
+:attr:`Method.networks`, whose calls it counts.
+
+Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
+"""
+
+import hashlib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.card import Card, build, cards
+from bench.data import Images
+
+
+class Noise:
+    """A stream of random draws, named by a seed and a path of names: ``Noise(0).child("batch").child(3)``.
+
+    Every random draw of every loss, sampler and score comes from one, so equal names give equal draws whatever
+    else has been drawn, and a test can pass one that replays recorded numbers. Draws are made on the CPU in
+    float32 and contiguous, then moved, so that they do not depend on device, precision or memory layout.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        path: tuple[str | int, ...] = (),
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.seed = seed
+        self.path = path
+        self.device = torch.device(device)
+        self.dtype = dtype
+        digest = hashlib.sha256(repr((int(seed), *path)).encode()).digest()
+        self.generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+    def child(self, name: str | int) -> "Noise":
+        """Returns the stream of that name below this one, always from its beginning."""
+        return type(self)(self.seed, (*self.path, name), device=self.device, dtype=self.dtype)
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Returns standard normal draws of the given shape."""
+        return self._move(torch.randn(tuple(shape), generator=self.generator))
+
+    def uniform(self, shape: Sequence[int]) -> Tensor:
+        """Returns draws from U[0, 1) of the given shape."""
+        return self._move(torch.rand(tuple(shape), generator=self.generator))
+
+    def integers(self, shape: Sequence[int], high: int) -> Tensor:
+        """Returns int64 draws from 0, ..., high - 1 of the given shape."""
+        return torch.randint(high, tuple(shape), generator=self.generator).to(self.device)
+
+    def rademacher(self, shape: Sequence[int]) -> Tensor:
+        """Returns draws of -1 and +1 of the given shape."""
+        return self._move(torch.randint(2, tuple(shape), generator=self.generator).float() * 2 - 1)
+
+    def _move(self, draws: Tensor) -> Tensor:
+        return draws.to(device=self.device, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A sampler as a suite asks for it: its name, its time grid and its parameters, plain values."""
+
+    name: str
+    times: str
+    params: Any
+
+
+@dataclass
+class Run:
+    """What a training may ask of the harness.
+
+    Args:
+        seed: The training seed; :meth:`noise` is the stream of a step.
+        device: Where to train.
+        restore: Returns (finished steps, tensors) of the last checkpoint, or None at a fresh start.
+        checkpoint: Call after every step with (finished steps, a function that returns the tensors to resume
+            from); the harness decides when to write, and raises to stop a run that was asked to.
+        log: Call with (images seen, named values) for the training curves.
+    """
+
+    seed: int
+    device: torch.device = torch.device("cpu")
+    restore: Callable[[], tuple[int, dict[str, Tensor]] | None] = lambda: None
+    checkpoint: Callable[[int, Callable[[], dict[str, Tensor]]], None] = lambda step, tensors: None
+    log: Callable[..., None] = lambda images, **values: None
+
+    def noise(self, *path: str | int) -> Noise:
+        """Returns the stream of that name, a function of the training seed and the path alone."""
+        return Noise(self.seed, ("train", *path), device=self.device)
+
+
+@dataclass
+class Scored:
+    """Per-image numbers of :meth:`Method.score`, each of shape (B,), and what they cost.
+
+    Args:
+        values: Numbers by name, ``bits_per_dim`` first of all.
+        identity: What the numbers depend on, to be shown with them (eps, the floor it implies, tolerances).
+    """
+
+    values: dict[str, Tensor]
+    identity: dict[str, Any] = field(default_factory=dict)
+
+
+class Method(ABC):
+    """One paper's method.
+
+    Args:
+        params: An instance of ``card.params``.
+        data: The data set's shape, levels and splits; its images are read in :meth:`train` alone.
+    """
+
+    card: ClassVar[Card]
+
+    def __init__(self, params: Any, data: Images, device: torch.device | str = "cpu") -> None:
+        self.params = params
+        self.image_shape = data.shape
+        self.levels = data.levels
+        self.device = torch.device(device)
+
+    @property
+    @abstractmethod
+    def networks(self) -> Sequence[nn.Module]:
+        """The modules whose forward passes count as network evaluations, as used for sampling."""
+
+    @property
+    @abstractmethod
+    def samplers(self) -> Mapping[str, Callable[..., Tensor]]:
+        """The samplers by name, the same names as on the card."""
+
+    @abstractmethod
+    def loss(self, x0: Tensor, noise: Noise) -> Tensor:
+        """Returns the training loss of each image, shape (B,), for images in [0, 1] of shape (B, C, H, W)."""
+
+    @abstractmethod
+    def train(self, data: Images, run: Run) -> None:
+        """Trains on ``data.train``, resuming exactly where ``run.restore()`` left off."""
+
+    @abstractmethod
+    def sample(self, count: int, sampler: Sampler, noise: Noise, given: Any = None) -> Tensor:
+        """Returns ``count`` images, shape (B, C, H, W), nominally in [0, 1] and not yet clipped or rounded."""
+
+    def score(self, images: Tensor, noise: Noise, params: Any) -> Scored:
+        """Returns per-image numbers for ``images`` in {0, ..., levels - 1} (int64, shape (B, C, H, W)).
+
+        Only called where the card has a likelihood; ``params`` is an instance of ``card.likelihood.params``.
+        """
+        raise NotImplementedError(f"{self.card.title} gives no likelihood: {self.card.no_likelihood}")
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Returns everything that training made: network, its average, fitted constants."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts back what :meth:`state` returned."""
+
+
+def load_method(name: str, params: Mapping[str, Any], data: Images, device: torch.device | str = "cpu") -> Method:
+    """Returns the adapter of method ``name`` built from the values that differ from its defaults."""
+    card = cards()[name]
+    module, _, attribute = card.adapter.partition(":")
+    adapter = getattr(importlib.import_module(module), attribute)
+    return adapter(build(card.params, params), data, device)
+
+
+class NetworkCounter:
+    """Counts rows through a method's networks, so NFE is measured where it is spent.
+
+    >>> with NetworkCounter(method.networks) as counter:
+    ...     images = method.sample(64, sampler, noise)
+    >>> nfe = counter.rows / 64
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        self.networks = networks
+        self.rows = 0
+        self.calls = 0
+
+    def __enter__(self) -> "NetworkCounter":
+        self.handles = [network.register_forward_hook(self._count) for network in self.networks]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self.rows += inputs[0].shape[0]
+        self.calls += 1
