@@ -130,11 +130,12 @@ def cards() -> Mapping[str, Card]:
 
 
 class Problem(NamedTuple):
-    """One thing wrong with given values: the path of keys to it, the value, and why."""
+    """One thing wrong with given values: the path of keys to it, the value, why, and which words would be right."""
 
     path: tuple[str, ...]
     value: Any
     why: str
+    allowed: tuple[str, ...] = ()
 
 
 def build(kind: type, values: Values) -> Any:
@@ -179,7 +180,7 @@ def check(kind: Any, value: Any, problems: list[Problem], path: tuple[str, ...] 
             return value
     elif (kind is type(None) and value is None) or (kind in (bool, str) and isinstance(value, kind)):
         return value
-    problems.append(Problem(path, value, f"should be {describe(kind)}"))
+    problems.append(Problem(path, value, f"should be {describe(kind)}", choices(kind)))
     return value
 
 
@@ -189,14 +190,14 @@ def _check_dataclass(kind: type, value: Any, problems: list[Problem], path: tupl
     if not isinstance(value, Mapping):
         problems.append(Problem(path, value, f"should be a mapping with keys among {', '.join(names(kind))}"))
         return value
-    hints = get_type_hints(kind)
+    hints = field_types(kind)
     before = len(problems)
     built = {}
     for name, given in value.items():
         if name in hints:
             built[name] = check(hints[name], given, problems, (*path, name))
         else:
-            problems.append(Problem((*path, str(name)), given, "unknown key"))
+            problems.append(Problem((*path, str(name)), given, "unknown key", tuple(names(kind))))
     for item in fields(kind):
         if item.name not in built and item.default is MISSING and item.default_factory is MISSING:
             problems.append(Problem((*path, item.name), None, "is missing"))
@@ -212,6 +213,22 @@ def _check_dataclass(kind: type, value: Any, problems: list[Problem], path: tupl
 def names(kind: type) -> list[str]:
     """Returns the field names of a parameters dataclass."""
     return [item.name for item in fields(kind)]
+
+
+@cache
+def field_types(kind: type) -> dict[str, Any]:
+    """Returns the type of each field of a parameters dataclass."""
+    return {name: hint for name, hint in get_type_hints(kind).items() if name in names(kind)}
+
+
+def choices(kind: Any) -> tuple[str, ...]:
+    """Returns the words that a type admits: those of its ``Literal``, or of those in its union."""
+    options = get_args(kind)
+    if get_origin(kind) is Literal:
+        return tuple(option for option in options if isinstance(option, str))
+    if get_origin(kind) in (Union, types.UnionType):
+        return tuple(word for option in options for word in choices(option))
+    return ()
 
 
 def describe(kind: Any) -> str:

@@ -128,9 +128,22 @@ def _digits(split: str) -> np.ndarray:
     from sklearn.datasets import load_digits
 
     images = load_digits().images.astype(np.uint8)[:, None]
-    order = np.random.default_rng(0).permutation(len(images))
-    index = order[:1437] if split == "train" else order[1437:]
-    return np.ascontiguousarray(images[index])
+    return np.ascontiguousarray(images[_digits_index(split)])
+
+
+def digits_labels(split: str) -> np.ndarray:
+    """Returns which digit each image of a split of ``digits`` shows, int64 of shape (N,)."""
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    return load_digits().target.astype(np.int64)[_digits_index(split)]
+
+
+def _digits_index(split: str) -> np.ndarray:
+    import numpy as np
+
+    order = np.random.default_rng(0).permutation(1797)
+    return order[:1437] if split == "train" else order[1437:]
 
 
 DATASETS: Mapping[str, DataCard] = {

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 Values = Mapping[str, Any]
@@ -105,15 +106,18 @@ class Point:
 
 
 def canonical(spec: Any) -> Any:
-    """Returns ``spec`` as plain values, leaving out every dataclass field that equals its default."""
+    """Returns ``spec`` as plain values, leaving out every dataclass field that equals its default.
+
+    What it returns is to be read, not changed: a spec remembers it, since one model lies within many points.
+    """
+    if isinstance(spec, str | int | float | None):
+        return spec
     if is_dataclass(spec):
-        values = {}
-        for item in fields(spec):
-            value = getattr(spec, item.name)
-            default = item.default_factory() if item.default_factory is not MISSING else item.default
-            if item.default is MISSING and item.default_factory is MISSING or value != default:
-                values[item.name] = canonical(value)
-        return values
+        known = vars(spec)
+        if "_canonical" not in known:
+            values = ((name, getattr(spec, name), default) for name, default in _defaults(type(spec)))
+            known["_canonical"] = {n: canonical(v) for n, v, default in values if default is MISSING or v != default}
+        return known["_canonical"]
     if isinstance(spec, Mapping):
         return {str(name): canonical(value) for name, value in spec.items()}
     if isinstance(spec, list | tuple):
@@ -121,10 +125,44 @@ def canonical(spec: Any) -> Any:
     return spec
 
 
+@cache
+def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
+    """Returns name and default of each field of a dataclass, MISSING where it has none."""
+    made = [(item, item.default_factory) for item in fields(kind)]
+    return tuple((item.name, item.default if make is MISSING else make()) for item, make in made)
+
+
 def key(spec: Spec) -> str:
     """Returns the key of ``spec``: 20 hexadecimal digits, the same on every machine."""
-    text = json.dumps([type(spec).__name__, canonical(spec)], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _hash([type(spec).__name__, canonical(spec)])
+
+
+def _hash(values: Any) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def place(spec: Spec) -> tuple[str, str, str]:
+    """Returns where the result of ``spec`` lies: stage, key and part (empty where a stage has many parts).
+
+    The metrics of one sample set share a folder, named by the set and the count; each is a file of its own.
+    """
+    match spec:
+        case TrainSpec():
+            return "train", key(spec), "weights"
+        case SampleSpec():
+            return "samples", key(spec), ""
+        case LikelihoodSpec():
+            return "likelihood", key(spec), ""
+        case ScoreSpec():
+            folder = _hash(["ScoreSet", canonical(spec.source), spec.count])
+            return "scores", folder, f"{spec.metric}-{key(spec)[:8]}"
+    raise TypeError(f"{type(spec).__name__} has no result of its own")
+
+
+def part_name(index: int) -> str:
+    """Returns the file name of batch ``index``: ``00017``."""
+    return f"{index:05d}"
 
 
 def from_plain(kind: type, values: Values) -> Any:

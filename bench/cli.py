@@ -1,0 +1,438 @@
+"""The command line. Nothing heavy is imported before it is needed: plan, status and --help answer at once."""
+
+import argparse
+import difflib
+import json
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.card import cards, plain
+from bench.data import DATASETS, data_root
+from bench.document import SuiteError
+from bench.execute.drive import Driver, HeldError, Interrupted, WorkersFailError, living, signal_workers
+from bench.execute.executor import executor_folder, read_executor
+from bench.execute.lease import holder
+from bench.execute.outcome import Outcome, outcome
+from bench.metrics import METRICS
+from bench.plan import Job, Progress, checkout, examine, expand, to_prune
+from bench.store import STAGES, Store, scan, write
+from bench.suite import Suite, read_suite
+
+DONE, FAILED, WRONG = 0, 1, 2
+
+EPILOG = """\
+examples:
+  run_bench.py suites/quickstart.yaml                  train, sample, score, rank (and resume: start it again)
+  run_bench.py plan suites/quickstart.yaml             what is done, what is to do, and why
+  run_bench.py suites/quickstart.yaml --smoke          one small batch of every point, before GPU-days are spent
+  run_bench.py suites/quickstart.yaml --set train.vp.params.training.steps=500 --only vp
+  run_bench.py suites/quickstart.yaml --executor inline          in this process, for debugging
+  run_bench.py status suites/quickstart.yaml           from the files alone, while it runs or later
+  run_bench.py report suites/quickstart.yaml           tables and figures of what is there by now
+  run_bench.py list                                    methods, samplers, data sets, metrics, suites
+  run_bench.py show sde                                parameters and defaults of a method (or a stored key)
+
+exit status: 0 all done; 1 some rows failed or something is missing; 2 the suite or the command line is wrong.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0] not in VERBS and not arguments[0].startswith("-"):
+        near = difflib.get_close_matches(arguments[0], VERBS, 1, 0.7)
+        if near and not Path(arguments[0]).suffix:
+            print(f"run_bench.py: no command {arguments[0]!r}; did you mean {near[0]}?", file=sys.stderr)
+            return WRONG
+        arguments.insert(0, "run")
+    elif arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
+        arguments.insert(0, "run")
+    options = _parser().parse_args(arguments)
+    if options.verb is None:
+        _parser().print_help()
+        return WRONG
+    try:
+        return VERBS[options.verb](options)
+    except SuiteError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        count = len(error.problems)
+        print(f"{count} problem{'s' if count > 1 else ''}; nothing was run.", file=sys.stderr)
+        return WRONG
+    except BrokenPipeError:  # the reader of a pipe went away (head, less)
+        sys.stderr.close()
+        return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run_bench.py",
+        description="Trains, samples, scores and ranks score-based generative models under equal, measured compute.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="command", title="commands (run is the default)")
+    folders = argparse.ArgumentParser(add_help=False)
+    folders.add_argument("--store", metavar="DIR", help="where weights, samples and scores lie (results/store)")
+    folders.add_argument("--results", metavar="DIR", default="results", help="where tables and figures go (results)")
+    suite = argparse.ArgumentParser(add_help=False, parents=[folders])
+    suite.add_argument("suite", help="a suite, such as suites/quickstart.yaml")
+    suite.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override a value: train.vp.params.sigma_max=3"
+    )
+    suite.add_argument("--profile", metavar="NAME", help="lay the overrides of profiles.NAME over the suite")
+    suite.add_argument(
+        "--smoke", action="store_true", help="one small batch of every point, from models trained for a few steps"
+    )
+    suite.add_argument("--only", metavar="LABEL", action="append", default=[], help="only points with this label")
+    execution = argparse.ArgumentParser(add_help=False)
+    execution.add_argument(
+        "--executor", metavar="NAME|FILE", default="local", help="where jobs run: a name or file of suites/executors"
+    )
+    execution.add_argument("--jobs", metavar="N", type=int, help="how many workers at once")
+
+    def add(name: str, help_: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".", parents=list(parents))
+
+    verify = "read every stored file and compare its hash, not only size and modification time"
+    add("run", "make what is missing, then tables and figures", suite, execution).add_argument(
+        "--verify", action="store_true", help=verify
+    )
+    add("plan", "say for each job whether it is done, and if not, why", suite).add_argument(
+        "--verify", action="store_true", help=verify
+    )
+    add("status", "say how far a suite is, what runs, what failed and why", suite)
+    add("report", "make tables and figures of what is there by now", suite)
+    add("assets", "list the files that a suite needs, and whether they are there", suite)
+    add("cancel", "stop the driver and the workers of a suite (start it again to go on)", suite)
+    add("list", "list methods, samplers, data sets, metrics, suites and executors")
+    show = add("show", "show a method, sampler, data set or metric, or what is stored under a key", folders)
+    show.add_argument("what", help="a name (sde, sde.flow_heun, digits, fd) or the beginning of a key")
+    prune = add("prune", "delete what is no longer needed", suite)
+    prune.add_argument("--samples", metavar="N", type=int, help="images to keep a point (default: what the suite says)")
+    prune.add_argument("--unused", action="store_true", help="delete results in the store that this suite does not use")
+    prune.add_argument("--dry-run", action="store_true", help="say what would be deleted")
+    return parser
+
+
+class Study:
+    """A suite with its jobs, its store and its results folder, as the options name them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        results = Path(options.results)
+        self.store = Store(Path(options.store) if options.store else results / "store")
+        self.suite: Suite = read_suite(
+            options.suite,
+            sets=options.set,
+            profile=options.profile,
+            smoke=options.smoke,
+            only=options.only,
+            cache=self.store.root / "external",
+        )
+        self.jobs: list[Job] = expand(self.suite)
+        self.results = results / self.suite.name
+
+
+def run(options: argparse.Namespace) -> int:
+    """Makes what is missing, then tables and figures."""
+    executor = read_executor(options.executor, options.jobs)
+    study = Study(options)
+    if missing := _missing_assets(study.suite):
+        print("\n".join(missing), file=sys.stderr)
+        return FAILED
+    begin = time.monotonic()
+    found = examine(study.jobs, study.store, rehash=options.verify, reasons=False)
+    _forget(study, found)
+    to_do = [progress.job for progress in found.values() if not progress.finished]
+    print(f"{study.suite.name}: {_counts(study.jobs)}; {len(study.jobs) - len(to_do)} of {len(study.jobs)} are done")
+    for note in study.suite.notes:
+        print(f"note: {note}")
+    write(study.results / "suite.resolved.yaml", _yaml(study.suite.resolved))
+    from bench.progress import ProgressDisplay
+
+    try:
+        with ProgressDisplay() as display:
+            Driver(study.jobs, study.store, study.results, executor, display.show)()
+    except HeldError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except WorkersFailError as error:
+        print(f"workers cannot start; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
+        return FAILED
+    except Interrupted as stop:
+        print("\nstopped; nothing is lost: start the same command again to go on.", file=sys.stderr)
+        return 128 + stop.number
+    status = _make_report(study)
+    _prune(study, study.suite.keep)
+    print(f"{time.monotonic() - begin:.0f} s in all")
+    return status
+
+
+def _forget(study: Study, found: Mapping[str, Progress]) -> None:
+    """Names and discards what is damaged, and what was pruned and is needed again."""
+    for progress in found.values():
+        for error in progress.damaged:
+            print(f"damaged, will be made again: {error}", file=sys.stderr)
+        for unit in progress.job.results:
+            if unit.part not in progress.done:
+                study.store.discard(unit)
+
+
+def _make_report(study: Study) -> int:
+    from bench.report import write_report
+
+    rows = write_report(study.suite, study.store, study.results)
+    failures = _failures(study)
+    for label, seen in failures:
+        print(f"failed: {label}: {seen.cause}" + (f"\n        log: {seen.log}" if seen.log else ""), file=sys.stderr)
+    states = rows["state"].value_counts().to_dict()
+    print("rows: " + ", ".join(f"{count} {state}" for state, count in states.items()))
+    return DONE if set(states) <= {"done"} else FAILED
+
+
+def _failures(study: Study) -> list[tuple[str, Outcome]]:
+    seen = ((job, outcome(study.store, unit)) for job in study.jobs for unit in job.units)
+    return [(f"{job.stage} {job.label}", state) for job, state in seen if state.state == "failed"]
+
+
+def report(options: argparse.Namespace) -> int:
+    """Makes tables and figures of what is there by now."""
+    return _make_report(Study(options))
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Says for each job whether it is done, and if not, why."""
+    study = Study(options)
+    found = examine(study.jobs, study.store, rehash=options.verify)
+    lines = []
+    for progress in found.values():
+        job = progress.job
+        state = "done" if progress.finished else f"{len(progress.done)}/{len(job.parts)}"
+        lines.append(
+            f"{job.stage:<10} {state:>5}  {job.key}  {job.label}" + (f"  [{progress.why}]" if progress.why else "")
+        )
+    print("\n".join(lines))
+    done = sum(progress.finished for progress in found.values())
+    print(
+        f"\n{study.suite.name}: {_counts(study.jobs)}, {len(study.suite.points)} points; {done} done, {len(found) - done} to do"
+    )
+    for note in study.suite.notes:
+        print(f"note: {note}")
+    return DONE
+
+
+def status(options: argparse.Namespace) -> int:
+    """Says how far a suite is, what runs, what failed and why."""
+    study = Study(options)
+    counts: dict[str, dict[str, int]] = {}
+    failures, running = [], []
+    for job in study.jobs:
+        for unit in job.units:
+            seen = outcome(study.store, unit)
+            of_stage = counts.setdefault(job.stage, {})
+            of_stage[seen.state] = of_stage.get(seen.state, 0) + 1
+            if seen.state == "failed":
+                failures.append(
+                    f"failed: {job.stage} {job.label}: {seen.cause} ({seen.attempts} attempts)\n        log: {seen.log}"
+                )
+            if seen.live is not None:
+                step = f", step {seen.live['step']}" if "step" in seen.live else ""
+                running.append(
+                    f"running: {job.stage} {job.label}, part {unit.part}{step} (process {seen.live.get('pid')})"
+                )
+    for stage, of_stage in counts.items():
+        print(f"{stage:<10} " + ", ".join(f"{count} {state}" for state, count in sorted(of_stage.items())))
+    print("\n".join(running + failures)) if running or failures else None
+    facts = holder(study.results / "driver.lock")
+    workers = living(study.results / "workers")
+    who = f"process {facts.get('pid')} on {facts.get('host')}" if facts else "none"
+    print(f"driver: {who}; workers: {len(workers)}")
+    waiting = sum(of_stage.get("waiting", 0) for of_stage in counts.values())
+    if waiting and not facts:
+        print(f"{waiting} units wait: start the suite again to go on")
+    return FAILED if failures else DONE
+
+
+def cancel(options: argparse.Namespace) -> int:
+    """Stops the driver and the workers of a suite."""
+    study = Study(options)
+    driver = holder(study.results / "driver.lock")
+    if driver:
+        signal_workers([driver], signal.SIGTERM)
+    else:
+        signal_workers(living(study.results / "workers"), signal.SIGTERM)
+    begin = time.monotonic()
+    while time.monotonic() - begin < 60:
+        if not living(study.results / "workers") and not holder(study.results / "driver.lock"):
+            print(f"{study.suite.name}: nothing runs; start it again to go on")
+            return DONE
+        time.sleep(0.2)
+    print(f"{study.suite.name}: still stopping; see: run_bench.py status {options.suite}", file=sys.stderr)
+    return FAILED
+
+
+def assets(options: argparse.Namespace) -> int:
+    """Lists the files that a suite needs, and whether they are there."""
+    suite = Study(options).suite
+    card = DATASETS[suite.dataset]
+    print(f"root of data and weights: {data_root()} (environment variable BENCH_DATA)")
+    if not card.files:
+        print(f"data set {suite.dataset}: nothing to fetch ({card.summary})")
+    for name in card.files or {}:
+        print(
+            f"data set {suite.dataset}: {data_root() / name}: {'there' if (data_root() / name).exists() else 'MISSING'}"
+        )
+    for label, path in suite.sources.items():
+        print(f"images of {label}: {path}: {'there' if Path(path).exists() else 'MISSING'}")
+    for metric in suite.metrics:
+        print(f"metric {metric.name}: nothing to fetch (weights ship with the project)")
+    missing = _missing_assets(suite)
+    print("\n".join(missing) if missing else "nothing is missing")
+    return FAILED if missing else DONE
+
+
+def _missing_assets(suite: Suite) -> list[str]:
+    files = DATASETS[suite.dataset].files or {}
+    return [
+        f"{data_root() / name} is missing (data set {suite.dataset}): {how}"
+        for name, how in files.items()
+        if not (data_root() / name).exists()
+    ]
+
+
+def list_(options: argparse.Namespace) -> int:
+    """Lists methods, samplers, data sets, metrics, suites and executors."""
+    for name, card in cards().items():
+        print(f"method   {name:<14} {card.title} ({card.paper})")
+        for sampler, facts in card.samplers.items():
+            print(f"  sampler  {sampler:<20} {facts.summary}")
+        for preset in card.presets:
+            print(f"  preset   {preset}")
+    for name, card in DATASETS.items():
+        splits = ", ".join(f"{count} {split}" for split, count in card.splits.items())
+        print(f"dataset  {name:<14} {card.summary}; {'x'.join(map(str, card.shape))}, {card.levels} levels; {splits}")
+    for name, metric in METRICS.items():
+        print(f"metric   {name:<14} {metric.summary}")
+    for path in sorted((checkout() / "suites").glob("*.yaml")):
+        print(f"suite    {path.relative_to(checkout())}")
+    for path in sorted(executor_folder().glob("*.yaml")):
+        print(f"executor {path.stem}")
+    return DONE
+
+
+def show(options: argparse.Namespace) -> int:
+    """Shows a method, sampler, data set or metric, or what is stored under a key."""
+    name, _, inner = options.what.partition(".")
+    if name in cards() and not inner:
+        card = cards()[name]
+        print(f"{card.title}, version {card.version}, {card.paper}\n\nparams:")
+        print(textwrap.indent(_yaml(plain(card.params())).decode(), "  "))
+        print("samplers: " + ", ".join(card.samplers))
+        return DONE
+    if name in cards() and inner in cards()[name].samplers:
+        sampler = cards()[name].samplers[inner]
+        print(f"{inner}, version {sampler.version}: {sampler.summary}\n\nparams:")
+        print(textwrap.indent(_yaml(plain(sampler.params())).decode(), "  "))
+        print(f"times: {', '.join(sampler.times) or 'none of its own'}")
+        return DONE
+    if name in DATASETS:
+        card = DATASETS[name]
+        print(
+            f"{card.summary}\nshape {card.shape}, {card.levels} levels, splits {dict(card.splits)}: {card.split_rule}"
+        )
+        return DONE
+    if name in METRICS:
+        print(f"{METRICS[name].summary}\nparams: {_yaml(plain(METRICS[name].params())).decode()}")
+        return DONE
+    return _show_stored(options)
+
+
+def _show_stored(options: argparse.Namespace) -> int:
+    store = Store(Path(options.store) if options.store else Path(options.results) / "store")
+    found = [(stage, name) for stage in STAGES for name in scan(store.root / stage) if name.startswith(options.what)]
+    if not found:
+        words = [*cards(), *DATASETS, *METRICS]
+        near = difflib.get_close_matches(options.what, words, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        print(f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}", file=sys.stderr)
+        return WRONG
+    for stage, name in found:
+        folder = store.folder(stage, name)
+        print(f"{folder}")
+        spec = folder / "spec.json"
+        if spec.exists():
+            print(textwrap.indent(_yaml(json.loads(spec.read_text())).decode(), "  "))
+        parts = sorted({entry.split(".")[0] for entry in scan(folder) if entry[0] != "."} - {"spec", "log", "resume"})
+        for part in parts:
+            record = store.record(stage, name, part)
+            print(f"  {part}: {'done' if record else 'not done'}")
+            if record:
+                print(textwrap.indent(json.dumps(record, indent=1), "    "))
+            for attempt in store.attempts(stage, name, part):
+                print(
+                    f"    attempt {attempt['state']} on {attempt.get('host')} from {attempt.get('start')} to {attempt.get('end')}"
+                )
+                if "traceback" in attempt:
+                    print(textwrap.indent(attempt["traceback"], "      "))
+    return DONE
+
+
+def prune(options: argparse.Namespace) -> int:
+    """Deletes what is no longer needed."""
+    study = Study(options)
+    facts = holder(study.results / "driver.lock")
+    if facts is not None:
+        print(f"{study.results} is held by process {facts.get('pid')}: prune when it is done", file=sys.stderr)
+        return FAILED
+    keep = study.suite.keep if options.samples is None else options.samples
+    freed = _prune(study, keep, dry=options.dry_run)
+    if options.unused:
+        used = {(job.stage, job.key) for job in study.jobs}
+        unused = [
+            (stage, name) for stage in STAGES for name in scan(study.store.root / stage) if (stage, name) not in used
+        ]
+        for stage, name in unused:
+            print(f"{'would delete' if options.dry_run else 'deleting'} {study.store.folder(stage, name)}")
+            freed += 0 if options.dry_run else study.store.remove(stage, name)
+    print(f"{freed / 1e6:.1f} MB {'could be ' if options.dry_run else ''}freed")
+    return DONE
+
+
+def _prune(study: Study, keep: int | None, dry: bool = False) -> int:
+    if keep is None:
+        return 0
+    units = to_prune(study.jobs, examine(study.jobs, study.store, reasons=False), keep)
+    if dry:
+        paths = [study.store.path(unit, ".npz") for unit in units]
+        return sum(path.stat().st_size for path in paths if path.exists())
+    return sum(study.store.prune(unit) for unit in units)
+
+
+def _counts(jobs: Sequence[Job]) -> str:
+    counts = {stage: sum(job.stage == stage for job in jobs) for stage in STAGES}
+    words = {"train": "trainings", "samples": "sample sets", "likelihood": "likelihoods", "scores": "scorings"}
+    return ", ".join(f"{count} {words[stage]}" for stage, count in counts.items() if count)
+
+
+def _yaml(values: Any) -> bytes:
+    import yaml
+
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120).encode()
+
+
+VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": run,
+    "plan": plan,
+    "status": status,
+    "report": report,
+    "assets": assets,
+    "cancel": cancel,
+    "list": list_,
+    "show": show,
+    "prune": prune,
+}

@@ -1,0 +1,113 @@
+"""Images made elsewhere, a folder of PNG files or an .npz: how many there are and the digest of their content.
+
+A suite is planned from these two alone, so numpy is not needed and a known digest is not computed again: it is
+remembered by path, size and modification time. Reading the images themselves is :mod:`bench.external`'s.
+
+Standard library only.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import struct
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+KEYS = ("images", "arr_0")
+"""Arrays of an .npz that hold the images, the first found; or else its only array."""
+
+
+def image_files(path: Path) -> list[Path]:
+    """Returns the files that make a set of images: the .npz itself, or a folder's PNG files by name.
+
+    Raises:
+        ValueError: There is nothing of the kind at ``path``.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
+        if not files:
+            raise ValueError(f"{path} holds no .png file")
+        return files
+    if not path.is_file():
+        raise ValueError(f"there is no folder or file {path}")
+    if path.suffix != ".npz":
+        raise ValueError(f"{path} should be a folder of PNG files or an .npz file")
+    return [path]
+
+
+def count_images(path: Path) -> int:
+    """Returns the number of images at ``path``: of files in a folder, of rows of the array in an .npz.
+
+    Raises:
+        ValueError: There are none, or the .npz cannot be read.
+    """
+    files = image_files(path)
+    return len(files) if path.is_dir() else _rows(path)
+
+
+def _rows(path: Path) -> int:
+    """Returns the first length of an .npz's image array, read from its header."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            name = next((key for key in KEYS if key in arrays), arrays[0] if len(arrays) == 1 else None)
+            if name is None:
+                raise ValueError(f"{path} should hold an array called images (it holds {', '.join(arrays) or 'none'})")
+            with archive.open(f"{name}.npy") as file:
+                start = file.read(8)
+                size = struct.unpack("<H" if start[6] == 1 else "<I", file.read(2 if start[6] == 1 else 4))[0]
+                shape = ast.literal_eval(file.read(size).decode("latin1"))["shape"]
+    except (OSError, zipfile.BadZipFile, struct.error, IndexError, KeyError, SyntaxError) as error:
+        raise ValueError(f"{path} is not an .npz file that can be read: {error}") from None
+    if not shape:
+        raise ValueError(f"{path}: {name} is a single number, not images")
+    return shape[0]
+
+
+def digest_images(path: Path, cache: Path | None = None) -> str:
+    """Returns the sha256 of the images at ``path``, 64 hexadecimal digits.
+
+    Args:
+        path: A folder of PNG files, taken in the order of their names, or an .npz.
+        cache: Folder that remembers digests by path, size and modification time; None: always read the files.
+
+    Raises:
+        ValueError: There are no images at ``path``.
+    """
+    path = path.absolute()
+    files = image_files(path)
+    stamp = _stamp(files)
+    known = None if cache is None else cache / f"{hashlib.sha256(str(path).encode()).hexdigest()[:20]}.json"
+    if known is not None and (remembered := _remembered(known, stamp)) is not None:
+        return remembered
+    if path.is_dir():
+        digest = hashlib.sha256("".join(_digest(file) for file in files).encode()).hexdigest()
+    else:
+        digest = _digest(path)
+    if known is not None:
+        known.parent.mkdir(parents=True, exist_ok=True)
+        new = known.with_suffix(f".{os.getpid()}.tmp")
+        new.write_text(json.dumps({"path": str(path), "stamp": stamp, "sha256": digest}))
+        os.replace(new, known)
+    return digest
+
+
+def _stamp(files: Sequence[Path]) -> str:
+    """Returns what changes when a file is added, removed or written."""
+    states = [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(states).encode()).hexdigest()
+
+
+def _remembered(known: Path, stamp: str) -> str | None:
+    try:
+        entry = json.loads(known.read_text())
+    except (OSError, ValueError):
+        return None  # nothing remembered, or cut short: the files are read again
+    return entry["sha256"] if entry.get("stamp") == stamp else None
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,311 @@
+"""The driver: keeps workers running until every unit of a suite is done or has failed.
+
+It holds ``driver.lock`` in the suite's results folder. Whatever it knows it reads from files, so one that is killed
+loses nothing: its workers go on, and the next driver counts them towards its bound before it starts others.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bench.execute.executor import Executor
+from bench.execute.lease import Lease, holder
+from bench.execute.outcome import outcome
+from bench.execute.work import READY, Stop, Work, work_through
+from bench.plan import Job, checkout
+from bench.store import Store, UnitId, scan, sweep, write
+
+POLL_SECONDS = 0.25
+GRACE_SECONDS = 30.0
+BARREN = 3
+"""How many workers in a row may end without having begun a unit before the driver stops starting others."""
+
+
+class HeldError(Exception):
+    """Another driver works on the same results."""
+
+
+class WorkersFailError(Exception):
+    """Workers end before they begin: the environment is broken, not a unit."""
+
+
+class Interrupted(BaseException):
+    """The driver was asked to stop by a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass
+class Tally:
+    """How far a run is; what the progress display shows."""
+
+    total: dict[str, int] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
+    images: int = 0
+    open: int = 0
+    workers: int = 0
+    live: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Driver:
+    """Runs the jobs of one suite.
+
+    Args:
+        jobs: What is to be there in the end; finished units are left alone.
+        results: The suite's results folder.
+        watch: Called with a :class:`Tally` at every poll.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        store: Store,
+        results: Path,
+        executor: Executor,
+        watch: Callable[[Tally], None] = lambda tally: None,
+    ) -> None:
+        self.jobs = jobs
+        self.store = store
+        self.results = results
+        self.executor = executor
+        self.watch = watch
+        self.run = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
+        self.registry = results / "workers"
+        self.folder = results / "jobs" / self.run
+        self.started: list[Any] = []
+        self.over: dict[UnitId, str] = {}
+        self.units = [(job, unit) for job in jobs for unit in job.units]
+        self.looking = 0.0
+        self.tally = Tally()
+        for job, _ in self.units:
+            self.tally.total[job.stage] = self.tally.total.get(job.stage, 0) + 1
+
+    def __call__(self) -> None:
+        """Works until nothing is left to do.
+
+        Raises:
+            HeldError: Another driver holds these results.
+            WorkersFailError: Workers cannot start.
+            Interrupted: SIGINT or SIGTERM came; workers have been stopped.
+        """
+        lock = self.results / "driver.lock"
+        lease = Lease.take(lock, run=self.run)
+        if lease is None:
+            facts = holder(lock) or {}
+            raise HeldError(
+                f"{self.results} is held by another driver: process {facts.get('pid')} on {facts.get('host')}, "
+                f"run {facts.get('run')}; wait for it, or stop it with: run_bench.py cancel SUITE"
+            )
+        with lease:
+            if self._look():
+                for job in self.jobs:
+                    sweep(self.store.folder(job.stage, job.key))
+                self._work()
+
+    def _work(self) -> None:
+        orders = {"run": self.run, "store": str(self.store.root.absolute()), "jobs": [job.plain() for job in self.jobs]}
+        path = self.folder / "orders.json"
+        write(path, json.dumps(orders).encode())
+        try:
+            if self.executor.cluster == "inline":
+                self._inline(path)
+            else:
+                self._local(path)
+        finally:
+            path.unlink(missing_ok=True)  # a worker that starts after this finds nothing to do
+        if "failed" not in self.over.values():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _inline(self, orders: Path) -> None:
+        stop = Stop()
+        with _handling(stop.ask):
+            work_through(orders, self.registry, self._settings(0), stop, watch=self._look)
+        self._look()
+        if stop.requested:
+            raise Interrupted(signal.SIGINT)
+
+    def _local(self, orders: Path) -> None:
+        barren = 0
+        with _handling(_interrupt):
+            try:
+                while self._look():
+                    taken = {facts.get("slot") for facts in living(self.registry)}
+                    for slot, job in list(self.started):
+                        if not job.done():
+                            taken.add(slot)
+                            continue
+                        self.started.remove((slot, job))
+                        barren = 0 if _began(job) else barren + 1
+                        if barren >= BARREN:
+                            raise WorkersFailError(
+                                f"{barren} workers ended before they began. {_tail(job.paths.stderr)}"
+                            )
+                    self.tally.workers = len(taken)
+                    if len(taken) < min(self.executor.slots, self.tally.open):
+                        slot = next(number for number in range(len(taken) + 1) if number not in taken)
+                        self.started.append((slot, self._submit(orders, slot)))
+                    time.sleep(max(POLL_SECONDS, 2 * self.looking))
+            except Interrupted:
+                orders.unlink(missing_ok=True)
+                self._stop_workers()
+                raise
+
+    def _settings(self, slot: int) -> dict[str, Any]:
+        executor = self.executor
+        return {
+            "threads": executor.threads,
+            "device": executor.device,
+            "checkpoint_seconds": executor.checkpoint_seconds,
+            "slot": slot,
+        }
+
+    def _submit(self, orders: Path, slot: int) -> Any:
+        """Starts one worker through submitit; it outlives this process and does not hear its Ctrl-C."""
+        import submitit
+
+        executor = submitit.LocalExecutor(folder=self.folder / uuid.uuid4().hex[:8] / "%j")
+        gpu = self.executor.gpu(slot)
+        visible = {} if gpu is None else {"gpus_per_node": 1, "visible_gpus": (gpu,)}
+        executor.update_parameters(timeout_min=60 * 24 * 365, setup=list(self.executor.setup), **visible)
+        threads = str(self.executor.threads)
+        environment = {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(checkout()), os.environ.get("PYTHONPATH")])),
+        }
+        with _environment(environment), _deaf():
+            return executor.submit(Work(str(orders.absolute()), str(self.registry.absolute()), self._settings(slot)))
+
+    def _look(self) -> int:
+        """Looks at every open unit and shows the tally; returns how many can still be made."""
+        begin = time.monotonic()
+        tally = self.tally
+        tally.live, tally.open = [], 0
+        for job, unit in self.units:
+            if unit not in self.over:
+                self._look_at(job, unit)
+        self.looking = time.monotonic() - begin
+        self.watch(tally)
+        return tally.open
+
+    def _look_at(self, job: Job, unit: UnitId) -> None:
+        states = {self.over.get(need) for need in job.needs}
+        if states & {"failed", "blocked"}:
+            self._close(job, unit, "blocked")
+            return
+        if states <= {"done"}:
+            results = job.results if job.stage == "scores" else (unit,)
+            if all(self.store.record(*result) is not None for result in results):
+                self._close(job, unit, "done")
+                return
+            seen = outcome(self.store, unit, self.run)
+            if seen.state == "failed":
+                self._close(job, unit, "failed")
+                return
+            if seen.live is not None:
+                self.tally.live.append({**seen.live, "stage": job.stage})
+        self.tally.open += 1
+
+    def _close(self, job: Job, unit: UnitId, state: str) -> None:
+        self.over[unit] = state
+        counts = self.tally.done if state == "done" else self.tally.failed
+        counts[job.stage] = counts.get(job.stage, 0) + 1
+        if state == "done" and job.stage == "samples":
+            self.tally.images += job.images // len(job.parts)
+
+    def _stop_workers(self) -> None:
+        """Asks every worker to stop and waits; those that do not within the grace time are killed."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        asked: set[int] = set()
+        while time.monotonic() < deadline:
+            alive = living(self.registry)
+            signal_workers([facts for facts in alive if facts.get("pid") not in asked], signal.SIGTERM)
+            asked |= {facts["pid"] for facts in alive if "pid" in facts}
+            if not alive and all(job.done() for _, job in self.started):
+                return
+            time.sleep(0.1)
+        signal_workers(living(self.registry), signal.SIGKILL)
+
+
+def living(registry: Path) -> list[dict[str, Any]]:
+    """Returns what the living workers of a suite note of themselves: host, pid, run, slot, log."""
+    alive = []
+    for name in scan(registry):
+        facts = holder(registry / name)
+        if facts is not None:
+            alive.append(facts)
+        else:
+            (registry / name).unlink(missing_ok=True)
+    return alive
+
+
+def signal_workers(workers: Sequence[dict[str, Any]], number: signal.Signals) -> None:
+    """Sends a signal to workers of this host."""
+    for facts in workers:
+        if facts.get("host") == socket.gethostname():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(facts["pid"], number)
+
+
+def _began(job: Any) -> bool:
+    with contextlib.suppress(OSError):
+        return READY in job.paths.stderr.read_text(errors="replace")
+    return False
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    try:
+        text = path.read_text(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return f"There is no log at {path}."
+    return "\n".join([f"The end of {path}:", *text])
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handles SIGINT and SIGTERM in this way for a while."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Starts children that do not hear the terminal's Ctrl-C and hang-up: they inherit the blocked signals."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,96 @@
+"""Where jobs run and with what: the executor files of suites/executors."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from bench.card import Problem, check
+from bench.document import Document, Fault, Place, SuiteError
+from bench.plan import checkout
+from bench.store import scan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executor:
+    """An executor file.
+
+    Args:
+        cluster: "local" (submitit's local executor behind our own bound) or "inline" (this process).
+        workers: How many run at once; "auto" is one a GPU, else one for each ``threads`` cores.
+        threads: CPU threads of a worker. Results are byte-equal for equal threads only, so it is fixed.
+        gpus: GPUs that workers are spread over; each worker sees exactly one. "auto" is those of
+            CUDA_VISIBLE_DEVICES, else all that the driver lists.
+        checkpoint_seconds: How often a training writes what it would resume from.
+        setup: Shell lines run before each worker.
+    """
+
+    cluster: Literal["local", "inline"] = "local"
+    workers: Literal["auto"] | int = "auto"
+    threads: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpus: Literal["auto"] | tuple[int, ...] = "auto"
+    checkpoint_seconds: float = 60.0
+    setup: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.workers != "auto" and self.workers < 1:
+            raise ValueError("workers should be at least 1")
+        if self.threads < 1:
+            raise ValueError("threads should be at least 1")
+        if self.gpus != "auto" and len(set(self.gpus)) < len(self.gpus):
+            raise ValueError("gpus names a GPU twice")
+
+    @property
+    def slots(self) -> int:
+        """How many workers may run at once."""
+        if self.cluster == "inline":
+            return 1
+        if self.workers != "auto":
+            return self.workers
+        return len(self._gpus()) or max(1, len(os.sched_getaffinity(0)) // self.threads)
+
+    def gpu(self, slot: int) -> int | None:
+        """Returns the GPU of a slot, None where there is none."""
+        gpus = self._gpus()
+        return gpus[slot % len(gpus)] if gpus else None
+
+    def _gpus(self) -> tuple[int, ...]:
+        if self.device == "cpu":
+            return ()
+        if self.gpus != "auto":
+            return self.gpus
+        if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+            numbers = visible.split(",")
+            return tuple(map(int, numbers)) if all(number.strip().isdecimal() for number in numbers) else ()
+        return tuple(range(len(scan(Path("/proc/driver/nvidia/gpus")))))
+
+
+def executor_folder() -> Path:
+    """Returns the folder of the executors known by name."""
+    return checkout() / "suites" / "executors"
+
+
+def read_executor(name: str, jobs: int | None = None) -> Executor:
+    """Returns the executor of that file, or of that name in suites/executors.
+
+    Args:
+        jobs: Overrides how many workers run at once (``--jobs``).
+
+    Raises:
+        SuiteError: All problems at once.
+    """
+    known = sorted(path.stem for path in executor_folder().glob("*.yaml"))
+    path = executor_folder() / f"{name}.yaml" if name in known else Path(name)
+    if not path.is_file():
+        place = Place(0, f"--executor {name}")
+        raise SuiteError([Fault(place, (), name, "is neither an executor's name nor a file", tuple(known))])
+    document = Document(path)
+    problems: list[Problem] = []
+    executor = check(Executor, document.tree or {}, problems)
+    faults = document.faults(problems)
+    if jobs is not None and jobs < 1:
+        faults.append(Fault(Place(1, f"--jobs {jobs}"), (), None, "should be at least 1"))
+    if faults:
+        raise SuiteError(faults)
+    return executor if jobs is None else replace(executor, workers=jobs)

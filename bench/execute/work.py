@@ -1,0 +1,258 @@
+"""The callable that submitit runs: a worker that claims units of a run until nothing is left for it.
+
+Any number of workers share one list of jobs. Each takes the first unit that is not done, not failed in this run
+and not held by a living process, and whose inputs are there. A worker needs no driver: workers of a driver that
+was killed go on, and a new driver adopts them.
+
+No torch before :meth:`Work.__call__`.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bench.execute.lease import Lease
+from bench.execute.outcome import outcome
+from bench.plan import Job
+from bench.store import DamagedError, Store, UnitId
+
+POLL_SECONDS = 0.3
+READY = "worker ready"
+
+
+class Stopped(BaseException):
+    """The worker was asked to stop; not an Exception, so that no adapter swallows it."""
+
+
+class Stop:
+    """A request to stop, as SIGTERM and SIGINT make it.
+
+    Training leaves at the next step, with a checkpoint; everything else leaves at once, for its unit is short.
+    A second signal leaves at once always.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.gracefully = False
+
+    def install(self) -> None:
+        """Makes SIGTERM and SIGINT ask for a stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.ask)
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """Handles a signal."""
+        if self.requested or not self.gracefully:
+            self.requested = True
+            raise Stopped
+        self.requested = True
+
+    def check(self) -> None:
+        """Raises :class:`Stopped` if a stop was asked for."""
+        if self.requested:
+            raise Stopped
+
+
+@dataclass
+class Work:
+    """Works through the jobs of one run.
+
+    Args:
+        orders: File written by the driver: run, store, suite and jobs as plain values.
+        registry: Folder where living workers are known by a lease.
+        settings: threads, device, checkpoint_seconds and slot.
+    """
+
+    orders: str
+    registry: str
+    settings: dict[str, Any]
+
+    def __call__(self) -> None:
+        """Runs until nothing is left; failures are written beside their units and never raised."""
+        from submitit import JobEnvironment
+
+        paths = JobEnvironment().paths
+        stop = Stop()
+        stop.install()
+        work_through(Path(self.orders), Path(self.registry), self.settings, stop, log=str(paths.stderr))
+
+    def checkpoint(self) -> Any:
+        """Asks submitit to start the same work again (time limit or preemption); the state is in the files."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def work_through(
+    orders: Path,
+    registry: Path,
+    settings: dict[str, Any],
+    stop: Stop,
+    log: str = "",
+    watch: Callable[[], Any] = lambda: None,
+) -> None:
+    """Claims and makes units of the run in ``orders`` until none is left that this worker could make.
+
+    Args:
+        watch: Called after every unit.
+    """
+    print(READY, file=sys.stderr, flush=True)
+    try:
+        content = json.loads(orders.read_bytes())
+    except FileNotFoundError:
+        print("the run is over", file=sys.stderr)
+        return
+    store = Store(content["store"])
+    run = content["run"]
+    name = f"{run}-{uuid.uuid4().hex[:8]}"
+    facts = {"run": run, "slot": settings.get("slot"), "log": log}
+    lease = Lease.take(registry / f"{name}.lease", **facts)
+    assert lease is not None, "a fresh name cannot be held"
+    with lease:
+        queue = Queue([Job.from_plain(job) for job in content["jobs"]], store, run)
+        try:
+            stages = _start(settings)
+            while (claim := queue.claim(stop, log=log)) is not None:
+                job, unit, held = claim
+                with held:
+                    damaged = _attempt(stages, job, unit, store, settings, held, stop, run, log)
+                if damaged is not None:
+                    queue.remake(damaged)
+                watch()
+        except Stopped:
+            print("stopped as asked", file=sys.stderr)
+
+
+def _start(settings: dict[str, Any]) -> Any:
+    """Imports torch and pins its threads; returns the stages."""
+    import torch
+
+    torch.set_num_threads(settings["threads"])
+    from bench import stages
+
+    return stages
+
+
+def _attempt(
+    stages: Any,
+    job: Job,
+    unit: UnitId,
+    store: Store,
+    settings: dict[str, Any],
+    held: Lease,
+    stop: Stop,
+    run: str,
+    log: str,
+) -> UnitId | None:
+    """Makes one unit, noting how it began and how it ended; returns an input that turned out to be damaged."""
+    attempt = uuid.uuid4().hex[:12]
+    earlier = store.attempts(*unit)
+    for old in earlier:
+        if old["state"] == "running":
+            store.note_attempt(unit, attempt=old["attempt"], state="died", cause="the process died without a word")
+    start = now()
+    facts = {"host": os.uname().nodename, "pid": os.getpid(), "log": log, "slot": settings.get("slot")}
+    store.note_attempt(unit, attempt=attempt, run=run, start=start, **facts)
+    print(f"{start} {unit} {job.label}", file=sys.stderr, flush=True)
+    damaged = None
+    try:
+        stop.check()
+        stop.gracefully = job.stage == "train"
+        context = stages.Context(store, settings, held, stop, start, attempts=len(earlier) + 1)
+        stages.make(job, unit, context)
+        ending = {"state": "done"}
+    except DamagedError as error:
+        # An input went bad: its unit is forgotten, made again, and this one tried again after it.
+        store.discard(error.unit)
+        damaged = error.unit
+        print(f"damaged, to be made again: {error}", file=sys.stderr)
+        ending = {"state": "stopped", "cause": f"an input is damaged: {error}"}
+    except Stopped:
+        store.note_attempt(unit, attempt=attempt, state="stopped", end=now())
+        raise
+    except BaseException as error:
+        traceback.print_exc()
+        cause = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        ending = {"state": "failed", "cause": cause, "traceback": traceback.format_exc()}
+    finally:
+        stop.gracefully = False
+        sys.stderr.flush()
+    store.note_attempt(unit, attempt=attempt, end=now(), **ending)
+    return damaged
+
+
+def now() -> str:
+    """Returns the time, ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Queue:
+    """The units of a run, in order, as one worker sees them."""
+
+    def __init__(self, jobs: list[Job], store: Store, run: str) -> None:
+        self.store = store
+        self.run = run
+        self.remaining = [(job, unit) for job in jobs for unit in job.units]
+        self.claims = {result: (job, job.units[0]) for job in jobs if job.stage == "scores" for result in job.results}
+        self.claims |= {unit: (job, unit) for job, unit in self.remaining}
+        self.finished: set[UnitId] = set()
+
+    def claim(self, stop: Stop, **facts: Any) -> tuple[Job, UnitId, Lease] | None:
+        """Returns the next unit with its lease held, or None when nothing is left; waits for units of others."""
+        while True:
+            stop.check()
+            left = []
+            for index, (job, unit) in enumerate(self.remaining):
+                if self._is_over(job, unit):
+                    continue
+                left.append((job, unit))
+                if not all(map(self._is_finished, job.needs)):
+                    continue
+                lease = Lease.take(self.store.path(unit, ".lease"), run=self.run, label=job.label, **facts)
+                if lease is None:
+                    continue
+                if self._is_over(job, unit, ours=True):  # it ended between the look and the lease
+                    lease.release()
+                    left.pop()
+                    continue
+                self.remaining = left + self.remaining[index + 1 :]
+                return job, unit, lease
+            self.remaining = left
+            if not left:
+                return None
+            time.sleep(POLL_SECONDS)
+
+    def remake(self, unit: UnitId) -> None:
+        """Puts back a unit whose files turned out to be damaged."""
+        self.finished.discard(unit)
+        if unit in self.claims:
+            self.remaining.insert(0, self.claims[unit])
+
+    def _is_over(self, job: Job, unit: UnitId, ours: bool = False) -> bool:
+        """Tells whether a unit is done, has failed in this run, or waits for one that has."""
+        if all(map(self._is_finished, job.results if job.stage == "scores" else (unit,))):
+            return True
+        return any(map(self._has_failed, job.needs)) or self._has_failed(unit, ours)
+
+    def _is_finished(self, unit: UnitId) -> bool:
+        if unit not in self.finished and self.store.record(*unit) is not None:
+            self.finished.add(unit)
+        return unit in self.finished
+
+    def _has_failed(self, unit: UnitId, ours: bool = False) -> bool:
+        if unit in self.finished:
+            return False
+        if outcome(self.store, unit, self.run, leased=not ours).state == "failed":
+            return True
+        needs = self.claims[unit][0].needs if unit in self.claims else ()
+        return any(map(self._has_failed, needs))

@@ -1,0 +1,113 @@
+"""Images made elsewhere, read as a sample set: an ``.npz`` file or a folder of PNG files.
+
+- ``.npz``: the array ``images``, else ``arr_0``, else the only one; shape (N, C, H, W) or (N, H, W, C); uint8 in
+  0, ..., levels - 1, or floats in [0, 1], which are rounded to these levels. Pickled objects are never read.
+- Folder: every ``*.png`` directly in it, by name; 8-bit grey or RGB as the data set has channels, mapped to its
+  levels by round(v / 255 * (levels - 1)).
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bench.data import DataCard
+
+NAMES = ("images", "arr_0")
+"""Arrays looked for in an .npz file, in this order."""
+
+
+def read_external(path: str | Path, data: DataCard) -> np.ndarray:
+    """Returns the images of a file or folder as uint8 in 0, ..., ``data.levels`` - 1, shape (N, C, H, W).
+
+    Raises:
+        FileNotFoundError: Nothing lies at ``path``.
+        ValueError: What lies there does not fit the data set; the message names the file and a remedy.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, data)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder of images")
+    if path.suffix != ".npz":
+        raise ValueError(f"{path}: should be an .npz file or a folder of .png files")
+    return _quantise(_order_axes(_read_array(path), data, path), data, path)
+
+
+def _read_array(path: Path) -> np.ndarray:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: not a readable .npz file (empty, cut short or of another kind); use numpy.savez")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            name = next((name for name in NAMES if name in arrays.files), None)
+            if name is None and len(arrays.files) != 1:
+                found = ", ".join(arrays.files) or "none"
+                raise ValueError(f"which array holds the images? name it {NAMES[0]} (arrays: {found})")
+            return arrays[name or arrays.files[0]]
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not a readable .npz file ({error}); write it again with numpy.savez") from error
+    except ValueError as error:  # numpy's own: pickled objects, a broken header
+        raise ValueError(f"{path}: {error}; save one plain uint8 array of shape (N, C, H, W)") from error
+
+
+def _order_axes(images: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
+    channels, height, width = data.shape
+    if images.ndim == 4 and len(images):
+        if images.shape[1:] == (channels, height, width):
+            return images
+        if images.shape[1:] == (height, width, channels):
+            return images.transpose(0, 3, 1, 2)
+    raise ValueError(
+        f"{path}: images have shape {images.shape}; this data set asks for (N, {channels}, {height}, {width}) or "
+        f"(N, {height}, {width}, {channels}) with N > 0"
+    )
+
+
+def _quantise(images: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
+    top = data.levels - 1
+    if images.dtype == np.uint8:
+        if images.max() > top:
+            raise ValueError(
+                f"{path}: pixels go up to {images.max()}, but this data set has levels 0..{top}; "
+                f"if they are on the scale 0..255, save round(v / 255 * {top})"
+            )
+        return np.ascontiguousarray(images)
+    if images.dtype.kind != "f":
+        raise ValueError(f"{path}: dtype {images.dtype}; save uint8 in 0..{top}, or floats in [0, 1]")
+    if not np.isfinite(images).all():
+        bad = int((~np.isfinite(images)).any((1, 2, 3)).sum())
+        raise ValueError(f"{path}: {bad} of {len(images)} images hold NaN or infinity; leave them out, or mend them")
+    if images.min() < 0 or images.max() > 1:
+        raise ValueError(
+            f"{path}: floats lie in [{images.min():.3g}, {images.max():.3g}]; save them in [0, 1] "
+            "(from [-1, 1]: (x + 1) / 2), clipped"
+        )
+    return np.ascontiguousarray(np.rint(images.astype(np.float64) * top).astype(np.uint8))
+
+
+def _read_folder(folder: Path, data: DataCard) -> np.ndarray:
+    files = sorted((path for path in folder.iterdir() if path.suffix.lower() == ".png"), key=lambda path: path.name)
+    if not files:
+        raise ValueError(f"{folder}: no .png files in this folder (folders below it are not searched)")
+    return np.stack([_read_png(path, data) for path in files])
+
+
+def _read_png(path: Path, data: DataCard) -> np.ndarray:
+    channels, height, width = data.shape
+    modes = {1: "L", 3: "RGB"}
+    if channels not in modes:
+        raise ValueError(f"{path.parent}: PNG files cannot hold this data set's {channels} channels; use an .npz file")
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()
+            mode, size, pixels = image.mode, image.size, np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a readable PNG image ({error}); write it again or take it out") from error
+    if mode != modes[channels]:
+        raise ValueError(f"{path}: is of Pillow mode {mode}, asked for is 8-bit {modes[channels]}; convert it")
+    if size != (width, height):
+        raise ValueError(f"{path}: is {size[0]}x{size[1]} pixels, asked for are {width}x{height}; nothing is resized")
+    levels = np.rint(pixels / 255 * (data.levels - 1)).astype(np.uint8)
+    return levels[None] if channels == 1 else levels.transpose(2, 0, 1)

@@ -1,0 +1,182 @@
+"""Numbers from a sample set and a reference alone: what each metric declares.
+
+A metric's value means nothing without its identity: extractor, weights, input size, pixel levels, count and
+reference (:mod:`bench.metrics.scoring` writes it beside the value). So the columns of a table are named after
+both, ``fd(digits-cnn@8)``, and never by a bare FID or IS, which would claim the Inception network's features.
+
+Plugging in: a metric is a function of two sets of features and an entry in :data:`METRICS`; an extractor is an
+entry in :data:`EXTRACTORS` and a network in :mod:`bench.metrics.extractors`.
+
+Standard library only: a suite is checked without numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.data import DataCard
+
+if TYPE_CHECKING:
+    from bench.metrics.extractors import Features
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractorCard:
+    """What is known of a feature extractor before it is loaded.
+
+    Args:
+        shape: (C, H, W) of the images that it accepts, as they are: nothing is resized.
+        levels: Values that a pixel takes in these images.
+        dimension: Length of an image's feature vector.
+        classes: Length of an image's class probabilities.
+        weights: File name in ``bench/metrics/weights``.
+        sha256: Digest of that file. Other weights give other numbers: raise the version of every metric with them.
+    """
+
+    shape: tuple[int, int, int]
+    levels: int
+    dimension: int
+    classes: int
+    weights: str
+    sha256: str
+
+
+EXTRACTORS: Mapping[str, ExtractorCard] = {
+    "digits-cnn": ExtractorCard(
+        shape=(1, 8, 8),
+        levels=17,
+        dimension=24,
+        classes=10,
+        weights="digits-cnn.safetensors",
+        sha256="05f30e655749cad34c6391bab7f9f47715d32624eac5e7079d8d7dd6d33808b8",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrechetParams:
+    """Whose features, and which split of the data set they are compared with."""
+
+    extractor: Literal["digits-cnn"] = "digits-cnn"
+    reference: Literal["train", "test"] = "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InceptionParams:
+    """Whose class probabilities, and into how many contiguous parts they are split before averaging.
+
+    One split by default: the score of n images is biased low by about (classes - 1) / 2n in its logarithm, so
+    ten splits, the custom with 50,000 images, would cost a few hundred images dearly; the spread comes from
+    seeds instead.
+    """
+
+    extractor: Literal["digits-cnn"] = "digits-cnn"
+    splits: int = 1
+
+    def __post_init__(self) -> None:
+        if self.splits < 1:
+            raise ValueError(f"splits should be at least 1, got {self.splits}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricCard:
+    """What the harness must know of a metric before torch is imported.
+
+    Args:
+        version: Raised by hand when equal images would give another number.
+        params: Frozen dataclass of its parameters, all with defaults; ``extractor`` is one of them.
+        column: The name of its column, which tells unlike numbers apart.
+        measure: Returns the value from the features of the samples, those of the reference (None where the
+            metric has none) and the parameters.
+        reference: The split of the data set that the samples are compared with; None where there is none.
+        refuse: Reasons why it cannot be measured on a data set (none: an empty list).
+        least_count: Images below which the value is a smoke test and not evidence.
+    """
+
+    version: int
+    summary: str
+    params: type
+    higher_is_better: bool
+    column: Callable[[Any], str]
+    measure: Callable[[Features, Features | None, Any], float]
+    reference: Callable[[Any], str | None]
+    refuse: Callable[[Any, DataCard], list[str]]
+    least_count: Callable[[Any], int]
+
+
+def extractor_label(name: str) -> str:
+    """Returns an extractor's name with its input size, as columns show it: ``digits-cnn@8``."""
+    return f"{name}@{EXTRACTORS[name].shape[-1]}"
+
+
+def _column(name: str, params: Any, *notes: str) -> str:
+    return f"{name}({', '.join([extractor_label(params.extractor), *notes])})"
+
+
+def _frechet_column(params: FrechetParams) -> str:
+    return _column("fd", params, *(["to test"] if params.reference == "test" else []))
+
+
+def _inception_column(params: InceptionParams) -> str:
+    return _column("is", params, *([f"{params.splits} splits"] if params.splits > 1 else []))
+
+
+def _refuse_extractor(params: Any, data: DataCard) -> list[str]:
+    """An extractor only reads images of the shape and levels that it was trained on."""
+    card = EXTRACTORS[params.extractor]
+    reasons = []
+    if data.shape != card.shape:
+        wanted, got = ("x".join(map(str, shape)) for shape in (card.shape, data.shape))
+        reasons.append(f"extractor {params.extractor} reads {wanted} images, not {got}")
+    if data.levels != card.levels:
+        reasons.append(f"extractor {params.extractor} reads {card.levels} pixel levels, not {data.levels}")
+    return reasons
+
+
+def _refuse_frechet(params: FrechetParams, data: DataCard) -> list[str]:
+    reasons = _refuse_extractor(params, data)
+    if params.reference not in data.splits:
+        reasons.append(f"the data set has no split {params.reference} (it has {', '.join(data.splits)})")
+    return reasons
+
+
+def _frechet(samples: Features, reference: Features | None, params: FrechetParams) -> float:
+    from bench.metrics.frechet import frechet_from_features
+
+    return frechet_from_features(samples.features, reference.features)
+
+
+def _inception(samples: Features, reference: Features | None, params: InceptionParams) -> float:
+    import numpy as np
+
+    from bench.metrics.inception import inception_score
+
+    return inception_score(np.exp(samples.log_probs), params.splits)[0]
+
+
+METRICS: Mapping[str, MetricCard] = {
+    "fd": MetricCard(
+        version=1,
+        summary="Frechet distance of Gaussians fitted to features of the samples and of real images",
+        params=FrechetParams,
+        higher_is_better=False,
+        column=_frechet_column,
+        measure=_frechet,
+        reference=lambda params: params.reference,
+        refuse=_refuse_frechet,
+        least_count=lambda params: 10 * EXTRACTORS[params.extractor].dimension,
+    ),
+    "is": MetricCard(
+        version=1,
+        summary="inception score: how sure a classifier is of each sample, and how evenly it names the classes",
+        params=InceptionParams,
+        higher_is_better=True,
+        column=_inception_column,
+        measure=_inception,
+        reference=lambda params: None,
+        refuse=_refuse_extractor,
+        least_count=lambda params: 10 * EXTRACTORS[params.extractor].classes * params.splits,
+    ),
+}

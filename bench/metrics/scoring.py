@@ -1,0 +1,175 @@
+"""Scores a sample set: one pass through each extractor, however many metrics ask for it.
+
+Every value comes with its identity, the plain values on which it depends; rows are comparable where identities are
+equal. Features of the reference are computed once a process.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from bench.card import plain
+from bench.data import Images
+from bench.metrics import METRICS, extractor_label
+from bench.metrics.extractors import Extractor, Features, load_extractor
+
+BACKEND = "bench 1"
+"""Who computed the number; the figure rises when extraction or scoring changes a value."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric's value and what it depends on, as plain values."""
+
+    value: float
+    identity: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What a metric says of real images that it has not seen: mean and standard deviation over ``draws`` sets.
+
+    The sets are drawn without replacement from one finite split, so they overlap and the deviation is too small by
+    about a factor sqrt(1 - count / images of the split).
+    """
+
+    mean: float
+    std: float
+    draws: int
+    split: str
+
+
+def score(
+    images: Iterable[np.ndarray], requests: Sequence[tuple[str, Any]], data: Images, *, device: str = "cpu"
+) -> list[Measured]:
+    """Returns the value of each request, in order.
+
+    Args:
+        images: Parts of the sample set, uint8 in 0, ..., levels - 1, shapes (n, C, H, W); read once.
+        requests: Names of :data:`bench.metrics.METRICS`, each with an instance of its ``params``.
+        data: The data set that the samples imitate.
+        device: Where the extractors run.
+
+    Raises:
+        ValueError: A metric that cannot be measured on this data set, images of the wrong kind, too few of them,
+            or a value that is not finite.
+    """
+    _refuse(requests, data)
+    extractors = {params.extractor: load_extractor(params.extractor, str(device)) for _, params in requests}
+    samples = _extract(images, extractors)
+    measured = []
+    for name, params in requests:
+        card, extractor = METRICS[name], extractors[params.extractor]
+        split = card.reference(params)
+        reference = None if split is None else _reference(data, split, extractor)
+        value = card.measure(samples[params.extractor], reference, params)
+        if not np.isfinite(value):
+            raise ValueError(f"{card.column(params)} of {len(samples[params.extractor].features)} images is {value}")
+        identity = _identity(name, params, extractor, len(samples[params.extractor].features), data, split)
+        measured.append(Measured(value, identity))
+    return measured
+
+
+def real_floor(
+    name: str, params: Any, data: Images, count: int, *, split: str | None = None, draws: int = 20, seed: int = 0
+) -> Floor:
+    """Returns what ``count`` real images score: differences below 2 of its deviations are not worth discussing.
+
+    Args:
+        name: A metric of :data:`bench.metrics.METRICS`.
+        params: An instance of its ``params``.
+        data: The data set.
+        count: Images in each drawn set.
+        split: Where they are drawn from; by default the split that is not the metric's reference.
+        draws: How many sets.
+        seed: Of the choice of sets.
+
+    Raises:
+        ValueError: A split of fewer than ``count`` images.
+    """
+    _refuse([(name, params)], data)
+    card, extractor = METRICS[name], load_extractor(params.extractor, "cpu")
+    reference_split = card.reference(params)
+    split = split or ("train" if reference_split == "test" else "test")
+    real = _reference(data, split, extractor)
+    if count > len(real.features):
+        raise ValueError(f"split {split} has {len(real.features)} images, fewer than the {count} asked for")
+    reference = None if reference_split is None else _reference(data, reference_split, extractor)
+    generator = np.random.default_rng([seed, count])
+    values = []
+    for _ in range(draws):
+        index = generator.permutation(len(real.features))[:count]
+        values.append(card.measure(Features(real.features[index], real.log_probs[index]), reference, params))
+    return Floor(float(np.mean(values)), float(np.std(values, ddof=1)), draws, split)
+
+
+def _refuse(requests: Sequence[tuple[str, Any]], data: Images) -> None:
+    reasons = [
+        f"{METRICS[name].column(params)} on {data.name}: {reason}"
+        for name, params in requests
+        for reason in METRICS[name].refuse(params, data.card)
+    ]
+    if reasons:
+        raise ValueError("; ".join(reasons))
+
+
+def _extract(images: Iterable[np.ndarray], extractors: dict[str, Extractor]) -> dict[str, Features]:
+    parts: dict[str, list[Features]] = {name: [] for name in extractors}
+    for shard in images:
+        for name, extractor in extractors.items():
+            parts[name].append(extractor(shard))
+    if not all(parts.values()):
+        raise ValueError("there are no images to score")
+    return {name: Features(*map(np.concatenate, zip(*found, strict=True))) for name, found in parts.items()}
+
+
+@dataclass(frozen=True)
+class _Content:
+    """Images known by their digest, so that equal images share one cache entry."""
+
+    sha256: str
+    images: np.ndarray = field(compare=False, repr=False)
+
+
+def _reference(data: Images, split: str, extractor: Extractor) -> Features:
+    images = data.train if split == "train" else data.test
+    return _features(_Content(data.digest(split), images), extractor.name, str(extractor.device))
+
+
+@lru_cache(maxsize=8)
+def _features(content: _Content, extractor: str, device: str) -> Features:
+    return load_extractor(extractor, device)(content.images)
+
+
+def _identity(
+    name: str, params: Any, extractor: Extractor, count: int, data: Images, split: str | None
+) -> dict[str, Any]:
+    card = METRICS[name]
+    reference = None
+    if split is not None:
+        reference = {
+            "dataset": f"{data.name}@{data.card.version}",
+            "split": split,
+            "split_rule": data.card.split_rule,
+            "images": data.card.splits[split],
+            "sha256": data.digest(split),
+        }
+    return {
+        "metric": name,
+        "version": card.version,
+        "column": card.column(params),
+        "params": plain(params),
+        "extractor": extractor_label(extractor.name),
+        "weights_sha256": extractor.card.sha256,
+        "dimension": extractor.card.dimension,
+        "input_shape": list(extractor.card.shape),
+        "levels": extractor.card.levels,
+        "preprocess": extractor.preprocess,
+        "count": count,
+        "least_count": card.least_count(params),
+        "reference": reference,
+        "backend": BACKEND,
+    }

@@ -1,0 +1,1 @@
+"""Stored results -> one tidy table -> leaderboard, figures and a page."""

@@ -1,0 +1,307 @@
+"""The leaderboard as a person reads it: Markdown and one HTML page, made of the same sections.
+
+A section is a title, some text and a table of cells; the two writers only differ in how they mark them up.
+"""
+
+import html as markup
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from bench.report.table import BITS, BITS_TITLE, identities
+
+if TYPE_CHECKING:
+    from bench.report.figures import Picture
+    from bench.suite import Suite
+
+MILLI = 1e3
+TERA = 1e12
+
+
+class Cell(NamedTuple):
+    """One cell of a table; the best of its column is ``strong``."""
+
+    text: str
+    strong: bool = False
+
+
+class Section(NamedTuple):
+    """A part of the report."""
+
+    title: str
+    text: Sequence[str] = ()
+    headers: Sequence[str] = ()
+    cells: Sequence[Sequence[Cell]] = ()
+    bullets: Sequence[str] = ()
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Returns a number with that many significant digits and no exponent within reason; blank where there is none."""
+    if value is None or pd.isna(value):
+        return ""
+    value = float(value)
+    if math.isinf(value) or value == 0:
+        return f"{value:g}"
+    if not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:,.{_decimals(value, digits)}f}"
+
+
+def spread(mean: Any, deviation: Any) -> str:
+    """Returns ``0.123 ± 0.004``, both to the mean's three significant digits; the mean alone without a spread."""
+    if mean is None or pd.isna(mean) or deviation is None or pd.isna(deviation) or not math.isfinite(mean):
+        return number(mean)
+    if not 1e-4 <= abs(mean) < 1e7:
+        return f"{number(mean)} ± {number(deviation, 1)}"
+    return f"{number(mean)} ± {deviation:,.{_decimals(mean, 3)}f}"
+
+
+def _decimals(value: float, digits: int) -> int:
+    return max(0, digits - 1 - math.floor(math.log10(abs(value))))
+
+
+def compact(value: Any) -> str:
+    """Returns a number of evaluations: ``19``, ``38.5``; blank where there is none."""
+    return "" if value is None or pd.isna(value) else f"{value:.4g}"
+
+
+def whole(value: Any) -> str:
+    """Returns a whole number with its thousands separated; blank where there is none."""
+    return "" if value is None or pd.isna(value) else f"{int(value):,}"
+
+
+def arrow(higher: bool) -> str:
+    """Returns the direction in which a metric is better."""
+    return "↑" if higher else "↓"
+
+
+def sampler_title(group: Mapping[str, Any]) -> str:
+    """Returns a sampler with its time grid and settings: ``flow_heun (rho7, snr=0.16)``."""
+    if not isinstance(group["sampler"], str):
+        return "–"
+    tolerance = "" if pd.isna(group["tolerance"]) else f"tolerance={group['tolerance']:g}"
+    notes = [note for note in (group["times"], group["settings"], tolerance) if note]
+    return f"{group['sampler']} ({', '.join(notes)})" if notes else group["sampler"]
+
+
+def reach(group: Mapping[str, Any]) -> str:
+    """Returns measured NFE, with the range where it has one."""
+    if pd.isna(group["nfe"]) or group["nfe_min"] == group["nfe_max"]:
+        return compact(group["nfe"])
+    return f"{compact(group['nfe'])} ({compact(group['nfe_min'])}–{compact(group['nfe_max'])})"
+
+
+def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Section]:
+    """Returns the parts of the report in order: a table a budget, the models, what is missing, how to read it."""
+    done = int((rows["state"] == "done").sum())
+    summary = (
+        f"{len(board)} groups of {len(rows)} points ({done} done) on {suite.dataset}; "
+        "a row a group: mean ± sample standard deviation over its seeds."
+    )
+    parts = [Section("", [summary])]
+    for budget, groups in board.groupby("budget", sort=True):
+        title = f"Budget {compact(budget)} (network evaluations an image)"
+        parts.append(_ranking(title, groups, board.attrs["metrics"]))
+    rest = board[board["budget"].isna()]
+    if len(rest):
+        title = "Without a fixed budget: adaptive samplers where they measured, images made elsewhere (not ranked)"
+        parts.append(_ranking(title, rest, board.attrs["metrics"]))
+    parts.append(_models(rows))
+    parts.append(_missing(board))
+    parts.append(_reading(rows, board))
+    return [part for part in parts if part.text or part.cells or part.bullets]
+
+
+def _ranking(title: str, groups: pd.DataFrame, metrics: Mapping[str, bool]) -> Section:
+    headers = ["rank", "model", "sampler", "steps", "NFE"]
+    headers += [f"{name} {arrow(higher)}" for name, higher in metrics.items()]
+    headers += ["time (ms/image)", "compute (GFLOPs/image)", f"{BITS_TITLE} ↓", "seeds (training × sampling)", "state"]
+    best = {name: _best(groups, name, higher) for name, higher in metrics.items()}
+    cells = []
+    for index, group in groups.iterrows():
+        seconds = "sampling_seconds_per_image"
+        values = [Cell(spread(group[name], group[f"{name} sd"]), index in best[name]) for name in metrics]
+        facts = [whole(group["rank"]), group["train"], sampler_title(group), whole(group["steps"]), reach(group)]
+        costs = [
+            spread(group[seconds] * MILLI, group[f"{seconds} sd"] * MILLI),
+            number(group["sampling_gflops_per_image"]),
+            spread(group[BITS], group[f"{BITS} sd"]),
+            f"{group['train_seeds']} × {group['sample_seeds']}" if isinstance(group["sampler"], str) else "",
+            group["state"],
+        ]
+        cells.append([*map(Cell, facts), *values, *map(Cell, costs)])
+    return Section(title, (), headers, cells)
+
+
+def _best(groups: pd.DataFrame, name: str, higher: bool) -> set[Any]:
+    """Returns the complete groups that are best in a metric, of each identity that more than one of them has."""
+    found: set[Any] = set()
+    known = groups[(groups["state"] == "done") & groups[name].notna() & groups["budget"].notna()]
+    same = [identities(text).get(name, "") for text in known["identity"]]
+    for _, part in known.groupby(same):
+        if len(part) > 1:
+            found |= set(part.index[part[name] == (part[name].max() if higher else part[name].min())])
+    return found
+
+
+def _models(rows: pd.DataFrame) -> Section:
+    """A row a train entry: what it is, what it cost, how likely it finds held-out images."""
+    models = rows[rows["train_key"].notna()].drop_duplicates("train_key")
+    headers = ["model", "method", "variant", "parameters", "trainings", "images each", "compute (TFLOPs each)"]
+    headers += ["time (s each)", f"{BITS_TITLE} ↓", "likelihood NFE", "device", "train keys"]
+    cells = []
+    for label, part in models.groupby("train", sort=False):
+        first = part.iloc[0]
+        bits = spread(part[BITS].mean(), part[BITS].std(ddof=1)) or f"– ({first[f'{BITS}_note']})"
+        bound = " (bound)" if first[f"{BITS}_note"] == "bound" else ""
+        facts = [label, first["method"], first["variant"], whole(first["parameters"]), str(len(part))]
+        facts += [whole(part["training_images"].mean().round() if part["training_images"].notna().any() else None)]
+        facts += [number(part["training_flops"].mean() / TERA), number(part["training_seconds"].mean()), bits + bound]
+        facts += [number(part["likelihood_nfe"].mean())]
+        facts += [first["device"] if isinstance(first["device"], str) else ""]
+        facts += [" ".join(f"`{name[:8]}`" for name in part["train_key"])]
+        cells.append([Cell(text) for text in facts])
+    return Section("Models", (), headers, cells)
+
+
+def _missing(board: pd.DataFrame) -> Section:
+    lacking = board[board["state"] != "done"]
+    bullets = [
+        f"{group['group']}: {group['state']}; {group['cause']}" + (f"; log: {group['log']}" if group["log"] else "")
+        for _, group in lacking.iterrows()
+    ]
+    return Section("What is missing", bullets=bullets)
+
+
+def _reading(rows: pd.DataFrame, board: pd.DataFrame) -> Section:
+    metrics: Mapping[str, bool] = board.attrs["metrics"]
+    first = next(iter(metrics), None)
+    bullets = []
+    if first is not None:
+        bullets.append(
+            f"Ranked by {first} ({arrow(metrics[first])}) among groups of one budget and one identity of the metric "
+            "whose points are all done; the best of each column in bold."
+        )
+    bullets += [
+        "NFE: network evaluations an image, counted at the network call. A budget is what the suite asked for; a "
+        "sampler spends the most whole steps that fit.",
+        "±: sample standard deviation over all finished points of the group, training and sampling seeds together; "
+        "leaderboard.csv also has it over trainings. The unit of a claim about methods is a training: with fewer "
+        "than five each, a difference here is a hint.",
+        "Time: warm batches alone, on the device named; it depends on the machine. Compute: operations of one call "
+        "of the network times the calls.",
+        f"{BITS_TITLE}: processes have different floors, in the identities; a bound is not an exact value.",
+    ]
+    bullets += _identity_lines(rows)
+    versions = " | ".join(dict.fromkeys(rows["versions"]))
+    commits = " + ".join(dict.fromkeys(c for text in rows["commit"].dropna() for c in text.split(" + ")))
+    dirty = " (with uncommitted changes)" if rows["dirty"].fillna(False).any() else ""
+    bullets += [f"Versions: {versions}."] if len(rows) and versions else []
+    bullets += [f"Commit: {commits}{dirty}."] if commits else []
+    return Section("How to read this", bullets=[*bullets, "Every row with its keys and seeds: results.csv."])
+
+
+def _identity_lines(rows: pd.DataFrame) -> list[str]:
+    """Returns a line for each identity in the table: what the numbers of a column depend on."""
+    known = rows.attrs["identities"]
+    pairs = dict.fromkeys(pair for text in rows["identity"] for pair in identities(text).items())
+    return [
+        f"Identity of {name} ({short}): "
+        + ", ".join(f"{field} {_plain(value)}" for field, value in known[short].items())
+        for name, short in pairs
+    ]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items()) + ")"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return text[:12] if len(text) == 64 and all(c in "0123456789abcdef" for c in text) else text
+
+
+# Markdown
+
+
+def markdown(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> str:
+    """Returns the leaderboard as Markdown whose tables are aligned as plain text too."""
+    lines = [f"# {suite.name}", ""]
+    for part in sections(suite, rows, board):
+        lines += [f"## {part.title}", ""] if part.title else []
+        for text in part.text:
+            lines += [text, ""]
+        if part.cells:
+            lines += [*_aligned(part.headers, part.cells), ""]
+        if part.bullets:
+            lines += [*(f"- {text}" for text in part.bullets), ""]
+    return "\n".join(lines)
+
+
+def _aligned(headers: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list[str]:
+    texts = [[_escaped(f"**{cell.text}**" if cell.strong else cell.text) for cell in row] for row in cells]
+    widths = [max(len(row[i]) for row in [list(headers), *texts]) for i in range(len(headers))]
+    rule = ["-" * width for width in widths]
+    padded = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in [headers, rule, *texts]]
+    return ["| " + " | ".join(row) + " |" for row in padded]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+# HTML
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
+h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; font-size: 1.15rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 10px; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }
+th { border-bottom: 2px solid #888; } tr:hover td { background: #f5f5f5; }
+figure { margin: 1.5rem 0; } figure img { max-width: 100%; }
+figcaption { color: #555; font-size: 13px; max-width: 60rem; }
+li { overflow-wrap: anywhere; }
+"""
+
+
+def html(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame, pictures: Sequence["Picture"]) -> str:
+    """Returns the report as one page; its figures are links to the files beside it."""
+    first, *parts = sections(suite, rows, board)
+    tables = [part for part in parts if part.cells]
+    notes = [part for part in parts if not part.cells]
+    name = markup.escape(suite.name)
+    body = [f"<h1>{name}</h1>", _block(first), *map(_block, tables)]
+    body += ["<h2>Figures</h2>"] if pictures else []
+    body += [_figure(picture) for picture in pictures]
+    body += map(_block, notes)
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
+    return f'<!doctype html>\n<html lang="en">\n<head>{head}<style>{STYLE}</style></head>\n<body>\n' + (
+        "\n".join(body) + "\n</body>\n</html>\n"
+    )
+
+
+def _block(part: Section) -> str:
+    """Returns one section."""
+    lines = [f"<h2>{markup.escape(part.title)}</h2>"] if part.title else []
+    lines += [f"<p>{markup.escape(text)}</p>" for text in part.text]
+    if part.cells:
+        head = "".join(f"<th>{markup.escape(header)}</th>" for header in part.headers)
+        body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in part.cells)
+        lines.append(f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>')
+    if part.bullets:
+        lines.append("<ul>" + "".join(f"<li>{markup.escape(text)}</li>" for text in part.bullets) + "</ul>")
+    return "\n".join(lines)
+
+
+def _cell(cell: Cell) -> str:
+    text = markup.escape(cell.text).replace("`", "")
+    return f"<td><strong>{text}</strong></td>" if cell.strong else f"<td>{text}</td>"
+
+
+def _figure(picture: "Picture") -> str:
+    title, caption = markup.escape(picture.title), markup.escape(picture.caption)
+    image = f'<a href="figures/{picture.name}.svg"><img src="figures/{picture.name}.png" alt="{title}"></a>'
+    return f'<figure id="{picture.name}">{image}<figcaption>{caption}</figcaption></figure>'

@@ -1,0 +1,489 @@
+"""Stored results as one tidy table, and the leaderboard made of it.
+
+A row of the tidy table is a point: one model (a training seed) sampled by one sampler with one sample seed. A row
+of the leaderboard is a group: the points that differ in their seeds alone. Rows whose metric has another identity
+(extractor, weights, count, reference, ...) are never averaged or ranked together.
+
+Only finished units are read, so an unfinished suite gives the same table with fewer numbers in it, and each row
+says what it lacks and why.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bench.card import BudgetError, Card, SamplerCard, build, cards, differences, plain
+from bench.execute.outcome import outcome
+from bench.metrics import METRICS, MetricCard
+from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, ScoreSpec, Spec, TrainSpec, key, part_name, place
+from bench.store import Store, UnitId
+from bench.store import write as put
+
+if TYPE_CHECKING:
+    from bench.suite import Suite
+
+BITS = "bits_per_dim"
+BITS_TITLE = "NLL of dequantised data (bits/dim)"
+
+LEADING = (
+    *("label", "group", "train", "method", "variant", "sampler", "times", "settings", "steps", "tolerance"),
+    *("adaptive", "budget", "nfe", "nfe_min", "nfe_max", "sampling_seconds_per_image", "sampling_gflops_per_image"),
+    *("training_images", "training_flops", "training_seconds", "parameters", "device"),
+)
+TRAILING = (
+    *(BITS, f"{BITS}_note", "likelihood_nfe", "clipped_fraction", "train_seed", "sample_seed", "count", "batch"),
+    *("state", "cause", "log", "key", "train_key", "versions", "identity", "commit", "dirty", "host"),
+)
+WHOLE = ("steps", "budget", "training_images", "parameters", "train_seed", "sample_seed", "count", "batch")
+TRUTHS = ("adaptive", "dirty")
+NUMBERS = (
+    *("tolerance", "nfe", "nfe_min", "nfe_max", "sampling_seconds_per_image", "sampling_gflops_per_image"),
+    *("training_flops", "training_seconds", BITS, "likelihood_nfe", "clipped_fraction"),
+)
+
+GROUP_LEADING = (
+    *("rank", "group", "state", "train", "method", "variant", "sampler", "times", "settings", "steps", "tolerance"),
+    *("adaptive", "budget", "nfe", "nfe_min", "nfe_max", "train_seeds", "sample_seeds", "points", "points_done"),
+)
+GROUP_TRAILING = (
+    *("sampling_seconds_per_image", "sampling_seconds_per_image sd", "sampling_gflops_per_image"),
+    *("training_images", "training_flops", "training_seconds", "parameters", "device", BITS, f"{BITS} sd"),
+    *(f"{BITS}_note", "likelihood_nfe", "clipped_fraction", "count", "versions", "identity", "commit", "dirty"),
+    *("cause", "log", "keys", "train_keys"),
+)
+
+
+def tabulate(
+    suite: "Suite",
+    store: Store,
+    *,
+    methods: Mapping[str, Card] | None = None,
+    metrics: Mapping[str, MetricCard] = METRICS,
+) -> pd.DataFrame:
+    """Returns the tidy table: a row for each point of the suite, finished or not.
+
+    ``attrs`` of the table hold ``metrics`` (whether higher is better, by column; the first one ranks) and
+    ``identities`` (what each number depends on, by the short hash that stands in column ``identity``).
+
+    Args:
+        suite: What to read.
+        store: Where it lies.
+        methods: Cards by name; those found in ``methods/`` by default.
+        metrics: Metric cards by name.
+    """
+    methods = cards() if methods is None else methods
+    reader = Reader(store, metrics)
+    records = [reader.row(point, methods) for point in suite.points]
+    columns = {reader.column(score): metrics[score.metric] for point in suite.points for score in point.scores}
+    rows = pd.DataFrame(records, columns=[*LEADING, *columns, *TRAILING])
+    kinds = {name: "Int64" for name in WHOLE} | {name: "boolean" for name in TRUTHS}
+    kinds |= {name: "float64" for name in (*NUMBERS, *columns)}
+    rows = rows.astype(kinds)
+    rows.attrs["metrics"] = {name: card.higher_is_better for name, card in columns.items()}
+    rows.attrs["identities"] = dict(sorted(reader.identities.items()))
+    return rows
+
+
+class Reader:
+    """Reads the finished units of points, each once however many points share it."""
+
+    def __init__(self, store: Store, metrics: Mapping[str, MetricCard]) -> None:
+        self.store = store
+        self.metrics = metrics
+        self.identities: dict[str, Any] = {}
+        self.records: dict[UnitId, dict[str, Any] | None] = {}
+        self.places: dict[int, tuple[Spec, UnitId]] = {}
+
+    def row(self, point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
+        """Returns one row of the table as plain values."""
+        row: dict[str, Any] = {"label": point.label, "group": point.group, "train": point.train}
+        row |= {"budget": point.budget, "count": point.count, "key": self.place(point.sample)[1]}
+        units = self._units(point)
+        if isinstance(point.sample, ImagesSpec):
+            row |= {"method": "images made elsewhere", f"{BITS}_note": "no model here"}
+        else:
+            row |= describe(point, methods) | {"train_key": self.place(point.sample.train)[1]}
+            row |= self._training(point.sample.train) | self._sampling(point)
+            row |= self._likelihood(point, methods[point.sample.train.method])
+        row |= self._scores(point)
+        row["versions"] = versions(point)
+        return row | self._provenance(units) | self._state(units)
+
+    def place(self, spec: Spec) -> UnitId:
+        """Returns where a spec's result lies, hashed once (points share the very objects)."""
+        if id(spec) not in self.places:
+            where = ("images", key(spec), "") if isinstance(spec, ImagesSpec) else place(spec)
+            self.places[id(spec)] = (spec, UnitId(*where))
+        return self.places[id(spec)][1]
+
+    def batches(self, spec: SampleSpec | LikelihoodSpec, count: int) -> list[UnitId]:
+        """Returns the units that hold the first ``count`` images."""
+        stage, name, _ = self.place(spec)
+        return [UnitId(stage, name, part_name(index)) for index in range(math.ceil(count / spec.batch))]
+
+    def column(self, score: ScoreSpec) -> str:
+        """Returns the name of a metric's column."""
+        card = self.metrics[score.metric]
+        return card.column(build(card.params, score.params))
+
+    def record(self, unit: UnitId) -> dict[str, Any] | None:
+        """Returns the record of a unit, None where it is not finished."""
+        if unit not in self.records:
+            self.records[unit] = self.store.record(*unit)
+        return self.records[unit]
+
+    def _units(self, point: Point) -> dict[str, list[UnitId]]:
+        """Returns the units that a point needs, by stage, in the order in which they are made."""
+        units: dict[str, list[UnitId]] = {}
+        if not isinstance(point.sample, ImagesSpec):
+            units["training"] = [self.place(point.sample.train)]
+            units["samples"] = self.batches(point.sample, point.count)
+        if point.likelihood is not None:
+            units["likelihood"] = self.batches(point.likelihood, point.likelihood.images)
+        units["metrics"] = [self.place(score) for score in point.scores]
+        return units
+
+    def _training(self, spec: TrainSpec) -> dict[str, Any]:
+        record = self.record(self.place(spec)) or {}
+        names = {"training_images": "images", "training_flops": "flops", "training_seconds": "seconds"}
+        return {column: record.get(name) for column, name in names.items()} | {"parameters": record.get("parameters")}
+
+    def _sampling(self, point: Point) -> dict[str, Any]:
+        """Returns what sampling cost, over the batches that the point's count asks for."""
+        units = self.batches(point.sample, point.count)
+        records = [record for unit in units if (record := self.record(unit)) is not None]
+        if not records:
+            return {}
+        warm = [record for record in records if record["warm"]] or records
+        nfe = _mean(records, "nfe")
+        return {
+            "nfe": nfe,
+            "nfe_min": min(record["nfe"] for record in records),
+            "nfe_max": max(record["nfe"] for record in records),
+            "sampling_seconds_per_image": sum(r["seconds"] for r in warm) / sum(r["images"] for r in warm),
+            "sampling_gflops_per_image": nfe * _mean(records, "flops_per_row") / 1e9,
+            "clipped_fraction": _mean(records, "clipped"),
+            "device": _joined(record["provenance"].get("device") for record in records),
+        }
+
+    def _likelihood(self, point: Point, card: Card) -> dict[str, Any]:
+        """Returns the mean over images once every batch is there, and why there is none otherwise."""
+        if card.likelihood is None:
+            return {f"{BITS}_note": card.no_likelihood or f"{card.title} has no likelihood"}
+        if point.likelihood is None:
+            return {f"{BITS}_note": "the suite asks for none"}
+        measured = self.likelihood(point.likelihood)
+        if measured is None:
+            return {f"{BITS}_note": "not finished"}
+        return {BITS: measured["mean"], "likelihood_nfe": measured["nfe"], f"{BITS}_note": card.likelihood.kind}
+
+    def likelihood(self, spec: LikelihoodSpec) -> dict[str, Any] | None:
+        """Returns bits/dim (mean, standard error over images), NFE and identity; None until every batch is there."""
+        records = [self.record(unit) for unit in self.batches(spec, spec.images)]
+        if any(record is None for record in records):
+            return None
+        values = np.concatenate([np.asarray(record["values"][BITS], dtype=np.float64) for record in records])
+        weighed = [{**record, "images": len(record["values"][BITS])} for record in records]
+        return {
+            "mean": float(values.mean()),
+            "error": float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan,
+            "nfe": _mean(weighed, "nfe"),
+            "identity": records[0]["identity"],
+        }
+
+    def _scores(self, point: Point) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        named = []
+        for score in point.scores:
+            record = self.record(self.place(score))
+            if record is not None:
+                row[self.column(score)] = record["value"]
+                named.append(f"{self.column(score)}={self._identify(record['identity'])}")
+        if point.likelihood is not None and (measured := self.likelihood(point.likelihood)) is not None:
+            named.append(f"{BITS}={self._identify(measured['identity'])}")
+        return row | {"identity": "; ".join(named)}
+
+    def _identify(self, identity: Mapping[str, Any]) -> str:
+        """Returns the short hash of an identity, remembering what it stands for."""
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
+        short = hashlib.sha256(text.encode()).hexdigest()[:8]
+        self.identities[short] = dict(identity)
+        return short
+
+    def _provenance(self, units: Mapping[str, list[UnitId]]) -> dict[str, Any]:
+        found = [self.record(unit) for stage in units.values() for unit in stage]
+        provenance = [record["provenance"] for record in found if record is not None]
+        if not provenance:
+            return {}
+        return {
+            "commit": _joined((entry.get("commit") or "")[:12] for entry in provenance),
+            "dirty": any(entry.get("dirty") for entry in provenance),
+            "host": _joined(entry.get("host") for entry in provenance),
+        }
+
+    def _state(self, units: Mapping[str, list[UnitId]]) -> dict[str, Any]:
+        """Returns state, cause and log: of the first unit that failed, else of the first stage not finished."""
+        open_stage: dict[str, Any] = {}
+        for name, stage in units.items():
+            missing = [unit for unit in stage if self.record(unit) is None]
+            if missing and name == "metrics":
+                missing = stage[:1]  # one pass over the images makes them all, under the name of the first
+            for unit in missing:
+                found = outcome(self.store, unit)
+                where = f"{name} {unit.part}" if name in ("samples", "likelihood") and len(stage) > 1 else name
+                if found.state == "failed":
+                    cause = f"{where} failed: {found.cause or 'cause unknown'}"
+                    return {"state": "failed", "cause": cause, "log": _shown(found.log)}
+                if found.state == "running" and open_stage.get("state") in (None, "waiting"):
+                    open_stage = {"state": "running", "cause": f"{where} under way", "log": _shown(found.log)}
+            if missing and not open_stage:
+                done = f" ({len(stage) - len(missing)} of {len(stage)} done)" if len(stage) > 1 else ""
+                open_stage = {"state": "waiting", "cause": f"waits for {name}{done}", "log": ""}
+        return open_stage or {"state": "done", "cause": "", "log": ""}
+
+
+def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
+    """Returns what a point is, in the words of its method's card; no stored result is needed."""
+    spec = point.sample
+    card = methods[spec.train.method]
+    sampler = card.samplers[spec.sampler]
+    params = build(sampler.params, spec.params)
+    swept = swept_names(sampler)
+    settings = {name: value for name, value in differences(params).items() if name not in swept}
+    values = plain(params)
+    steps = next((values[name] for name in sorted(swept) if isinstance(values.get(name), int)), None)
+    return {
+        "method": card.title,
+        "variant": card.variant(build(card.params, spec.train.params)),
+        "sampler": spec.sampler,
+        "times": spec.times,
+        "settings": ", ".join(f"{name}={value}" for name, value in settings.items()),
+        "steps": steps,
+        "tolerance": values.get("tolerance") if "tolerance" in swept else None,
+        "adaptive": sampler.cost is None,
+        "train_seed": spec.train.seed,
+        "sample_seed": spec.seed,
+        "batch": spec.batch,
+    }
+
+
+def swept_names(card: SamplerCard) -> set[str]:
+    """Returns the parameters that say how much a sampler may spend: what the card's budget rule sets."""
+    try:
+        return set(card.steps_for(10_000, card.params()))
+    except BudgetError:
+        return {"tolerance"}
+
+
+def versions(point: Point) -> str:
+    """Returns the versions that a row's numbers depend on: ``sde 1, flow_heun 1, digits 1, fd 1``."""
+    spec = point.sample
+    data = spec if isinstance(spec, ImagesSpec) else spec.train
+    named = {data.dataset: data.dataset_version}
+    if not isinstance(spec, ImagesSpec):
+        named = {spec.train.method: spec.train.method_version, spec.sampler: spec.sampler_version, **named}
+    named |= {score.metric: score.metric_version for score in point.scores}
+    if point.likelihood is not None:
+        named["likelihood"] = point.likelihood.version
+    return ", ".join(f"{name} {version}" for name, version in named.items())
+
+
+def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row for each group: means and spreads over its seeds, ranked within equal budgets.
+
+    A spread is a sample standard deviation, blank with one value: ``<metric> sd`` over all finished points of the
+    group, ``<metric> sd over trainings`` over the means of its training seeds. Bits/dim and training cost count
+    each model once. The rank is by the first metric, among groups of one budget and one identity of that metric
+    whose points are all done: a group is not ranked on the seeds that happened to survive. The budget is the one
+    asked for; a fixed-step group that was given its steps instead stands at the NFE it measured. Adaptive samplers
+    and images made elsewhere have no budget and no rank.
+    """
+    metrics: dict[str, bool] = rows.attrs["metrics"]
+    records = [_group(bucket, metrics) for bucket in _buckets(rows)]
+    columns = [c for name in metrics for c in (name, f"{name} sd", f"{name} sd over trainings")]
+    board = pd.DataFrame(records, columns=[*GROUP_LEADING, *columns, *GROUP_TRAILING])
+    whole = {"rank", "train_seeds", "sample_seeds", "points", "points_done", *WHOLE} & set(board.columns)
+    board = board.astype({name: "Int64" for name in whole} | {name: "boolean" for name in TRUTHS})
+    board = board.astype({name: "float64" for name in board.columns if name in NUMBERS or name in columns})
+    board["budget"] = [_budget(record) for record in board.to_dict("records")]
+    board["budget"] = board["budget"].astype("float64")
+    board = _ranked(board, metrics)
+    board.attrs = dict(rows.attrs)
+    return board
+
+
+def identities(text: str) -> dict[str, str]:
+    """Returns the column ``identity`` of a row as hashes by metric column."""
+    return dict(item.rsplit("=", 1) for item in text.split("; ") if item)
+
+
+def _buckets(rows: pd.DataFrame) -> Iterable[pd.DataFrame]:
+    """Yields the rows of each group; a group whose metrics have several identities is split."""
+    for _, group in rows.groupby("group", sort=False):
+        found: list[tuple[dict[str, str], list[Any]]] = []
+        for index, text in group["identity"].items():
+            known = {name: value for name, value in identities(text).items() if name != BITS}
+            for seen, members in found:
+                if all(seen.get(name, value) == value for name, value in known.items()):
+                    seen |= known
+                    members.append(index)
+                    break
+            else:
+                found.append((known, [index]))
+        for _, members in found:
+            yield group.loc[members]
+
+
+def _group(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> dict[str, Any]:
+    """Returns one row of the leaderboard."""
+    first = rows.iloc[0].to_dict()
+    models = rows.drop_duplicates("train_key")
+    record = {name: first[name] for name in (*LEADING, *TRAILING) if name in GROUP_LEADING + GROUP_TRAILING}
+    record |= {
+        "state": _tally(rows["state"]),
+        "nfe": rows["nfe"].mean(),
+        "nfe_min": rows["nfe_min"].min(),
+        "nfe_max": rows["nfe_max"].max(),
+        "train_seeds": rows["train_seed"].nunique(),
+        "sample_seeds": rows["sample_seed"].nunique(),
+        "points": len(rows),
+        "points_done": int((rows["state"] == "done").sum()),
+        "device": _joined(rows["device"].dropna()),
+        "identity": max(rows["identity"], key=len),
+        "commit": _joined(commit for text in rows["commit"].dropna() for commit in text.split(" + ")),
+        "dirty": rows["dirty"].any(),
+        "keys": " ".join(rows["key"].drop_duplicates()),
+        "train_keys": " ".join(models["train_key"].dropna()),
+        f"{BITS}_note": _joined(models[f"{BITS}_note"].dropna()),
+    }
+    for name in ("training_images", "training_flops", "training_seconds", "parameters", "likelihood_nfe"):
+        record[name] = _blank(models[name].mean())
+    record["training_images"] = _rounded(record["training_images"])
+    record["parameters"] = _rounded(record["parameters"])
+    if len({identities(text).get(BITS) for text in models.loc[models[BITS].notna(), "identity"]}) <= 1:
+        record[BITS], record[f"{BITS} sd"] = models[BITS].mean(), models[BITS].std(ddof=1)
+    else:
+        record |= {BITS: None, f"{BITS}_note": "several identities, see results.csv"}
+    record |= {"sampling_gflops_per_image": rows["sampling_gflops_per_image"].mean()}
+    record["clipped_fraction"] = rows["clipped_fraction"].mean()
+    seconds = rows["sampling_seconds_per_image"]
+    if rows["device"].nunique() <= 1:  # seconds of unlike devices have no mean
+        record |= {seconds.name: seconds.mean(), f"{seconds.name} sd": seconds.std(ddof=1)}
+    else:
+        record |= {seconds.name: None, f"{seconds.name} sd": None}
+    for name in metrics:
+        record |= {name: rows[name].mean(), f"{name} sd": rows[name].std(ddof=1)}
+        record[f"{name} sd over trainings"] = rows.groupby("train_key", sort=False)[name].mean().std(ddof=1)
+    unfinished = rows[rows["state"] != "done"].sort_values("state", key=lambda s: s.map(_URGENCY), kind="stable")
+    record |= {"cause": "", "log": ""} if unfinished.empty else unfinished.iloc[0][["cause", "log"]].to_dict()
+    return record
+
+
+_URGENCY = {"failed": 0, "running": 1, "waiting": 2, "done": 3}
+
+
+def _tally(states: pd.Series) -> str:
+    """Returns "done", or what the points of a group are: "1 of 4 failed, 2 of 4 waiting"."""
+    counts = states.value_counts()
+    if len(counts) == 1:
+        return str(counts.index[0])
+    parts = sorted((state for state in counts.index if state != "done"), key=_URGENCY.__getitem__)
+    return ", ".join(f"{counts[state]} of {len(states)} {state}" for state in parts)
+
+
+def _budget(group: Mapping[str, Any]) -> float:
+    """Returns the budget at which a group is ranked, NaN for none."""
+    if not pd.isna(group["budget"]):
+        return float(group["budget"])
+    fixed = not pd.isna(group["adaptive"]) and not group["adaptive"]
+    return group["nfe"] if fixed and group["nfe_min"] == group["nfe_max"] else math.nan
+
+
+def _ranked(board: pd.DataFrame, metrics: Mapping[str, bool]) -> pd.DataFrame:
+    """Returns the leaderboard with ranks, sorted by budget and rank; what has none comes last."""
+    if not metrics or board.empty:
+        return board
+    name, higher = next(iter(metrics.items()))
+    comparable = (board["state"] == "done") & board["budget"].notna() & board[name].notna()
+    ranked = board[comparable].copy()
+    ranked["same"] = [identities(text).get(name, "") for text in ranked["identity"]]
+    ranks = ranked.groupby(["budget", "same"])[name].rank(method="min", ascending=not higher)
+    board["rank"] = ranks.reindex(board.index).astype("Int64")
+    board["order"] = range(len(board))
+    board = board.sort_values(["budget", "rank", "order"], na_position="last", kind="stable", ignore_index=True)
+    return board.drop(columns="order")
+
+
+def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> pd.DataFrame:
+    """Writes the report of a suite and returns the tidy table.
+
+    ``results.csv``, ``leaderboard.csv``, ``leaderboard.md``, ``identities.json``, ``report.html`` and
+    ``figures/*.png|svg``. Each file appears whole or not at all, and equal results give equal bytes. The folder
+    ``figures`` is the report's own: pictures that it no longer makes are deleted from it.
+
+    Args:
+        suite: What to report.
+        store: Where its results lie.
+        folder: Where to write, usually ``results/<suite>``.
+        sources: ``methods`` and ``metrics`` as :func:`tabulate` takes them.
+    """
+    from bench.report import page
+
+    folder = Path(folder)
+    rows = tabulate(suite, store, **sources)
+    board = leaderboard(rows)
+    pictures = []
+    if suite.figures != "none":
+        from bench.report import figures
+
+        pictures = figures.write(suite, store, rows, folder / "figures", **sources)
+    _tidy(folder / "figures", {f"{picture.name}.{kind}" for picture in pictures for kind in ("png", "svg")})
+    texts = {
+        "results.csv": rows.to_csv(index=False, lineterminator="\n"),
+        "leaderboard.csv": board.to_csv(index=False, lineterminator="\n"),
+        "leaderboard.md": page.markdown(suite, rows, board),
+        "identities.json": json.dumps(rows.attrs["identities"], indent=1, sort_keys=True, default=str) + "\n",
+        "report.html": page.html(suite, rows, board, pictures),
+    }
+    for name, text in texts.items():
+        put(folder / name, text.encode())
+    return rows
+
+
+def _tidy(folder: Path, kept: set[str]) -> None:
+    """Deletes pictures of earlier reports: a stale figure would contradict the table beside it."""
+    for path in sorted(folder.glob("*")):
+        if path.suffix in (".png", ".svg") and path.name not in kept:
+            path.unlink()
+
+
+def _mean(records: list[dict[str, Any]], name: str) -> float:
+    """Returns the mean of a value over images."""
+    return sum(record[name] * record["images"] for record in records) / sum(record["images"] for record in records)
+
+
+def _joined(values: Iterable[Any]) -> str:
+    """Returns the distinct non-empty values in the order of their first appearance."""
+    return " + ".join(dict.fromkeys(str(value) for value in values if value))
+
+
+def _blank(value: Any) -> Any:
+    return math.nan if pd.isna(value) else float(value)
+
+
+def _rounded(value: float) -> int | None:
+    return None if math.isnan(value) else round(value)
+
+
+def _shown(path: str | None) -> str:
+    """Returns a path as seen from the current folder where it lies below it."""
+    if not path:
+        return ""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else str(path)

@@ -1,0 +1,497 @@
+"""The sections of a suite file, checked one by one against what is known, each read into its own type.
+
+Nothing here stops at the first mistake: every problem is noted with its key path, and reading goes on with what is
+left. Sections are only whole where no problem was noted.
+
+Standard library only.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.card import Card, LikelihoodCard, Problem, check, differences, field_types, merge, names
+from bench.data import DataCard, data_root
+from bench.digest import count_images
+from bench.document import KeyPath, check_keys
+from bench.metrics import MetricCard
+from bench.spec import Values
+
+REQUIRED = ("name", "dataset", "metrics", "samples", "train")
+OPTIONAL = ("likelihood", "points", "keep", "figures", "controlled", "profiles")
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+SMOKE_IMAGES = 4
+SMOKE_LIKELIHOOD_IMAGES = 2
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a suite may name."""
+
+    cards: Mapping[str, Card]
+    datasets: Mapping[str, DataCard]
+    metrics: Mapping[str, MetricCard]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """How many images a point has, in batches of what size, with which seeds, and how pixels become levels."""
+
+    count: int
+    batch: int = 500
+    seeds: tuple[int, ...] = (0,)
+    quantise: Literal["round", "truncate"] = "round"
+    precision: Literal["float32"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The held-out images whose likelihood is computed; parameters of the methods stand beside these keys."""
+
+    images: int
+    batch: int = 128
+    split: str = "test"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The likelihood section.
+
+    Args:
+        params: The parameters for each method that has a likelihood.
+        axes: The values of each swept parameter.
+        sweep: The parameters of each method at each point of the sweep.
+    """
+
+    held_out: HeldOut
+    params: Mapping[str, Any]
+    axes: Mapping[str, tuple[Any, ...]]
+    sweep: Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric as a suite asks for it: ``params`` are its differences from the defaults."""
+
+    name: str
+    version: int
+    params: Values
+    column: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A train entry that is trained."""
+
+    card: Card
+    preset: str | None
+    params: Any
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A train entry whose images were made elsewhere."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A point entry for one train label: a sampler, the parameters given, and the axes of its grid."""
+
+    path: KeyPath
+    label: str
+    sampler: str = ""
+    times: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sections:
+    """A suite file, section by section."""
+
+    name: str
+    dataset: str
+    samples: Samples
+    metrics: Sequence[Metric]
+    train: Mapping[str, Model | Source]
+    likelihood: Likelihood | None
+    sweeps: Sequence[Sweep]
+    keep: int | None
+    figures: Literal["default", "none"]
+    controlled: bool
+
+
+class Reader:
+    """Reads the sections of a suite; :attr:`problems` and :attr:`notes` say what it met.
+
+    Args:
+        tree: The suite as plain values.
+        known: What it may name.
+        smoke: Whether every size is cut to a trial run.
+    """
+
+    def __init__(self, tree: Any, known: Known, *, smoke: bool = False) -> None:
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+        self.data: DataCard | None = None
+        self.known = known
+        self.smoke = smoke
+        self.tree = check_keys(self.problems, (), tree, (*REQUIRED, *OPTIONAL), REQUIRED)
+
+    def read(self) -> Sections:
+        """Returns the sections, whole where :attr:`problems` is empty."""
+        dataset = self.tree.get("dataset")
+        if "dataset" in self.tree:
+            self._choice(("dataset",), dataset, self.known.datasets, "data set")
+        self.data = self.known.datasets.get(dataset) if isinstance(dataset, str) else None
+        samples = self._samples()
+        train = self._train()
+        self._profiles()
+        return Sections(
+            name=self._name(),
+            dataset=dataset,
+            samples=samples,
+            metrics=self._metrics(samples),
+            train=train,
+            likelihood=self._likelihood([entry for entry in train.values() if isinstance(entry, Model)]),
+            sweeps=self._points(train),
+            keep=self._keep(),
+            figures=self._plain(Literal["default", "none"], "figures", "default"),
+            controlled=self._plain(bool, "controlled", True),
+        )
+
+    def _refuse(self, path: KeyPath, value: Any, why: str, allowed: Iterable[str] = ()) -> None:
+        self.problems.append(Problem(path, value, why, tuple(allowed)))
+
+    def _choice(self, path: KeyPath, value: Any, allowed: Iterable[str], what: str) -> bool:
+        """Whether ``value`` is one of the ``allowed`` words."""
+        allowed = tuple(allowed)
+        if isinstance(value, str) and value in allowed:
+            return True
+        self._refuse(path, value, f"unknown {what}", allowed)
+        return False
+
+    def _typed(self, kind: Any, path: KeyPath, value: Any) -> Any:
+        """Returns ``value`` as ``kind``, or None where it is not of that kind."""
+        before = len(self.problems)
+        result = check(kind, value, self.problems, path)
+        return result if len(self.problems) == before else None
+
+    def _plain(self, kind: Any, name: str, default: Any) -> Any:
+        return self._typed(kind, (name,), self.tree.get(name, default))
+
+    def _items(self, path: KeyPath, value: Any) -> list[Any]:
+        """Returns a list that has items, each once."""
+        if not isinstance(value, list):
+            self._refuse(path, value, "should be a list")
+            return []
+        if not value:
+            self._refuse(path, value, "should not be empty")
+        seen = set()
+        for index, item in enumerate(value):
+            if repr(item) in seen:
+                self._refuse((*path, str(index)), item, "stands in this list twice")
+            seen.add(repr(item))
+        return value
+
+    def _at_least(self, path: KeyPath, value: int, least: int) -> None:
+        if value < least:
+            self._refuse(path, value, f"should be at least {least}")
+
+    def _safe(self, path: KeyPath, value: str) -> None:
+        if not SAFE_NAME.fullmatch(value):
+            why = "should be a name for files: at most 80 letters, digits, '.', '_' and '-', a letter or digit first"
+            self._refuse(path, value, why)
+
+    def _seeds(self, path: KeyPath, given: Any) -> tuple[int, ...]:
+        seeds = []
+        for index, seed in enumerate(self._items(path, given)):
+            seeds.append(self._typed(int, (*path, str(index)), seed))
+            if seeds[-1] is not None:
+                self._at_least((*path, str(index)), seed, 0)
+        return tuple(seeds[:1] if self.smoke else seeds)
+
+    def _name(self) -> str:
+        name = self._plain(str, "name", "unnamed") or "unnamed"
+        self._safe(("name",), name)
+        return f"{name}-smoke" if self.smoke else name
+
+    def _keep(self) -> int | None:
+        keep = check_keys(self.problems, ("keep",), self.tree.get("keep", {}), ("samples",)).get("samples", "all")
+        count = self._typed(Literal["all"] | int, ("keep", "samples"), keep)
+        if isinstance(count, int):
+            self._at_least(("keep", "samples"), count, 0)
+        return count if isinstance(count, int) else None
+
+    def _profiles(self) -> None:
+        profiles = self.tree.get("profiles", {})
+        if not isinstance(profiles, Mapping):
+            self._refuse(("profiles",), profiles, "should be a mapping")
+            return
+        for name, values in profiles.items():
+            allowed = [section for section in (*REQUIRED, *OPTIONAL) if section != "profiles"]
+            check_keys(self.problems, ("profiles", name), values, allowed)
+
+    def _samples(self) -> Samples | None:
+        path = ("samples",)
+        if "samples" not in self.tree:
+            return None
+        given = check_keys(self.problems, path, self.tree["samples"], names(Samples), ("count",))
+        seeds = self._seeds((*path, "seeds"), given.get("seeds", [0]))
+        known = {name: value for name, value in given.items() if name in names(Samples)}
+        samples = self._typed(Samples, path, {"count": 1, **known, "seeds": [0]})
+        if samples is None:
+            return None
+        self._at_least((*path, "count"), samples.count, 1)
+        self._at_least((*path, "batch"), samples.batch, 1)
+        count, batch = samples.count, samples.batch
+        if self.smoke:
+            count = batch = min(SMOKE_IMAGES, count)
+        elif batch > count > 0:
+            self.notes.append(f"samples.batch: {batch} images are made at a time and only {count} are used")
+        return Samples(count=count, batch=batch, seeds=seeds, quantise=samples.quantise, precision=samples.precision)
+
+    def _metrics(self, samples: Samples | None) -> list[Metric]:
+        metrics: list[Metric] = []
+        if "metrics" not in self.tree:
+            return metrics
+        for index, given in enumerate(self._items(("metrics",), self.tree["metrics"])):
+            path = ("metrics", str(index))
+            metric = self._metric(path, given, samples)
+            if metric is not None and metric.column in [other.column for other in metrics]:
+                self._refuse(path, given, f"the column {metric.column} is there already")
+            elif metric is not None:
+                metrics.append(metric)
+        return metrics
+
+    def _metric(self, path: KeyPath, given: Any, samples: Samples | None) -> Metric | None:
+        name, options = given, {}
+        if isinstance(given, Mapping):
+            name, options = given.get("metric"), {key: value for key, value in given.items() if key != "metric"}
+            path = (*path, "metric") if "metric" in given else path
+        if not self._choice(path, name, self.known.metrics, "metric"):
+            return None
+        card = self.known.metrics[name]
+        params = self._typed(card.params, path[:2], options)
+        if params is None or self.data is None:
+            return None
+        for reason in card.refuse(params, self.data):
+            self._refuse(path[:2], given, reason)
+        least = card.least_count(params)
+        if samples is not None and samples.count < least and not self.smoke:
+            self.notes.append(f"{card.column(params)}: {samples.count} images are few, {least} are asked for evidence")
+        return Metric(name=name, version=card.version, params=differences(params), column=card.column(params))
+
+    def _train(self) -> dict[str, Model | Source | None]:
+        """Returns the entries by label; None for those that cannot be told."""
+        given = self.tree.get("train", {})
+        if not isinstance(given, Mapping) or ("train" in self.tree and not given):
+            self._refuse(("train",), given, "should be a mapping of labels to models, with at least one")
+            return {}
+        entries = {}
+        for label, entry in given.items():
+            self._safe(("train", label), label)
+            entries[label] = self._entry(("train", label), entry)
+        return entries
+
+    def _entry(self, path: KeyPath, given: Any) -> Model | Source | None:
+        if isinstance(given, Mapping) and "samples_from" in given:
+            check_keys(self.problems, path, given, ("samples_from",))
+            return self._source((*path, "samples_from"), given["samples_from"])
+        given = check_keys(self.problems, path, given, ("method", "preset", "params", "seeds", "samples_from"))
+        if "method" not in given:
+            self._refuse((*path, "method"), None, "is missing", self.known.cards)
+            return None
+        if not self._choice((*path, "method"), given["method"], self.known.cards, "method"):
+            return None
+        return self._model(path, given, self.known.cards[given["method"]])
+
+    def _model(self, path: KeyPath, given: Mapping[str, Any], card: Card) -> Model:
+        seeds = self._seeds((*path, "seeds"), given.get("seeds", [0]))
+        preset = given.get("preset")
+        if preset is not None and not self._choice((*path, "preset"), preset, card.presets, "preset"):
+            preset = None
+        values = given.get("params", {})
+        if not isinstance(values, Mapping):
+            self._refuse((*path, "params"), values, "should be a mapping", names(card.params))
+            values = {}
+        layers = [card.presets[preset] if preset else {}, values, card.smoke if self.smoke else {}]
+        params = self._typed(card.params, (*path, "params"), merge(*layers))
+        if params is not None and self.data is not None:
+            for reason in card.refuse(params, self.data.shape):
+                self._refuse((*path, "params"), None, reason)
+        return Model(card, preset, params, seeds)
+
+    def _source(self, path: KeyPath, given: Any) -> Source | None:
+        given = self._typed(str, path, given)
+        if given is None:
+            return None
+        places = dict.fromkeys([data_root() / given, Path.cwd() / given])
+        found = next((place for place in places if place.exists()), None)
+        if found is None:
+            self._refuse(path, given, f"nothing lies at {' or at '.join(map(str, places))}")
+            return None
+        try:
+            count = count_images(found)
+        except ValueError as error:
+            self._refuse(path, given, str(error))
+            return None
+        samples = self.tree.get("samples")
+        asked = samples.get("count") if isinstance(samples, Mapping) else None
+        if isinstance(asked, int) and count < asked and not self.smoke:
+            self._refuse(path, given, f"holds {count} images, and samples.count asks for {asked}")
+        return Source(found)
+
+    def _likelihood(self, models: Sequence[Model]) -> Likelihood | None:
+        path, given = ("likelihood",), self.tree.get("likelihood", "none")
+        known = {model.card.name: model.card.likelihood for model in models if model.card.likelihood}
+        if given == "none" or not self._methods_are_known():
+            return None
+        if not known:
+            reasons = sorted({f"{model.card.name}: {model.card.no_likelihood}" for model in models})
+            self._refuse(path, None, f"no method here has a likelihood ({'; '.join(reasons) or 'none is trained'})")
+            return None
+        options = list(dict.fromkeys(name for card in known.values() for name in names(card.params)))
+        given = check_keys(self.problems, path, given, (*names(HeldOut), "sweep", *options), ("images",))
+        held_out = self._held_out(path, {key: value for key, value in given.items() if key in names(HeldOut)})
+        params, sweep, before = {}, {}, len(self.problems)
+        axes = self._likelihood_axes((*path, "sweep"), given["sweep"], known) if "sweep" in given else {}
+        axes = axes if len(self.problems) == before else {}
+        for name, card in known.items():
+            own = {key: value for key, value in given.items() if key in names(card.params)}
+            params[name] = self._typed(card.params, path, own)
+            swept = {axis: values for axis, values in axes.items() if axis in names(card.params)}
+            steps = [dict(zip(swept, step, strict=True)) for step in itertools.product(*swept.values())]
+            sweep[name] = [self._typed(card.params, path, {**own, **step}) for step in steps if step]
+        return Likelihood(held_out, params, axes, {} if self.smoke else sweep)
+
+    def _methods_are_known(self) -> bool:
+        """Whether every method can be told; where not, what its likelihood takes cannot be told either."""
+        train = self.tree.get("train")
+        entries = list(train.values()) if isinstance(train, Mapping) else [None]
+        methods = [e.get("method") for e in entries if isinstance(e, Mapping) and "samples_from" not in e]
+        return all(isinstance(e, Mapping) for e in entries) and set(map(str, methods)) <= set(self.known.cards)
+
+    def _held_out(self, path: KeyPath, given: Mapping[str, Any]) -> HeldOut | None:
+        held_out = self._typed(HeldOut, path, {"images": 1, **given})
+        if held_out is None:
+            return None
+        for name, least in (("images", 1), ("batch", 1), ("seed", 0)):
+            self._at_least((*path, name), getattr(held_out, name), least)
+        if self.data is not None and self._choice((*path, "split"), held_out.split, self.data.splits, "split"):
+            most = self.data.splits[held_out.split]
+            if held_out.images > most:
+                self._refuse((*path, "images"), held_out.images, f"the split {held_out.split} has {most} images")
+        images = min(SMOKE_LIKELIHOOD_IMAGES, held_out.images) if self.smoke else held_out.images
+        # a last, smaller batch has other noise: equal work should have equal batches, and so an equal key
+        batch = min(held_out.batch, images)
+        return HeldOut(images=images, batch=batch, split=held_out.split, seed=held_out.seed)
+
+    def _likelihood_axes(
+        self, path: KeyPath, given: Any, known: Mapping[str, LikelihoodCard]
+    ) -> dict[str, tuple[Any, ...]]:
+        kinds = {name: kind for card in known.values() for name, kind in field_types(card.params).items()}
+        given = check_keys(self.problems, path, given, tuple(kinds))
+        if not given:
+            self._refuse(path, None, "should not be empty", kinds)
+        return {axis: self._axis((*path, axis), values, kinds[axis]) for axis, values in given.items() if axis in kinds}
+
+    def _axis(self, path: KeyPath, given: Any, kind: Any) -> tuple[Any, ...]:
+        items = self._items(path, given)
+        return tuple(self._typed(kind, (*path, str(index)), item) for index, item in enumerate(items))
+
+    def _points(self, train: Mapping[str, Model | Source | None]) -> list[Sweep]:
+        sweeps: list[Sweep] = []
+        if "points" in self.tree:
+            for index, given in enumerate(self._items(("points",), self.tree["points"])):
+                sweeps += self._point(("points", str(index)), given, train)
+        elif not any(isinstance(entry, Source) for entry in train.values()):
+            self._refuse(("points",), None, "is missing")
+        shown = {sweep.label for sweep in sweeps}
+        for label, entry in train.items():
+            if isinstance(entry, Source) and label not in shown:
+                sweeps.append(Sweep(("train", label), label))
+            elif isinstance(entry, Model) and label not in shown:
+                self.notes.append(f"train.{label}: no point samples from it")
+        return sweeps
+
+    def _point(self, path: KeyPath, given: Any, train: Mapping[str, Model | Source | None]) -> list[Sweep]:
+        keys = ("train", "sampler", "params", "times", "grid")
+        given = check_keys(self.problems, path, given, keys, ("train",))
+        labels = given.get("train", [])
+        listed = isinstance(labels, list)
+        if listed and "train" in given:
+            self._items((*path, "train"), labels)
+        sweeps = []
+        for index, label in enumerate(labels if listed else [labels]):
+            here = (*path, "train", str(index)) if listed else (*path, "train")
+            if not self._choice(here, label, train, "train label"):
+                continue
+            match train[label]:
+                case Model() as model:
+                    sweeps.append(self._sweep(path, label, given, model.card))
+                case Source():
+                    for name in given.keys() - {"train"}:
+                        self._refuse((*path, name), given[name], f"{label} holds images made elsewhere, nothing to set")
+                    sweeps.append(Sweep(path, label))
+        return sweeps
+
+    def _sweep(self, path: KeyPath, label: str, given: Mapping[str, Any], method: Card) -> Sweep:
+        name = given.get("sampler")
+        if "sampler" not in given:
+            self._refuse((*path, "sampler"), None, "is missing", method.samplers)
+        elif self._choice((*path, "sampler"), name, method.samplers, f"sampler of {method.name}"):
+            card = method.samplers[name]
+            kinds = field_types(card.params)
+            values = check_keys(self.problems, (*path, "params"), given.get("params", {}), tuple(kinds))
+            values = {
+                key: self._typed(kinds[key], (*path, "params", key), value)
+                for key, value in values.items()
+                if key in kinds
+            }
+            if "times" in given:
+                self._times((*path, "times"), given["times"], name, card.times)
+            axes = self._grid((*path, "grid"), given, name, method) if "grid" in given else {}
+            return Sweep(path, label, name, given.get("times"), values, axes)
+        return Sweep(path, label)
+
+    def _times(self, path: KeyPath, value: Any, sampler: str, allowed: Sequence[str]) -> str | None:
+        if not allowed:
+            self._refuse(path, value, f"{sampler} takes no time grid")
+        elif self._choice(path, value, allowed, f"time grid of {sampler}"):
+            return value
+        return None
+
+    def _grid(self, path: KeyPath, point: Mapping[str, Any], name: str, method: Card) -> dict[str, tuple[Any, ...]]:
+        card = method.samplers[name]
+        kinds = {"nfe": int, **field_types(card.params)}
+        given = check_keys(self.problems, path, point["grid"], (*kinds, "times"))
+        if not given:
+            self._refuse(path, None, "should not be empty", (*kinds, "times"))
+        axes = {}
+        for axis, values in given.items():
+            here = (*path, axis)
+            if axis == "times":
+                items = self._items(here, values)
+                axes[axis] = tuple(self._times((*here, str(i)), v, name, card.times) for i, v in enumerate(items))
+            elif axis in kinds:
+                axes[axis] = self._axis(here, values, kinds[axis])
+            if axis in (point.get("params") or {}) or (axis == "times" and "times" in point):
+                self._refuse(here, values, "is given outside the grid as well")
+        if "nfe" in axes:
+            self._budgets((*path, "nfe"), axes["nfe"], name, card.cost is None)
+        return axes
+
+    def _budgets(self, path: KeyPath, budgets: Sequence[int | None], name: str, adaptive: bool) -> None:
+        if adaptive:
+            self._refuse(path, list(budgets), f"{name} is adaptive: it has no budget, sweep its tolerance instead")
+        for index, budget in enumerate(budgets):
+            if budget is not None:
+                self._at_least((*path, str(index)), budget, 1)

@@ -1,0 +1,298 @@
+"""Where each file lies, and how it gets there: write under another name, flush, rename.
+
+    train/<key>/       spec.json  weights.json  weights.safetensors  log.jsonl  (resume.safetensors while it trains)
+    samples/<key>/     spec.json  00017.json  00017.npz
+    likelihood/<key>/  spec.json  00000.json
+    scores/<key>/      fd-1a2b3c4d.json
+
+A unit of work (stage, key, part) is finished when its record ``<part>.json`` is there, its own checksum holds
+and every data file that it lists has the recorded size. A data file whose modification time differs from the
+recorded one is hashed again; readers always hash. Beside a record lie ``<part>.attempts.jsonl`` (who tried, when,
+how it ended) and, while somebody works on it, ``<part>.lease``.
+
+Standard library only; arrays and tensors are read in functions that import what they need.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.spec import Spec, canonical, part_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+STAGES = ("train", "samples", "likelihood", "scores")
+
+
+class UnitId(NamedTuple):
+    """A unit of work: ``train/<key>/model``."""
+
+    stage: str
+    key: str
+    part: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+class DamagedError(Exception):
+    """A stored file is not what was written; its unit has to be made again."""
+
+    def __init__(self, unit: UnitId, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.unit = unit
+        self.path = path
+        self.why = why
+
+
+class Store:
+    """The store under one folder."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Returns the folder of a key."""
+        return self.root / stage / key
+
+    def path(self, unit: UnitId, suffix: str) -> Path:
+        """Returns a file of a unit, such as ``00017.npz``."""
+        return self.root / unit.stage / unit.key / f"{unit.part}{suffix}"
+
+    # Records
+
+    def record(self, stage: str, key: str, part: str) -> dict[str, Any] | None:
+        """Returns the record of a finished unit, None where there is none (or only a damaged one)."""
+        try:
+            return self.check(UnitId(stage, key, part))
+        except DamagedError:
+            return None
+
+    def check(self, unit: UnitId, *, rehash: bool = False) -> dict[str, Any] | None:
+        """Returns the record of a finished unit, or None where it has not been made.
+
+        Raises:
+            DamagedError: The record or a file it lists was truncated or altered.
+        """
+        path = self.path(unit, ".json")
+        try:
+            content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        record = _unseal(content)
+        if record is None:
+            raise DamagedError(unit, path, "the record does not match its own checksum")
+        for name, facts in record["files"].items():
+            file = path.with_name(name)
+            try:
+                stat = file.stat()
+            except FileNotFoundError:
+                if facts.get("pruned"):
+                    continue
+                raise DamagedError(unit, file, "is missing") from None
+            if stat.st_size != facts["bytes"]:
+                raise DamagedError(unit, file, f"has {stat.st_size} bytes, {facts['bytes']} were written")
+            if (rehash or stat.st_mtime_ns != facts["mtime_ns"]) and hash_file(file) != facts["sha256"]:
+                raise DamagedError(unit, file, "the content differs from what was written (sha256)")
+        return record
+
+    def finish(self, unit: UnitId, record: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
+        """Writes a unit's data files, then its record: from then on it is finished.
+
+        Args:
+            files: Content by suffix: ``{".npz": b"..."}``.
+        """
+        facts = {}
+        for suffix, content in (files or {}).items():
+            path = self.path(unit, suffix)
+            write(path, content)
+            stat = path.stat()
+            facts[path.name] = {
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "bytes": len(content),
+                "mtime_ns": stat.st_mtime_ns,
+            }
+        self._put(unit, {**record, "files": facts})
+
+    def _put(self, unit: UnitId, record: Mapping[str, Any]) -> None:
+        write(self.path(unit, ".json"), _seal(record))
+
+    def discard(self, unit: UnitId) -> None:
+        """Forgets a damaged unit, so that it is made again; its record is kept as ``<part>.json.damaged``."""
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self.path(unit, ".json"), self.path(unit, ".json.damaged"))
+
+    def read(self, unit: UnitId, suffix: str) -> bytes:
+        """Returns the content of a data file of a finished unit, hashed as it is read.
+
+        Raises:
+            DamagedError: It is not what was written.
+            FileNotFoundError: It was pruned or never made.
+        """
+        record = self.check(unit)
+        path = self.path(unit, suffix)
+        if record is None:
+            raise FileNotFoundError(f"{path}: the unit {unit} is not finished")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != record["files"][path.name]["sha256"]:
+            raise DamagedError(unit, path, "the content differs from what was written (sha256)")
+        return content
+
+    # Specs
+
+    def write_spec(self, stage: str, key: str, spec: Spec, resolved: Mapping[str, Any]) -> None:
+        """Writes what a key stands for, once."""
+        path = self.folder(stage, key) / "spec.json"
+        if not path.exists():
+            values = {"type": type(spec).__name__, "spec": canonical(spec), "resolved": resolved}
+            write(path, json.dumps(values, indent=1, sort_keys=True).encode())
+
+    def specs(self, stage: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yields (key, canonical spec) of everything ever begun in a stage."""
+        for entry in scan(self.root / stage):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                yield entry, json.loads((self.root / stage / entry / "spec.json").read_bytes())["spec"]
+
+    # Attempts
+
+    def note_attempt(self, unit: UnitId, **values: Any) -> None:
+        """Appends one line to the unit's attempts."""
+        path = self.path(unit, ".attempts.jsonl")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        line = (json.dumps(values) + "\n").encode()
+        with open(path, "ab", buffering=0) as file:
+            file.write(line)
+
+    def attempts(self, stage: str, key: str, part: str) -> list[dict[str, Any]]:
+        """Returns the attempts at a unit, oldest first.
+
+        Each has run, host, pid, start, log, state ("running" until it ends: then "done", "failed" or "stopped"),
+        and end and cause once known. A "running" one whose lease nobody holds has died.
+        """
+        merged: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for line in self.path(UnitId(stage, key, part), ".attempts.jsonl").read_text().splitlines():
+                with contextlib.suppress(ValueError):  # the last line of a process killed while it wrote
+                    values = json.loads(line)
+                    merged.setdefault(values["attempt"], {"state": "running"}).update(values)
+        return list(merged.values())
+
+    # Images
+
+    def images(self, key: str, count: int) -> "np.ndarray":
+        """Returns the first ``count`` images of a sample set (fewer where it was pruned), uint8 (N, C, H, W).
+
+        Raises:
+            DamagedError: A file is not what was written.
+            FileNotFoundError: There is none.
+        """
+        import numpy as np
+
+        batches: list[np.ndarray] = []
+        while sum(map(len, batches)) < count:
+            try:
+                content = self.read(UnitId("samples", key, part_name(len(batches))), ".npz")
+            except FileNotFoundError:
+                if not batches:
+                    raise
+                break
+            batches.append(np.load(io.BytesIO(content), allow_pickle=False)["images"])
+        return np.concatenate(batches)[:count]
+
+    # Pruning
+
+    def prune(self, unit: UnitId) -> int:
+        """Deletes the data files of a finished unit, noting it in the record; returns the bytes freed."""
+        record = self.check(unit)
+        if record is None:
+            return 0
+        freed = 0
+        for name, facts in record["files"].items():
+            path = self.folder(unit.stage, unit.key) / name
+            facts["pruned"] = True
+            freed += path.stat().st_size if path.exists() else 0
+        self._put(unit, record)
+        for name in record["files"]:
+            (self.folder(unit.stage, unit.key) / name).unlink(missing_ok=True)
+        return freed
+
+    def remove(self, stage: str, key: str) -> int:
+        """Deletes everything under a key; returns the bytes freed."""
+        folder = self.folder(stage, key)
+        freed = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        shutil.rmtree(folder)
+        return freed
+
+
+def pruned(record: Mapping[str, Any]) -> bool:
+    """Tells whether a unit's data files were pruned."""
+    return any(facts.get("pruned") for facts in record["files"].values())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Deletes what processes of this host that no longer live left half-written in ``folder``."""
+    prefix = f".{socket.gethostname()}."
+    for entry in scan(folder):
+        head, _, tail = entry.rpartition(prefix)
+        pid = tail.partition(".")[0]
+        if head.startswith(".") and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            (folder / entry).unlink(missing_ok=True)
+
+
+def hash_file(path: Path) -> str:
+    """Returns the sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def scan(folder: Path) -> list[str]:
+    """Returns the names in a folder, sorted; none where it is not there."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _seal(record: Mapping[str, Any]) -> bytes:
+    body = json.dumps(record, sort_keys=True)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return json.dumps({**record, "sha256": digest}, indent=1, sort_keys=True).encode()
+
+
+def _unseal(content: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(content)
+        digest = record.pop("sha256")
+        body = json.dumps(record, sort_keys=True)
+    except (ValueError, AttributeError, KeyError):
+        return None
+    return record if hashlib.sha256(body.encode()).hexdigest() == digest else None

@@ -1,0 +1,132 @@
+"""Hyper-parameters that the methods' cards share: network, training and likelihood, as frozen plain values.
+
+The defaults are those of the CIFAR-10 runs of Song et al., 2021 (https://arxiv.org/abs/2011.13456, appendix C and
+H): DDPM++ with 4 blocks a level, 1.3 million updates of 128 images.
+
+Standard library only.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """An NCSN++ / DDPM++ network (:class:`methods.shared.ncsnpp.NCSNpp`, whose keywords these are).
+
+    Args:
+        width: Channels at full resolution.
+        multipliers: Channels of each resolution, from full to lowest, in multiples of ``width``.
+        blocks: Residual blocks a resolution on the way down (one more on the way up).
+        attention: Resolutions, in pixels of the training size, that have self-attention.
+        embedding: How the noise level enters: random Fourier features or sinusoids.
+        fourier_scale: Standard deviation of the Fourier frequencies.
+        fir: Resample with the FIR filter [1, 3, 3, 1] rather than with 2x2 boxes.
+        block: Residual block of BigGAN, which also resamples, or of DDPM, with resampling layers of its own.
+        progressive: What the output gathers from lower resolutions.
+        progressive_input: How the input enters lower resolutions.
+        combine: How ``input_skip`` joins the features.
+        skip_rescale: Divide every residual sum by sqrt(2).
+        resample_with_conv: With DDPM's block, resample by a convolution.
+        dropout: Probability of dropping an activation in training.
+        init_scale: Scale of the initial weights of the last layer of each branch (0: a branch starts at 0).
+    """
+
+    width: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    blocks: int = 4
+    attention: tuple[int, ...] = (16,)
+    embedding: Literal["fourier", "positional"] = "positional"
+    fourier_scale: float = 16.0
+    fir: bool = False
+    block: Literal["biggan", "ddpm"] = "biggan"
+    progressive: Literal["none", "output_skip", "residual"] = "none"
+    progressive_input: Literal["none", "input_skip", "residual"] = "none"
+    combine: Literal["sum", "cat"] = "sum"
+    skip_rescale: bool = True
+    resample_with_conv: bool = True
+    dropout: float = 0.1
+    init_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.width < 4 or self.width % 2:
+            raise ValueError("width should be even and at least 4")
+        if not self.multipliers or min(self.multipliers) < 1:
+            raise ValueError("multipliers should name at least one resolution, each at least 1")
+        if self.blocks < 1:
+            raise ValueError("blocks should be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout should be in [0, 1)")
+
+    def refuse(self, shape: tuple[int, int, int]) -> list[str]:
+        """Returns the reasons why this network cannot take images of shape (C, H, W)."""
+        factor = 2 ** (len(self.multipliers) - 1)
+        if shape[1] % factor or shape[2] % factor:
+            halvings = len(self.multipliers) - 1
+            return [f"network.multipliers halve the image {halvings} times, which {shape[1]}x{shape[2]} does not allow"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Adam with warm-up, clipping and an average of the weights (:func:`methods.shared.training.fit`).
+
+    Args:
+        steps: Updates.
+        batch: Images an update.
+        learning_rate: Adam's, after the warm-up.
+        warmup_steps: The rate rises linearly from 0 over this many updates.
+        schedule: What the rate does afterwards: stay, or fall to 0 at the last update.
+        clip: Largest norm of the whole gradient; None does not clip.
+        ema_half_life_images: Images after which an update's weight in the average has halved (0.9999 an update
+            of 128 images is 887,000).
+        ema_warmup: Let the average forget faster at first: its rate is at most (1 + n) / (10 + n) after n updates.
+        heldout_images: Held-out images of the loss that is logged beside the training loss.
+    """
+
+    steps: int = 1_300_000
+    batch: int = 128
+    learning_rate: float = 2e-4
+    warmup_steps: int = 5000
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    clip: float | None = 1.0
+    ema_half_life_images: float = 887_000.0
+    ema_warmup: bool = True
+    heldout_images: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "learning_rate", "ema_half_life_images", "heldout_images"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} should be positive")
+        if self.clip is not None and self.clip <= 0:
+            raise ValueError("clip should be positive, or null for none")
+
+    @property
+    def images(self) -> int:
+        """Training images seen, counted with repetition."""
+        return self.steps * self.batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodParams:
+    """How the log-density along the probability-flow ODE is computed.
+
+    Args:
+        eps: Time at which the flow meets the data; it sets the least bits/dim there can be.
+        tolerance: Relative and absolute tolerance of the adaptive solver.
+        probes: Random probes of the divergence, averaged.
+        probe: Their distribution; "exact" takes the trace along every dimension, without probes.
+        repeats: Dequantisations of each image, averaged.
+    """
+
+    eps: float = 1e-5
+    tolerance: float = 1e-5
+    probes: int = 1
+    probe: Literal["rademacher", "gaussian", "exact"] = "rademacher"
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.eps < 1:
+            raise ValueError("eps should be in (0, 1)")
+        if min(self.tolerance, self.probes, self.repeats) <= 0:
+            raise ValueError("tolerance, probes and repeats should be positive")

@@ -1,0 +1,239 @@
+r"""The linear diffusions of Score-SDE: variance exploding, variance preserving, sub-variance preserving.
+
+Each adds Gaussian noise to an image by :math:`dx = f(t)\,x\,dt + g(t)\,dw`, so that
+
+.. math:: x_t \mid x_0 \sim \mathcal{N}(m_t x_0, s_t^2 I), \qquad
+          dx = \left(f x - \tfrac12 g^2 \nabla \log p_t(x)\right) dt
+
+with the mean coefficient m, the standard deviation s, and the probability-flow ODE on the right.
+
+Shapes: t is a tensor of any shape, mostly (B,); x is (B, C, H, W). Time: t = 0 is data, t = 1 is noise. All
+functions work in the dtype and on the device of their arguments.
+
+Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (section 3.4, appendices B and C).
+Departures: every 1 - exp(-x) is computed by expm1.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bench.method import Noise
+
+
+def like(v: Tensor, x: Tensor) -> Tensor:
+    """Returns v of shape (B,) reshaped to (B, 1, ..., 1), so that it broadcasts over x of shape (B, ...)."""
+    return v.reshape(-1, *[1] * (x.ndim - 1))
+
+
+class Process(ABC):
+    """A linear diffusion with isotropic noise.
+
+    Attributes:
+        t_min: The time at which the authors stop sampling; nothing here uses it but as a default of grids.
+        prior_std: Standard deviation of the prior, the distribution taken for that of x at t = 1.
+    """
+
+    t_min: float
+    prior_std: float = 1.0
+
+    @abstractmethod
+    def mean_coefficient(self, t: Tensor) -> Tensor:
+        """Returns m(t)."""
+
+    @abstractmethod
+    def std(self, t: Tensor) -> Tensor:
+        """Returns s(t)."""
+
+    @abstractmethod
+    def log_snr(self, t: Tensor) -> Tensor:
+        """Returns log(m(t)^2 / s(t)^2), decreasing in t."""
+
+    @abstractmethod
+    def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """Returns the time t at which :meth:`log_snr` has this value."""
+
+    @abstractmethod
+    def drift_coefficient(self, t: Tensor) -> Tensor:
+        """Returns f(t); the drift is f(t) x."""
+
+    @abstractmethod
+    def diffusion(self, t: Tensor) -> Tensor:
+        """Returns g(t)."""
+
+    @abstractmethod
+    def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns (a, v): given x at time s < t, x at time t has mean a x and variance v, exactly."""
+
+    @abstractmethod
+    def published_transition(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """Returns what the authors use in place of :meth:`transition`: (a, v) of the step that ends at t.
+
+        It stands for a step of length 1 / ``steps`` and is looked up by the index floor(t (steps - 1)), rounded in
+        float32 as theirs is, so it fits their uniform grid alone (:func:`methods.shared.grids.published_grid`).
+
+        Raises:
+            ValueError: ``steps`` is so small that a variance would exceed 1.
+        """
+
+    def perturb(self, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns mean, of x0's shape, and std, broadcastable over it, of x at times t of shape (B,)."""
+        return like(self.mean_coefficient(t), x0) * x0, like(self.std(t), x0)
+
+    def noise_level(self, t: Tensor) -> Tensor:
+        """Returns s(t) / m(t), the noise relative to the image: the sigma of EDM (Karras et al., 2022)."""
+        return torch.exp(-0.5 * self.log_snr(t))
+
+    def prior(self, shape: Sequence[int], noise: Noise) -> Tensor:
+        """Returns draws of the given shape from the prior."""
+        return self.prior_std * noise.normal(shape)
+
+    def prior_log_prob(self, z: Tensor) -> Tensor:
+        """Returns the prior's log-density of z, shape (B,), in nats."""
+        z = z.flatten(1)
+        log_scale = math.log(self.prior_std) + 0.5 * math.log(2 * math.pi)
+        return -0.5 * (z / self.prior_std).square().sum(1) - z.shape[1] * log_scale
+
+
+class VE(Process):
+    """Variance exploding: m = 1 and s grows geometrically from sigma_min to sigma_max.
+
+    s(0) is sigma_min, not 0: the data at t = 0 carry that much noise already.
+    """
+
+    t_min = 1e-5
+
+    def __init__(self, sigma_min: float = 0.01, sigma_max: float = 50.0) -> None:
+        self.sigma_min = sigma_min
+        self.sigma_max = sigma_max
+        self.prior_std = sigma_max
+        self.log_ratio = math.log(sigma_max / sigma_min)
+
+    def mean_coefficient(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def std(self, t: Tensor) -> Tensor:
+        return self.sigma_min * torch.exp(self.log_ratio * t)
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        return -2 * (math.log(self.sigma_min) + self.log_ratio * t)
+
+    def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        return (-0.5 * log_snr - math.log(self.sigma_min)) / self.log_ratio
+
+    def drift_coefficient(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return math.sqrt(2 * self.log_ratio) * self.std(t)
+
+    def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(t), self.std(s).square() * torch.expm1(2 * self.log_ratio * (t - s))
+
+    def published_transition(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        log_sigmas = torch.linspace(math.log(self.sigma_min), math.log(self.sigma_max), steps, dtype=torch.float64)
+        variances = torch.exp(2 * log_sigmas)
+        added = variances.diff(prepend=variances.new_zeros(1))
+        return torch.ones_like(t), added[_published_index(t, steps)].to(t)
+
+
+class _Preserving(Process):
+    """What VP and sub-VP share: beta(t) linear in t, its integral B(t), and m = exp(-B / 2)."""
+
+    t_min = 1e-3
+
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
+        self.beta_min = beta_min
+        self.beta_max = beta_max
+
+    def beta(self, t: Tensor) -> Tensor:
+        """Returns the rate beta at t."""
+        return self.beta_min + (self.beta_max - self.beta_min) * t
+
+    def beta_integral(self, t: Tensor) -> Tensor:
+        """Returns B(t), the integral of beta from 0 to t."""
+        return (self.beta_min + 0.5 * (self.beta_max - self.beta_min) * t) * t
+
+    def beta_interval(self, t: Tensor, s: Tensor) -> Tensor:
+        """Returns 1 - exp(-(B(t) - B(s))): what DDPM calls beta, for the step from s to t, always in [0, 1)."""
+        # The difference B(t) - B(s) with its factor t - s taken out, so that close times lose no digits.
+        mean_beta = self.beta_min + 0.5 * (self.beta_max - self.beta_min) * (t + s)
+        return -torch.expm1(-mean_beta * (t - s))
+
+    def mean_coefficient(self, t: Tensor) -> Tensor:
+        return torch.exp(-0.5 * self.beta_integral(t))
+
+    def drift_coefficient(self, t: Tensor) -> Tensor:
+        return -0.5 * self.beta(t)
+
+    def _time_of_beta_integral(self, integral: Tensor) -> Tensor:
+        """Returns t with B(t) = integral, by the root of the quadratic that does not cancel."""
+        slope = self.beta_max - self.beta_min
+        return 2 * integral / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * integral))
+
+
+class VP(_Preserving):
+    """Variance preserving, the continuous DDPM: m = exp(-B / 2), s^2 = 1 - exp(-B)."""
+
+    def std(self, t: Tensor) -> Tensor:
+        return torch.sqrt(-torch.expm1(-self.beta_integral(t)))
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        integral = self.beta_integral(t)
+        return -integral - torch.log(-torch.expm1(-integral))
+
+    def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        return self._time_of_beta_integral(torch.logaddexp(torch.zeros_like(log_snr), -log_snr))
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return torch.sqrt(self.beta(t))
+
+    def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        beta = self.beta_interval(t, s)
+        return torch.sqrt(1 - beta), beta
+
+    def published_transition(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        if steps <= self.beta_max:
+            raise ValueError(
+                f"{steps} steps: the authors' betas, {self.beta_min}/N to {self.beta_max}/N, "
+                f"need N > {self.beta_max} steps"
+            )
+        betas = torch.linspace(self.beta_min / steps, self.beta_max / steps, steps, dtype=torch.float64)
+        beta = betas[_published_index(t, steps)].to(t)
+        return torch.sqrt(1 - beta), beta
+
+
+class SubVP(_Preserving):
+    """Sub-variance preserving: m as VP, s = 1 - exp(-B), which is VP's variance."""
+
+    def std(self, t: Tensor) -> Tensor:
+        return -torch.expm1(-self.beta_integral(t))
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        integral = self.beta_integral(t)
+        return -integral - 2 * torch.log(-torch.expm1(-integral))
+
+    def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        # With y = s the definition reads exp(log_snr) y^2 + y - 1 = 0, and 1 - y = exp(-B).
+        y = 2 / (1 + torch.sqrt(1 + 4 * torch.exp(log_snr)))
+        integral = torch.where(y < 0.5, -torch.log1p(-y.clamp(max=0.5)), -2 * torch.log(y) - log_snr)
+        return self._time_of_beta_integral(integral)
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return torch.sqrt(self.beta(t) * -torch.expm1(-2 * self.beta_integral(t)))
+
+    def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        # s(t)^2 - a^2 s(s)^2 with a^2 = exp(-(B(t) - B(s))) factorises, so nothing cancels.
+        beta = self.beta_interval(t, s)
+        return torch.sqrt(1 - beta), beta * -torch.expm1(-self.beta_integral(t) - self.beta_integral(s))
+
+    def published_transition(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        # Theirs is the Euler step here, at t itself rather than at an index.
+        return 1 + self.drift_coefficient(t) / steps, self.diffusion(t).square() / steps
+
+
+def _published_index(t: Tensor, steps: int) -> Tensor:
+    return (t.float() * (steps - 1)).long().cpu()

@@ -1,0 +1,169 @@
+r"""Training: Adam with warm-up and clipping, and an average of the weights that forgets exponentially.
+
+The weights of a run depend on the run's seed, the settings and the data alone: the randomness of update k comes
+from the stream ("step", k), batch k from (seed, k), so a training that resumes from its last checkpoint ends with
+the same bytes as one that was never stopped.
+
+Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (appendices F and H); Kingma & Ba, 2015,
+https://arxiv.org/abs/1412.6980.
+Departures: the average's half-life is given in images, so that it does not depend on the batch size.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from bench.data import Images
+from bench.method import Noise, Run
+from methods.shared.hyperparameters import Training
+
+LOG_POINTS = 50
+
+Loss = Callable[[nn.Module, Tensor, Noise], Tensor]
+"""The loss of each image, shape (B,), given a network, images in [0, 1] of shape (B, C, H, W) and randomness."""
+
+
+def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settings: Training, run: Run) -> None:
+    """Trains ``network`` from its present weights, or from the run's last checkpoint, and ``average`` with it.
+
+    Logs about 50 times: the mean training loss and the share of clipped updates since the last time, and the
+    average's loss on held-out images, always with the same noise.
+
+    Args:
+        network: What is trained, on ``run.device``.
+        average: A network of the same shape, which ends as the average that is sampled from.
+        loss: See :data:`Loss`.
+        data: Where batches and held-out images come from.
+        settings: Hyper-parameters.
+        run: Seed, device, checkpoints and log.
+
+    Raises:
+        FloatingPointError: The loss is no longer finite.
+    """
+    trainer = Trainer(network, average, loss, settings)
+    restored = run.restore()
+    done = 0
+    if restored is not None:
+        done, tensors = restored
+        trainer.load(tensors)
+    heldout = torch.from_numpy(data.test[: settings.heldout_images]).to(run.device).float() / (data.levels - 1)
+    every = max(1, settings.steps // LOG_POINTS)
+    for step in range(done, settings.steps):
+        x0 = data.batch(run.seed, step, settings.batch).to(run.device)
+        trainer.update(step, x0, run.noise("step", step))
+        finished = step + 1
+        if finished % every == 0 or finished == settings.steps:
+            values = trainer.report()
+            if not math.isfinite(values["loss"]):
+                raise FloatingPointError(f"training diverged: the loss is {values['loss']} after {finished} updates")
+            run.log(
+                finished * settings.batch, heldout_loss=trainer.heldout_loss(heldout, run.noise("heldout")), **values
+            )
+        run.checkpoint(finished, trainer.tensors)
+    network.eval()
+
+
+class Trainer:
+    """What an update changes: network, optimiser, average and running totals.
+
+    Args:
+        network: What is trained.
+        average: Its average; it starts as a copy.
+        loss: See :data:`Loss`.
+        settings: Hyper-parameters.
+    """
+
+    def __init__(self, network: nn.Module, average: nn.Module, loss: Loss, settings: Training) -> None:
+        self.network = network.train()
+        self.average = average.eval().requires_grad_(False)
+        self.average.load_state_dict(network.state_dict())
+        self.loss = loss
+        self.settings = settings
+        self.weights = list(network.parameters())
+        self.averaged = list(average.parameters())
+        self.decay = 0.5 ** (settings.batch / settings.ema_half_life_images)
+        self.optimizer = torch.optim.Adam(self.weights, lr=settings.learning_rate, fused=True)
+        # Sum of losses, clipped updates, updates: kept on the device, so that an update waits for nothing.
+        self.totals = torch.zeros(3, dtype=torch.float64, device=self.weights[0].device)
+
+    def update(self, step: int, x0: Tensor, noise: Noise) -> None:
+        """Makes update ``step`` = 0, 1, ... on images x0 in [0, 1], shape (B, C, H, W)."""
+        self.optimizer.zero_grad()
+        with _seeded(noise.child("dropout"), x0.device):
+            loss = self.loss(self.network, x0, noise).mean()
+        loss.backward()
+        limit = self.settings.clip
+        norm = nn.utils.clip_grad_norm_(self.weights, math.inf if limit is None else limit)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, step)
+        self.optimizer.step()
+        update_average(self.averaged, self.weights, average_decay(self.decay, step + 1, self.settings.ema_warmup))
+        clipped = norm > (math.inf if limit is None else limit)
+        self.totals += torch.stack([loss.detach().double(), clipped.double(), torch.ones_like(loss).double()])
+
+    def report(self) -> dict[str, float]:
+        """Returns the mean loss and the share of clipped updates since the last report."""
+        total, clipped, count = self.totals.tolist()
+        self.totals.zero_()
+        return {"loss": total / count, "clipped": clipped / count}
+
+    @torch.no_grad()
+    def heldout_loss(self, images: Tensor, noise: Noise) -> float:
+        """Returns the average's mean loss on ``images`` in [0, 1], shape (N, C, H, W)."""
+        chunks = images.split(self.settings.batch)
+        losses = [self.loss(self.average, chunk, noise.child(k)) for k, chunk in enumerate(chunks)]
+        return torch.cat(losses).mean().item()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns everything that the next update depends on."""
+        found = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        found |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            found |= {f"adam.{index}.{name}": tensor for name, tensor in values.items()}
+        return found | {"totals": self.totals}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts back what :meth:`tensors` returned."""
+        self.network.load_state_dict(under("network.", tensors))
+        self.average.load_state_dict(under("average.", tensors))
+        adam = self.optimizer.state_dict()
+        for path, tensor in under("adam.", tensors).items():
+            index, _, name = path.partition(".")
+            adam["state"].setdefault(int(index), {})[name] = tensor
+        self.optimizer.load_state_dict(adam)
+        self.totals.copy_(tensors["totals"])
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors whose names start with ``prefix``, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def learning_rate(settings: Training, step: int) -> float:
+    """Returns the learning rate of update ``step`` = 0, 1, ...; with a warm-up the first is 0, as the authors'."""
+    warm = min(step / settings.warmup_steps, 1.0) if settings.warmup_steps else 1.0
+    done = step / settings.steps
+    fall = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 + 0.5 * math.cos(math.pi * done)}
+    return settings.learning_rate * warm * fall[settings.schedule]
+
+
+def average_decay(decay: float, n: int, warmup: bool) -> float:
+    """Returns the weight that the average keeps at its n-th update (from 1): at most (1 + n) / (10 + n) in warm-up."""
+    return min(decay, (1 + n) / (10 + n)) if warmup else decay
+
+
+@torch.no_grad()
+def update_average(averaged: list[Tensor], weights: list[Tensor], decay: float) -> None:
+    """Moves ``averaged`` towards ``weights``, keeping ``decay`` of itself."""
+    torch._foreach_lerp_(averaged, weights, 1 - decay)
+
+
+@contextmanager
+def _seeded(noise: Noise, device: torch.device) -> Iterator[None]:
+    """Lets layers that draw from torch's global generator (dropout) draw from ``noise`` instead."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(noise.integers((1,), 2**62).item())
+        yield

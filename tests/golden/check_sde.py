@@ -1,0 +1,214 @@
+"""Checks of golden/sde on the processes and on samplers with an analytic score, in float32 as recorded."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from exact import Mixture, Replay
+
+from methods.shared.grids import published_grid
+from methods.shared.likelihood import bits_per_dim, log_likelihood
+from methods.shared.process import VE, VP, SubVP
+from methods.shared.samplers import euler_maruyama, flow_adaptive, flow_coefficients, reverse_diffusion
+
+PROCESSES = {"ve": VE, "vp": VP, "subvp": SubVP}
+PREDICTORS = {"euler_maruyama": euler_maruyama, "reverse_diffusion": reverse_diffusion}
+RANGES = {"identity": (lambda x: x, 1), "(x+1)/2": (lambda x: (x + 1) / 2, 2)}
+"""From the process's range back to [0, 1], and the width of the former."""
+
+
+class RoundedSubVP(SubVP):
+    """Sub-VP with the authors' diffusion, whose 1 - exp(x) cancels in float32 near t = 0.
+
+    Their adaptive solver spends a step on that noise, so their count of evaluations is met with it alone.
+    """
+
+    def diffusion(self, t: torch.Tensor) -> torch.Tensor:
+        t = t.float()
+        integral = 2 * self.beta_min * t + (self.beta_max - self.beta_min) * t.square()
+        return torch.sqrt(self.beta(t) * (1 - torch.exp(-integral)))
+
+
+def check_functions(path: Path, entry: dict, manifest: dict) -> None:
+    process, steps = process_of(entry)
+    arrays, rtol = read(path), tolerance(manifest)
+    t, x = arrays["in/t"], arrays["in/x"]
+    mean, std = process.perturb(x, t)
+    close(mean, arrays["out/mean"], rtol)
+    close(std.flatten(), arrays["out/std"], rtol)
+    close(process.drift_coefficient(t).view(-1, 1, 1, 1) * x, arrays["out/drift"], rtol)
+    close(process.diffusion(t), arrays["out/diffusion"], rtol)
+    close(process.diffusion(t), arrays["out/rev_sde_diffusion"], rtol)
+    close(process.prior_log_prob(x), arrays["out/prior_logp"], rtol)
+    drawn = arrays["noise/000_randn"]
+    close(process.prior(drawn.shape, Replay(drawn)), arrays["out/prior_sample"], rtol)
+
+    a, variance = process.published_transition(t, steps)
+    close((a - 1).view(-1, 1, 1, 1) * x, arrays["out/discretize_f"], rtol)
+    close(variance.sqrt(), arrays["out/discretize_G"], rtol)
+    close(variance.sqrt(), arrays["out/rev_sde_disc_G"], rtol)
+    if "out/discrete_sigmas" in arrays:
+        close(published_table(process, steps)[1].cumsum(0).sqrt(), arrays["out/discrete_sigmas"], rtol)
+    if "out/discrete_betas" in arrays:
+        a, betas = published_table(process, steps)
+        kept = a.square().cumprod(0)
+        close(betas, arrays["out/discrete_betas"], rtol)
+        close(a.square(), arrays["out/alphas"], rtol)
+        close(kept, arrays["out/alphas_cumprod"], rtol)
+        close(kept.sqrt(), arrays["out/sqrt_alphas_cumprod"], rtol)
+        close((1 - kept).sqrt(), arrays["out/sqrt_1m_alphas_cumprod"], rtol)
+    check_reverse(process, steps, arrays, rtol)
+
+
+def check_reverse(process, steps: int, arrays: dict, rtol: float) -> None:
+    """The reverse drifts, met by one step of the samplers at each time, or by the flow's coefficients."""
+    rows = []
+    for t, x in zip(arrays["in/t"].tolist(), arrays["in/x"].split(1), strict=True):
+        known = (process, fixture_score, x, torch.tensor([t, 0.0], dtype=torch.float64), Replay())
+        drift, half = flow_coefficients(process, t)
+        rows.append(
+            (
+                euler_maruyama(*known, published_steps=steps),
+                reverse_diffusion(*known, published_steps=steps),
+                reverse_diffusion(*known, published_steps=steps, probability_flow=True),
+                drift * x - half * fixture_score(x, torch.tensor([t])),
+            )
+        )
+    euler, reverse, flow, velocity = (torch.cat(column) for column in zip(*rows, strict=True))
+    close(euler, arrays["in/x"] - arrays["out/rev_sde_drift"] / steps, rtol)
+    close(reverse, arrays["in/x"] - arrays["out/rev_sde_disc_f"], rtol)
+    close(flow, arrays["in/x"] - arrays["out/rev_ode_disc_f"], rtol)
+    close(velocity, arrays["out/rev_ode_drift"], rtol)
+    assert not arrays["out/rev_ode_disc_G"].any()
+
+
+def check_predictor(path: Path, entry: dict, manifest: dict) -> None:
+    """Predictors without a corrector: every recorded state, from the one before it and its noise, and the end."""
+    config, arrays, rtol = entry["config"], read(path), tolerance(manifest)
+    process, steps = process_of(entry)
+    predictor, score_fn = PREDICTORS[config["predictor"]], score_of(config, process)
+    knobs = {"published_steps": steps}
+    if config["probability_flow"]:
+        knobs["probability_flow"] = True
+    times, (prior, *draws) = published_grid(steps, config["eps"]), recorded_noise(arrays)
+    back, _ = RANGES[config["inverse_scaler"]]
+
+    x = process.prior(prior.shape, Replay(prior))
+    end = predictor(process, score_fn, x, times, Replay(*draws), last_noise=not config["denoise"], **knobs)
+    close(back(end), arrays["out/x"], rtol)
+    for k in range(steps):
+        # The trace alternates: what the absent corrector left, then what the predictor made of it.
+        before = arrays["out/trace_x"][2 * k]
+        pair = times[k : k + 2]
+        mean = predictor(process, score_fn, before, pair, Replay(), **knobs)
+        close(mean, arrays["out/trace_x_mean"][2 * k + 1], rtol)
+        after = predictor(process, score_fn, before, pair, Replay(draws[k]), last_noise=True, **knobs)
+        close(after, arrays["out/trace_x"][2 * k + 1], rtol)
+
+
+def check_flow(path: Path, entry: dict, manifest: dict) -> None:
+    config, arrays, rtol = entry["config"], read(path), tolerance(manifest)
+    process, steps = process_of(entry, {**PROCESSES, "subvp": RoundedSubVP})
+    score_fn, calls = counted(score_of(config, process))
+    if "in/z" in arrays:
+        x = arrays["in/z"]
+    else:
+        drawn = recorded_noise(arrays)[0]
+        x = process.prior(drawn.shape, Replay(drawn))
+    assert config["rtol"] == config["atol"]
+    x = flow_adaptive(process, score_fn, x, tolerance=config["rtol"], t_end=config["eps"])
+    assert len(calls) == int(arrays["out/nfe"])
+    if config["denoise"]:
+        last = torch.tensor([config["eps"], 0.0], dtype=torch.float64)
+        x = reverse_diffusion(process, score_fn, x, last, Replay(), published_steps=steps)
+    back, _ = RANGES[config["inverse_scaler"]]
+    close(back(x), arrays["out/x"], rtol)
+
+
+def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
+    config, arrays, rtol = entry["config"], read(path), tolerance(manifest)
+    process, _ = process_of(entry, {**PROCESSES, "subvp": RoundedSubVP})
+    score_fn, calls = counted(score_of(config, process))
+    probe = config["hutchinson"].lower()
+    (draw,) = recorded_noise(arrays)
+    log_prob, z = log_likelihood(
+        process,
+        score_fn,
+        arrays["in/data"],
+        Replay(2 * draw - 1 if probe == "rademacher" else draw),
+        eps=config["eps"],
+        tolerance=config["rtol"],
+        probe=probe,
+        probe_drift=True,
+    )
+    _, width = RANGES[config["inverse_scaler"]]
+    assert len(calls) == int(arrays["out/nfe"])
+    close(bits_per_dim(log_prob, z[0].numel(), levels=256, width=width), arrays["out/bpd"], rtol)
+    close(z, arrays["out/z"], rtol)
+
+
+def published_table(process, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The authors' (a, v) by index; times half-way between two indices round down without doubt."""
+    middles = (torch.arange(steps, dtype=torch.float64) + 0.5) / (steps - 1)
+    return process.published_transition(middles, steps)
+
+
+def fixture_score(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    return -x / (1 + t.view(-1, 1, 1, 1))
+
+
+def score_of(config: dict, process):
+    """The score of isotropic Gaussian data, mean mu and standard deviation s0."""
+    dims = int(np.prod(config["shape"][1:]))
+    mean, std = config["analytic_score"]["mu"], config["analytic_score"]["s0"]
+    covariance = std**2 * torch.eye(dims)
+    return Mixture(torch.ones(1), torch.full((1, dims), mean), covariance[None], tuple(config["shape"][1:])).score_fn(
+        process
+    )
+
+
+def counted(score_fn):
+    """Returns score_fn and a list that grows by one with each call of it."""
+    calls = []
+
+    def call(x, t):
+        calls.append(float(t[0]))
+        return score_fn(x, t)
+
+    return call, calls
+
+
+def recorded_noise(arrays: dict) -> list[torch.Tensor]:
+    """Returns the recorded draws in their order."""
+    return [arrays[name] for name in sorted(arrays) if name.startswith("noise/")]
+
+
+def tolerance(manifest: dict) -> float:
+    """Returns the manifest's tolerance for analytic scores, relative to the largest entry."""
+    text = manifest["general"]["tolerance"]
+    return float(re.search(r"analytic scores: rtol ([0-9.e-]+) of max\|out\|", text)[1])
+
+
+def close(actual, expected, rtol: float) -> None:
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=rtol * max(np.abs(expected).max(initial=0.0), 1e-30))
+
+
+def process_of(entry: dict, processes: dict = PROCESSES):
+    """Returns the process of an entry and the authors' N."""
+    constants = dict(entry["config"]["sde"])
+    kind, steps = constants.pop("kind"), constants.pop("N")
+    return processes[kind](**constants), steps
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.asarray(array)) for name, array in np.load(path).items()}
+
+
+CHECKS = {
+    "sde_functions_": check_functions,
+    **{f"pc_analytic_*_{predictor}_none": check_predictor for predictor in PREDICTORS},
+    "ode_analytic_": check_flow,
+    "lik_analytic_": check_likelihood,
+}

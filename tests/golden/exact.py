@@ -1,0 +1,93 @@
+"""Exact answers for Gaussian and Gaussian-mixture data under a linear diffusion, in float64.
+
+Data are x0 ~ sum_k w_k N(mu_k, S_k), images flattened to D dimensions; x_t then has the components
+N(m mu_k, m^2 S_k + s^2 I), all in the eigenbasis of S_k.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Mixture:
+    """A Gaussian mixture of images: weights (K,), means (K, D), covariances (K, D, D) and the images' shape."""
+
+    def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor, shape: tuple[int, ...]) -> None:
+        self.weights = weights
+        self.means = means
+        self.covariances = covariances
+        self.shape = shape
+        self.variances, self.bases = torch.linalg.eigh(covariances)
+
+    @classmethod
+    def load(cls, path: Path) -> "Mixture":
+        """Reads one data_*.npz."""
+        arrays = {name: torch.from_numpy(array) for name, array in np.load(path).items()}
+        return cls(arrays["w"], arrays["mu"], arrays["S"], tuple(arrays["shape"].tolist()))
+
+    def mean_and_covariance(self) -> tuple[Tensor, Tensor]:
+        """Returns those of the whole mixture, (D,) and (D, D)."""
+        mean = self.weights @ self.means
+        centred = self.means - mean
+        within = torch.einsum("k,kij->ij", self.weights, self.covariances)
+        return mean, within + torch.einsum("k,ki,kj->ij", self.weights, centred, centred)
+
+    def log_prob(self, x: Tensor, m: Tensor, s: Tensor) -> Tensor:
+        """Returns log p of x, (B, ...), when image j has mean coefficient m_j and std s_j; (B,)."""
+        coordinates, variances = self._coordinates(x, m, s)
+        log_normal = -0.5 * (coordinates.square() / variances + variances.log() + math.log(2 * math.pi)).sum(-1)
+        return torch.logsumexp(log_normal + self.weights.log(), dim=1)
+
+    def score(self, x: Tensor, m: Tensor, s: Tensor) -> Tensor:
+        """Returns the gradient of :meth:`log_prob`, of x's shape."""
+        coordinates, variances = self._coordinates(x, m, s)
+        log_normal = -0.5 * (coordinates.square() / variances + variances.log()).sum(-1)
+        share = torch.softmax(log_normal + self.weights.log(), dim=1)
+        gradients = -torch.einsum("kdi,bki->bkd", self.bases, coordinates / variances)
+        return torch.einsum("bk,bkd->bd", share, gradients).view_as(x)
+
+    def _coordinates(self, x: Tensor, m: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns x in each component's eigenbasis and the variances there, both (B, K, D)."""
+        centred = x.reshape(len(x), 1, -1) - m.view(-1, 1, 1) * self.means
+        coordinates = torch.einsum("kdi,bkd->bki", self.bases, centred)
+        return coordinates, m.square().view(-1, 1, 1) * self.variances + s.square().view(-1, 1, 1)
+
+    def score_fn(self, process):
+        """Returns the exact score of the data under ``process``, as samplers take it."""
+        return lambda x, t: self.score(x, process.mean_coefficient(t), process.std(t))
+
+
+class Replay:
+    """A noise source that gives recorded draws in their order, and refuses to give more."""
+
+    def __init__(self, *draws: Tensor) -> None:
+        self.draws = list(draws)
+
+    def normal(self, shape) -> Tensor:
+        draw = self.draws.pop(0)
+        assert draw.shape == torch.Size(shape), f"asked for {tuple(shape)}, recorded {tuple(draw.shape)}"
+        return draw
+
+    rademacher = uniform = normal
+
+
+class Constant:
+    """A noise source whose every normal draw is the same number, however many are drawn."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def normal(self, shape) -> Tensor:
+        return torch.full(tuple(shape), self.value, dtype=torch.float64)
+
+
+def frechet(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covariance2: Tensor) -> float:
+    """Returns the squared 2-Wasserstein distance between two Gaussians."""
+    values, basis = torch.linalg.eigh(covariance2)
+    root = (basis * values.clamp(min=0).sqrt()) @ basis.T
+    product = root @ covariance1 @ root
+    cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
+    return float((mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * cross)

@@ -1,0 +1,60 @@
+"""Meets the authors' recorded numbers (sde, cld) and exact answers (oracle), one item a file of a manifest.
+
+Each checker module has a table ``CHECKS``: the beginning of a file's name, as a glob, and the function that checks
+such files, called with (path, manifest entry, manifest). The longest key that fits is the one that counts.
+"""
+
+import hashlib
+from fnmatch import fnmatchcase
+
+import check_metrics
+import check_networks
+import check_oracle
+import check_sde
+import pytest
+
+SKIPS = {
+    "sde/net_ncsn_": "NCSN's network is not part of this project yet",
+    "sde/net_ncsnv2": "NCSNv2's network is not part of this project yet",
+    "sde/loss_ncsn_": "NCSN's loss is not part of this project yet",
+    "sde/loss_ncsnv2": "NCSNv2's loss is not part of this project yet",
+    "sde/ald_": "annealed Langevin dynamics are not part of this project yet",
+    "sde/ncsnv2_samplers": "NCSNv2's samplers are not part of this project yet",
+    "sde/ema_ncsnv2": "NCSNv2's average of weights is not part of this project yet",
+    "sde/inpaint_": "inpainting is not part of this project yet",
+    "sde/coloriz": "colorization is not part of this project yet",
+    "sde/preprocess_celeba": "CelebA is not a data set of this project yet",
+    "sde/pc_": "ancestral steps by index and correctors are not part of this project yet",
+    "sde/pc_net_": "the authors' samplers on networks are not part of this project yet",
+    "sde/ode_net_": "the authors' samplers on networks are not part of this project yet",
+    "sde/lik_net_": "the authors' likelihood on networks is not part of this project yet",
+    "sde/net_ddpm_": "DDPM's network is not part of this project yet",
+    "sde/loss_ddpm_": "DDPM's network is not part of this project yet",
+    "sde/checkpoint_": "reading the authors' checkpoints is not part of this project yet",
+    "cld/": "CLD is not part of this project yet",
+    "oracle/cld_kernels": "CLD is not part of this project yet",
+    "oracle/*__cld": "CLD is not part of this project yet",
+    "oracle/*__soft_": "Soft Diffusion is not part of this project yet",
+    "oracle/*__ncsn": "annealed Langevin dynamics are not part of this project yet",
+    "oracle/sampler__*__ve__ve_pc_ald": "correctors are not part of this project yet",
+    "oracle/ops": "Soft Diffusion's operators are not part of this project yet",
+}
+
+CHECKS = {
+    **{f"oracle/{kind}": check for kind, check in check_metrics.CHECKS.items()},
+    **{f"oracle/{kind}": check for kind, check in check_oracle.CHECKS.items()},
+    **{f"sde/{kind}": check for kind, check in check_sde.CHECKS.items()},
+    **{f"sde/{kind}": check for kind, check in check_networks.CHECKS.items()},
+}
+
+
+def test_golden(golden):
+    fitting = [kind for kind in {**SKIPS, **CHECKS} if fnmatchcase(f"{golden.set}/{golden.file}", kind + "*")]
+    kind = max(fitting, key=len, default=None)
+    if kind is None:
+        pytest.skip("nothing here checks files of this kind")
+    if kind not in CHECKS:
+        pytest.skip(SKIPS[kind])
+    if "sha256" in golden.entry:
+        assert hashlib.sha256(golden.path.read_bytes()).hexdigest() == golden.entry["sha256"], "the file was altered"
+    CHECKS[kind](golden.path, golden.entry, golden.manifest)
