@@ -184,19 +184,23 @@ def _forget(study: Study, found: Mapping[str, Progress]) -> None:
 
 
 def _make_report(study: Study) -> int:
-    from bench.report import write_report
+    from rich.console import Console
 
-    rows = write_report(study.suite, study.store, study.results)
+    from bench.report import table
+    from bench.report.console import print_leaderboard
+
+    rows = table.write(study.suite, study.store, study.results)
+    print_leaderboard(rows, Console(), study.results)
     failures = _failures(study)
     for label, seen in failures:
         print(f"failed: {label}: {seen.cause}" + (f"\n        log: {seen.log}" if seen.log else ""), file=sys.stderr)
     states = rows["state"].value_counts().to_dict()
     print("rows: " + ", ".join(f"{count} {state}" for state, count in states.items()))
-    return DONE if set(states) <= {"done"} else FAILED
+    return DONE if set(states) <= {"done"} and not failures else FAILED
 
 
 def _failures(study: Study) -> list[tuple[str, Outcome]]:
-    seen = ((job, outcome(study.store, unit)) for job in study.jobs for unit in job.units)
+    seen = ((job, outcome(study.store, unit, results=job.made_by(unit))) for job in study.jobs for unit in job.units)
     return [(f"{job.stage} {job.label}", state) for job, state in seen if state.state == "failed"]
 
 
@@ -233,7 +237,7 @@ def status(options: argparse.Namespace) -> int:
     failures, running = [], []
     for job in study.jobs:
         for unit in job.units:
-            seen = outcome(study.store, unit)
+            seen = outcome(study.store, unit, results=job.made_by(unit))
             of_stage = counts.setdefault(job.stage, {})
             of_stage[seen.state] = of_stage.get(seen.state, 0) + 1
             if seen.state == "failed":

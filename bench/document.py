@@ -57,7 +57,8 @@ class Fault:
     def __str__(self) -> str:
         """Returns ``suite.yaml:14: train.vp.params.sgima_max: unknown key; did you mean sigma_max? allowed: ...``."""
         help_ = f" did you mean {self.near}?" if self.near else ""
-        help_ += f" allowed: {', '.join(self.allowed)}" if self.allowed else ""
+        if not all(repr(word) in self.why for word in self.allowed):
+            help_ += f" allowed: {', '.join(self.allowed)}"
         value = "" if self.value is None else f" (value: {_shorten(self.value)})"
         path = ".".join(self.path)
         return f"{self.place.text}: {path}{': ' if path else ''}{self.why}{';' if help_ else ''}{help_}{value}"
@@ -271,10 +272,14 @@ class Document:
         return None
 
     def faults(self, problems: Iterable[Problem]) -> list[Fault]:
-        """Returns problems with the values at key paths as faults, each once, in the order of their places."""
-        found = self.problems + [Fault(self.place(p.path), p.path, p.value, p.why, p.allowed) for p in problems]
-        unique = {(fault.path, fault.why, fault.place): fault for fault in reversed(found)}
-        return sorted(reversed(unique.values()), key=lambda fault: fault.place.order)
+        """Returns problems with the values at key paths as faults, each once, in the order of their places.
+
+        A value that could not even be read is not blamed again for what came of it.
+        """
+        unread = {fault.path for fault in self.problems}
+        checked = [Fault(self.place(p.path), p.path, p.value, p.why, p.allowed) for p in problems]
+        found = self.problems + [fault for fault in checked if fault.path not in unread]
+        return sorted({str(fault): fault for fault in found}.values(), key=lambda fault: fault.place.order)
 
 
 def check_keys(

@@ -56,6 +56,10 @@ class Job:
         parts = self.parts[:1] if self.stage == "scores" else self.parts
         return tuple(UnitId(self.stage, self.key, part) for part in parts)
 
+    def made_by(self, unit: UnitId) -> tuple[UnitId, ...]:
+        """Returns the records that one unit makes."""
+        return self.results if self.stage == "scores" else (unit,)
+
     @property
     def results(self) -> tuple[UnitId, ...]:
         """Every record that the job makes."""

@@ -236,8 +236,10 @@ class Reader:
             self._refuse(("profiles",), profiles, "should be a mapping")
             return
         for name, values in profiles.items():
-            allowed = [section for section in (*REQUIRED, *OPTIONAL) if section != "profiles"]
-            check_keys(self.problems, ("profiles", name), values, allowed)
+            if not isinstance(values, Mapping):
+                self._refuse(("profiles", name), values, "should be a mapping of sections to lay over the suite")
+            elif "profiles" in values:
+                self._refuse(("profiles", name, "profiles"), values["profiles"], "a profile has no profiles")
 
     def _samples(self) -> Samples | None:
         path = ("samples",)
@@ -412,7 +414,7 @@ class Reader:
         if "points" in self.tree:
             for index, given in enumerate(self._items(("points",), self.tree["points"])):
                 sweeps += self._point(("points", str(index)), given, train)
-        elif not any(isinstance(entry, Source) for entry in train.values()):
+        elif all(isinstance(entry, Model) for entry in train.values()):
             self._refuse(("points",), None, "is missing")
         shown = {sweep.label for sweep in sweeps}
         for label, entry in train.items():

@@ -199,7 +199,9 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     if isinstance(source, SampleSpec):
         data = _data(source.train.dataset)
         images = context.store.images(place(source)[1], spec.count)
-        rule = {"uint8": source.quantise}
+        rule: dict[str, Any] = {"uint8": source.quantise}
+        if cards()[source.train.method].samplers[source.sampler].batch_coupled:
+            rule["batch"] = source.batch
     else:
         data = _data(source.dataset)
         images = read_external(Path(job.path or ""), data.card)[: spec.count]

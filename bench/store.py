@@ -293,6 +293,6 @@ def _unseal(content: bytes) -> dict[str, Any] | None:
         record = json.loads(content)
         digest = record.pop("sha256")
         body = json.dumps(record, sort_keys=True)
-    except (ValueError, AttributeError, KeyError):
+    except (ValueError, AttributeError, KeyError, TypeError):
         return None
     return record if hashlib.sha256(body.encode()).hexdigest() == digest else None

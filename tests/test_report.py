@@ -4,7 +4,8 @@ import hashlib
 import io
 import json
 import math
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from rich.console import Console
 
 from bench.card import Card, LikelihoodCard, SamplerCard
 from bench.data import load_images
+from bench.metrics import METRICS
 from bench.report import page
 from bench.report.console import print_leaderboard
-from bench.report.figures import pareto, slug, tile
+from bench.report.figures import likelihood_points, pareto, slug, tile
 from bench.report.page import number, spread
-from bench.report.table import identities, leaderboard, tabulate, write
+from bench.report.table import Reader, identities, leaderboard, tabulate, write
 from bench.spec import ImagesSpec, key, part_name, place
 from bench.store import Store, UnitId
 from bench.suite import Suite, read_suite
@@ -50,7 +52,9 @@ class Tolerance:
 
 
 SAMPLERS = {
-    "euler": SamplerCard(version=1, summary="one call a step", params=Steps, cost=lambda p: p.steps, times=("uniform",)),
+    "euler": SamplerCard(
+        version=1, summary="one call a step", params=Steps, cost=lambda p: p.steps, times=("uniform",)
+    ),
     "heun": SamplerCard(version=2, summary="two calls", params=Steps, cost=lambda p: 2 * p.steps - 1, times=("rho7",)),
     "adaptive": SamplerCard(version=1, summary="as it likes", params=Adaptive, cost=None),
 }
@@ -190,12 +194,429 @@ def fail(store: Store, unit: UnitId, cause: str) -> None:
     store.note_attempt(unit, attempt="a", state="failed", cause=cause, **values)
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Suite, Path]:
+    folder = tmp_path_factory.mktemp("template")
+    suite = suite_of(SMALL, folder)
+    complete(Store(folder / "store"), suite)
+    return suite, folder / "store"
+
+
 @pytest.fixture
-def small(tmp_path: Path) -> tuple[Suite, Store]:
-    suite, store = suite_of(SMALL, tmp_path), Store(tmp_path / "store")
-    complete(store, suite)
-    return suite, store
+def small(template: tuple[Suite, Path], tmp_path: Path) -> tuple[Suite, Store]:
+    """A finished suite and a store of its own to spoil."""
+    suite, store = template
+    shutil.copytree(store, tmp_path / "store")
+    return suite, Store(tmp_path / "store")
 
 
 def table(suite: Suite, store: Store) -> pd.DataFrame:
     return tabulate(suite, store, methods=CARDS)
+
+
+def row(rows: pd.DataFrame, label: str) -> pd.Series:
+    return rows[rows["label"] == label].iloc[0]
+
+
+# The tidy table
+
+
+def test_every_point_is_a_row_with_what_was_stored_for_it(small):
+    suite, store = small
+    rows = table(suite, store)
+    assert list(rows["label"]) == [point.label for point in suite.points]
+    point = next(p for p in suite.points if p.train == "good" and p.sample.sampler == "heun" and p.budget == 20)
+    found = row(rows, point.label)
+    expected = {
+        **{"method": "Toy", "variant": "a", "sampler": "heun", "times": "rho7", "steps": 10, "budget": 20},
+        **{"nfe": 19, "nfe_min": 19, "nfe_max": 19, "training_images": 100_000, "training_flops": 3.2e12},
+        **{"training_seconds": 31.5, "parameters": 103_425, "device": "cpu", "train_seed": 0, "sample_seed": 0},
+        **{"count": 20, "batch": 8, "state": "done", "cause": "", "key": key(point.sample)},
+        **{"train_key": key(point.sample.train), "commit": "c0ffeec0ffee", "dirty": False, "host": "here"},
+        "versions": "toy 3, heun 2, digits 1, fd 1, is 1, likelihood 1",
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert found["sampling_gflops_per_image"] == pytest.approx(19 * 2e6 / 1e9)
+    assert found["clipped_fraction"] == pytest.approx(0.01)
+    for column, score in zip((FD, IS), point.scores, strict=True):
+        assert found[column] == store.record(*place(score))["value"]
+
+
+def test_seconds_leave_out_the_first_batch_of_a_process_unless_there_is_no_other(small):
+    suite, store = small
+    point = suite.points[0]
+    warm = row(table(suite, store), point.label)["sampling_seconds_per_image"]
+    assert warm == pytest.approx(0.002 * cost_of(point) / 10)
+    stage, name, _ = place(point.sample)
+    for index in (1, 2):
+        unit = UnitId(stage, name, part_name(index))
+        store.finish(unit, {**store.record(*unit), "warm": False, "seconds": 0.5 * 8 * cost_of(point) / 10})
+    cold = row(table(suite, store), point.label)["sampling_seconds_per_image"]
+    assert cold == pytest.approx(0.5 * cost_of(point) / 10)
+
+
+def test_batches_beyond_the_count_are_not_counted(small):
+    suite, store = small
+    stage, name, _ = place(suite.points[0].sample)
+    wild = {"images": 8, "nfe": 1e6, "seconds": 9e9, "warm": True, "flops_per_row": 1.0, "clipped": 1.0}
+    store.finish(UnitId(stage, name, part_name(3)), {**wild, "provenance": PROVENANCE})
+    assert row(table(suite, store), suite.points[0].label)["nfe"] == cost_of(suite.points[0])
+
+
+def test_adaptive_samplers_stand_at_the_mean_nfe_that_they_measured_with_its_range(small):
+    suite, store = small
+    found = table(suite, store).query("sampler == 'adaptive'").iloc[0]
+    assert (found["nfe"], found["nfe_min"], found["nfe_max"]) == (33, 32, 34)
+    assert found["adaptive"]
+    assert pd.isna(found["steps"])
+    assert found["tolerance"] == 0.01
+
+
+def test_bits_per_dim_is_the_mean_over_images_of_every_batch(small):
+    suite, store = small
+    point = suite.points[0]
+    offsets = [0.0, 0.01, 0.02, 0.03, 0.0, 0.01]  # batches of 4 and 2 images
+    found = row(table(suite, store), point.label)
+    assert found["bits_per_dim"] == pytest.approx(2 + 0.5 * 1.001 + np.mean(offsets), abs=1e-12)
+    assert found["bits_per_dim_note"] == "exact"
+
+
+def test_bits_per_dim_is_blank_with_a_reason_where_the_method_has_none_or_a_batch_is_missing(small):
+    suite, store = small
+    mute = table(suite, store).query("train == 'mute'").iloc[0]
+    assert math.isnan(mute["bits_per_dim"])
+    assert mute["bits_per_dim_note"] == "Langevin dynamics has none"
+    point = suite.points[0]
+    store.discard(UnitId("likelihood", place(point.likelihood)[1], "00001"))
+    found = row(table(suite, store), point.label)
+    assert math.isnan(found["bits_per_dim"])
+    assert found["bits_per_dim_note"] == "not finished"
+    assert found["state"] == "waiting"
+    assert found["cause"] == "waits for likelihood (1 of 2 done)"
+
+
+def test_a_failed_batch_makes_a_failed_row_with_cause_and_log_and_its_siblings_stay_done(small):
+    suite, store = small
+    point = suite.points[0]
+    unit = UnitId("samples", place(point.sample)[1], "00001")
+    store.discard(unit)
+    fail(store, unit, "DivergedError: 3 of 8 images hold NaN")
+    rows = table(suite, store)
+    found = row(rows, point.label)
+    assert found["state"] == "failed"
+    assert found["cause"] == "samples 00001 failed: DivergedError: 3 of 8 images hold NaN"
+    assert found["log"] == "/logs/1.out"
+    assert (rows["state"] == "done").sum() == len(rows) - 1
+
+
+def test_points_of_a_failed_training_fail_with_its_cause_and_others_say_what_they_wait_for(tmp_path):
+    suite, store = suite_of(SMALL, tmp_path), Store(tmp_path / "store")
+    fail(store, UnitId(*place(suite.train["mute"][0])), "out of memory")
+    rows = table(suite, store)
+    assert set(rows.query("train == 'mute'")["cause"]) == {"training failed: out of memory"}
+    assert set(rows.query("train == 'mute'")["state"]) == {"failed"}
+    assert set(rows.query("train == 'good'")["cause"]) == {"waits for training"}
+
+
+def test_images_made_elsewhere_are_a_row_without_a_sampler(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=load_images("digits").test[:20])
+    entries = SMALL.replace("train:\n", f"train:\n  mine: {{samples_from: {tmp_path / 'mine.npz'}}}\n", 1)
+    suite = suite_of(entries + "  - {train: mine}\n", tmp_path)
+    store = Store(tmp_path / "store")
+    complete(store, suite)
+    rows = write(suite, store, tmp_path / "report", methods=CARDS)
+    found = rows.query("train == 'mine'").iloc[0]
+    assert found["state"] == "done"
+    assert found["method"] == "images made elsewhere"
+    assert found[FD] == 0.3
+    group = leaderboard(rows).query("train == 'mine'").iloc[0]
+    assert pd.isna(group["rank"])
+    assert pd.isna(group["budget"])
+
+
+# The leaderboard
+
+
+def test_a_group_has_the_mean_and_the_sample_standard_deviation_of_its_seeds(small):
+    suite, store = small
+    rows = table(suite, store)
+    part = rows[(rows["train"] == "good") & (rows["budget"] == 20)]
+    group = leaderboard(rows).query("train == 'good' and budget == 20").iloc[0]
+    values = part[FD].to_numpy()
+    assert (group["train_seeds"], group["sample_seeds"], group["points"]) == (2, 2, 4)
+    assert group[FD] == pytest.approx(values.mean())
+    assert group[f"{FD} sd"] == pytest.approx(np.std(values, ddof=1))
+    of_trainings = [part[part["train_seed"] == seed][FD].mean() for seed in (0, 1)]
+    assert group[f"{FD} sd over trainings"] == pytest.approx(np.std(of_trainings, ddof=1))
+
+
+def test_spreads_are_blank_where_there_is_one_value(small):
+    suite, store = small
+    group = leaderboard(table(suite, store)).query("train == 'mute'").iloc[0]
+    assert math.isnan(group[f"{FD} sd over trainings"])
+    assert math.isnan(group["bits_per_dim sd"])
+
+
+def test_bits_per_dim_of_a_group_counts_each_model_once(small):
+    suite, store = small
+    second = suite.train["good"][1]
+    for point in suite.points:
+        if point.train == "good" and point.sample.train == second:
+            for index, count in ((0, 4), (1, 2)):
+                unit = UnitId("likelihood", place(point.likelihood)[1], part_name(index))
+                store.finish(unit, {**store.record(*unit), "values": {"bits_per_dim": [5.0] * count}})
+    rows = table(suite, store)
+    rows = rows.drop(rows[(rows["train_seed"] == 1) & (rows["sample_seed"] == 1)].index)  # three rows, two models
+    group = leaderboard(rows).query("train == 'good' and budget == 5").iloc[0]
+    one = rows[(rows["train"] == "good") & (rows["train_seed"] == 0)]["bits_per_dim"].iloc[0]
+    assert group["bits_per_dim"] == pytest.approx((one + 5) / 2)
+    assert group["bits_per_dim sd"] == pytest.approx(np.std([one, 5], ddof=1))
+
+
+def test_ranks_run_within_a_budget_and_adaptive_samplers_have_none(small):
+    suite, store = small
+    board = leaderboard(table(suite, store))
+    for _, part in board[board["budget"].notna()].groupby("budget"):
+        assert list(part.sort_values(FD)["rank"]) == [1, 2]
+    assert board.query("sampler == 'adaptive'")["rank"].isna().all()
+    assert list(board["budget"].fillna(math.inf)) == sorted(board["budget"].fillna(math.inf))
+
+
+def test_a_metric_that_is_better_when_higher_ranks_the_highest_first(tmp_path):
+    suite = suite_of(SMALL.replace("[fd, is]", "[is, fd]"), tmp_path)
+    store = Store(tmp_path / "store")
+    complete(store, suite)
+    board = leaderboard(table(suite, store)).query("budget == 5")
+    assert board.loc[board["rank"] == 1, IS].item() == board[IS].max()
+
+
+def test_groups_given_in_steps_stand_at_the_nfe_that_they_measured(tmp_path):
+    suite = suite_of(SMALL.replace("grid: {nfe: [5, 20]}", "grid: {steps: [3, 10]}"), tmp_path)
+    store = Store(tmp_path / "store")
+    complete(store, suite)
+    board = leaderboard(table(suite, store)).query("sampler == 'heun'")
+    assert sorted(set(board["budget"])) == [5, 19]
+    assert board["rank"].notna().all()
+
+
+def test_a_group_is_not_ranked_on_the_seeds_that_survived(small):
+    suite, store = small
+    point = next(p for p in suite.points if p.train == "good" and p.budget == 5)
+    unit = UnitId(*place(point.scores[0]))
+    store.discard(unit)
+    fail(store, unit, "out of disk")
+    board = leaderboard(table(suite, store))
+    group = board[board["group"] == point.group].iloc[0]
+    assert group["state"] == "1 of 4 failed"
+    assert group["cause"] == "metrics failed: out of disk"
+    assert pd.isna(group["rank"])
+    assert board.query("train == 'mute' and budget == 5")["rank"].item() == 1
+
+
+def test_numbers_of_unlike_identity_are_neither_averaged_nor_ranked_together(small):
+    suite, store = small
+    for point in suite.points:
+        if point.train == "good" and point.budget == 5 and point.sample.seed == 1:
+            finish_scores(store, point, weights="bb" * 32)
+    board = leaderboard(table(suite, store)).query("budget == 5")
+    parts = board[board["train"] == "good"]
+    assert list(parts["points"]) == [2, 2]
+    assert len({identities(text)[FD] for text in parts["identity"]}) == 2
+    odd = parts[parts["identity"] != board.query("train == 'mute'")["identity"].item()]
+    assert 1 in set(odd["rank"])
+    assert sorted(board["rank"]) == [1, 1, 2]
+
+
+def test_seconds_of_unlike_devices_have_no_mean(small):
+    suite, store = small
+    point = next(p for p in suite.points if p.budget == 5)
+    for index in range(3):
+        unit = UnitId("samples", place(point.sample)[1], part_name(index))
+        record = store.record(*unit)
+        store.finish(unit, {**record, "provenance": {**record["provenance"], "device": "fast"}})
+    group = leaderboard(table(suite, store)).query("train == 'good' and budget == 5").iloc[0]
+    assert math.isnan(group["sampling_seconds_per_image"])
+    assert group["device"] == "fast + cpu"
+
+
+# Files
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
+    suite, store = small
+    for name in ("one", "two"):
+        write(suite, store, tmp_path / name, methods=CARDS)
+    one, two = (contents(tmp_path / name) for name in ("one", "two"))
+    assert one == two
+    tables = {"results.csv", "leaderboard.csv", "leaderboard.md", "identities.json", "report.html"}
+    assert {str(path) for path in one if len(path.parts) == 1} == tables
+    drawn = {path.stem for path in one if path.parts[0] == "figures"}
+    expected = {"fd-digits-cnn-8-vs-compute", "is-digits-cnn-8-vs-compute", "bits-per-dim-vs-nfe", "training"}
+    assert drawn == expected | {"samples-good", "samples-mute", "budgets-good", "budgets-mute"}
+    assert {path.suffix for path in one if path.parts[0] == "figures"} == {".png", ".svg"}
+
+
+def test_csv_reads_back_with_whole_numbers_whole(small, tmp_path):
+    suite, store = small
+    rows = write(replace(suite, figures="none"), store, tmp_path / "report", methods=CARDS)
+    assert not (tmp_path / "report" / "figures").exists()
+    text = (tmp_path / "report" / "results.csv").read_text()
+    back = pd.read_csv(tmp_path / "report" / "results.csv")
+    assert list(back.columns) == list(rows.columns)
+    assert np.array_equal(back[FD], rows[FD])
+    assert ",103425," in text
+    known = json.loads((tmp_path / "report" / "identities.json").read_text())
+    assert all(short in known for text in back["identity"] for short in identities(text).values())
+
+
+def test_a_report_of_nothing_and_one_of_failures_and_nan_are_still_written(tmp_path):
+    suite, store = suite_of(SMALL, tmp_path), Store(tmp_path / "store")
+    rows = write(suite, store, tmp_path / "report", methods=CARDS)
+    assert set(rows["state"]) == {"waiting"}
+    assert not list((tmp_path / "report").glob("figures/*"))
+    complete(store, suite, suite.points[:3], images=False)
+    unit = UnitId(*place(suite.points[0].scores[0]))
+    store.finish(unit, {**store.record(*unit), "value": math.nan})
+    fail(store, UnitId("samples", place(suite.points[5].sample)[1], "00000"), "<script>alert(1)</script>")
+    write(suite, store, tmp_path / "report", methods=CARDS)
+    assert (tmp_path / "report/figures/fd-digits-cnn-8-vs-compute.png").exists()
+    assert not list((tmp_path / "report").glob("figures/samples-*"))  # their images are gone
+    text = (tmp_path / "report/report.html").read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_pictures_that_are_no_longer_made_disappear(small, tmp_path):
+    suite, store = small
+    stale = tmp_path / "report" / "figures" / "samples-gone.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"")
+    write(suite, store, tmp_path / "report", methods=CARDS)
+    assert not stale.exists()
+    assert (stale.parent / "samples-good.png").exists()
+
+
+def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small):
+    suite, store = small
+    rows = table(suite, store)
+    text = page.markdown(suite, rows, leaderboard(rows))
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert len(blocks) == 4  # two budgets, the adaptive one, the models
+    for lines in blocks:
+        assert len({len(line) for line in lines}) == 1
+        assert len({line.count("|") for line in lines}) == 1
+    for lines in blocks[:2]:
+        assert sum(line.count("**") for line in lines) == 4  # one of each metric
+    assert "NLL of dequantised data (bits/dim)" in blocks[0][0]
+    assert "time (ms/image)" in blocks[0][0]
+    assert "compute (GFLOPs/image)" in blocks[0][0]
+    assert "Langevin dynamics has none" in blocks[3][-1]
+
+
+def test_the_report_says_when_a_metric_has_too_few_images(small):
+    suite, store = small
+    rows = table(suite, store)
+    assert "Too few images" not in page.markdown(suite, rows, leaderboard(rows))
+    score = suite.points[0].scores[0]
+    record = store.record(*place(score))
+    store.finish(UnitId(*place(score)), {**record, "identity": {**record["identity"], "least_count": 240}})
+    rows = table(suite, store)
+    text = page.markdown(suite, rows, leaderboard(rows))
+    assert f"Too few images: {FD} on 20 is a smoke test, not evidence; it needs 240." in text
+
+
+def test_every_picture_that_the_page_links_exists(small, tmp_path):
+    suite, store = small
+    write(suite, store, tmp_path / "report", methods=CARDS)
+    text = (tmp_path / "report" / "report.html").read_text()
+    links = [part.split('"')[0] for part in text.split('src="')[1:]]
+    assert len(links) == 8
+    assert all((tmp_path / "report" / link).exists() for link in links)
+
+
+def test_the_terminal_table_is_plain_and_unwrapped_where_the_output_is_no_terminal(small):
+    suite, store = small
+    output = io.StringIO()
+    print_leaderboard(table(suite, store), Console(file=output, width=40))
+    lines = output.getvalue().splitlines()
+    assert "\x1b" not in output.getvalue()
+    assert len(lines) == 1 + 5
+    assert lines[0].split()[:3] == ["budget", "rank", "group"]
+    assert all("done" in line for line in lines[1:])
+
+
+def test_the_terminal_says_what_failed_and_where_the_pictures_are(small, tmp_path):
+    suite, store = small
+    unit = UnitId(*place(suite.points[0].scores[0]))
+    store.discard(unit)
+    fail(store, unit, "[red] herring")
+    rows = write(suite, store, tmp_path / "report", methods=CARDS)
+    output = io.StringIO()
+    print_leaderboard(
+        rows, Console(file=output, width=200, force_terminal=True, color_system=None), tmp_path / "report"
+    )
+    assert "1 group: metrics failed: [red] herring (log: /logs/1.out)" in output.getvalue()
+    assert str(tmp_path / "report" / "figures") in output.getvalue()
+
+
+# Pieces
+
+
+def test_pareto_front_is_what_no_other_point_beats():
+    cost = np.array([1.0, 2.0, 2.0, 3.0, 3.0, 4.0])
+    value = np.array([5.0, 3.0, 4.0, 3.0, 1.0, 1.0])
+    assert pareto(cost, value, higher=False).tolist() == [True, True, False, False, True, False]
+    assert pareto(cost, -value, higher=True).tolist() == [True, True, False, False, True, False]
+    assert pareto(np.array([1.0, 1.0]), np.array([2.0, 2.0]), higher=False).tolist() == [True, True]
+
+
+def test_bits_per_dim_is_drawn_at_every_tolerance_of_the_sweep_and_of_the_table(small):
+    suite, store = small
+    points = likelihood_points(suite, Reader(store, METRICS), CARDS)
+    assert set(points["train"]) == {"good"}
+    assert sorted(set(points["tolerance"])) == [1e-3, 1e-2, 1e-1]
+    assert len(points) == 2 * 3  # two training seeds
+    assert points.query("tolerance == 0.01")["nfe"].tolist() == pytest.approx([54, 54])
+
+
+def test_tile_puts_each_image_in_its_place_with_white_between():
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((3, 1, 2, 2), dtype=np.uint8)
+    sheet = tile(images, 2, levels=3)
+    expected = np.ones((5, 5))
+    expected[:2, :2], expected[:2, 3:], expected[3:, :2] = 0, 0.5, 1
+    assert np.array_equal(sheet, np.repeat(expected[..., None], 3, axis=-1))
+
+
+def test_tile_keeps_colours():
+    image = np.array([0, 128, 255], dtype=np.uint8).reshape(1, 3, 1, 1)
+    assert tile(image, 1, levels=256)[0, 0].tolist() == [0, 128 / 255, 1]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.123456, "0.123"),
+        (12.3456, "12.3"),
+        (1234.5, "1,234"),
+        (0.0, "0"),
+        (math.nan, ""),
+        (None, ""),
+        (1e-9, "1.00e-09"),
+    ],
+)
+def test_numbers_show_three_significant_digits(value, text):
+    assert number(value) == text
+
+
+def test_spread_shows_as_many_decimals_as_the_mean():
+    assert spread(0.1234, 0.00678) == "0.123 ± 0.007"
+    assert spread(0.1234, math.nan) == "0.123"
+    assert spread(math.nan, math.nan) == ""
+
+
+def test_file_names_are_made_of_letters_digits_and_dashes():
+    assert slug("fd(digits-cnn@8, to test)") == "fd-digits-cnn-8-to-test"

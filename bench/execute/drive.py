@@ -208,13 +208,9 @@ class Driver:
             self._close(job, unit, "blocked")
             return
         if states <= {"done"}:
-            results = job.results if job.stage == "scores" else (unit,)
-            if all(self.store.record(*result) is not None for result in results):
-                self._close(job, unit, "done")
-                return
-            seen = outcome(self.store, unit, self.run)
-            if seen.state == "failed":
-                self._close(job, unit, "failed")
+            seen = outcome(self.store, unit, self.run, results=job.made_by(unit))
+            if seen.state in ("done", "failed"):
+                self._close(job, unit, seen.state)
                 return
             if seen.live is not None:
                 self.tally.live.append({**seen.live, "stage": job.stage})

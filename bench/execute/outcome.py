@@ -1,5 +1,6 @@
 """What became of a unit, from its files alone: the one reading that workers, driver, status and report share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,15 +29,23 @@ class Outcome:
     live: dict[str, Any] | None = None
 
 
-def outcome(store: Store, unit: UnitId, run: str | None = None, *, leased: bool = True) -> Outcome:
+def outcome(
+    store: Store,
+    unit: UnitId,
+    run: str | None = None,
+    *,
+    results: Sequence[UnitId] = (),
+    leased: bool = True,
+) -> Outcome:
     """Returns what became of a unit.
 
     Args:
         run: Judge failures by this run's attempts alone (starting a suite again tries failed units again); by
             default those of the last run that touched the unit.
+        results: The records that the unit makes, where it makes several (the metrics of one sample set).
         leased: Look whether somebody holds the unit (the holder itself does not).
     """
-    if store.record(*unit) is not None:
+    if all(store.record(*result) is not None for result in results or (unit,)):
         return Outcome("done")
     live = holder(store.path(unit, ".lease")) if leased else None
     attempts = store.attempts(*unit)

@@ -240,7 +240,7 @@ class Queue:
 
     def _is_over(self, job: Job, unit: UnitId, ours: bool = False) -> bool:
         """Tells whether a unit is done, has failed in this run, or waits for one that has."""
-        if all(map(self._is_finished, job.results if job.stage == "scores" else (unit,))):
+        if all(map(self._is_finished, job.made_by(unit))):
             return True
         return any(map(self._has_failed, job.needs)) or self._has_failed(unit, ours)
 
@@ -252,7 +252,8 @@ class Queue:
     def _has_failed(self, unit: UnitId, ours: bool = False) -> bool:
         if unit in self.finished:
             return False
-        if outcome(self.store, unit, self.run, leased=not ours).state == "failed":
+        results = self.claims[unit][0].made_by(unit) if unit in self.claims else ()
+        if outcome(self.store, unit, self.run, results=results, leased=not ours).state == "failed":
             return True
         needs = self.claims[unit][0].needs if unit in self.claims else ()
         return any(map(self._has_failed, needs))

@@ -4,6 +4,7 @@ Every value comes with its identity, the plain values on which it depends; rows 
 equal. Features of the reference are computed once a process.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -32,8 +33,9 @@ class Measured:
 class Floor:
     """What a metric says of real images that it has not seen: mean and standard deviation over ``draws`` sets.
 
-    The sets are drawn without replacement from one finite split, so they overlap and the deviation is too small by
-    about a factor sqrt(1 - count / images of the split).
+    The sets are drawn without replacement from one finite split, so they overlap; the deviation is that between them
+    divided by sqrt(1 - count / images of the split), to first order that of sets that share no image. It is NaN where
+    a set is the whole split.
     """
 
     mean: float
@@ -103,7 +105,9 @@ def real_floor(
     for _ in range(draws):
         index = generator.permutation(len(real.features))[:count]
         values.append(card.measure(Features(real.features[index], real.log_probs[index]), reference, params))
-    return Floor(float(np.mean(values)), float(np.std(values, ddof=1)), draws, split)
+    fresh = 1 - count / len(real.features)
+    std = float(np.std(values, ddof=1) / np.sqrt(fresh)) if fresh else math.nan
+    return Floor(float(np.mean(values)), std, draws, split)
 
 
 def _refuse(requests: Sequence[tuple[str, Any]], data: Images) -> None:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.report.page import arrow, compact, number, reach, spread
-from bench.report.table import BITS, leaderboard
+from bench.report.table import BITS, bare, leaderboard
 
 MOST = 120
 """Groups shown; more than that nobody reads in a terminal."""
@@ -39,7 +39,7 @@ def print_leaderboard(rows: pd.DataFrame, console: Console, folder: Path | str |
 
 
 def _cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    metrics = board.attrs["metrics"]
+    metrics, board = board.attrs["metrics"], bare(board)
     headers = ["budget", "rank", "group", "NFE", *(f"{name} {arrow(higher)}" for name, higher in metrics.items())]
     headers += ["ms/image", "bits/dim", "state"]
     cells = []

@@ -25,7 +25,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocat
 from bench.card import Card, build, cards
 from bench.data import load_images
 from bench.metrics import METRICS, MetricCard
-from bench.report.table import BITS_TITLE, Reader
+from bench.report.table import BITS_TITLE, Reader, bare
 from bench.spec import ImagesSpec, LikelihoodSpec, TrainSpec
 from bench.store import DamagedError, Store
 from bench.store import write as put
@@ -79,12 +79,13 @@ def write(
         metrics: Metric cards by name.
     """
     methods = cards() if methods is None else methods
+    directions, rows = rows.attrs["metrics"], bare(rows)
     look = Look(rows, list(suite.train))
     reader = Reader(store, metrics)
     pictures = []
     with _style():
         for picture, figure in itertools.chain(
-            _quality(rows, look),
+            _quality(rows, directions, look),
             _likelihoods(suite, reader, methods, look),
             _training(suite, store, reader, look),
             _samples(suite, store, rows, look),
@@ -157,8 +158,8 @@ def _figure(width: float, height: float) -> Figure:
 # Quality versus compute
 
 
-def _quality(rows: pd.DataFrame, look: Look) -> Iterator[tuple[Picture, Figure]]:
-    for metric, higher in rows.attrs["metrics"].items():
+def _quality(rows: pd.DataFrame, directions: Mapping[str, bool], look: Look) -> Iterator[tuple[Picture, Figure]]:
+    for metric, higher in directions.items():
         summary = summarise(rows, look, metric)
         if summary.empty:
             continue
@@ -342,12 +343,14 @@ def _likelihoods(
     figure = _figure(7.5, 4.4)
     axes = figure.subplots()
     for model, part in points.groupby("train", sort=False):
-        part = part.groupby("tolerance", dropna=False, sort=False).mean(numeric_only=True).sort_values("nfe")
+        by_cost = part.groupby("tolerance", dropna=False, sort=False)
+        part = by_cost.agg(nfe=("nfe", "mean"), value=("value", "mean"), low=("value", "min"), high=("value", "max"))
+        part = part.sort_values("nfe")
         bound = points.loc[points["train"] == model, "kind"].iloc[0] == "bound"
         axes.fill_between(
             part["nfe"],
-            part["value"] - part["error"],
-            part["value"] + part["error"],
+            part["low"],
+            part["high"],
             color=look.colour[model],
             alpha=0.15,
             lw=0,
@@ -372,8 +375,8 @@ def _likelihoods(
     caption = (
         "Bits/dim of held-out images against what computing it cost: a sweep of the solver's tolerance"
         + (f" down to {tightest.min():g}" if tightest.notna().any() else "")
-        + ". Band: standard error over images. A line that is still moving at its right end is not converged; "
-        "processes with different floors (see the identities) are not comparable."
+        + ". Line: mean over training seeds; band: their range. A line that still moves at its right end is not "
+        "converged; processes with different floors (see the identities) are not comparable."
     )
     yield Picture("bits-per-dim-vs-nfe", "Bits/dim versus the likelihood's own NFE", caption), figure
 
@@ -386,9 +389,9 @@ def likelihood_points(suite: "Suite", reader: Reader, methods: Mapping[str, Card
         if measured is not None and math.isfinite(measured["mean"]):
             card = methods[spec.train.method].likelihood
             params = build(card.params, spec.params)
-            record = {"train": label, "nfe": measured["nfe"], "value": measured["mean"], "error": measured["error"]}
+            record = {"train": label, "nfe": measured["nfe"], "value": measured["mean"]}
             records.append(record | {"tolerance": getattr(params, "tolerance", math.nan), "kind": card.kind})
-    return pd.DataFrame(records, columns=["train", "nfe", "value", "error", "tolerance", "kind"])
+    return pd.DataFrame(records, columns=["train", "nfe", "value", "tolerance", "kind"])
 
 
 def _likelihood_specs(suite: "Suite") -> Iterator[tuple[str, LikelihoodSpec]]:
@@ -577,7 +580,7 @@ def _grid(label: str, best: Iterable[Shown], real: np.ndarray, levels: int) -> t
 
 def _budgets(label: str, strips: list[tuple[str, list[Shown]]], levels: int) -> tuple[Picture, Figure]:
     height = sum(0.42 * len(found) + 0.32 for _, found in strips)
-    figure = _figure(6.6, height + 0.35)
+    figure = _figure(6.6, height + 0.45)
     panels = figure.subplots(len(strips), 1, squeeze=False, height_ratios=[len(found) for _, found in strips])
     for axes, (name, found) in zip(panels.flat, strips, strict=True):
         sheet = tile(np.concatenate([_padded(strip.images) for strip in found]), STRIP, levels)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from bench.report.table import BITS, BITS_TITLE, identities
+from bench.report.table import BITS, BITS_TITLE, bare, identities
 
 if TYPE_CHECKING:
     from bench.report.figures import Picture
@@ -95,23 +95,35 @@ def reach(group: Mapping[str, Any]) -> str:
 
 def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Section]:
     """Returns the parts of the report in order: a table a budget, the models, what is missing, how to read it."""
+    metrics, known = rows.attrs["metrics"], rows.attrs["identities"]
+    rows, board = bare(rows), bare(board)
     done = int((rows["state"] == "done").sum())
     summary = (
         f"{len(board)} groups of {len(rows)} points ({done} done) on {suite.dataset}; "
         "a row a group: mean ± sample standard deviation over its seeds."
     )
-    parts = [Section("", [summary])]
+    parts = [Section("", [summary, *_warnings(rows, known)])]
     for budget, groups in board.groupby("budget", sort=True):
         title = f"Budget {compact(budget)} (network evaluations an image)"
-        parts.append(_ranking(title, groups, board.attrs["metrics"]))
+        parts.append(_ranking(title, groups, metrics))
     rest = board[board["budget"].isna()]
     if len(rest):
         title = "Without a fixed budget: adaptive samplers where they measured, images made elsewhere (not ranked)"
-        parts.append(_ranking(title, rest, board.attrs["metrics"]))
+        parts.append(_ranking(title, rest, metrics))
     parts.append(_models(rows))
     parts.append(_missing(board))
-    parts.append(_reading(rows, board))
+    parts.append(_reading(rows, metrics, known))
     return [part for part in parts if part.text or part.cells or part.bullets]
+
+
+def _warnings(rows: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each metric that was measured on fewer images than its value means anything for."""
+    used = dict.fromkeys((name, short) for text in rows["identity"] for name, short in identities(text).items())
+    return [
+        f"Too few images: {name} on {known[short]['count']} is a smoke test, not evidence; it needs {least}."
+        for name, short in used
+        if (least := known[short].get("least_count", 0)) > known[short].get("count", least)
+    ]
 
 
 def _ranking(title: str, groups: pd.DataFrame, metrics: Mapping[str, bool]) -> Section:
@@ -175,8 +187,7 @@ def _missing(board: pd.DataFrame) -> Section:
     return Section("What is missing", bullets=bullets)
 
 
-def _reading(rows: pd.DataFrame, board: pd.DataFrame) -> Section:
-    metrics: Mapping[str, bool] = board.attrs["metrics"]
+def _reading(rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str, Any]) -> Section:
     first = next(iter(metrics), None)
     bullets = []
     if first is not None:
@@ -194,8 +205,8 @@ def _reading(rows: pd.DataFrame, board: pd.DataFrame) -> Section:
         "of the network times the calls.",
         f"{BITS_TITLE}: processes have different floors, in the identities; a bound is not an exact value.",
     ]
-    bullets += _identity_lines(rows)
-    versions = " | ".join(dict.fromkeys(rows["versions"]))
+    bullets += _identity_lines(rows, known)
+    versions = ", ".join(dict.fromkeys(item for text in rows["versions"] for item in text.split(", ")))
     commits = " + ".join(dict.fromkeys(c for text in rows["commit"].dropna() for c in text.split(" + ")))
     dirty = " (with uncommitted changes)" if rows["dirty"].fillna(False).any() else ""
     bullets += [f"Versions: {versions}."] if len(rows) and versions else []
@@ -203,9 +214,8 @@ def _reading(rows: pd.DataFrame, board: pd.DataFrame) -> Section:
     return Section("How to read this", bullets=[*bullets, "Every row with its keys and seeds: results.csv."])
 
 
-def _identity_lines(rows: pd.DataFrame) -> list[str]:
+def _identity_lines(rows: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
     """Returns a line for each identity in the table: what the numbers of a column depend on."""
-    known = rows.attrs["identities"]
     pairs = dict.fromkeys(pair for text in rows["identity"] for pair in identities(text).items())
     return [
         f"Identity of {name} ({short}): "

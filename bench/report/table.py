@@ -184,7 +184,7 @@ class Reader:
         return {BITS: measured["mean"], "likelihood_nfe": measured["nfe"], f"{BITS}_note": card.likelihood.kind}
 
     def likelihood(self, spec: LikelihoodSpec) -> dict[str, Any] | None:
-        """Returns bits/dim (mean, standard error over images), NFE and identity; None until every batch is there."""
+        """Returns bits/dim (mean over images), NFE and identity; None until every batch is there."""
         records = [self.record(unit) for unit in self.batches(spec, spec.images)]
         if any(record is None for record in records):
             return None
@@ -192,7 +192,6 @@ class Reader:
         weighed = [{**record, "images": len(record["values"][BITS])} for record in records]
         return {
             "mean": float(values.mean()),
-            "error": float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan,
             "nfe": _mean(weighed, "nfe"),
             "identity": records[0]["identity"],
         }
@@ -235,7 +234,7 @@ class Reader:
             if missing and name == "metrics":
                 missing = stage[:1]  # one pass over the images makes them all, under the name of the first
             for unit in missing:
-                found = outcome(self.store, unit)
+                found = outcome(self.store, unit, results=stage if name == "metrics" else ())
                 where = f"{name} {unit.part}" if name in ("samples", "likelihood") and len(stage) > 1 else name
                 if found.state == "failed":
                     cause = f"{where} failed: {found.cause or 'cause unknown'}"
@@ -305,6 +304,7 @@ def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
     and images made elsewhere have no budget and no rank.
     """
     metrics: dict[str, bool] = rows.attrs["metrics"]
+    attrs, rows = rows.attrs, bare(rows)
     records = [_group(bucket, metrics) for bucket in _buckets(rows)]
     columns = [c for name in metrics for c in (name, f"{name} sd", f"{name} sd over trainings")]
     board = pd.DataFrame(records, columns=[*GROUP_LEADING, *columns, *GROUP_TRAILING])
@@ -314,8 +314,15 @@ def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
     board["budget"] = [_budget(record) for record in board.to_dict("records")]
     board["budget"] = board["budget"].astype("float64")
     board = _ranked(board, metrics)
-    board.attrs = dict(rows.attrs)
+    board.attrs = attrs
     return board
+
+
+def bare(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table without its ``attrs``, which pandas would copy deeply with every slice."""
+    rows = rows.copy(deep=False)
+    rows.attrs = {}
+    return rows
 
 
 def identities(text: str) -> dict[str, str]:

@@ -121,6 +121,8 @@ class ScoreSDE(Method):
         if sampler.name == "flow_adaptive":
             x = flow_adaptive(process, score_fn, x, t_end=t_min, **knobs)
         else:
+            if "data_std" in knobs:
+                knobs["data_std"] *= self.width
             times = grid(sampler.times, process, knobs.pop("steps"), t_min)
             x = self.samplers[sampler.name](process, score_fn, x, times, noise.child("steps"), **knobs)
         return self._leave(x)

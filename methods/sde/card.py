@@ -76,19 +76,23 @@ class Heun:
 
     Args:
         steps: Solver steps.
-        variable: What a step is linear in: the noise level (EDM) or the time.
+        variable: What a step is linear in: the angle between image and noise, the noise level (EDM) or the time.
+        data_std: Spread of the images that "angle" assumes, in units of the data range [0, 1].
         last: Whether the last step takes its second evaluation ("heun") or not ("euler", EDM).
         t_min: As for the SDE's samplers.
     """
 
     steps: int = 18
-    variable: Literal["sigma", "t"] = "sigma"
+    variable: Literal["angle", "sigma", "t"] = "angle"
+    data_std: float = 0.5
     last: Literal["euler", "heun"] = "euler"
     t_min: float | None = None
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
         _check_t_min(self.t_min)
+        if self.data_std <= 0:
+            raise ValueError("data_std should be positive")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,11 +26,12 @@ from torch import Tensor
 
 from bench.method import Noise
 from methods.shared.process import Process
-from methods.shared.samplers import ScoreFn, flow_coefficients
+from methods.shared.samplers import ScoreFn, finite, flow
 
 Probe = Literal["rademacher", "gaussian", "exact"]
 
 
+@torch.inference_mode(False)
 def log_likelihood(
     process: Process,
     score_fn: ScoreFn,
@@ -58,20 +59,15 @@ def log_likelihood(
             so; with Gaussian probes it only adds variance, with the others it changes nothing.
 
     Raises:
-        FloatingPointError: The solver gave up; the message says why.
+        FloatingPointError: The solver gave up or the flow is not finite; the message says why.
     """
+    x = x.clone()  # of inference mode no gradient can be taken
     vectors = _probe_vectors(x, noise, probes, probe)
-    drift_trace = torch.full((len(x),), x[0].numel(), dtype=torch.float64)
-    if probe_drift:
-        drift_trace = torch.stack([vector.double().flatten(1).square().sum(1) for vector in vectors]).mean(0).cpu()
 
     def velocity(t: float, state: np.ndarray) -> np.ndarray:
         now = torch.from_numpy(state[: x.numel()]).to(x).view_as(x)
-        drift, half = flow_coefficients(process, t)
-        score, trace = score_and_trace(score_fn, now, t, vectors)
-        flow = (drift * now - half * score).double().flatten()
-        divergence = drift * drift_trace - half * trace.double().cpu()
-        return torch.cat([flow.cpu(), divergence]).numpy()
+        change, divergence = flow_and_divergence(process, score_fn, now, t, vectors, probe_drift=probe_drift)
+        return finite(torch.cat([change.flatten(), divergence]).double().cpu().numpy(), t)
 
     start = np.concatenate([x.double().flatten().cpu().numpy(), np.zeros(len(x))])
     path = solve_ivp(velocity, (eps, 1.0), start, rtol=tolerance, atol=tolerance, method="RK45", t_eval=[1.0])
@@ -118,19 +114,33 @@ def dequantisation_floor(std_over_bin: float) -> float:
     return 2 * quad(cost, 0, 0.5, epsabs=1e-12, limit=200)[0]
 
 
-def score_and_trace(score_fn: ScoreFn, x: Tensor, t: float, vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    r"""Returns the score at x and the mean of :math:`e^\top J e` over the vectors e, shape (B,), J its Jacobian.
+def flow_and_divergence(
+    process: Process,
+    score_fn: ScoreFn,
+    x: Tensor,
+    t: float,
+    vectors: Sequence[Tensor],
+    *,
+    probe_drift: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Returns the flow's velocity at x, of x's shape, and its divergence, shape (B,).
 
-    One forward pass, and one backward pass a vector; each vector has x's shape.
+    One forward pass, and one backward pass for each of the vectors, which have x's shape.
     """
-    with torch.inference_mode(False), torch.enable_grad():
+    times = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+    with torch.enable_grad():
         x = x.detach().requires_grad_()
-        score = score_fn(x, torch.full((len(x),), t, dtype=x.dtype, device=x.device))
-        trace = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        score = score_fn(x, times)
+        velocity = flow(process, score, x, times)
+        probed = velocity if probe_drift else score
+        trace = torch.zeros_like(times)
         for k, vector in enumerate(vectors, start=1):
-            (gradient,) = torch.autograd.grad(score, x, vector, retain_graph=k < len(vectors))
+            (gradient,) = torch.autograd.grad(probed, x, vector, retain_graph=k < len(vectors))
             trace += (gradient * vector).flatten(1).sum(1)
-    return score.detach(), trace / len(vectors)
+    trace /= len(vectors)
+    if not probe_drift:
+        trace = process.drift_coefficient(times) * x[0].numel() - 0.5 * process.diffusion(times).square() * trace
+    return velocity.detach(), trace
 
 
 def unit_probes(x: Tensor) -> list[Tensor]:

@@ -20,7 +20,7 @@ step adds no noise (``last_noise``).
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -28,10 +28,12 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from bench.method import Noise
-from methods.shared.process import Process
+from methods.shared.process import Process, like
 
 ScoreFn = Callable[[Tensor, Tensor], Tensor]
 """The gradient of the log-density: (x of shape (B, C, H, W), t of shape (B,)) -> x's shape."""
+
+Variable = Literal["angle", "sigma", "t"]
 
 
 def euler_maruyama(
@@ -125,14 +127,15 @@ def flow_euler(
     times: Tensor,
     noise: Noise | None = None,
     *,
-    variable: Literal["sigma", "t"] = "sigma",
+    variable: Variable = "angle",
+    data_std: float = 1.0,
 ) -> Tensor:
     """Solves the probability flow by Euler's method, of order 1; in "sigma" this is DDIM.
 
     Args:
-        variable: What the steps are linear in: see :func:`flow_heun`.
+        variable, data_std: What the steps are linear in: see :func:`flow_heun`.
     """
-    scale, clock, linear, slope = _flow(process, times, variable)
+    scale, clock, linear, slope = _flow_tables(process, times, variable, data_std)
     u = x / scale[0]
     for k, t in enumerate(times[:-1].tolist()):
         direction = slope[k] * score_fn(scale[k] * u, _full(x, t)) + linear[k] * u
@@ -147,17 +150,23 @@ def flow_heun(
     times: Tensor,
     noise: Noise | None = None,
     *,
-    variable: Literal["sigma", "t"] = "sigma",
+    variable: Variable = "angle",
+    data_std: float = 1.0,
     last: Literal["euler", "heun"] = "euler",
 ) -> Tensor:
     r"""Solves the probability flow by Heun's method (the trapezoid with an Euler predictor), of order 2.
 
     Args:
-        variable: What the steps are linear in. "sigma": x / m against the noise level s / m, where the flow is
-            EDM's :math:`dy/d\sigma = -\sigma \nabla_y \log p`, nearly straight. "t": x against t.
+        variable: What the steps are linear in. "t": x against t. "sigma": y = x / m against the noise level
+            s / m, EDM's :math:`dy/d\sigma = -\sigma \nabla_y \log p`, nearly straight where the noise is
+            the smaller part. "angle": y over its expected size :math:`\sqrt{\sigma^2 + d^2}` against
+            :math:`\arctan(\sigma / d)`, which stands still for data of standard deviation d: a few steps from
+            far above the data's scale to far below it neither overshoot nor blow up.
+        data_std: The d of "angle", in the range of the process's images. Their principal directions count, so
+            it is rather above the standard deviation of a pixel.
         last: Whether the last step takes its second evaluation, at the last time ("heun"), or not ("euler", EDM).
     """
-    scale, clock, linear, slope = _flow(process, times, variable)
+    scale, clock, linear, slope = _flow_tables(process, times, variable, data_std)
     u = x / scale[0]
     steps = len(clock) - 1
     for k in range(steps):
@@ -189,14 +198,12 @@ def flow_adaptive(
         t_end: Where to stop, by default the process's ``t_min``.
 
     Raises:
-        FloatingPointError: The solver gave up; the message says why.
+        FloatingPointError: The solver gave up or the flow is not finite; the message says why.
     """
 
     def velocity(t: float, state: np.ndarray) -> np.ndarray:
-        now = torch.from_numpy(state).to(x).view_as(x)
-        drift, half = flow_coefficients(process, t)
-        flow = drift * now - half * score_fn(now, _full(x, t))
-        return flow.double().flatten().cpu().numpy()
+        now, times = torch.from_numpy(state).to(x).view_as(x), _full(x, t)
+        return finite(flow(process, score_fn(now, times), now, times).double().flatten().cpu().numpy(), t)
 
     start = x.double().flatten().cpu().numpy()
     end = process.t_min if t_end is None else t_end
@@ -212,10 +219,21 @@ def denoise(process: Process, score_fn: ScoreFn, x: Tensor, t: float) -> Tensor:
     return (x + std**2 * score_fn(x, _full(x, t))) / mean
 
 
-def flow_coefficients(process: Process, t: float) -> tuple[float, float]:
-    """Returns f(t) and g(t)^2 / 2: the probability flow is f x minus the second times the score."""
-    drift, diffusion = _floats(process, t, process.drift_coefficient, process.diffusion)
-    return drift, 0.5 * diffusion**2
+def flow(process: Process, score: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """Returns the velocity dx/dt of the probability flow at x, given the score there, for t of shape (B,)."""
+    half = 0.5 * process.diffusion(t).square()
+    return like(process.drift_coefficient(t), x) * x - like(half, x) * score
+
+
+def finite(values: np.ndarray, t: float) -> np.ndarray:
+    """Returns the values, all finite: with others the adaptive solver would look for a step size forever.
+
+    Raises:
+        FloatingPointError: One is not.
+    """
+    if not np.isfinite(values).all():
+        raise FloatingPointError(f"the probability flow is not finite at t = {t:.6g}")
+    return values
 
 
 def _walk(
@@ -237,16 +255,20 @@ def _walk(
     return x
 
 
-def _flow(process: Process, times: Tensor, variable: str) -> tuple[list[float], ...]:
+def _flow_tables(process: Process, times: Tensor, variable: str, data_std: float) -> tuple[list[float], ...]:
     """Returns (c, h, p, q) at the times: with u = x / c the flow is du/dh = p u + q score(c u)."""
+    mean, std, level = process.mean_coefficient(times), process.std(times), process.noise_level(times)
     if variable == "sigma":
-        mean, level = process.mean_coefficient(times), process.noise_level(times)
-        tables = mean, level, torch.zeros_like(times), -process.std(times)
+        tables = mean, level, torch.zeros_like(times), -std
+    elif variable == "angle":
+        tangent = level / data_std
+        secant = torch.sqrt(1 + tangent.square())
+        tables = mean * data_std * secant, torch.atan(tangent), -tangent, -std * secant
     elif variable == "t":
         drift, diffusion = process.drift_coefficient(times), process.diffusion(times)
         tables = torch.ones_like(times), times, drift, -0.5 * diffusion.square()
     else:
-        raise ValueError(f"unknown variable {variable!r}; there are 'sigma' and 't'")
+        raise ValueError(f"unknown variable {variable!r}; there are {', '.join(get_args(Variable))}")
     return tuple(table.tolist() for table in tables)
 
 

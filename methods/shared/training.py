@@ -21,6 +21,7 @@ from bench.method import Noise, Run
 from methods.shared.hyperparameters import Training
 
 LOG_POINTS = 50
+HELDOUT_CHUNK = 64  # fixed, since each chunk has noise of its own: losses compare across batch sizes
 
 Loss = Callable[[nn.Module, Tensor, Noise], Tensor]
 """The loss of each image, shape (B,), given a network, images in [0, 1] of shape (B, C, H, W) and randomness."""
@@ -113,7 +114,7 @@ class Trainer:
     @torch.no_grad()
     def heldout_loss(self, images: Tensor, noise: Noise) -> float:
         """Returns the average's mean loss on ``images`` in [0, 1], shape (N, C, H, W)."""
-        chunks = images.split(self.settings.batch)
+        chunks = images.split(HELDOUT_CHUNK)
         losses = [self.loss(self.average, chunk, noise.child(k)) for k, chunk in enumerate(chunks)]
         return torch.cat(losses).mean().item()
 

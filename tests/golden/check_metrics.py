@@ -31,6 +31,12 @@ def check_frechet(path: Path, entry: dict, manifest: dict) -> None:
     moments = (*statistics(features1), *statistics(features2))
     assert abs(frechet_distance(*moments) - exact) <= singular * (np.trace(moments[1]) + np.trace(moments[3]))
 
+    data = [path.with_name(f"data_{name}.npz") for name in ("gauss", "lowrank")]
+    if all(file.exists() for file in data):
+        moments = [np.load(file)[name] for file in data for name in ("mean", "cov")]
+        exact = float(arrays["self_gauss_vs_other"])
+        assert abs(frechet_distance(*moments) - exact) <= relative * exact
+
 
 def check_inception_score(path: Path, entry: dict, manifest: dict) -> None:
     (allowed,) = numbers(manifest["tolerances"]["inception"], r"^(\S+)$")

@@ -1,5 +1,222 @@
-"""Checks of the NCSN++ and DDPM++ networks, their losses, layers, averages and training against the authors'."""
+"""Checks of golden/sde on NCSN++ and DDPM++: networks, losses, layers, the average and a short training."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from check_sde import close, process_of, tolerance
+from exact import Replay
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.method import Noise
+from methods.shared.hyperparameters import Training
+from methods.shared.layers import Fourier, Positional, Resample, fir_down, fir_for_strided, fir_kernel, fir_up
+from methods.shared.ncsnpp import NCSNpp, from_published, published_layout, to_published
+from methods.shared.objective import denoising_loss
+from methods.shared.process import VE, like
+from methods.shared.training import Trainer, average_decay, under, update_average
+
+KEYWORDS = {
+    "width": "nf",
+    "multipliers": "ch_mult",
+    "blocks": "num_res_blocks",
+    "attention": "attn_resolutions",
+    "embedding": "embedding_type",
+    "fourier_scale": "fourier_scale",
+    "fir": "fir",
+    "block": "resblock_type",
+    "progressive": "progressive",
+    "progressive_input": "progressive_input",
+    "combine": "progressive_combine",
+    "skip_rescale": "skip_rescale",
+    "resample_with_conv": "resamp_with_conv",
+    "dropout": "dropout",
+    "init_scale": "init_scale",
+    "conditional": "conditional",
+}
+"""Our keywords, and the names of the same in the authors' configurations."""
 
 
+class Published(nn.Module):
+    """A network with what the authors' classes have around it: the scaling of input and output, and the labels."""
 
-PLUS_PLUS = ("net_ncsnpp_", "net_ddpmpp_", "net_t_", "loss_ncsnpp_", "loss_ddpmpp_")
+    def __init__(self, config: Mapping, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        data, model = config["data"], config["model"]
+        channels = data["num_channels"]
+        keywords = {own: model[theirs] for own, theirs in KEYWORDS.items()}
+        self.network = NCSNpp(channels, channels, image_size=data["image_size"], **keywords)
+        self.network.load_state_dict(from_published(self.network, state))
+        self.centered = data["centered"]
+        self.fourier = model["embedding_type"] == "fourier"
+        self.sigmas = state["sigmas"] if model["scale_by_sigma"] else None
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        y = self.network(x if self.centered else 2 * x - 1, labels.log() if self.fourier else labels.float())
+        if self.sigmas is None:
+            return y
+        return y / like(labels if self.fourier else self.sigmas[labels], y)
+
+    def score_fn(self, process, kind: str):
+        """Returns the score as the authors' wrapper makes it of the output, for continuous time."""
+        if kind == "ve":
+            return lambda x, t: self(x, process.std(t))
+        return lambda x, t: -self(x, 999 * t) / like(process.std(t), x)
+
+    def gradient_norms(self) -> Tensor:
+        """Returns the norms of the parameters' gradients in the authors' order; 0 where there is none."""
+        zeros = {name: torch.zeros_like(tensor) for name, tensor in self.network.state_dict().items()}
+        gradients = {name: weight.grad for name, weight in self.network.named_parameters() if weight.grad is not None}
+        return torch.stack([tensor.norm() for tensor in to_published(self.network, zeros | gradients).values()])
+
+
+def check_network(path: Path, entry: dict, manifest: dict) -> None:
+    arrays = numbers(path)
+    network = Published(entry["config"]["net"], under("sd/", arrays)).eval()
+    names = [item.published for item in published_layout(network.network)]
+    assert names == strings(path, "out/param_names")
+
+    x = arrays["in/x"].requires_grad_()
+    y = network(x, arrays["in/labels"])
+    (y * arrays["in/w"]).sum().backward()
+    factor = float(re.search(r"Nets: ([0-9.e-]+) x out/rounding_maxabs", manifest["general"]["tolerance"])[1])
+    rounding = arrays["out/rounding_maxabs"].tolist()
+    torch.testing.assert_close(y, arrays["out/y"], rtol=0, atol=factor * rounding[0])
+    torch.testing.assert_close(x.grad, arrays["out/grad_x"], rtol=0, atol=factor * rounding[1])
+    norms_agree(network.gradient_norms(), arrays["out/param_grad_norm"], manifest)
+
+
+def check_loss(path: Path, entry: dict, manifest: dict) -> None:
+    """The manifest's tolerance of a gradient's norm serves for the loss too."""
+    arrays, config = numbers(path), entry["config"]
+    process, _ = process_of(entry)
+    kind = config["sde"]["kind"]
+    other = path.parent / config["net_file"]
+    network = Published(manifest["files"][other.name]["config"]["net"], under("sd/", numbers(other)))
+    x0 = arrays["in/batch"]
+    for k, order in enumerate(strings(path, "out/order")):
+        options = {name: value == "True" for name, value in (pair.split("=") for pair in order.split(","))}
+        z = arrays[f"noise/{2 * k + 1:03d}_randn_like"]
+        if f"noise/{2 * k:03d}_rand" in arrays:
+            t = arrays[f"noise/{2 * k:03d}_rand"] * (1 - config["t_eps"]) + config["t_eps"]
+            weighting = "likelihood" if options["likelihood_weighting"] else "std"
+            loss = denoising_loss(process, network.score_fn(process, kind), x0, t, z, weighting).mean()
+        else:
+            labels = arrays[f"noise/{2 * k:03d}_randint"]
+            sigma = like(network.sigmas[labels], x0)
+            loss = (sigma * network(x0 + sigma.float() * z, labels) + z).square().mean()
+        loss = loss if options["reduce_mean"] else 0.5 * x0[0].numel() * loss
+        network.zero_grad()
+        loss.backward()
+        expected = arrays[f"out/loss[{order}]"].to(loss)
+        torch.testing.assert_close(loss.detach(), expected, rtol=gradient_tolerance(manifest)[0], atol=0)
+        norms_agree(network.gradient_norms(), arrays[f"out/param_grad_norm[{order}]"], manifest)
+
+
+def check_primitives(path: Path, entry: dict, manifest: dict) -> None:
+    arrays = numbers(path)
+    x, rtol = arrays["in/x"], tolerance(manifest)
+    for name, taps in {"1331": (1.0, 3.0, 3.0, 1.0), "121": (1.0, 2.0, 1.0), "none": (1.0, 1.0)}.items():
+        kernel = fir_kernel(taps)
+        close(fir_up(x, kernel), arrays[f"out/upsample_2d[{name}]"], rtol)
+        close(fir_down(x, kernel), arrays[f"out/downsample_2d[{name}]"], rtol)
+        strided = F.conv2d(fir_for_strided(x, kernel), arrays["in/w"], stride=2)
+        close(strided, arrays[f"out/conv_downsample_2d[{name}]"], rtol)
+    close(Resample("up", fir=False)(x), arrays["out/naive_upsample_2d"], rtol)
+    close(Resample("down", fir=False)(x), arrays["out/naive_downsample_2d"], rtol)
+    for width in (7, 8, 16):
+        close(Positional(width)(arrays["in/t"]), arrays[f"out/timestep_embedding[{width}]"], rtol)
+    fourier = Fourier(len(arrays["in/fw"]), 16.0)
+    fourier.frequencies.copy_(arrays["in/fw"])
+    close(fourier(arrays["in/sig"].log()), arrays["out/fourier(log sigma)"], rtol)
+
+
+def check_average(path: Path, entry: dict, manifest: dict) -> None:
+    arrays = numbers(path)
+    for name, shadow in under("out/shadow", arrays).items():
+        decay, warmup = re.fullmatch(r"\[decay=([0-9.]+),use_num_updates=(True|False)\]", name).groups()
+        average = [arrays["in/p0"].clone()]
+        for n, weights in enumerate(arrays["in/updates"], start=1):
+            update_average(average, [weights], average_decay(float(decay), n, warmup == "True"))
+            close(average[0], shadow[n - 1], tolerance(manifest))
+
+
+def check_training(path: Path, entry: dict, manifest: dict) -> None:
+    arrays, config = numbers(path), entry["config"]["net"]
+    model, optim = config["model"], config["optim"]
+    process = VE(model["sigma_min"], model["sigma_max"])
+    draws = Replay(*(arrays[name] for name in sorted(arrays) if name.startswith("noise/")))
+    losses = []
+
+    def loss(network: Published, x0: Tensor, noise: Noise) -> Tensor:
+        t = draws.uniform((len(x0),)) * (1 - 1e-5) + 1e-5
+        value = denoising_loss(process, network.score_fn(process, "ve"), x0, t, draws.normal(x0.shape))
+        losses.append(0.5 * x0[0].numel() * value.mean())
+        return 0.5 * x0[0].numel() * value
+
+    batches = arrays["in/batches"]
+    settings = Training(
+        steps=len(batches),
+        batch=len(batches[0]),
+        learning_rate=optim["lr"],
+        warmup_steps=optim["warmup"],
+        clip=optim["grad_clip"],
+        ema_half_life_images=len(batches[0]) * math.log(0.5) / math.log(model["ema_rate"]),
+    )
+    state = under("sd/", arrays)
+    network, average = Published(config, state), Published(config, state)
+    trainer = Trainer(network, average, loss, settings)
+    names = [item.published for item in published_layout(network.network) if item.published != "all_modules.0.W"]
+    # The keys' bias has no gradient but rounding, which Adam turns into steps of full size.
+    kept = torch.cat([torch.full((state[name].numel(),), "NIN_1.b" not in name) for name in names])[::37]
+    for step, x0 in enumerate(batches):
+        trainer.update(step, x0, Noise(0))
+        assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(arrays["out/lrs"][step].item())
+        for trained, where in ((network, "params"), (average, "ema")):
+            weights = to_published(trained.network, trained.network.state_dict())
+            sparse = torch.cat([weights[name].flatten() for name in names])[::37]
+            expected = arrays[f"out/{where}_every37_after_each_step"][step]
+            close(sparse[kept], expected[kept], tolerance(manifest))
+    final = trainer.heldout_loss(batches[0], Noise(0))
+    close(torch.stack(losses[:-1]).detach(), arrays["out/losses"], tolerance(manifest))
+    close(final, arrays["out/eval_loss_ema"], tolerance(manifest))
+
+
+def numbers(path: Path) -> dict[str, Tensor]:
+    """Returns the arrays of numbers in a file."""
+    return {name: torch.from_numpy(np.asarray(v)) for name, v in np.load(path).items() if v.dtype.kind != "U"}
+
+
+def strings(path: Path, name: str) -> list[str]:
+    """Returns an array of strings."""
+    return np.load(path)[name].tolist()
+
+
+def norms_agree(actual: Tensor, expected: Tensor, manifest: dict) -> None:
+    """Compares the gradients' norms, absolutely where the true gradient is zero."""
+    relative, absolute = gradient_tolerance(manifest)
+    allowed = torch.maximum(relative * expected, absolute * expected.max())
+    assert ((actual - expected).abs() <= allowed).all()
+
+
+def gradient_tolerance(manifest: dict) -> tuple[float, float]:
+    """Returns the manifest's tolerances of gradient norms: relative, and absolute as a share of the largest."""
+    text = manifest["general"]["tolerance"]
+    return tuple(map(float, re.search(r"param_grad_norm: (\S+) relative, or \|a-b\| <= (\S+) max", text).groups()))
+
+
+CHECKS = {
+    "net_ncsnpp_": check_network,
+    "net_ddpmpp_": check_network,
+    "net_t_": check_network,
+    "loss_ncsnpp_": check_loss,
+    "loss_ddpmpp_": check_loss,
+    "primitives": check_primitives,
+    "ema_trace": check_average,
+    "train_trace": check_training,
+}

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from exact import Constant, Mixture, Replay, frechet
 
-from methods.shared.likelihood import bits_per_dim, log_likelihood, score_and_trace, unit_probes
+from methods.shared.likelihood import bits_per_dim, flow_and_divergence, log_likelihood, unit_probes
 from methods.shared.objective import denoising_loss
 from methods.shared.process import VE, VP, SubVP
 from methods.shared.samplers import (
     ancestral,
     denoise,
     euler_maruyama,
-    flow_coefficients,
     flow_euler,
     flow_heun,
     reverse_diffusion,
@@ -61,12 +60,11 @@ def check_point(path: Path, entry: dict, manifest: dict) -> None:
         x = arrays["x"][i].view(-1, *data.shape)
         times = t.expand(len(x))
         m, s = process.mean_coefficient(times), process.std(times)
-        score, trace = score_and_trace(score_fn, x, t.item(), unit_probes(x))
-        drift, half = flow_coefficients(process, t.item())
+        velocity, divergence = flow_and_divergence(process, score_fn, x, t.item(), unit_probes(x))
         lenient = name == "lowrank" and i == smallest
         rtol = tolerance(manifest, "point", "smallest t rtol" if lenient else "rtol")
         close(data.log_prob(x, m, s), arrays["logp"][i], rtol)
-        close(score.flatten(1), arrays["score"][i], rtol)
+        close(score_fn(x, times).flatten(1), arrays["score"][i], rtol)
         close(denoise(process, score_fn, x, t.item()).flatten(1), arrays["x0hat"][i], rtol)
         close(m[0] * mean, arrays["mean_t"][i], rtol)
         marginal = m[0] ** 2 * covariance + s[0] ** 2 * torch.eye(len(mean), dtype=torch.float64)
@@ -74,9 +72,8 @@ def check_point(path: Path, entry: dict, manifest: dict) -> None:
         if f"cov_t{i}" in arrays:
             close(marginal, arrays[f"cov_t{i}"], rtol)
         rtol_v, rtol_div = (tolerance(manifest, "point", f"{quantity} rtol") for quantity in ("pf_v", "pf_div"))
-        velocity = drift * x - half * score
         close(velocity.flatten(1), arrays["pf_v"][i], max(rtol, rtol_v))
-        close(drift * len(mean) - half * trace, arrays["pf_div"][i], max(rtol, rtol_div))
+        close(divergence, arrays["pf_div"][i], max(rtol, rtol_div))
 
 
 def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:

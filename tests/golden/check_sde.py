@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from exact import Mixture, Replay
+from exact import Replay
 
 from methods.shared.grids import published_grid
 from methods.shared.likelihood import bits_per_dim, log_likelihood
 from methods.shared.process import VE, VP, SubVP
-from methods.shared.samplers import euler_maruyama, flow_adaptive, flow_coefficients, reverse_diffusion
+from methods.shared.samplers import euler_maruyama, flow, flow_adaptive, reverse_diffusion
 
 PROCESSES = {"ve": VE, "vp": VP, "subvp": SubVP}
 PREDICTORS = {"euler_maruyama": euler_maruyama, "reverse_diffusion": reverse_diffusion}
@@ -18,16 +18,37 @@ RANGES = {"identity": (lambda x: x, 1), "(x+1)/2": (lambda x: (x + 1) / 2, 2)}
 """From the process's range back to [0, 1], and the width of the former."""
 
 
-class RoundedSubVP(SubVP):
-    """Sub-VP with the authors' diffusion, whose 1 - exp(x) cancels in float32 near t = 0.
+class RoundedVP(VP):
+    """VP in the authors' order of float32 operations, in which 1 - exp(x) cancels near t = 0.
 
-    Their adaptive solver spends a step on that noise, so their count of evaluations is met with it alone.
+    At their tolerance an adaptive solver sees that rounding, so its count of evaluations is met with it alone.
     """
 
+    def mean_coefficient(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.exp(self._log_mean(t))
+
+    def std(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.sqrt(1 - torch.exp(2 * self._log_mean(t)))
+
+    def _log_mean(self, t: torch.Tensor) -> torch.Tensor:
+        return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
+
+
+class RoundedSubVP(SubVP):
+    """Sub-VP likewise."""
+
+    mean_coefficient = RoundedVP.mean_coefficient
+    _log_mean = RoundedVP._log_mean
+
+    def std(self, t: torch.Tensor) -> torch.Tensor:
+        return 1 - torch.exp(2 * self._log_mean(t))
+
     def diffusion(self, t: torch.Tensor) -> torch.Tensor:
-        t = t.float()
-        integral = 2 * self.beta_min * t + (self.beta_max - self.beta_min) * t.square()
-        return torch.sqrt(self.beta(t) * (1 - torch.exp(-integral)))
+        kept = torch.exp(-2 * self.beta_min * t - (self.beta_max - self.beta_min) * t**2)
+        return torch.sqrt(self.beta(t) * (1 - kept))
+
+
+ROUNDED = {"ve": VE, "vp": RoundedVP, "subvp": RoundedSubVP}
 
 
 def check_functions(path: Path, entry: dict, manifest: dict) -> None:
@@ -66,19 +87,19 @@ def check_reverse(process, steps: int, arrays: dict, rtol: float) -> None:
     rows = []
     for t, x in zip(arrays["in/t"].tolist(), arrays["in/x"].split(1), strict=True):
         known = (process, fixture_score, x, torch.tensor([t, 0.0], dtype=torch.float64), Replay())
-        drift, half = flow_coefficients(process, t)
+        times = torch.tensor([t])
         rows.append(
             (
                 euler_maruyama(*known, published_steps=steps),
                 reverse_diffusion(*known, published_steps=steps),
                 reverse_diffusion(*known, published_steps=steps, probability_flow=True),
-                drift * x - half * fixture_score(x, torch.tensor([t])),
+                flow(process, fixture_score(x, times), x, times),
             )
         )
-    euler, reverse, flow, velocity = (torch.cat(column) for column in zip(*rows, strict=True))
+    euler, reverse, halved, velocity = (torch.cat(column) for column in zip(*rows, strict=True))
     close(euler, arrays["in/x"] - arrays["out/rev_sde_drift"] / steps, rtol)
     close(reverse, arrays["in/x"] - arrays["out/rev_sde_disc_f"], rtol)
-    close(flow, arrays["in/x"] - arrays["out/rev_ode_disc_f"], rtol)
+    close(halved, arrays["in/x"] - arrays["out/rev_ode_disc_f"], rtol)
     close(velocity, arrays["out/rev_ode_drift"], rtol)
     assert not arrays["out/rev_ode_disc_G"].any()
 
@@ -109,7 +130,7 @@ def check_predictor(path: Path, entry: dict, manifest: dict) -> None:
 
 def check_flow(path: Path, entry: dict, manifest: dict) -> None:
     config, arrays, rtol = entry["config"], read(path), tolerance(manifest)
-    process, steps = process_of(entry, {**PROCESSES, "subvp": RoundedSubVP})
+    process, steps = process_of(entry, ROUNDED)
     score_fn, calls = counted(score_of(config, process))
     if "in/z" in arrays:
         x = arrays["in/z"]
@@ -128,7 +149,7 @@ def check_flow(path: Path, entry: dict, manifest: dict) -> None:
 
 def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
     config, arrays, rtol = entry["config"], read(path), tolerance(manifest)
-    process, _ = process_of(entry, {**PROCESSES, "subvp": RoundedSubVP})
+    process, _ = process_of(entry, ROUNDED)
     score_fn, calls = counted(score_of(config, process))
     probe = config["hutchinson"].lower()
     (draw,) = recorded_noise(arrays)
@@ -159,13 +180,14 @@ def fixture_score(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 
 
 def score_of(config: dict, process):
-    """The score of isotropic Gaussian data, mean mu and standard deviation s0."""
-    dims = int(np.prod(config["shape"][1:]))
-    mean, std = config["analytic_score"]["mu"], config["analytic_score"]["s0"]
-    covariance = std**2 * torch.eye(dims)
-    return Mixture(torch.ones(1), torch.full((1, dims), mean), covariance[None], tuple(config["shape"][1:])).score_fn(
-        process
-    )
+    """The score of isotropic Gaussian data, by the formula and in the order of operations of the fixtures."""
+    mu, s0 = config["analytic_score"]["mu"], config["analytic_score"]["s0"]
+
+    def score_fn(x, t):
+        mean, std = process.mean_coefficient(t).view(-1, 1, 1, 1), process.std(t).view(-1, 1, 1, 1)
+        return -(x - mean * mu) / (mean**2 * s0**2 + std**2)
+
+    return score_fn
 
 
 def counted(score_fn):

@@ -1,4 +1,4 @@
-"""Prints how many core-seconds a suite of 10,000 points takes to read, expand and key: ``python tests/perf/plan.py``."""
+"""Prints the core-seconds of reading, expanding and keying a suite of 10,000 points: ``python tests/perf/plan.py``."""
 
 import sys
 import tempfile

@@ -1,0 +1,1 @@
+"""Methods that tests add to the project's own."""

@@ -1,0 +1,428 @@
+import json
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from bench.data import DATASETS, DataCard, Images, digits_labels, load_images
+from bench.metrics import EXTRACTORS, METRICS, FrechetParams, InceptionParams, train_digits_cnn
+from bench.metrics.extractors import CHUNK, WEIGHTS, DigitsCNN, Extractor, load_extractor
+from bench.metrics.frechet import frechet_distance, frechet_from_features, statistics
+from bench.metrics.inception import inception_score
+from bench.metrics.scoring import _features, real_floor, score
+
+FD, FD_TEST, IS = ("fd", FrechetParams()), ("fd", FrechetParams(reference="test")), ("is", InceptionParams())
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_images("digits")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def value(images, request, data):
+    return score([images], [request], data)[0].value
+
+
+def to_levels(images):
+    return np.clip(np.rint(images), 0, 16).astype(np.uint8)
+
+
+def two_feature_sets(rng, n1, n2, d):
+    mix1, mix2 = rng.normal(size=(2, d, d)) / np.sqrt(d)
+    return rng.normal(size=(n1, d)) @ mix1 + rng.normal(size=d), rng.normal(size=(n2, d)) @ mix2
+
+
+# What the cards say
+
+
+def test_cards_need_neither_torch_nor_numpy():
+    code = "import sys, bench.metrics; print(sorted({'torch', 'numpy', 'scipy', 'pandas'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "column"),
+    [
+        ("fd", FrechetParams(), "fd(digits-cnn@8)"),
+        ("fd", FrechetParams(reference="test"), "fd(digits-cnn@8, to test)"),
+        ("is", InceptionParams(), "is(digits-cnn@8)"),
+        ("is", InceptionParams(splits=10), "is(digits-cnn@8, 10 splits)"),
+    ],
+)
+def test_columns_tell_unlike_numbers_apart(name, params, column):
+    assert METRICS[name].column(params) == column
+
+
+def test_directions_are_those_of_the_measures(digits, rng):
+    noisy = to_levels(digits.test + rng.normal(0, 4, digits.test.shape))
+    for name, card in METRICS.items():
+        real, worse = (value(images, (name, card.params()), digits) for images in (digits.test, noisy))
+        assert (real > worse) == card.higher_is_better
+
+
+def test_digits_extractor_refuses_other_images():
+    colour = DataCard(
+        version=1,
+        summary="",
+        shape=(3, 32, 32),
+        levels=256,
+        splits={"train": 1},
+        split_rule="",
+        load=lambda split: np.zeros((1, 3, 32, 32), np.uint8),
+    )
+    for name, params in (FD, IS):
+        assert METRICS[name].refuse(params, DATASETS["digits"]) == []
+        shape, levels = METRICS[name].refuse(params, colour)[:2]
+        assert "reads 1x8x8 images, not 3x32x32" in shape
+        assert "reads 17 pixel levels, not 256" in levels
+    assert "no split test" in METRICS["fd"].refuse(FrechetParams(reference="test"), colour)[2]
+    with pytest.raises(ValueError, match=r"fd\(digits-cnn@8\) on colour: extractor digits-cnn reads 1x8x8"):
+        score([], [FD], Images("colour", colour))
+
+
+def test_frechet_asks_for_ten_images_a_dimension():
+    assert METRICS["fd"].least_count(FrechetParams()) == 240
+
+
+def test_splits_below_one_are_refused():
+    with pytest.raises(ValueError, match="splits should be at least 1, got 0"):
+        InceptionParams(splits=0)
+
+
+# Frechet distance
+
+
+def test_frechet_distance_of_commuting_gaussians_is_the_closed_form(rng):
+    mean1, mean2 = rng.normal(size=(2, 12))
+    std1, std2 = rng.uniform(0, 3, (2, 12))
+    turn = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    found = frechet_distance(mean1, turn * std1**2 @ turn.T, mean2, turn * std2**2 @ turn.T)
+    assert found == pytest.approx(np.square(mean1 - mean2).sum() + np.square(std1 - std2).sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("n1", "n2", "d"), [(60, 90, 20), (15, 12, 40), (15, 90, 40), (90, 15, 40)])
+def test_frechet_distance_is_symmetric_and_ignores_rotation_and_common_shift(rng, n1, n2, d):
+    features1, features2 = two_feature_sets(rng, n1, n2, d)
+    turn, shift = np.linalg.qr(rng.normal(size=(d, d)))[0], rng.normal(size=d)
+    found = frechet_from_features(features1, features2)
+    assert frechet_from_features(features2, features1) == pytest.approx(found, rel=1e-9)
+    assert frechet_from_features(features1 @ turn + shift, features2 @ turn + shift) == pytest.approx(found, rel=1e-9)
+    assert frechet_from_features(3 * features1, 3 * features2) == pytest.approx(9 * found, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 20), (15, 40)])
+def test_frechet_distance_of_a_set_to_itself_moved_is_the_squared_shift(rng, n, d):
+    features, _ = two_feature_sets(rng, n, 2, d)
+    spread = np.trace(np.cov(features.T))
+    assert 0 <= frechet_from_features(features, features[::-1]) <= 1e-9 * spread
+    assert frechet_from_features(features, features + 0.5) == pytest.approx(0.25 * d, abs=1e-9 * spread)
+
+
+@pytest.mark.parametrize(("n1", "n2"), [(15, 12), (15, 90), (90, 15), (40, 39), (41, 41)])
+def test_thin_factors_and_covariances_agree(rng, n1, n2):
+    features1, features2 = two_feature_sets(rng, n1, n2, 40)
+    moments = (*statistics(features1), *statistics(features2))
+    spread = np.trace(moments[1]) + np.trace(moments[3])
+    assert frechet_from_features(features1, features2) == pytest.approx(frechet_distance(*moments), abs=1e-6 * spread)
+
+
+def test_statistics_are_those_of_numpy(rng):
+    features, _ = two_feature_sets(rng, 30, 2, 7)
+    mean, covariance = statistics(features.astype(np.float32))
+    np.testing.assert_allclose(mean, features.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(covariance, np.cov(features.T), rtol=1e-4, atol=1e-5)
+    assert covariance.dtype == np.float64
+
+
+def test_one_repeated_image_is_as_far_as_the_reference_is_wide(rng):
+    features, _ = two_feature_sets(rng, 200, 2, 10)
+    mean, covariance = statistics(features)
+    found = frechet_from_features(np.repeat(mean[None], 50, 0), features)
+    assert found == pytest.approx(np.trace(covariance), rel=1e-9)
+
+
+@pytest.mark.parametrize(("n1", "n2", "d"), [(300, 200, 24), (40, 300, 64), (30, 20, 64)])
+def test_frechet_distance_equals_torch_fidelity(rng, n1, n2, d):
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+    features1, features2 = two_feature_sets(rng, n1, n2, d)
+    theirs = [fid_features_to_statistics(torch.from_numpy(features)) for features in (features1, features2)]
+    expected = fid_statistics_to_metric(*theirs, False)["frechet_inception_distance"]
+    spread = np.trace(np.cov(features1.T)) + np.trace(np.cov(features2.T))
+    assert frechet_from_features(features1, features2) == pytest.approx(expected, abs=1e-6 * spread)
+
+
+def test_frechet_distance_equals_clean_fid(rng):
+    # Full rank only, where its matrix square root is sound.
+    pytest.importorskip("cleanfid")
+    from cleanfid.fid import fid_from_feats
+
+    features1, features2 = two_feature_sets(rng, 300, 200, 24)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            expected = fid_from_feats(features1, features2)
+        except TypeError:
+            pytest.skip("this scipy has no sqrtm(disp=...) any more, which clean-fid calls")
+    spread = np.trace(np.cov(features1.T)) + np.trace(np.cov(features2.T))
+    assert frechet_from_features(features1, features2) == pytest.approx(expected, abs=1e-6 * spread)
+
+
+def test_frechet_errors_name_their_cause(rng):
+    features = rng.normal(size=(5, 3))
+    with pytest.raises(ValueError, match="at least 2 images, got 1"):
+        frechet_from_features(features[:1], features)
+    broken = features.copy()
+    broken[[1, 3], 0] = np.nan
+    with pytest.raises(ValueError, match="features of 2 of 5 images are NaN or infinite"):
+        frechet_from_features(features, broken)
+    with pytest.raises(ValueError, match="3 and 2 dimensions"):
+        frechet_from_features(features, features[:, :2])
+    with pytest.raises(ValueError, match="shape"):
+        statistics(features[0])
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        frechet_distance(np.zeros(2), np.full((2, 2), np.inf), np.zeros(2), np.eye(2))
+    with pytest.raises(ValueError, match="should have shapes"):
+        frechet_distance(np.zeros(2), np.eye(3), np.zeros(2), np.eye(2))
+
+
+# Inception score
+
+
+def test_inception_score_of_sure_and_even_answers_is_the_number_of_classes():
+    assert inception_score(np.tile(np.eye(10), (5, 1))) == (pytest.approx(10), pytest.approx(0))
+    assert inception_score(np.full((20, 10), 0.1)) == (pytest.approx(1), pytest.approx(0))
+
+
+def test_split_mean_and_deviation_are_those_of_contiguous_parts(rng):
+    probabilities = rng.dirichlet(np.full(10, 0.3), 203)
+    parts = [inception_score(probabilities[k * 203 // 4 : (k + 1) * 203 // 4])[0] for k in range(4)]
+    assert inception_score(probabilities, 4) == (pytest.approx(np.mean(parts)), pytest.approx(np.std(parts)))
+
+
+@pytest.mark.parametrize("splits", [1, 10])
+def test_inception_score_equals_torch_fidelity(rng, splits):
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
+    logits = torch.from_numpy(rng.normal(0, 3, (203, 10)))
+    expected = isc_features_to_metric(logits, splits, False, 0)
+    mean, std = inception_score(logits.softmax(1).numpy(), splits)
+    assert mean == pytest.approx(expected["inception_score_mean"], rel=1e-9)
+    assert std == pytest.approx(expected["inception_score_std"], rel=1e-9, abs=1e-12)
+
+
+def test_inception_score_errors_name_their_cause():
+    even = np.full((4, 10), 0.1)
+    with pytest.raises(ValueError, match="5 splits need as many rows"):
+        inception_score(even, 5)
+    with pytest.raises(ValueError, match="NaN"):
+        inception_score(even * np.nan)
+    with pytest.raises(ValueError, match="summing to 1"):
+        inception_score(even * 2)
+    with pytest.raises(ValueError, match="not negative"):
+        inception_score(np.array([[1.5, -0.5]]))
+
+
+# The digits extractor
+
+
+def test_digits_extractor_names_98_percent_of_held_out_digits(digits):
+    named = load_extractor("digits-cnn")(digits.test).log_probs.argmax(1)
+    assert (named == digits_labels("test")).mean() >= 0.98
+
+
+def test_labels_go_with_the_images_of_their_split(digits):
+    from sklearn.datasets import load_digits
+
+    whole = load_digits()
+    images = {image.astype(np.uint8).tobytes(): label for image, label in zip(whole.images, whole.target, strict=True)}
+    for split in ("train", "test"):
+        found = [images[image.tobytes()] for image in digits.split(split)]
+        assert digits_labels(split).tolist() == found
+
+
+def test_training_reads_training_images_alone_and_repeats_itself(monkeypatch):
+    from bench import data
+
+    loaded = []
+    card = DATASETS["digits"]
+    monkeypatch.setattr(
+        data, "_digits_index", lambda split, real=data._digits_index: loaded.append(split) or real(split)
+    )
+    assert card.load("train").shape == (1437, 1, 8, 8)
+    states = [train_digits_cnn.train(seed=3, epochs=1).state_dict() for _ in range(2)]
+    assert set(loaded) == {"train"}
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_training_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    train_digits_cnn.train(seed=3, epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_features_of_training_images_have_unit_deviation_and_are_all_alive(digits):
+    features, log_probs = load_extractor("digits-cnn")(digits.train)
+    card = EXTRACTORS["digits-cnn"]
+    assert features.shape == (1437, card.dimension)
+    assert log_probs.shape == (1437, card.classes)
+    np.testing.assert_allclose(features.std(0, ddof=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(log_probs).sum(1), 1, rtol=1e-12)
+    # No direction is a copy of others, so the distance weighs 24 things and not fewer.
+    assert np.linalg.eigvalsh(np.cov(features.T))[0] > 0.01
+
+
+def test_features_do_not_depend_on_the_company_of_an_image(digits):
+    many = np.concatenate([digits.train[:200], digits.train[:200], digits.train[:200]])
+    assert len(many) > CHUNK
+    extractor = load_extractor("digits-cnn")
+    np.testing.assert_allclose(extractor(many).features[:3], extractor(digits.train[:3]).features, rtol=0, atol=1e-12)
+
+
+def test_weights_are_small_and_those_of_the_card():
+    assert (WEIGHTS / EXTRACTORS["digits-cnn"].weights).stat().st_size < 120_000
+    network = DigitsCNN()
+    assert sum(parameter.numel() for parameter in network.parameters()) < 25_000
+
+
+def test_altered_truncated_or_missing_weights_are_named(tmp_path):
+    content = (WEIGHTS / EXTRACTORS["digits-cnn"].weights).read_bytes()
+    path = tmp_path / "weights.safetensors"
+    for broken in (content[:-1], content[:5000] + b"\x00\x01" + content[5002:], b""):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match=r"weights\.safetensors: altered or truncated extractor weights"):
+            Extractor("digits-cnn", weights=path)
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors: extractor weights are missing"):
+        Extractor("digits-cnn", weights=tmp_path / "none.safetensors")
+
+
+def noisy(deviation):
+    return lambda images, rng: to_levels(images + rng.normal(0, deviation, images.shape))
+
+
+def blurred(deviation):
+    return lambda images, rng: to_levels(gaussian_filter(images.astype(float), (0, 0, deviation, deviation)))
+
+
+def collapsed(kept):
+    return lambda images, rng: images[np.arange(len(images)) % kept]
+
+
+@pytest.mark.parametrize("request_", [FD, FD_TEST], ids=["to train", "to test"])
+@pytest.mark.parametrize(
+    "ladder",
+    [
+        [noisy(1), noisy(2), noisy(4), noisy(8)],
+        [blurred(0.5), blurred(0.7), blurred(1), blurred(2)],
+        [collapsed(100), collapsed(20), collapsed(5), collapsed(1)],
+    ],
+    ids=["noise", "blur", "collapse"],
+)
+def test_frechet_distance_grows_with_every_kind_of_damage(digits, rng, ladder, request_):
+    real = digits.test[:256]
+    found = [value(images, request_, digits) for images in (real, *(damage(real, rng) for damage in ladder))]
+    assert found == sorted(found)
+    assert found[-1] > 10 * found[0]
+
+
+def test_noise_black_and_inverted_images_are_far_beyond_the_floor_of_real_ones(digits, rng):
+    real = digits.test[:256]
+    floor = real_floor(*FD, digits, 256)
+    for images in (rng.integers(0, 17, real.shape).astype(np.uint8), np.zeros_like(real), 16 - real):
+        assert value(images, FD, digits) > floor.mean + 50 * floor.std
+
+
+# Scoring
+
+
+def test_score_is_the_measure_of_the_extracted_features(digits):
+    extractor = load_extractor("digits-cnn")
+    samples = extractor(digits.test[:256])
+    train, test, inception = score([digits.test[:256]], [FD, FD_TEST, IS], digits)
+    assert train.value == frechet_from_features(samples.features, extractor(digits.train).features)
+    assert test.value == frechet_from_features(samples.features, extractor(digits.test).features)
+    assert inception.value == inception_score(np.exp(samples.log_probs))[0]
+
+
+def test_shards_are_read_once_and_their_sizes_do_not_matter(digits):
+    shards = iter([digits.test[:100], digits.test[100:101], digits.test[101:256]])
+    in_parts, whole = score(shards, [FD, IS], digits), score([digits.test[:256]], [FD, IS], digits)
+    assert next(shards, None) is None
+    assert [m.value for m in in_parts] == [pytest.approx(m.value, rel=1e-9) for m in whole]
+    assert [m.identity for m in in_parts] == [m.identity for m in whole]
+
+
+def test_reference_features_are_computed_once_a_process(digits):
+    score([digits.test], [FD], digits)
+    before = _features.cache_info()
+    score([digits.test], [FD], load_images("digits"))
+    after = _features.cache_info()
+    assert (after.misses, after.hits) == (before.misses, before.hits + 1)
+
+
+def test_training_images_are_at_distance_zero_from_themselves(digits):
+    assert value(digits.train, FD, digits) == pytest.approx(0, abs=1e-9)
+
+
+def test_identity_says_all_that_the_number_depends_on(digits):
+    frechet, to_test, inception = (m.identity for m in score([digits.test[:256]], [FD, FD_TEST, IS], digits))
+    card = EXTRACTORS["digits-cnn"]
+    assert json.loads(json.dumps(frechet)) == frechet
+    assert frechet["metric"] == "fd"
+    assert frechet["version"] == METRICS["fd"].version
+    assert frechet["extractor"] == "digits-cnn@8"
+    assert frechet["weights_sha256"] == card.sha256
+    assert frechet["input_shape"] == [1, 8, 8]
+    assert frechet["levels"] == 17
+    assert frechet["dimension"] == 24
+    assert frechet["count"] == 256
+    assert "no resize" in frechet["preprocess"]
+    assert frechet["reference"]["dataset"] == "digits@1"
+    assert frechet["reference"]["images"] == 1437
+    assert frechet["reference"]["sha256"] == digits.digest("train")
+    assert to_test["reference"]["sha256"] == digits.digest("test")
+    assert inception["reference"] is None
+    assert not {"FID", "IS"} & {text for text in json.dumps([frechet, to_test, inception]).split('"')}
+
+
+@pytest.mark.parametrize(
+    ("images", "why"),
+    [
+        ([], "there are no images to score"),
+        ([np.zeros((4, 1, 8, 8))], "should be uint8 levels, got float64"),
+        ([np.zeros((4, 1, 9, 8), np.uint8)], r"should have shape \('N', 1, 8, 8\)"),
+        ([np.zeros((0, 1, 8, 8), np.uint8)], "N > 0"),
+        ([np.full((4, 1, 8, 8), 17, np.uint8)], r"pixels in 0\.\.16, got 17"),
+        ([np.zeros((1, 1, 8, 8), np.uint8)], "at least 2 images, got 1"),
+    ],
+)
+def test_images_that_cannot_be_scored_are_refused_with_the_cause(digits, images, why):
+    with pytest.raises(ValueError, match=why):
+        score(images, [FD], digits)
+
+
+def test_deviation_of_the_floor_is_that_of_sets_without_common_images(digits):
+    overlapping = real_floor(*IS, digits, 300, split="test", draws=200)
+    disjoint = real_floor(*IS, digits, 300, split="train", draws=200)
+    assert 0.5 < overlapping.std / disjoint.std < 2
+    assert np.isnan(real_floor(*IS, digits, 360, split="test", draws=2).std)
+
+
+def test_real_floor_falls_with_the_count_and_is_drawn_from_the_other_split(digits):
+    small, large = (real_floor(*FD, digits, count, draws=10) for count in (64, 256))
+    assert small.mean > 2 * large.mean > 0
+    assert large.split == "test"
+    assert real_floor(*FD_TEST, digits, 64, draws=2).split == "train"
+    assert real_floor(*FD, digits, 64, draws=10) == small
+    with pytest.raises(ValueError, match="split test has 360 images, fewer than the 500 asked for"):
+        real_floor(*FD, digits, 500)

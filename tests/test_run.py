@@ -1,0 +1,285 @@
+"""Runs of small suites through the command line and submitit's local executor, with a method that goes wrong."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.execute.lease import Lease, holder
+from bench.store import Store, UnitId
+
+ROOT = Path(__file__).resolve().parent.parent
+PLUGINS = ROOT / "tests" / "plugins"
+
+
+class Bench:
+    """The command line in a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.results = folder / "results"
+        self.store = Store(self.results / "store")
+
+    def suite(self, text, name="small"):
+        (self.folder / f"{name}.yaml").write_text(text)
+        return self
+
+    def command(self, *arguments, name="small"):
+        verb = arguments[0] if arguments and not arguments[0].startswith("-") else "run"
+        rest = arguments[1:] if verb != "run" or arguments[:1] == ("run",) else arguments
+        suite = [str(self.folder / f"{name}.yaml")]
+        return [sys.executable, str(ROOT / "run_bench.py"), verb, *suite, *rest, "--results", str(self.results)]
+
+    def environment(self):
+        path = os.pathsep.join([str(PLUGINS), str(ROOT)])
+        return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+    def start(self, *arguments, **options):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(self.command(*arguments), env=self.environment(), cwd=self.folder, **pipes, **options)
+
+    def __call__(self, *arguments):
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def rows(self, name="small"):
+        with open(self.results / name / "results.csv") as file:
+            return list(csv.DictReader(file))
+
+    def attempts(self):
+        found = {}
+        for path in sorted(self.store.root.glob("*/*/*.attempts.jsonl")):
+            unit = UnitId(path.parent.parent.name, path.parent.name, path.name.split(".")[0])
+            found[unit] = self.store.attempts(*unit)
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+SMALL = """
+name: small
+dataset: digits
+metrics: [fd]
+samples: {count: 6, batch: 3}
+train:
+  good: {method: faulty}
+  bad: {method: faulty, params: {fault: %s}}
+points:
+  - {train: [good, bad], sampler: walk, grid: {nfe: [1, 2]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ("raise", "RuntimeError: this went wrong on purpose"),
+        ("nan", "DivergedError: diverged: 1 of 2 weight tensors hold NaN or infinity"),
+        ("kill", "died 3 times without a word"),
+        ("exit", "died 3 times without a word"),
+    ],
+)
+def test_failed_training_is_a_row_with_its_cause_and_its_siblings_go_on(bench, fault, cause):
+    code, out, err = bench.suite(SMALL % fault)("--jobs", "2")
+    assert code == 1, err
+    assert cause in err
+    rows = {(row["label"], row["state"]) for row in bench.rows()}
+    assert {state for label, state in rows if label.startswith("good")} == {"done"}
+    failed = [row for row in bench.rows() if row["label"].startswith("bad")]
+    assert len(failed) == 2
+    for row in failed:
+        assert row["state"] == "failed"
+        assert cause in row["cause"]
+        assert (bench.folder / row["log"]).exists()
+    log = (bench.folder / failed[0]["log"]).read_text()
+    assert fault != "raise" or "Traceback" in log
+    assert "2 done" in out
+    code, out, err = bench("status")
+    assert code == 1
+    assert cause in out
+
+
+def test_failed_unit_is_tried_again_by_the_next_run_and_finished_ones_are_not(bench, tmp_path):
+    flag = tmp_path / "mended"
+    suite = (
+        SMALL.replace("grid: {nfe: [1, 2]}", f"params: {{fault: raise, flag: '{flag}'}}, grid: {{nfe: [1]}}") % "none"
+    )
+    suite = suite.replace("  bad: {method: faulty, params: {fault: none}}\n", "").replace("[good, bad]", "good")
+    code, _, _ = bench.suite(suite)()
+    assert code == 1
+    flag.touch()
+    code, out, err = bench()
+    assert code == 0, err
+    states = {unit.stage: [attempt["state"] for attempt in tries] for unit, tries in bench.attempts().items()}
+    assert states == {"train": ["done"], "samples": ["failed", "done"], "scores": ["done"]}
+
+
+def test_nan_images_fail_before_they_become_uint8(bench):
+    suite = SMALL.replace("grid: {nfe: [1, 2]}", "params: {fault: nan}, grid: {nfe: [1]}") % "none"
+    code, out, err = bench.suite(suite)()
+    assert code == 1
+    assert "diverged: 3 of 3 images hold NaN or infinity" in err
+    assert not list(bench.store.root.glob("samples/*/*.npz"))
+
+
+def test_finished_suite_does_nothing_and_a_new_metric_only_scores(bench):
+    good = SMALL.replace("[good, bad]", "good") % "none"
+    good = good.replace("  bad: {method: faulty, params: {fault: none}}\n", "")
+    assert bench.suite(good)()[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in bench.store.root.rglob("*") if path.is_file()}
+    assert bench()[0] == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert bench.suite(good.replace("[fd]", "[fd, is]"))()[0] == 0
+    new = {
+        path.relative_to(bench.store.root).parts[0] for path in bench.store.root.rglob("*.json") if path not in before
+    }
+    assert new == {"scores"}
+    assert {path: path.stat().st_mtime_ns for path in before if path.suffix == ".npz"} == {
+        path: time_ns for path, time_ns in before.items() if path.suffix == ".npz"
+    }
+
+
+def test_raised_count_adds_batches_and_keeps_the_old_ones(bench):
+    good = SMALL.replace("[good, bad]", "good").replace("nfe: [1, 2]", "nfe: [1]") % "none"
+    good = good.replace("  bad: {method: faulty, params: {fault: none}}\n", "")
+    assert bench.suite(good)()[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in bench.store.root.glob("samples/*/*.npz")}
+    assert bench.suite(good.replace("count: 6", "count: 8"))()[0] == 0
+    after = {path: path.stat().st_mtime_ns for path in bench.store.root.glob("samples/*/*.npz")}
+    assert len(before) == 2
+    assert len(after) == 3
+    assert before.items() <= after.items()
+
+
+@pytest.mark.parametrize("damage", ["truncate", "alter", "delete", "alter the record"])
+def test_damaged_file_is_named_and_made_again(bench, damage):
+    good = SMALL.replace("[good, bad]", "good").replace("nfe: [1, 2]", "nfe: [1]") % "none"
+    good = good.replace("  bad: {method: faulty, params: {fault: none}}\n", "")
+    assert bench.suite(good)()[0] == 0
+    path = sorted(bench.store.root.glob("samples/*/*.npz"))[0]
+    content = path.read_bytes()
+    if damage == "truncate":
+        path.write_bytes(content[:-10])
+    if damage == "alter":
+        path.write_bytes(content[:-1] + b"x")
+    if damage == "delete":
+        path.unlink()
+    if damage == "alter the record":
+        path = path.with_suffix(".json")
+        path.write_text(path.read_text().replace('"nfe": 1.0', '"nfe": 0.5'))
+    _, out, _ = bench("plan")
+    assert f"damaged: {path}" in out
+    code, _, err = bench()
+    assert code == 0
+    assert str(path) in err
+    assert path.with_suffix(".npz").read_bytes() == content
+
+
+def test_score_that_meets_a_damaged_batch_has_it_made_again(bench):
+    good = SMALL.replace("[good, bad]", "good").replace("nfe: [1, 2]", "nfe: [1]") % "none"
+    good = good.replace("  bad: {method: faulty, params: {fault: none}}\n", "")
+    assert bench.suite(good)()[0] == 0
+    path = sorted(bench.store.root.glob("samples/*/*.npz"))[0]
+    content, stat = path.read_bytes(), path.stat()
+    path.write_bytes(content[:-1] + b"x")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    code, _, _ = bench.suite(good.replace("[fd]", "[fd, is]"))()
+    assert code == 0
+    assert path.read_bytes() == content
+
+
+def test_workers_never_exceed_the_bound_and_each_sees_its_gpu(bench):
+    (bench.folder / "gpus.yaml").write_text("cluster: local\ngpus: [3, 5]\ndevice: auto\n")
+    labels = [
+        f"  m{index}: {{method: faulty, params: {{seconds_per_step: 0.3, steps: {4 + index}}}}}" for index in range(5)
+    ]
+    names = ", ".join(f"m{index}" for index in range(5))
+    suite = "name: small\ndataset: digits\nmetrics: [fd]\nsamples: {count: 3, batch: 3}\ntrain:\n" + "\n".join(labels)
+    suite += f"\npoints:\n  - {{train: [{names}], sampler: walk, grid: {{nfe: [1]}}}}\n"
+    process = bench.suite(suite).start("--executor", str(bench.folder / "gpus.yaml"))
+    seen, most = set(), 0
+    while process.poll() is None:
+        workers = [holder(path) for path in (bench.results / "small" / "workers").glob("*.lease")]
+        pids = [facts["pid"] for facts in workers if facts and "pid" in facts]
+        most = max(most, len(pids))
+        for pid in pids:
+            try:
+                content = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            seen |= {entry.decode() for entry in content if entry.startswith(b"CUDA_VISIBLE_DEVICES")}
+        time.sleep(0.05)
+    assert process.returncode == 0, process.stderr.read()
+    assert most == 2
+    assert seen == {"CUDA_VISIBLE_DEVICES=3", "CUDA_VISIBLE_DEVICES=5"}
+
+
+def test_second_driver_says_who_holds_the_results_and_exits(bench):
+    bench.suite(SMALL % "none")
+    with Lease.take(bench.results / "small" / "driver.lock", run="other"):
+        code, _, err = bench()
+    assert code == 1
+    assert f"is held by another driver: process {os.getpid()}" in err
+    assert not list(bench.store.root.glob("train/*"))
+
+
+def test_broken_environment_stops_the_driver_with_the_workers_own_words(bench):
+    (bench.folder / "broken.yaml").write_text("cluster: local\nsetup: ['export SUBMITIT_LOCAL_COMMAND=false']\n")
+    code, _, err = bench.suite(SMALL % "none")("--executor", str(bench.folder / "broken.yaml"))
+    assert code == 1
+    assert "workers cannot start" in err
+    assert "Traceback" not in err
+
+
+def test_images_made_elsewhere_are_a_row(bench):
+    import numpy as np
+
+    from bench.data import load_images
+
+    np.savez(bench.folder / "mine.npz", images=load_images("digits").test[:6])
+    suite = "name: small\ndataset: digits\nmetrics: [fd]\nsamples: {count: 6}\n"
+    suite += f"train:\n  mine: {{samples_from: {bench.folder / 'mine.npz'}}}\npoints:\n  - {{train: mine}}\n"
+    code, _, err = bench.suite(suite)()
+    assert code == 0, err
+    (row,) = bench.rows()
+    assert float(row["fd(digits-cnn@8)"]) > 0
+    assert row["state"] == "done"
+
+
+def test_keep_prunes_scored_batches_and_a_new_metric_makes_them_again(bench):
+    good = SMALL.replace("[good, bad]", "good").replace("nfe: [1, 2]", "nfe: [1]") % "none"
+    good = good.replace("  bad: {method: faulty, params: {fault: none}}\n", "") + "keep: {samples: 2}\n"
+    assert bench.suite(good)()[0] == 0
+    assert [path.name for path in sorted(bench.store.root.glob("samples/*/*.npz"))] == ["00000.npz"]
+    first = bench.rows()
+    assert bench()[0] == 0
+    _, out, _ = bench.suite(good.replace("[fd]", "[fd, is]"))("plan")
+    assert "images were pruned" in out
+    code, _, err = bench()
+    assert code == 0, err
+    assert bench.rows()[0]["fd(digits-cnn@8)"] == first[0]["fd(digits-cnn@8)"]
+    assert float(bench.rows()[0]["is(digits-cnn@8)"]) >= 1
+
+
+def test_provenance_is_in_every_record(bench):
+    good = SMALL.replace("[good, bad]", "good").replace("nfe: [1, 2]", "nfe: [1]") % "none"
+    good = good.replace("  bad: {method: faulty, params: {fault: none}}\n", "")
+    assert bench.suite(good)()[0] == 0
+    for stage in ("train", "samples", "scores"):
+        for path in bench.store.root.glob(f"{stage}/*/*.json"):
+            if path.name == "spec.json":
+                continue
+            provenance = json.loads(path.read_text())["provenance"]
+            assert {"commit", "dirty", "device", "host", "start", "end", "attempts", "packages", "threads"} <= set(
+                provenance
+            )
+            assert provenance["packages"]["torch"]
+            assert provenance["threads"] == 1

@@ -1,0 +1,165 @@
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from bench.data import load_images
+from bench.method import Noise, Run
+from methods.shared.hyperparameters import Training
+from methods.shared.layers import Conv, initialise
+from methods.shared.training import Trainer, average_decay, fit, learning_rate, update_average
+
+SETTINGS = {"steps": 12, "batch": 16, "learning_rate": 1e-2, "warmup_steps": 3, "heldout_images": 40}
+
+
+class Small(nn.Module):
+    """A network with what can go wrong in resuming: several tensors, dropout, a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = Conv(1, 4)
+        self.dropout = nn.Dropout(0.3)
+        self.last = Conv(4, 1)
+        self.register_buffer("constant", torch.ones(2))
+        initialise(self, Noise(0))
+
+    def forward(self, x):
+        return self.last(self.dropout(torch.relu(self.first(x))))
+
+
+def denoising(network, x0, noise):
+    z = noise.normal(x0.shape)
+    return (network(x0 + z) - z).square().flatten(1).mean(1)
+
+
+class Recorder:
+    """A run that keeps every checkpoint and log line in memory, and stops at a step if asked to."""
+
+    def __init__(self, stop_at=None, resume=None):
+        self.stop_at, self.saved, self.lines = stop_at, resume, []
+        self.run = Run(seed=3, restore=lambda: self.saved, checkpoint=self.checkpoint, log=self.log)
+
+    def checkpoint(self, step, tensors):
+        if step == self.stop_at:
+            self.saved = step, {name: tensor.clone() for name, tensor in tensors().items()}
+            raise InterruptedError
+
+    def log(self, images, **values):
+        self.lines.append((images, values))
+
+
+def train(recorder, **settings):
+    network = Small()
+    average = copy.deepcopy(network)
+    fit(network, average, denoising, load_images("digits"), Training(**(SETTINGS | settings)), recorder.run)
+    return network, average
+
+
+def same_bytes(a, b):
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(x.numpy().tobytes() == y.numpy().tobytes() for x, y in pairs)
+
+
+@pytest.mark.parametrize("stops", [[1], [5], [12], [2, 3, 11]])
+def test_a_resumed_training_ends_with_the_bytes_of_an_undisturbed_one(stops):
+    whole = Recorder()
+    network, average = train(whole)
+    saved, lines = None, []
+    for stop in stops:
+        part = Recorder(stop, saved)
+        with pytest.raises(InterruptedError):
+            train(part)
+        saved, lines = part.saved, lines + part.lines
+    last = Recorder(resume=saved)
+    resumed, resumed_average = train(last)
+    assert same_bytes(network, resumed)
+    assert same_bytes(average, resumed_average)
+    assert not same_bytes(network, average)
+    assert lines + last.lines == whole.lines
+
+
+def test_a_checkpoint_holds_tensors_alone():
+    part = Recorder(stop_at=2)
+    with pytest.raises(InterruptedError):
+        train(part)
+    step, tensors = part.saved
+    assert step == 2
+    assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
+
+
+def test_training_depends_on_its_seed_and_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    first, _ = train(Recorder())
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(99)
+    again, _ = train(Recorder())
+    torch.set_rng_state(before)
+    assert same_bytes(first, again)
+    other = Recorder()
+    other.run.seed = 4
+    assert not same_bytes(first, train(other)[0])
+
+
+def test_the_log_has_about_fifty_lines_by_images_seen_and_the_last_is_at_the_end():
+    recorder = Recorder()
+    train(recorder, steps=130, batch=4)
+    images = [line[0] for line in recorder.lines]
+    assert images == [8 * k for k in range(1, 66)]
+    assert set(recorder.lines[0][1]) == {"loss", "heldout_loss", "clipped"}
+    assert recorder.lines[-1][1]["loss"] < recorder.lines[0][1]["loss"]
+
+
+def test_a_logged_loss_is_the_mean_since_the_line_before():
+    network, images = Small(), load_images("digits").batch(0, 0, 8)
+    trainer = Trainer(network, copy.deepcopy(network), denoising, Training(**SETTINGS))
+    expected = []
+    for step in range(3):
+        reference = copy.deepcopy(network).eval()
+        network.dropout.p = 0.0
+        expected.append(denoising(reference, images, Noise(step)).mean().item())
+        trainer.update(step, images, Noise(step))
+    assert trainer.report()["loss"] == pytest.approx(sum(expected) / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize(("clip", "share"), [(1e-6, 1.0), (1e6, 0.0), (None, 0.0)])
+def test_the_share_of_clipped_updates_is_logged(clip, share):
+    recorder = Recorder()
+    train(recorder, clip=clip)
+    assert {line[1]["clipped"] for line in recorder.lines} == {share}
+
+
+def test_the_held_out_loss_is_that_of_the_average_without_dropout_and_the_same_each_time():
+    recorder = Recorder()
+    _, average = train(recorder)
+    data = load_images("digits")
+    heldout = torch.from_numpy(data.test[:40]).float() / 16
+    noise = recorder.run.noise("heldout").child(0)
+    assert recorder.lines[-1][1]["heldout_loss"] == pytest.approx(denoising(average, heldout, noise).mean().item())
+
+
+def test_a_diverging_training_says_so():
+    with pytest.raises(FloatingPointError, match="diverged"):
+        train(Recorder(), learning_rate=1e30, warmup_steps=0)
+
+
+def test_learning_rate_rises_from_zero_stays_or_falls_to_zero():
+    settings = {"steps": 100, "learning_rate": 0.5, "warmup_steps": 10}
+    constant, linear, cosine = (Training(schedule=name, **settings) for name in ("constant", "linear", "cosine"))
+    assert [learning_rate(constant, k) for k in (0, 5, 10, 99)] == [0, 0.25, 0.5, 0.5]
+    assert learning_rate(linear, 60) == pytest.approx(0.2)
+    assert learning_rate(cosine, 50) == pytest.approx(0.25)
+    assert learning_rate(cosine, 75) == pytest.approx(0.25 * (1 - math.sqrt(0.5)))
+    assert learning_rate(Training(steps=5, warmup_steps=0), 0) == Training().learning_rate
+
+
+@pytest.mark.parametrize("batch", [1, 16, 128])
+def test_the_average_forgets_half_in_its_half_life_whatever_the_batch(batch):
+    settings = Training(batch=batch, ema_half_life_images=512)
+    network = Small()
+    trainer = Trainer(network, copy.deepcopy(network), denoising, settings)
+    average, zero = [torch.ones(3)], [torch.zeros(3)]
+    for n in range(1, 512 // batch + 1):
+        update_average(average, zero, average_decay(trainer.decay, n, warmup=False))
+    torch.testing.assert_close(average[0], torch.full((3,), 0.5), rtol=1e-5, atol=0)
