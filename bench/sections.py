@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.card import Card, LikelihoodCard, Problem, check, differences, field_types, merge, names
+from bench.card import Card, LikelihoodCard, Problem, SamplerCard, check, differences, field_types, merge, names
 from bench.data import DataCard, data_root
 from bench.digest import count_images
 from bench.document import KeyPath, check_keys
@@ -460,7 +460,11 @@ class Reader:
             }
             if "times" in given:
                 self._times((*path, "times"), given["times"], name, card.times)
-            axes = self._grid((*path, "grid"), given, name, method) if "grid" in given else {}
+            axes = (
+                self._grid((*path, "grid"), given["grid"], {*values, *({"times"} & given.keys())}, name, card)
+                if "grid" in given
+                else {}
+            )
             return Sweep(path, label, name, given.get("times"), values, axes)
         return Sweep(path, label)
 
@@ -471,10 +475,11 @@ class Reader:
             return value
         return None
 
-    def _grid(self, path: KeyPath, point: Mapping[str, Any], name: str, method: Card) -> dict[str, tuple[Any, ...]]:
-        card = method.samplers[name]
+    def _grid(
+        self, path: KeyPath, given: Any, outside: set[str], name: str, card: SamplerCard
+    ) -> dict[str, tuple[Any, ...]]:
         kinds = {"nfe": int, **field_types(card.params)}
-        given = check_keys(self.problems, path, point["grid"], (*kinds, "times"))
+        given = check_keys(self.problems, path, given, (*kinds, "times"))
         if not given:
             self._refuse(path, None, "should not be empty", (*kinds, "times"))
         axes = {}
@@ -485,7 +490,7 @@ class Reader:
                 axes[axis] = tuple(self._times((*here, str(i)), v, name, card.times) for i, v in enumerate(items))
             elif axis in kinds:
                 axes[axis] = self._axis(here, values, kinds[axis])
-            if axis in (point.get("params") or {}) or (axis == "times" and "times" in point):
+            if axis in outside:
                 self._refuse(here, values, "is given outside the grid as well")
         if "nfe" in axes:
             self._budgets((*path, "nfe"), axes["nfe"], name, card.cost is None)

@@ -84,6 +84,8 @@ class ScoreSpec:
     params: Values = field(default_factory=dict)
 
 
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 Spec = TrainSpec | SampleSpec | LikelihoodSpec | ScoreSpec | ImagesSpec
 
 
@@ -138,8 +140,7 @@ def key(spec: Spec) -> str:
 
 
 def _hash(values: Any) -> str:
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    return hashlib.sha256(_JSON.encode(values).encode()).hexdigest()[:20]
 
 
 def place(spec: Spec) -> tuple[str, str, str]:

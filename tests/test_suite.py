@@ -334,6 +334,10 @@ ONE_PROBLEM = {
         with_line(9, "  - {train: vp, sampler: heun, params: {snt: 1}}"),
         "suite.yaml:9: points.0.params.snt: unknown key; did you mean snr? allowed: steps, snr (value: 1)",
     ),
+    "sampler parameters that are no mapping": (
+        with_line(9, "  - {train: vp, sampler: heun, params: 3, grid: {nfe: [5]}}"),
+        "suite.yaml:9: points.0.params: should be a mapping; allowed: steps, snr (value: 3)",
+    ),
     "unknown axis": (
         with_line(9, "  - {train: vp, sampler: heun, grid: {nef: [1]}}"),
         "suite.yaml:9: points.0.grid.nef: unknown key; did you mean nfe? allowed: nfe, steps, snr, times (value: [1])",

@@ -15,18 +15,20 @@ SETTINGS = {"steps": 12, "batch": 16, "learning_rate": 1e-2, "warmup_steps": 3, 
 
 
 class Small(nn.Module):
-    """A network with what can go wrong in resuming: several tensors, dropout, a buffer."""
+    """A network with what can go wrong in resuming: several tensors, dropout, a buffer, another memory layout."""
 
     def __init__(self):
         super().__init__()
         self.first = Conv(1, 4)
         self.dropout = nn.Dropout(0.3)
-        self.last = Conv(4, 1)
+        self.middle = Conv(4, 3)
+        self.last = Conv(3, 1)
         self.register_buffer("constant", torch.ones(2))
         initialise(self, Noise(0))
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x):
-        return self.last(self.dropout(torch.relu(self.first(x))))
+        return self.last(torch.relu(self.middle(self.dropout(torch.relu(self.first(x))))))
 
 
 def denoising(network, x0, noise):
@@ -43,7 +45,10 @@ class Recorder:
 
     def checkpoint(self, step, tensors):
         if step == self.stop_at:
-            self.saved = step, {name: tensor.clone() for name, tensor in tensors().items()}
+            self.saved = (
+                step,
+                {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors().items()},
+            )
             raise InterruptedError
 
     def log(self, images, **values):

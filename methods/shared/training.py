@@ -60,9 +60,8 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
             values = trainer.report()
             if not math.isfinite(values["loss"]):
                 raise FloatingPointError(f"training diverged: the loss is {values['loss']} after {finished} updates")
-            run.log(
-                finished * settings.batch, heldout_loss=trainer.heldout_loss(heldout, run.noise("heldout")), **values
-            )
+            values["heldout_loss"] = trainer.heldout_loss(heldout, run.noise("heldout"))
+            run.log(finished * settings.batch, **values)
         run.checkpoint(finished, trainer.tensors)
     network.eval()
 
@@ -133,6 +132,9 @@ class Trainer:
         adam = self.optimizer.state_dict()
         for path, tensor in under("adam.", tensors).items():
             index, _, name = path.partition(".")
+            if name != "step":
+                # The fused optimiser walks through memory, so its averages must lie as the weights do.
+                tensor = torch.empty_like(self.weights[int(index)]).copy_(tensor)
             adam["state"].setdefault(int(index), {})[name] = tensor
         self.optimizer.load_state_dict(adam)
         self.totals.copy_(tensors["totals"])
