@@ -7,6 +7,7 @@ loses nothing: its workers go on, and the next driver counts them towards its bo
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -176,10 +177,13 @@ class Driver:
         """Starts one worker through submitit; it outlives this process and does not hear its Ctrl-C."""
         import submitit
 
-        executor = submitit.LocalExecutor(folder=self.folder / uuid.uuid4().hex[:8] / "%j")
+        folder = self.folder / uuid.uuid4().hex[:8]
+        executor = submitit.LocalExecutor(folder=folder / "%j")
         gpu = self.executor.gpu(slot)
         visible = {} if gpu is None else {"gpus_per_node": 1, "visible_gpus": (gpu,)}
-        executor.update_parameters(timeout_min=60 * 24 * 365, setup=list(self.executor.setup), **visible)
+        # Without this the worker's parent would hold our standard output open after we are gone.
+        redirect = f"exec >> {shlex.quote(str(folder / 'controller.log'))} 2>&1 < /dev/null"
+        executor.update_parameters(timeout_min=60 * 24 * 365, setup=[redirect, *self.executor.setup], **visible)
         threads = str(self.executor.threads)
         environment = {
             "OMP_NUM_THREADS": threads,
