@@ -110,7 +110,8 @@ def test_killed_at_random_points_it_finishes_byte_equal_and_redoes_no_finished_u
     assert known.items() <= finished(bench).items()
     assert hashes(bench) == undisturbed
     for unit, attempts in bench.attempts().items():
-        assert [attempt["state"] for attempt in attempts].count("done") == 1, unit
+        # A worker killed right after it wrote its result had no time to say so: none, never two.
+        assert [attempt["state"] for attempt in attempts].count("done") <= 1, unit
 
 
 def test_new_driver_adopts_the_workers_that_outlived_the_old_one(tmp_path, undisturbed):
