@@ -2,28 +2,38 @@
 
 import argparse
 import difflib
-import json
+import errno
 import signal
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from bench.card import cards, plain
+from bench import catalogue
+from bench.catalogue import as_yaml
 from bench.data import DATASETS, data_root
 from bench.document import SuiteError
 from bench.execute.drive import Driver, HeldError, Interrupted, WorkersFailError, living, signal_workers
-from bench.execute.executor import executor_folder, read_executor
+from bench.execute.executor import read_executor
 from bench.execute.lease import holder
 from bench.execute.outcome import Outcome, outcome
-from bench.metrics import METRICS
-from bench.plan import Job, Progress, checkout, examine, expand, to_prune
+from bench.plan import Job, Progress, examine, expand, to_prune
 from bench.store import STAGES, Store, scan, write
 from bench.suite import Suite, read_suite
 
 DONE, FAILED, WRONG = 0, 1, 2
+
+NOT_OURS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+}
+"""Errors of the place where results go, not of the program: full, not to be written, not a folder."""
 
 EPILOG = """\
 examples:
@@ -37,6 +47,7 @@ examples:
   run_bench.py list                                    methods, samplers, data sets, metrics, suites
   run_bench.py show sde                                parameters and defaults of a method (or a stored key)
 
+options of a command: run_bench.py run --help
 exit status: 0 all done; 1 some rows failed or something is missing; 2 the suite or the command line is wrong.
 """
 
@@ -67,6 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away (head, less)
         sys.stderr.close()
         return DONE
+    except OSError as error:
+        if error.errno not in NOT_OURS:
+            raise
+        print(f"{error.filename or 'files'}: {error.strerror}; nothing that was finished is lost", file=sys.stderr)
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -152,7 +168,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"{study.suite.name}: {_counts(study.jobs)}; {len(study.jobs) - len(to_do)} of {len(study.jobs)} are done")
     for note in study.suite.notes:
         print(f"note: {note}")
-    write(study.results / "suite.resolved.yaml", _yaml(study.suite.resolved))
+    write(study.results / "suite.resolved.yaml", as_yaml(study.suite.resolved).encode())
     from bench.progress import ProgressDisplay
 
     try:
@@ -179,7 +195,7 @@ def _forget(study: Study, found: Mapping[str, Progress]) -> None:
         for error in progress.damaged:
             print(f"damaged, will be made again: {error}", file=sys.stderr)
         for unit in progress.job.results:
-            if unit.part not in progress.done:
+            if unit.part in progress.stale:
                 study.store.discard(unit)
 
 
@@ -222,9 +238,8 @@ def plan(options: argparse.Namespace) -> int:
         )
     print("\n".join(lines))
     done = sum(progress.finished for progress in found.values())
-    print(
-        f"\n{study.suite.name}: {_counts(study.jobs)}, {len(study.suite.points)} points; {done} done, {len(found) - done} to do"
-    )
+    points = f"{len(study.suite.points)} points"
+    print(f"\n{study.suite.name}: {_counts(study.jobs)}, {points}; {done} done, {len(found) - done} to do")
     for note in study.suite.notes:
         print(f"note: {note}")
     return DONE
@@ -241,9 +256,8 @@ def status(options: argparse.Namespace) -> int:
             of_stage = counts.setdefault(job.stage, {})
             of_stage[seen.state] = of_stage.get(seen.state, 0) + 1
             if seen.state == "failed":
-                failures.append(
-                    f"failed: {job.stage} {job.label}: {seen.cause} ({seen.attempts} attempts)\n        log: {seen.log}"
-                )
+                cause = f"{seen.cause} ({seen.attempts} attempts)"
+                failures.append(f"failed: {job.stage} {job.label}: {cause}\n        log: {seen.log}")
             if seen.live is not None:
                 step = f", step {seen.live['step']}" if "step" in seen.live else ""
                 running.append(
@@ -309,83 +323,6 @@ def _missing_assets(suite: Suite) -> list[str]:
     ]
 
 
-def list_(options: argparse.Namespace) -> int:
-    """Lists methods, samplers, data sets, metrics, suites and executors."""
-    for name, card in cards().items():
-        print(f"method   {name:<14} {card.title} ({card.paper})")
-        for sampler, facts in card.samplers.items():
-            print(f"  sampler  {sampler:<20} {facts.summary}")
-        for preset in card.presets:
-            print(f"  preset   {preset}")
-    for name, card in DATASETS.items():
-        splits = ", ".join(f"{count} {split}" for split, count in card.splits.items())
-        print(f"dataset  {name:<14} {card.summary}; {'x'.join(map(str, card.shape))}, {card.levels} levels; {splits}")
-    for name, metric in METRICS.items():
-        print(f"metric   {name:<14} {metric.summary}")
-    for path in sorted((checkout() / "suites").glob("*.yaml")):
-        print(f"suite    {path.relative_to(checkout())}")
-    for path in sorted(executor_folder().glob("*.yaml")):
-        print(f"executor {path.stem}")
-    return DONE
-
-
-def show(options: argparse.Namespace) -> int:
-    """Shows a method, sampler, data set or metric, or what is stored under a key."""
-    name, _, inner = options.what.partition(".")
-    if name in cards() and not inner:
-        card = cards()[name]
-        print(f"{card.title}, version {card.version}, {card.paper}\n\nparams:")
-        print(textwrap.indent(_yaml(plain(card.params())).decode(), "  "))
-        print("samplers: " + ", ".join(card.samplers))
-        return DONE
-    if name in cards() and inner in cards()[name].samplers:
-        sampler = cards()[name].samplers[inner]
-        print(f"{inner}, version {sampler.version}: {sampler.summary}\n\nparams:")
-        print(textwrap.indent(_yaml(plain(sampler.params())).decode(), "  "))
-        print(f"times: {', '.join(sampler.times) or 'none of its own'}")
-        return DONE
-    if name in DATASETS:
-        card = DATASETS[name]
-        print(
-            f"{card.summary}\nshape {card.shape}, {card.levels} levels, splits {dict(card.splits)}: {card.split_rule}"
-        )
-        return DONE
-    if name in METRICS:
-        print(f"{METRICS[name].summary}\nparams: {_yaml(plain(METRICS[name].params())).decode()}")
-        return DONE
-    return _show_stored(options)
-
-
-def _show_stored(options: argparse.Namespace) -> int:
-    store = Store(Path(options.store) if options.store else Path(options.results) / "store")
-    found = [(stage, name) for stage in STAGES for name in scan(store.root / stage) if name.startswith(options.what)]
-    if not found:
-        words = [*cards(), *DATASETS, *METRICS]
-        near = difflib.get_close_matches(options.what, words, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        print(f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}", file=sys.stderr)
-        return WRONG
-    for stage, name in found:
-        folder = store.folder(stage, name)
-        print(f"{folder}")
-        spec = folder / "spec.json"
-        if spec.exists():
-            print(textwrap.indent(_yaml(json.loads(spec.read_text())).decode(), "  "))
-        parts = sorted({entry.split(".")[0] for entry in scan(folder) if entry[0] != "."} - {"spec", "log", "resume"})
-        for part in parts:
-            record = store.record(stage, name, part)
-            print(f"  {part}: {'done' if record else 'not done'}")
-            if record:
-                print(textwrap.indent(json.dumps(record, indent=1), "    "))
-            for attempt in store.attempts(stage, name, part):
-                print(
-                    f"    attempt {attempt['state']} on {attempt.get('host')} from {attempt.get('start')} to {attempt.get('end')}"
-                )
-                if "traceback" in attempt:
-                    print(textwrap.indent(attempt["traceback"], "      "))
-    return DONE
-
-
 def prune(options: argparse.Namespace) -> int:
     """Deletes what is no longer needed."""
     study = Study(options)
@@ -423,12 +360,6 @@ def _counts(jobs: Sequence[Job]) -> str:
     return ", ".join(f"{count} {words[stage]}" for stage, count in counts.items() if count)
 
 
-def _yaml(values: Any) -> bytes:
-    import yaml
-
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120).encode()
-
-
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "plan": plan,
@@ -436,7 +367,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": report,
     "assets": assets,
     "cancel": cancel,
-    "list": list_,
-    "show": show,
+    "list": catalogue.print_all,
+    "show": catalogue.show,
     "prune": prune,
 }

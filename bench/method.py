@@ -87,13 +87,15 @@ class Run:
         restore: Returns (finished steps, tensors) of the last checkpoint, or None at a fresh start.
         checkpoint: Call after every step with (finished steps, a function that returns the tensors to resume
             from); the harness decides when to write, and raises to stop a run that was asked to.
+        announce: Call once with the number of steps that the training takes, for those who watch.
         log: Call with (images seen, named values) for the training curves.
     """
 
     seed: int
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     restore: Callable[[], tuple[int, dict[str, Tensor]] | None] = lambda: None
     checkpoint: Callable[[int, Callable[[], dict[str, Tensor]]], None] = lambda step, tensors: None
+    announce: Callable[[int], None] = lambda steps: None
     log: Callable[..., None] = lambda images, **values: None
 
     def noise(self, *path: str | int) -> Noise:

@@ -23,7 +23,7 @@ from bench.spec import (
     part_name,
     place,
 )
-from bench.store import DamagedError, Store, UnitId, pruned
+from bench.store import STAGES, DamagedError, Store, UnitId, pruned, scan
 from bench.suite import Suite
 
 KINDS = {kind.__name__: kind for kind in (TrainSpec, SampleSpec, LikelihoodSpec, ScoreSpec)}
@@ -93,10 +93,15 @@ class Job:
 
 @dataclass
 class Progress:
-    """How far a job is: finished results, damaged files, and why the rest is to do."""
+    """How far a job is: finished results, damaged files, and why the rest is to do.
+
+    Args:
+        stale: Parts whose record is there and yet has to be made again: damaged, or pruned and needed.
+    """
 
     job: Job
     done: set[str] = field(default_factory=set)
+    stale: set[str] = field(default_factory=set)
     damaged: list[DamagedError] = field(default_factory=list)
     why: str = ""
 
@@ -207,13 +212,15 @@ def examine(jobs: Sequence[Job], store: Store, *, rehash: bool = False, reasons:
     """
     found: dict[str, Progress] = {}
     bare: dict[str, set[str]] = {}
+    begun = {stage: set(scan(store.root / stage)) for stage in STAGES}
     for job in jobs:
         progress = found[f"{job.stage}/{job.key}"] = Progress(job)
-        for unit in job.results:
+        for unit in job.results if job.key in begun[job.stage] else ():
             try:
                 record = store.check(unit, rehash=rehash)
             except DamagedError as error:
                 progress.damaged.append(error)
+                progress.stale.add(unit.part)
                 continue
             if record is not None:
                 progress.done.add(unit.part)
@@ -225,16 +232,23 @@ def examine(jobs: Sequence[Job], store: Store, *, rehash: bool = False, reasons:
                 name = f"{need.stage}/{need.key}"
                 if need.part in bare.get(name, ()):
                     found[name].done.discard(need.part)
+                    found[name].stale.add(need.part)
                     found[name].why = f"images were pruned, and {job.label} has metrics to make"
     if reasons:
         neighbours: dict[str, Neighbours] = {}
         for progress in found.values():
             if not progress.finished and not progress.why:
-                progress.why = _reason(progress, store, found, neighbours)
+                progress.why = _reason(progress, store, found, neighbours, begun)
     return found
 
 
-def _reason(progress: Progress, store: Store, found: Mapping[str, Progress], neighbours: dict) -> str:
+def _reason(
+    progress: Progress,
+    store: Store,
+    found: Mapping[str, Progress],
+    neighbours: dict[str, "Neighbours"],
+    begun: Mapping[str, set[str]],
+) -> str:
     job = progress.job
     if progress.damaged:
         return "; ".join(f"damaged: {error}" for error in progress.damaged)
@@ -245,7 +259,7 @@ def _reason(progress: Progress, store: Store, found: Mapping[str, Progress], nei
         missing = ", ".join(spec.metric for spec in job.specs)
         new = any(not found[f"{need.stage}/{need.key}"].finished for need in job.needs)
         return f"{'new images' if new else 'not scored yet'}: {missing} of {job.images} images"
-    if store.folder(job.stage, job.key).exists():
+    if job.key in begun[job.stage]:
         return "begun, not finished"
     if job.stage not in neighbours:
         neighbours[job.stage] = Neighbours(spec for _, spec in store.specs(job.stage))

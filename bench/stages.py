@@ -99,6 +99,7 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
         device=context.device,
         restore=keeper.restore,
         checkpoint=keeper.checkpoint,
+        announce=lambda steps: context.lease.note(steps=steps),
         log=diary.log,
     )
     method.train(data, run)

@@ -116,7 +116,7 @@ def test_failed_unit_is_tried_again_by_the_next_run_and_finished_ones_are_not(be
     code, _, _ = bench.suite(suite)()
     assert code == 1
     flag.touch()
-    code, out, err = bench()
+    code, _, err = bench()
     assert code == 0, err
     states = {unit.stage: [attempt["state"] for attempt in tries] for unit, tries in bench.attempts().items()}
     assert states == {"train": ["done"], "samples": ["failed", "done"], "scores": ["done"]}
@@ -124,7 +124,7 @@ def test_failed_unit_is_tried_again_by_the_next_run_and_finished_ones_are_not(be
 
 def test_nan_images_fail_before_they_become_uint8(bench):
     suite = SMALL.replace("grid: {nfe: [1, 2]}", "params: {fault: nan}, grid: {nfe: [1]}") % "none"
-    code, out, err = bench.suite(suite)()
+    code, _, err = bench.suite(suite)()
     assert code == 1
     assert "diverged: 3 of 3 images hold NaN or infinity" in err
     assert not list(bench.store.root.glob("samples/*/*.npz"))

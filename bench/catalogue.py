@@ -1,0 +1,99 @@
+"""What there is to choose from, and what lies in the store: the commands ``list`` and ``show``."""
+
+import argparse
+import difflib
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.card import cards, plain
+from bench.data import DATASETS
+from bench.execute.executor import executor_folder
+from bench.metrics import METRICS
+from bench.plan import checkout
+from bench.store import STAGES, Store, scan
+
+
+def as_yaml(values: Any) -> str:
+    """Returns plain values as YAML, in the order given."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+
+
+def print_all(options: argparse.Namespace) -> int:
+    """Lists methods, samplers, data sets, metrics, suites and executors."""
+    for name, card in cards().items():
+        print(f"method   {name:<14} {card.title} ({card.paper})")
+        for sampler, facts in card.samplers.items():
+            print(f"  sampler  {sampler:<20} {facts.summary}")
+        for preset in card.presets:
+            print(f"  preset   {preset}")
+    for name, card in DATASETS.items():
+        splits = ", ".join(f"{count} {split}" for split, count in card.splits.items())
+        print(f"dataset  {name:<14} {card.summary}; {'x'.join(map(str, card.shape))}, {card.levels} levels; {splits}")
+    for name, metric in METRICS.items():
+        print(f"metric   {name:<14} {metric.summary}")
+    for path in sorted((checkout() / "suites").glob("*.yaml")):
+        print(f"suite    {path.relative_to(checkout())}")
+    for path in sorted(executor_folder().glob("*.yaml")):
+        print(f"executor {path.stem}")
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Shows a method, sampler, data set or metric, or what is stored under a key."""
+    name, _, inner = options.what.partition(".")
+    if name in cards() and not inner:
+        card = cards()[name]
+        print(f"{card.title}, version {card.version}, {card.paper}\n\nparams:")
+        print(textwrap.indent(as_yaml(plain(card.params())), "  "))
+        print("samplers: " + ", ".join(card.samplers))
+        return 0
+    if name in cards() and inner in cards()[name].samplers:
+        sampler = cards()[name].samplers[inner]
+        print(f"{inner}, version {sampler.version}: {sampler.summary}\n\nparams:")
+        print(textwrap.indent(as_yaml(plain(sampler.params())), "  "))
+        print(f"times: {', '.join(sampler.times) or 'none of its own'}")
+        return 0
+    if name in DATASETS:
+        card = DATASETS[name]
+        print(
+            f"{card.summary}\nshape {card.shape}, {card.levels} levels, splits {dict(card.splits)}: {card.split_rule}"
+        )
+        return 0
+    if name in METRICS:
+        print(f"{METRICS[name].summary}\nparams: {as_yaml(plain(METRICS[name].params()))}")
+        return 0
+    return _show_stored(options)
+
+
+def _show_stored(options: argparse.Namespace) -> int:
+    store = Store(Path(options.store) if options.store else Path(options.results) / "store")
+    found = [(stage, name) for stage in STAGES for name in scan(store.root / stage) if name.startswith(options.what)]
+    if not found:
+        words = [*cards(), *DATASETS, *METRICS]
+        near = difflib.get_close_matches(options.what, words, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        print(f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}", file=sys.stderr)
+        return 2
+    for stage, name in found:
+        folder = store.folder(stage, name)
+        print(f"{folder}")
+        spec = folder / "spec.json"
+        if spec.exists():
+            print(textwrap.indent(as_yaml(json.loads(spec.read_text())), "  "))
+        parts = sorted({entry.split(".")[0] for entry in scan(folder) if entry[0] != "."} - {"spec", "log", "resume"})
+        for part in parts:
+            record = store.record(stage, name, part)
+            print(f"  {part}: {'done' if record else 'not done'}")
+            if record:
+                print(textwrap.indent(json.dumps(record, indent=1), "    "))
+            for attempt in store.attempts(stage, name, part):
+                when = f"from {attempt.get('start')} to {attempt.get('end')}"
+                print(f"    attempt {attempt['state']} on {attempt.get('host')} {when}")
+                if "traceback" in attempt:
+                    print(textwrap.indent(attempt["traceback"], "      "))
+    return 0

@@ -1,0 +1,172 @@
+"""The command line without torch: what it prints, and its exit status."""
+
+import pytest
+
+from bench.cli import main
+from bench.spec import place
+from bench.store import Store, UnitId
+
+SUITE = """
+name: small
+dataset: digits
+metrics: [fd]
+samples: {count: 6, batch: 3}
+train:
+  vp: {method: sde}
+points:
+  - {train: vp, sampler: euler_maruyama, grid: {nfe: [5, 10]}}
+"""
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SUITE)
+    return "small.yaml"
+
+
+def test_plan_prints_every_job_with_its_reason(suite, capsys):
+    assert main(["plan", suite]) == 0
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if line.startswith(("train", "samples", "scores"))]
+    assert len(lines) == 5
+    assert all("[new" in line for line in lines)
+    assert "1 trainings, 2 sample sets, 2 scorings, 2 points; 0 done, 5 to do" in out
+
+
+def test_status_before_anything_ran_says_what_waits(suite, capsys):
+    assert main(["status", suite]) == 0
+    out = capsys.readouterr().out
+    assert "train      1 waiting" in out
+    assert "driver: none; workers: 0" in out
+    assert "start the suite again" in out
+
+
+def test_plan_and_status_write_nothing(suite, tmp_path):
+    main(["plan", suite])
+    main(["status", suite])
+    assert [path.name for path in tmp_path.iterdir()] == [suite]
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "status", "report", "assets", "cancel", "prune"])
+def test_wrong_suite_is_status_2_with_every_problem_and_no_traceback(suite, capsys, tmp_path, verb):
+    (tmp_path / suite).write_text(SUITE.replace("dataset: digits", "dataset: digitz").replace("sampler:", "samplr:"))
+    assert main([verb, suite]) == 2
+    err = capsys.readouterr().err
+    assert "small.yaml:3: dataset" in err
+    assert "did you mean digits?" in err
+    assert "samplr: unknown key; did you mean sampler?" in err
+    assert "problems; nothing was run." in err
+
+
+def test_missing_suite_names_the_near_one(suite, capsys):
+    assert main(["smal.yaml"]) == 2
+    assert "did you mean small.yaml?" in capsys.readouterr().err
+
+
+def test_misspelt_command_names_the_near_one(capsys):
+    assert main(["plna"]) == 2
+    assert "did you mean plan?" in capsys.readouterr().err
+
+
+def test_misspelt_option_is_status_2(suite, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([suite, "--job", "x"])
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--executor", "locl"],
+            "is neither an executor's name nor a file; did you mean local? allowed: inline, local",
+        ),
+        (["--executor", "bad.yaml"], "bad.yaml:1: workers should be at least 1"),
+        (["--jobs", "0"], "--jobs 0: should be at least 1"),
+        (["--set", "train.vp.params.sgima_max=3"], "train.vp.params.sgima_max: unknown key; did you mean sigma_max?"),
+        (["--profile", "smok"], "--profile smok: there is no such profile"),
+        (["--only", "pv"], "pv"),
+    ],
+)
+def test_wrong_option_is_status_2_and_says_what_would_be_right(suite, capsys, tmp_path, arguments, message):
+    (tmp_path / "bad.yaml").write_text("cluster: local\nworkers: 0\n")
+    assert main([suite, *arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_list_names_methods_samplers_datasets_metrics_and_executors(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for word in ("sde", "euler_maruyama", "digits", "fd", "suites/quickstart.yaml", "inline"):
+        assert word in out
+
+
+@pytest.mark.parametrize("what", ["sde", "sde.flow_heun", "digits", "fd"])
+def test_show_explains_what_list_names(what, capsys):
+    assert main(["show", what]) == 0
+    assert capsys.readouterr().out
+
+
+def test_show_finds_a_stored_key_by_its_beginning(suite, capsys, tmp_path):
+    from bench.plan import expand
+    from bench.suite import read_suite
+
+    job = expand(read_suite(suite))[0]
+    store = Store(tmp_path / "results" / "store")
+    store.write_spec(job.stage, job.key, job.specs[0], {"params": {}})
+    unit = UnitId(*place(job.specs[0]))
+    store.note_attempt(unit, attempt="a", run="r", start="then", host="here")
+    store.note_attempt(unit, attempt="a", state="failed", cause="bad", traceback="Traceback: bad")
+    assert main(["show", job.key[:6]]) == 0
+    out = capsys.readouterr().out
+    assert "weights: not done" in out
+    assert "attempt failed on here from then" in out
+    assert "Traceback: bad" in out
+    assert main(["show", "0123456789"]) == 2
+
+
+def test_assets_says_where_data_is_looked_for(suite, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "elsewhere"))
+    assert main(["assets", suite]) == 0
+    out = capsys.readouterr().out
+    assert str(tmp_path / "elsewhere") in out
+    assert "nothing is missing" in out
+
+
+def test_missing_asset_stops_a_run_before_the_first_job(suite, capsys, monkeypatch, tmp_path):
+    from dataclasses import replace
+
+    from bench import data
+
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    card = replace(data.DATASETS["digits"], files={"digits.bin": "copy it from the shelf"})
+    monkeypatch.setitem(data.DATASETS, "digits", card)
+    assert main([suite]) == 1
+    err = capsys.readouterr().err
+    assert f"{tmp_path / 'digits.bin'} is missing (data set digits): copy it from the shelf" in err
+    assert not (tmp_path / "results").exists()
+    assert main(["assets", suite]) == 1
+
+
+def test_prune_deletes_what_no_suite_uses_and_says_so(suite, capsys, tmp_path):
+    store = Store(tmp_path / "results" / "store")
+    store.finish(UnitId("samples", "0123", "00000"), {}, {".npz": b"x" * 1000})
+    assert main(["prune", suite, "--unused", "--dry-run"]) == 0
+    assert "would delete" in capsys.readouterr().out
+    assert store.folder("samples", "0123").exists()
+    assert main(["prune", suite, "--unused"]) == 0
+    assert not store.folder("samples", "0123").exists()
+
+
+def test_cancel_of_nothing_says_that_nothing_runs(suite, capsys):
+    assert main(["cancel", suite]) == 0
+    assert "nothing runs" in capsys.readouterr().out
+
+
+def test_run_that_cannot_write_its_results_says_so(suite, capsys, tmp_path):
+    (tmp_path / "results").write_text("a file where a folder should be")
+    assert main([suite]) == 1
+    assert "results" in capsys.readouterr().err
