@@ -13,7 +13,7 @@ from bench import catalogue
 from bench.catalogue import as_yaml
 from bench.data import DATASETS, data_root
 from bench.document import SuiteError
-from bench.execute.drive import Driver, HeldError, Interrupted, WorkersFailError, living, signal_workers
+from bench.execute.drive import Driver, HeldError, Interrupted, WorkersFailError, handling, living, signal_workers
 from bench.execute.executor import read_executor
 from bench.execute.lease import holder
 from bench.execute.outcome import Outcome, outcome
@@ -156,6 +156,15 @@ class Study:
 
 def run(options: argparse.Namespace) -> int:
     """Makes what is missing, then tables and figures."""
+    try:
+        with handling():
+            return _run(options)
+    except Interrupted as stop:
+        print("\nstopped; nothing is lost: start the same command again to go on.", file=sys.stderr)
+        return 128 + stop.number
+
+
+def _run(options: argparse.Namespace) -> int:
     executor = read_executor(options.executor, options.jobs)
     study = Study(options)
     if missing := _missing_assets(study.suite):
@@ -180,9 +189,6 @@ def run(options: argparse.Namespace) -> int:
     except WorkersFailError as error:
         print(f"workers cannot start; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
         return FAILED
-    except Interrupted as stop:
-        print("\nstopped; nothing is lost: start the same command again to go on.", file=sys.stderr)
-        return 128 + stop.number
     status = _make_report(study)
     _prune(study, study.suite.keep)
     print(f"{time.monotonic() - begin:.0f} s in all")

@@ -100,7 +100,7 @@ class Driver:
         Raises:
             HeldError: Another driver holds these results.
             WorkersFailError: Workers cannot start.
-            Interrupted: SIGINT or SIGTERM came; workers have been stopped.
+            Interrupted: SIGINT or SIGTERM came (see :func:`handling`); workers have been stopped.
         """
         lock = self.results / "driver.lock"
         lease = Lease.take(lock, run=self.run)
@@ -132,7 +132,7 @@ class Driver:
 
     def _inline(self, orders: Path) -> None:
         stop = Stop()
-        with _handling(stop.ask):
+        with handling(stop.ask):
             work_through(orders, self.registry, self._settings(0), stop, watch=self._look)
         self._look()
         if stop.requested:
@@ -140,29 +140,26 @@ class Driver:
 
     def _local(self, orders: Path) -> None:
         barren = 0
-        with _handling(_interrupt):
-            try:
-                while self._look():
-                    taken = {facts.get("slot") for facts in living(self.registry)}
-                    for slot, job in list(self.started):
-                        if not job.done():
-                            taken.add(slot)
-                            continue
-                        self.started.remove((slot, job))
-                        barren = 0 if _began(job) else barren + 1
-                        if barren >= BARREN:
-                            raise WorkersFailError(
-                                f"{barren} workers ended before they began. {_tail(job.paths.stderr)}"
-                            )
-                    self.tally.workers = len(taken)
-                    if len(taken) < min(self.executor.slots, self.tally.open):
-                        slot = next(number for number in range(len(taken) + 1) if number not in taken)
-                        self.started.append((slot, self._submit(orders, slot)))
-                    time.sleep(max(POLL_SECONDS, 2 * self.looking))
-            except Interrupted:
-                orders.unlink(missing_ok=True)
-                self._stop_workers()
-                raise
+        try:
+            while self._look():
+                taken = {facts.get("slot") for facts in living(self.registry)}
+                for slot, job in list(self.started):
+                    if not job.done():
+                        taken.add(slot)
+                        continue
+                    self.started.remove((slot, job))
+                    barren = 0 if _began(job) else barren + 1
+                    if barren >= BARREN:
+                        raise WorkersFailError(f"{barren} workers ended before they began. {_tail(job.paths.stderr)}")
+                self.tally.workers = len(taken)
+                if len(taken) < min(self.executor.slots, self.tally.open):
+                    slot = next(number for number in range(len(taken) + 1) if number not in taken)
+                    self.started.append((slot, self._submit(orders, slot)))
+                time.sleep(max(POLL_SECONDS, 2 * self.looking))
+        except Interrupted:
+            orders.unlink(missing_ok=True)
+            self._stop_workers()
+            raise
 
     def _settings(self, slot: int) -> dict[str, Any]:
         executor = self.executor
@@ -275,12 +272,13 @@ def _tail(path: Path, lines: int = 15) -> str:
     return "\n".join([f"The end of {path}:", *text])
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Handles a signal by raising :class:`Interrupted`."""
     raise Interrupted(number)
 
 
 @contextlib.contextmanager
-def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def handling(handler: Callable[[int, FrameType | None], None] = interrupt) -> Iterator[None]:
     """Handles SIGINT and SIGTERM in this way for a while."""
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
