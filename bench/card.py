@@ -36,8 +36,11 @@ class SamplerCard:
         spend: Parameters that use the most of a budget, given (budget, parameters); by default ``steps`` is
             raised as far as ``cost`` allows. Raises :class:`BudgetError` when nothing fits.
         times: Time grids that the sampler accepts, its default first; empty where it has none of its own.
-        batch_coupled: True where one image of a batch changes another.
-        refuse: Reasons why these method and sampler parameters cannot go together (none: an empty list).
+        batch_coupled: True where one image of a batch changes another, or a rule that says so of the parameters.
+        conditions: What it can sample under (tasks of :mod:`bench.given`), with the evaluations of networks that each
+            of ``cost`` then takes: 2 where a classifier is asked beside the score.
+        refuse: Reasons why these method parameters, sampler parameters and time grid cannot go together (none: an
+            empty list).
     """
 
     version: int
@@ -46,8 +49,13 @@ class SamplerCard:
     cost: Callable[[Any], int] | None
     spend: Callable[[int, Any], Values] | None = None
     times: tuple[str, ...] = ()
-    batch_coupled: bool = False
-    refuse: Callable[[Any, Any], list[str]] = lambda method_params, sampler_params: []
+    batch_coupled: bool | Callable[[Any], bool] = False
+    conditions: Mapping[str, int] = field(default_factory=dict)
+    refuse: Callable[[Any, Any, str], list[str]] = lambda method_params, sampler_params, times: []
+
+    def couples(self, params: Any) -> bool:
+        """Tells whether one image of a batch changes another with these parameters."""
+        return self.batch_coupled(params) if callable(self.batch_coupled) else self.batch_coupled
 
     def steps_for(self, budget: int, params: Any) -> Values:
         """Returns the parameters to set so that at most ``budget`` evaluations an image are spent."""
@@ -84,6 +92,20 @@ class LikelihoodCard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingCard:
+    """What the harness must know of a method's training to keep snapshots of it, and to go on from a shorter one.
+
+    Args:
+        images: Training images that the parameters see, counted with repetition.
+        course: The parameters without their length, where a longer training begins exactly as a shorter one does;
+            None where the length is felt from the start (a learning rate that falls to 0 at the end).
+    """
+
+    images: Callable[[Any], int]
+    course: Callable[[Any], Values | None] = lambda params: None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """What the harness must know of a method before torch is imported.
 
@@ -94,9 +116,14 @@ class Card:
         adapter: ``package.module:Class`` of the :class:`bench.method.Method`.
         params: Frozen dataclass; bare defaults are what is right.
         presets: Published configurations by name: differences from the defaults.
+        shapes: Image shape (C, H, W) that a preset is for; one that is not here fits any that ``refuse`` lets pass.
+        checkpoints: Whether the adapter imports published weights (:meth:`bench.method.Method.import_checkpoint`).
         variant: A word for the kind of model that the parameters make ("vp"), a column of the tables.
+        training: None where training keeps no snapshots.
         likelihood: None where the method has none; then ``no_likelihood`` gives the reason shown in tables.
         refuse: Reasons why (parameters, image shape) cannot be (none: an empty list).
+        needs_classes: Whether models of these parameters are trained on the images' classes too.
+        refuse_given: Reasons why a model of these parameters cannot sample under a task of :mod:`bench.given`.
         tiny: Parameters with which the contract suite runs in seconds.
         smoke: Parameters that cut training to a few steps, and nothing else (``--smoke``).
     """
@@ -110,9 +137,14 @@ class Card:
     samplers: Mapping[str, SamplerCard]
     variant: Callable[[Any], str]
     presets: Mapping[str, Values] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    checkpoints: bool = False
+    training: TrainingCard | None = None
     likelihood: LikelihoodCard | None = None
     no_likelihood: str = ""
     refuse: Callable[[Any, tuple[int, int, int]], list[str]] = lambda params, shape: []
+    needs_classes: Callable[[Any], bool] = lambda params: False
+    refuse_given: Callable[[Any, str], list[str]] = lambda params, task: []
     tiny: Values = field(default_factory=dict)
     smoke: Values = field(default_factory=dict)
 

@@ -29,6 +29,8 @@ class DataCard:
         levels: How many values a pixel takes: 0, ..., levels - 1.
         splits: Number of images of each split; the split rule is named in ``split_rule``.
         load: Returns a split by name: uint8 images of shape (N, C, H, W).
+        classes: How many classes the images are of; 0 where they have none.
+        labels: Returns the classes of a split by name: int64 of shape (N,), from 0.
         files: What must lie under BENCH_DATA, by relative path, with how to get it; none: ships with a package.
     """
 
@@ -40,6 +42,8 @@ class DataCard:
     split_rule: str
     load: Callable[[str], np.ndarray]
     flips: bool = False
+    classes: int = 0
+    labels: Callable[[str], np.ndarray] | None = None
     files: Mapping[str, str] | None = None
 
 
@@ -55,6 +59,7 @@ class Images:
         self.card = card
         self.shape = card.shape
         self.levels = card.levels
+        self.classes = card.classes
 
     @cached_property
     def train(self) -> np.ndarray:
@@ -84,6 +89,35 @@ class Images:
 
         Batches walk through one permutation of the training images an epoch.
         """
+        images, _ = self._draw(seed, k, size)
+        return images
+
+    def labelled_batch(self, seed: int, k: int, size: int) -> tuple[Tensor, Tensor]:
+        """Returns what :meth:`batch` does, and the class of each image, int64, shape (size,).
+
+        Raises:
+            ValueError: The images have no classes.
+        """
+        import torch
+
+        images, index = self._draw(seed, k, size)
+        return images, torch.from_numpy(self.labels("train")[index])
+
+    def labels(self, name: str) -> np.ndarray:
+        """Returns the classes of a split, int64, shape (N,).
+
+        Raises:
+            ValueError: The images have no classes.
+        """
+        if self.card.labels is None:
+            raise ValueError(f"{self.name}: the images have no classes")
+        known = self.__dict__.setdefault("_labels", {})
+        if name not in known:
+            known[name] = self.card.labels(name)
+        return known[name]
+
+    def _draw(self, seed: int, k: int, size: int) -> tuple[Tensor, np.ndarray]:
+        """Returns training batch ``k`` and which images of the split it holds."""
         import numpy as np
         import torch
 
@@ -98,7 +132,7 @@ class Images:
         if self.card.flips:
             flipped = np.random.default_rng([seed, 1, k]).random(size) < 0.5
             images[torch.from_numpy(flipped)] = images[torch.from_numpy(flipped)].flip(-1)
-        return images
+        return images, index
 
     def _order(self, seed: int, epoch: int) -> np.ndarray:
         """Returns the permutation of one epoch; the last two are remembered."""
@@ -146,6 +180,22 @@ def _digits_index(split: str) -> np.ndarray:
     return order[:1437] if split == "train" else order[1437:]
 
 
+def _photos(split: str) -> np.ndarray:
+    """scikit-learn's two sample photographs at half their size, cut into 8x8 tiles; test: the right fifth of each."""
+    import numpy as np
+    from sklearn.datasets import load_sample_images
+
+    tiles = []
+    for photo in load_sample_images().images:
+        rows, columns = photo.shape[0] // 16, photo.shape[1] // 16
+        squares = photo[: 16 * rows, : 16 * columns].reshape(8 * rows, 2, 8 * columns, 2, 3)
+        small = np.rint(squares.mean((1, 3))).astype(np.uint8).reshape(rows, 8, columns, 8, 3)
+        part = slice(columns * 4 // 5) if split == "train" else slice(columns * 4 // 5, None)
+        tiles.append(small[:, :, part].transpose(0, 2, 4, 1, 3).reshape(-1, 3, 8, 8))
+    images = np.concatenate(tiles)
+    return np.ascontiguousarray(images[np.random.default_rng(0).permutation(len(images))])
+
+
 DATASETS: Mapping[str, DataCard] = {
     "digits": DataCard(
         version=1,
@@ -155,5 +205,17 @@ DATASETS: Mapping[str, DataCard] = {
         splits={"train": 1437, "test": 360},
         split_rule="random: numpy default_rng(0).permutation(1797), first 1437 for training",
         load=_digits,
+        classes=10,
+        labels=digits_labels,
+    ),
+    "photo_tiles": DataCard(
+        version=1,
+        summary="8x8 tiles of scikit-learn's two sample photographs in colour: to try a path, never to rank",
+        shape=(3, 8, 8),
+        levels=256,
+        splits={"train": 1664, "test": 416},
+        split_rule="by place: the right fifth of each photograph is held out",
+        load=_photos,
+        flips=True,
     ),
 }

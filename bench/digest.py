@@ -1,7 +1,8 @@
-"""Images made elsewhere, a folder of PNG files or an .npz: how many there are and the digest of their content.
+"""What was made elsewhere: the digest of images (a folder of PNG files or an .npz) and of checkpoints, how many images.
 
-A suite is planned from these two alone, so numpy is not needed and a known digest is not computed again: it is
-remembered by path, size and modification time. Reading the images themselves is :mod:`bench.external`'s.
+A suite is planned from these alone, so numpy is not needed and a known digest is not computed again: it is
+remembered by path, size and modification time. Reading the images themselves is :mod:`bench.external`'s, reading a
+checkpoint its method's.
 
 Standard library only.
 """
@@ -77,7 +78,39 @@ def digest_images(path: Path, cache: Path | None = None) -> str:
         ValueError: There are no images at ``path``.
     """
     path = path.absolute()
-    files = image_files(path)
+    return _digest_known(path, image_files(path), cache)
+
+
+def checkpoint_files(path: Path) -> list[Path]:
+    """Returns the files that make a checkpoint: the file itself, or those directly in a folder, by name.
+
+    Raises:
+        ValueError: There is nothing at ``path``.
+    """
+    if not path.is_dir():
+        files = [path] if path.is_file() else []
+    else:
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    if not files:
+        raise ValueError(f"{path} holds no file")
+    return files
+
+
+def digest_checkpoint(path: Path, cache: Path | None = None) -> str:
+    """Returns the sha256 of a checkpoint, a file or all files of a folder, 64 hexadecimal digits.
+
+    Args:
+        cache: As for :func:`digest_images`.
+
+    Raises:
+        ValueError: There is nothing at ``path``.
+    """
+    path = path.absolute()
+    return _digest_known(path, checkpoint_files(path), cache)
+
+
+def _digest_known(path: Path, files: Sequence[Path], cache: Path | None) -> str:
+    """Returns the digest of a file, or of a folder's ``files``, from the cache where their stamp is known."""
     stamp = _stamp(files)
     known = None if cache is None else cache / f"{hashlib.sha256(str(path).encode()).hexdigest()[:20]}.json"
     if known is not None and (remembered := _remembered(known, stamp)) is not None:

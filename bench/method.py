@@ -10,8 +10,10 @@ Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 import hashlib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -77,6 +79,23 @@ class Sampler:
     params: Any
 
 
+@dataclass(frozen=True)
+class Given:
+    """What is known of the images to sample, and nothing else of them.
+
+    Args:
+        task: "inpainting", "colourisation" or "class" (:mod:`bench.given`).
+        images: Images in [0, 1], shape (B, C, H, W), with 0 in place of unknown pixels, or grey in all channels.
+        known: Which pixels are known, bool, shape (B, 1, H, W); for inpainting.
+        labels: The class of each image, int64, shape (B,); for "class".
+    """
+
+    task: str
+    images: Tensor | None = None
+    known: Tensor | None = None
+    labels: Tensor | None = None
+
+
 @dataclass
 class Run:
     """What a training may ask of the harness.
@@ -89,6 +108,9 @@ class Run:
             from); the harness decides when to write, and raises to stop a run that was asked to.
         announce: Call once with the number of steps that the training takes, for those who watch.
         log: Call with (images seen, named values) for the training curves.
+        until: Stop after the first update with which so many training images are seen; None trains to the end. All
+            else is as in the whole training, so that the updates after it would be those of a longer one.
+        compiled: Train through torch.compile.
     """
 
     seed: int
@@ -97,6 +119,8 @@ class Run:
     checkpoint: Callable[[int, Callable[[], dict[str, Tensor]]], None] = lambda step, tensors: None
     announce: Callable[[int], None] = lambda steps: None
     log: Callable[..., None] = lambda images, **values: None
+    until: int | None = None
+    compiled: bool = False
 
     def noise(self, *path: str | int) -> Noise:
         """Returns the stream of that name, a function of the training seed and the path alone."""
@@ -151,8 +175,12 @@ class Method(ABC):
         """Trains on ``data.train``, resuming exactly where ``run.restore()`` left off."""
 
     @abstractmethod
-    def sample(self, count: int, sampler: Sampler, noise: Noise, given: Any = None) -> Tensor:
-        """Returns ``count`` images, shape (B, C, H, W), nominally in [0, 1] and not yet clipped or rounded."""
+    def sample(self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None) -> Tensor:
+        """Returns ``count`` images, shape (B, C, H, W), nominally in [0, 1] and not yet clipped or rounded.
+
+        Args:
+            given: What is known of them; only of tasks among the sampler's conditions on the card.
+        """
 
     def score(self, images: Tensor, noise: Noise, params: Any) -> Scored:
         """Returns per-image numbers for ``images`` in {0, ..., levels - 1} (int64, shape (B, C, H, W)).
@@ -160,6 +188,20 @@ class Method(ABC):
         Only called where the card has a likelihood; ``params`` is an instance of ``card.likelihood.params``.
         """
         raise NotImplementedError(f"{self.card.title} gives no likelihood: {self.card.no_likelihood}")
+
+    def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
+        """Takes over weights that were trained elsewhere; returns what the checkpoint tells of itself, plain values.
+
+        Only called where the card says ``checkpoints``.
+
+        Args:
+            path: A file or folder as its makers published it.
+            weights: "ema" for the average of the weights, "raw" for the last ones.
+
+        Raises:
+            ValueError: It cannot be read safely, or is not of this network.
+        """
+        raise NotImplementedError(f"{self.card.title} imports no published checkpoints")
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -176,6 +218,40 @@ def load_method(name: str, params: Mapping[str, Any], data: Images, device: torc
     module, _, attribute = card.adapter.partition(":")
     adapter = getattr(importlib.import_module(module), attribute)
     return adapter(build(card.params, params), data, device)
+
+
+@contextmanager
+def evaluated(networks: Sequence[nn.Module], *, precision: str = "float32", compiled: bool = False) -> Iterator[None]:
+    """Lets networks compute in another way; their weights, inputs and outputs stay float32, and so does all else.
+
+    Args:
+        precision: "float32", or "bfloat16": torch's autocast of products and convolutions.
+        compiled: Whether the forward pass goes through torch.compile.
+    """
+    for network in networks:
+        forward = _compiled(network.forward) if compiled else network.forward
+        network.forward = _in_bfloat16(forward, network) if precision == "bfloat16" else forward
+    try:
+        yield
+    finally:
+        for network in networks:
+            del network.forward  # the class's own shows again
+
+
+def _compiled(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    # Dropout draws as it would without the compiler, since compiling is not in any key.
+    return torch.compile(forward, options={"fallback_random": True})
+
+
+def _in_bfloat16(forward: Callable[..., Tensor], network: nn.Module) -> Callable[..., Tensor]:
+    device = next(network.parameters()).device.type
+
+    def call(*inputs: Tensor) -> Tensor:
+        with torch.autocast(device, torch.bfloat16):
+            output = forward(*inputs)
+        return output.float()
+
+    return call
 
 
 class NetworkCounter:

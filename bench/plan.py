@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.course import leg
 from bench.spec import (
     ImagesSpec,
     LikelihoodSpec,
     SampleSpec,
     ScoreSpec,
+    SnapshotSpec,
     Spec,
     TrainSpec,
     canonical,
@@ -26,7 +28,7 @@ from bench.spec import (
 from bench.store import STAGES, DamagedError, Store, UnitId, pruned, scan
 from bench.suite import Suite
 
-KINDS = {kind.__name__: kind for kind in (TrainSpec, SampleSpec, LikelihoodSpec, ScoreSpec)}
+KINDS = {kind.__name__: kind for kind in (TrainSpec, SnapshotSpec, SampleSpec, LikelihoodSpec, ScoreSpec)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Job:
         parts: Names of the units. The metrics of one sample set are one unit: one pass over the images.
         needs: Units of other jobs that must be finished first.
         images: Images made or scored.
-        path: Where images made elsewhere lie.
+        path: Where images or weights made elsewhere lie.
     """
 
     stage: str
@@ -116,36 +118,60 @@ def expand(suite: Suite) -> list[Job]:
 
     Trainings come first (everything waits for them), then, model by model, samples, likelihood and metrics.
     """
-    jobs: dict[tuple[str, str], Job] = {}
-    trained: dict[TrainSpec, UnitId] = {}
-    for label, specs in suite.train.items():
-        for spec in specs:
-            if isinstance(spec, TrainSpec):
-                unit = UnitId(*place(spec))
-                trained[id(spec)] = unit
-                many = f" seed {spec.seed}" if len(specs) > 1 else ""
-                jobs.setdefault(
-                    unit[:2],
-                    Job(stage="train", key=unit.key, label=f"{label}{many}", specs=(spec,), parts=("weights",)),
-                )
+    jobs: dict[tuple[str, str], Job] = {job.units[0][:2]: job for job in _trainings(suite)}
+    trained: dict[int, UnitId] = {}
 
-    def model(spec: TrainSpec) -> UnitId:
-        if id(spec) not in trained:
-            trained[id(spec)] = UnitId(*place(spec))
-        return trained[id(spec)]
+    def model(spec: SampleSpec | LikelihoodSpec) -> UnitId:
+        if id(spec.model) not in trained:
+            trained[id(spec.model)] = UnitId(*place(spec.model))
+        return trained[id(spec.model)]
 
     for point in suite.points:
         _add_point(jobs, point, model, suite)
     for label, specs in suite.sweep.items():
         for spec in specs:
-            _add_likelihood(jobs, spec, model(spec.train), f"{label} sweep")
-    rank = {unit.key: index for index, unit in enumerate(trained.values())}
-    owner = {key: rank.get(job.needs[0].key, 0) if job.needs else 0 for key, job in jobs.items()}
+            _add_likelihood(jobs, spec, model(spec), f"{label} sweep")
+    rank = {key: index for index, (_, key) in enumerate(jobs)}
+    owner = {key: rank[job.needs[0].key] if key[0] != "train" and job.needs else 0 for key, job in jobs.items()}
     for key, job in jobs.items():
         if job.stage == "scores" and job.needs:
             owner[key] = owner.get(job.needs[0][:2], 0)
     order = {"train": 0, "samples": 1, "likelihood": 1, "scores": 1}
     return [jobs[key] for key in sorted(jobs, key=lambda key: (order[key[0]], owner[key]))]
+
+
+def _trainings(suite: Suite) -> list[Job]:
+    """Returns the trainings, each once; one whose course begins with another of them needs the longest such."""
+    models: dict[UnitId, tuple[str, TrainSpec | SnapshotSpec]] = {}
+    paths: dict[UnitId, str] = {}
+    for label, specs in suite.train.items():
+        for spec in specs:
+            if isinstance(spec, TrainSpec):
+                name = f"{label} seed {spec.seed}" if len(specs) > 1 else label
+                for images in suite.snapshots.get(label, ()):
+                    snapshot = SnapshotSpec(train=spec, images=images)
+                    models.setdefault(UnitId(*place(snapshot)), (f"{name} to {images} images", snapshot))
+                models.setdefault(UnitId(*place(spec)), (name, spec))
+                if spec.checkpoint is not None:
+                    paths.setdefault(UnitId(*place(spec)), str(suite.sources[label]))
+    needs: dict[UnitId, tuple[UnitId, ...]] = {}
+    last: dict[str, UnitId] = {}
+    legs = [(found, unit) for unit, (_, spec) in models.items() if (found := leg(spec)) is not None]
+    for found, unit in sorted(legs, key=lambda pair: pair[0].images):
+        needs[unit] = (last[found.course],) if found.course in last else ()
+        last[found.course] = unit
+    return [
+        Job(
+            stage="train",
+            key=unit.key,
+            label=name,
+            specs=(spec,),
+            parts=(unit.part,),
+            needs=needs.get(unit, ()),
+            path=paths.get(unit),
+        )
+        for unit, (name, spec) in models.items()
+    ]
 
 
 def _add_point(jobs: dict, point: Any, model: Any, suite: Suite) -> None:
@@ -163,12 +189,12 @@ def _add_point(jobs: dict, point: Any, model: Any, suite: Suite) -> None:
                 label=point.label,
                 specs=(sample,),
                 parts=parts,
-                needs=(model(sample.train),),
+                needs=(model(sample),),
                 images=len(parts) * sample.batch,
             )
         needs, path = tuple(UnitId("samples", key, part) for part in parts), None
     if point.likelihood is not None:
-        _add_likelihood(jobs, point.likelihood, model(point.likelihood.train), point.train)
+        _add_likelihood(jobs, point.likelihood, model(point.likelihood), point.train)
     if point.scores:
         places = [place(spec) for spec in point.scores]
         key = places[0][1]

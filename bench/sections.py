@@ -9,19 +9,21 @@ Standard library only.
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bench import given as conditions
 from bench.card import Card, LikelihoodCard, Problem, SamplerCard, check, differences, field_types, merge, names
 from bench.data import DataCard, data_root
-from bench.digest import count_images
+from bench.digest import checkpoint_files, count_images
 from bench.document import KeyPath, check_keys
 from bench.metrics import MetricCard
 from bench.spec import Values
 
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
 OPTIONAL = ("likelihood", "points", "keep", "figures", "controlled", "profiles")
+MODEL = ("method", "preset", "params", "seeds", "snapshots", "checkpoint", "weights")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 SMOKE_IMAGES = 4
 SMOKE_LIKELIHOOD_IMAGES = 2
@@ -44,7 +46,7 @@ class Samples:
     batch: int = 500
     seeds: tuple[int, ...] = (0,)
     quantise: Literal["round", "truncate"] = "round"
-    precision: Literal["float32"] = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +83,23 @@ class Metric:
     version: int
     params: Values
     column: str
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Model:
-    """A train entry that is trained."""
+    """A train entry that is trained, or whose weights are those of a checkpoint.
+
+    ``snapshots`` are the training images after which weights are kept, rising.
+    """
 
     card: Card
     preset: str | None
     params: Any
     seeds: tuple[int, ...]
+    snapshots: tuple[int, ...] = ()
+    checkpoint: Path | None = None
+    weights: str = "ema"
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A point entry for one train label: a sampler, the parameters given, and the axes of its grid."""
+    """A point entry for one train label: a sampler, the parameters given, and the axes of its grid.
+
+    ``task`` is what it samples under, with its parameters ``given`` (:data:`bench.given.TASKS`).
+    """
 
     path: KeyPath
     label: str
@@ -110,6 +122,8 @@ class Sweep:
     times: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    task: str | None = None
+    given: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,14 +168,16 @@ class Reader:
         samples = self._samples()
         train = self._train()
         self._profiles()
+        metrics, sweeps = self._metrics(samples), self._points(train)
+        self._conditional(metrics, sweeps)
         return Sections(
             name=self._name(),
             dataset=dataset,
             samples=samples,
-            metrics=self._metrics(samples),
+            metrics=metrics,
             train=train,
             likelihood=self._likelihood([entry for entry in train.values() if isinstance(entry, Model)]),
-            sweeps=self._points(train),
+            sweeps=sweeps,
             keep=self._keep(),
             figures=self._plain(Literal["default", "none"], "figures", "default"),
             controlled=self._plain(bool, "controlled", True),
@@ -287,9 +303,10 @@ class Reader:
         for reason in card.refuse(params, self.data):
             self._refuse(path[:2], given, reason)
         least = card.least_count(params)
-        if samples is not None and samples.count < least and not self.smoke:
+        if samples is not None and samples.count < least and not (self.smoke or card.tasks):
             self.notes.append(f"{card.column(params)}: {samples.count} images are few, {least} are asked for evidence")
-        return Metric(name=name, version=card.version, params=differences(params), column=card.column(params))
+        own = {"params": differences(params), "column": card.column(params), "tasks": card.tasks}
+        return Metric(name=name, version=card.version, **own)
 
     def _train(self) -> dict[str, Model | Source | None]:
         """Returns the entries by label; None for those that cannot be told."""
@@ -307,7 +324,7 @@ class Reader:
         if isinstance(given, Mapping) and "samples_from" in given:
             check_keys(self.problems, path, given, ("samples_from",))
             return self._source((*path, "samples_from"), given["samples_from"])
-        given = check_keys(self.problems, path, given, ("method", "preset", "params", "seeds", "samples_from"))
+        given = check_keys(self.problems, path, given, (*MODEL, "samples_from"))
         if "method" not in given:
             self._refuse((*path, "method"), None, "is missing", self.known.cards)
             return None
@@ -324,21 +341,68 @@ class Reader:
         if not isinstance(values, Mapping):
             self._refuse((*path, "params"), values, "should be a mapping", names(card.params))
             values = {}
-        layers = [card.presets[preset] if preset else {}, values, card.smoke if self.smoke else {}]
+        imported = "checkpoint" in given  # and then nothing is trained that a trial run could cut short
+        layers = [card.presets[preset] if preset else {}, values, card.smoke if self.smoke and not imported else {}]
         params = self._typed(card.params, (*path, "params"), merge(*layers))
         if params is not None and self.data is not None:
             for reason in card.refuse(params, self.data.shape):
                 self._refuse((*path, "params"), None, reason)
-        return Model(card, preset, params, seeds)
+        if preset in card.shapes and self.data is not None and self.data.shape != card.shapes[preset]:
+            made, has = (" x ".join(map(str, shape)) for shape in (card.shapes[preset], self.data.shape))
+            self._refuse((*path, "preset"), preset, f"is for images of {made} (channels x height x width), not {has}")
+        snapshots = ()
+        if "snapshots" in given and not imported:
+            snapshots = self._snapshots((*path, "snapshots"), given["snapshots"], card, params)
+        if params is not None and card.needs_classes(params):
+            if self.data is not None and not self.data.classes:
+                self._refuse((*path, "params"), None, "a classifier is trained on classes, which the data set has not")
+            if "checkpoint" in given:
+                why = "a classifier is asked for, which a checkpoint does not hold"
+                self._refuse((*path, "checkpoint"), given["checkpoint"], why)
+        checkpoint, weights = self._checkpoint(path, given, card)
+        return Model(card, preset, params, seeds, snapshots, checkpoint, weights)
+
+    def _checkpoint(self, path: KeyPath, given: Mapping[str, Any], card: Card) -> tuple[Path | None, str]:
+        """Returns where the weights of a model that is not trained here lie, and which of them are taken."""
+        weights = given.get("weights", "ema")
+        if "checkpoint" not in given:
+            if "weights" in given:
+                self._refuse((*path, "weights"), weights, "says which weights of a checkpoint: there is none here")
+            return None, "ema"
+        self._choice((*path, "weights"), weights, ("ema", "raw"), "kind of weights")
+        if not card.checkpoints:
+            why = f"{card.name} imports no published checkpoints"
+            self._refuse((*path, "checkpoint"), given["checkpoint"], why)
+            return None, "ema"
+        for name in ("seeds", "snapshots"):
+            if name in given:
+                self._refuse((*path, name), given[name], "belongs to a training, and a checkpoint is not trained here")
+        found = self._find((*path, "checkpoint"), given["checkpoint"])
+        if found is not None:
+            try:
+                checkpoint_files(found)
+            except ValueError as error:
+                self._refuse((*path, "checkpoint"), given["checkpoint"], str(error))
+        return found, weights
+
+    def _snapshots(self, path: KeyPath, given: Any, card: Card, params: Any) -> tuple[int, ...]:
+        """Returns the snapshots of a training; under a trial run one in its middle stands for all."""
+        counts = [self._typed(int, (*path, str(index)), item) for index, item in enumerate(self._items(path, given))]
+        if card.training is None:
+            self._refuse(path, given, f"{card.name} keeps no snapshots of its training")
+        elif params is not None:
+            end = card.training.images(params)
+            if self.smoke:
+                return (max(1, end // 2),)
+            for index, count in enumerate(counts):
+                if count is not None and not 0 < count < end:
+                    why = f"should lie inside the training, which sees {end} images (its end is a point anyway)"
+                    self._refuse((*path, str(index)), count, why)
+        return tuple(sorted(count for count in counts if count is not None))
 
     def _source(self, path: KeyPath, given: Any) -> Source | None:
-        given = self._typed(str, path, given)
-        if given is None:
-            return None
-        places = dict.fromkeys([data_root() / given, Path.cwd() / given])
-        found = next((place for place in places if place.exists()), None)
+        found = self._find(path, given)
         if found is None:
-            self._refuse(path, given, f"nothing lies at {' or at '.join(map(str, places))}")
             return None
         try:
             count = count_images(found)
@@ -350,6 +414,17 @@ class Reader:
         if isinstance(asked, int) and count < asked and not self.smoke:
             self._refuse(path, given, f"holds {count} images, and samples.count asks for {asked}")
         return Source(found)
+
+    def _find(self, path: KeyPath, given: Any) -> Path | None:
+        """Returns where a path of the suite leads, under the data root or else the working folder."""
+        given = self._typed(str, path, given)
+        if given is None:
+            return None
+        places = dict.fromkeys([data_root() / given, Path.cwd() / given])
+        found = next((place for place in places if place.exists()), None)
+        if found is None:
+            self._refuse(path, given, f"nothing lies at {' or at '.join(map(str, places))}")
+        return found
 
     def _likelihood(self, models: Sequence[Model]) -> Likelihood | None:
         path, given = ("likelihood",), self.tree.get("likelihood", "none")
@@ -424,8 +499,17 @@ class Reader:
                 self.notes.append(f"train.{label}: no point samples from it")
         return sweeps
 
+    def _conditional(self, metrics: Sequence[Metric], sweeps: Sequence[Sweep]) -> None:
+        """Refuses metrics of conditional samples that no point could have."""
+        tasks = {sweep.task for sweep in sweeps}
+        for metric in metrics:
+            if metric.tasks and not tasks & set(metric.tasks):
+                what = " or ".join(metric.tasks)
+                why = f"measures what samples make of what is given: no point has {what}"
+                self._refuse(("metrics",), metric.column, why)
+
     def _point(self, path: KeyPath, given: Any, train: Mapping[str, Model | Source | None]) -> list[Sweep]:
-        keys = ("train", "sampler", "params", "times", "grid")
+        keys = ("train", "sampler", "params", "times", "grid", "given")
         given = check_keys(self.problems, path, given, keys, ("train",))
         labels = given.get("train", [])
         listed = isinstance(labels, list)
@@ -465,8 +549,31 @@ class Reader:
                 if "grid" in given
                 else {}
             )
-            return Sweep(path, label, name, given.get("times"), values, axes)
+            task, condition = None, None
+            if "given" in given:
+                task, condition = self._given((*path, "given"), given["given"], name, card)
+            return Sweep(path, label, name, given.get("times"), values, axes, task, condition)
         return Sweep(path, label)
+
+    def _given(self, path: KeyPath, given: Any, sampler: str, card: SamplerCard) -> tuple[str | None, Any]:
+        """Returns the task of a condition and its parameters, None where they cannot be told."""
+        if not isinstance(given, Mapping) or "task" not in given:
+            self._refuse(path, given, "should be a mapping with a task", conditions.TASKS)
+            return None, None
+        task = given["task"]
+        if not self._choice((*path, "task"), task, conditions.TASKS, "task"):
+            return None, None
+        if task not in card.conditions:
+            known = ", ".join(card.conditions) or "nothing"
+            self._refuse((*path, "task"), task, f"{sampler} cannot sample under it (what it can: {known})")
+        params = self._typed(conditions.TASKS[task], path, {key: v for key, v in given.items() if key != "task"})
+        if params is None:
+            return None, None
+        for reason in conditions.refuse(task, params, self.data) if self.data is not None else ():
+            self._refuse(path, None, reason)
+        if self.smoke and task in conditions.RESTORATIONS:
+            params = replace(params, images=SMOKE_IMAGES // 2, repeats=2)
+        return task, params
 
     def _times(self, path: KeyPath, value: Any, sampler: str, allowed: Sequence[str]) -> str | None:
         if not allowed:

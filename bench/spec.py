@@ -21,7 +21,10 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
-    """One trained model: a method on a data set, with one training seed."""
+    """One trained model: a method on a data set, with one training seed, or with weights trained elsewhere.
+
+    ``checkpoint`` is the digest of the file or folder that holds such weights, ``weights`` which of them are taken.
+    """
 
     method: str
     method_version: int
@@ -29,6 +32,16 @@ class TrainSpec:
     dataset_version: int
     params: Values = field(default_factory=dict)
     seed: int = 0
+    checkpoint: str | None = None
+    weights: str = "ema"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotSpec:
+    """A model as it was during its training, once it had seen so many training images."""
+
+    train: TrainSpec
+    images: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +58,8 @@ class SampleSpec:
     """Batches 0, 1, 2, ... of images from one model by one sampler.
 
     The count is not part of it: raising it adds batches. ``params`` always name the sampler's steps (or its
-    tolerance) outright, never a budget.
+    tolerance) outright, never a budget. ``snapshot`` is after how many training images the model is taken, None at
+    the end of its training.
     """
 
     train: TrainSpec
@@ -58,6 +72,12 @@ class SampleSpec:
     quantise: str = "round"
     precision: str = "float32"
     seed: int = 0
+    snapshot: int | None = None
+
+    @property
+    def model(self) -> TrainSpec | SnapshotSpec:
+        """What the weights are those of."""
+        return _model(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +91,22 @@ class LikelihoodSpec:
     params: Values = field(default_factory=dict)
     split: str = "test"
     seed: int = 0
+    snapshot: int | None = None
+
+    @property
+    def model(self) -> TrainSpec | SnapshotSpec:
+        """What the weights are those of."""
+        return _model(self)
+
+
+def _model(spec: SampleSpec | LikelihoodSpec) -> TrainSpec | SnapshotSpec:
+    """Returns the model of ``spec``: one object a training and snapshot, since its key is remembered with it."""
+    if spec.snapshot is None:
+        return spec.train
+    known = vars(spec.train).setdefault("_snapshots", {})
+    if spec.snapshot not in known:
+        known[spec.snapshot] = SnapshotSpec(train=spec.train, images=spec.snapshot)
+    return known[spec.snapshot]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +122,7 @@ class ScoreSpec:
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
-Spec = TrainSpec | SampleSpec | LikelihoodSpec | ScoreSpec | ImagesSpec
+Spec = TrainSpec | SnapshotSpec | SampleSpec | LikelihoodSpec | ScoreSpec | ImagesSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +185,7 @@ def place(spec: Spec) -> tuple[str, str, str]:
     The metrics of one sample set share a folder, named by the set and the count; each is a file of its own.
     """
     match spec:
-        case TrainSpec():
+        case TrainSpec() | SnapshotSpec():
             return "train", key(spec), "weights"
         case SampleSpec():
             return "samples", key(spec), ""

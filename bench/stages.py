@@ -25,14 +25,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.card import build, cards, plain
+from bench.course import leg
 from bench.data import Images, load_images
+from bench.digest import digest_checkpoint
 from bench.external import read_external
-from bench.method import Method, NetworkCounter, Noise, Run, Sampler, load_method
+from bench.given import truth
+from bench.method import Given, Method, NetworkCounter, Noise, Run, Sampler, evaluated, load_method
 from bench.metrics import METRICS
 from bench.metrics.scoring import score
 from bench.plan import Job, checkout
-from bench.spec import SampleSpec, TrainSpec, place
-from bench.store import Store, UnitId, write
+from bench.spec import LikelihoodSpec, SampleSpec, SnapshotSpec, TrainSpec, from_plain, place
+from bench.store import Store, UnitId, hash_file, write
 
 if TYPE_CHECKING:
     from bench.execute.lease import Lease
@@ -60,12 +63,24 @@ class Context:
         asked = self.settings["device"]
         return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked)
 
+    @property
+    def tf32(self) -> bool:
+        """Whether GPUs may compute float32 products in TF32."""
+        return self.settings.get("tf32", False)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether networks go through torch.compile."""
+        return self.settings.get("compile", False)
+
     def provenance(self) -> dict[str, Any]:
         """Returns who made a result, where, when, with what."""
         return {
             **_environment(),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _processor(),
             "threads": torch.get_num_threads(),
+            "tf32": self.device.type == "cuda" and self.tf32,
+            "compiled": self.compiled,
             "start": self.start,
             "end": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
             "attempts": self.attempts,
@@ -79,21 +94,30 @@ def make(job: Job, unit: UnitId, context: Context) -> None:
         DamagedError: An input is not what was written.
         DivergedError: The model gave NaN or infinity.
     """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = context.tf32
     stage: Callable[[Job, UnitId, Context], None] = STAGES[job.stage]
     stage(job, unit, context)
 
 
 def train(job: Job, unit: UnitId, context: Context) -> None:
-    """Trains a model, resuming from its last checkpoint, and writes its weights."""
-    (spec,) = job.specs
+    """Trains a model, resuming from its last checkpoint, and writes its weights; or takes over those of elsewhere.
+
+    A fresh start goes on from the longest stored training that is a part of this one. The state to go on from is
+    kept where a longer training could be asked for.
+    """
+    (model,) = job.specs
+    if isinstance(model, TrainSpec) and model.checkpoint is not None:
+        take_over(job, unit, context)
+        return
+    spec, until = (model.train, model.images) if isinstance(model, SnapshotSpec) else (model, None)
     store, folder = context.store, context.store.folder(unit.stage, unit.key)
     card = cards()[spec.method]
     params = build(card.params, spec.params)
-    store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
+    store.write_spec(unit.stage, unit.key, model, {"params": plain(params)})
     data = load_images(spec.dataset)
     method = load_method(spec.method, spec.params, data, context.device)
     diary = Diary(folder / "log.jsonl")
-    keeper = Checkpoints(folder / "resume.safetensors", diary, context)
+    keeper = Checkpoints(folder / "resume.safetensors", diary, context, lambda: _shorter(store, unit, model))
     run = Run(
         seed=spec.seed,
         device=context.device,
@@ -101,39 +125,99 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
         checkpoint=keeper.checkpoint,
         announce=lambda steps: context.lease.note(steps=steps),
         log=diary.log,
+        until=until,
+        compiled=context.compiled,
     )
     method.train(data, run)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state().items()}
-    broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise DivergedError(
-            f"diverged: {len(broken)} of {len(state)} weight tensors hold NaN or infinity ({broken[0]})"
-        )
+    state = _finite_state(method)
     diary.flush()
+    here = leg(model)
     record = {
         "images": diary.images,
         "steps": keeper.step,
         "flops": _training_flops(method, data, spec) * diary.images,
         "parameters": sum(p.numel() for network in method.networks for p in network.parameters()),
         "seconds": keeper.seconds(),
+        "state": keeper.keep() if here is not None and here.open else None,
+        "went_on_from": keeper.began_at,
         "provenance": context.provenance(),
     }
     store.finish(unit, record, {".safetensors": safetensors.torch.save(state)})
-    keeper.path.unlink(missing_ok=True)
+    if record["state"] is None:
+        keeper.path.unlink(missing_ok=True)
+
+
+def take_over(job: Job, unit: UnitId, context: Context) -> None:
+    """Writes the weights of a checkpoint that was made elsewhere, as those of a model that saw no image here."""
+    (spec,) = job.specs
+    path = Path(job.path or "")
+    begin = time.monotonic()
+    if digest_checkpoint(path) != spec.checkpoint:
+        raise ValueError(f"{path}: is no longer the checkpoint that was planned with; start the suite again")
+    params = build(cards()[spec.method].params, spec.params)
+    context.store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
+    method = load_method(spec.method, spec.params, load_images(spec.dataset), context.device)
+    told = method.import_checkpoint(path, spec.weights)
+    state = _finite_state(method)
+    record = {
+        "images": 0,
+        "steps": 0,
+        "flops": 0.0,
+        "parameters": sum(p.numel() for network in method.networks for p in network.parameters()),
+        "seconds": time.monotonic() - begin,
+        "imported": {"from": str(path), "sha256": spec.checkpoint, "weights": spec.weights, **told},
+        "provenance": context.provenance(),
+    }
+    context.store.finish(unit, record, {".safetensors": safetensors.torch.save(state)})
+
+
+def _finite_state(method: Method) -> dict[str, torch.Tensor]:
+    """Returns a method's state on the CPU.
+
+    Raises:
+        DivergedError: It holds NaN or infinity.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state().items()}
+    broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise DivergedError(
+            f"diverged: {len(broken)} of {len(state)} weight tensors hold NaN or infinity ({broken[0]})"
+        )
+    return state
+
+
+def _shorter(store: Store, unit: UnitId, model: TrainSpec | SnapshotSpec) -> Path | None:
+    """Returns the state at the end of the longest stored training that is a part of this one; None without any."""
+    here, found = leg(model), []
+    for name, values in store.specs(unit.stage) if here is not None else ():
+        try:
+            there = leg(from_plain(SnapshotSpec if "train" in values else TrainSpec, values))
+        except (ValueError, TypeError, KeyError):  # of a version whose parameters are no longer known
+            continue
+        record = store.record(unit.stage, name, unit.part)
+        usable = name != unit.key and record is not None and record.get("state")
+        if usable and there is not None and there.course == here.course and there.images <= here.images:
+            found.append((there.images, store.folder(unit.stage, name) / "resume.safetensors", record["state"]))
+    for _, path, sha256 in sorted(found, key=lambda item: item[:2], reverse=True):
+        if path.exists() and hash_file(path) == sha256:
+            return path
+    return None
 
 
 def samples(job: Job, unit: UnitId, context: Context) -> None:
     """Makes one batch of images and writes them as uint8, with what they cost."""
     (spec,) = job.specs
-    method = _trained(context, spec.train)
+    method = _trained(context, spec)
     sampler_card = method.card.samplers[spec.sampler]
     params = build(sampler_card.params, spec.params)
     context.store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
     sampler = Sampler(spec.sampler, spec.times, params)
     warm = _is_warm(context.store.root, place(spec)[1], spec.sampler)
-    with NetworkCounter(method.networks) as counter, torch.no_grad():
+    way = evaluated(method.networks, precision=spec.precision, compiled=context.compiled)
+    with NetworkCounter(method.networks) as counter, torch.no_grad(), way:
         begin = _clock(context.device)
-        images = method.sample(spec.batch, sampler, Noise(spec.seed, ("sample", int(unit.part)), device=method.device))
+        noise = Noise(spec.seed, ("sample", int(unit.part)), device=method.device)
+        images = method.sample(spec.batch, sampler, noise, _given(spec, int(unit.part), method))
         seconds = _clock(context.device) - begin
     images = images.detach().cpu()
     bad = int((~torch.isfinite(images)).flatten(1).any(1).sum())
@@ -153,6 +237,19 @@ def samples(job: Job, unit: UnitId, context: Context) -> None:
     context.store.finish(unit, record, {".npz": buffer.getvalue()})
 
 
+def _given(spec: SampleSpec, part: int, method: Method) -> Given | None:
+    """Returns what a method may know of the images of one batch."""
+    if spec.given is None:
+        return None
+    data = _data(spec.train.dataset)
+    wanted = truth(spec.given, data, part * spec.batch, spec.batch)
+    if wanted.images is None:
+        return Given(wanted.task, labels=torch.from_numpy(wanted.image).to(method.device))
+    images = torch.from_numpy(wanted.known_part(wanted.images.astype(np.float64)) / (data.levels - 1))
+    known = None if wanted.known is None else torch.from_numpy(wanted.known).to(method.device)
+    return Given(wanted.task, images=images.to(method.device, torch.float32), known=known)
+
+
 def quantise(images: torch.Tensor, levels: int, rule: str) -> np.ndarray:
     """Returns images in [0, 1] as uint8 in 0, ..., levels - 1; values outside are clipped.
 
@@ -166,7 +263,7 @@ def quantise(images: torch.Tensor, levels: int, rule: str) -> np.ndarray:
 def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     """Scores one batch of held-out images by the model itself."""
     (spec,) = job.specs
-    method = _trained(context, spec.train)
+    method = _trained(context, spec)
     params = build(method.card.likelihood.params, spec.params)
     context.store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
     data = _data(spec.train.dataset)
@@ -201,7 +298,8 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
         data = _data(source.train.dataset)
         images = context.store.images(place(source)[1], spec.count)
         rule: dict[str, Any] = {"uint8": source.quantise}
-        if cards()[source.train.method].samplers[source.sampler].batch_coupled:
+        sampler = cards()[source.train.method].samplers[source.sampler]
+        if sampler.couples(build(sampler.params, source.params)):
             rule["batch"] = source.batch
     else:
         data = _data(source.dataset)
@@ -215,7 +313,8 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
         if context.store.record(unit.stage, unit.key, part) is None
     ]
     requests = [(spec.metric, build(METRICS[spec.metric].params, spec.params)) for _, spec in missing]
-    measured = score(iter([images]), requests, data, device=context.device)
+    given = source.given if isinstance(source, SampleSpec) else None
+    measured = score(iter([images]), requests, data, device=context.device, given=given)
     for (part, _), value in zip(missing, measured, strict=True):
         identity = {**value.identity, **rule}
         record = {"value": value.value, "identity": identity, "provenance": context.provenance()}
@@ -250,10 +349,13 @@ class Diary:
 class Checkpoints:
     """The state to resume a training from, with its diary, in one file."""
 
-    def __init__(self, path: Path, diary: Diary, context: Context) -> None:
+    def __init__(self, path: Path, diary: Diary, context: Context, shorter: Callable[[], Path | None]) -> None:
         self.path = path
         self.diary = diary
         self.context = context
+        self.shorter = shorter
+        self.tensors: Callable[[], dict[str, torch.Tensor]] | None = None
+        self.began_at: str | None = None
         self.step = 0
         self.before = 0.0
         self.begin = self.written = self.noted = time.monotonic()
@@ -263,37 +365,57 @@ class Checkpoints:
         return self.before + time.monotonic() - self.begin
 
     def restore(self) -> tuple[int, dict[str, torch.Tensor]] | None:
-        """Returns the last checkpoint, or None; one that cannot be read is put aside."""
-        if not self.path.exists():
+        """Returns the last checkpoint, or else the end of a shorter training, or None; a damaged one is put aside."""
+        if self.path.exists() and (found := self._read(self.path)) is not None:
+            return found
+        start = self.shorter()
+        if start is None:
             return None
+        found = self._read(start)
+        self.began_at = start.parent.name
+        self.tensors = None if found is None else lambda: found[1]
+        return found
+
+    def _read(self, path: Path) -> tuple[int, dict[str, torch.Tensor]] | None:
         try:
-            with safetensors.safe_open(self.path, "pt", device=str(self.context.device)) as file:
+            with safetensors.safe_open(path, "pt", device=str(self.context.device)) as file:
                 notes = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self.step = int(notes["step"])
             self.before = float(notes["seconds"])
             self.diary.lines = json.loads(notes["log"])
+            self.began_at = notes.get("went_on_from") or None
         except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-            print(f"{self.path}: unreadable checkpoint put aside, training starts over: {error}", file=sys.stderr)
-            os.replace(self.path, self.path.with_suffix(".damaged"))
+            print(f"{path}: unreadable checkpoint put aside, training starts over: {error}", file=sys.stderr)
+            os.replace(path, path.with_suffix(".damaged"))
             return None
         self.diary.images = self.diary.lines[-1]["images"] if self.diary.lines else 0
         return self.step, tensors
 
     def checkpoint(self, step: int, tensors: Callable[[], dict[str, torch.Tensor]]) -> None:
         """Writes a checkpoint when one is due or a stop was asked for; then raises ``Stopped``."""
-        self.step = step
+        self.step, self.tensors = step, tensors
         due = time.monotonic() - self.written >= self.context.settings["checkpoint_seconds"]
         if due or self.context.stop.requested:
-            notes = {"step": str(step), "seconds": repr(self.seconds()), "log": json.dumps(self.diary.lines)}
-            state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors().items()}
-            write(self.path, safetensors.torch.save(state, notes))
+            self._write(tensors)
             self.diary.flush()
             self.written = time.monotonic()
         if time.monotonic() - self.noted >= 0.5:
             self.noted = time.monotonic()
             self.context.lease.note(step=step)
         self.context.stop.check()
+
+    def keep(self) -> str:
+        """Writes the state at the end of the training, for a longer one to go on from; returns its sha256."""
+        if self.tensors is not None:  # else the file lies there already
+            self._write(self.tensors)
+        return hash_file(self.path)
+
+    def _write(self, tensors: Callable[[], dict[str, torch.Tensor]]) -> None:
+        notes = {"step": str(self.step), "seconds": repr(self.seconds()), "log": json.dumps(self.diary.lines)}
+        notes |= {"went_on_from": self.began_at or ""}
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors().items()}
+        write(self.path, safetensors.torch.save(state, notes))
 
 
 @functools.lru_cache(maxsize=4)
@@ -304,13 +426,13 @@ def _data(name: str) -> Images:
 _MODELS: dict[tuple[str, str], Method] = {}
 
 
-def _trained(context: Context, spec: TrainSpec) -> Method:
-    """Returns a trained model; the last two are kept, for units of one model follow each other."""
-    unit = UnitId(*place(spec))
+def _trained(context: Context, spec: SampleSpec | LikelihoodSpec) -> Method:
+    """Returns the trained model of a spec; the last two are kept, for units of one model follow each other."""
+    unit, train = UnitId(*place(spec.model)), spec.train
     name = (str(context.store.root), unit.key)
     if name not in _MODELS:
         content = context.store.read(unit, ".safetensors")
-        method = load_method(spec.method, spec.params, _data(spec.dataset), context.device)
+        method = load_method(train.method, train.params, _data(train.dataset), context.device)
         state = safetensors.torch.load(content)
         method.load_state({name: tensor.to(context.device) for name, tensor in state.items()})
         while len(_MODELS) > 1:

@@ -1,6 +1,6 @@
 """Where each file lies, and how it gets there: write under another name, flush, rename.
 
-    train/<key>/       spec.json  weights.json  weights.safetensors  log.jsonl  (resume.safetensors while it trains)
+    train/<key>/       spec.json  weights.json  weights.safetensors  log.jsonl  (resume.safetensors, to go on from)
     samples/<key>/     spec.json  00017.json  00017.npz
     likelihood/<key>/  spec.json  00000.json
     scores/<key>/      fd-1a2b3c4d.json

@@ -23,8 +23,9 @@ from typing import Any, Literal
 from bench.card import BudgetError, Card, Problem, SamplerCard, build, differences, plain
 from bench.card import cards as all_cards
 from bench.data import DATASETS, DataCard
-from bench.digest import digest_images
+from bench.digest import digest_checkpoint, digest_images
 from bench.document import Document, Fault, KeyPath, Place, SuiteError
+from bench.given import RESTORATIONS, describe
 from bench.metrics import METRICS, MetricCard
 from bench.sections import Known, Metric, Model, Reader, Sections, Source, Sweep
 from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, ScoreSpec, TrainSpec, Values
@@ -43,7 +44,8 @@ class Suite:
 
     Args:
         train: The models of each train label, one per training seed.
-        sources: Where the images of each ``samples_from`` label lie.
+        snapshots: Training images after which weights are kept, of each train label that has some, rising.
+        sources: Where what was made elsewhere lies, by label: images of ``samples_from``, or a ``checkpoint``.
         sweep: Likelihoods of each train label at the values of ``likelihood.sweep``, beside those of the points.
         keep: How many images of a point stay once they are scored; None for all.
         controlled: Whether the models have to agree in parameters and FLOPs.
@@ -56,6 +58,7 @@ class Suite:
     dataset: str
     points: tuple[Point, ...]
     train: Mapping[str, tuple[TrainSpec | ImagesSpec, ...]]
+    snapshots: Mapping[str, tuple[int, ...]]
     sources: Mapping[str, Path]
     sweep: Mapping[str, tuple[LikelihoodSpec, ...]]
     metrics: tuple[Metric, ...]
@@ -197,7 +200,22 @@ def _group(sweep: Sweep, card: SamplerCard, params: Any, bought: Values, times: 
         shown = {"nfe": budget} | {name: value for name, value in shown.items() if name not in bought}
     if "times" in sweep.axes or times != next(iter(card.times), ""):
         shown["times"] = times
-    return " · ".join([sweep.label, sweep.sampler, *(f"{name} {_show(value)}" for name, value in shown.items())])
+    words = [f"{name} {_show(value)}" for name, value in shown.items()]
+    words += [describe(_given(sweep))] if sweep.task else []
+    return " · ".join([sweep.label, sweep.sampler, *words])
+
+
+def _given(sweep: Sweep) -> dict[str, Any] | None:
+    """Returns what a point samples under as plain values: all that a batch depends on, so not how many repeats."""
+    if sweep.task is None:
+        return None
+    values = differences(sweep.given)
+    return {"task": sweep.task, **{name: value for name, value in values.items() if name != "repeats"}}
+
+
+def _elsewhere(entry: Model | Source) -> Path | None:
+    """Returns where what an entry takes from elsewhere lies."""
+    return entry.path if isinstance(entry, Source) else entry.checkpoint
 
 
 class _Expansion:
@@ -210,6 +228,7 @@ class _Expansion:
         self.notes: list[str] = []
         self.seen: dict[Any, KeyPath] = {}
         self.budgets: dict[Any, int] = {}
+        self.of_snapshots: dict[tuple[int, int], LikelihoodSpec] = {}
         self.version = known.datasets[sections.dataset].version
         self.train = {label: self._specs(entry, cache) for label, entry in sections.train.items()}
         self.likelihoods = {
@@ -223,6 +242,9 @@ class _Expansion:
             return (ImagesSpec(sha256=digest_images(entry.path, cache), **dataset),)
         params = differences(entry.params)
         method = {"method": entry.card.name, "method_version": entry.card.version}
+        if entry.checkpoint is not None:
+            digest = digest_checkpoint(entry.checkpoint, cache)
+            return (TrainSpec(params=params, checkpoint=digest, weights=entry.weights, **method, **dataset),)
         return tuple(TrainSpec(params=params, seed=seed, **method, **dataset) for seed in entry.seeds)
 
     def _likelihood(
@@ -234,6 +256,12 @@ class _Expansion:
         params = section.params[entry.card.name] if params is None else params
         version = entry.card.likelihood.version
         return LikelihoodSpec(train=spec, version=version, params=differences(params), **asdict(section.held_out))
+
+    def _of_snapshot(self, spec: LikelihoodSpec, snapshot: int | None) -> LikelihoodSpec:
+        """Returns the likelihood of the model at a snapshot, one object for the points that share it."""
+        if snapshot is None:
+            return spec
+        return self.of_snapshots.setdefault((id(spec), snapshot), replace(spec, snapshot=snapshot))
 
     def sweep(self) -> dict[str, tuple[LikelihoodSpec, ...]]:
         """Returns the likelihoods of each train label at the swept values."""
@@ -258,7 +286,7 @@ class _Expansion:
     def _images(self, sweep: Sweep) -> Iterator[Point]:
         if self._is_new(sweep, (sweep.label,), sweep.label):
             (spec,) = self.train[sweep.label]
-            yield self._point(sweep.label, sweep.label, sweep.label, spec, None, None)
+            yield self._point(sweep.label, sweep.label, sweep.label, spec, None, None, self.sections.samples.count)
 
     def _grid(self, sweep: Sweep, model: Model) -> Iterator[Point]:
         sampler = model.card.samplers[sweep.sampler]
@@ -269,14 +297,17 @@ class _Expansion:
             params, bought = self._params(sweep, sampler, {**sweep.values, **chosen}, budget)
             if params is None:
                 continue
-            for reason in sampler.refuse(model.params, params):
+            reasons = sampler.refuse(model.params, params, times)
+            reasons += model.card.refuse_given(model.params, sweep.task) if sweep.task else []
+            for reason in reasons:
                 self.problems.append(Problem(sweep.path, None, f"{sweep.label} with {sweep.sampler}: {reason}"))
             group = _group(sweep, sampler, params, bought, times, budget)
-            what = (sweep.label, sweep.sampler, times, params)
+            what = (sweep.label, sweep.sampler, times, params, sweep.task, sweep.given)
             if self._is_new(sweep, (*what, budget), group):
                 self._note_budget(what, budget, f"{sweep.label} · {sweep.sampler}")
                 values = differences(params) | _outright(params)
-                yield from self._seeds(sweep, sampler, group, times, values, budget)
+                for snapshot in (*model.snapshots, None):
+                    yield from self._seeds(sweep, sampler, group, times, values, budget, snapshot)
 
     def _params(self, sweep: Sweep, sampler: SamplerCard, values: Values, budget: int | None) -> tuple[Any, Values]:
         """Returns the sampler's parameters and those of them that the budget bought; None where they cannot be."""
@@ -284,7 +315,7 @@ class _Expansion:
             params = sampler.params(**values)
             if budget is None:
                 return params, {}
-            bought = sampler.steps_for(budget, params)
+            bought = sampler.steps_for(budget // sampler.conditions.get(sweep.task, 1), params)
             for name in bought.keys() & values.keys():
                 why = f"is what a budget buys for {sweep.sampler}: give nfe or {name}, not both"
                 self.problems.append(Problem(self._given(sweep, name), values[name], why))
@@ -311,10 +342,21 @@ class _Expansion:
             self.notes.append(f"{name}: nfe {other} and nfe {budget} buy the same steps")
 
     def _seeds(
-        self, sweep: Sweep, sampler: SamplerCard, group: str, times: str, params: Values, budget: int | None
+        self,
+        sweep: Sweep,
+        sampler: SamplerCard,
+        group: str,
+        times: str,
+        params: Values,
+        budget: int | None,
+        snapshot: int | None,
     ) -> Iterator[Point]:
         samples = self.sections.samples
+        if snapshot is not None:
+            group = f"{group} · after {snapshot} images"
         for train, likelihood in zip(self.train[sweep.label], self.likelihoods[sweep.label], strict=True):
+            if likelihood is not None:
+                likelihood = self._of_snapshot(likelihood, snapshot)
             for seed in samples.seeds:
                 spec = SampleSpec(
                     train=train,
@@ -323,12 +365,15 @@ class _Expansion:
                     times=times,
                     params=params,
                     batch=samples.batch,
+                    given=_given(sweep),
                     quantise=samples.quantise,
                     precision=samples.precision,
                     seed=seed,
+                    snapshot=snapshot,
                 )
                 label = f"{group} · seeds {train.seed}, {seed}"
-                yield self._point(label, group, sweep.label, spec, likelihood, budget)
+                count = sweep.given.images * sweep.given.repeats if sweep.task in RESTORATIONS else samples.count
+                yield self._point(label, group, sweep.label, spec, likelihood, budget, count)
 
     def _point(
         self,
@@ -338,11 +383,13 @@ class _Expansion:
         spec: SampleSpec | ImagesSpec,
         likelihood: LikelihoodSpec | None,
         budget: int | None,
+        count: int,
     ) -> Point:
-        count = self.sections.samples.count
+        task = spec.given["task"] if isinstance(spec, SampleSpec) and spec.given else None
         scores = tuple(
             ScoreSpec(source=spec, count=count, metric=m.name, metric_version=m.version, params=m.params)
             for m in self.sections.metrics
+            if not m.tasks or task in m.tasks
         )
         return Point(
             label=label,
@@ -367,10 +414,15 @@ class _Expansion:
             dataset=sections.dataset,
             points=tuple(points),
             train={label: specs for label, specs in self.train.items() if label in used},
-            sources={
-                label: entry.path
+            snapshots={
+                label: entry.snapshots
                 for label, entry in sections.train.items()
-                if isinstance(entry, Source) and label in used
+                if isinstance(entry, Model) and entry.snapshots and label in used
+            },
+            sources={
+                label: path
+                for label, entry in sections.train.items()
+                if label in used and (path := _elsewhere(entry)) is not None
             },
             sweep={label: specs for label, specs in self.sweep().items() if label in used},
             metrics=tuple(sections.metrics),
@@ -420,6 +472,11 @@ class _Expansion:
         card = entry.card
         versions = {"version": card.version, "likelihood_version": card.likelihood and card.likelihood.version}
         params = {"preset": entry.preset, "params": plain(entry.params), "seeds": list(entry.seeds)}
+        params |= {"snapshots": list(entry.snapshots)} if entry.snapshots else {}
+        if entry.checkpoint is not None:
+            (spec,) = self.train[label]
+            params |= {"checkpoint": str(entry.checkpoint), "sha256": spec.checkpoint, "weights": entry.weights}
+            del params["seeds"]
         return {"method": card.name, **versions, "paper": card.paper, **params}
 
     def _resolved_point(self, sweep: Sweep) -> dict[str, Any]:
@@ -434,4 +491,5 @@ class _Expansion:
             "times": sweep.times or next(iter(card.times), ""),
             "params": {**plain(card.params()), **{name: plain(value) for name, value in sweep.values.items()}},
             "grid": {axis: plain(values) for axis, values in sweep.axes.items()},
+            **({"given": {"task": sweep.task, **plain(sweep.given)}} if sweep.task else {}),
         }

@@ -141,6 +141,21 @@ def test_tiny_parameters_fit_the_digits(card, data):
 
 
 @each_method
+def test_every_preset_fits_images_of_its_shape(card, data):
+    assert card.shapes.keys() <= card.presets.keys()
+    for name, values in card.presets.items():
+        assert card.refuse(build(card.params, values), card.shapes.get(name, data.shape)) == [], name
+
+
+@each_method
+def test_checkpoint_of_nothing_is_refused_or_the_card_says_that_there_are_none(card, data, tmp_path):
+    path = tmp_path / "empty.pth"
+    path.touch()
+    with pytest.raises(ValueError if card.checkpoints else NotImplementedError, match="checkpoint"):
+        make(card, data).import_checkpoint(path, "ema")
+
+
+@each_method
 def test_three_steps_leave_every_weight_finite(card, data):
     method = make(card, data)
     log = Log(stop_after=3)

@@ -12,7 +12,7 @@ from methods.shared.likelihood import (
     flow_and_divergence,
     log_likelihood,
 )
-from methods.shared.process import VE, VP, SubVP
+from methods.shared.process import VE, VP, SubVP, time_like
 
 SHAPE = (1, 2, 2)
 PROCESSES = [VE(0.01, 20.0), VP(), SubVP()]
@@ -69,7 +69,7 @@ def test_the_mean_over_all_sign_vectors_is_the_divergence(process):
     trace = -network.precision(times)[0].trace().item()
     expected = process.drift_coefficient(times).item() * 4 - 0.5 * process.diffusion(times).item() ** 2 * trace
     for probe_drift in (False, True):
-        _, divergence = flow_and_divergence(process, network, x, 0.3, vectors, probe_drift=probe_drift)
+        _, divergence = flow_and_divergence(process, network, x, time_like(x, 0.3), vectors, probe_drift=probe_drift)
         torch.testing.assert_close(divergence, torch.full((3,), expected, dtype=torch.float64), rtol=1e-9, atol=1e-12)
 
 
@@ -100,6 +100,61 @@ def test_one_forward_pass_an_evaluation_and_no_gradient_in_the_parameters():
         log_likelihood(process, score_fn, images(), Noise(1, dtype=torch.float64), tolerance=1e-3, probes=3)
     assert network.forwards == len(calls) > 0
     assert network.covariance.grad is None
+
+
+@each_process
+def test_bits_per_dim_of_gaussian_data_are_those_of_their_density(process):
+    network, x = Correlated(process), 0.5 + 0.25 * images()  # in the range [0, 1], nearly
+    log_prob, z = log_likelihood(process, network, x, Noise(1), eps=EPS, tolerance=1e-9, probe="exact")
+    # The marginal at t = 1 is not quite the prior, which is the whole of the difference.
+    mismatch = process.prior_log_prob(z) - network.log_prob(z, 1.0)
+    for levels, width in ((256, 1), (17, 2)):
+        bits = bits_per_dim(log_prob - mismatch, 4, levels, width)
+        expected = -network.log_prob(x, EPS) / (4 * math.log(2)) + math.log2(levels / width)
+        torch.testing.assert_close(bits, expected, rtol=0, atol=1e-6)
+
+
+@each_process
+@pytest.mark.parametrize("probe", ["exact", "rademacher"])
+def test_every_solver_gives_the_same_likelihood_within_its_tolerance(process, probe):
+    network, x = Correlated(process), images()
+    solvers = ({}, {"solver": "device"}, {"solver": "device", "error_norm": "image"})
+    known = {"eps": EPS, "tolerance": 1e-8, "probe": probe}
+    first, *others = (
+        log_likelihood(process, network, x, Noise(1, dtype=torch.float64), **known, **solver) for solver in solvers
+    )
+    for other in others:
+        torch.testing.assert_close(other[0], first[0], rtol=0, atol=1e-4)
+        torch.testing.assert_close(other[1], first[1], rtol=0, atol=1e-4)
+
+
+def test_with_steps_of_its_own_the_likelihood_of_an_image_does_not_depend_on_its_batch():
+    network, x = Correlated(VP()), images(4) * torch.tensor([0.1, 1.0, 3.0, 8.0], dtype=torch.float64).view(4, 1, 1, 1)
+    known = {"eps": EPS, "tolerance": 1e-4, "probe": "exact"}
+    for solver, independent in (({}, False), ({"solver": "device", "error_norm": "image"}, True)):
+        together, _ = log_likelihood(VP(), network, x, Noise(1), **known, **solver)
+        alone = [log_likelihood(VP(), network, x[k : k + 1], Noise(1), **known, **solver)[0] for k in range(4)]
+        assert torch.allclose(torch.cat(alone), together, rtol=1e-10, atol=1e-10) == independent
+
+
+def test_rows_that_go_on_keep_their_own_probes():
+    network, x = Correlated(VP()), images(3) * torch.tensor([0.1, 1.0, 8.0], dtype=torch.float64).view(3, 1, 1, 1)
+    draws = Noise(3, dtype=torch.float64).rademacher(x.shape)
+
+    class Given:
+        """Gives those of the draws that are asked for: all, or the k-th."""
+
+        def __init__(self, rows):
+            self.rows = rows
+
+        def rademacher(self, shape):
+            return draws[self.rows]
+
+    known = {"eps": EPS, "tolerance": 1e-5, "solver": "device", "error_norm": "image"}
+    together, _ = log_likelihood(VP(), network, x, Given(slice(None)), **known)
+    for k in range(3):
+        alone, _ = log_likelihood(VP(), network, x[k : k + 1], Given(slice(k, k + 1)), **known)
+        torch.testing.assert_close(alone[0], together[k], rtol=1e-10, atol=1e-10)
 
 
 def test_it_works_in_inference_mode_and_gives_the_same_value():

@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from bench.method import Noise
+from methods.shared.ddpm import DDPM
 from methods.shared.layers import Attention, Conv, Dense, fir_down, fir_kernel, fir_up, initialise
-from methods.shared.ncsnpp import NCSNpp, from_published, published_layout, to_published
+from methods.shared.ncsnpp import NCSNpp
+from methods.shared.published import from_published, published_layout, to_published
 
 TINY = {"image_size": 8, "width": 8, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "init_scale": 0.5}
 
@@ -197,3 +199,36 @@ def test_fir_resampling_keeps_a_constant_away_from_the_border():
     flat = torch.ones(1, 2, 8, 8)
     torch.testing.assert_close(fir_up(flat, fir_kernel())[..., 1:-1, 1:-1], torch.ones(1, 2, 14, 14))
     torch.testing.assert_close(fir_down(flat, fir_kernel())[..., 1:-1, 1:-1], torch.ones(1, 2, 2, 2))
+
+
+def counted(network, x, condition):
+    """Returns the output and how many numbers autograd keeps for the backward pass."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        y = network(x, condition)
+    return y, sum(kept)
+
+
+RECOMPUTED = {
+    "ddpmpp": (NCSNpp, {"dropout": 0.3}),
+    "ncsnpp_256": (NCSNpp, VARIANTS["ncsnpp_256"] | {"dropout": 0.3}),
+    "ddpm": (DDPM, {"width": 32, "dropout": 0.3, "up_attention": "every"}),
+}
+
+
+@pytest.mark.parametrize(("kind", "keywords"), RECOMPUTED.values(), ids=RECOMPUTED)
+def test_recomputing_activations_keeps_fewer_of_them_and_every_gradient(kind, keywords):
+    x, condition = inputs()
+    found = []
+    for recompute in (False, True):
+        network = kind(1, 2, **(TINY | keywords), recompute=recompute)
+        initialise(network, Noise(0))
+        torch.manual_seed(0)  # dropout
+        y, kept = counted(network, x, condition)
+        torch.manual_seed(1)  # whatever is drawn between the two passes
+        y.square().sum().backward()
+        found.append((y, [weight.grad for weight in network.parameters()], kept))
+    (y, gradients, kept), (y_again, gradients_again, kept_again) = found
+    assert torch.equal(y, y_again)
+    assert all(map(torch.equal, gradients, gradients_again))
+    assert kept_again < 0.5 * kept

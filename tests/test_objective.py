@@ -1,10 +1,18 @@
+import math
+
 import pytest
 import torch
 
-from bench.method import Noise
-from methods.shared.objective import denoising_loss
-from methods.shared.process import VE, VP, SubVP
+from bench.card import build, merge
+from bench.data import load_images
+from bench.method import Noise, Sampler
+from methods.sde.adapter import ScoreSDE
+from methods.sde.card import CARD
+from methods.shared.objective import Levels, denoising_loss, discrete_loss, edm_loss, importance_times
+from methods.shared.precondition import denoiser, log_normal, score_of
+from methods.shared.process import VE, VP, SubVP, like
 
+DIGITS = load_images("digits")
 SHAPE = (4, 1, 2, 2)
 T = torch.tensor([0.01, 0.2, 0.6, 1.0], dtype=torch.float64)
 
@@ -37,3 +45,203 @@ def test_likelihood_weighting_is_g_squared_over_s_squared_times_std_weighting(pr
     plain, weighted = (denoising_loss(process, lambda x, t: -x, x0, T, z, name) for name in ("std", "likelihood"))
     factor = (process.diffusion(T) / process.std(T)).square()
     torch.testing.assert_close(weighted, factor * plain, rtol=1e-10, atol=0)
+
+
+@each_process
+@pytest.mark.parametrize("weighting", ["std", "likelihood"])
+def test_the_sum_is_half_the_dimensions_times_the_mean(process, weighting):
+    x0, z = draws()
+    mean, half_sum = (
+        denoising_loss(process, lambda x, t: -x, x0, T, z, weighting, reduction) for reduction in ("mean", "sum")
+    )
+    torch.testing.assert_close(half_sum, 0.5 * x0[0].numel() * mean, rtol=1e-12, atol=0)
+
+
+# Times in proportion to the likelihood weighting
+
+
+def score_of_gaussian(process, spread=0.5):
+    """The exact score of N(0, spread^2) data."""
+    return lambda x, t: -x / like((spread * process.mean_coefficient(t)).square() + process.std(t).square(), x)
+
+
+def weight(process, t):
+    return (process.diffusion(t) / process.std(t)).square()
+
+
+def estimates(process, sampling, count=20_000, t_min=1e-3):
+    """Returns losses of weighting "likelihood" of one pixel of N(0, 0.5^2) data under its exact score."""
+    noise = Noise(1, dtype=torch.float64)
+    u, z, x0 = noise.uniform((count,)), noise.normal((count, 1, 1, 1)), 0.5 * noise.normal((count, 1, 1, 1))
+    score_fn = score_of_gaussian(process)
+    if sampling == "importance":
+        t, factor = importance_times(process, u, t_min)
+        return factor * denoising_loss(process, score_fn, x0, t, z)
+    return denoising_loss(process, score_fn, x0, t_min + (1 - t_min) * u, z, "likelihood")
+
+
+def expected_loss(process, spread=0.5, t_min=1e-3):
+    """Returns the mean over t of the likelihood weighting's loss of that data, by quadrature in log t."""
+    t = torch.exp(torch.linspace(math.log(t_min), 0, 200_001, dtype=torch.float64))
+    signal = (spread * process.mean_coefficient(t)).square()
+    left = signal / (signal + process.std(t).square())  # of the noise's unit variance, what the score leaves
+    return torch.trapezoid(weight(process, t) * left, t).item() / (1 - t_min)
+
+
+@each_process
+def test_importance_sampled_times_leave_the_expectation_as_it_is_and_lower_the_variance(process):
+    uniform, importance = estimates(process, "uniform"), estimates(process, "importance")
+    expected = expected_loss(process)
+    for values in (uniform, importance):
+        assert abs(values.mean() - expected) < 4 * values.std() / len(values) ** 0.5
+    # VE's weight is constant in time: there the two are one. The others gain by their weight's variance.
+    gain = (uniform.var() / importance.var()).item()
+    assert gain == pytest.approx(1, abs=1e-6) if isinstance(process, VE) else gain > 2
+
+
+@each_process
+def test_importance_sampled_times_have_the_density_of_the_weight(process):
+    t_min = 1e-3
+    u = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    t, factor = importance_times(process, u, t_min)
+    assert (t.diff() > 0).all()
+    assert (t[0].item(), t[-1].item()) == (pytest.approx(t_min), pytest.approx(1))
+    for low, high in ((0, 100), (400, 600), (900, 1000)):
+        within = torch.linspace(t[low].item(), t[high].item(), 200_001, dtype=torch.float64)
+        mass = torch.trapezoid(weight(process, within), within) / (factor * (1 - t_min))
+        assert mass.item() == pytest.approx((high - low) / 1000, rel=1e-4)
+
+
+def test_importance_sampled_times_stay_in_their_range_in_float32():
+    t, _ = importance_times(VP(), Noise(0).uniform((10_000,)), 1e-5)
+    assert t.dtype == torch.float32
+    assert t.min() >= 1e-5
+    assert t.max() <= 1
+
+
+# Discrete time
+
+
+def test_levels_are_smlds_sigmas_and_ddpms_cumulative_products():
+    ve, vp = Levels.of(VE(0.01, 50.0).published_chain(10)), Levels.of(VP().published_chain(1000))
+    sigmas = torch.tensor([0.01 * 5000 ** (k / 9) for k in range(10)], dtype=torch.float64)
+    torch.testing.assert_close(ve.std, sigmas, rtol=1e-12, atol=0)
+    assert ve.mean.eq(1).all()
+    kept = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
+    torch.testing.assert_close(vp.mean.square(), kept, rtol=1e-12, atol=0)
+    torch.testing.assert_close(vp.std.square(), 1 - kept, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("process", [VE(), VP()], ids=lambda process: type(process).__name__)
+def test_the_discrete_loss_is_the_continuous_one_in_the_limit_of_many_levels(process):
+    scales = 20_000
+    x0, z = draws()
+    level = torch.tensor([0, 4_000, 12_000, scales - 1])
+    discrete = discrete_loss(Levels.of(process.published_chain(scales)), lambda x, k: x, x0, level, z)
+    continuous = denoising_loss(process, lambda x, t: x, x0, level.double() / (scales - 1), z)
+    torch.testing.assert_close(discrete[1:], continuous[1:], rtol=1e-3, atol=0)  # at k = 0 VP's std is one step's
+
+
+def tiny(**values):
+    return ScoreSDE(build(CARD.params, merge(CARD.tiny, {"network": {"init_scale": 1.0}}, values)), DIGITS)
+
+
+@pytest.mark.parametrize("process", ["ve", "vp"])
+def test_in_discrete_time_the_network_is_told_the_authors_labels(process):
+    told = []
+    method = tiny(process=process, sigma_max=50.0, time="discrete", scales=100)
+    handle = method.network.register_forward_pre_hook(lambda module, inputs: told.append(inputs[1]))
+    method.loss(DIGITS.batch(0, 0, 64), Noise(0))
+    t = torch.tensor([1.0, 0.503, 0.0])
+    method.score_fn(method.network)(torch.zeros(3, 1, 8, 8), t)
+    handle.remove()
+    assert told[0].eq(told[0].round()).all()
+    assert 0 <= told[0].min() < told[0].max() <= 99
+    expected = torch.tensor([0.0, 49.0, 99.0]) if process == "ve" else 99 * t
+    torch.testing.assert_close(told[1], expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"process": "subvp", "time": "discrete"}, "sub-VP has no discrete time"),
+        ({"time": "discrete", "scales": 20}, "scales should exceed 20"),
+        ({"time": "discrete", "weighting": "likelihood"}, "weighting std alone"),
+        ({"process": "ve", "time": "discrete", "network": {"embedding": "fourier"}}, "positional"),
+        ({"t_sampling": "importance"}, "goes with weighting likelihood"),
+        ({"parametrisation": "edm"}, "goes with process ve"),
+        ({"process": "ve", "parametrisation": "edm", "weighting": "likelihood"}, "loss of its own"),
+        ({"process": "ve", "parametrisation": "edm", "time": "discrete"}, "loss of its own"),
+    ],
+)
+def test_objectives_that_cannot_be_are_refused(values, why):
+    with pytest.raises(ValueError, match=why):
+        build(CARD.params, values)
+
+
+# EDM
+
+
+def test_edms_network_sees_and_aims_at_unit_variance_at_every_noise_level():
+    sigma_data, seen = 0.7, []
+    noise = Noise(2, dtype=torch.float64)
+    x0, z = sigma_data * noise.normal((3, 1, 300, 300)), noise.normal((3, 1, 300, 300))
+    sigma = torch.tensor([0.01, 1.0, 60.0], dtype=torch.float64)
+
+    def network(x, condition):
+        seen.append((x, condition))
+        return torch.zeros_like(x)
+
+    skipped = denoiser(network, sigma_data)(x0 + like(sigma, x0) * z, sigma)
+    ((x, condition),) = seen
+    torch.testing.assert_close(condition, sigma.log() / 4)
+    torch.testing.assert_close(x.flatten(1).var(1), torch.ones(3, dtype=torch.float64), rtol=0.02, atol=0)
+    out = sigma * sigma_data / (sigma**2 + sigma_data**2).sqrt()
+    target = (x0 - skipped) / like(out, x0)
+    torch.testing.assert_close(target.flatten(1).var(1), torch.ones(3, dtype=torch.float64), rtol=0.02, atol=0)
+    # With the target's unit variance, lambda makes the loss of a silent network 1 at every level.
+    silent = edm_loss(denoiser(network, sigma_data), x0, sigma, z, sigma_data)
+    torch.testing.assert_close(silent, torch.ones(3, dtype=torch.float64), rtol=0.02, atol=0)
+
+
+def test_the_best_denoiser_has_the_exact_score_and_the_least_loss():
+    """Of N(0, sigma_data^2) the best denoiser is c_skip x: the network's best output is 0."""
+    sigma_data, noise = 0.5, Noise(0, dtype=torch.float64)
+    x, sigma = noise.normal((5, 1, 4, 4)), torch.tensor([0.01, 0.3, 1.0, 7.0, 80.0], dtype=torch.float64)
+    best = denoiser(lambda x, condition: torch.zeros_like(x), sigma_data)
+    exact = -x / like(sigma_data**2 + sigma**2, x)
+    torch.testing.assert_close(score_of(best, x, sigma), exact, rtol=1e-9, atol=1e-12)
+
+
+def test_log_normal_levels_have_the_mean_and_spread_of_their_logarithm():
+    levels = log_normal(Noise(0, dtype=torch.float64).normal((100_000,)), -1.2, 1.2).log()
+    assert levels.mean().item() == pytest.approx(-1.2, abs=0.02)
+    assert levels.std().item() == pytest.approx(1.2, abs=0.02)
+
+
+def test_edm_under_the_adapter_is_the_papers_table_in_the_range_of_the_paper():
+    method = tiny(process="ve", sigma_max=5.0, parametrisation="edm", network={"dropout": 0.0})
+    x0, noise = DIGITS.batch(0, 0, 8), Noise(3)
+    sigma, z = torch.exp(-1.2 + 1.2 * noise.normal((8,))), noise.normal(x0.shape)
+    y = 2 * x0 - 1 + like(sigma, x0) * z
+    variance = like(sigma**2 + 0.25, x0)
+    with torch.no_grad():
+        output = method.network(y / variance.sqrt(), sigma.log() / 4)
+        clean = 0.25 / variance * y + like(sigma, x0) * 0.5 / variance.sqrt() * output
+        expected = (variance / (like(sigma, x0) * 0.5) ** 2 * (clean - (2 * x0 - 1)) ** 2).flatten(1).mean(1)
+        torch.testing.assert_close(method.loss(x0, Noise(3)), expected, rtol=1e-4, atol=0)
+
+
+def test_edms_score_is_that_of_the_images_in_the_units_of_ve():
+    """With a silent network the images are N(1/2, (sigma_data / 2)^2) in [0, 1]."""
+    method = tiny(process="ve", sigma_max=50.0, parametrisation="edm")
+    for weights in method.average.parameters():
+        weights.zero_()
+    x, t = Noise(0).uniform((4, 1, 8, 8)), torch.tensor([0.1, 0.4, 0.7, 1.0])
+    std = method.process.std(t)
+    exact = (0.5 - x) / like(0.25**2 + std**2, x)
+    torch.testing.assert_close(method.score_fn(method.average)(x, t), exact, rtol=1e-3, atol=1e-4)
+    sampler = CARD.samplers["flow_heun"]
+    images = method.sample(64, Sampler("flow_heun", "rho7", build(sampler.params, {"steps": 20})), Noise(1))
+    assert images.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert images.std().item() == pytest.approx(0.25, abs=0.02)

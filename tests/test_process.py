@@ -114,6 +114,39 @@ def test_published_steps_approach_the_exact_transitions(process):
     torch.testing.assert_close(variance, exact_variance, rtol=2e-3, atol=0)
 
 
+@pytest.mark.parametrize(("process", "steps"), [(VE(), 12), (VP(), 30)])
+def test_a_chain_has_the_marginals_and_posteriors_of_its_steps(process, steps):
+    chain = process.published_chain(steps)
+    mean = std2 = torch.zeros(())
+    for k, (a, v) in enumerate(zip(chain.factor, chain.variance, strict=True)):
+        before = std2
+        mean, std2 = (mean if k else 1.0) * a, a.square() * before + v
+        torch.testing.assert_close(chain.mean_coefficient[k], mean, rtol=1e-12, atol=0)
+        torch.testing.assert_close(chain.std[k], std2.sqrt(), rtol=1e-12, atol=0)
+        # Of a product of Gaussians: precisions add up.
+        expected = 1 / (1 / before + a.square() / v) if k else torch.zeros((), dtype=torch.float64)
+        torch.testing.assert_close(chain.posterior_variance[k], expected, rtol=1e-12, atol=0)
+
+
+def test_chains_are_those_of_smld_and_ddpm():
+    smld, ddpm = VE(0.01, 50.0).published_chain(10), VP().published_chain(1000)
+    torch.testing.assert_close(smld.std, torch.logspace(-2, math.log10(50), 10, dtype=torch.float64))
+    torch.testing.assert_close(ddpm.variance, torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    torch.testing.assert_close(ddpm.std.square(), 1 - ddpm.mean_coefficient.square(), rtol=1e-10, atol=0)
+    with pytest.raises(ValueError, match="no discrete chain"):
+        SubVP().published_chain(1000)
+
+
+@pytest.mark.parametrize("kind", [VP, SubVP])
+def test_published_rounding_is_the_same_mathematics_with_fewer_digits_near_the_data(kind):
+    exact, rounded = kind(), kind(rounded=True)
+    t = times(first=0.01)
+    for name in ("mean_coefficient", "std", "diffusion"):
+        torch.testing.assert_close(getattr(rounded, name)(t), getattr(exact, name)(t), rtol=1e-12, atol=0)
+    early = torch.tensor([1e-5])
+    assert abs(rounded.std(early) / exact.std(early) - 1) > 1e-3
+
+
 def test_published_betas_are_refused_where_they_would_exceed_one():
     with pytest.raises(ValueError, match="N > 20"):
         VP().published_transition(torch.ones(1, dtype=torch.float64), 20)

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from bench.card import Card, LikelihoodCard, SamplerCard
+from bench.card import Card, LikelihoodCard, SamplerCard, TrainingCard
 from bench.data import load_images
 from bench.metrics import METRICS
 from bench.report import page
 from bench.report.console import print_leaderboard
-from bench.report.figures import likelihood_points, pareto, slug, tile
+from bench.report.figures import Look, learning, likelihood_points, pareto, slug, summarise, tile
 from bench.report.page import number, spread
 from bench.report.table import Reader, identities, leaderboard, tabulate, write
 from bench.spec import ImagesSpec, key, part_name, place
@@ -228,6 +228,7 @@ def test_every_point_is_a_row_with_what_was_stored_for_it(small):
     point = next(p for p in suite.points if p.train == "good" and p.sample.sampler == "heun" and p.budget == 20)
     found = row(rows, point.label)
     expected = {
+        **{"weights": "trained"},
         **{"method": "Toy", "variant": "a", "sampler": "heun", "times": "rho7", "steps": 10, "budget": 20},
         **{"nfe": 19, "nfe_min": 19, "nfe_max": 19, "training_images": 100_000, "training_flops": 3.2e12},
         **{"training_seconds": 31.5, "parameters": 103_425, "device": "cpu", "train_seed": 0, "sample_seed": 0},
@@ -620,3 +621,62 @@ def test_spread_shows_as_many_decimals_as_the_mean():
 
 def test_file_names_are_made_of_letters_digits_and_dashes():
     assert slug("fd(digits-cnn@8, to test)") == "fd-digits-cnn-8-to-test"
+
+
+# Snapshots
+
+LEARNING = """
+name: learning
+dataset: digits
+metrics: [fd]
+samples: {count: 8, batch: 8, seeds: [0, 1]}
+train:
+  kept: {method: toy, snapshots: [100, 400]}
+  plain: {method: toy, params: {quality: 0.5}}
+points:
+  - {train: [kept, plain], sampler: euler, grid: {nfe: [5, 10]}}
+"""
+
+
+@pytest.fixture
+def learnt(tmp_path: Path) -> tuple[Suite, Store]:
+    path = tmp_path / "suite.yaml"
+    path.write_text(LEARNING)
+    keeps = {"toy": replace(CARDS["toy"], training=TrainingCard(images=lambda params: 1000))}
+    suite, store = read_suite(path, cards=keeps), Store(tmp_path / "store")
+    complete(store, suite)
+    for point in suite.points:
+        unit = UnitId(*place(point.sample.model))
+        store.finish(unit, {"images": point.sample.snapshot or 1000, "provenance": PROVENANCE})
+    return suite, store
+
+
+def test_rows_of_a_snapshot_carry_what_it_had_seen(learnt):
+    rows = table(*learnt)
+    assert rows["snapshot"].isna().sum() == 8  # kept and plain, two budgets, two seeds
+    assert (rows["training_images"] == rows["snapshot"].fillna(1000)).all()
+    assert set(rows.loc[rows["snapshot"].notna(), "train"]) == {"kept"}
+
+
+def test_the_learning_curve_has_snapshots_and_end_at_the_largest_budget_of_models_that_keep_some(learnt):
+    rows = table(*learnt)
+    summary = learning(rows, Look(rows, ["kept", "plain"]), FD)
+    assert list(summary["train"]) == ["kept"] * 3
+    assert list(summary["training_images"]) == [100, 400, 1000]
+    largest = rows[(rows["train"] == "kept") & (rows["budget"] == 10)]
+    for _, point in summary.iterrows():
+        values = largest.loc[largest["training_images"] == point["training_images"], FD]
+        assert len(values) == 2
+        assert (point["mean"], point["low"], point["high"]) == (values.mean(), values.min(), values.max())
+
+
+def test_the_page_names_snapshots_and_pictures_of_compute_leave_them_out(learnt, tmp_path):
+    suite, store = learnt
+    write(suite, store, tmp_path / "out", methods=CARDS)
+    text = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "| kept after 400 images |" in text
+    assert "| kept " in text
+    assert (tmp_path / "out" / "figures" / f"{slug(FD)}-vs-training.png").exists()
+    rows = table(suite, store)
+    ends = rows[rows["snapshot"].isna()]
+    assert len(summarise(ends, Look(rows, ["kept", "plain"]), FD)) == 4

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import pytest
@@ -16,6 +15,24 @@ from methods.shared.process import like
 DIGITS = load_images("digits")
 PROCESSES = ("ve", "vp", "subvp")
 FIXED = [name for name, card in SAMPLERS.items() if card.cost is not None]
+NOISY = ({}, {"last_noise": True})
+KNOBS = {
+    "euler_maruyama": NOISY,
+    "reverse_diffusion": NOISY,
+    "ancestral": (*NOISY, {"variance": "transition"}),
+    "ddim": (*NOISY, {"eta": 1.0}),
+    "flow_heun": ({}, {"last": "heun"}, {"churn": 2.0}),
+    "predictor_corrector": (
+        *NOISY,
+        {"first": "predictor"},
+        {"first": "predictor", "last_noise": True, "corrector_steps": 2},
+        {"predictor": "ancestral", "corrector": "ald", "corrector_steps": 3},
+        {"predictor": "none", "norms": "batch"},
+        {"predictor": "none", "first": "predictor", "corrector_steps": 2},
+        {"predictor": "euler_maruyama", "corrector": "none", "probability_flow": True},
+    ),
+}
+"""Parameters of each sampler under which its cost is counted, the defaults where it is not here."""
 
 
 def method(process, **values):
@@ -123,6 +140,8 @@ def test_dequantised_training_adds_one_level_of_noise_and_samples_come_back_to_t
 def test_the_steps_a_budget_buys_spend_what_the_card_says(process, name, budget):
     tiny = method(process)
     card = SAMPLERS[name]
+    if card.cost(build(card.params, {"steps": 1})) > budget:
+        pytest.skip("a budget that buys no step is refused")
     steps = card.steps_for(budget, card.params())
     chosen = sampler(name, **steps)
     with NetworkCounter(tiny.networks) as counter:
@@ -135,7 +154,7 @@ def test_the_steps_a_budget_buys_spend_what_the_card_says(process, name, budget)
 @pytest.mark.parametrize("name", FIXED)
 def test_cost_holds_on_every_grid_and_with_every_knob(name, times):
     tiny = method("vp")
-    for knobs in ({}, {"last": "heun"}) if name == "flow_heun" else ({}, {"last_noise": True}):
+    for knobs in KNOBS.get(name, ({},)):
         chosen = sampler(name, times, steps=4, **knobs)
         with NetworkCounter(tiny.networks) as counter:
             tiny.sample(2, chosen, Noise(0))
@@ -176,9 +195,20 @@ def test_the_identity_of_a_likelihood_names_what_it_depends_on(process, offset):
     assert list(scored.values) == ["bits_per_dim"]
     assert scored.values["bits_per_dim"].shape == (2,)
     assert scored.identity["offset"] == pytest.approx(offset, abs=1e-3)
-    assert dataclasses.asdict(params).items() <= scored.identity.items()
+    given = {name: getattr(params, name) for name in ("eps", "tolerance", "probes", "probe", "repeats")}
+    assert given.items() <= scored.identity.items()
+    assert scored.identity["solver"] == "RK45"
+    assert not {"probe_drift", "error_norm"} & scored.identity.keys()
     assert scored.identity["floor"] > 0
     assert "17" in scored.identity["dequantisation"]
+
+
+def test_unusual_ways_of_the_likelihood_show_in_its_identity():
+    params = LikelihoodParams(eps=1e-2, tolerance=1e-1, probe_drift=True, solver="device", error_norm="image")
+    identity = method("vp").score(torch.from_numpy(DIGITS.test[:2]).long(), Noise(0), params).identity
+    assert identity["probe_drift"] is True
+    assert identity["error_norm"] == "image"
+    assert identity["solver"] == "RK45 on the device"
 
 
 def test_the_likelihood_leaves_no_gradient_in_the_networks():

@@ -12,8 +12,9 @@ import yaml
 
 from bench.card import BudgetError, Card, LikelihoodCard, SamplerCard
 from bench.data import DataCard
-from bench.digest import count_images, digest_images
+from bench.digest import count_images, digest_checkpoint, digest_images
 from bench.metrics import MetricCard
+from bench.plan import Job, expand
 from bench.spec import ImagesSpec, TrainSpec, key
 from bench.suite import SuiteError, read_suite
 
@@ -80,12 +81,14 @@ CARDS = {
                 params=Heun,
                 cost=lambda p: 2 * p.steps - 1,
                 times=("rho7", "uniform"),
-                refuse=lambda m, p: ["snr 0.5 asks for VE"] if p.snr == 0.5 and m.process == "vp" else [],
+                refuse=lambda m, p, times: ["snr 0.5 asks for VE"] if p.snr == 0.5 and m.process == "vp" else [],
             ),
             "levels": SamplerCard(version=1, summary="", params=Heun, cost=lambda p: 3 * p.steps, spend=spend_levels),
             "adaptive": SamplerCard(version=1, summary="", params=Adaptive, cost=None),
         },
         presets={"wide": {"net": {"width": 32}}},
+        shapes={"wide": (1, 8, 8)},
+        checkpoints=True,
         variant=lambda p: p.process,
         likelihood=LikelihoodCard(version=4, params=Likelihood),
         refuse=lambda p, shape: [f"width 7 does not fit {shape[-1]} pixels"] if p.net.width == 7 else [],
@@ -218,10 +221,10 @@ ONE_PROBLEM = {
         with_line(7, "  vp: {method: sde, params: {net: {width: 7}}}"),
         "suite.yaml:7: train.vp.params: width 7 does not fit 8 pixels",
     ),
-    "feature of a later day": (
-        with_line(7, "  vp: {method: sde, checkpoint: a.pth}"),
-        "suite.yaml:7: train.vp.checkpoint: unknown key; allowed: method, preset, params, seeds, samples_from "
-        '(value: "a.pth")',
+    "key that a model does not have": (
+        with_line(7, "  vp: {method: sde, teacher: a.pth}"),
+        "suite.yaml:7: train.vp.teacher: unknown key; allowed: method, preset, params, seeds, snapshots, checkpoint, "
+        'weights, samples_from (value: "a.pth")',
     ),
     "label that is no file name": (
         with_line(7, "  vp/a: {method: sde}").replace("train: vp,", "train: vp/a,"),
@@ -290,7 +293,8 @@ ONE_PROBLEM = {
     ),
     "precision that is not there": (
         with_line(4, "samples: {count: 8, precision: float16}"),
-        "suite.yaml:4: samples.precision: should be 'float32'; did you mean float32? (value: \"float16\")",
+        "suite.yaml:4: samples.precision: should be one of 'float32', 'bfloat16'; did you mean bfloat16? "
+        '(value: "float16")',
     ),
     "more likelihood images than there are": (
         with_line(5, "likelihood: {images: 361}"),
@@ -912,3 +916,93 @@ def test_model_that_no_point_samples_from_is_kept_and_noted(read):
     suite = read(with_line(7, "  vp: {method: sde}\n  idle: {method: plain}"))
     assert isinstance(suite.train["idle"][0], TrainSpec)
     assert "train.idle: no point samples from it" in suite.notes
+
+
+IMPORTED = """name: small
+dataset: digits
+metrics: [fd]
+samples: {count: 240, batch: 240}
+train: {vp: {method: sde, preset: wide, checkpoint: there.pth}}
+points: [{train: vp, sampler: heun, grid: {nfe: [5]}}]
+"""
+
+
+def test_checkpoint_is_in_the_key_by_its_content_and_by_which_of_its_weights_are_taken(read, tmp_path):
+    (tmp_path / "there.pth").write_bytes(b"weights")
+    suite = read(IMPORTED)
+    (spec,) = suite.train["vp"]
+    assert spec.checkpoint == digest_checkpoint(tmp_path / "there.pth")
+    assert spec.weights == "ema"
+    assert suite.sources == {"vp": tmp_path / "there.pth"}
+    entry = suite.resolved["train"]["vp"]
+    assert (entry["sha256"], entry["weights"]) == (spec.checkpoint, "ema")
+    assert "seeds" not in entry
+    keys = {key(spec), key(read(IMPORTED.replace("there.pth", "there.pth, weights: raw")).train["vp"][0])}
+    (tmp_path / "there.pth").rename(tmp_path / "moved.pth")
+    assert key(read(IMPORTED.replace("there.pth", "moved.pth")).train["vp"][0]) in keys
+    (tmp_path / "there.pth").write_bytes(b"other weights")
+    trained = read(IMPORTED.replace(", checkpoint: there.pth", ""))
+    keys |= {key(read(IMPORTED).train["vp"][0]), key(trained.train["vp"][0])}
+    assert len(keys) == 4
+
+
+def test_job_of_a_checkpoint_knows_where_it_lies(read, tmp_path):
+    (tmp_path / "there.pth").write_bytes(b"weights")
+    job = next(job for job in expand(read(IMPORTED)) if job.stage == "train")
+    assert job.path == str(tmp_path / "there.pth")
+    assert Job.from_plain(json.loads(json.dumps(job.plain()))) == job
+
+
+def test_trial_run_of_a_checkpoint_is_of_the_same_weights(read, tmp_path):
+    (tmp_path / "there.pth").write_bytes(b"weights")
+    assert key(read(IMPORTED, smoke=True).train["vp"][0]) == key(read(IMPORTED).train["vp"][0])
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({}, "train.vp.checkpoint: nothing lies at "),
+        ({"there.pth": "3"}, "train.vp.checkpoint: should be a text"),
+        ({"there.pth": "empty"}, "train.vp.checkpoint: "),
+        ({"method: sde, preset: wide": "method: plain"}, "train.vp.checkpoint: plain imports no published checkpoints"),
+        ({"there.pth": "here.pth, weights: best"}, "train.vp.weights: unknown kind of weights"),
+        ({"there.pth": "here.pth, seeds: [0, 1]"}, "train.vp.seeds: belongs to a training"),
+        ({"there.pth": "here.pth, snapshots: [10]"}, "train.vp.snapshots: belongs to a training"),
+        ({"checkpoint: there.pth": "weights: raw"}, "train.vp.weights: says which weights of a checkpoint"),
+    ],
+)
+def test_checkpoint_that_cannot_be_is_a_problem(wrong, tmp_path, change, found):
+    (tmp_path / "here.pth").write_bytes(b"weights")
+    (tmp_path / "empty").mkdir()
+    text = IMPORTED
+    for old, new in change.items():
+        text = text.replace(old, new)
+    if "plain" in text:
+        text = text.replace("there.pth", "here.pth").replace("heun", "jump")
+    (problem,) = wrong(text)
+    assert found in problem
+
+
+def test_preset_for_another_shape_is_refused_with_both(wrong):
+    problems = wrong(IMPORTED.replace(", checkpoint: there.pth", "").replace("digits", "faces"))
+    expected = "train.vp.preset: is for images of 1 x 8 x 8 (channels x height x width), not 3 x 8 x 8"
+    assert any(expected in problem for problem in problems)
+
+
+def test_digest_of_a_checkpoint_folder_is_of_all_its_files(tmp_path):
+    folder, cache = tmp_path / "model", tmp_path / "cache"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "weights.bin").write_bytes(b"1")
+    first = digest_checkpoint(folder, cache)
+    assert digest_checkpoint(folder, cache) == digest_checkpoint(folder) == first
+    (folder / "config.json").write_text('{"a": 1}')
+    assert digest_checkpoint(folder, cache) != first
+
+
+def test_precision_of_sampling_is_in_the_key_and_its_default_is_not(read):
+    plain, rounded = (read(with_line(4, f"samples: {{count: 240{more}}}")) for more in ("", ", precision: bfloat16"))
+    assert {point.sample.precision for point in rounded.points} == {"bfloat16"}
+    assert {point.sample.precision for point in plain.points} == {"float32"}
+    assert plain.points[0].sample.train == rounded.points[0].sample.train
+    assert key(plain.points[0].sample) != key(rounded.points[0].sample)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bench.data import load_images
-from bench.method import Noise, Run
+from bench.method import Noise, Run, evaluated
 from methods.shared.hyperparameters import Training
 from methods.shared.layers import Conv, initialise
 from methods.shared.training import Trainer, average_decay, fit, learning_rate, update_average
@@ -168,3 +168,72 @@ def test_the_average_forgets_half_in_its_half_life_whatever_the_batch(batch):
     for n in range(1, 512 // batch + 1):
         update_average(average, zero, average_decay(trainer.decay, n, warmup=False))
     torch.testing.assert_close(average[0], torch.full((3,), 0.5), rtol=1e-5, atol=0)
+
+
+def test_a_training_until_some_images_is_the_beginning_of_the_whole_one():
+    whole, part = Recorder(), Recorder()
+    states = {}
+    whole.run.checkpoint = lambda step, tensors: states.update({step: {n: t.clone() for n, t in tensors().items()}})
+    train(whole)
+    part.run.until = 70  # of 12 updates of 16 images
+    announced = []
+    part.run.announce = announced.append
+    _, average = train(part)
+    assert announced == [5]
+    assert part.lines[-1][0] == 80
+    for name, tensor in average.state_dict().items():
+        assert torch.equal(tensor, states[5][f"average.{name}"])
+
+
+@pytest.mark.parametrize("until", [192, 10_000])
+def test_a_training_never_goes_on_beyond_its_end(until):
+    recorder = Recorder()
+    recorder.run.until = until
+    train(recorder)
+    assert recorder.lines[-1][0] == 12 * 16
+
+
+def test_bfloat16_rounds_products_alone_and_keeps_weights_and_losses_in_float32():
+    seen = []
+
+    def loss(network, x0, noise):
+        value = denoising(network, x0, noise)
+        seen.append((network(x0).dtype, value.dtype))
+        return value
+
+    network, average = Small(), Small()
+    settings = Training(**SETTINGS, precision="bfloat16")
+    recorder = Recorder()
+    fit(network, average, loss, load_images("digits"), settings, recorder.run)
+    assert set(seen) == {(torch.float32, torch.float32)}
+    assert {tensor.dtype for tensor in network.state_dict().values()} == {torch.float32}
+    assert "forward" not in vars(network)
+    exact = Recorder()
+    train(exact)
+    first, last = (lines[0][1]["loss"] for lines in (exact.lines, recorder.lines))
+    assert first != last
+    assert last == pytest.approx(first, rel=1e-2)
+
+
+def test_networks_compute_as_asked_and_then_as_before():
+    network, x = Small().eval(), Noise(0).normal((2, 1, 8, 8))
+    with torch.no_grad():
+        plain = network(x)
+        with evaluated([network], precision="bfloat16"):
+            rounded = network(x)
+        assert rounded.dtype == torch.float32
+        assert torch.equal(rounded, rounded.bfloat16().float())
+        torch.testing.assert_close(rounded, plain, rtol=0.05, atol=0.05)
+        with pytest.raises(ValueError, match="inside"), evaluated([network], precision="bfloat16"):
+            raise ValueError("inside")
+        assert torch.equal(network(x), plain)
+
+
+@pytest.mark.slow
+def test_a_compiled_training_is_the_eager_one_up_to_rounding():
+    eager, compiled = Recorder(), Recorder()
+    compiled.run.compiled = True
+    network, _ = train(eager, steps=3)
+    other, _ = train(compiled, steps=3)
+    for a, b in zip(network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)

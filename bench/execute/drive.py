@@ -166,6 +166,8 @@ class Driver:
         return {
             "threads": executor.threads,
             "device": executor.device,
+            "tf32": executor.tf32,
+            "compile": executor.compile,
             "checkpoint_seconds": executor.checkpoint_seconds,
             "slot": slot,
         }

@@ -21,6 +21,8 @@ class Executor:
         threads: CPU threads of a worker. Results are byte-equal for equal threads only, so it is fixed.
         gpus: GPUs that workers are spread over; each worker sees exactly one. "auto" is those of
             CUDA_VISIBLE_DEVICES, else all that the driver lists.
+        tf32: Whether GPUs may round the factors of float32 products and convolutions to TF32. Not in any key.
+        compile: Whether networks go through torch.compile, in training and sampling. Not in any key.
         checkpoint_seconds: How often a training writes what it would resume from.
         setup: Shell lines run before each worker.
     """
@@ -30,6 +32,8 @@ class Executor:
     threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus: Literal["auto"] | tuple[int, ...] = "auto"
+    tf32: bool = False
+    compile: bool = False
     checkpoint_seconds: float = 60.0
     setup: tuple[str, ...] = ()
 

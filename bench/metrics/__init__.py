@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.data import DataCard
+from bench.given import RESTORATIONS
 
 if TYPE_CHECKING:
     from bench.metrics.extractors import Features
@@ -81,18 +82,34 @@ class InceptionParams:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PixelParams:
+    """Nothing to choose: pixels are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyParams:
+    """Whose class probabilities."""
+
+    extractor: Literal["digits-cnn"] = "digits-cnn"
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricCard:
     """What the harness must know of a metric before torch is imported.
 
     Args:
         version: Raised by hand when equal images would give another number.
-        params: Frozen dataclass of its parameters, all with defaults; ``extractor`` is one of them.
+        params: Frozen dataclass of its parameters, all with defaults; ``extractor`` is one of them where features
+            or classes are compared.
         column: The name of its column, which tells unlike numbers apart.
         measure: Returns the value from the features of the samples, those of the reference (None where the
-            metric has none) and the parameters.
+            metric has none) and the parameters; with ``tasks``, from a :class:`bench.metrics.conditional.Restored`
+            in place of the samples' features.
         reference: The split of the data set that the samples are compared with; None where there is none.
         refuse: Reasons why it cannot be measured on a data set (none: an empty list).
         least_count: Images below which the value is a smoke test and not evidence.
+        tasks: What the samples should be given for the metric to be measured (:mod:`bench.given`); empty: any sample
+            set.
     """
 
     version: int
@@ -100,10 +117,11 @@ class MetricCard:
     params: type
     higher_is_better: bool
     column: Callable[[Any], str]
-    measure: Callable[[Features, Features | None, Any], float]
+    measure: Callable[[Any, Features | None, Any], float]
     reference: Callable[[Any], str | None]
     refuse: Callable[[Any, DataCard], list[str]]
     least_count: Callable[[Any], int]
+    tasks: tuple[str, ...] = ()
 
 
 def extractor_label(name: str) -> str:
@@ -156,6 +174,41 @@ def _inception(samples: Features, reference: Features | None, params: InceptionP
     return inception_score(np.exp(samples.log_probs), params.splits)[0]
 
 
+def _refuse_accuracy(params: AccuracyParams, data: DataCard) -> list[str]:
+    reasons, classes = _refuse_extractor(params, data), EXTRACTORS[params.extractor].classes
+    if data.classes != classes:
+        reasons.append(f"extractor {params.extractor} knows {classes} classes, the data set has {data.classes}")
+    return reasons
+
+
+def _restoration(name: str, summary: str, *, higher_is_better: bool = False) -> MetricCard:
+    """Returns the card of a function of :mod:`bench.metrics.conditional` on images that are known in part."""
+
+    def measure(restored: Any, reference: Features | None, params: Any) -> float:
+        from bench.metrics import conditional
+
+        return getattr(conditional, name)(restored)
+
+    return MetricCard(
+        version=1,
+        summary=summary,
+        params=PixelParams,
+        higher_is_better=higher_is_better,
+        column=lambda params: name,
+        measure=measure,
+        reference=lambda params: None,
+        refuse=lambda params, data: [],
+        least_count=lambda params: 32,
+        tasks=RESTORATIONS,
+    )
+
+
+def _accuracy(restored: Any, reference: Features | None, params: AccuracyParams) -> float:
+    from bench.metrics.conditional import accuracy
+
+    return accuracy(restored)
+
+
 METRICS: Mapping[str, MetricCard] = {
     "fd": MetricCard(
         version=1,
@@ -178,5 +231,24 @@ METRICS: Mapping[str, MetricCard] = {
         reference=lambda params: None,
         refuse=_refuse_extractor,
         least_count=lambda params: 10 * EXTRACTORS[params.extractor].classes * params.splits,
+    ),
+    "unknown_rmse": _restoration("unknown_rmse", "error of what was not given, over all samples, in the range [0, 1]"),
+    "unknown_best": _restoration("unknown_best", "the same of the best sample of each image"),
+    "diversity": _restoration(
+        "diversity", "standard deviation between the samples of an image where it was not given", higher_is_better=True
+    ),
+    "known_rmse": _restoration("known_rmse", "error of what was given"),
+    "known_max": _restoration("known_max", "largest error of a pixel that was given"),
+    "accuracy": MetricCard(
+        version=1,
+        summary="share of the samples in which a classifier of its own training finds the class that was given",
+        params=AccuracyParams,
+        higher_is_better=True,
+        column=lambda params: _column("accuracy", params),
+        measure=_accuracy,
+        reference=lambda params: None,
+        refuse=_refuse_accuracy,
+        least_count=lambda params: 10 * EXTRACTORS[params.extractor].classes,
+        tasks=("class",),
     ),
 }

@@ -5,8 +5,8 @@ equal. Features of the reference are computed once a process.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,9 @@ import numpy as np
 
 from bench.card import plain
 from bench.data import Images
+from bench.given import SPLIT, truth
 from bench.metrics import METRICS, extractor_label
+from bench.metrics.conditional import Restored
 from bench.metrics.extractors import Extractor, Features, load_extractor
 
 BACKEND = "bench 1"
@@ -45,7 +47,12 @@ class Floor:
 
 
 def score(
-    images: Iterable[np.ndarray], requests: Sequence[tuple[str, Any]], data: Images, *, device: str = "cpu"
+    images: Iterable[np.ndarray],
+    requests: Sequence[tuple[str, Any]],
+    data: Images,
+    *,
+    device: str = "cpu",
+    given: Mapping[str, Any] | None = None,
 ) -> list[Measured]:
     """Returns the value of each request, in order.
 
@@ -54,25 +61,54 @@ def score(
         requests: Names of :data:`bench.metrics.METRICS`, each with an instance of its ``params``.
         data: The data set that the samples imitate.
         device: Where the extractors run.
+        given: What the samples were given (:mod:`bench.given`), from the first of them on.
 
     Raises:
         ValueError: A metric that cannot be measured on this data set, images of the wrong kind, too few of them,
             or a value that is not finite.
     """
     _refuse(requests, data)
-    extractors = {params.extractor: load_extractor(params.extractor, str(device)) for _, params in requests}
-    samples = _extract(images, extractors)
+    extractors = {
+        name: load_extractor(name, str(device)) for name in {_extractor(params) for _, params in requests} - {None}
+    }
+    conditional = any(METRICS[name].tasks for name, _ in requests)
+    parts = list(images) if conditional else images
+    samples = _extract(parts, extractors) if extractors else {}
+    restored = _restored(np.concatenate(parts), data, given) if conditional else None
     measured = []
     for name, params in requests:
-        card, extractor = METRICS[name], extractors[params.extractor]
+        card, extractor = METRICS[name], extractors.get(_extractor(params))
+        features = None if extractor is None else samples[extractor.name]
         split = card.reference(params)
         reference = None if split is None else _reference(data, split, extractor)
-        value = card.measure(samples[params.extractor], reference, params)
+        if card.tasks:
+            features = replace(restored, log_probs=None if features is None else features.log_probs)
+        count = len(features.samples if card.tasks else features.features)
+        value = card.measure(features, reference, params)
         if not np.isfinite(value):
-            raise ValueError(f"{card.column(params)} of {len(samples[params.extractor].features)} images is {value}")
-        identity = _identity(name, params, extractor, len(samples[params.extractor].features), data, split)
+            raise ValueError(f"{card.column(params)} of {count} images is {value}")
+        identity = _identity(name, params, extractor, count, data, split)
+        if card.tasks:
+            identity["given"] = {
+                **given,
+                "split": SPLIT,
+                "split_rule": data.card.split_rule,
+                "sha256": data.digest(SPLIT),
+            }
         measured.append(Measured(value, identity))
     return measured
+
+
+def _extractor(params: Any) -> str | None:
+    """Returns the extractor that a metric's parameters name, None where it has none."""
+    return getattr(params, "extractor", None)
+
+
+def _restored(samples: np.ndarray, data: Images, given: Mapping[str, Any] | None) -> Restored:
+    if given is None:
+        raise ValueError("metrics of what was given ask for samples that were given something")
+    images = samples.astype(np.float64) / (data.levels - 1)
+    return Restored(images, truth(given, data, 0, len(samples)), data.levels)
 
 
 def real_floor(
@@ -149,7 +185,7 @@ def _features(content: _Content, extractor: str, device: str) -> Features:
 
 
 def _identity(
-    name: str, params: Any, extractor: Extractor, count: int, data: Images, split: str | None
+    name: str, params: Any, extractor: Extractor | None, count: int, data: Images, split: str | None
 ) -> dict[str, Any]:
     card = METRICS[name]
     reference = None
@@ -161,17 +197,24 @@ def _identity(
             "images": data.card.splits[split],
             "sha256": data.digest(split),
         }
+    seen_by = (
+        {
+            "extractor": extractor_label(extractor.name),
+            "weights_sha256": extractor.card.sha256,
+            "dimension": extractor.card.dimension,
+            "input_shape": list(extractor.card.shape),
+            "levels": extractor.card.levels,
+            "preprocess": extractor.preprocess,
+        }
+        if extractor is not None
+        else {}
+    )
     return {
         "metric": name,
         "version": card.version,
         "column": card.column(params),
         "params": plain(params),
-        "extractor": extractor_label(extractor.name),
-        "weights_sha256": extractor.card.sha256,
-        "dimension": extractor.card.dimension,
-        "input_shape": list(extractor.card.shape),
-        "levels": extractor.card.levels,
-        "preprocess": extractor.preprocess,
+        **seen_by,
         "count": count,
         "least_count": card.least_count(params),
         "reference": reference,

@@ -1,4 +1,4 @@
-"""The pictures of a report: quality versus compute, bits/dim versus its own cost, training curves, samples.
+"""The pictures of a report: quality versus compute and versus training, bits/dim versus its cost, curves, samples.
 
 Colour tells the model and marker the sampler, in seaborn's colour-blind-safe palette, the same in every picture.
 Nothing here is random or dated: equal results give equal files.
@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,10 +24,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
 
 from bench.card import Card, build, cards
-from bench.data import load_images
+from bench.data import Images, load_images
+from bench.given import RESTORATIONS, Truth, describe, truth
 from bench.metrics import METRICS, MetricCard
 from bench.report.table import BITS_TITLE, Reader, bare
-from bench.spec import ImagesSpec, LikelihoodSpec, TrainSpec
+from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, TrainSpec
 from bench.store import DamagedError, Store
 from bench.store import write as put
 
@@ -79,16 +81,19 @@ def write(
         metrics: Metric cards by name.
     """
     methods = cards() if methods is None else methods
-    directions, rows = rows.attrs["metrics"], bare(rows)
-    look = Look(rows, list(suite.train))
+    directions, everything = rows.attrs["metrics"], bare(rows)
+    rows = everything[everything["snapshot"].isna()]  # the ends of trainings
+    look = Look(everything, list(suite.train))
     reader = Reader(store, metrics)
     pictures = []
     with _style():
         for picture, figure in itertools.chain(
             _quality(rows, directions, look),
+            _learning(everything, directions, look),
             _likelihoods(suite, reader, methods, look),
             _training(suite, store, reader, look),
             _samples(suite, store, rows, look),
+            _restorations(suite, store, rows, look),
         ):
             _save(figure, folder, picture.name)
             pictures.append(picture)
@@ -331,6 +336,51 @@ def _front_handle() -> Line2D:
     return Line2D([], [], color=FRONT, ls=(0, (2, 2)), lw=1, label="Pareto front")
 
 
+# Quality versus training
+
+
+def _learning(rows: pd.DataFrame, directions: Mapping[str, bool], look: Look) -> Iterator[tuple[Picture, Figure]]:
+    for metric, higher in directions.items():
+        summary = learning(rows, look, metric)
+        if summary.empty:
+            continue
+        figure = _figure(8.5, 4.6)
+        axes = figure.subplots()
+        for (train, sampler), part in summary.groupby(["train", "sampler"], sort=False):
+            _line(axes, part, "training_images", look, train, sampler)
+        _log(axes, "x", summary["training_images"])
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if not higher and (summary["mean"] > 0).all():
+            _log(axes, "y", summary["mean"])
+        axes.set_xlabel("training images seen")
+        axes.set_ylabel(f"{metric}, {'higher' if higher else 'lower'} is better")
+        figure.legend(handles=_handles(summary, look)[:-2], loc="outside right center", frameon=False)
+        caption = (
+            f"{metric} ({'higher' if higher else 'lower'} is better) along the trainings that keep snapshots, each "
+            "sampler at the largest budget that it has. Line: mean over seeds; band: their range."
+        )
+        yield Picture(f"{slug(metric)}-vs-training", f"{metric} versus training", caption), figure
+
+
+def learning(rows: pd.DataFrame, look: Look, metric: str) -> pd.DataFrame:
+    """Returns mean and range of a metric over seeds, a row a (model, sampler, snapshot or end), by images seen.
+
+    Each sampler stands at its largest measured NFE. Models without a finished snapshot are left out.
+    """
+    records = []
+    usable = rows[rows[metric].notna() & np.isfinite(rows[metric].astype(float)) & rows["nfe"].notna()]
+    for line, part in look.lines(usable):
+        for images, seen in part.groupby("training_images"):
+            best = seen[seen["group"] == seen.loc[seen["nfe"].astype(float).idxmax(), "group"]]
+            record = {"train": line.train, "sampler": line.sampler, "training_images": int(images)}
+            values = best[metric]
+            records.append(record | {"mean": values.mean(), "low": values.min(), "high": values.max()})
+    columns = ["train", "sampler", "training_images", "mean", "low", "high"]
+    summary = pd.DataFrame(records, columns=columns)
+    known = rows.loc[rows["snapshot"].notna(), "train"]
+    return summary[summary["train"].isin(known)]
+
+
 # Bits/dim versus the likelihood's own cost
 
 
@@ -399,6 +449,7 @@ def _likelihood_specs(suite: "Suite") -> Iterator[tuple[str, LikelihoodSpec]]:
     for label in suite.train:
         swept = list(suite.sweep.get(label, ()))
         own = [point.likelihood for point in suite.points if point.train == label and point.likelihood is not None]
+        own = [spec for spec in own if spec.snapshot is None]
         images = {(spec.images, spec.split, spec.seed) for spec in swept}
         found: dict[str, LikelihoodSpec] = {}
         for spec in (*swept, *(spec for spec in own if not swept or (spec.images, spec.split, spec.seed) in images)):
@@ -477,8 +528,9 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, colour: Any) -> None:
 
 def _samples(suite: "Suite", store: Store, rows: pd.DataFrame, look: Look) -> Iterator[tuple[Picture, Figure]]:
     real = load_images(suite.dataset)
+    free = rows[~rows["label"].isin([point.label for point in suite.points if _restored(point)])]
     for label in suite.train:
-        shown = _chosen(rows[rows["train"] == label], look)
+        shown = _chosen(free[free["train"] == label], look) if len(free) else []
         best = [largest for _, part in shown if (largest := _largest(part, store)) is not None]
         if not best:
             continue
@@ -487,6 +539,12 @@ def _samples(suite: "Suite", store: Store, rows: pd.DataFrame, look: Look) -> It
         strips = [(name, found) for name, found in strips if len(found) > 1]
         if strips:
             yield _budgets(label, strips, real.levels)
+
+
+def _restored(point: Point) -> bool:
+    """Tells whether a point's samples restore images."""
+    sample = point.sample
+    return isinstance(sample, SampleSpec) and sample.given is not None and sample.given["task"] in RESTORATIONS
 
 
 def _chosen(rows: pd.DataFrame, look: Look) -> list[tuple[str, pd.DataFrame]]:
@@ -597,6 +655,88 @@ def _budgets(label: str, strips: list[tuple[str, list[Shown]]], levels: int) -> 
     figure.suptitle(f"{label}: equal noise, growing budget", fontsize=12)
     caption = f"{label}: a column is one noise draw, sampled with more and more network evaluations an image."
     return Picture(f"budgets-{slug(label)}", f"Samples of {label} across budgets", caption), figure
+
+
+# What was given, and what samples make of it
+
+RESTORED = 8
+REPEATS = 4
+VEIL = np.array([0.45, 0.62, 0.85])
+"""The colour of what is hidden."""
+
+
+def _restorations(
+    suite: "Suite", store: Store, rows: pd.DataFrame, look: Look
+) -> Iterator[tuple[Picture, Figure]]:
+    points = {point.label: point for point in suite.points if _restored(point)}
+    data = load_images(suite.dataset)
+    for label in suite.train:
+        mine = rows[(rows["train"] == label) & rows["label"].isin(list(points))]
+        by_condition: dict[str, list[tuple[str, Restoration]]] = {}
+        for name, part in _chosen(mine, look) if len(mine) else []:
+            for _, row in part[::-1].iterrows():
+                spec, count = points[row["label"]].sample, points[row["label"]].count
+                images = _images(store, row["key"], count)
+                if len(images):
+                    what = describe(spec.given)
+                    shown = Restoration(images, truth(spec.given, data, 0, len(images)))
+                    by_condition.setdefault(what, []).append((_wrapped(name.removesuffix(what), row["nfe"]), shown))
+                    break
+        for what, found in by_condition.items():
+            yield _restoration(label, what, found, data)
+
+
+class Restoration(NamedTuple):
+    """Samples of one point, and what they restore."""
+
+    samples: np.ndarray
+    truth: Truth
+
+
+def _restoration(
+    label: str, what: str, found: list[tuple[str, Restoration]], data: Images
+) -> tuple[Picture, Figure]:
+    """Draws a row an image: what is given, some samples of each sampler, the truth."""
+    first = found[0][1].truth
+    rows = [np.flatnonzero(first.image == image)[0] for image in np.unique(first.image)[:RESTORED]]
+    blocks = [("given", _given_sheet(first, rows, data.levels))]
+    for name, shown in found:
+        blocks.append((name, tile(np.concatenate([_repeats(shown, row) for row in rows]), REPEATS, data.levels)))
+    blocks.append(("truth", tile(first.images[rows], 1, data.levels)))
+    widths = [sheet.shape[1] for _, sheet in blocks]
+    inches = 0.42 * len(rows) / blocks[0][1].shape[0]
+    figure = _figure(inches * sum(widths) + 0.5 * len(blocks), 0.42 * len(rows) + 1.1)
+    panels = figure.subplots(1, len(blocks), squeeze=False, width_ratios=widths)
+    for axes, (name, sheet) in zip(panels.flat, blocks, strict=True):
+        _show(axes, sheet)
+        axes.set_title(name, fontsize=8)
+    figure.suptitle(f"{label}: {what}", fontsize=12)
+    caption = (
+        f"{label}, {what}: a row a held-out image, the first ones; what was given of it (what was hidden is blue), "
+        "samples of each sampler at its largest budget, not selected, and the truth."
+    )
+    return Picture(f"given-{slug(label)}-{slug(what)}", f"{label}: {what}", caption), figure
+
+
+def _given_sheet(wanted: Truth, rows: list[int], levels: int) -> np.ndarray:
+    """Returns what is known of images, one below the other, as :func:`tile` does; what is hidden is veiled."""
+    known = wanted.known_part(wanted.images.astype(float))[rows]
+    if wanted.known is None:
+        return tile(known, 1, levels)
+    hidden = ~wanted.known[rows]
+    colours = np.broadcast_to(known, (len(rows), 3, *known.shape[2:])) / (levels - 1)
+    return tile(np.where(hidden, VEIL[:, None, None], colours), 1, 2)
+
+
+def _repeats(shown: Restoration, row: int) -> np.ndarray:
+    """Returns the first samples of the image that sample ``row`` restores; missing ones are blank."""
+    images = shown.samples[shown.truth.image == shown.truth.image[row]][:REPEATS]
+    return np.concatenate([images, np.zeros((REPEATS - len(images), *images.shape[1:]), dtype=images.dtype)])
+
+
+def _wrapped(name: str, nfe: float) -> str:
+    lines = textwrap.wrap(name.replace(",", ""), 26, break_long_words=False)
+    return "\n".join([*lines, f"NFE {nfe:.4g}"])
 
 
 def _padded(images: np.ndarray) -> np.ndarray:

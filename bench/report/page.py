@@ -135,7 +135,7 @@ def _ranking(title: str, groups: pd.DataFrame, metrics: Mapping[str, bool]) -> S
     for index, group in groups.iterrows():
         seconds = "sampling_seconds_per_image"
         values = [Cell(spread(group[name], group[f"{name} sd"]), index in best[name]) for name in metrics]
-        facts = [whole(group["rank"]), group["train"], sampler_title(group), whole(group["steps"]), reach(group)]
+        facts = [whole(group["rank"]), model_title(group), sampler_title(group), whole(group["steps"]), reach(group)]
         costs = [
             spread(group[seconds] * MILLI, group[f"{seconds} sd"] * MILLI),
             number(group["sampling_gflops_per_image"]),
@@ -158,17 +158,24 @@ def _best(groups: pd.DataFrame, name: str, higher: bool) -> set[Any]:
     return found
 
 
+def model_title(row: pd.Series) -> str:
+    """Returns a train entry's label, with the snapshot of it where it is one."""
+    return row["train"] if pd.isna(row["snapshot"]) else f"{row['train']} after {row['snapshot']:,} images"
+
+
 def _models(rows: pd.DataFrame) -> Section:
-    """A row a train entry: what it is, what it cost, how likely it finds held-out images."""
+    """A row a train entry, and one a snapshot of it: what it is, what it cost, how likely it finds held-out images."""
     models = rows[rows["train_key"].notna()].drop_duplicates("train_key")
-    headers = ["model", "method", "variant", "parameters", "trainings", "images each", "compute (TFLOPs each)"]
+    headers = ["model", "method", "variant", "weights", "parameters"]
+    headers += ["trainings", "images each", "compute (TFLOPs each)"]
     headers += ["time (s each)", f"{BITS_TITLE} ↓", "likelihood NFE", "device", "train keys"]
     cells = []
-    for label, part in models.groupby("train", sort=False):
+    for _, part in models.groupby(["train", "snapshot"], sort=False, dropna=False):
         first = part.iloc[0]
         bits = spread(part[BITS].mean(), part[BITS].std(ddof=1)) or f"– ({first[f'{BITS}_note']})"
         bound = " (bound)" if first[f"{BITS}_note"] == "bound" else ""
-        facts = [label, first["method"], first["variant"], whole(first["parameters"]), str(len(part))]
+        facts = [model_title(first), first["method"], first["variant"], first["weights"]]
+        facts += [whole(first["parameters"]), str(len(part))]
         facts += [whole(part["training_images"].mean().round() if part["training_images"].notna().any() else None)]
         facts += [number(part["training_flops"].mean() / TERA), number(part["training_seconds"].mean()), bits + bound]
         facts += [number(part["likelihood_nfe"].mean())]

@@ -20,8 +20,21 @@ import pandas as pd
 
 from bench.card import BudgetError, Card, SamplerCard, build, cards, differences, plain
 from bench.execute.outcome import outcome
+from bench.given import describe as describe_given
 from bench.metrics import METRICS, MetricCard
-from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, ScoreSpec, Spec, TrainSpec, key, part_name, place
+from bench.spec import (
+    ImagesSpec,
+    LikelihoodSpec,
+    Point,
+    SampleSpec,
+    ScoreSpec,
+    SnapshotSpec,
+    Spec,
+    TrainSpec,
+    key,
+    part_name,
+    place,
+)
 from bench.store import Store, UnitId
 from bench.store import write as put
 
@@ -32,15 +45,15 @@ BITS = "bits_per_dim"
 BITS_TITLE = "NLL of dequantised data (bits/dim)"
 
 LEADING = (
-    *("label", "group", "train", "method", "variant", "sampler", "times", "settings", "steps", "tolerance"),
+    *("label", "group", "train", "method", "variant", "weights", "sampler", "times", "settings", "steps", "tolerance"),
     *("adaptive", "budget", "nfe", "nfe_min", "nfe_max", "sampling_seconds_per_image", "sampling_gflops_per_image"),
-    *("training_images", "training_flops", "training_seconds", "parameters", "device"),
+    *("snapshot", "training_images", "training_flops", "training_seconds", "parameters", "device"),
 )
 TRAILING = (
     *(BITS, f"{BITS}_note", "likelihood_nfe", "clipped_fraction", "train_seed", "sample_seed", "count", "batch"),
     *("state", "cause", "log", "key", "train_key", "versions", "identity", "commit", "dirty", "host"),
 )
-WHOLE = ("steps", "budget", "training_images", "parameters", "train_seed", "sample_seed", "count", "batch")
+WHOLE = ("steps", "budget", "snapshot", "training_images", "parameters", "train_seed", "sample_seed", "count", "batch")
 TRUTHS = ("adaptive", "dirty")
 NUMBERS = (
     *("tolerance", "nfe", "nfe_min", "nfe_max", "sampling_seconds_per_image", "sampling_gflops_per_image"),
@@ -48,8 +61,9 @@ NUMBERS = (
 )
 
 GROUP_LEADING = (
-    *("rank", "group", "state", "train", "method", "variant", "sampler", "times", "settings", "steps", "tolerance"),
-    *("adaptive", "budget", "nfe", "nfe_min", "nfe_max", "train_seeds", "sample_seeds", "points", "points_done"),
+    *("rank", "group", "state", "train", "method", "variant", "weights", "sampler", "times", "settings", "steps"),
+    *("tolerance", "snapshot", "adaptive", "budget", "nfe", "nfe_min", "nfe_max"),
+    *("train_seeds", "sample_seeds", "points", "points_done"),
 )
 GROUP_TRAILING = (
     *("sampling_seconds_per_image", "sampling_seconds_per_image sd", "sampling_gflops_per_image"),
@@ -108,8 +122,8 @@ class Reader:
         if isinstance(point.sample, ImagesSpec):
             row |= {"method": "images made elsewhere", f"{BITS}_note": "no model here"}
         else:
-            row |= describe(point, methods) | {"train_key": self.place(point.sample.train)[1]}
-            row |= self._training(point.sample.train) | self._sampling(point)
+            row |= describe(point, methods) | {"train_key": self.place(point.sample.model)[1]}
+            row |= self._training(point.sample.model) | self._sampling(point)
             row |= self._likelihood(point, methods[point.sample.train.method])
         row |= self._scores(point)
         row["versions"] = versions(point)
@@ -142,14 +156,14 @@ class Reader:
         """Returns the units that a point needs, by stage, in the order in which they are made."""
         units: dict[str, list[UnitId]] = {}
         if not isinstance(point.sample, ImagesSpec):
-            units["training"] = [self.place(point.sample.train)]
+            units["training"] = [self.place(point.sample.model)]
             units["samples"] = self.batches(point.sample, point.count)
         if point.likelihood is not None:
             units["likelihood"] = self.batches(point.likelihood, point.likelihood.images)
         units["metrics"] = [self.place(score) for score in point.scores]
         return units
 
-    def _training(self, spec: TrainSpec) -> dict[str, Any]:
+    def _training(self, spec: TrainSpec | SnapshotSpec) -> dict[str, Any]:
         record = self.record(self.place(spec)) or {}
         names = {"training_images": "images", "training_flops": "flops", "training_seconds": "seconds"}
         return {column: record.get(name) for column, name in names.items()} | {"parameters": record.get("parameters")}
@@ -256,15 +270,19 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
     swept = swept_names(sampler)
     settings = {name: value for name, value in differences(params).items() if name not in swept}
     values = plain(params)
+    condition = [describe_given(spec.given)] if spec.given else []
+    condition += [] if spec.precision == "float32" else [f"precision={spec.precision}"]
     steps = next((values[name] for name in sorted(swept) if isinstance(values.get(name), int)), None)
     return {
         "method": card.title,
         "variant": card.variant(build(card.params, spec.train.params)),
+        "weights": "trained" if spec.train.checkpoint is None else f"checkpoint, {spec.train.weights}",
         "sampler": spec.sampler,
         "times": spec.times,
-        "settings": ", ".join(f"{name}={value}" for name, value in settings.items()),
+        "settings": ", ".join([f"{name}={value}" for name, value in settings.items()] + condition),
         "steps": steps,
         "tolerance": values.get("tolerance") if "tolerance" in swept else None,
+        "snapshot": spec.snapshot,
         "adaptive": sampler.cost is None,
         "train_seed": spec.train.seed,
         "sample_seed": spec.seed,

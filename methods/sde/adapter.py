@@ -9,33 +9,49 @@ and predicts the noise, up to its sign: its output over the standard deviation i
 
 Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 
-Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (sections 3 and 4, appendices B to E and H).
+Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (sections 3 and 4, appendices B to E and H); the
+parametrisation "edm" is Karras et al., 2022, https://arxiv.org/abs/2206.00364 (table 1).
 Departures: the loss is the mean over dimensions for VE too, where the authors sum; VE's sigma_max follows the
 training images unless it is given; Fourier features see log(s / m), which is the authors' log sigma for VE and
-lets VP and sub-VP use them too; sinusoids see 999 t for VE too; the flow is solved by Heun's method besides RK45.
+lets VP and sub-VP use them too; in continuous time sinusoids see 999 t for VE too; the flow is solved by Heun's
+method besides RK45.
 """
 
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from bench.data import Images
-from bench.method import Method, Noise, Run, Sampler, Scored
+from bench.method import Given, Method, Noise, Run, Sampler, Scored
 from methods.sde.card import CARD, Params
-from methods.shared.grids import grid
+from methods.sde.checkpoint import read_checkpoint
+from methods.sde.classifier import Classifier, train_classifier
+from methods.shared.adaptive import flow_adaptive
+from methods.shared.backbone import make_network
+from methods.shared.checkpoint import CheckpointError
+from methods.shared.controllable import Known, guided, restore
+from methods.shared.flow import flow_euler, flow_heun
+from methods.shared.grids import grid, published_grid
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.layers import initialise
 from methods.shared.likelihood import bits_per_dim, dequantisation_floor, dequantise, log_likelihood
-from methods.shared.ncsnpp import NCSNpp
-from methods.shared.objective import denoising_loss
+from methods.shared.multistep import dpm_solver_2m
+from methods.shared.objective import Levels, denoising_loss, discrete_loss, edm_loss, importance_times
+from methods.shared.precondition import denoiser, log_normal, score_of
 from methods.shared.process import VE, VP, Process, SubVP, like
-from methods.shared.samplers import ScoreFn, euler_maruyama, flow_adaptive, flow_heun, reverse_diffusion
+from methods.shared.samplers import ScoreFn, ancestral, ddim, euler_maruyama, reverse_diffusion
 from methods.shared.training import fit, under
+
+IN_DATA_RANGE = frozenset({"data_std", "churn_min", "churn_max"})
+"""Sampler parameters in units of the data range [0, 1]."""
 
 
 class ScoreSDE(Method):
@@ -46,10 +62,16 @@ class ScoreSDE(Method):
     def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
         super().__init__(params, data, device)
         channels, height, _ = data.shape
-        self.network = NCSNpp(channels, channels, image_size=height, **asdict(params.network))
+        self.network = make_network(params.network, channels, channels, height)
         self.network.to(device=self.device, memory_format=torch.channels_last)
         initialise(self.network, Noise(0, ("init",)))
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.classifier = self.class_average = None
+        if params.classifier.kind != "none":
+            self.classifier = Classifier(channels, data.classes, **params.classifier.keywords())
+            self.classifier.to(device=self.device, memory_format=torch.channels_last)
+            initialise(self.classifier, Noise(0, ("init", "classifier")))
+            self.class_average = copy.deepcopy(self.classifier).eval().requires_grad_(False)
         # Until training fits it, sigma_max = "data" is the largest distance that two images can have.
         self.sigma_max = math.sqrt(math.prod(data.shape)) if params.sigma_max == "data" else params.sigma_max
 
@@ -59,18 +81,24 @@ class ScoreSDE(Method):
         params = self.params
         if params.process == "ve":
             return VE(params.sigma_min, self.sigma_max)
-        return {"vp": VP, "subvp": SubVP}[params.process](params.beta_min, params.beta_max)
+        kind = {"vp": VP, "subvp": SubVP}[params.process]
+        return kind(params.beta_min, params.beta_max, rounded=params.published_rounding)
 
     @property
     def networks(self) -> Sequence[nn.Module]:
-        return (self.average,)
+        return (self.average,) if self.class_average is None else (self.average, self.class_average)
 
     @property
     def samplers(self) -> Mapping[str, Callable[..., Tensor]]:
         return {
             "euler_maruyama": euler_maruyama,
             "reverse_diffusion": reverse_diffusion,
+            "ancestral": ancestral,
+            "predictor_corrector": restore,
+            "ddim": ddim,
+            "flow_euler": flow_euler,
             "flow_heun": flow_heun,
+            "dpm_solver_2m": dpm_solver_2m,
             "flow_adaptive": flow_adaptive,
         }
 
@@ -81,6 +109,10 @@ class ScoreSDE(Method):
 
     def score_fn(self, network: nn.Module) -> ScoreFn:
         r"""Returns :math:`\nabla \log p_t(x)` of a network, a function of x (B, C, H, W) and t (B,)."""
+        if self.params.parametrisation == "edm":
+            return self._edm_score(network)
+        if self.params.time == "discrete":
+            return self._discrete_score(network)
         process = self.process
         exploding = self.params.process == "ve"
         fourier = self.params.network.embedding == "fourier"
@@ -93,43 +125,121 @@ class ScoreSDE(Method):
 
         return score
 
+    def _edm_score(self, network: nn.Module) -> ScoreFn:
+        process, denoise = self.process, denoiser(network, self.params.edm.sigma_data)
+        # EDM's images are 2 x - 1, so its noise is twice ours, and so is the derivative by x.
+        return lambda x, t: 2 * score_of(denoise, 2 * x - 1, 2 * process.std(t))
+
+    def _discrete_score(self, network: nn.Module) -> ScoreFn:
+        """As the authors, SMLD's score is taken at the nearest level, DDPM's network told of times between levels."""
+        score, last = self._level_score(network), self.params.scales - 1
+        if self.params.process == "ve":
+            return lambda x, t: score(x, last - torch.round((1 - t) * last))
+        return lambda x, t: score(x, last * t)
+
+    def _level_score(self, network: nn.Module) -> ScoreFn:
+        """Returns the score as a function of x and of levels 0, ..., N - 1, which SMLD's network counts backwards."""
+        stds, last = self._noise_levels().std, self.params.scales - 1
+        if self.params.process == "ve":
+            return lambda x, k: network(2 * x - 1, last - k.to(x)) / like(stds.to(x)[k.long()], x)
+        return lambda x, k: -network(x, k.to(x)) / like(stds.to(x)[k.long()], x)
+
+    def _noise_levels(self) -> Levels:
+        params = self.params
+        least, most = (params.beta_min, params.beta_max) if self.width == 2 else (params.sigma_min, self.sigma_max)
+        return discrete_levels(params.process, least, most, params.scales)
+
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
-        """Returns the denoising loss of each image at one random time, the mean over dimensions, shape (B,)."""
+        """Returns the training loss of each image at one random noise level, shape (B,)."""
         return self._loss(self.network, x0, noise)
 
     def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
-        t = self.params.t_min + (1 - self.params.t_min) * noise.uniform((len(x0),))
-        z = noise.normal(x0.shape)
-        if self.params.dequantise:
+        params, shape = self.params, x0.shape
+        if params.dequantise:
             x0 = dequantise(x0 * (self.levels - 1), self.levels, noise.child("dequantise"))
+        if params.parametrisation == "edm":
+            edm = params.edm
+            sigma = log_normal(noise.normal(shape[:1]), edm.p_mean, edm.p_std)
+            return edm_loss(denoiser(network, edm.sigma_data), 2 * x0 - 1, sigma, noise.normal(shape), edm.sigma_data)
         x0 = self._enter(x0)
-        return denoising_loss(self.process, self.score_fn(network), x0, t, z, self.params.weighting)
+        if params.time == "discrete":
+            level = noise.integers(shape[:1], params.scales)
+            score = self._level_score(network)
+            return discrete_loss(self._noise_levels(), score, x0, level, noise.normal(shape), params.reduction)
+        u, z = noise.uniform(shape[:1]), noise.normal(shape)
+        process, score_fn = self.process, self.score_fn(network)
+        if params.t_sampling == "importance":
+            t, weight = importance_times(process, u, params.t_min)
+            return weight * denoising_loss(process, score_fn, x0, t, z, "std", params.reduction)
+        t = params.t_min + (1 - params.t_min) * u
+        return denoising_loss(process, score_fn, x0, t, z, params.weighting, params.reduction)
 
     def train(self, data: Images, run: Run) -> None:
         if self.params.process == "ve" and self.params.sigma_max == "data":
             self.sigma_max = largest_distance(torch.from_numpy(data.train).to(run.device)) / (data.levels - 1)
+        if self.classifier is not None:
+            initialise(self.classifier, run.noise("init", "classifier"))
+            settings = self.params.classifier.training
+            run = train_classifier(self.classifier, self.class_average, self._class_loss, data, settings, run)
         initialise(self.network, run.noise("init"))
         fit(self.network, self.average, self._loss, data, self.params.training, run)
 
     @torch.no_grad()
-    def sample(self, count: int, sampler: Sampler, noise: Noise, given: Any = None) -> Tensor:
+    def sample(self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None) -> Tensor:
         process = self.process
         score_fn = self.score_fn(self.average)
         x = process.prior((count, *self.image_shape), noise.child("prior"))
         knobs = asdict(sampler.params)
-        t_min = knobs.pop("t_min")
+        t_min, guidance = knobs.pop("t_min"), knobs.pop("guidance")
+        if given is not None and given.labels is not None and guidance:
+            score_fn = guided(score_fn, self._class_log_prob(given.labels), guidance)
         if sampler.name == "flow_adaptive":
             x = flow_adaptive(process, score_fn, x, t_end=t_min, **knobs)
         else:
-            if "data_std" in knobs:
-                knobs["data_std"] *= self.width
-            times = grid(sampler.times, process, knobs.pop("steps"), t_min)
+            times = self._times(sampler.times, t_min, knobs)
+            knobs |= {name: self.width * knobs[name] for name in IN_DATA_RANGE & knobs.keys() if knobs[name]}
+            if given is not None and given.images is not None:
+                knobs["known"] = self._known(given)
             x = self.samplers[sampler.name](process, score_fn, x, times, noise.child("steps"), **knobs)
         return self._leave(x)
 
+    def _known(self, given: Given) -> Known:
+        """Returns what is known of images, in the range of the diffusion."""
+        images = self._enter(self._centre(given.images.to(self.device)))
+        return Known(images, given.known) if given.task == "inpainting" else Known.grey(images)
+
+    def _class_log_prob(self, labels: Tensor) -> ScoreFn:
+        """Returns the log-probability, by the classifier, that each noisy image has its label."""
+        rows = torch.arange(len(labels), device=labels.device)
+        return lambda x, t: self._logits(self.class_average, x, t).log_softmax(1)[rows, labels]
+
+    def _logits(self, classifier: nn.Module, x: Tensor, t: Tensor) -> Tensor:
+        """Returns the logits of noisy images x at t: the classifier sees [-1, 1] with noise, at about unit size."""
+        mean, std = self.process.mean_coefficient(t), self.process.std(t)
+        spread = 2 / self.width * std
+        x = x if self.width == 2 else 2 * x - 1
+        return classifier(x / like((mean.square() + spread.square()).sqrt(), x), self.process.noise_level(t).log())
+
+    def _class_loss(self, classifier: nn.Module, x0: Tensor, labels: Tensor, noise: Noise) -> Tensor:
+        """Returns the cross-entropy of images in [0, 1], (B, C, H, W), at one random time each, shape (B,)."""
+        if self.params.dequantise:
+            x0 = dequantise(x0 * (self.levels - 1), self.levels, noise.child("dequantise"))
+        t = self.params.t_min + (1 - self.params.t_min) * noise.uniform(x0.shape[:1])
+        mean, std = self.process.perturb(self._enter(x0), t)
+        return cross_entropy(self._logits(classifier, mean + std * noise.normal(x0.shape), t), labels, reduction="none")
+
+    def _times(self, name: str, t_min: float | None, knobs: dict[str, Any]) -> Tensor:
+        """Returns a sampler's times, the authors' if it asks for them, and takes what makes them out of its knobs."""
+        steps = knobs.pop("steps")
+        if knobs.pop("published", False):
+            knobs["published_steps"] = steps
+            return published_grid(steps, self.process.t_min if t_min is None else t_min)
+        return grid(name, self.process, steps, t_min)
+
     def score(self, images: Tensor, noise: Noise, params: LikelihoodParams) -> Scored:
         """Returns ``bits_per_dim`` of the dequantised images along the probability flow, one value an image."""
-        knobs = {"eps": params.eps, "tolerance": params.tolerance, "probes": params.probes, "probe": params.probe}
+        knobs = asdict(params)
+        knobs.pop("repeats")
         dims = math.prod(self.image_shape)
         bits = []
         for k in range(params.repeats):
@@ -138,8 +248,9 @@ class ScoreSDE(Method):
             log_prob, _ = log_likelihood(self.process, self.score_fn(self.average), x, probe, **knobs)
             bits.append(bits_per_dim(log_prob, dims, self.levels, self.width))
         level = self.process.noise_level(torch.tensor(params.eps, dtype=torch.float64)).item()
-        identity = asdict(params) | {
-            "solver": "RK45",
+        usual = {"probe_drift": False, "error_norm": "batch"}  # named in the identity where they are not as usual
+        identity = {name: value for name, value in asdict(params).items() if usual.get(name, ...) != value} | {
+            "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
             "dequantisation": f"(a + u) / {self.levels}, u uniform in [0, 1)",
             "offset": math.log2(self.levels) - math.log2(self.width),
             "floor": dequantisation_floor(level * self.levels / self.width),
@@ -147,15 +258,37 @@ class ScoreSDE(Method):
         return Scored({"bits_per_dim": torch.stack(bits).mean(0)}, identity)
 
     def state(self) -> dict[str, Tensor]:
-        """Returns network, average ("ema.") and the sigma_max that training fitted."""
+        """Returns network, average ("ema."), a classifier's ("class_") and the sigma_max that training fitted."""
         state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         state |= {f"ema.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        for prefix, part in self._classifiers():
+            state |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
         return state | {"fitted.sigma_max": torch.tensor(self.sigma_max, dtype=torch.float64)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.network.load_state_dict(under("network.", state))
         self.average.load_state_dict(under("ema.", state))
+        for prefix, part in self._classifiers():
+            part.load_state_dict(under(prefix, state))
         self.sigma_max = state["fitted.sigma_max"].item()
+
+    def _classifiers(self) -> list[tuple[str, nn.Module]]:
+        """Returns classifier and average, none where there is no classifier, with the prefixes of their tensors."""
+        if self.classifier is None:
+            return []
+        return [("class_network.", self.classifier), ("class_ema.", self.class_average)]
+
+    def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
+        """Takes over the authors' weights, or those of the diffusers library; see :func:`read_checkpoint`."""
+        sigmas = None
+        if self.params.process == "ve":
+            if self.params.sigma_max == "data":
+                raise CheckpointError(f"{path}: was trained with a sigma_max of its own: give params.sigma_max")
+            sigmas = (self.params.sigma_min, self.sigma_max)
+        found = read_checkpoint(path, self.network, weights, sigmas)
+        self.network.load_state_dict(found.raw)
+        self.average.load_state_dict(found.chosen)
+        return found.facts
 
     def _enter(self, x: Tensor) -> Tensor:
         """Returns images in [0, 1] in the range of the diffusion."""
@@ -166,6 +299,16 @@ class ScoreSDE(Method):
         x = x if self.width == 1 else (x + 1) / 2
         # Dequantised, level a fills the bin from a / levels to (a + 1) / levels; its middle goes to a / (levels - 1).
         return (x * self.levels - 0.5) / (self.levels - 1) if self.params.dequantise else x
+
+    def _centre(self, x: Tensor) -> Tensor:
+        """Returns images of levels a / (levels - 1) on the scale that the model was trained on."""
+        return (x * (self.levels - 1) + 0.5) / self.levels if self.params.dequantise else x
+
+
+@lru_cache(maxsize=4)
+def discrete_levels(process: str, least: float, most: float, scales: int) -> Levels:
+    """Returns the noise levels of SMLD ("ve", with its sigmas) or DDPM ("vp", with its betas)."""
+    return Levels.of({"ve": VE, "vp": VP}[process](least, most).published_chain(scales))
 
 
 def largest_distance(images: Tensor) -> float:

@@ -5,12 +5,86 @@ them by name. Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import Card, LikelihoodCard, SamplerCard
+from bench.card import Card, LikelihoodCard, TrainingCard, differences
+from methods.sde.presets import PRESETS, SHAPES
+from methods.sde.sampling import SAMPLERS
 from methods.shared.hyperparameters import Backbone, LikelihoodParams, Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edm:
+    """EDM's denoiser and noise levels (Karras et al., 2022, table 1), in its units: images in [-1, 1].
+
+    Args:
+        sigma_data: Standard deviation of the data.
+        p_mean: Mean of the log-normal noise levels' logarithm in training.
+        p_std: Its standard deviation.
+    """
+
+    sigma_data: float = 0.5
+    p_mean: float = -1.2
+    p_std: float = 1.2
+
+    def __post_init__(self) -> None:
+        if self.sigma_data <= 0 or self.p_std <= 0:
+            raise ValueError("sigma_data and p_std should be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """The classifier of noisy images that guides samples to a class (:class:`methods.sde.classifier.Classifier`).
+
+    Args:
+        kind: None, or residual blocks.
+        steps: Updates.
+        batch: Images an update.
+        learning_rate: Adam's at its largest: it rises over a tenth of the updates and falls to 0 as a cosine.
+        ema_half_life_images: Images after which an update's weight in the average has halved.
+        width: Channels at full resolution.
+        multipliers: Channels of each resolution, from full to lowest, in multiples of ``width``.
+        blocks: Residual blocks a resolution.
+        fourier_scale: Standard deviation of the Fourier frequencies that see the noise level's logarithm: small, since
+            few of the times that it is trained at are near 0, where it should not lose what it knows of later ones.
+        dropout: Probability of dropping an activation in training.
+    """
+
+    kind: Literal["none", "resnet"] = "none"
+    steps: int = 2000
+    batch: int = 128
+    learning_rate: float = 1e-3
+    ema_half_life_images: float = 10_000.0
+    width: int = 32
+    multipliers: tuple[int, ...] = (1, 2)
+    blocks: int = 1
+    fourier_scale: float = 0.2
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.width < 4 or not self.multipliers or min(self.multipliers) < 1 or self.blocks < 1:
+            raise ValueError("width should be at least 4; multipliers, at least one, and blocks at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout should be in [0, 1)")
+        _ = self.training  # which states rules of its own
+
+    @property
+    def training(self) -> Training:
+        """How it is trained."""
+        return Training(
+            steps=self.steps,
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.steps // 10,
+            schedule="cosine",
+            ema_half_life_images=self.ema_half_life_images,
+        )
+
+    def keywords(self) -> dict[str, Any]:
+        """Returns the keywords of the network's class."""
+        return {name: getattr(self, name) for name in ("width", "multipliers", "blocks", "fourier_scale", "dropout")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +97,24 @@ class Params:
         sigma_max: Largest noise of VE; "data" is the largest distance between two training images.
         beta_min: Rate of VP and sub-VP at t = 0.
         beta_max: Rate of VP and sub-VP at t = 1.
+        published_rounding: Compute VP's and sub-VP's noise in the authors' order of operations, which loses digits near
+            t = 0 in float32.
+        time: Noise levels of the training: all times in [t_min, 1], or the ``scales`` levels of SMLD (VE) and DDPM
+            (VP), which the network is told by their index.
+        scales: Noise levels in discrete time.
+        parametrisation: What the network stands for: the score, times the standard deviation; or EDM's denoiser,
+            with EDM's noise levels and weights in the loss (VE alone).
+        edm: Constants of EDM's denoiser and loss.
         weighting: Of the loss over time: "std" (equally loud noise levels) or "likelihood".
+        t_sampling: Times of the loss: uniform, or with "likelihood" weighting in proportion to the weight, which
+            leaves the expectation as it is and takes out the weight's share of the variance.
+        reduction: The loss of an image: the mean over dimensions, or the authors' half of the sum.
         t_min: Least time of the loss.
         dequantise: Train on images with uniform noise of one level, as the likelihood sees them; samples are then
             taken back to the levels' own scale.
         network: The score network.
         training: Its training.
+        classifier: A classifier trained beside it, for samples of a class.
     """
 
     process: Literal["ve", "vp", "subvp"] = "vp"
@@ -36,11 +122,19 @@ class Params:
     sigma_max: Literal["data"] | float = "data"
     beta_min: float = 0.1
     beta_max: float = 20.0
+    published_rounding: bool = False
+    time: Literal["continuous", "discrete"] = "continuous"
+    scales: int = 1000
+    parametrisation: Literal["score", "edm"] = "score"
+    edm: Edm = field(default_factory=Edm)
     weighting: Literal["std", "likelihood"] = "std"
+    t_sampling: Literal["uniform", "importance"] = "uniform"
+    reduction: Literal["mean", "sum"] = "mean"
     t_min: float = 1e-5
     dequantise: bool = False
     network: Backbone = field(default_factory=Backbone)
     training: Training = field(default_factory=Training)
+    classifier: Classifier = field(default_factory=Classifier)
 
     def __post_init__(self) -> None:
         if self.sigma_min <= 0 or (self.sigma_max != "data" and self.sigma_max <= self.sigma_min):
@@ -49,116 +143,62 @@ class Params:
             raise ValueError("0 <= beta_min < beta_max should hold")
         if not 0 < self.t_min < 1:
             raise ValueError("t_min should be in (0, 1)")
+        self._check_objective()
+
+    def _check_objective(self) -> None:
+        if self.scales < 2:
+            raise ValueError("scales should be at least 2")
+        if self.t_sampling == "importance" and self.weighting != "likelihood":
+            raise ValueError("t_sampling importance goes with weighting likelihood")
+        if self.parametrisation == "edm":
+            self._check_edm()
+        if self.time == "discrete":
+            self._check_discrete()
+
+    def _check_edm(self) -> None:
+        if self.process != "ve":
+            raise ValueError("parametrisation edm goes with process ve")
+        usual = {"time": "continuous", "weighting": "std", "t_sampling": "uniform", "reduction": "mean"}
+        for name, value in usual.items():
+            if getattr(self, name) != value:
+                raise ValueError(f"parametrisation edm has a loss of its own: {name} should stay {value}")
+
+    def _check_discrete(self) -> None:
+        if self.process == "subvp":
+            raise ValueError("sub-VP has no discrete time: SMLD is of ve, DDPM of vp")
+        if self.weighting != "std":
+            raise ValueError("time discrete has weighting std alone")
+        if self.network.embedding == "fourier":
+            raise ValueError("time discrete is told by an index: the embedding should be positional")
+        if self.process == "vp" and self.scales <= self.beta_max:
+            raise ValueError(f"DDPM's betas go up to beta_max / scales: scales should exceed {self.beta_max}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Steps:
-    """Parameters of the samplers of the reverse SDE.
-
-    Args:
-        steps: Solver steps.
-        last_noise: Whether the last step adds noise too.
-        t_min: Where sampling ends; null is the paper's: 1e-5 for VE, 1e-3 for VP and sub-VP.
-    """
-
-    steps: int = 1000
-    last_noise: bool = False
-    t_min: float | None = None
-
-    def __post_init__(self) -> None:
-        _check_steps(self.steps)
-        _check_t_min(self.t_min)
+def _variant(params: Params) -> str:
+    named = [params.parametrisation] if params.parametrisation == "edm" else []
+    named += [params.time] if params.time == "discrete" else []
+    return ", ".join([params.process, *named])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heun:
-    """Parameters of Heun's method on the probability flow.
-
-    Args:
-        steps: Solver steps.
-        variable: What a step is linear in: the angle between image and noise, the noise level (EDM) or the time.
-        data_std: Spread of the images that "angle" assumes, in units of the data range [0, 1].
-        last: Whether the last step takes its second evaluation ("heun") or not ("euler", EDM).
-        t_min: As for the SDE's samplers.
-    """
-
-    steps: int = 18
-    variable: Literal["angle", "sigma", "t"] = "angle"
-    data_std: float = 0.5
-    last: Literal["euler", "heun"] = "euler"
-    t_min: float | None = None
-
-    def __post_init__(self) -> None:
-        _check_steps(self.steps)
-        _check_t_min(self.t_min)
-        if self.data_std <= 0:
-            raise ValueError("data_std should be positive")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adaptive:
-    """Parameters of the adaptive solver of the probability flow.
-
-    Args:
-        tolerance: Relative and absolute.
-        t_min: As for the SDE's samplers.
-    """
-
-    tolerance: float = 1e-5
-    t_min: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.tolerance <= 0:
-            raise ValueError("tolerance should be positive")
-        _check_t_min(self.t_min)
-
-
-def _check_steps(steps: int) -> None:
-    if steps < 1:
-        raise ValueError("steps should be at least 1")
-
-
-def _check_t_min(t_min: float | None) -> None:
-    if t_min is not None and not 0 < t_min < 1:
-        raise ValueError("t_min should be in (0, 1), or null for the paper's")
+def _course(params: Params) -> Mapping[str, Any] | None:
+    if params.training.schedule != "constant":
+        return None
+    return differences(replace(params, training=replace(params.training, steps=Training().steps)))
 
 
 def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
-    return params.network.refuse(shape)
+    reasons, halvings = params.network.refuse(shape), len(params.classifier.multipliers) - 1
+    if params.classifier.kind != "none" and (shape[1] % 2**halvings or shape[2] % 2**halvings):
+        size = f"{shape[1]}x{shape[2]}"
+        reasons.append(f"classifier.multipliers halve the image {halvings} times, which {size} does not allow")
+    return reasons
 
 
-SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
-    {
-        "euler_maruyama": SamplerCard(
-            version=1,
-            summary="the reverse SDE by Euler-Maruyama in t",
-            params=Steps,
-            cost=lambda params: params.steps,
-            times=("uniform", "quadratic", "log_snr", "rho7"),
-        ),
-        "reverse_diffusion": SamplerCard(
-            version=1,
-            summary="the reverse SDE by the discretisation that mirrors the forward one",
-            params=Steps,
-            cost=lambda params: params.steps,
-            times=("uniform", "quadratic", "log_snr", "rho7"),
-        ),
-        "flow_heun": SamplerCard(
-            version=1,
-            summary="the probability-flow ODE by Heun's method",
-            params=Heun,
-            cost=lambda params: 2 * params.steps - (params.last == "euler"),
-            times=("rho7", "log_snr", "uniform", "quadratic"),
-        ),
-        "flow_adaptive": SamplerCard(
-            version=1,
-            summary="the probability-flow ODE by an adaptive Runge-Kutta method (RK45)",
-            params=Adaptive,
-            cost=None,
-            batch_coupled=True,
-        ),
-    }
-)
+def _refuse_given(params: Params, task: str) -> list[str]:
+    if task == "class" and params.classifier.kind == "none":
+        return ["samples of a class are guided by a classifier, and none is trained: set params.classifier.kind"]
+    return []
+
 
 TINY: Mapping[str, Any] = MappingProxyType(
     {
@@ -175,9 +215,15 @@ CARD = Card(
     adapter="methods.sde.adapter:ScoreSDE",
     params=Params,
     samplers=SAMPLERS,
-    variant=lambda params: params.process,
+    variant=_variant,
+    presets=PRESETS,
+    shapes=SHAPES,
+    checkpoints=True,
+    training=TrainingCard(images=lambda params: params.training.images, course=_course),
     likelihood=LikelihoodCard(version=1, params=LikelihoodParams),
     refuse=_refuse,
+    needs_classes=lambda params: params.classifier.kind != "none",
+    refuse_given=_refuse_given,
     tiny=TINY,
-    smoke={"training": {"steps": 3}},
+    smoke={"training": {"steps": 3}, "classifier": {"steps": 3}},
 )

@@ -6,15 +6,29 @@ H): DDPM++ with 4 blocks a level, 1.3 million updates of 128 images.
 Standard library only.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, Literal
+
+NCSNPP_ALONE = frozenset(
+    {
+        *("embedding", "fourier_scale", "fir", "block"),
+        *("progressive", "progressive_input", "combine", "skip_rescale"),
+    }
+)
+FOREIGN: Mapping[str, frozenset[str]] = MappingProxyType({"ncsnpp": frozenset({"up_attention"}), "ddpm": NCSNPP_ALONE})
+"""Keywords of :class:`Backbone` that an architecture does not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """An NCSN++ / DDPM++ network (:class:`methods.shared.ncsnpp.NCSNpp`, whose keywords these are).
+    """The network: NCSN++ / DDPM++ (:class:`methods.shared.ncsnpp.NCSNpp`) or DDPM (:class:`methods.shared.ddpm.DDPM`).
+
+    The keywords are those of the class; what the class does not have keeps its default.
 
     Args:
+        architecture: Which class.
         width: Channels at full resolution.
         multipliers: Channels of each resolution, from full to lowest, in multiples of ``width``.
         blocks: Residual blocks a resolution on the way down (one more on the way up).
@@ -30,8 +44,13 @@ class Backbone:
         resample_with_conv: With DDPM's block, resample by a convolution.
         dropout: Probability of dropping an activation in training.
         init_scale: Scale of the initial weights of the last layer of each branch (0: a branch starts at 0).
+        conditional: Whether the network sees the noise level.
+        up_attention: Where DDPM's way up attends: after the last block of a resolution, or after every one.
+        recompute: Keep no activations of inside a block for the backward pass, but compute them again there: less
+            memory, more time, equal gradients.
     """
 
+    architecture: Literal["ncsnpp", "ddpm"] = "ncsnpp"
     width: int = 128
     multipliers: tuple[int, ...] = (1, 2, 2, 2)
     blocks: int = 4
@@ -47,6 +66,9 @@ class Backbone:
     resample_with_conv: bool = True
     dropout: float = 0.1
     init_scale: float = 0.0
+    conditional: bool = True
+    up_attention: Literal["last", "every"] = "last"
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 2:
@@ -57,6 +79,16 @@ class Backbone:
             raise ValueError("blocks should be at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError("dropout should be in [0, 1)")
+        if self.architecture == "ddpm" and self.width % 32:
+            raise ValueError("width should be a multiple of 32 for ddpm, whose normalisations have 32 groups")
+        for item in fields(self):
+            if item.name in FOREIGN[self.architecture] and getattr(self, item.name) != item.default:
+                raise ValueError(f"{self.architecture} has no {item.name}")
+
+    def keywords(self) -> dict[str, Any]:
+        """Returns the keywords of the network's class."""
+        left_out = {"architecture", *FOREIGN[self.architecture]}
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}
 
     def refuse(self, shape: tuple[int, int, int]) -> list[str]:
         """Returns the reasons why this network cannot take images of shape (C, H, W)."""
@@ -82,6 +114,7 @@ class Training:
             of 128 images is 887,000).
         ema_warmup: Let the average forget faster at first: its rate is at most (1 + n) / (10 + n) after n updates.
         heldout_images: Held-out images of the loss that is logged beside the training loss.
+        precision: Of the network's products and convolutions in training; weights, loss and updates are float32.
     """
 
     steps: int = 1_300_000
@@ -93,6 +126,7 @@ class Training:
     ema_half_life_images: float = 887_000.0
     ema_warmup: bool = True
     heldout_images: int = 256
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "learning_rate", "ema_half_life_images", "heldout_images"):
@@ -117,6 +151,9 @@ class LikelihoodParams:
         probes: Random probes of the divergence, averaged.
         probe: Their distribution; "exact" takes the trace along every dimension, without probes.
         repeats: Dequantisations of each image, averaged.
+        probe_drift: Let the probes estimate the drift's known trace too, as the authors do.
+        solver: "scipy" keeps the solver's state on the host, "device" beside the network's.
+        error_norm: Over the batch, whose images share their steps, or of each image, which then has steps of its own.
     """
 
     eps: float = 1e-5
@@ -124,8 +161,13 @@ class LikelihoodParams:
     probes: int = 1
     probe: Literal["rademacher", "gaussian", "exact"] = "rademacher"
     repeats: int = 1
+    probe_drift: bool = False
+    solver: Literal["scipy", "device"] = "scipy"
+    error_norm: Literal["batch", "image"] = "batch"
 
     def __post_init__(self) -> None:
+        if self.solver == "scipy" and self.error_norm == "image":
+            raise ValueError("scipy has one step size for the whole batch: error_norm image needs solver device")
         if not 0 < self.eps < 1:
             raise ValueError("eps should be in (0, 1)")
         if min(self.tolerance, self.probes, self.repeats) <= 0:

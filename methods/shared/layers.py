@@ -1,4 +1,4 @@
-r"""Layers of the NCSN++ / DDPM++ networks.
+r"""Layers of the NCSN++, DDPM++ and DDPM networks.
 
 Shapes: B images, C channels, H x W pixels. Weights are drawn by :func:`initialise` from a named stream and are 0
 until then, so that building a network draws nothing.
@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from bench.method import Noise
 
@@ -170,9 +171,16 @@ class ConvResample(nn.Module):
         return self.conv(F.pad(x, (0, 1, 0, 1)) if self.kernel is None else fir_for_strided(x, self.kernel))
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Returns group normalisation with at least four channels a group and at most 32 groups."""
-    return nn.GroupNorm(max(1, min(channels // 4, 32)), channels, eps=1e-6)
+def run(layer: nn.Module, *inputs: Tensor | None, recompute: bool) -> Tensor:
+    """Returns ``layer(*inputs)``; with ``recompute``, the backward pass computes its inner activations again."""
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(layer, *inputs, use_reentrant=False)
+    return layer(*inputs)
+
+
+def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
+    """Returns group normalisation; without ``groups``, at least four channels a group and at most 32 groups."""
+    return nn.GroupNorm(groups or max(1, min(channels // 4, 32)), channels, eps=1e-6)
 
 
 class ResBlock(nn.Module):
@@ -182,6 +190,7 @@ class ResBlock(nn.Module):
         features: Width of the embedding; None for a network without one.
         resample: Resample inside the block (BigGAN's block).
         skip_rescale: Divide the sum by sqrt(2).
+        groups: Of the normalisations; see :func:`group_norm`.
     """
 
     def __init__(
@@ -195,12 +204,13 @@ class ResBlock(nn.Module):
         skip_rescale: bool,
         dropout: float,
         init_scale: float,
+        groups: int | None = None,
     ) -> None:
         super().__init__()
-        self.norm1 = group_norm(in_channels)
+        self.norm1 = group_norm(in_channels, groups)
         self.conv1 = Conv(in_channels, out_channels)
         self.dense = Dense(features, out_channels) if features else None
-        self.norm2 = group_norm(out_channels)
+        self.norm2 = group_norm(out_channels, groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = Conv(out_channels, out_channels, scale=init_scale)
         self.resample = Resample(resample, fir=fir) if resample else None
@@ -224,9 +234,9 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Self-attention over all pixels, one head, as a residual."""
 
-    def __init__(self, channels: int, *, skip_rescale: bool, init_scale: float) -> None:
+    def __init__(self, channels: int, *, skip_rescale: bool, init_scale: float, groups: int | None = None) -> None:
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, groups)
         self.qkv = Conv(channels, 3 * channels, 1, scale=0.1, parts=3)
         self.out = Conv(channels, channels, 1, scale=init_scale)
         self.gain = math.sqrt(0.5) if skip_rescale else 1.0

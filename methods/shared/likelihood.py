@@ -18,15 +18,16 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import torch
-from scipy.integrate import quad, solve_ivp
+from scipy.integrate import quad
 from scipy.special import ndtr
 from torch import Tensor
 
 from bench.method import Noise
+from methods.shared.adaptive import ErrorNorm, Solver, solve
+from methods.shared.flow import flow
 from methods.shared.process import Process
-from methods.shared.samplers import ScoreFn, finite, flow
+from methods.shared.samplers import ScoreFn
 
 Probe = Literal["rademacher", "gaussian", "exact"]
 
@@ -43,12 +44,13 @@ def log_likelihood(
     probes: int = 1,
     probe: Probe = "rademacher",
     probe_drift: bool = False,
+    solver: Solver = "scipy",
+    error_norm: ErrorNorm = "batch",
 ) -> tuple[Tensor, Tensor]:
     """Returns log p_eps(x) in nats, float64 of shape (B,), and the latent z of x's shape.
 
-    The solver is scipy's RK45 on the whole batch, so a value depends on its batch within the tolerance; the score
-    is evaluated in x's dtype, the state kept in float64. Gradients are taken with respect to x alone: the network's
-    parameters receive none.
+    The score is evaluated in x's dtype, the state kept in float64. Gradients are taken with respect to x alone: the
+    network's parameters receive none.
 
     Args:
         eps: Time at which x is taken to lie; p_eps is the data's density blurred by s(eps).
@@ -57,25 +59,26 @@ def log_likelihood(
         probe: Their distribution, or "exact": all d unit vectors, for d backward passes an evaluation.
         probe_drift: Whether the trace of f x, known to be f d, is estimated by the probes as well. The authors do
             so; with Gaussian probes it only adds variance, with the others it changes nothing.
+        solver, error_norm: See :func:`methods.shared.adaptive.flow_adaptive`. With the norm over the batch a value
+            depends on its batch within the tolerance; with that of each image it does not.
 
     Raises:
         FloatingPointError: The solver gave up or the flow is not finite; the message says why.
+        ValueError: scipy cannot take steps of each image.
     """
     x = x.clone()  # of inference mode no gradient can be taken
     vectors = _probe_vectors(x, noise, probes, probe)
 
-    def velocity(t: float, state: np.ndarray) -> np.ndarray:
-        now = torch.from_numpy(state[: x.numel()]).to(x).view_as(x)
-        change, divergence = flow_and_divergence(process, score_fn, now, t, vectors, probe_drift=probe_drift)
-        return finite(torch.cat([change.flatten(), divergence]).double().cpu().numpy(), t)
+    def velocity(t: Tensor, state: Tensor, rows: Tensor) -> Tensor:
+        now = state[:, :-1].to(x.dtype).view(-1, *x.shape[1:])
+        some = vectors if len(rows) == len(x) else [vector[rows] for vector in vectors]
+        change, divergence = flow_and_divergence(process, score_fn, now, t.to(x.dtype), some, probe_drift=probe_drift)
+        return torch.cat([change.flatten(1), divergence[:, None]], dim=1).double()
 
-    start = np.concatenate([x.double().flatten().cpu().numpy(), np.zeros(len(x))])
-    path = solve_ivp(velocity, (eps, 1.0), start, rtol=tolerance, atol=tolerance, method="RK45", t_eval=[1.0])
-    if not path.success:
-        raise FloatingPointError(f"the likelihood was not solved to {tolerance}: {path.message}")
-    end = torch.from_numpy(path.y[:, -1])
-    z, change = end[: x.numel()].view(x.shape), end[x.numel() :]
-    return (process.prior_log_prob(z) + change).to(x.device), z.to(x)
+    start = torch.cat([x.double().flatten(1), x.new_zeros(len(x), 1, dtype=torch.float64)], dim=1)
+    end = solve(velocity, start, eps, 1.0, tolerance=tolerance, solver=solver, error_norm=error_norm)
+    z = end[:, :-1].reshape(x.shape)
+    return process.prior_log_prob(z) + end[:, -1], z.to(x.dtype)
 
 
 def bits_per_dim(log_prob: Tensor, dims: int, levels: int, width: float) -> Tensor:
@@ -118,16 +121,15 @@ def flow_and_divergence(
     process: Process,
     score_fn: ScoreFn,
     x: Tensor,
-    t: float,
+    times: Tensor,
     vectors: Sequence[Tensor],
     *,
     probe_drift: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Returns the flow's velocity at x, of x's shape, and its divergence, shape (B,).
 
-    One forward pass, and one backward pass for each of the vectors, which have x's shape.
+    One forward pass, and one backward pass for each of the vectors, which have x's shape; times have shape (B,).
     """
-    times = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         score = score_fn(x, times)

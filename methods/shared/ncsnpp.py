@@ -8,12 +8,13 @@ Shapes: B images, C channels, H x W pixels. H and W should be divisible by 2^(re
 the training size work, since attention stays at the depth where it was trained.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456, appendix H.
-Departures: the attention's query, key and value are one convolution; :func:`published_layout` takes them apart.
+Departures: the attention's query, key and value are one convolution; :mod:`methods.shared.published` takes them
+apart.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from methods.shared.layers import (
     Resample,
     ResBlock,
     group_norm,
+    run,
 )
 
 
@@ -38,7 +40,7 @@ class Level(nn.Module):
 
     Args:
         blocks: Residual blocks.
-        attentions: Attention after each block (down) or after the last (up), or none at all.
+        attentions: Attention after each block, or after the last alone, or none at all.
         resample: To the next resolution: a residual block, or a layer.
         pyramid: What carries the input's (down) or output's (up) pyramid to the next resolution.
         combine: Joins pyramid and features on the way down.
@@ -65,6 +67,18 @@ class Level(nn.Module):
         self.norm = norm
         self.head = head
 
+    def steps(self) -> Iterator[tuple[nn.Module, nn.Module | None]]:
+        """Yields each block with the attention after it, if there is one."""
+        without = len(self.blocks) - len(self.attentions)
+        yield from zip(self.blocks, [None] * without + list(self.attentions), strict=True)
+
+    def layers(self) -> Iterator[nn.Module]:
+        """Yields blocks and attentions in the order of the forward pass."""
+        for block, attention in self.steps():
+            yield block
+            if attention is not None:
+                yield attention
+
 
 class NCSNpp(nn.Module):
     """Creates the network; weights are 0 until :func:`methods.shared.layers.initialise` draws them.
@@ -74,6 +88,8 @@ class NCSNpp(nn.Module):
         out_channels: Channels of the output.
         image_size: Height of the training images; it only places the attention.
         conditional: Whether the network sees the condition at all.
+        recompute: Keep no activations of inside a block or an attention for the backward pass, but compute them
+            again there (Chen et al., 2016, https://arxiv.org/abs/1604.06174): less memory, more time, equal gradients.
 
     The other keywords are those of :class:`methods.shared.hyperparameters.Backbone`.
     """
@@ -100,8 +116,10 @@ class NCSNpp(nn.Module):
         dropout: float = 0.0,
         init_scale: float = 0.0,
         conditional: bool = True,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         self.progressive = progressive
         self.progressive_input = progressive_input
         self.gain = math.sqrt(0.5) if skip_rescale else 1.0
@@ -190,8 +208,36 @@ class NCSNpp(nn.Module):
         embedded = self._embed(condition)
         x = x.contiguous(memory_format=torch.channels_last)
         h, skips = self._encode(x, embedded)
-        h = self.middle2(self.attention(self.middle1(h, embedded)), embedded)
+        h = self._run(self.attention, self._run(self.middle1, h, embedded))
+        h = self._run(self.middle2, h, embedded)
         return self._decode(h, skips, embedded).contiguous()
+
+    def units(self) -> Iterator[nn.Module]:
+        """Yields the layers that a published checkpoint numbers, in its order (:mod:`methods.shared.published`)."""
+        if isinstance(self.embedding, Fourier):
+            yield self.embedding
+        if self.embedding is not None:
+            yield from (self.dense1, self.dense2)
+        yield self.input
+        for level in self.down:
+            yield from level.layers()
+            if level.resample is not None:
+                yield level.resample
+            if level.combine is not None:
+                yield level.combine
+            elif level.pyramid is not None:
+                yield level.pyramid
+        yield from (self.middle1, self.attention, self.middle2)
+        for level in self.up:
+            yield from level.layers()
+            if self.progressive == "residual" and level.pyramid is not None:
+                yield level.pyramid
+            if level.head is not None:
+                yield from (level.norm, level.head)
+            if level.resample is not None:
+                yield level.resample
+        if self.output is not None:
+            yield from (self.norm, self.output)
 
     def _embed(self, condition: Tensor) -> Tensor | None:
         if self.embedding is None:
@@ -203,14 +249,13 @@ class NCSNpp(nn.Module):
         h = self.input(x)
         skips = [h]
         for level in self.down:
-            for k, block in enumerate(level.blocks):
-                h = block(h, embedded)
-                if level.attentions:
-                    h = level.attentions[k](h)
+            for block, attention in level.steps():
+                h = self._run(block, h, embedded)
+                h = self._run(attention, h) if attention is not None else h
                 skips.append(h)
             if level.resample is None:
                 continue
-            h = _resampled(level.resample, h, embedded)
+            h = self._resample(level.resample, h, embedded)
             if level.pyramid is not None:
                 pyramid = level.pyramid(pyramid)
                 h = level.combine(pyramid, h) if level.combine is not None else (pyramid + h) * self.gain
@@ -221,10 +266,9 @@ class NCSNpp(nn.Module):
     def _decode(self, h: Tensor, skips: list[Tensor], embedded: Tensor | None) -> Tensor:
         pyramid = None
         for level in self.up:
-            for block in level.blocks:
-                h = block(torch.cat([h, skips.pop()], dim=1), embedded)
-            for attention in level.attentions:
-                h = attention(h)
+            for block, attention in level.steps():
+                h = self._run(block, torch.cat([h, skips.pop()], dim=1), embedded)
+                h = self._run(attention, h) if attention is not None else h
             if self.progressive == "output_skip":
                 out = level.head(F.silu(level.norm(h)))
                 pyramid = out if pyramid is None else level.pyramid(pyramid) + out
@@ -234,118 +278,11 @@ class NCSNpp(nn.Module):
                 else:
                     pyramid = h = (level.pyramid(pyramid) + h) * self.gain
             if level.resample is not None:
-                h = _resampled(level.resample, h, embedded)
+                h = self._resample(level.resample, h, embedded)
         return pyramid if self.output is None else self.output(F.silu(self.norm(h)))
 
+    def _resample(self, layer: nn.Module, h: Tensor, embedded: Tensor | None) -> Tensor:
+        return self._run(layer, h, embedded) if isinstance(layer, ResBlock) else layer(h)
 
-def _resampled(layer: nn.Module, h: Tensor, embedded: Tensor | None) -> Tensor:
-    return layer(h, embedded) if isinstance(layer, ResBlock) else layer(h)
-
-
-class Entry(NamedTuple):
-    """Where one published tensor lies here: the parameter ``own``, or the ``part``-th third of it."""
-
-    published: str
-    own: str
-    part: int | None = None
-
-
-def published_layout(network: NCSNpp) -> list[Entry]:
-    """Returns where each tensor of a published checkpoint lies in ``network``, in the checkpoint's order.
-
-    Published names are ``all_modules.i.<layer>.<tensor>``, i counting the layers as the forward pass meets them
-    (layers without weights too); a 1x1 convolution named NIN holds its weight as ``W`` of shape (in, out).
-    """
-    paths = {module: name for name, module in network.named_modules()}
-    entries = []
-    for i, unit in enumerate(_units(network)):
-        path = f"{paths[unit]}."
-        if isinstance(unit, Fourier):
-            entries.append(Entry(f"all_modules.{i}.W", path + "frequencies"))
-        elif isinstance(unit, ResBlock):
-            skip = "Conv_2" if unit.resample is not None or _biggan(network) else "NIN_0"
-            layers = {"norm1": "GroupNorm_0", "conv1": "Conv_0", "dense": "Dense_0", "norm2": "GroupNorm_1"}
-            layers |= {"conv2": "Conv_1", "skip": skip}
-            for own, published in layers.items():
-                if getattr(unit, own) is not None:
-                    entries += _pair(f"all_modules.{i}.{published}.", path + own + ".")
-        elif isinstance(unit, Attention):
-            entries += _pair(f"all_modules.{i}.GroupNorm_0.", path + "norm.")
-            for part in range(3):
-                entries += _pair(f"all_modules.{i}.NIN_{part}.", path + "qkv.", part)
-            entries += _pair(f"all_modules.{i}.NIN_3.", path + "out.")
-        elif isinstance(unit, Combine):
-            entries += _pair(f"all_modules.{i}.Conv_0.", path + "conv.")
-        elif isinstance(unit, ConvResample):
-            layer = "Conv_0" if unit.kernel is None else "Conv2d_0"
-            entries += _pair(f"all_modules.{i}.{layer}.", path + "conv.")
-        elif not isinstance(unit, Resample):
-            entries += _pair(f"all_modules.{i}.", path)
-    return entries
-
-
-def to_published(network: NCSNpp, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns tensors by published names; ``tensors`` are weights (or gradients) by the names of ``network``."""
-    found = {}
-    for entry in published_layout(network):
-        tensor = tensors[entry.own]
-        if entry.part is not None:
-            tensor = tensor.chunk(3)[entry.part]
-        found[entry.published] = tensor[:, :, 0, 0].T if _is_matrix(entry) else tensor
-    return found
-
-
-def from_published(network: NCSNpp, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the state of ``network`` that holds the published ``tensors``; other tensors are left alone."""
-    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    for entry in published_layout(network):
-        tensor = tensors[entry.published]
-        target = state[entry.own] if entry.part is None else state[entry.own].chunk(3)[entry.part]
-        target.copy_(tensor.T[:, :, None, None] if _is_matrix(entry) else tensor)
-    return state
-
-
-def _units(network: NCSNpp) -> Iterator[nn.Module]:
-    """Yields the layers that a published checkpoint numbers, in its order."""
-    if network.embedding is not None:
-        if isinstance(network.embedding, Fourier):
-            yield network.embedding
-        yield network.dense1
-        yield network.dense2
-    yield network.input
-    for level in network.down:
-        for k, block in enumerate(level.blocks):
-            yield block
-            if level.attentions:
-                yield level.attentions[k]
-        if level.resample is not None:
-            yield level.resample
-        if level.combine is not None:
-            yield level.combine
-        elif level.pyramid is not None:
-            yield level.pyramid
-    yield from (network.middle1, network.attention, network.middle2)
-    for level in network.up:
-        yield from level.blocks
-        yield from level.attentions
-        if network.progressive == "residual" and level.pyramid is not None:
-            yield level.pyramid
-        if level.head is not None:
-            yield from (level.norm, level.head)
-        if level.resample is not None:
-            yield level.resample
-    if network.output is not None:
-        yield from (network.norm, network.output)
-
-
-def _biggan(network: NCSNpp) -> bool:
-    return any(isinstance(level.resample, ResBlock) for level in network.down)
-
-
-def _pair(published: str, own: str, part: int | None = None) -> list[Entry]:
-    weight, bias = ("W", "b") if ".NIN_" in published else ("weight", "bias")
-    return [Entry(published + weight, own + "weight", part), Entry(published + bias, own + "bias", part)]
-
-
-def _is_matrix(entry: Entry) -> bool:
-    return ".NIN_" in entry.published and entry.published.endswith(".W")
+    def _run(self, layer: nn.Module, *inputs: Tensor | None) -> Tensor:
+        return run(layer, *inputs, recompute=self.recompute)

@@ -11,12 +11,14 @@ Shapes: t is a tensor of any shape, mostly (B,); x is (B, C, H, W). Time: t = 0 
 functions work in the dtype and on the device of their arguments.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (section 3.4, appendices B and C).
-Departures: every 1 - exp(-x) is computed by expm1.
+Departures: every 1 - exp(-x) is computed by expm1 (``rounded`` computes the marginals as the authors do).
 """
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,6 +29,46 @@ from bench.method import Noise
 def like(v: Tensor, x: Tensor) -> Tensor:
     """Returns v of shape (B,) reshaped to (B, 1, ..., 1), so that it broadcasts over x of shape (B, ...)."""
     return v.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def time_like(x: Tensor, t: float) -> Tensor:
+    """Returns the time t for each image of x: shape (B,), in x's dtype and on its device."""
+    return torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+
+
+@dataclass(frozen=True)
+class Chain:
+    r"""A discrete diffusion :math:`x_k = a_k x_{k-1} + \sqrt{v_k} z` of levels k = 0, ..., N - 1, with x_{-1} the data.
+
+    Args:
+        factor: The a_k, float64, shape (N,).
+        variance: The v_k, likewise.
+    """
+
+    factor: Tensor
+    variance: Tensor
+
+    @property
+    def mean_coefficient(self) -> Tensor:
+        """The factor of the data in x_k, shape (N,)."""
+        return self.factor.cumprod(0)
+
+    @property
+    def std(self) -> Tensor:
+        """The standard deviation of x_k given the data, shape (N,)."""
+        return self._marginal_variance().sqrt()
+
+    @property
+    def posterior_variance(self) -> Tensor:
+        """The variance of x_{k-1} given x_k and the data, shape (N,); 0 for k = 0."""
+        after = self._marginal_variance()
+        before = torch.cat([after.new_zeros(1), after[:-1]])
+        return self.variance * before / after
+
+    def _marginal_variance(self) -> Tensor:
+        steps = zip(self.factor.square().tolist(), self.variance.tolist(), strict=True)
+        sums = itertools.accumulate(steps, lambda total, step: step[0] * total + step[1], initial=0.0)
+        return torch.tensor(list(sums)[1:], dtype=torch.float64)
 
 
 class Process(ABC):
@@ -69,15 +111,24 @@ class Process(ABC):
         """Returns (a, v): given x at time s < t, x at time t has mean a x and variance v, exactly."""
 
     @abstractmethod
+    def published_chain(self, steps: int) -> Chain:
+        """Returns the discrete diffusion of ``steps`` levels of which the process is the limit, as the authors have it.
+
+        Raises:
+            ValueError: There is none, or ``steps`` is so small that a variance would exceed 1.
+        """
+
     def published_transition(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Returns what the authors use in place of :meth:`transition`: (a, v) of the step that ends at t.
 
-        It stands for a step of length 1 / ``steps`` and is looked up by the index floor(t (steps - 1)), rounded in
-        float32 as theirs is, so it fits their uniform grid alone (:func:`methods.shared.grids.published_grid`).
+        It stands for a step of length 1 / ``steps`` and is looked up in :meth:`published_chain` by
+        :func:`published_index`, so it fits their uniform grid alone (:func:`methods.shared.grids.published_grid`).
 
         Raises:
-            ValueError: ``steps`` is so small that a variance would exceed 1.
+            ValueError: As :meth:`published_chain`.
         """
+        chain, index = self.published_chain(steps), published_index(t, steps).cpu()
+        return chain.factor[index].to(t), chain.variance[index].to(t)
 
     def perturb(self, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean, of x0's shape, and std, broadcastable over it, of x at times t of shape (B,)."""
@@ -133,21 +184,29 @@ class VE(Process):
     def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ones_like(t), self.std(s).square() * torch.expm1(2 * self.log_ratio * (t - s))
 
-    def published_transition(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    def published_chain(self, steps: int) -> Chain:
         log_sigmas = torch.linspace(math.log(self.sigma_min), math.log(self.sigma_max), steps, dtype=torch.float64)
         variances = torch.exp(2 * log_sigmas)
-        added = variances.diff(prepend=variances.new_zeros(1))
-        return torch.ones_like(t), added[_published_index(t, steps)].to(t)
+        return Chain(torch.ones_like(variances), variances.diff(prepend=variances.new_zeros(1)))
 
 
 class _Preserving(Process):
-    """What VP and sub-VP share: beta(t) linear in t, its integral B(t), and m = exp(-B / 2)."""
+    """What VP and sub-VP share: beta(t) linear in t, its integral B(t), and m = exp(-B / 2).
+
+    Args:
+        beta_min: The rate at t = 0.
+        beta_max: The rate at t = 1.
+        rounded: Whether m, s and g are computed in the authors' order of operations, in which 1 - exp(x) loses
+            digits near t = 0: in float32 VP's s is wrong by 6 parts in 1,000 at t = 1e-5. An adaptive solver at
+            a tolerance of 1e-5 sees it.
+    """
 
     t_min = 1e-3
 
-    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0, *, rounded: bool = False) -> None:
         self.beta_min = beta_min
         self.beta_max = beta_max
+        self.rounded = rounded
 
     def beta(self, t: Tensor) -> Tensor:
         """Returns the rate beta at t."""
@@ -164,10 +223,19 @@ class _Preserving(Process):
         return -torch.expm1(-mean_beta * (t - s))
 
     def mean_coefficient(self, t: Tensor) -> Tensor:
-        return torch.exp(-0.5 * self.beta_integral(t))
+        return torch.exp(self._published_log_mean(t) if self.rounded else -0.5 * self.beta_integral(t))
 
     def drift_coefficient(self, t: Tensor) -> Tensor:
         return -0.5 * self.beta(t)
+
+    def _marginal_variance(self, t: Tensor) -> Tensor:
+        """Returns 1 - exp(-B(t)), VP's variance."""
+        if self.rounded:
+            return 1 - torch.exp(2 * self._published_log_mean(t))
+        return -torch.expm1(-self.beta_integral(t))
+
+    def _published_log_mean(self, t: Tensor) -> Tensor:
+        return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
 
     def _time_of_beta_integral(self, integral: Tensor) -> Tensor:
         """Returns t with B(t) = integral, by the root of the quadratic that does not cancel."""
@@ -179,7 +247,7 @@ class VP(_Preserving):
     """Variance preserving, the continuous DDPM: m = exp(-B / 2), s^2 = 1 - exp(-B)."""
 
     def std(self, t: Tensor) -> Tensor:
-        return torch.sqrt(-torch.expm1(-self.beta_integral(t)))
+        return torch.sqrt(self._marginal_variance(t))
 
     def log_snr(self, t: Tensor) -> Tensor:
         integral = self.beta_integral(t)
@@ -195,22 +263,21 @@ class VP(_Preserving):
         beta = self.beta_interval(t, s)
         return torch.sqrt(1 - beta), beta
 
-    def published_transition(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    def published_chain(self, steps: int) -> Chain:
         if steps <= self.beta_max:
             raise ValueError(
                 f"{steps} steps: the authors' betas, {self.beta_min}/N to {self.beta_max}/N, "
                 f"need N > {self.beta_max} steps"
             )
         betas = torch.linspace(self.beta_min / steps, self.beta_max / steps, steps, dtype=torch.float64)
-        beta = betas[_published_index(t, steps)].to(t)
-        return torch.sqrt(1 - beta), beta
+        return Chain(torch.sqrt(1 - betas), betas)
 
 
 class SubVP(_Preserving):
     """Sub-variance preserving: m as VP, s = 1 - exp(-B), which is VP's variance."""
 
     def std(self, t: Tensor) -> Tensor:
-        return -torch.expm1(-self.beta_integral(t))
+        return self._marginal_variance(t)
 
     def log_snr(self, t: Tensor) -> Tensor:
         integral = self.beta_integral(t)
@@ -223,6 +290,9 @@ class SubVP(_Preserving):
         return self._time_of_beta_integral(integral)
 
     def diffusion(self, t: Tensor) -> Tensor:
+        if self.rounded:
+            kept = torch.exp(-2 * self.beta_min * t - (self.beta_max - self.beta_min) * t**2)
+            return torch.sqrt(self.beta(t) * (1 - kept))
         return torch.sqrt(self.beta(t) * -torch.expm1(-2 * self.beta_integral(t)))
 
     def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -230,10 +300,14 @@ class SubVP(_Preserving):
         beta = self.beta_interval(t, s)
         return torch.sqrt(1 - beta), beta * -torch.expm1(-self.beta_integral(t) - self.beta_integral(s))
 
+    def published_chain(self, steps: int) -> Chain:
+        raise ValueError("sub-VP is the limit of no discrete chain")
+
     def published_transition(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         # Theirs is the Euler step here, at t itself rather than at an index.
         return 1 + self.drift_coefficient(t) / steps, self.diffusion(t).square() / steps
 
 
-def _published_index(t: Tensor, steps: int) -> Tensor:
-    return (t.float() * (steps - 1)).long().cpu()
+def published_index(t: Tensor, steps: int) -> Tensor:
+    """Returns the authors' index of the level at t, floor(t (steps - 1)), rounded in float32 as theirs is."""
+    return (t.float() * (steps - 1)).long()

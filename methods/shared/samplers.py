@@ -1,39 +1,46 @@
-r"""Samplers: from noise at t = 1 to images, along a given grid of times.
+r"""Samplers of the reverse SDE: from noise at t = 1 to images, along a given grid of times.
 
-They run either the reverse SDE or the probability-flow ODE of a linear diffusion,
+They run a linear diffusion backwards in t,
 
-.. math:: dx = \left(f x - g^2 \nabla \log p_t\right) dt + g\,d\bar{w}, \qquad
-          dx = \left(f x - \tfrac12 g^2 \nabla \log p_t\right) dt ,
+.. math:: dx = \left(f x - g^2 \nabla \log p_t\right) dt + g\,d\bar{w} ,
 
-backwards in t, with ``score_fn(x, t)`` for the gradient, t of shape (B,). Each takes the process, score_fn, the
-prior's draw x of shape (B, C, H, W) and decreasing times of shape (steps + 1,), and returns x at the last time.
-Noise is drawn in the order of the steps, one draw of x's shape a noisy step. Coefficients are computed once, in
-float64, and meet x as Python floats.
+with ``score_fn(x, t)`` for the gradient, t of shape (B,). Each takes the process, score_fn, the prior's draw x of
+shape (B, C, H, W) and decreasing times of shape (steps + 1,), and returns x at the last time. Noise is drawn in the
+order of the steps, one draw of x's shape a noisy step. All are of one form,
 
-Cost in network evaluations an image, for K steps: K, but 2K - 1 for :func:`flow_heun` (2K with ``last="heun"``),
-and as many as the tolerance asks for in :func:`flow_adaptive`.
+.. math:: x \leftarrow \text{scale}\, x + \text{slope}\, \nabla \log p_t(x) + \text{std}\, z ,
 
-Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (appendices D and E); Karras et al., 2022,
-https://arxiv.org/abs/2206.00364 (algorithm 1).
+whose coefficients are computed once, in float64, and meet x as Python floats. A step costs one network evaluation.
+
+Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (appendices D to F).
 Departures: transitions between the grid's times are exact (``published_steps`` takes the authors'), and the last
 step adds no noise (``last_noise``).
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from bench.method import Noise
-from methods.shared.process import Process, like
+from methods.shared.process import Process, published_index, time_like
 
 ScoreFn = Callable[[Tensor, Tensor], Tensor]
 """The gradient of the log-density: (x of shape (B, C, H, W), t of shape (B,)) -> x's shape."""
 
-Variable = Literal["angle", "sigma", "t"]
+Variance = Literal["posterior", "transition"]
+
+Hook = Callable[[Tensor, float, float, Noise], Tensor]
+"""What happens to x after an update from time t to time s: (x, t, s, noise) -> x."""
+
+
+class Steps(NamedTuple):
+    """The coefficients of steps x <- scale x + slope score + std z, float64 tables of shape (steps,)."""
+
+    scale: Tensor
+    slope: Tensor
+    std: Tensor
 
 
 def euler_maruyama(
@@ -43,20 +50,19 @@ def euler_maruyama(
     times: Tensor,
     noise: Noise,
     *,
+    probability_flow: bool = False,
     last_noise: bool = False,
     published_steps: int = 0,
 ) -> Tensor:
     """Solves the reverse SDE by Euler-Maruyama in t (appendix D).
 
     Args:
+        probability_flow: Half the score and no noise: Euler's method on the probability flow.
         last_noise: Whether the last step adds noise too.
         published_steps: Above 0, every step has length 1 / published_steps whatever the times, as the authors' do.
     """
-    t = times[:-1]
-    dt = torch.full_like(t, 1 / published_steps) if published_steps else t - times[1:]
-    variance = process.diffusion(t).square() * dt
-    scale = 1 - process.drift_coefficient(t) * dt
-    return _walk(score_fn, x, t, noise, scale, variance, variance.sqrt(), last_noise)
+    steps = euler_maruyama_steps(process, times, published_steps, probability_flow=probability_flow)
+    return walk(score_fn, x, times, noise, steps, last_noise=last_noise)
 
 
 def reverse_diffusion(
@@ -85,14 +91,8 @@ def reverse_diffusion(
     Raises:
         ValueError: ``published_steps`` is too small for VP.
     """
-    t = times[:-1]
-    if published_steps:
-        a, variance = process.published_transition(t, published_steps)
-    else:
-        a, variance = process.transition(t, times[1:])
-    if probability_flow:
-        return _walk(score_fn, x, t, noise, 2 - a, 0.5 * variance, torch.zeros_like(t), last_noise)
-    return _walk(score_fn, x, t, noise, 2 - a, variance, variance.sqrt(), last_noise)
+    steps = reverse_diffusion_steps(process, times, published_steps, probability_flow=probability_flow)
+    return walk(score_fn, x, times, noise, steps, last_noise=last_noise)
 
 
 def ancestral(
@@ -102,8 +102,9 @@ def ancestral(
     times: Tensor,
     noise: Noise,
     *,
-    variance: Literal["posterior", "transition"] = "posterior",
+    variance: Variance = "posterior",
     last_noise: bool = False,
+    published_steps: int = 0,
 ) -> Tensor:
     r"""Draws from DDPM's Gaussian for x_s given x_t (appendix F; Ho et al., 2020, section 3.2).
 
@@ -113,169 +114,116 @@ def ancestral(
         variance: That of x_s given x_t and x_0, or the transition's own v; the authors take the first for VE and
             the second for VP.
         last_noise: Whether the last step adds noise too.
-    """
-    a, v = process.transition(times[:-1], times[1:])
-    std = process.std(times)
-    spread = v.sqrt() * std[1:] / std[:-1] if variance == "posterior" else v.sqrt()
-    return _walk(score_fn, x, times[:-1], noise, 1 / a, v / a, spread, last_noise)
-
-
-def flow_euler(
-    process: Process,
-    score_fn: ScoreFn,
-    x: Tensor,
-    times: Tensor,
-    noise: Noise | None = None,
-    *,
-    variable: Variable = "angle",
-    data_std: float = 1.0,
-) -> Tensor:
-    """Solves the probability flow by Euler's method, of order 1; in "sigma" this is DDIM.
-
-    Args:
-        variable, data_std: What the steps are linear in: see :func:`flow_heun`.
-    """
-    scale, clock, linear, slope = _flow_tables(process, times, variable, data_std)
-    u = x / scale[0]
-    for k, t in enumerate(times[:-1].tolist()):
-        direction = slope[k] * score_fn(scale[k] * u, _full(x, t)) + linear[k] * u
-        u = u + (clock[k + 1] - clock[k]) * direction
-    return scale[-1] * u
-
-
-def flow_heun(
-    process: Process,
-    score_fn: ScoreFn,
-    x: Tensor,
-    times: Tensor,
-    noise: Noise | None = None,
-    *,
-    variable: Variable = "angle",
-    data_std: float = 1.0,
-    last: Literal["euler", "heun"] = "euler",
-) -> Tensor:
-    r"""Solves the probability flow by Heun's method (the trapezoid with an Euler predictor), of order 2.
-
-    Args:
-        variable: What the steps are linear in. "t": x against t. "sigma": y = x / m against the noise level
-            s / m, EDM's :math:`dy/d\sigma = -\sigma \nabla_y \log p`, nearly straight where the noise is
-            the smaller part. "angle": y over its expected size :math:`\sqrt{\sigma^2 + d^2}` against
-            :math:`\arctan(\sigma / d)`, which stands still for data of standard deviation d: a few steps from
-            far above the data's scale to far below it neither overshoot nor blow up.
-        data_std: The d of "angle", in the range of the process's images. Their principal directions count, so
-            it is rather above the standard deviation of a pixel.
-        last: Whether the last step takes its second evaluation, at the last time ("heun"), or not ("euler", EDM).
-    """
-    scale, clock, linear, slope = _flow_tables(process, times, variable, data_std)
-    u = x / scale[0]
-    steps = len(clock) - 1
-    for k in range(steps):
-        length = clock[k + 1] - clock[k]
-        direction = slope[k] * score_fn(scale[k] * u, _full(x, times[k].item())) + linear[k] * u
-        ahead = u + length * direction
-        if k == steps - 1 and last == "euler":
-            u = ahead
-        else:
-            second = score_fn(scale[k + 1] * ahead, _full(x, times[k + 1].item()))
-            u = u + 0.5 * length * (direction + slope[k + 1] * second + linear[k + 1] * ahead)
-    return scale[-1] * u
-
-
-def flow_adaptive(
-    process: Process,
-    score_fn: ScoreFn,
-    x: Tensor,
-    *,
-    tolerance: float = 1e-5,
-    t_end: float | None = None,
-) -> Tensor:
-    """Solves the probability flow from t = 1 to ``t_end`` by adaptive Runge-Kutta steps (scipy's RK45).
-
-    The whole batch is one system with one step size, so an image depends on its batch.
-
-    Args:
-        tolerance: Relative and absolute.
-        t_end: Where to stop, by default the process's ``t_min``.
+        published_steps: As for :func:`reverse_diffusion`.
 
     Raises:
-        FloatingPointError: The solver gave up or the flow is not finite; the message says why.
+        ValueError: ``published_steps`` is too small for VP, or the process is sub-VP, which has no chain.
     """
+    steps = ancestral_steps(process, times, published_steps, variance=variance)
+    return walk(score_fn, x, times, noise, steps, last_noise=last_noise)
 
-    def velocity(t: float, state: np.ndarray) -> np.ndarray:
-        now, times = torch.from_numpy(state).to(x).view_as(x), _full(x, t)
-        return finite(flow(process, score_fn(now, times), now, times).double().flatten().cpu().numpy(), t)
 
-    start = x.double().flatten().cpu().numpy()
-    end = process.t_min if t_end is None else t_end
-    path = solve_ivp(velocity, (1.0, end), start, rtol=tolerance, atol=tolerance, method="RK45", t_eval=[end])
-    if not path.success:
-        raise FloatingPointError(f"the probability flow was not solved to {tolerance}: {path.message}")
-    return torch.from_numpy(path.y[:, -1]).to(x).view_as(x)
+def ddim(
+    process: Process,
+    score_fn: ScoreFn,
+    x: Tensor,
+    times: Tensor,
+    noise: Noise,
+    *,
+    eta: float = 0.0,
+    last_noise: bool = False,
+) -> Tensor:
+    r"""Moves to :math:`m_s \hat{x}_0 + \sqrt{s_s^2 - c^2}\, \hat{z} + c z` with what the score says of image and noise.
+
+    :math:`\hat{x}_0 = (x_t + s_t^2 \nabla \log p_t) / m_t` and :math:`\hat{z} = -s_t \nabla \log p_t`.
+
+    Source: Song et al., 2021, https://arxiv.org/abs/2010.02502 (equations 12 and 16), for any linear diffusion.
+
+    Args:
+        eta: c in units of the standard deviation of x_s given x_t and x_0: 0 is the probability flow by Euler's
+            method in the noise level s / m, 1 is :func:`ancestral`.
+        last_noise: Whether the last step adds noise too, where eta does.
+    """
+    t, s = times[:-1], times[1:]
+    _, variance = process.transition(t, s)
+    mean, std = process.mean_coefficient(times), process.std(times)
+    added = eta * variance.sqrt() * std[1:] / std[:-1]
+    scale = mean[1:] / mean[:-1]
+    slope = scale * std[:-1].square() - (std[1:].square() - added.square()).clamp(min=0).sqrt() * std[:-1]
+    return walk(score_fn, x, times, noise, Steps(scale, slope, added), last_noise=last_noise)
 
 
 def denoise(process: Process, score_fn: ScoreFn, x: Tensor, t: float) -> Tensor:
     """Returns the mean of x0 given x at time t, by Tweedie's formula; one network evaluation."""
-    mean, std = _floats(process, t, process.mean_coefficient, process.std)
-    return (x + std**2 * score_fn(x, _full(x, t))) / mean
+    at = torch.tensor(t, dtype=torch.float64)
+    mean, std = process.mean_coefficient(at).item(), process.std(at).item()
+    return (x + std**2 * score_fn(x, time_like(x, t))) / mean
 
 
-def flow(process: Process, score: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """Returns the velocity dx/dt of the probability flow at x, given the score there, for t of shape (B,)."""
-    half = 0.5 * process.diffusion(t).square()
-    return like(process.drift_coefficient(t), x) * x - like(half, x) * score
+def euler_maruyama_steps(
+    process: Process, times: Tensor, published_steps: int = 0, *, probability_flow: bool = False
+) -> Steps:
+    """Returns the coefficients of :func:`euler_maruyama`."""
+    t = times[:-1]
+    dt = torch.full_like(t, 1 / published_steps) if published_steps else t - times[1:]
+    variance = process.diffusion(t).square() * dt
+    return _noisy(1 - process.drift_coefficient(t) * dt, variance, probability_flow)
 
 
-def finite(values: np.ndarray, t: float) -> np.ndarray:
-    """Returns the values, all finite: with others the adaptive solver would look for a step size forever.
-
-    Raises:
-        FloatingPointError: One is not.
-    """
-    if not np.isfinite(values).all():
-        raise FloatingPointError(f"the probability flow is not finite at t = {t:.6g}")
-    return values
+def reverse_diffusion_steps(
+    process: Process, times: Tensor, published_steps: int = 0, *, probability_flow: bool = False
+) -> Steps:
+    """Returns the coefficients of :func:`reverse_diffusion`."""
+    a, variance = transitions(process, times, published_steps)
+    return _noisy(2 - a, variance, probability_flow)
 
 
-def _walk(
-    score_fn: ScoreFn,
-    x: Tensor,
-    t: Tensor,
-    noise: Noise,
-    scale: Tensor,
-    slope: Tensor,
-    std: Tensor,
-    last_noise: bool,
-) -> Tensor:
-    """Steps x <- scale x + slope score + std z, one step for each entry of the float64 tables."""
-    coefficients = zip(t.tolist(), scale.tolist(), slope.tolist(), std.tolist(), strict=True)
-    for k, (now, a, b, c) in enumerate(coefficients, start=1):
-        x = (a * x).add_(score_fn(x, _full(x, now)), alpha=b)
-        if c > 0 and (k < len(t) or last_noise):
-            x.add_(noise.normal(x.shape), alpha=c)
+def ancestral_steps(
+    process: Process, times: Tensor, published_steps: int = 0, *, variance: Variance = "posterior"
+) -> Steps:
+    """Returns the coefficients of :func:`ancestral`."""
+    a, v = transitions(process, times, published_steps)
+    spread = v.sqrt()
+    if variance == "posterior" and published_steps:
+        posterior = process.published_chain(published_steps).posterior_variance
+        spread = posterior.sqrt()[published_index(times[:-1], published_steps)]
+    elif variance == "posterior":
+        std = process.std(times)
+        spread = spread * std[1:] / std[:-1]
+    return Steps(1 / a, v / a, spread)
+
+
+def transitions(process: Process, times: Tensor, published_steps: int = 0) -> tuple[Tensor, Tensor]:
+    """Returns (a, v) of the forward steps between neighbouring times, the authors' above 0 published steps."""
+    if published_steps:
+        return process.published_transition(times[:-1], published_steps)
+    return process.transition(times[:-1], times[1:])
+
+
+def walk(score_fn: ScoreFn, x: Tensor, times: Tensor, noise: Noise, steps: Steps, *, last_noise: bool) -> Tensor:
+    """Takes the steps, the k-th with the score at times[k]; the last is noise-free unless ``last_noise``."""
+    count = len(steps.scale)
+    for k, (t, *coefficients) in enumerate(zip(times[:count].tolist(), *_floats(steps), strict=True), start=1):
+        x = step(score_fn, x, t, noise, coefficients, noisy=last_noise or k < count)
     return x
 
 
-def _flow_tables(process: Process, times: Tensor, variable: str, data_std: float) -> tuple[list[float], ...]:
-    """Returns (c, h, p, q) at the times: with u = x / c the flow is du/dh = p u + q score(c u)."""
-    mean, std, level = process.mean_coefficient(times), process.std(times), process.noise_level(times)
-    if variable == "sigma":
-        tables = mean, level, torch.zeros_like(times), -std
-    elif variable == "angle":
-        tangent = level / data_std
-        secant = torch.sqrt(1 + tangent.square())
-        tables = mean * data_std * secant, torch.atan(tangent), -tangent, -std * secant
-    elif variable == "t":
-        drift, diffusion = process.drift_coefficient(times), process.diffusion(times)
-        tables = torch.ones_like(times), times, drift, -0.5 * diffusion.square()
-    else:
-        raise ValueError(f"unknown variable {variable!r}; there are {', '.join(get_args(Variable))}")
-    return tuple(table.tolist() for table in tables)
+def step(
+    score_fn: ScoreFn, x: Tensor, t: float, noise: Noise, coefficients: tuple[float, float, float], *, noisy: bool
+) -> Tensor:
+    """Returns scale x + slope score(x, t) + std z for (scale, slope, std), without the last term unless ``noisy``."""
+    scale, slope, std = coefficients
+    x = (scale * x).add_(score_fn(x, time_like(x, t)), alpha=slope)
+    if noisy and std > 0:
+        x.add_(noise.normal(x.shape), alpha=std)
+    return x
 
 
-def _full(x: Tensor, t: float) -> Tensor:
-    return torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+def _noisy(scale: Tensor, variance: Tensor, probability_flow: bool) -> Steps:
+    if probability_flow:
+        return Steps(scale, 0.5 * variance, torch.zeros_like(variance))
+    return Steps(scale, variance, variance.sqrt())
 
 
-def _floats(process: Process, t: float, *functions: Callable[[Tensor], Tensor]) -> tuple[float, ...]:
-    at = torch.tensor(t, dtype=torch.float64)
-    return tuple(function(at).item() for function in functions)
+def _floats(steps: Steps) -> tuple[list[float], ...]:
+    return tuple(table.tolist() for table in steps)

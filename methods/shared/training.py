@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Images
-from bench.method import Noise, Run
+from bench.method import Noise, Run, evaluated
 from methods.shared.hyperparameters import Training
 
 LOG_POINTS = 50
@@ -30,8 +30,9 @@ Loss = Callable[[nn.Module, Tensor, Noise], Tensor]
 def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settings: Training, run: Run) -> None:
     """Trains ``network`` from its present weights, or from the run's last checkpoint, and ``average`` with it.
 
-    Logs about 50 times: the mean training loss and the share of clipped updates since the last time, and the
-    average's loss on held-out images, always with the same noise.
+    It ends after ``settings.steps`` updates, or with the one that reaches ``run.until`` images. Logs about 50 times:
+    the mean training loss and the share of clipped updates since the last time, and the average's loss on held-out
+    images, always with the same noise.
 
     Args:
         network: What is trained, on ``run.device``.
@@ -45,6 +46,8 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
         FloatingPointError: The loss is no longer finite.
     """
     trainer = Trainer(network, average, loss, settings)
+    steps = settings.steps if run.until is None else min(settings.steps, math.ceil(run.until / settings.batch))
+    run.announce(steps)
     restored = run.restore()
     done = 0
     if restored is not None:
@@ -52,17 +55,18 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
         trainer.load(tensors)
     heldout = torch.from_numpy(data.test[: settings.heldout_images]).to(run.device).float() / (data.levels - 1)
     every = max(1, settings.steps // LOG_POINTS)
-    for step in range(done, settings.steps):
-        x0 = data.batch(run.seed, step, settings.batch).to(run.device)
-        trainer.update(step, x0, run.noise("step", step))
-        finished = step + 1
-        if finished % every == 0 or finished == settings.steps:
-            values = trainer.report()
-            if not math.isfinite(values["loss"]):
-                raise FloatingPointError(f"training diverged: the loss is {values['loss']} after {finished} updates")
-            values["heldout_loss"] = trainer.heldout_loss(heldout, run.noise("heldout"))
-            run.log(finished * settings.batch, **values)
-        run.checkpoint(finished, trainer.tensors)
+    with evaluated([network], precision=settings.precision, compiled=run.compiled):
+        for step in range(done, steps):
+            x0 = data.batch(run.seed, step, settings.batch).to(run.device)
+            trainer.update(step, x0, run.noise("step", step))
+            finished = step + 1
+            if finished % every == 0 or finished == steps:
+                values = trainer.report()
+                if not math.isfinite(loss := values["loss"]):
+                    raise FloatingPointError(f"training diverged: the loss is {loss} after {finished} updates")
+                values["heldout_loss"] = trainer.heldout_loss(heldout, run.noise("heldout"))
+                run.log(finished * settings.batch, **values)
+            run.checkpoint(finished, trainer.tensors)
     network.eval()
 
 

@@ -1,8 +1,10 @@
-"""Checks of golden/sde on NCSN++ and DDPM++: networks, losses, layers, the average and a short training."""
+"""Checks of golden/sde on NCSN++, DDPM++ and DDPM: networks, losses, layers, the average and a short training."""
 
+import inspect
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,17 @@ from exact import Replay
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.data import DATASETS, Images
 from bench.method import Noise
-from methods.shared.hyperparameters import Training
+from methods.sde.adapter import ScoreSDE, discrete_levels
+from methods.sde.card import Params
+from methods.shared.ddpm import DDPM
+from methods.shared.hyperparameters import Backbone, Training
 from methods.shared.layers import Fourier, Positional, Resample, fir_down, fir_for_strided, fir_kernel, fir_up
-from methods.shared.ncsnpp import NCSNpp, from_published, published_layout, to_published
-from methods.shared.objective import denoising_loss
+from methods.shared.ncsnpp import NCSNpp
+from methods.shared.objective import Levels, denoising_loss, discrete_loss
 from methods.shared.process import VE, like
+from methods.shared.published import from_published, published_layout, to_published
 from methods.shared.training import Trainer, average_decay, under, update_average
 
 KEYWORDS = {
@@ -41,6 +48,8 @@ KEYWORDS = {
 }
 """Our keywords, and the names of the same in the authors' configurations."""
 
+BOUNDS = {"ve": ("sigma_min", "sigma_max"), "vp": ("beta_min", "beta_max")}
+
 
 class Published(nn.Module):
     """A network with what the authors' classes have around it: the scaling of input and output, and the labels."""
@@ -49,11 +58,13 @@ class Published(nn.Module):
         super().__init__()
         data, model = config["data"], config["model"]
         channels = data["num_channels"]
-        keywords = {own: model[theirs] for own, theirs in KEYWORDS.items()}
-        self.network = NCSNpp(channels, channels, image_size=data["image_size"], **keywords)
+        kind = {"ncsnpp": NCSNpp, "ddpm": DDPM}[model["name"]]
+        known = inspect.signature(kind).parameters  # a DDPM's configuration names much that it does not have
+        keywords = {own: model[theirs] for own, theirs in KEYWORDS.items() if own in known}
+        self.network = kind(channels, channels, image_size=data["image_size"], **keywords)
         self.network.load_state_dict(from_published(self.network, state))
         self.centered = data["centered"]
-        self.fourier = model["embedding_type"] == "fourier"
+        self.fourier = isinstance(self.network.embedding, Fourier)
         self.sigmas = state["sigmas"] if model["scale_by_sigma"] else None
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -67,6 +78,12 @@ class Published(nn.Module):
         if kind == "ve":
             return lambda x, t: self(x, process.std(t))
         return lambda x, t: -self(x, 999 * t) / like(process.std(t), x)
+
+    def level_score(self, levels: Levels, kind: str):
+        """Returns the score at discrete levels, of which the authors count those of VE backwards."""
+        if kind == "ve":
+            return lambda x, level: self(x, len(levels.std) - 1 - level)
+        return lambda x, level: -self(x, level) / like(levels.std.to(x)[level], x)
 
     def gradient_norms(self) -> Tensor:
         """Returns the norms of the parameters' gradients in the authors' order; 0 where there is none."""
@@ -98,19 +115,21 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
     kind = config["sde"]["kind"]
     other = path.parent / config["net_file"]
     network = Published(manifest["files"][other.name]["config"]["net"], under("sd/", numbers(other)))
-    x0 = arrays["in/batch"]
+    x0, sde = arrays["in/batch"], config["sde"]
+    levels = None if kind == "subvp" else discrete_levels(kind, *(sde[name] for name in BOUNDS[kind]), sde["N"])
     for k, order in enumerate(strings(path, "out/order")):
         options = {name: value == "True" for name, value in (pair.split("=") for pair in order.split(","))}
+        reduction = "mean" if options["reduce_mean"] else "sum"
         z = arrays[f"noise/{2 * k + 1:03d}_randn_like"]
         if f"noise/{2 * k:03d}_rand" in arrays:
             t = arrays[f"noise/{2 * k:03d}_rand"] * (1 - config["t_eps"]) + config["t_eps"]
             weighting = "likelihood" if options["likelihood_weighting"] else "std"
-            loss = denoising_loss(process, network.score_fn(process, kind), x0, t, z, weighting).mean()
+            score_fn = network.score_fn(process, kind)
+            loss = denoising_loss(process, score_fn, x0, t, z, weighting, reduction).mean()
         else:
             labels = arrays[f"noise/{2 * k:03d}_randint"]
-            sigma = like(network.sigmas[labels], x0)
-            loss = (sigma * network(x0 + sigma.float() * z, labels) + z).square().mean()
-        loss = loss if options["reduce_mean"] else 0.5 * x0[0].numel() * loss
+            level = len(levels.std) - 1 - labels if kind == "ve" else labels
+            loss = discrete_loss(levels, network.level_score(levels, kind), x0, level, z, reduction).mean()
         network.zero_grad()
         loss.backward()
         expected = arrays[f"out/loss[{order}]"].to(loss)
@@ -155,9 +174,10 @@ def check_training(path: Path, entry: dict, manifest: dict) -> None:
 
     def loss(network: Published, x0: Tensor, noise: Noise) -> Tensor:
         t = draws.uniform((len(x0),)) * (1 - 1e-5) + 1e-5
-        value = denoising_loss(process, network.score_fn(process, "ve"), x0, t, draws.normal(x0.shape))
-        losses.append(0.5 * x0[0].numel() * value.mean())
-        return 0.5 * x0[0].numel() * value
+        score_fn = network.score_fn(process, "ve")
+        value = denoising_loss(process, score_fn, x0, t, draws.normal(x0.shape), reduction="sum")
+        losses.append(value.mean())
+        return value
 
     batches = arrays["in/batches"]
     settings = Training(
@@ -187,6 +207,32 @@ def check_training(path: Path, entry: dict, manifest: dict) -> None:
     close(final, arrays["out/eval_loss_ema"], tolerance(manifest))
 
 
+def check_checkpoint(path: Path, entry: dict, manifest: dict) -> None:
+    """The file was saved after the training of train_trace.npz, which holds the same weights."""
+    trace = path.parent / "train_trace.npz"
+    arrays, config = numbers(trace), manifest["files"][trace.name]["config"]["net"]
+    data, model = config["data"], config["model"]
+    names = {item.name for item in fields(Backbone)}
+    network = Backbone(**{own: model[theirs] for own, theirs in KEYWORDS.items() if own in names})
+    params = Params(process="ve", sigma_min=model["sigma_min"], sigma_max=model["sigma_max"], network=network)
+    shape = (data["num_channels"], data["image_size"], data["image_size"])
+    method = ScoreSDE(params, Images("fixture", replace(DATASETS["digits"], shape=shape)))
+    method.import_checkpoint(path, "raw")
+    raw = to_published(method.network, method.average.state_dict())
+    assert_equal(raw, {name: t for name, t in under("out/final_sd/", arrays).items() if name != "sigmas"})
+    facts = method.import_checkpoint(path, "ema")
+    assert facts["updates"] == facts["ema_updates"] == int(arrays["out/num_updates"])
+    average = to_published(method.average, method.average.state_dict())
+    assert_equal({"all_modules.0.W": average.pop("all_modules.0.W")}, {"all_modules.0.W": raw["all_modules.0.W"]})
+    shadow = [arrays[name] for name in sorted(arrays) if name.startswith("out/ema_shadow/")]
+    assert_equal(average, dict(zip(average, shadow, strict=True)))
+
+
+def assert_equal(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in actual.items())
+
+
 def numbers(path: Path) -> dict[str, Tensor]:
     """Returns the arrays of numbers in a file."""
     return {name: torch.from_numpy(np.asarray(v)) for name, v in np.load(path).items() if v.dtype.kind != "U"}
@@ -213,9 +259,12 @@ def gradient_tolerance(manifest: dict) -> tuple[float, float]:
 CHECKS = {
     "net_ncsnpp_": check_network,
     "net_ddpmpp_": check_network,
+    "net_ddpm_": check_network,
     "net_t_": check_network,
     "loss_ncsnpp_": check_loss,
     "loss_ddpmpp_": check_loss,
+    "loss_ddpm_": check_loss,
+    "checkpoint_authors_format": check_checkpoint,
     "primitives": check_primitives,
     "ema_trace": check_average,
     "train_trace": check_training,

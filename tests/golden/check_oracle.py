@@ -1,5 +1,6 @@
 """Checks of golden/oracle: processes, samplers, likelihood and loss against exact answers, in float64."""
 
+import math
 import re
 from functools import cache, partial
 from pathlib import Path
@@ -8,15 +9,16 @@ import numpy as np
 import torch
 from exact import Constant, Mixture, Replay, frechet
 
+from methods.shared.flow import flow_euler, flow_heun
 from methods.shared.likelihood import bits_per_dim, flow_and_divergence, log_likelihood, unit_probes
 from methods.shared.objective import denoising_loss
+from methods.shared.predictor_corrector import predictor_corrector
 from methods.shared.process import VE, VP, SubVP
 from methods.shared.samplers import (
     ancestral,
+    ddim,
     denoise,
     euler_maruyama,
-    flow_euler,
-    flow_heun,
     reverse_diffusion,
 )
 
@@ -29,10 +31,16 @@ SAMPLERS = {
     "ve_reverse_diffusion_pf": partial(reverse_diffusion, probability_flow=True),
     "ve_ancestral": partial(ancestral, last_noise=True),
     "vp_ancestral": partial(ancestral, variance="transition", last_noise=True),
-    "ddim": partial(flow_euler, variable="sigma"),
+    "ve_pc_ald": partial(
+        predictor_corrector, corrector="ald", snr=0.16 / math.sqrt(2), first="predictor", last_noise=True
+    ),
+    "ddim": ddim,
     "pf_euler": partial(flow_euler, variable="t"),
     "pf_heun": partial(flow_heun, variable="t", last="heun"),
 }
+
+PARTS = {"ve_pc_ald": ({"corrector": "none"}, {"predictor": "none"})}
+"""What to change of a sampler for each of the updates that make up its step, where there are several."""
 
 
 def tolerance(manifest: dict, kind: str, words: str) -> float:
@@ -60,7 +68,7 @@ def check_point(path: Path, entry: dict, manifest: dict) -> None:
         x = arrays["x"][i].view(-1, *data.shape)
         times = t.expand(len(x))
         m, s = process.mean_coefficient(times), process.std(times)
-        velocity, divergence = flow_and_divergence(process, score_fn, x, t.item(), unit_probes(x))
+        velocity, divergence = flow_and_divergence(process, score_fn, x, times, unit_probes(x))
         lenient = name == "lowrank" and i == smallest
         rtol = tolerance(manifest, "point", "smallest t rtol" if lenient else "rtol")
         close(data.log_prob(x, m, s), arrays["logp"][i], rtol)
@@ -110,15 +118,16 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
 def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
     arrays, (_, name, kind, sampler) = read(path), path.stem.split("__")
     data, process = data_of(path, name), process_of(kind, manifest)
-    check_trajectory(SAMPLERS[sampler], data, process, arrays, manifest, name)
+    parts = [partial(SAMPLERS[sampler], **changes) for changes in PARTS.get(sampler, ({},))]
+    check_trajectory(SAMPLERS[sampler], parts, data, process, arrays, manifest, name)
     for grid in ("lin", "quad"):
         if any(key.endswith(grid) for key in arrays):
             for position, steps in enumerate(arrays["K"].tolist()):
                 times = oracle_grid(grid, steps, arrays["t_end"].item())
-                check_moments(SAMPLERS[sampler], data, process, arrays, manifest, grid, times, position)
+                check_moments(parts, data, process, arrays, manifest, grid, times, position)
 
 
-def check_trajectory(sampler, data: Mixture, process, arrays: dict, manifest: dict, name: str) -> None:
+def check_trajectory(sampler, parts: list, data: Mixture, process, arrays: dict, manifest: dict, name: str) -> None:
     """Every recorded state, from the state before it and its noise, and the end from the beginning."""
     shape = (-1, *data.shape)
     times, noises = arrays["traj_t"], [draw.view(shape) for draw in arrays["traj_noise"]]
@@ -126,9 +135,10 @@ def check_trajectory(sampler, data: Mixture, process, arrays: dict, manifest: di
     score_fn, atol = data.score_fn(process), tolerance(manifest, "traj", "atol")
     close(process.std(times), arrays["traj_s"], tolerance(manifest, "point", "rtol"))
     close(states[0], arrays["traj_init"].view(shape), atol=atol)
-    for k in range(len(times) - 1):
-        step = sampler(process, score_fn, states[k], times[k : k + 2], Replay(*noises[k : k + 1]))
-        close(step, states[k + 1], atol=atol)
+    for k in range(len(states) - 1):
+        step, part = k // len(parts), parts[k % len(parts)]
+        update = part(process, score_fn, states[k], times[step : step + 2], Replay(*noises[k : k + 1]))
+        close(update, states[k + 1], atol=atol)
     noise = Replay(*noises)
     x = sampler(process, score_fn, states[0], times, noise)
     close(x, states[-1], atol=atol)
@@ -139,10 +149,11 @@ def check_trajectory(sampler, data: Mixture, process, arrays: dict, manifest: di
     close(denoised.flatten(1), arrays["traj_denoised"], atol=atol)
 
 
-def check_moments(sampler, data, process, arrays: dict, manifest: dict, grid: str, times, position: int) -> None:
+def check_moments(parts: list, data, process, arrays: dict, manifest: dict, grid: str, times, position: int) -> None:
     """The exact moments of the output: for Gaussian data each step is x -> A x + b + c z."""
     score_fn, rtol = data.score_fn(process), tolerance(manifest, "sampler_cov", "rtol")
-    steps = [affine_step(sampler, process, score_fn, data.shape, times[k : k + 2]) for k in range(len(times) - 1)]
+    pairs = [(part, times[k : k + 2]) for k in range(len(times) - 1) for part in parts]
+    steps = [affine_step(part, process, score_fn, data.shape, pair) for part, pair in pairs]
     matrices, shifts, stds = zip(*steps, strict=True)
     clean, offset = affine(lambda x: denoise(process, score_fn, x, times[-1].item()), data.shape)
     mean0, covariance0 = data.mean_and_covariance()
@@ -157,9 +168,10 @@ def check_moments(sampler, data, process, arrays: dict, manifest: dict, grid: st
             continue
         for matrix, shift, std in zip(matrices, shifts, stds, strict=True):
             mean, covariance = matrix @ mean + shift, matrix @ covariance @ matrix.T + std**2 * identity
-        if grid == "lin" and f"cov_{init}_K{len(stds)}" in arrays:
-            close(mean, arrays[f"mean_{init}_K{len(stds)}"], rtol)
-            close(covariance, arrays[f"cov_{init}_K{len(stds)}"], rtol)
+        count = len(times) - 1
+        if grid == "lin" and f"cov_{init}_K{count}" in arrays:
+            close(mean, arrays[f"mean_{init}_K{count}"], rtol)
+            close(covariance, arrays[f"cov_{init}_K{count}"], rtol)
         scale = float(covariance.trace() + covariance0.trace())
         distance = frechet(mean, covariance, mean0, covariance0)
         close(distance, arrays[f"fd_data_{init}_{grid}"][position], rtol, atol=rtol * scale)

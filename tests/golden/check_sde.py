@@ -1,54 +1,27 @@
 """Checks of golden/sde on the processes and on samplers with an analytic score, in float32 as recorded."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from exact import Replay
 
+from methods.shared.adaptive import flow_adaptive
+from methods.shared.flow import flow
 from methods.shared.grids import published_grid
 from methods.shared.likelihood import bits_per_dim, log_likelihood
+from methods.shared.predictor_corrector import predictor_corrector
 from methods.shared.process import VE, VP, SubVP
-from methods.shared.samplers import euler_maruyama, flow, flow_adaptive, reverse_diffusion
+from methods.shared.samplers import euler_maruyama, reverse_diffusion
 
 PROCESSES = {"ve": VE, "vp": VP, "subvp": SubVP}
-PREDICTORS = {"euler_maruyama": euler_maruyama, "reverse_diffusion": reverse_diffusion}
+NAMES = {"ancestral_sampling": "ancestral"}
+"""The authors' names of predictors that have another here."""
+
 RANGES = {"identity": (lambda x: x, 1), "(x+1)/2": (lambda x: (x + 1) / 2, 2)}
 """From the process's range back to [0, 1], and the width of the former."""
-
-
-class RoundedVP(VP):
-    """VP in the authors' order of float32 operations, in which 1 - exp(x) cancels near t = 0.
-
-    At their tolerance an adaptive solver sees that rounding, so its count of evaluations is met with it alone.
-    """
-
-    def mean_coefficient(self, t: torch.Tensor) -> torch.Tensor:
-        return torch.exp(self._log_mean(t))
-
-    def std(self, t: torch.Tensor) -> torch.Tensor:
-        return torch.sqrt(1 - torch.exp(2 * self._log_mean(t)))
-
-    def _log_mean(self, t: torch.Tensor) -> torch.Tensor:
-        return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
-
-
-class RoundedSubVP(SubVP):
-    """Sub-VP likewise."""
-
-    mean_coefficient = RoundedVP.mean_coefficient
-    _log_mean = RoundedVP._log_mean
-
-    def std(self, t: torch.Tensor) -> torch.Tensor:
-        return 1 - torch.exp(2 * self._log_mean(t))
-
-    def diffusion(self, t: torch.Tensor) -> torch.Tensor:
-        kept = torch.exp(-2 * self.beta_min * t - (self.beta_max - self.beta_min) * t**2)
-        return torch.sqrt(self.beta(t) * (1 - kept))
-
-
-ROUNDED = {"ve": VE, "vp": RoundedVP, "subvp": RoundedSubVP}
 
 
 def check_functions(path: Path, entry: dict, manifest: dict) -> None:
@@ -104,33 +77,51 @@ def check_reverse(process, steps: int, arrays: dict, rtol: float) -> None:
     assert not arrays["out/rev_ode_disc_G"].any()
 
 
-def check_predictor(path: Path, entry: dict, manifest: dict) -> None:
-    """Predictors without a corrector: every recorded state, from the one before it and its noise, and the end."""
+def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
+    """Every recorded state, from the one before it and its noise; and the end, from all of the noise."""
     config, arrays, rtol = entry["config"], read(path), tolerance(manifest)
     process, steps = process_of(entry)
-    predictor, score_fn = PREDICTORS[config["predictor"]], score_of(config, process)
-    knobs = {"published_steps": steps}
+    sampler = partial(
+        predictor_corrector,
+        snr=config["snr"],
+        corrector_steps=config["n_steps"],
+        norms="batch",
+        variance="posterior" if config["sde"]["kind"] == "ve" else "transition",
+        probability_flow=config["probability_flow"],
+        published_steps=steps,
+    )
+    score_fn, times = score_of(config, process), published_grid(steps, config["eps"])
+    predictor, corrector = NAMES.get(config["predictor"], config["predictor"]), config["corrector"]
+    prior, *draws = recorded_noise(arrays)
+    predicted, corrected = predictor != "none", config["n_steps"] * (corrector != "none")
     if config["probability_flow"]:
-        knobs["probability_flow"] = True
-    times, (prior, *draws) = published_grid(steps, config["eps"]), recorded_noise(arrays)
-    back, _ = RANGES[config["inverse_scaler"]]
+        draws = []  # theirs draws and multiplies by 0
 
     x = process.prior(prior.shape, Replay(prior))
-    end = predictor(process, score_fn, x, times, Replay(*draws), last_noise=not config["denoise"], **knobs)
-    close(back(end), arrays["out/x"], rtol)
+    whole = partial(sampler, predictor=predictor, corrector=corrector, last_noise=not config["denoise"])
+    back, _ = RANGES[config["inverse_scaler"]]
+    close(back(whole(process, score_fn, x, times, Replay(*draws))), arrays["out/x"], rtol)
+
+    stream = Replay(*draws)
     for k in range(steps):
-        # The trace alternates: what the absent corrector left, then what the predictor made of it.
-        before = arrays["out/trace_x"][2 * k]
-        pair = times[k : k + 2]
-        mean = predictor(process, score_fn, before, pair, Replay(), **knobs)
-        close(mean, arrays["out/trace_x_mean"][2 * k + 1], rtol)
-        after = predictor(process, score_fn, before, pair, Replay(draws[k]), last_noise=True, **knobs)
-        close(after, arrays["out/trace_x"][2 * k + 1], rtol)
+        pair, states = times[k : k + 2], arrays["out/trace_x"][2 * k : 2 * k + 2]
+        if corrected:
+            x = sampler(process, score_fn, x, pair, stream, predictor="none", corrector=corrector)
+        close(x, states[0], rtol)
+        x = states[0]
+        if predicted:
+            step = partial(sampler, process, score_fn, x, pair, predictor=predictor, corrector="none")
+            close(step(Replay()), arrays["out/trace_x_mean"][2 * k + 1], rtol)
+            x = step(stream, last_noise=True)
+        close(x, states[1], rtol)
+        x = states[1]
+    # At the data's own level an ancestral step of VE has no noise, and here draws none.
+    assert len(stream.draws) == (predictor == "ancestral" and config["sde"]["kind"] == "ve")
 
 
 def check_flow(path: Path, entry: dict, manifest: dict) -> None:
     config, arrays, rtol = entry["config"], read(path), tolerance(manifest)
-    process, steps = process_of(entry, ROUNDED)
+    process, steps = process_of(entry, rounded=True)
     score_fn, calls = counted(score_of(config, process))
     if "in/z" in arrays:
         x = arrays["in/z"]
@@ -138,18 +129,16 @@ def check_flow(path: Path, entry: dict, manifest: dict) -> None:
         drawn = recorded_noise(arrays)[0]
         x = process.prior(drawn.shape, Replay(drawn))
     assert config["rtol"] == config["atol"]
-    x = flow_adaptive(process, score_fn, x, tolerance=config["rtol"], t_end=config["eps"])
-    assert len(calls) == int(arrays["out/nfe"])
-    if config["denoise"]:
-        last = torch.tensor([config["eps"], 0.0], dtype=torch.float64)
-        x = reverse_diffusion(process, score_fn, x, last, Replay(), published_steps=steps)
+    knobs = {"tolerance": config["rtol"], "t_end": config["eps"], "published_steps": steps}
+    x = flow_adaptive(process, score_fn, x, last="published" if config["denoise"] else "none", **knobs)
+    assert len(calls) == int(arrays["out/nfe"]) + config["denoise"]
     back, _ = RANGES[config["inverse_scaler"]]
     close(back(x), arrays["out/x"], rtol)
 
 
 def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
     config, arrays, rtol = entry["config"], read(path), tolerance(manifest)
-    process, _ = process_of(entry, ROUNDED)
+    process, _ = process_of(entry, rounded=True)
     score_fn, calls = counted(score_of(config, process))
     probe = config["hutchinson"].lower()
     (draw,) = recorded_noise(arrays)
@@ -217,11 +206,13 @@ def close(actual, expected, rtol: float) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=rtol * max(np.abs(expected).max(initial=0.0), 1e-30))
 
 
-def process_of(entry: dict, processes: dict = PROCESSES):
-    """Returns the process of an entry and the authors' N."""
+def process_of(entry: dict, *, rounded: bool = False):
+    """Returns the process of an entry, with the authors' rounding where it has one, and the authors' N."""
     constants = dict(entry["config"]["sde"])
     kind, steps = constants.pop("kind"), constants.pop("N")
-    return processes[kind](**constants), steps
+    if rounded and kind != "ve":
+        constants["rounded"] = True
+    return PROCESSES[kind](**constants), steps
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
@@ -230,7 +221,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
 
 CHECKS = {
     "sde_functions_": check_functions,
-    **{f"pc_analytic_*_{predictor}_none": check_predictor for predictor in PREDICTORS},
+    "pc_analytic_": check_predictor_corrector,
     "ode_analytic_": check_flow,
     "lik_analytic_": check_likelihood,
 }

@@ -7,6 +7,8 @@ such files, called with (path, manifest entry, manifest). The longest key that f
 import hashlib
 from fnmatch import fnmatchcase
 
+import check_adapter
+import check_controllable
 import check_metrics
 import check_networks
 import check_oracle
@@ -21,22 +23,13 @@ SKIPS = {
     "sde/ald_": "annealed Langevin dynamics are not part of this project yet",
     "sde/ncsnv2_samplers": "NCSNv2's samplers are not part of this project yet",
     "sde/ema_ncsnv2": "NCSNv2's average of weights is not part of this project yet",
-    "sde/inpaint_": "inpainting is not part of this project yet",
-    "sde/coloriz": "colorization is not part of this project yet",
+    "sde/inpaint_ncsn_": "annealed Langevin dynamics are not part of this project yet",
     "sde/preprocess_celeba": "CelebA is not a data set of this project yet",
-    "sde/pc_": "ancestral steps by index and correctors are not part of this project yet",
-    "sde/pc_net_": "the authors' samplers on networks are not part of this project yet",
-    "sde/ode_net_": "the authors' samplers on networks are not part of this project yet",
-    "sde/lik_net_": "the authors' likelihood on networks is not part of this project yet",
-    "sde/net_ddpm_": "DDPM's network is not part of this project yet",
-    "sde/loss_ddpm_": "DDPM's network is not part of this project yet",
-    "sde/checkpoint_": "reading the authors' checkpoints is not part of this project yet",
     "cld/": "CLD is not part of this project yet",
     "oracle/cld_kernels": "CLD is not part of this project yet",
     "oracle/*__cld": "CLD is not part of this project yet",
     "oracle/*__soft_": "Soft Diffusion is not part of this project yet",
     "oracle/*__ncsn": "annealed Langevin dynamics are not part of this project yet",
-    "oracle/sampler__*__ve__ve_pc_ald": "correctors are not part of this project yet",
     "oracle/ops": "Soft Diffusion's operators are not part of this project yet",
 }
 
@@ -44,6 +37,8 @@ CHECKS = {
     **{f"oracle/{kind}": check for kind, check in check_metrics.CHECKS.items()},
     **{f"oracle/{kind}": check for kind, check in check_oracle.CHECKS.items()},
     **{f"sde/{kind}": check for kind, check in check_sde.CHECKS.items()},
+    **{f"sde/{kind}": check for kind, check in check_adapter.CHECKS.items()},
+    **{f"sde/{kind}": check for kind, check in check_controllable.CHECKS.items()},
     **{f"sde/{kind}": check for kind, check in check_networks.CHECKS.items()},
 }
 

@@ -1,0 +1,142 @@
+"""Checks of golden/sde on the authors' samplers and likelihood of networks, through the adapter as a suite runs it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from check_networks import KEYWORDS, numbers
+from check_sde import NAMES, close, counted, recorded_noise, tolerance
+from exact import Replay
+from torch import Tensor
+
+from bench.card import build
+from bench.data import DataCard, Images
+from bench.method import NetworkCounter, Noise, Sampler
+from methods.sde.adapter import ScoreSDE
+from methods.sde.card import CARD
+from methods.shared.hyperparameters import FOREIGN
+from methods.shared.likelihood import bits_per_dim, log_likelihood
+from methods.shared.published import from_published
+from methods.shared.training import under
+
+NFE_SLACK = 12
+"""Two Runge-Kutta steps, within which the manifest has the count of evaluations on networks."""
+
+
+class Streams(Replay):
+    """A noise source whose streams all replay one recording, in the order in which they are asked."""
+
+    def child(self, name: str | int) -> "Streams":
+        return self
+
+
+def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
+    config, arrays = entry["config"], numbers(path)
+    method = method_of(path, config, manifest)
+    steps = config["sde"]["N"]
+    values = {
+        "steps": steps,
+        "predictor": NAMES.get(config["predictor"], config["predictor"]),
+        "corrector": config["corrector"],
+        "snr": config["snr"],
+        "corrector_steps": config["n_steps"],
+        "norms": "batch",
+        "variance": "posterior" if config["sde"]["kind"] == "ve" else "transition",
+        "last_noise": not config["denoise"],
+        "published": True,
+        "t_min": config["eps"],
+    }
+    card = CARD.samplers["predictor_corrector"]
+    params = build(card.params, values)
+    assert card.refuse(method.params, params, "uniform") == []
+    with NetworkCounter(method.networks) as counter:
+        images = method.sample(
+            config["shape"][0], Sampler("predictor_corrector", "uniform", params), Streams(*recorded_noise(arrays))
+        )
+    assert counter.calls == card.cost(params)
+    close(images, arrays["out/x"], tolerance(manifest))
+
+
+def check_flow(path: Path, entry: dict, manifest: dict) -> None:
+    config, arrays = entry["config"], numbers(path)
+    method = method_of(path, config, manifest)
+    values = {"tolerance": config["rtol"], "t_min": config["eps"], "last": "published" if config["denoise"] else "none"}
+    params = build(CARD.samplers["flow_adaptive"].params, values)
+    prior = recorded_noise(arrays)[0]
+
+    def run(solver: str, prior: Tensor) -> tuple[int, dict[str, Tensor]]:
+        sampler = Sampler("flow_adaptive", "", replace(params, solver=solver))
+        with NetworkCounter(method.networks) as counter:
+            images = method.sample(1, sampler, Streams(prior))
+        return counter.calls - config["denoise"], {"x": images}
+
+    runs = [run("scipy", prior), *(run("device", other) for other in (prior, *rounded(prior)))]
+    assert runs[1][0] <= runs[0][0] + NFE_SLACK
+    agree(runs, arrays, tolerance(manifest))
+
+
+def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
+    config, arrays, rtol = entry["config"], numbers(path), tolerance(manifest)
+    method = method_of(path, config, manifest)
+    score_fn, calls = counted(method.score_fn(method.average))
+    (draw,) = recorded_noise(arrays)
+    knobs = {"eps": config["eps"], "tolerance": config["rtol"], "probe": config["hutchinson"].lower()}
+
+    def run(x: Tensor) -> tuple[int, dict[str, Tensor]]:
+        calls.clear()
+        log_prob, z = log_likelihood(method.process, score_fn, x, Replay(2 * draw - 1), probe_drift=True, **knobs)
+        return len(calls), {"bpd": bits_per_dim(log_prob, z[0].numel(), levels=256, width=method.width), "z": z}
+
+    agree([run(x) for x in (arrays["in/data"], *rounded(arrays["in/data"]))], arrays, rtol)
+
+
+def rounded(x: Tensor) -> list[Tensor]:
+    """Returns x with the last bit of its entries moved up or down, in two ways."""
+    signs = [Noise(seed).rademacher(x.shape) for seed in range(2)]
+    return [x * (1 + torch.finfo(x.dtype).eps * sign) for sign in signs]
+
+
+def agree(runs: list[tuple[int, dict[str, Tensor]]], arrays: dict, rtol: float) -> None:
+    """Compares the first run with what is recorded.
+
+    Of these networks explicit steps are at the edge of stability, where a step is taken or rejected by rounding: the
+    last bit of the input moves results by more than the manifest's tolerance, the authors' own as well. What it moves
+    between our runs is therefore allowed on top of that tolerance, once for them and once for us.
+    """
+    calls = [count for count, _ in runs]
+    assert abs(calls[0] - int(arrays["out/nfe"])) <= NFE_SLACK + 2 * (max(calls) - min(calls))
+    for name, value in runs[0][1].items():
+        spread = max(float((values[name] - value).abs().max()) for _, values in runs[1:])
+        expected = arrays[f"out/{name}"]
+        assert float((value - expected).abs().max()) <= rtol * float(expected.abs().max()) + 2 * spread
+
+
+def method_of(path: Path, config: dict, manifest: dict) -> ScoreSDE:
+    """Returns the adapter with the authors' network and process, as a preset would make it."""
+    constants = dict(config["sde"])
+    kind, steps = constants.pop("kind"), constants.pop("N")
+    net = manifest["files"][config["net_file"]]["config"]["net"]
+    values = {"process": kind, "published_rounding": True, **constants}
+    if not config.get("continuous", True):
+        values |= {"time": "discrete", "scales": steps}
+    params = build(CARD.params, {**values, "network": network_of(net)})
+    shape = (net["data"]["num_channels"], net["data"]["image_size"], net["data"]["image_size"])
+    card = DataCard(version=1, summary="", shape=shape, levels=256, splits={}, split_rule="", load=lambda split: None)
+    method = ScoreSDE(params, Images("golden", card))
+    state = under("sd/", numbers(path.parent / config["net_file"]))
+    method.average.load_state_dict(from_published(method.average, state))
+    return method
+
+
+def network_of(net: dict) -> dict:
+    """Returns the parameters of the network of one of the authors' configurations."""
+    kind = net["model"]["name"]
+    keywords = {own: net["model"][theirs] for own, theirs in KEYWORDS.items() if own not in FOREIGN[kind]}
+    return {"architecture": kind, **keywords}
+
+
+CHECKS = {
+    "pc_net_": check_predictor_corrector,
+    "ode_net_": check_flow,
+    "lik_net_": check_likelihood,
+}
