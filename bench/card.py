@@ -99,10 +99,13 @@ class TrainingCard:
         images: Training images that the parameters see, counted with repetition.
         course: The parameters without their length, where a longer training begins exactly as a shorter one does;
             None where the length is felt from the start (a learning rate that falls to 0 at the end).
+        averages: Training images after which averages of the weights are kept, rising and its end the last, given
+            (parameters, images of the training); from them averages of other lengths are made. Empty for none.
     """
 
     images: Callable[[Any], int]
     course: Callable[[Any], Values | None] = lambda params: None
+    averages: Callable[[Any, int], tuple[int, ...]] = lambda params, images: ()
 
 
 @dataclass(frozen=True, kw_only=True)

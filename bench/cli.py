@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import errno
+import json
 import signal
 import sys
 import time
@@ -13,9 +14,9 @@ from bench import catalogue
 from bench.catalogue import as_yaml
 from bench.data import DATASETS, data_root
 from bench.document import SuiteError
-from bench.execute.drive import Driver, HeldError, Interrupted, WorkersFailError, handling, living, signal_workers
-from bench.execute.executor import read_executor
-from bench.execute.lease import holder
+from bench.execute.drive import Driver, HeldError, Interrupted, WorkersFailError, handling, hold, living, signal_workers
+from bench.execute.executor import Executor, read_executor
+from bench.execute.lease import Lease, holder
 from bench.execute.outcome import Outcome, outcome
 from bench.plan import Job, Progress, examine, expand, to_prune
 from bench.store import STAGES, Store, scan, write
@@ -131,7 +132,11 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("what", help="a name (sde, sde.flow_heun, digits, fd) or the beginning of a key")
     prune = add("prune", "delete what is no longer needed", suite)
     prune.add_argument("--samples", metavar="N", type=int, help="images to keep a point (default: what the suite says)")
-    prune.add_argument("--unused", action="store_true", help="delete results in the store that this suite does not use")
+    prune.add_argument(
+        "--unused",
+        action="store_true",
+        help="delete results that neither this suite nor another one of this results folder uses",
+    )
     prune.add_argument("--dry-run", action="store_true", help="say what would be deleted")
     return parser
 
@@ -170,6 +175,18 @@ def _run(options: argparse.Namespace) -> int:
     if missing := _missing_assets(study.suite):
         print("\n".join(missing), file=sys.stderr)
         return FAILED
+    try:
+        with hold(study.results) as lease:
+            return _work(study, options, executor, lease)
+    except HeldError as error:
+        print(error, file=sys.stderr)
+    except WorkersFailError as error:
+        print(f"workers cannot work; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
+    return FAILED
+
+
+def _work(study: Study, options: argparse.Namespace, executor: Executor, lease: Lease) -> int:
+    """Makes what is missing, then tables and figures, while the results folder is ours."""
     begin = time.monotonic()
     found = examine(study.jobs, study.store, rehash=options.verify, reasons=False)
     _forget(study, found)
@@ -178,21 +195,36 @@ def _run(options: argparse.Namespace) -> int:
     for note in study.suite.notes:
         print(f"note: {note}")
     write(study.results / "suite.resolved.yaml", as_yaml(study.suite.resolved).encode())
+    _note_keys(study, options)
     from bench.progress import ProgressDisplay
 
-    try:
-        with ProgressDisplay() as display:
-            Driver(study.jobs, study.store, study.results, executor, display.show)()
-    except HeldError as error:
-        print(error, file=sys.stderr)
-        return FAILED
-    except WorkersFailError as error:
-        print(f"workers cannot start; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
-        return FAILED
+    with ProgressDisplay() as display:
+        Driver(study.jobs, study.store, study.results, executor, display.show)(lease)
     status = _make_report(study)
     _prune(study, study.suite.keep)
     print(f"{time.monotonic() - begin:.0f} s in all")
     return status
+
+
+def _note_keys(study: Study, options: argparse.Namespace) -> None:
+    """Notes which keys the suite uses, for ``prune --unused``; a run with overrides adds to what was noted."""
+    path = study.results / "keys.json"
+    keys = {f"{job.stage}/{job.key}" for job in study.jobs}
+    if _overrides(options):
+        keys |= _noted_keys(path)
+    write(path, json.dumps(sorted(keys)).encode())
+
+
+def _noted_keys(path: Path) -> set[str]:
+    try:
+        return set(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return set()
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    given = {"--set": options.set, "--only": options.only, "--profile": options.profile, "--smoke": options.smoke}
+    return [name for name, value in given.items() if value]
 
 
 def _forget(study: Study, found: Mapping[str, Progress]) -> None:
@@ -307,12 +339,12 @@ def assets(options: argparse.Namespace) -> int:
     print(f"root of data and weights: {data_root()} (environment variable BENCH_DATA)")
     if not card.files:
         print(f"data set {suite.dataset}: nothing to fetch ({card.summary})")
-    for name in card.files or {}:
-        print(
-            f"data set {suite.dataset}: {data_root() / name}: {'there' if (data_root() / name).exists() else 'MISSING'}"
-        )
+    for places in card.files:
+        there = next((data_root() / name for name in places if (data_root() / name).exists()), None)
+        needed = "MISSING" if suite.reads_images else "not there, and this suite does not read it"
+        print(f"data set {suite.dataset}: {needed if there is None else f'{there}: there'}")
     for label, path in suite.sources.items():
-        print(f"images of {label}: {path}: {'there' if Path(path).exists() else 'MISSING'}")
+        print(f"source of {label}: {path}: {'there' if Path(path).exists() else 'MISSING'}")
     for metric in suite.metrics:
         print(f"metric {metric.name}: nothing to fetch (weights ship with the project)")
     missing = _missing_assets(suite)
@@ -321,11 +353,11 @@ def assets(options: argparse.Namespace) -> int:
 
 
 def _missing_assets(suite: Suite) -> list[str]:
-    files = DATASETS[suite.dataset].files or {}
+    root, files = data_root(), DATASETS[suite.dataset].files if suite.reads_images else {}
     return [
-        f"{data_root() / name} is missing (data set {suite.dataset}): {how}"
-        for name, how in files.items()
-        if not (data_root() / name).exists()
+        f"{' or '.join(str(root / name) for name in places)} is missing (data set {suite.dataset}): {how}"
+        for places, how in files.items()
+        if not any((root / name).exists() for name in places)
     ]
 
 
@@ -336,18 +368,36 @@ def prune(options: argparse.Namespace) -> int:
     if facts is not None:
         print(f"{study.results} is held by process {facts.get('pid')}: prune when it is done", file=sys.stderr)
         return FAILED
+    if options.unused and (overrides := _overrides(options)):
+        print(f"--unused keeps what whole suites use: leave out {', '.join(overrides)}", file=sys.stderr)
+        return WRONG
     keep = study.suite.keep if options.samples is None else options.samples
     freed = _prune(study, keep, dry=options.dry_run)
     if options.unused:
-        used = {(job.stage, job.key) for job in study.jobs}
-        unused = [
-            (stage, name) for stage in STAGES for name in scan(study.store.root / stage) if (stage, name) not in used
-        ]
-        for stage, name in unused:
-            print(f"{'would delete' if options.dry_run else 'deleting'} {study.store.folder(stage, name)}")
-            freed += 0 if options.dry_run else study.store.remove(stage, name)
+        freed += _prune_unused(study, options.dry_run)
     print(f"{freed / 1e6:.1f} MB {'could be ' if options.dry_run else ''}freed")
     return DONE
+
+
+def _prune_unused(study: Study, dry: bool) -> int:
+    """Deletes keys that neither this suite nor any other run into the same results folder uses."""
+    used = {f"{job.stage}/{job.key}" for job in study.jobs}
+    for folder in scan(study.results.parent):
+        if folder != study.suite.name:
+            used |= _noted_keys(study.results.parent / folder / "keys.json")
+    freed = 0
+    for stage in STAGES:
+        for name in scan(study.store.root / stage):
+            folder = study.store.folder(stage, name)
+            if f"{stage}/{name}" in used:
+                continue
+            if any(holder(path) is not None for path in folder.glob("*.lease")):
+                print(f"kept, somebody works on it: {folder}")
+                continue
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            print(f"{'would delete' if dry else 'deleting'} {folder} ({size / 1e6:.1f} MB)")
+            freed += size if dry else study.store.remove(stage, name)
+    return freed
 
 
 def _prune(study: Study, keep: int | None, dry: bool = False) -> int:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench import cifar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +33,8 @@ class DataCard:
         load: Returns a split by name: uint8 images of shape (N, C, H, W).
         classes: How many classes the images are of; 0 where they have none.
         labels: Returns the classes of a split by name: int64 of shape (N,), from 0.
-        files: What must lie under BENCH_DATA, by relative path, with how to get it; none: ships with a package.
+        files: What must lie under BENCH_DATA, with how to get it: relative paths, of which one is enough; none: ships
+            with a package.
     """
 
     version: int
@@ -44,7 +47,7 @@ class DataCard:
     flips: bool = False
     classes: int = 0
     labels: Callable[[str], np.ndarray] | None = None
-    files: Mapping[str, str] | None = None
+    files: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
 
 class Images:
@@ -217,5 +220,18 @@ DATASETS: Mapping[str, DataCard] = {
         split_rule="by place: the right fifth of each photograph is held out",
         load=_photos,
         flips=True,
+    ),
+    "cifar10": DataCard(
+        version=1,
+        summary="CIFAR-10, 32x32 photographs of 10 classes in colour, from its authors' files",
+        shape=cifar.SHAPE,
+        levels=256,
+        splits={"train": 50_000, "test": 10_000},
+        split_rule="the authors': data_batch_1 to data_batch_5 for training, test_batch held out",
+        load=lambda split: cifar.read(data_root(), split)[0],
+        flips=True,
+        classes=cifar.CLASSES,
+        labels=lambda split: cifar.read(data_root(), split)[1],
+        files={cifar.PLACES: cifar.HOW},
     ),
 }

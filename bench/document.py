@@ -4,7 +4,8 @@ Strict: one document, mappings with text keys and no key twice, finite numbers, 
 profiles and the command line lay over the file keeps its own place, so that every mistake is shown where it was
 made. A key path is a tuple of texts, ``("points", "0", "grid")``, written ``points.0.grid``.
 
-``1e-3`` is a number here, as in YAML 1.2 and everywhere else.
+Words and numbers are those of YAML 1.2: ``1e-3`` is a number, ``yes``, ``no``, ``on`` and ``off`` are texts. What 1.1
+reads as octal or in base 60 (``010``, ``12:30:45``) is refused rather than guessed at.
 """
 
 import copy
@@ -27,7 +28,13 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SCALARS = yaml.constructor.SafeConstructor()
 _TAG = "tag:yaml.org,2002:"
 _TEXTS = {f"{_TAG}{name}" for name in ("str", "timestamp", "merge", "value")}
+_BOOLS = {"true": True, "false": False}
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+")
+
+MOST_VALUES = 200_000
+DEEPEST = 100
+"""What a file may hold once its aliases are written out: far above any suite, and read in a second or two."""
 
 
 class Place(NamedTuple):
@@ -91,6 +98,7 @@ class Document:
         self.path = Path(path)
         self.places: dict[KeyPath, Place] = {(): Place(1, f"{self.path}:1")}
         self.problems: list[Fault] = []
+        self.values = 0
         self.tree: Any = self._construct(self._compose(self._text(), self.path), (), ())
 
     def _text(self) -> str:
@@ -109,6 +117,7 @@ class Document:
     @staticmethod
     def _compose(text: str, name: object) -> yaml.Node | None:
         try:
+            _check_depth(text, name)
             return yaml.compose(text, Loader=_LOADER)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
@@ -123,6 +132,11 @@ class Document:
         if id(node) in open_nodes:
             self._refuse(path, None, "an anchor cannot contain itself")
             return None
+        self.values += 1
+        if self.values > MOST_VALUES or len(open_nodes) >= DEEPEST:
+            held = f"more than {MOST_VALUES} values" if self.values > MOST_VALUES else f"more than {DEEPEST} levels"
+            why = f"holds {held} once its aliases are written out"
+            raise SuiteError([Fault(self.place(path[:1]), path[:1], None, why)])
         open_nodes = (*open_nodes, id(node))
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self._mapping(node, path, open_nodes)
@@ -138,7 +152,7 @@ class Document:
     def _mapping(self, node: yaml.MappingNode, path: KeyPath, open_nodes: tuple[int, ...]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key, item in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag not in _TEXTS:
+            if not isinstance(key, yaml.ScalarNode) or _tag(key) not in _TEXTS:
                 self._put((*path, "?"), key)
                 shown = key.value if isinstance(key, yaml.ScalarNode) else None
                 self._refuse((*path, "?"), shown, "a key should be a text: write it in quotes")
@@ -154,13 +168,20 @@ class Document:
         return values
 
     def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
-        kind = node.tag.removeprefix(_TAG)
+        kind = _tag(node).removeprefix(_TAG)
         if isinstance(node, yaml.ScalarNode):
             try:
-                if node.tag in _TEXTS:
+                if _tag(node) in _TEXTS:
                     is_number = not node.style and _FLOAT.fullmatch(node.value)
                     return self._finite(float(node.value), path) if is_number else node.value
-                if kind in ("int", "float", "bool", "null"):
+                if kind == "bool":
+                    return _BOOLS[node.value.lower()]
+                of_base_60 = kind == "float" and ":" in node.value
+                if of_base_60 or (kind == "int" and not _DECIMAL.fullmatch(node.value)):
+                    why = "is not a plain decimal number: write it without a leading 0, or in quotes as a text"
+                    self._refuse(path, node.value, why)
+                    return None
+                if kind in ("int", "float", "null"):
                     value = getattr(_SCALARS, f"construct_yaml_{kind}")(node)
                     return self._finite(value, path) if kind == "float" else value
             except (ValueError, KeyError, yaml.YAMLError):
@@ -234,17 +255,18 @@ class Document:
             why = "an option should read key.path=value"
             self.problems.append(Fault(place, (), None, why))
             return
-        try:
-            node = self._compose(text, "value")
-        except SuiteError as error:
-            self.problems.append(Fault(place, path, text, error.problems[0].why))
-            return
         parent = self._parent(path, place)
         if parent is None:
             return
+        before, earlier = len(self.problems), dict(self.places)
         self._forget(path)
-        before, known = len(self.problems), dict(self.places)
-        value = self._construct(node, path, ())
+        known = dict(self.places)
+        try:
+            value = self._construct(self._compose(text, "value"), path, ())
+        except SuiteError as error:
+            self.places = earlier
+            self.problems.append(Fault(place, path, text, error.problems[0].why))
+            return
         self.places = known | {path: place}
         self.problems[before:] = [Fault(place, f.path, f.value, f.why, f.allowed) for f in self.problems[before:]]
         parent[int(path[-1]) if isinstance(parent, list) else path[-1]] = value
@@ -280,6 +302,23 @@ class Document:
         checked = [Fault(self.place(p.path), p.path, p.value, p.why, p.allowed) for p in problems]
         found = self.problems + [fault for fault in checked if fault.path not in unread]
         return sorted({str(fault): fault for fault in found}.values(), key=lambda fault: fault.place.order)
+
+
+def _check_depth(text: str, name: object) -> None:
+    """Refuses brackets within brackets that the parser's own recursion could not follow."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            line = event.start_mark.line + 1
+            place = Place(line, f"{name}:{line}")
+            raise SuiteError([Fault(place, (), None, f"is nested deeper than {DEEPEST} levels")])
+
+
+def _tag(node: yaml.Node) -> str:
+    """Returns the tag of a node as YAML 1.2 would resolve it, where only true and false are booleans."""
+    is_word = isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}bool" and node.value.lower() not in _BOOLS
+    return f"{_TAG}str" if is_word else node.tag
 
 
 def check_keys(

@@ -108,6 +108,8 @@ class Run:
             from); the harness decides when to write, and raises to stop a run that was asked to.
         announce: Call once with the number of steps that the training takes, for those who watch.
         log: Call with (images seen, named values) for the training curves.
+        keep: Call with (images seen, a function that returns tensors) where the card says that averages of the
+            weights are kept, before the checkpoint after that step; :meth:`Method.take_average` gets them back.
         until: Stop after the first update with which so many training images are seen; None trains to the end. All
             else is as in the whole training, so that the updates after it would be those of a longer one.
         compiled: Train through torch.compile.
@@ -119,6 +121,7 @@ class Run:
     checkpoint: Callable[[int, Callable[[], dict[str, Tensor]]], None] = lambda step, tensors: None
     announce: Callable[[int], None] = lambda steps: None
     log: Callable[..., None] = lambda images, **values: None
+    keep: Callable[[int, Callable[[], dict[str, Tensor]]], None] = lambda images, tensors: None
     until: int | None = None
     compiled: bool = False
 
@@ -202,6 +205,18 @@ class Method(ABC):
             ValueError: It cannot be read safely, or is not of this network.
         """
         raise NotImplementedError(f"{self.card.title} imports no published checkpoints")
+
+    def take_average(self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]) -> dict[str, Any]:
+        """Samples and scores from another average of the weights from now on; returns facts for its record.
+
+        Only called where the card says that averages are kept.
+
+        Args:
+            width: The average's relative width: the standard deviation of the times that it averages over, weighed
+                as it weighs them, over the length of the training.
+            kept: Reads what ``run.keep`` was given, by training images seen; the last is the time of the average.
+        """
+        raise NotImplementedError(f"{self.card.title} keeps no averages of its weights")
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:

@@ -12,8 +12,10 @@ from typing import Any
 
 from bench.course import leg
 from bench.spec import (
+    AverageSpec,
     ImagesSpec,
     LikelihoodSpec,
+    ModelSpec,
     SampleSpec,
     ScoreSpec,
     SnapshotSpec,
@@ -28,7 +30,12 @@ from bench.spec import (
 from bench.store import STAGES, DamagedError, Store, UnitId, pruned, scan
 from bench.suite import Suite
 
-KINDS = {kind.__name__: kind for kind in (TrainSpec, SnapshotSpec, SampleSpec, LikelihoodSpec, ScoreSpec)}
+_KINDS = (TrainSpec, SnapshotSpec, AverageSpec, SampleSpec, LikelihoodSpec, ScoreSpec)
+KINDS = {kind.__name__: kind for kind in _KINDS}
+
+
+METRICS_PART = "metrics"
+"""The name under which the metrics of one sample set are claimed together: one pass over its images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +62,7 @@ class Job:
     @property
     def units(self) -> tuple[UnitId, ...]:
         """What a worker claims, one at a time."""
-        parts = self.parts[:1] if self.stage == "scores" else self.parts
+        parts = (METRICS_PART,) if self.stage == "scores" else self.parts
         return tuple(UnitId(self.stage, self.key, part) for part in parts)
 
     def made_by(self, unit: UnitId) -> tuple[UnitId, ...]:
@@ -141,22 +148,30 @@ def expand(suite: Suite) -> list[Job]:
 
 
 def _trainings(suite: Suite) -> list[Job]:
-    """Returns the trainings, each once; one whose course begins with another of them needs the longest such."""
-    models: dict[UnitId, tuple[str, TrainSpec | SnapshotSpec]] = {}
+    """Returns the trainings, each once; one whose course begins with another of them needs the longest such.
+
+    Averages of other lengths follow the training that they need.
+    """
+    models: dict[UnitId, tuple[str, ModelSpec]] = {}
     paths: dict[UnitId, str] = {}
     for label, specs in suite.train.items():
         for spec in specs:
             if isinstance(spec, TrainSpec):
                 name = f"{label} seed {spec.seed}" if len(specs) > 1 else label
-                for images in suite.snapshots.get(label, ()):
-                    snapshot = SnapshotSpec(train=spec, images=images)
-                    models.setdefault(UnitId(*place(snapshot)), (f"{name} to {images} images", snapshot))
-                models.setdefault(UnitId(*place(spec)), (name, spec))
+                taken = {f"{name} to {images} images": images for images in suite.snapshots.get(label, ())}
+                whole = {named: SnapshotSpec(train=spec, images=images) for named, images in taken.items()}
+                for named, model in (whole | {name: spec}).items():
+                    models.setdefault(UnitId(*place(model)), (named, model))
+                    for ema in suite.ema.get(label, ()):
+                        average = AverageSpec(train=spec, ema=ema, snapshot=taken.get(named))
+                        models.setdefault(UnitId(*place(average)), (f"{named}, EMA {ema}", average))
                 if spec.checkpoint is not None:
                     paths.setdefault(UnitId(*place(spec)), str(suite.sources[label]))
-    needs: dict[UnitId, tuple[UnitId, ...]] = {}
+    averages = {unit: spec for unit, (_, spec) in models.items() if isinstance(spec, AverageSpec)}
+    needs = {unit: (UnitId(*place(spec.source)),) for unit, spec in averages.items()}
     last: dict[str, UnitId] = {}
-    legs = [(found, unit) for unit, (_, spec) in models.items() if (found := leg(spec)) is not None]
+    trained = {unit: spec for unit, (_, spec) in models.items() if unit not in averages}
+    legs = [(found, unit) for unit, spec in trained.items() if (found := leg(spec)) is not None]
     for found, unit in sorted(legs, key=lambda pair: pair[0].images):
         needs[unit] = (last[found.course],) if found.course in last else ()
         last[found.course] = unit

@@ -7,6 +7,7 @@ Standard library only.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,8 +24,11 @@ from bench.spec import Values
 
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
 OPTIONAL = ("likelihood", "points", "keep", "figures", "controlled", "profiles")
-MODEL = ("method", "preset", "params", "seeds", "snapshots", "checkpoint", "weights")
+MODEL = ("method", "preset", "params", "seeds", "snapshots", "ema", "checkpoint", "weights")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+MOST_IMAGES = 10_000_000
+MOST_POINTS = MOST_UNITS = 1_000_000
+"""Bounds on what one suite may ask for: beyond them, it is a slip of the pen."""
 SMOKE_IMAGES = 4
 SMOKE_LIKELIHOOD_IMAGES = 2
 
@@ -90,7 +94,8 @@ class Metric:
 class Model:
     """A train entry that is trained, or whose weights are those of a checkpoint.
 
-    ``snapshots`` are the training images after which weights are kept, rising.
+    ``snapshots`` are the training images after which weights are kept, rising; ``ema`` the relative widths of the
+    averages of the weights that are made beside the training's own.
     """
 
     card: Card
@@ -100,6 +105,7 @@ class Model:
     snapshots: tuple[int, ...] = ()
     checkpoint: Path | None = None
     weights: str = "ema"
+    ema: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,14 +155,16 @@ class Reader:
         tree: The suite as plain values.
         known: What it may name.
         smoke: Whether every size is cut to a trial run.
+        only: What ``--only`` asks for; checkpoints of models that it leaves out need not be there.
     """
 
-    def __init__(self, tree: Any, known: Known, *, smoke: bool = False) -> None:
+    def __init__(self, tree: Any, known: Known, *, smoke: bool = False, only: Sequence[str] = ()) -> None:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
         self.data: DataCard | None = None
         self.known = known
         self.smoke = smoke
+        self.only = only
         self.tree = check_keys(self.problems, (), tree, (*REQUIRED, *OPTIONAL), REQUIRED)
 
     def read(self) -> Sections:
@@ -170,6 +178,8 @@ class Reader:
         self._profiles()
         metrics, sweeps = self._metrics(samples), self._points(train)
         self._conditional(metrics, sweeps)
+        if not self.problems:
+            self._check_size(samples, train, sweeps)
         return Sections(
             name=self._name(),
             dataset=dataset,
@@ -221,6 +231,12 @@ class Reader:
         if value < least:
             self._refuse(path, value, f"should be at least {least}")
 
+    def _at_most(self, path: KeyPath, value: int, most: int, what: str) -> bool:
+        """Whether a run of so many could ever end."""
+        if value > most:
+            self._refuse(path, value, f"makes {value:,} {what}: more than {most:,} are refused")
+        return value <= most
+
     def _safe(self, path: KeyPath, value: str) -> None:
         if not SAFE_NAME.fullmatch(value):
             why = "should be a name for files: at most 80 letters, digits, '.', '_' and '-', a letter or digit first"
@@ -269,6 +285,7 @@ class Reader:
             return None
         self._at_least((*path, "count"), samples.count, 1)
         self._at_least((*path, "batch"), samples.batch, 1)
+        self._at_most((*path, "count"), samples.count, MOST_IMAGES, "images a point")
         count, batch = samples.count, samples.batch
         if self.smoke:
             count = batch = min(SMOKE_IMAGES, count)
@@ -278,7 +295,7 @@ class Reader:
 
     def _metrics(self, samples: Samples | None) -> list[Metric]:
         metrics: list[Metric] = []
-        if "metrics" not in self.tree:
+        if self.tree.get("metrics", []) == []:  # none is fine: samples or likelihoods alone
             return metrics
         for index, given in enumerate(self._items(("metrics",), self.tree["metrics"])):
             path = ("metrics", str(index))
@@ -302,11 +319,23 @@ class Reader:
             return None
         for reason in card.refuse(params, self.data):
             self._refuse(path[:2], given, reason)
-        least = card.least_count(params)
-        if samples is not None and samples.count < least and not (self.smoke or card.tasks):
-            self.notes.append(f"{card.column(params)}: {samples.count} images are few, {least} are asked for evidence")
+        if samples is not None and not card.tasks and not self._is_enough(path[:2], given, card, params, samples):
+            return None
         own = {"params": differences(params), "column": card.column(params), "tasks": card.tasks}
         return Metric(name=name, version=card.version, **own)
+
+    def _is_enough(self, path: KeyPath, given: Any, card: MetricCard, params: Any, samples: Samples) -> bool:
+        """Whether there are images enough for a metric to have a value; notes where it would be no evidence."""
+        needs, least, column = card.needs(params), card.least_count(params), card.column(params)
+        asked = self.tree["samples"].get("count", 0)  # 0 is refused already
+        if 0 < asked < needs:
+            self._refuse(path, given, f"{column} needs {needs} images, and samples.count asks for {asked}")
+        elif samples.count < needs:
+            self.notes.append(f"{column}: left out of the trial run, whose {samples.count} images are not the {needs}")
+            return False
+        elif samples.count < least and not self.smoke:
+            self.notes.append(f"{column}: {samples.count} images are few, {least} are asked for evidence")
+        return True
 
     def _train(self) -> dict[str, Model | Source | None]:
         """Returns the entries by label; None for those that cannot be told."""
@@ -353,6 +382,9 @@ class Reader:
         snapshots = ()
         if "snapshots" in given and not imported:
             snapshots = self._snapshots((*path, "snapshots"), given["snapshots"], card, params)
+        ema = ()
+        if "ema" in given and not imported:
+            ema = self._averages((*path, "ema"), given["ema"], card, params)
         if params is not None and card.needs_classes(params):
             if self.data is not None and not self.data.classes:
                 self._refuse((*path, "params"), None, "a classifier is trained on classes, which the data set has not")
@@ -360,7 +392,7 @@ class Reader:
                 why = "a classifier is asked for, which a checkpoint does not hold"
                 self._refuse((*path, "checkpoint"), given["checkpoint"], why)
         checkpoint, weights = self._checkpoint(path, given, card)
-        return Model(card, preset, params, seeds, snapshots, checkpoint, weights)
+        return Model(card, preset, params, seeds, snapshots, checkpoint, weights, ema)
 
     def _checkpoint(self, path: KeyPath, given: Mapping[str, Any], card: Card) -> tuple[Path | None, str]:
         """Returns where the weights of a model that is not trained here lie, and which of them are taken."""
@@ -374,11 +406,11 @@ class Reader:
             why = f"{card.name} imports no published checkpoints"
             self._refuse((*path, "checkpoint"), given["checkpoint"], why)
             return None, "ema"
-        for name in ("seeds", "snapshots"):
+        for name in ("seeds", "snapshots", "ema"):
             if name in given:
                 self._refuse((*path, name), given[name], "belongs to a training, and a checkpoint is not trained here")
-        found = self._find((*path, "checkpoint"), given["checkpoint"])
-        if found is not None:
+        found = self._find((*path, "checkpoint"), given["checkpoint"], needed=self._wants(path[-1]))
+        if found is not None and found.exists():
             try:
                 checkpoint_files(found)
             except ValueError as error:
@@ -400,6 +432,21 @@ class Reader:
                     self._refuse((*path, str(index)), count, why)
         return tuple(sorted(count for count in counts if count is not None))
 
+    def _averages(self, path: KeyPath, given: Any, card: Card, params: Any) -> tuple[float, ...]:
+        """Returns the relative widths of averages; under a trial run the first stands for all."""
+        widths = [self._typed(float, (*path, str(index)), item) for index, item in enumerate(self._items(path, given))]
+        for index, width in enumerate(widths):
+            if width is not None and not 0 < width < 12**-0.5:
+                why = "is a relative width: it should lie between 0 and 12^-1/2 = 0.2887, that of a mean of all weights"
+                self._refuse((*path, str(index)), width, why)
+        if card.training is None:
+            self._refuse(path, given, f"{card.name} keeps no averages of its weights")
+        elif params is not None and not card.training.averages(params, card.training.images(params)):
+            why = f"is made of averages that a training keeps, and this one keeps none: see `show {card.name}`"
+            self._refuse(path, given, why)
+        known = tuple(width for width in widths if width is not None)
+        return known[:1] if self.smoke else known
+
     def _source(self, path: KeyPath, given: Any) -> Source | None:
         found = self._find(path, given)
         if found is None:
@@ -415,13 +462,20 @@ class Reader:
             self._refuse(path, given, f"holds {count} images, and samples.count asks for {asked}")
         return Source(found)
 
-    def _find(self, path: KeyPath, given: Any) -> Path | None:
+    def _wants(self, label: str) -> bool:
+        """Whether ``--only`` may ask for a train entry: it does not where it names other entries alone."""
+        train = self.tree.get("train", {})
+        return not self.only or label in self.only or not all(name in train for name in self.only)
+
+    def _find(self, path: KeyPath, given: Any, *, needed: bool = True) -> Path | None:
         """Returns where a path of the suite leads, under the data root or else the working folder."""
         given = self._typed(str, path, given)
         if given is None:
             return None
         places = dict.fromkeys([data_root() / given, Path.cwd() / given])
         found = next((place for place in places if place.exists()), None)
+        if found is None and not needed:
+            return data_root() / given
         if found is None:
             self._refuse(path, given, f"nothing lies at {' or at '.join(map(str, places))}")
         return found
@@ -442,12 +496,37 @@ class Reader:
         axes = self._likelihood_axes((*path, "sweep"), given["sweep"], known) if "sweep" in given else {}
         axes = axes if len(self.problems) == before else {}
         for name, card in known.items():
-            own = {key: value for key, value in given.items() if key in names(card.params)}
-            params[name] = self._typed(card.params, path, own)
+            written = {key: (value, (*path, key)) for key, value in given.items() if key in names(card.params)}
+            params[name] = self._likelihood_params(card, written)
             swept = {axis: values for axis, values in axes.items() if axis in names(card.params)}
-            steps = [dict(zip(swept, step, strict=True)) for step in itertools.product(*swept.values())]
-            sweep[name] = [self._typed(card.params, path, {**own, **step}) for step in steps if step]
+            many = math.prod(map(len, swept.values()))
+            if params[name] is None or not swept or not self._at_most((*path, "sweep"), many, MOST_POINTS, "points"):
+                continue
+            written_steps = [
+                [(axis, (value, (*path, "sweep", axis, str(index)))) for index, value in enumerate(values)]
+                for axis, values in swept.items()
+            ]
+            sweep[name] = [
+                self._likelihood_params(card, {**written, **dict(step)}) for step in itertools.product(*written_steps)
+            ]
         return Likelihood(held_out, params, axes, {} if self.smoke else sweep)
+
+    def _likelihood_params(self, card: LikelihoodCard, written: Mapping[str, tuple[Any, KeyPath]]) -> Any:
+        """Returns a method's parameters, or None; what is wrong is noted where the value at fault was written.
+
+        Args:
+            card: The method's likelihood.
+            written: The value of each parameter that is given, and its key path.
+        """
+        found: list[Problem] = []
+        params = check(card.params, {name: value for name, (value, _) in written.items()}, found)
+        for problem in found:
+            # A rule of the parameters together names those that break it in its message.
+            named = [name for name in written if re.search(rf"\b{name}\b", problem.why)]
+            name, *rest = problem.path or named[:1] or [""]
+            value, path = written.get(name, (None, ("likelihood",)))
+            self._refuse((*path, *rest), problem.value if rest else value, problem.why, problem.allowed)
+        return None if found else params
 
     def _methods_are_known(self) -> bool:
         """Whether every method can be told; where not, what its likelihood takes cannot be told either."""
@@ -498,6 +577,21 @@ class Reader:
             elif isinstance(entry, Model) and label not in shown:
                 self.notes.append(f"train.{label}: no point samples from it")
         return sweeps
+
+    def _check_size(
+        self, samples: Samples, train: Mapping[str, Model | Source | None], sweeps: Sequence[Sweep]
+    ) -> None:
+        """Refuses more points, or batches of images, than could ever be made, before they are written out."""
+        points = units = 0
+        for sweep in sweeps:
+            made, count = math.prod(map(len, sweep.axes.values())), samples.count
+            if isinstance(model := train[sweep.label], Model):
+                made *= len(model.seeds) * (1 + len(model.snapshots)) * (1 + len(model.ema)) * len(samples.seeds)
+            if sweep.task in conditions.RESTORATIONS:
+                count = sweep.given.images * sweep.given.repeats
+            points, units = points + made, units + made * -(-count // samples.batch)
+        if self._at_most(("points",), points, MOST_POINTS, "points"):
+            self._at_most(("samples",), units, MOST_UNITS, "batches of images")
 
     def _conditional(self, metrics: Sequence[Metric], sweeps: Sequence[Sweep]) -> None:
         """Refuses metrics of conditional samples that no point could have."""
@@ -571,6 +665,8 @@ class Reader:
             return None, None
         for reason in conditions.refuse(task, params, self.data) if self.data is not None else ():
             self._refuse(path, None, reason)
+        if task in conditions.RESTORATIONS:
+            self._at_most((*path, "repeats"), params.images * params.repeats, MOST_IMAGES, "images a point")
         if self.smoke and task in conditions.RESTORATIONS:
             params = replace(params, images=SMOKE_IMAGES // 2, repeats=2)
         return task, params

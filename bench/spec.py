@@ -45,6 +45,24 @@ class SnapshotSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AverageSpec:
+    """A model whose weights are averaged over another length, once its training, or a snapshot of it, has ended.
+
+    ``ema`` is the average's relative width: the standard deviation of the times that it averages over, weighed as it
+    weighs them, over the length of the training.
+    """
+
+    train: TrainSpec
+    ema: float
+    snapshot: int | None = None
+
+    @property
+    def source(self) -> TrainSpec | SnapshotSpec:
+        """The training that keeps what the average is made from."""
+        return _model(self.train, self.snapshot)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImagesSpec:
     """Images made elsewhere, known by the digest of their content."""
 
@@ -53,13 +71,17 @@ class ImagesSpec:
     sha256: str
 
 
+ModelSpec = TrainSpec | SnapshotSpec | AverageSpec
+"""What has weights."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleSpec:
     """Batches 0, 1, 2, ... of images from one model by one sampler.
 
     The count is not part of it: raising it adds batches. ``params`` always name the sampler's steps (or its
     tolerance) outright, never a budget. ``snapshot`` is after how many training images the model is taken, None at
-    the end of its training.
+    the end of its training; ``ema`` the relative width of the average of its weights, None for the training's own.
     """
 
     train: TrainSpec
@@ -73,11 +95,12 @@ class SampleSpec:
     precision: str = "float32"
     seed: int = 0
     snapshot: int | None = None
+    ema: float | None = None
 
     @property
-    def model(self) -> TrainSpec | SnapshotSpec:
+    def model(self) -> ModelSpec:
         """What the weights are those of."""
-        return _model(self)
+        return _model(self.train, self.snapshot, self.ema)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,21 +115,25 @@ class LikelihoodSpec:
     split: str = "test"
     seed: int = 0
     snapshot: int | None = None
+    ema: float | None = None
 
     @property
-    def model(self) -> TrainSpec | SnapshotSpec:
+    def model(self) -> ModelSpec:
         """What the weights are those of."""
-        return _model(self)
+        return _model(self.train, self.snapshot, self.ema)
 
 
-def _model(spec: SampleSpec | LikelihoodSpec) -> TrainSpec | SnapshotSpec:
-    """Returns the model of ``spec``: one object a training and snapshot, since its key is remembered with it."""
-    if spec.snapshot is None:
-        return spec.train
-    known = vars(spec.train).setdefault("_snapshots", {})
-    if spec.snapshot not in known:
-        known[spec.snapshot] = SnapshotSpec(train=spec.train, images=spec.snapshot)
-    return known[spec.snapshot]
+def _model(train: TrainSpec, snapshot: int | None, ema: float | None = None) -> ModelSpec:
+    """Returns a model: one object a training, snapshot and average, since its key is remembered with it."""
+    if snapshot is None and ema is None:
+        return train
+    known = vars(train).setdefault("_models", {})
+    if (snapshot, ema) not in known:
+        if ema is None:
+            known[snapshot, ema] = SnapshotSpec(train=train, images=snapshot)
+        else:
+            known[snapshot, ema] = AverageSpec(train=train, ema=ema, snapshot=snapshot)
+    return known[snapshot, ema]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +149,7 @@ class ScoreSpec:
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
-Spec = TrainSpec | SnapshotSpec | SampleSpec | LikelihoodSpec | ScoreSpec | ImagesSpec
+Spec = ModelSpec | SampleSpec | LikelihoodSpec | ScoreSpec | ImagesSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +212,7 @@ def place(spec: Spec) -> tuple[str, str, str]:
     The metrics of one sample set share a folder, named by the set and the count; each is a file of its own.
     """
     match spec:
-        case TrainSpec() | SnapshotSpec():
+        case TrainSpec() | SnapshotSpec() | AverageSpec():
             return "train", key(spec), "weights"
         case SampleSpec():
             return "samples", key(spec), ""

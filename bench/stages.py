@@ -4,7 +4,9 @@ Data files hold what was computed and nothing else, so that two runs of equal in
 host and attempts go to the records beside them.
 """
 
+import contextlib
 import functools
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -14,7 +16,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,20 +24,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.torch
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.card import build, cards, plain
+from bench.card import BudgetError, build, cards, plain
 from bench.course import leg
 from bench.data import Images, load_images
-from bench.digest import digest_checkpoint
+from bench.digest import digest_checkpoint, digest_images
 from bench.external import read_external
 from bench.given import truth
 from bench.method import Given, Method, NetworkCounter, Noise, Run, Sampler, evaluated, load_method
 from bench.metrics import METRICS
-from bench.metrics.scoring import score
+from bench.metrics.scoring import real_floor, score
 from bench.plan import Job, checkout
-from bench.spec import LikelihoodSpec, SampleSpec, SnapshotSpec, TrainSpec, from_plain, place
-from bench.store import Store, UnitId, hash_file, write
+from bench.spec import (
+    AverageSpec,
+    LikelihoodSpec,
+    SampleSpec,
+    SnapshotSpec,
+    TrainSpec,
+    canonical,
+    from_plain,
+    part_name,
+    place,
+)
+from bench.store import DamagedError, Store, UnitId, hash_file, write
 
 if TYPE_CHECKING:
     from bench.execute.lease import Lease
@@ -106,6 +119,9 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
     kept where a longer training could be asked for.
     """
     (model,) = job.specs
+    if isinstance(model, AverageSpec):
+        average(job, unit, context)
+        return
     if isinstance(model, TrainSpec) and model.checkpoint is not None:
         take_over(job, unit, context)
         return
@@ -114,10 +130,13 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
     card = cards()[spec.method]
     params = build(card.params, spec.params)
     store.write_spec(unit.stage, unit.key, model, {"params": plain(params)})
+    averages = {images: average_suffix(images) for images in _averaged_at(model)}
     data = load_images(spec.dataset)
     method = load_method(spec.method, spec.params, data, context.device)
     diary = Diary(folder / "log.jsonl")
-    keeper = Checkpoints(folder / "resume.safetensors", diary, context, lambda: _shorter(store, unit, model))
+    shorter = functools.partial(_shorter, store, unit, model)
+    names = {images: store.path(unit, suffix).name for images, suffix in averages.items()}
+    keeper = Checkpoints(folder / "resume.safetensors", diary, context, shorter, names)
     run = Run(
         seed=spec.seed,
         device=context.device,
@@ -125,10 +144,13 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
         checkpoint=keeper.checkpoint,
         announce=lambda steps: context.lease.note(steps=steps),
         log=diary.log,
+        keep=keeper.keep_average,
         until=until,
         compiled=context.compiled,
     )
     method.train(data, run)
+    _clock(context.device)
+    seconds = keeper.seconds()
     state = _finite_state(method)
     diary.flush()
     here = leg(model)
@@ -137,12 +159,12 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
         "steps": keeper.step,
         "flops": _training_flops(method, data, spec) * diary.images,
         "parameters": sum(p.numel() for network in method.networks for p in network.parameters()),
-        "seconds": keeper.seconds(),
+        "seconds": seconds,
         "state": keeper.keep() if here is not None and here.open else None,
         "went_on_from": keeper.began_at,
         "provenance": context.provenance(),
     }
-    store.finish(unit, record, {".safetensors": safetensors.torch.save(state)})
+    store.finish(unit, record, {".safetensors": safetensors.torch.save(state)}, there=averages.values())
     if record["state"] is None:
         keeper.path.unlink(missing_ok=True)
 
@@ -171,6 +193,52 @@ def take_over(job: Job, unit: UnitId, context: Context) -> None:
     context.store.finish(unit, record, {".safetensors": safetensors.torch.save(state)})
 
 
+def average(job: Job, unit: UnitId, context: Context) -> None:
+    """Writes the weights of a training averaged over another length, made from the averages that it kept."""
+    (spec,) = job.specs
+    store, source = context.store, UnitId(*place(spec.source))
+    trained = store.check(source)
+    if trained is None:
+        raise FileNotFoundError(f"{source} is not finished")
+    params = build(cards()[spec.train.method].params, spec.train.params)
+    store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
+    method = load_method(spec.train.method, spec.train.params, _data(spec.train.dataset), context.device)
+    method.load_state(_tensors(context, source, ".safetensors"))
+    kept = {
+        images: functools.partial(_tensors, context, source, average_suffix(images))
+        for images in _averaged_at(spec.source)
+    }
+    told = method.take_average(spec.ema, kept)
+    record = {
+        **{name: trained[name] for name in ("images", "steps", "flops", "parameters", "seconds")},
+        "average": {"of": source.key, "ema": spec.ema, "kept": len(kept), **told},
+        "provenance": context.provenance(),
+    }
+    store.finish(unit, record, {".safetensors": safetensors.torch.save(_finite_state(method))})
+
+
+def average_suffix(images: int) -> str:
+    """Returns the suffix of the file with the averages that a training kept after so many images."""
+    return f".{images:012d}.safetensors"
+
+
+def _averaged_at(model: TrainSpec | SnapshotSpec) -> tuple[int, ...]:
+    """Returns after how many training images a training keeps averages of its weights."""
+    spec = model.train if isinstance(model, SnapshotSpec) else model
+    card = cards()[spec.method]
+    if card.training is None:
+        return ()
+    params = build(card.params, spec.params)
+    images = model.images if isinstance(model, SnapshotSpec) else card.training.images(params)
+    return card.training.averages(params, images)
+
+
+def _tensors(context: Context, unit: UnitId, suffix: str) -> dict[str, torch.Tensor]:
+    """Returns the tensors of a file of a finished unit, on the context's device."""
+    found = safetensors.torch.load(context.store.read(unit, suffix))
+    return {name: tensor.to(context.device) for name, tensor in found.items()}
+
+
 def _finite_state(method: Method) -> dict[str, torch.Tensor]:
     """Returns a method's state on the CPU.
 
@@ -190,6 +258,8 @@ def _shorter(store: Store, unit: UnitId, model: TrainSpec | SnapshotSpec) -> Pat
     """Returns the state at the end of the longest stored training that is a part of this one; None without any."""
     here, found = leg(model), []
     for name, values in store.specs(unit.stage) if here is not None else ():
+        if "ema" in values:
+            continue
         try:
             there = leg(from_plain(SnapshotSpec if "train" in values else TrainSpec, values))
         except (ValueError, TypeError, KeyError):  # of a version whose parameters are no longer known
@@ -212,8 +282,8 @@ def samples(job: Job, unit: UnitId, context: Context) -> None:
     params = build(sampler_card.params, spec.params)
     context.store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
     sampler = Sampler(spec.sampler, spec.times, params)
-    warm = _is_warm(context.store.root, place(spec)[1], spec.sampler)
     way = evaluated(method.networks, precision=spec.precision, compiled=context.compiled)
+    warm = _warm_up(context, method, spec)
     with NetworkCounter(method.networks) as counter, torch.no_grad(), way:
         begin = _clock(context.device)
         noise = Noise(spec.seed, ("sample", int(unit.part)), device=method.device)
@@ -231,7 +301,7 @@ def samples(job: Job, unit: UnitId, context: Context) -> None:
         "seconds": seconds,
         "warm": warm,
         "flops_per_row": _network_flops(context, method, place(spec.train)[1]),
-        "clipped": ((images < 0) | (images > 1)).float().mean().item(),
+        "clipped": clipped(images, method.levels, spec.quantise),
         "provenance": context.provenance(),
     }
     context.store.finish(unit, record, {".npz": buffer.getvalue()})
@@ -258,6 +328,17 @@ def quantise(images: torch.Tensor, levels: int, rule: str) -> np.ndarray:
     """
     scaled = images.double().clamp(0, 1) * (levels - 1)
     return (scaled.round() if rule == "round" else scaled.floor()).to(torch.uint8).numpy()
+
+
+def clipped(images: torch.Tensor, levels: int, rule: str) -> float:
+    """Returns the fraction of values that :func:`quantise` clips.
+
+    What rounds to the first or the last level anyway is not clipped: under "round" a value lies outside [0, 1] by more
+    than half a level, under "truncate" by anything.
+    """
+    margin = 0.5 / (levels - 1) if rule == "round" else 0.0
+    images = images.double()
+    return ((images < -margin) | (images > 1 + margin)).double().mean().item()
 
 
 def likelihood(job: Job, unit: UnitId, context: Context) -> None:
@@ -296,12 +377,14 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     source = spec.source
     if isinstance(source, SampleSpec):
         data = _data(source.train.dataset)
-        images = context.store.images(place(source)[1], spec.count)
+        images = _images(context, source, spec.count)
         rule: dict[str, Any] = {"uint8": source.quantise}
         sampler = cards()[source.train.method].samplers[source.sampler]
         if sampler.couples(build(sampler.params, source.params)):
             rule["batch"] = source.batch
     else:
+        if digest_images(Path(job.path or "")) != source.sha256:
+            raise ValueError(f"{job.path}: the images are not those that the suite was read with; start it again")
         data = _data(source.dataset)
         images = read_external(Path(job.path or ""), data.card)[: spec.count]
         rule = {"uint8": "as given", "source sha256": source.sha256}
@@ -315,10 +398,41 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     requests = [(spec.metric, build(METRICS[spec.metric].params, spec.params)) for _, spec in missing]
     given = source.given if isinstance(source, SampleSpec) else None
     measured = score(iter([images]), requests, data, device=context.device, given=given)
-    for (part, _), value in zip(missing, measured, strict=True):
+    for (part, wanted), value in zip(missing, measured, strict=True):
         identity = {**value.identity, **rule}
-        record = {"value": value.value, "identity": identity, "provenance": context.provenance()}
+        record = {"value": value.value, "identity": identity, "spec": canonical(wanted)}
+        record |= {"provenance": context.provenance()}
+        if METRICS[wanted.metric].reference(build(METRICS[wanted.metric].params, wanted.params)) is not None:
+            record["floor"] = _floor(wanted.metric, json.dumps(canonical(wanted.params)), data.name, spec.count)
         context.store.finish(UnitId(unit.stage, unit.key, part), record)
+
+
+@functools.lru_cache(maxsize=64)
+def _floor(metric: str, params: str, dataset: str, count: int) -> dict[str, Any] | None:
+    """Returns what as many real images score, None where there are too few of them."""
+    try:
+        floor = real_floor(metric, build(METRICS[metric].params, json.loads(params)), _data(dataset), count)
+    except ValueError:
+        return None
+    std = floor.std if math.isfinite(floor.std) else None
+    return {"mean": floor.mean, "std": std, "draws": floor.draws, "split": floor.split}
+
+
+def _images(context: Context, source: SampleSpec, count: int) -> np.ndarray:
+    """Returns the first images of a sample set.
+
+    Raises:
+        DamagedError: Some are no longer there (pruned by another suite, say): their batch is to be made again.
+    """
+    unit = UnitId(*place(source))
+    try:
+        images = context.store.images(unit.key, count)
+    except FileNotFoundError:
+        images = ()
+    if len(images) < count:
+        gone = unit._replace(part=part_name(len(images) // source.batch))
+        raise DamagedError(gone, context.store.path(gone, ".npz"), "is no longer there")
+    return images
 
 
 STAGES = {"train": train, "samples": samples, "likelihood": likelihood, "scores": scores}
@@ -347,13 +461,30 @@ class Diary:
 
 
 class Checkpoints:
-    """The state to resume a training from, with its diary, in one file."""
+    """The state to resume a training from, with its diary, in one file; averages of weights lie beside it.
 
-    def __init__(self, path: Path, diary: Diary, context: Context, shorter: Callable[[], Path | None]) -> None:
+    Args:
+        path: The file.
+        diary: What the training has logged.
+        context: Where and how it trains.
+        shorter: Returns the state at the end of a shorter training to go on from, None without any.
+        averages: File names of the averages that the training keeps, by training images.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        diary: Diary,
+        context: Context,
+        shorter: Callable[[], Path | None],
+        averages: Mapping[int, str],
+    ) -> None:
         self.path = path
         self.diary = diary
         self.context = context
         self.shorter = shorter
+        self.averages = averages
+        self.kept: dict[str, str] = {}
         self.tensors: Callable[[], dict[str, torch.Tensor]] | None = None
         self.began_at: str | None = None
         self.step = 0
@@ -372,8 +503,10 @@ class Checkpoints:
         if start is None:
             return None
         found = self._read(start)
-        self.began_at = start.parent.name
-        self.tensors = None if found is None else lambda: found[1]
+        if found is not None:
+            self.began_at = start.parent.name
+            self.tensors = lambda: found[1]
+            self._take_averages(start.parent)
         return found
 
     def _read(self, path: Path) -> tuple[int, dict[str, torch.Tensor]] | None:
@@ -381,11 +514,18 @@ class Checkpoints:
             with safetensors.safe_open(path, "pt", device=str(self.context.device)) as file:
                 notes = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if notes.pop("sha256") != _checksum(notes, tensors):
+                raise ValueError("its content is not what was written (sha256)")
+            kept = json.loads(notes.get("averages", "{}"))
+            for name, sha256 in kept.items():
+                if hash_file(path.with_name(name)) != sha256:
+                    raise ValueError(f"{name} beside it is not what was kept")
             self.step = int(notes["step"])
             self.before = float(notes["seconds"])
             self.diary.lines = json.loads(notes["log"])
             self.began_at = notes.get("went_on_from") or None
-        except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+            self.kept = kept
+        except (safetensors.SafetensorError, FileNotFoundError, KeyError, ValueError, TypeError) as error:
             print(f"{path}: unreadable checkpoint put aside, training starts over: {error}", file=sys.stderr)
             os.replace(path, path.with_suffix(".damaged"))
             return None
@@ -402,8 +542,23 @@ class Checkpoints:
             self.written = time.monotonic()
         if time.monotonic() - self.noted >= 0.5:
             self.noted = time.monotonic()
-            self.context.lease.note(step=step)
+            with contextlib.suppress(OSError):  # for those who watch alone
+                self.context.lease.note(step=step)
         self.context.stop.check()
+
+    def keep_average(self, images: int, tensors: Callable[[], dict[str, torch.Tensor]]) -> None:
+        """Writes averages of the weights as they are after so many training images."""
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors().items()}
+        content, name = safetensors.torch.save(state), self.averages[images]
+        write(self.path.with_name(name), content)
+        self.kept[name] = hashlib.sha256(content).hexdigest()
+
+    def _take_averages(self, folder: Path) -> None:
+        """Takes over what a shorter training kept; not its end, where this one keeps nothing."""
+        wanted = set(self.averages.values())
+        self.kept = {name: sha256 for name, sha256 in self.kept.items() if name in wanted}
+        for name in self.kept:
+            write(self.path.with_name(name), (folder / name).read_bytes())
 
     def keep(self) -> str:
         """Writes the state at the end of the training, for a longer one to go on from; returns its sha256."""
@@ -414,8 +569,17 @@ class Checkpoints:
     def _write(self, tensors: Callable[[], dict[str, torch.Tensor]]) -> None:
         notes = {"step": str(self.step), "seconds": repr(self.seconds()), "log": json.dumps(self.diary.lines)}
         notes |= {"went_on_from": self.began_at or ""}
+        notes |= {"averages": json.dumps(self.kept)} if self.kept else {}
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors().items()}
-        write(self.path, safetensors.torch.save(state, notes))
+        write(self.path, safetensors.torch.save(state, {**notes, "sha256": _checksum(notes, state)}))
+
+
+def _checksum(notes: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(notes, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=4)
@@ -431,7 +595,10 @@ def _trained(context: Context, spec: SampleSpec | LikelihoodSpec) -> Method:
     unit, train = UnitId(*place(spec.model)), spec.train
     name = (str(context.store.root), unit.key)
     if name not in _MODELS:
-        content = context.store.read(unit, ".safetensors")
+        try:
+            content = context.store.read(unit, ".safetensors")
+        except FileNotFoundError as error:
+            raise DamagedError(unit, context.store.path(unit, ".safetensors"), "is no longer there") from error
         method = load_method(train.method, train.params, _data(train.dataset), context.device)
         state = safetensors.torch.load(content)
         method.load_state({name: tensor.to(context.device) for name, tensor in state.items()})
@@ -444,12 +611,33 @@ def _trained(context: Context, spec: SampleSpec | LikelihoodSpec) -> Method:
 _WARM: set[tuple[str, ...]] = set()
 
 
-def _is_warm(*what: object) -> bool:
-    """Tells whether this process has done the like before; remembers it."""
-    name = tuple(map(str, what))
-    warm = name in _WARM
-    _WARM.add(name)
-    return warm
+def _warm_up(context: Context, method: Method, spec: SampleSpec) -> bool:
+    """Makes this process ready to time batches of a model and a size, once, by a batch that is thrown away.
+
+    It takes the fewest steps that a sampler of the method can; returns False where the method has none to count.
+    """
+    name = (str(context.store.root), place(spec.model)[1], str(spec.batch), spec.precision)
+    if name not in _WARM:
+        short = _shortest(method)
+        if short is None:
+            return False
+        way = evaluated(method.networks, precision=spec.precision, compiled=context.compiled)
+        with torch.no_grad(), way:
+            method.sample(spec.batch, short, Noise(0, ("warm-up",), device=method.device))
+        _WARM.add(name)
+    return True
+
+
+def _shortest(method: Method) -> Sampler | None:
+    """Returns the first sampler that tells what it costs, with the fewest steps it can take; None without any."""
+    for name, card in method.card.samplers.items():
+        for budget in range(1, 65) if card.cost is not None else ():
+            try:
+                values = card.steps_for(budget, card.params())
+            except BudgetError:
+                continue
+            return Sampler(name, card.times[0] if card.times else "", card.params(**values))
+    return None
 
 
 _FLOPS: dict[str, float] = {}
@@ -461,12 +649,11 @@ def _network_flops(context: Context, method: Method, key: str) -> float:
         seen: list[tuple[Any, ...]] = []
         network = method.networks[0]
         handle = network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
-        name, card = next((n, c) for n, c in method.card.samplers.items() if c.cost is not None)
-        sampler = Sampler(name, card.times[0] if card.times else "", card.params(**card.steps_for(12, card.params())))
+        sampler = _shortest(method)
         with torch.no_grad():
             method.sample(1, sampler, Noise(0, device=method.device))
             handle.remove()
-            with FlopCounterMode(display=False) as counter:
+            with _counted() as counter:
                 network(*seen[0])
         _FLOPS[key] = counter.get_total_flops() / seen[0][0].shape[0]
     return _FLOPS[key]
@@ -476,9 +663,16 @@ def _training_flops(method: Method, data: Images, spec: TrainSpec) -> float:
     """Returns FLOPs of one training image, forward and backward, from one untimed step under torch's counter."""
     count = 4
     x0 = data.batch(spec.seed, 0, count).to(method.device)
-    with FlopCounterMode(display=False) as counter, torch.enable_grad():
+    with _counted() as counter, torch.enable_grad():
         method.loss(x0, Noise(spec.seed, ("flops",), device=method.device)).mean().backward()
     return counter.get_total_flops() / count
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[FlopCounterMode]:
+    """Counts FLOPs; attention is made of products that torch's counter knows on every device."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        yield counter
 
 
 def _clock(device: torch.device) -> float:

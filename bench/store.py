@@ -14,6 +14,7 @@ Standard library only; arrays and tensors are read in functions that import what
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -21,7 +22,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,13 +108,23 @@ class Store:
                 raise DamagedError(unit, file, "the content differs from what was written (sha256)")
         return record
 
-    def finish(self, unit: UnitId, record: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
+    def finish(
+        self,
+        unit: UnitId,
+        record: Mapping[str, Any],
+        files: Mapping[str, bytes] | None = None,
+        there: Iterable[str] = (),
+    ) -> None:
         """Writes a unit's data files, then its record: from then on it is finished.
 
         Args:
             files: Content by suffix: ``{".npz": b"..."}``.
+            there: Suffixes of data files that were written before.
         """
         facts = {}
+        for path in (self.path(unit, suffix) for suffix in there):
+            stat = path.stat()
+            facts[path.name] = {"sha256": hash_file(path), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         for suffix, content in (files or {}).items():
             path = self.path(unit, suffix)
             write(path, content)
@@ -152,17 +163,20 @@ class Store:
     # Specs
 
     def write_spec(self, stage: str, key: str, spec: Spec, resolved: Mapping[str, Any]) -> None:
-        """Writes what a key stands for, once."""
+        """Writes what a key stands for."""
         path = self.folder(stage, key) / "spec.json"
-        if not path.exists():
-            values = {"type": type(spec).__name__, "spec": canonical(spec), "resolved": resolved}
-            write(path, json.dumps(values, indent=1, sort_keys=True).encode())
+        values = {"type": type(spec).__name__, "spec": canonical(spec), "resolved": resolved}
+        content = json.dumps(values, indent=1, sort_keys=True).encode()
+        if not path.exists() or path.read_bytes() != content:
+            write(path, content)
 
     def specs(self, stage: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yields (key, canonical spec) of everything ever begun in a stage."""
         for entry in scan(self.root / stage):
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                yield entry, json.loads((self.root / stage / entry / "spec.json").read_bytes())["spec"]
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                spec = json.loads((self.root / stage / entry / "spec.json").read_bytes())["spec"]
+                if isinstance(spec, dict):
+                    yield entry, spec
 
     # Attempts
 
@@ -170,9 +184,11 @@ class Store:
         """Appends one line to the unit's attempts."""
         path = self.path(unit, ".attempts.jsonl")
         path.parent.mkdir(parents=True, exist_ok=True)
-        line = (json.dumps(values) + "\n").encode()
+        # It begins with a line end, for the last one may have been cut short.
+        line = ("\n" + json.dumps(values) + "\n").encode()
         with open(path, "ab", buffering=0) as file:
-            file.write(line)
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     def attempts(self, stage: str, key: str, part: str) -> list[dict[str, Any]]:
         """Returns the attempts at a unit, oldest first.
@@ -182,11 +198,11 @@ class Store:
         """
         merged: dict[str, dict[str, Any]] = {}
         with contextlib.suppress(FileNotFoundError):
-            for line in self.path(UnitId(stage, key, part), ".attempts.jsonl").read_text().splitlines():
-                with contextlib.suppress(ValueError):  # the last line of a process killed while it wrote
+            for line in self.path(UnitId(stage, key, part), ".attempts.jsonl").read_text(errors="replace").splitlines():
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # cut short, or damaged
                     values = json.loads(line)
                     merged.setdefault(values["attempt"], {"state": "running"}).update(values)
-        return list(merged.values())
+        return [attempt for attempt in merged.values() if "run" in attempt]
 
     # Images
 

@@ -45,6 +45,7 @@ class Suite:
     Args:
         train: The models of each train label, one per training seed.
         snapshots: Training images after which weights are kept, of each train label that has some, rising.
+        ema: Relative widths of the averages of the weights, of each train label that has some beside its own.
         sources: Where what was made elsewhere lies, by label: images of ``samples_from``, or a ``checkpoint``.
         sweep: Likelihoods of each train label at the values of ``likelihood.sweep``, beside those of the points.
         keep: How many images of a point stay once they are scored; None for all.
@@ -59,6 +60,7 @@ class Suite:
     points: tuple[Point, ...]
     train: Mapping[str, tuple[TrainSpec | ImagesSpec, ...]]
     snapshots: Mapping[str, tuple[int, ...]]
+    ema: Mapping[str, tuple[float, ...]]
     sources: Mapping[str, Path]
     sweep: Mapping[str, tuple[LikelihoodSpec, ...]]
     metrics: tuple[Metric, ...]
@@ -67,6 +69,14 @@ class Suite:
     controlled: bool
     resolved: Values
     notes: tuple[str, ...]
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether anything in it reads the data set: samples of imported weights alone do not."""
+        trains = any(isinstance(spec, TrainSpec) and spec.checkpoint is None for s in self.train.values() for spec in s)
+        given = any(isinstance(point.sample, SampleSpec) and point.sample.given for point in self.points)
+        scored = any(point.scores or point.likelihood is not None for point in self.points)
+        return bool(trains or given or scored or self.sweep)
 
 
 def read_suite(
@@ -102,7 +112,7 @@ def read_suite(
     faults = _check_profiles(document, known) + _lay_profile(document, profile)
     for number, option in enumerate(sets):
         document.set(option, number)
-    reader = Reader(document.tree, known, smoke=smoke)
+    reader = Reader(document.tree, known, smoke=smoke, only=only)
     sections = reader.read()
     if reader.problems or document.problems or faults:
         raise _error(faults + document.faults(reader.problems))
@@ -228,7 +238,7 @@ class _Expansion:
         self.notes: list[str] = []
         self.seen: dict[Any, KeyPath] = {}
         self.budgets: dict[Any, int] = {}
-        self.of_snapshots: dict[tuple[int, int], LikelihoodSpec] = {}
+        self.of_models: dict[tuple[int, int | None, float | None], LikelihoodSpec] = {}
         self.version = known.datasets[sections.dataset].version
         self.train = {label: self._specs(entry, cache) for label, entry in sections.train.items()}
         self.likelihoods = {
@@ -243,7 +253,8 @@ class _Expansion:
         params = differences(entry.params)
         method = {"method": entry.card.name, "method_version": entry.card.version}
         if entry.checkpoint is not None:
-            digest = digest_checkpoint(entry.checkpoint, cache)
+            there = entry.checkpoint.exists()  # it has to be, unless ``--only`` leaves this entry out
+            digest = digest_checkpoint(entry.checkpoint, cache) if there else "not there"
             return (TrainSpec(params=params, checkpoint=digest, weights=entry.weights, **method, **dataset),)
         return tuple(TrainSpec(params=params, seed=seed, **method, **dataset) for seed in entry.seeds)
 
@@ -257,11 +268,11 @@ class _Expansion:
         version = entry.card.likelihood.version
         return LikelihoodSpec(train=spec, version=version, params=differences(params), **asdict(section.held_out))
 
-    def _of_snapshot(self, spec: LikelihoodSpec, snapshot: int | None) -> LikelihoodSpec:
-        """Returns the likelihood of the model at a snapshot, one object for the points that share it."""
-        if snapshot is None:
+    def _of_model(self, spec: LikelihoodSpec, snapshot: int | None, ema: float | None) -> LikelihoodSpec:
+        """Returns the likelihood of the model at a snapshot and average, one object for the points that share it."""
+        if snapshot is None and ema is None:
             return spec
-        return self.of_snapshots.setdefault((id(spec), snapshot), replace(spec, snapshot=snapshot))
+        return self.of_models.setdefault((id(spec), snapshot, ema), replace(spec, snapshot=snapshot, ema=ema))
 
     def sweep(self) -> dict[str, tuple[LikelihoodSpec, ...]]:
         """Returns the likelihoods of each train label at the swept values."""
@@ -306,8 +317,8 @@ class _Expansion:
             if self._is_new(sweep, (*what, budget), group):
                 self._note_budget(what, budget, f"{sweep.label} · {sweep.sampler}")
                 values = differences(params) | _outright(params)
-                for snapshot in (*model.snapshots, None):
-                    yield from self._seeds(sweep, sampler, group, times, values, budget, snapshot)
+                for snapshot, ema in itertools.product((*model.snapshots, None), (None, *model.ema)):
+                    yield from self._seeds(sweep, sampler, group, times, values, budget, snapshot, ema)
 
     def _params(self, sweep: Sweep, sampler: SamplerCard, values: Values, budget: int | None) -> tuple[Any, Values]:
         """Returns the sampler's parameters and those of them that the budget bought; None where they cannot be."""
@@ -350,13 +361,16 @@ class _Expansion:
         params: Values,
         budget: int | None,
         snapshot: int | None,
+        ema: float | None,
     ) -> Iterator[Point]:
         samples = self.sections.samples
         if snapshot is not None:
             group = f"{group} · after {snapshot} images"
+        if ema is not None:
+            group = f"{group} · EMA {ema}"
         for train, likelihood in zip(self.train[sweep.label], self.likelihoods[sweep.label], strict=True):
             if likelihood is not None:
-                likelihood = self._of_snapshot(likelihood, snapshot)
+                likelihood = self._of_model(likelihood, snapshot, ema)
             for seed in samples.seeds:
                 spec = SampleSpec(
                     train=train,
@@ -370,6 +384,7 @@ class _Expansion:
                     precision=samples.precision,
                     seed=seed,
                     snapshot=snapshot,
+                    ema=ema,
                 )
                 label = f"{group} · seeds {train.seed}, {seed}"
                 count = sweep.given.images * sweep.given.repeats if sweep.task in RESTORATIONS else samples.count
@@ -418,6 +433,11 @@ class _Expansion:
                 label: entry.snapshots
                 for label, entry in sections.train.items()
                 if isinstance(entry, Model) and entry.snapshots and label in used
+            },
+            ema={
+                label: entry.ema
+                for label, entry in sections.train.items()
+                if isinstance(entry, Model) and entry.ema and label in used
             },
             sources={
                 label: path
@@ -473,6 +493,7 @@ class _Expansion:
         versions = {"version": card.version, "likelihood_version": card.likelihood and card.likelihood.version}
         params = {"preset": entry.preset, "params": plain(entry.params), "seeds": list(entry.seeds)}
         params |= {"snapshots": list(entry.snapshots)} if entry.snapshots else {}
+        params |= {"ema": list(entry.ema)} if entry.ema else {}
         if entry.checkpoint is not None:
             (spec,) = self.train[label]
             params |= {"checkpoint": str(entry.checkpoint), "sha256": spec.checkpoint, "weights": entry.weights}

@@ -1,10 +1,13 @@
 """The command line without torch: what it prints, and its exit status."""
 
+import json
+
 import pytest
 
 from bench.cli import main
+from bench.execute.lease import Lease
 from bench.spec import place
-from bench.store import Store, UnitId
+from bench.store import Store, UnitId, write
 
 SUITE = """
 name: small
@@ -142,7 +145,7 @@ def test_missing_asset_stops_a_run_before_the_first_job(suite, capsys, monkeypat
     from bench import data
 
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
-    card = replace(data.DATASETS["digits"], files={"digits.bin": "copy it from the shelf"})
+    card = replace(data.DATASETS["digits"], files={("digits.bin",): "copy it from the shelf"})
     monkeypatch.setitem(data.DATASETS, "digits", card)
     assert main([suite]) == 1
     err = capsys.readouterr().err
@@ -151,14 +154,42 @@ def test_missing_asset_stops_a_run_before_the_first_job(suite, capsys, monkeypat
     assert main(["assets", suite]) == 1
 
 
-def test_prune_deletes_what_no_suite_uses_and_says_so(suite, capsys, tmp_path):
+def test_prune_unused_keeps_what_this_suite_and_others_use(suite, capsys, tmp_path):
+    from bench.plan import expand
+    from bench.suite import read_suite
+
     store = Store(tmp_path / "results" / "store")
-    store.finish(UnitId("samples", "0123", "00000"), {}, {".npz": b"x" * 1000})
+    job = expand(read_suite(suite))[0]
+    for stage, key in ((job.stage, job.key), ("samples", "0123"), ("samples", "4567")):
+        store.finish(UnitId(stage, key, "00000"), {}, {".npz": b"x" * 1000})
+    write(tmp_path / "results" / "other" / "keys.json", json.dumps(["samples/4567"]).encode())
     assert main(["prune", suite, "--unused", "--dry-run"]) == 0
-    assert "would delete" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "would delete" in out
+    assert "0123" in out
     assert store.folder("samples", "0123").exists()
     assert main(["prune", suite, "--unused"]) == 0
     assert not store.folder("samples", "0123").exists()
+    assert store.folder("samples", "4567").exists()
+    assert store.folder(job.stage, job.key).exists()
+
+
+def test_prune_unused_leaves_what_somebody_works_on(suite, capsys, tmp_path):
+    store = Store(tmp_path / "results" / "store")
+    unit = UnitId("samples", "0123", "00000")
+    with Lease.take(store.path(unit, ".lease")):
+        assert main(["prune", suite, "--unused"]) == 0
+    assert "kept, somebody works on it" in capsys.readouterr().out
+    assert store.folder("samples", "0123").exists()
+
+
+@pytest.mark.parametrize("option", [["--smoke"], ["--only", "vp"], ["--set", "samples.count=3"]])
+def test_prune_unused_refuses_a_suite_with_overrides(suite, capsys, tmp_path, option):
+    store = Store(tmp_path / "results" / "store")
+    store.finish(UnitId("samples", "0123", "00000"), {}, {".npz": b"x"})
+    assert main(["prune", suite, "--unused", *option]) == 2
+    assert option[0] in capsys.readouterr().err
+    assert store.folder("samples", "0123").exists()
 
 
 def test_cancel_of_nothing_says_that_nothing_runs(suite, capsys):

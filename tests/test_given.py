@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 import yaml
 
-from bench import given
+from bench import given, stages
 from bench.card import build
 from bench.data import DATASETS, load_images
 from bench.document import SuiteError
+from bench.execute.work import Stop
 from bench.metrics import METRICS
 from bench.metrics.conditional import Restored, diversity, known_max, known_rmse, unknown_best, unknown_rmse
 from bench.metrics.scoring import score
+from bench.plan import expand
+from bench.report import table
 from bench.spec import SampleSpec, TrainSpec, canonical, key, place
+from bench.store import Store
 from bench.suite import read_suite
 
 LEFT = {"task": "inpainting", "mask": "left"}
@@ -220,3 +224,35 @@ def test_photo_tiles_are_held_out_by_place():
     assert not {tile.tobytes() for tile in data.train} & {tile.tobytes() for tile in data.test}
     assert build(given.TASKS["colourisation"], {"images": 416}).images == 416
     assert given.refuse("colourisation", given.Colourisation(images=417), DATASETS["photo_tiles"])
+
+
+class Silent:
+    """A lease that nobody reads."""
+
+    def note(self, **values) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "metrics", "params"),
+    [
+        (LEFT, "digits", ["unknown_rmse", "diversity", "known_max"], {}),
+        ({"task": "colourisation"}, "photo_tiles", ["unknown_rmse", "diversity", "known_rmse"], {}),
+        ({"task": "class"}, "digits", ["accuracy"], {"classifier": {"kind": "resnet", "width": 8}}),
+    ],
+    ids=["inpainting", "colourisation", "class"],
+)
+def test_suite_runs_from_yaml_to_row_and_figure(read, tmp_path, task, dataset, metrics, params):
+    params = {"training": {"steps": 2, "batch": 4, "heldout_images": 4}, "dequantise": True, **params}
+    suite = read(task, dataset=dataset, metrics=metrics, params=params, smoke=True, grid={"nfe": [8]})
+    store = Store(tmp_path / "store")
+    settings = {"device": "cpu", "checkpoint_seconds": 1e9}
+    for job in expand(suite):
+        for unit in job.units:
+            stages.make(job, unit, stages.Context(store, settings, Silent(), Stop(), start="", attempts=1))
+    (row,) = table.write(suite, store, tmp_path / "results").to_dict("records")
+    assert (row["state"], row["nfe"], row["count"]) == ("done", 8, 4)
+    assert given.describe(suite.points[0].sample.given) in row["settings"]
+    assert all(0 <= row[METRICS[name].column(METRICS[name].params())] <= 1 for name in metrics)
+    assert row.get("known_max", 0) == 0
+    assert [path.name for path in (tmp_path / "results" / "figures").glob("given-*.png")]

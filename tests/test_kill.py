@@ -44,7 +44,8 @@ def prepare(folder):
 
 def hashes(bench):
     """Hashes of weights, training curves and images, by path in the store."""
-    paths = [path for pattern in ("weights.safetensors", "*.npz", "log.jsonl") for path in bench.store.root.rglob(pattern)]
+    patterns = ("weights.safetensors", "*.npz", "log.jsonl")
+    paths = [path for pattern in patterns for path in bench.store.root.rglob(pattern)]
     return {str(path.relative_to(bench.store.root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 

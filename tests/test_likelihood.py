@@ -205,3 +205,9 @@ def test_the_floor_is_zero_without_noise_and_a_gaussian_peak_where_noise_drowns_
     assert dequantisation_floor(0.0) == 0
     assert dequantisation_floor(1e-4) < 1e-3
     assert math.isclose(dequantisation_floor(300.0), math.log2(300 * math.sqrt(2 * math.pi)), rel_tol=1e-5)
+
+
+def test_the_floor_of_little_noise_is_that_of_two_edges():
+    levels, std = 17, 1e-6  # sub-VP at eps 1e-5, images in [0, 1] with digits' levels
+    assert math.isclose(dequantisation_floor(std * levels / 2), 1.17e-5, rel_tol=5e-3)
+    assert dequantisation_floor(1e-12) > 0

@@ -16,11 +16,13 @@ from rich.console import Console
 from bench.card import Card, LikelihoodCard, SamplerCard, TrainingCard
 from bench.data import load_images
 from bench.metrics import METRICS
-from bench.report import page
+from bench.plan import METRICS_PART
+from bench.report import figures, page
 from bench.report.console import print_leaderboard
 from bench.report.figures import Look, learning, likelihood_points, pareto, slug, summarise, tile
-from bench.report.page import number, spread
-from bench.report.table import Reader, identities, leaderboard, tabulate, write
+from bench.report.figures import complete as complete_groups
+from bench.report.page import estimate, number, spread
+from bench.report.table import Reader, identities, leaderboard, tabulate, uncontrolled, write
 from bench.spec import ImagesSpec, key, part_name, place
 from bench.store import Store, UnitId
 from bench.suite import Suite, read_suite
@@ -243,7 +245,7 @@ def test_every_point_is_a_row_with_what_was_stored_for_it(small):
         assert found[column] == store.record(*place(score))["value"]
 
 
-def test_seconds_leave_out_the_first_batch_of_a_process_unless_there_is_no_other(small):
+def test_seconds_are_those_of_warm_batches_and_blank_with_a_note_where_none_is(small, tmp_path):
     suite, store = small
     point = suite.points[0]
     warm = row(table(suite, store), point.label)["sampling_seconds_per_image"]
@@ -252,8 +254,14 @@ def test_seconds_leave_out_the_first_batch_of_a_process_unless_there_is_no_other
     for index in (1, 2):
         unit = UnitId(stage, name, part_name(index))
         store.finish(unit, {**store.record(*unit), "warm": False, "seconds": 0.5 * 8 * cost_of(point) / 10})
-    cold = row(table(suite, store), point.label)["sampling_seconds_per_image"]
-    assert cold == pytest.approx(0.5 * cost_of(point) / 10)
+    rows = write(replace(suite, figures="none"), store, tmp_path / "report", methods=CARDS)
+    cold = row(rows, point.label)
+    assert math.isnan(cold["sampling_seconds_per_image"])
+    assert cold["sampling_seconds_per_image_note"] == "no batch was warm"
+    text = (tmp_path / "report" / "leaderboard.md").read_text()
+    assert f"Time is blank for 1 of {len(rows)} rows: none of their batches was warm." in text
+    group = leaderboard(rows).query("train == 'good' and budget == 5").iloc[0]
+    assert group["sampling_seconds_per_image_note"] == "no batch was warm in 1 of 4 points"
 
 
 def test_batches_beyond_the_count_are_not_counted(small):
@@ -279,6 +287,7 @@ def test_bits_per_dim_is_the_mean_over_images_of_every_batch(small):
     offsets = [0.0, 0.01, 0.02, 0.03, 0.0, 0.01]  # batches of 4 and 2 images
     found = row(table(suite, store), point.label)
     assert found["bits_per_dim"] == pytest.approx(2 + 0.5 * 1.001 + np.mean(offsets), abs=1e-12)
+    assert found["bits_per_dim_image_error"] == pytest.approx(np.std(offsets, ddof=1) / 6**0.5, rel=1e-9)
     assert found["bits_per_dim_note"] == "exact"
 
 
@@ -374,6 +383,113 @@ def test_bits_per_dim_of_a_group_counts_each_model_once(small):
     assert group["bits_per_dim sd"] == pytest.approx(np.std([one, 5], ddof=1))
 
 
+def test_bits_per_dim_is_printed_with_its_error_over_images_and_over_trainings_apart(small):
+    suite, store = small
+    rows = table(suite, store)
+    error = np.std([0.0, 0.01, 0.02, 0.03, 0.0, 0.01], ddof=1) / 6**0.5
+    text = f"2.5122 ± {error:.4f} (over images)"
+    assert leaderboard(rows).query("train == 'good'")["bits_per_dim_image_error"].tolist() == pytest.approx([error] * 3)
+    lines = page.markdown(suite, rows, leaderboard(rows)).splitlines()
+    ranked, models = (next(line for line in lines if start in line) for start in ("| good  |", "| good  | Toy"))
+    assert text in ranked
+    assert f"{text} ± 0 (over trainings)" in models
+    assert "standard error of the mean over the images scored" in "\n".join(lines)
+
+
+def test_training_cost_of_an_unbalanced_group_counts_each_model_once(small):
+    suite, store = small
+    dear = UnitId(*place(suite.train["good"][1]))
+    changed = {"images": 300_000, "flops": 9.2e12, "seconds": 91.5}
+    store.finish(dear, {**store.record(*dear), **changed})
+    rows = table(suite, store)
+    rows = rows.drop(rows[(rows["train_seed"] == 1) & (rows["sample_seed"] == 1)].index)  # three rows, two models
+    group = leaderboard(rows).query("train == 'good' and budget == 5").iloc[0]
+    assert group["points"] == 3
+    assert (group["training_images"], group["training_seconds"]) == (200_000, 61.5)
+    assert group["training_flops"] == pytest.approx(6.2e12)
+
+
+def test_the_table_names_the_file_of_each_number_and_says_what_names_no_commit(small, tmp_path):
+    suite, store = small
+    point = suite.points[0]
+    found = row(table(suite, store), point.label)
+    files = dict(item.rsplit("=", 1) for item in found["records"].split("; "))
+    assert set(files) == {FD, IS, "bits_per_dim"}
+    for column in (FD, IS):
+        assert json.loads((store.root / files[column]).read_text())["value"] == found[column]
+    assert len(list(store.root.glob(files["bits_per_dim"]))) >= 2
+    assert found["unproven"] == ""
+    score, batch = UnitId(*place(point.scores[0])), UnitId("samples", place(point.sample)[1], "00001")
+    store.finish(score, {**store.record(*score), "provenance": None})
+    store.finish(batch, {**store.record(*batch), "provenance": {**PROVENANCE, "commit": None}})
+    rows = write(replace(suite, figures="none"), store, tmp_path / "report", methods=CARDS)
+    assert row(rows, point.label)["unproven"] == "1 of samples, 1 of metrics"
+    text = (tmp_path / "report" / "leaderboard.md").read_text()
+    assert f"Without provenance: 1 of {len(rows)} rows hold results that name no commit (samples, metrics)" in text
+
+
+def grow(store: Store, suite: Suite, *, parameters: float = 1.0, flops: float = 1.0) -> None:
+    """Makes the network of model ``mute`` larger, as its records tell it."""
+    unit = UnitId(*place(suite.train["mute"][0]))
+    record = store.record(*unit)
+    store.finish(unit, {**record, "parameters": round(record["parameters"] * parameters)})
+    for point in suite.points:
+        if point.train == "mute":
+            for index in range(3):
+                unit = UnitId("samples", place(point.sample)[1], part_name(index))
+                record = store.record(*unit)
+                store.finish(unit, {**record, "flops_per_row": record["flops_per_row"] * flops})
+
+
+@pytest.mark.parametrize(
+    ("factors", "said"),
+    [
+        ({"parameters": 1.02}, "parameters differ by 2.0% (good: 103,425, mute: 105,494)"),
+        ({"flops": 0.9}, "forward GFLOPs a row differ by 11.1% (mute: 0.0018, good: 0.002)"),
+        ({"parameters": 1.009, "flops": 1.009}, ""),
+    ],
+    ids=["parameters", "FLOPs", "within 1 %"],
+)
+def test_page_markdown_and_terminal_say_when_a_controlled_comparison_is_none(small, tmp_path, factors, said):
+    suite, store = small
+    grow(store, suite, **factors)
+    for controlled in (True, False):
+        asked = replace(suite, controlled=controlled, figures="none")
+        rows = write(asked, store, tmp_path / "report", methods=CARDS)
+        output = io.StringIO()
+        print_leaderboard(rows, Console(file=output, width=40))
+        texts = [(tmp_path / "report" / name).read_text() for name in ("leaderboard.md", "report.html")]
+        expected = f"not a controlled comparison: {said}" if said and controlled else ""
+        assert uncontrolled(rows) == expected
+        for text in (*texts, output.getvalue()):
+            assert (expected in text) if expected else ("not a controlled comparison" not in text)
+
+
+def floor_of(store: Store, suite: Suite, mean: float, std: float) -> None:
+    for point in suite.points:
+        unit = UnitId(*place(point.scores[0]))
+        floor = {"mean": mean, "std": std, "draws": 20, "split": "test"}
+        store.finish(unit, {**store.record(*unit), "floor": floor})
+
+
+@pytest.mark.parametrize("std", [0.019, 0.19, math.nan])
+def test_what_real_images_score_stands_below_each_table_and_in_the_pictures_of_its_metric(small, tmp_path, std):
+    suite, store = small
+    rows = write(replace(suite, figures="none"), store, tmp_path / "without", methods=CARDS)
+    assert "real images against" not in (tmp_path / "without" / "leaderboard.md").read_text()
+    floor_of(store, suite, 0.039, std)
+    rows = tabulate(suite, store, methods=CARDS)
+    text = page.markdown(suite, rows, leaderboard(rows))
+    shown = {0.019: "0.039 ± 0.019", 0.19: "0.04 ± 0.19"}.get(std, "0.0390")
+    line = f"{FD}: real images against themselves at n = 20: {shown}"
+    line += "" if math.isnan(std) else "; differences below 2 standard deviations of it are not discussed"
+    assert text.splitlines().count(f"{line}.") == 3  # two budgets and the adaptive one
+    drawn = {picture.name: picture for picture in figures.write(suite, store, rows, tmp_path / "f", methods=CARDS)}
+    assert not any(picture.fault for picture in drawn.values())
+    assert "held-out real images" in drawn[f"{slug(FD)}-vs-compute"].caption
+    assert "held-out real images" not in drawn[f"{slug(IS)}-vs-compute"].caption
+
+
 def test_ranks_run_within_a_budget_and_adaptive_samplers_have_none(small):
     suite, store = small
     board = leaderboard(table(suite, store))
@@ -405,7 +521,7 @@ def test_a_group_is_not_ranked_on_the_seeds_that_survived(small):
     point = next(p for p in suite.points if p.train == "good" and p.budget == 5)
     unit = UnitId(*place(point.scores[0]))
     store.discard(unit)
-    fail(store, unit, "out of disk")
+    fail(store, unit._replace(part=METRICS_PART), "out of disk")
     board = leaderboard(table(suite, store))
     group = board[board["group"] == point.group].iloc[0]
     assert group["state"] == "1 of 4 failed"
@@ -479,16 +595,109 @@ def test_a_report_of_nothing_and_one_of_failures_and_nan_are_still_written(tmp_p
     rows = write(suite, store, tmp_path / "report", methods=CARDS)
     assert set(rows["state"]) == {"waiting"}
     assert not list((tmp_path / "report").glob("figures/*"))
-    complete(store, suite, suite.points[:3], images=False)
+    mute = [point for point in suite.points if point.train == "mute" and point.budget == 5]
+    complete(store, suite, [*suite.points[:3], *mute], images=False)
     unit = UnitId(*place(suite.points[0].scores[0]))
     store.finish(unit, {**store.record(*unit), "value": math.nan})
-    fail(store, UnitId("samples", place(suite.points[5].sample)[1], "00000"), "<script>alert(1)</script>")
+    fail(store, UnitId("samples", place(suite.points[3].sample)[1], "00000"), "<script>alert(1)</script>")
     write(suite, store, tmp_path / "report", methods=CARDS)
     assert (tmp_path / "report/figures/fd-digits-cnn-8-vs-compute.png").exists()
     assert not list((tmp_path / "report").glob("figures/samples-*"))  # their images are gone
     text = (tmp_path / "report/report.html").read_text()
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other_file(small, tmp_path, monkeypatch, capsys):
+    suite, store = small
+    folder = tmp_path / "report"
+    write(suite, store, folder, methods=CARDS)
+    before = contents(folder)
+
+    def broken(*arguments):
+        assert (folder / "leaderboard.md").exists()  # the tables come first
+        raise TypeError("no <such> thing")
+
+    monkeypatch.setattr(figures, "_curves", broken)
+    monkeypatch.setattr(figures, "_strips", broken)
+    for path in folder.iterdir():
+        path.unlink() if path.is_file() else None
+    write(suite, store, folder, methods=CARDS)
+    after = contents(folder)
+    lost = {path.stem for path in before} - {path.stem for path in after}
+    assert lost == {"training", "budgets-good", "budgets-mute"}
+    assert all(after[path] == before[path] for path in after if path.name != "report.html")
+    text = after[Path("report.html")].decode()
+    assert "Training curves (training): TypeError: no &lt;such&gt; thing" in text
+    assert "samples of good (samples-of-good): TypeError" in text
+    assert 'src="figures/training.png"' not in text
+    error = capsys.readouterr().err
+    assert "report: training could not be drawn: TypeError: no <such> thing" in error
+    assert error.count("Traceback (most recent call last)") == 3
+
+
+def test_unreadable_lines_of_a_training_log_are_left_out_of_its_curve(small, tmp_path):
+    suite, store = small
+    spec = suite.train["good"][0]
+    log = store.folder("train", place(spec)[1]) / "log.jsonl"
+    lines = [b'{"images": 10, "loss": 0.5}', b'{"images": "many", "loss": 1}', b"\xff\xfe{", b"[1, 2]", b"7", b""]
+    lines += [b'{"images": 20, "loss": [1], "heldout_loss": 0.25}', b'{"images": true, "loss": 1}', b'{"images": 30']
+    lines += [b'{"images": 40, "loss": NaN, "note": "\xff"}', b"[" * 100_000, b'{"images": 1' + b"0" * 400 + b"}"]
+    log.write_bytes(b"\n".join(lines))
+    curve = figures._curve(store, Reader(store, METRICS), spec)
+    assert curve["images"].tolist() == [10, 20, 40]
+    assert curve["loss"].fillna(-1).tolist() == [0.5, -1, -1]
+    assert curve["heldout_loss"].fillna(-1).tolist() == [-1, 0.25, -1]
+    write(suite, store, tmp_path / "report", methods=CARDS)
+    assert (tmp_path / "report" / "figures" / "training.png").exists()
+
+
+def test_without_warm_batches_quality_is_drawn_against_evaluations_alone(small, tmp_path):
+    suite, store = small
+    rows = table(suite, store)
+    rows["sampling_seconds_per_image"] = math.nan
+    drawn = {picture.name: picture for picture in figures.write(suite, store, rows, tmp_path / "f", methods=CARDS)}
+    assert drawn[f"{slug(FD)}-vs-compute"].fault == ""
+    assert not any(picture.fault for picture in drawn.values())
+
+
+def test_pictures_show_complete_groups_alone(small):
+    suite, store = small
+    point = next(p for p in suite.points if p.train == "good" and p.budget == 5)
+    store.discard(UnitId(*place(point.scores[0])))
+    rows = table(suite, store)
+    look = Look(rows, list(suite.train))
+    shown = summarise(rows, look, FD)
+    assert sorted(shown.query("train == 'good'")["nfe"].round()) == [19, 33]
+    assert len(summarise(rows, look, IS)) == 5  # the other metric lacks nothing
+
+
+def test_pictures_never_mix_identities_of_a_metric(small, tmp_path):
+    suite, store = small
+    for point in suite.points:
+        if point.train == "good" and point.budget == 20 and point.sample.seed == 1:
+            finish_scores(store, point, weights="bb" * 32)
+    rows = write(suite, store, tmp_path / "report", methods=CARDS)
+    summary = summarise(rows, Look(rows, list(suite.train)), FD)
+    at_20 = summary[(summary["train"] == "good") & (summary["nfe"] == 19)]
+    for _, found in at_20.iterrows():
+        mine = rows[rows["identity"].str.contains(f"={found['identity']}") & (rows["train"] == "good")]
+        assert found["mean"] == mine.loc[mine["nfe"] == 19, FD].mean()
+    assert list(at_20["seeds"]) == [2, 2]
+    first, second = summary["identity"].unique()
+    assert (summary["identity"] == first).sum() == 5
+    drawn = {path.stem for path in (tmp_path / "report" / "figures").glob("fd-*-vs-compute.png")}
+    assert drawn == {f"{slug(FD)}-{short}-vs-compute" for short in (first, second)}
+    assert f"Identity {first} alone, one of 2" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_group_that_lacks_a_seed_is_complete_for_no_identity(small):
+    suite, store = small
+    points = [p for p in suite.points if p.train == "good" and p.budget == 20]
+    finish_scores(store, points[0], weights="bb" * 32)
+    store.discard(UnitId(*place(points[1].scores[0])))
+    rows = table(suite, store)
+    assert not list(complete_groups(rows[rows["group"] == points[0].group], FD))
 
 
 def test_pictures_that_are_no_longer_made_disappear(small, tmp_path):
@@ -554,7 +763,7 @@ def test_the_terminal_says_what_failed_and_where_the_pictures_are(small, tmp_pat
     suite, store = small
     unit = UnitId(*place(suite.points[0].scores[0]))
     store.discard(unit)
-    fail(store, unit, "[red] herring")
+    fail(store, unit._replace(part=METRICS_PART), "[red] herring")
     rows = write(suite, store, tmp_path / "report", methods=CARDS)
     output = io.StringIO()
     print_leaderboard(
@@ -582,6 +791,21 @@ def test_bits_per_dim_is_drawn_at_every_tolerance_of_the_sweep_and_of_the_table(
     assert sorted(set(points["tolerance"])) == [1e-3, 1e-2, 1e-1]
     assert len(points) == 2 * 3  # two training seeds
     assert points.query("tolerance == 0.01")["nfe"].tolist() == pytest.approx([54, 54])
+
+
+def test_bits_per_dim_of_a_setting_that_one_training_lacks_is_not_drawn(small):
+    suite, store = small
+    spec = next(spec for spec in suite.sweep["good"] if dict(spec.params)["tolerance"] == 0.1)
+    store.discard(UnitId("likelihood", place(spec)[1], "00000"))
+    points = likelihood_points(suite, Reader(store, METRICS), CARDS)
+    assert sorted(points["tolerance"]) == [1e-3, 1e-3, 1e-2, 1e-2]
+
+
+def test_estimate_shows_two_digits_of_the_error():
+    assert estimate(2.15812, 0.0302) == "2.158 ± 0.030"
+    assert estimate(2.15812, math.nan) == estimate(2.15812, 0.0) == "2.16"
+    assert estimate(0.387, 0.19) == "0.39 ± 0.19"
+    assert estimate(math.nan, 0.1) == ""
 
 
 def test_tile_puts_each_image_in_its_place_with_white_between():

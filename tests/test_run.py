@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -231,11 +232,77 @@ def test_second_driver_says_who_holds_the_results_and_exits(bench):
     assert not list(bench.store.root.glob("train/*"))
 
 
+def test_second_driver_leaves_no_trace(bench):
+    bench.suite(SMALL % "none")
+    with Lease.take(bench.results / "small" / "driver.lock", run="other"):
+        code, _, _ = bench("--set", "samples.count=3")
+    assert code == 1
+    assert not (bench.results / "small" / "suite.resolved.yaml").exists()
+
+
+def test_torch_that_does_not_import_stops_the_driver(bench):
+    bad = bench.folder / "bad"
+    bad.mkdir()
+    (bad / "torch.py").write_text("raise ImportError('this torch is broken')\n")
+    (bench.folder / "bad.yaml").write_text(f"cluster: local\nsetup: ['export PYTHONPATH={bad}:$PYTHONPATH']\n")
+    code, _, err = bench.suite(SMALL % "none")("--executor", str(bench.folder / "bad.yaml"))
+    assert code == 1
+    assert "workers cannot work" in err
+    assert "this torch is broken" in err
+
+
+def test_damaged_batch_that_cannot_be_made_again_is_a_failed_row_and_the_run_ends(bench):
+    flag = bench.folder / "works"
+    good = SMALL.replace("[good, bad]", "good").replace("nfe: [1, 2]", "nfe: [1]") % "none"
+    good = good.replace("  bad: {method: faulty, params: {fault: none}}\n", "")
+    good = good.replace("grid:", f"params: {{fault: raise, flag: '{flag}'}}, grid:")
+    flag.touch()
+    assert bench.suite(good)()[0] == 0
+    flag.unlink()
+    path = sorted(bench.store.root.glob("samples/*/*.npz"))[0]
+    content, stat = path.read_bytes(), path.stat()
+    path.write_bytes(content[:-1] + b"x")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    code, _, err = bench.suite(good.replace("[fd]", "[fd, is]"))()
+    assert code == 1
+    assert "this went wrong on purpose" in err
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_damaged_checkpoint_is_put_aside_and_never_used(bench, damage):
+    suite = SMALL.replace("[good, bad]", "good").replace("nfe: [1, 2]", "nfe: [1]") % "none"
+    suite = suite.replace("  bad: {method: faulty, params: {fault: none}}\n", "")
+    suite = suite.replace(
+        "good: {method: faulty}", "good: {method: faulty, params: {steps: 30, seconds_per_step: 0.1}}"
+    )
+    (bench.folder / "often.yaml").write_text("cluster: local\nworkers: 1\ncheckpoint_seconds: 0\n")
+    options = ("--executor", str(bench.folder / "often.yaml"))
+    process = bench.suite(suite).start(*options)
+    while not list(bench.store.root.glob("train/*/resume.safetensors")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    (path,) = bench.store.root.glob("train/*/resume.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content if damage == "flip" else content[:-3])
+    code, _, err = bench(*options)
+    assert code == 0, err
+    assert path.with_suffix(".damaged").exists()
+    (record,) = bench.store.root.glob("train/*/weights.json")
+    weights = record.with_suffix(".safetensors").read_bytes()
+    fresh = Bench(bench.folder / "fresh")
+    fresh.folder.mkdir()
+    assert fresh.suite(suite.replace("seconds_per_step: 0.1", "seconds_per_step: 0.0"))()[0] == 0
+    (other,) = fresh.store.root.glob("train/*/weights.safetensors")
+    assert weights == other.read_bytes()
+
+
 def test_broken_environment_stops_the_driver_with_the_workers_own_words(bench):
     (bench.folder / "broken.yaml").write_text("cluster: local\nsetup: ['export SUBMITIT_LOCAL_COMMAND=false']\n")
     code, _, err = bench.suite(SMALL % "none")("--executor", str(bench.folder / "broken.yaml"))
     assert code == 1
-    assert "workers cannot start" in err
+    assert "workers cannot work" in err
     assert "Traceback" not in err
 
 
@@ -252,6 +319,9 @@ def test_images_made_elsewhere_are_a_row(bench):
     (row,) = bench.rows()
     assert float(row["fd(digits-cnn@8)"]) > 0
     assert row["state"] == "done"
+    np.savez(bench.folder / "mine.npz", images=load_images("digits").test[6:12])
+    assert bench()[0] == 0
+    assert bench.rows()[0]["fd(digits-cnn@8)"] != row["fd(digits-cnn@8)"]
 
 
 def test_keep_prunes_scored_batches_and_a_new_metric_makes_them_again(bench):

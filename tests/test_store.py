@@ -4,6 +4,7 @@ import os
 import numpy as np
 import pytest
 
+from bench.spec import TrainSpec
 from bench.store import DamagedError, Store, UnitId, pruned, sweep, write
 
 UNIT = UnitId("samples", "abc", "00000")
@@ -126,6 +127,26 @@ def test_attempts_merge_their_lines_and_survive_a_half_written_one(store):
         file.write('{"attempt": "c", "ru')
     first, second = store.attempts(*UNIT)
     assert (first["state"], first["cause"], second["state"]) == ("failed", "bad", "running")
+
+
+@pytest.mark.parametrize("stump", [b'{"attempt": "zzz", "ru', b"{}\n", b"[]\n", b"\xff\xfe", b'{"attempt": "q"}\n'])
+def test_attempts_after_a_damaged_line_are_read(store, stump):
+    store.note_attempt(UNIT, attempt="a", run="r", start="1")
+    with open(store.path(UNIT, ".attempts.jsonl"), "ab") as file:
+        file.write(stump)
+    store.note_attempt(UNIT, attempt="b", run="r", start="2")
+    assert [attempt["attempt"] for attempt in store.attempts(*UNIT)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"spec": 1}'])
+def test_damaged_spec_is_no_neighbour_and_is_written_again(store, content):
+    spec = TrainSpec(method="m", method_version=1, dataset="d", dataset_version=1)
+    path = store.folder("train", "abc") / "spec.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert list(store.specs("train")) == []
+    store.write_spec("train", "abc", spec, {})
+    assert [values["method"] for _, values in store.specs("train")] == ["m"]
 
 
 def test_sweep_deletes_what_dead_processes_left_half_written(tmp_path):

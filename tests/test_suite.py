@@ -13,6 +13,7 @@ import yaml
 from bench.card import BudgetError, Card, LikelihoodCard, SamplerCard
 from bench.data import DataCard
 from bench.digest import count_images, digest_checkpoint, digest_images
+from bench.metrics import METRICS as ALL_METRICS
 from bench.metrics import MetricCard
 from bench.plan import Job, expand
 from bench.spec import ImagesSpec, TrainSpec, key
@@ -53,6 +54,10 @@ class Adaptive:
 class Likelihood:
     tolerance: float = 1e-5
     probes: int = 1
+
+    def __post_init__(self):
+        if self.tolerance <= 0:
+            raise ValueError("tolerance should be positive")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,8 +228,8 @@ ONE_PROBLEM = {
     ),
     "key that a model does not have": (
         with_line(7, "  vp: {method: sde, teacher: a.pth}"),
-        "suite.yaml:7: train.vp.teacher: unknown key; allowed: method, preset, params, seeds, snapshots, checkpoint, "
-        'weights, samples_from (value: "a.pth")',
+        "suite.yaml:7: train.vp.teacher: unknown key; allowed: method, preset, params, seeds, snapshots, ema, "
+        'checkpoint, weights, samples_from (value: "a.pth")',
     ),
     "label that is no file name": (
         with_line(7, "  vp/a: {method: sde}").replace("train: vp,", "train: vp/a,"),
@@ -280,7 +285,7 @@ ONE_PROBLEM = {
         with_line(2, "dataset: faces"),
         'suite.yaml:3: metrics.0: reads grey images (value: "fd")',
     ),
-    "no metric": (with_line(3, "metrics: []"), "suite.yaml:3: metrics: should not be empty (value: [])"),
+    "metrics that are no list": (with_line(3, "metrics: fd"), 'suite.yaml:3: metrics: should be a list (value: "fd")'),
     "count of 0": (
         with_line(4, "samples: {count: 0}"),
         "suite.yaml:4: samples.count: should be at least 1 (value: 0)",
@@ -416,6 +421,37 @@ ONE_PROBLEM = {
     "tag": (
         with_line(1, "name: !!binary aGk="),
         'suite.yaml:1: name: this tag is not allowed: values are plain (value: "!!binary")',
+    ),
+    "number with a leading 0": (
+        with_line(4, "samples: {count: 0100}"),
+        "suite.yaml:4: samples.count: is not a plain decimal number: write it without a leading 0, or in quotes as a "
+        'text (value: "0100")',
+    ),
+    "number in base 60": (
+        with_line(7, "  vp: {method: sde, params: {steps: 12:30:45}}"),
+        "suite.yaml:7: train.vp.params.steps: is not a plain decimal number: write it without a leading 0, or in "
+        'quotes as a text (value: "12:30:45")',
+    ),
+    "word that was a boolean once": (
+        GOOD + "controlled: no\n",
+        'suite.yaml:10: controlled: should be true or false (value: "no")',
+    ),
+    "more images than can be made": (
+        with_line(4, "samples: {count: 10000001, batch: 500}"),
+        "suite.yaml:4: samples.count: makes 10,000,001 images a point: more than 10,000,000 are refused "
+        "(value: 10000001)",
+    ),
+    "more batches than can be made": (
+        with_line(4, "samples: {count: 600000, batch: 1}"),
+        "suite.yaml:4: samples: makes 1,200,000 batches of images: more than 1,000,000 are refused (value: 1200000)",
+    ),
+    "broken rule of the likelihood": (
+        with_line(5, "likelihood: {images: 64, probes: 2, tolerance: 0, sweep: {probes: [1, 2, 3]}}"),
+        "suite.yaml:5: likelihood.tolerance: tolerance should be positive (value: 0)",
+    ),
+    "broken rule in a likelihood sweep": (
+        with_line(5, "likelihood: {images: 64, sweep: {tolerance: [0.1, -1], probes: [1, 2, 3]}}"),
+        "suite.yaml:5: likelihood.sweep.tolerance.1: tolerance should be positive (value: -1.0)",
     ),
     "infinite number": (
         with_line(7, "  vp: {method: sde, params: {sigma_max: .inf}}"),
@@ -564,6 +600,79 @@ def test_problem_of_a_set_option_names_the_option(wrong, option, message):
         assert found.replace(" (value: null)", "") == message.replace(" (value: null)", "")
 
 
+def test_broken_rule_of_the_likelihood_names_the_option_that_broke_it(wrong):
+    found = wrong(sets=["likelihood.probes=2", "likelihood.tolerance=-1"])
+    assert found == ["--set likelihood.tolerance=-1: likelihood.tolerance: tolerance should be positive (value: -1)"]
+
+
+def test_points_that_could_never_be_written_out_are_refused_with_their_number(wrong):
+    axis = ", ".join(map(str, range(1, 1002)))
+    text = with_line(9, f"  - {{train: vp, sampler: heun, grid: {{steps: [{axis}], snr: [{axis}]}}}}")
+    assert wrong(text) == [
+        "suite.yaml:8: points: makes 1,002,001 points: more than 1,000,000 are refused (value: 1002001)"
+    ]
+
+
+ALIASES = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: " + "[" * 100_000, "suite.yaml:1: is nested deeper than 100 levels"),
+        ("name: x\npoints:\n  " + "- " * 5_000 + "x", "suite.yaml:3: is nested deeper than 100 levels"),
+        (
+            "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + ALIASES,
+            "suite.yaml:6: a5: holds more than 200000 values once its aliases are written out",
+        ),
+        (
+            "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 500)),
+            "suite.yaml:99: a98: holds more than 100 levels once its aliases are written out",
+        ),
+    ],
+    ids=["brackets", "dashes", "aliases of aliases", "chain of aliases"],
+)
+def test_file_that_could_exhaust_the_reader_is_refused(wrong, text, message):
+    assert wrong(text) == [message]
+
+
+def test_option_that_could_exhaust_the_reader_is_refused(wrong):
+    (found,) = wrong(sets=["name=" + "[" * 100_000])
+    assert ": name: is nested deeper than 100 levels" in found
+
+
+def test_only_true_and_false_are_booleans_and_words_of_old_yaml_are_texts(read):
+    text = GOOD.replace("  vp:", "  on:").replace("train: vp", "train: on") + "controlled: True\n"
+    suite = read(text)
+    assert list(suite.train) == ["on"]
+    assert suite.controlled is True
+
+
+@pytest.mark.parametrize(
+    ("metric", "count", "message"),
+    [
+        ("fd", 1, 'fd(digits-cnn@8) needs 2 images, and samples.count asks for 1 (value: "fd")'),
+        (
+            "{metric: is, splits: 10}",
+            9,
+            "is(digits-cnn@8, 10 splits) needs 10 images, and samples.count asks for 9 "
+            '(value: {"metric": "is", "splits": 10})',
+        ),
+    ],
+)
+def test_metric_that_so_few_images_do_not_have_is_refused(wrong, metric, count, message):
+    text = with_line(3, f"metrics: [{metric}]").replace("count: 256, batch: 128", f"count: {count}, batch: 1")
+    assert wrong(text, metrics=ALL_METRICS) == [f"suite.yaml:3: metrics.0: {message}"]
+
+
+def test_trial_run_leaves_out_a_metric_that_its_few_images_do_not_have(read):
+    text = with_line(3, "metrics: [fd, {metric: is, splits: 10}]")
+    suite = read(text, metrics=ALL_METRICS, smoke=True)
+    assert [metric.column for metric in suite.metrics] == ["fd(digits-cnn@8)"]
+    assert "is(digits-cnn@8, 10 splits): left out of the trial run, whose 4 images are not the 10" in suite.notes
+    assert len(read(text, metrics=ALL_METRICS).metrics) == 2
+
+
 def test_unknown_profile_is_told_with_the_profiles_there_are(wrong):
     assert wrong(GOOD + "profiles: {quick: {samples: {count: 8}}}\n", profile="quik") == [
         '--profile quik: there is no such profile; did you mean quick? allowed: quick (value: "quik")'
@@ -672,6 +781,12 @@ def test_metrics_with_parameters_have_columns_of_their_own(read):
     assert [metric.column for metric in suite.metrics] == ["fd(train)", "fd(test)"]
     assert [score.params for score in suite.points[0].scores] == [{}, {"reference": "test"}]
     assert suite.points[0].scores[0].source is suite.points[0].sample
+
+
+def test_suite_may_have_no_metrics_and_then_has_no_scores(read):
+    suite = read(with_line(3, "metrics: []"))
+    assert suite.metrics == ()
+    assert all(point.scores == () for point in suite.points)
 
 
 def test_likelihood_parameters_go_to_the_methods_that_know_them(read):
@@ -968,6 +1083,7 @@ def test_trial_run_of_a_checkpoint_is_of_the_same_weights(read, tmp_path):
         ({"there.pth": "here.pth, weights: best"}, "train.vp.weights: unknown kind of weights"),
         ({"there.pth": "here.pth, seeds: [0, 1]"}, "train.vp.seeds: belongs to a training"),
         ({"there.pth": "here.pth, snapshots: [10]"}, "train.vp.snapshots: belongs to a training"),
+        ({"there.pth": "here.pth, ema: [0.1]"}, "train.vp.ema: belongs to a training"),
         ({"checkpoint: there.pth": "weights: raw"}, "train.vp.weights: says which weights of a checkpoint"),
     ],
 )

@@ -5,6 +5,7 @@ loses nothing: its workers go on, and the next driver counts them towards its bo
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shlex
@@ -22,7 +23,7 @@ from typing import Any
 from bench.execute.executor import Executor
 from bench.execute.lease import Lease, holder
 from bench.execute.outcome import outcome
-from bench.execute.work import READY, Stop, Work, work_through
+from bench.execute.work import BROKEN, READY, Stop, Work, work_through
 from bench.plan import Job, checkout
 from bench.store import Store, UnitId, scan, sweep, write
 
@@ -94,30 +95,23 @@ class Driver:
         for job, _ in self.units:
             self.tally.total[job.stage] = self.tally.total.get(job.stage, 0) + 1
 
-    def __call__(self) -> None:
-        """Works until nothing is left to do.
+    def __call__(self, lease: Lease) -> None:
+        """Works until nothing is left to do, while ``lease`` on the results folder is held (:func:`hold`).
 
         Raises:
-            HeldError: Another driver holds these results.
             WorkersFailError: Workers cannot start.
             Interrupted: SIGINT or SIGTERM came (see :func:`handling`); workers have been stopped.
         """
-        lock = self.results / "driver.lock"
-        lease = Lease.take(lock, run=self.run)
-        if lease is None:
-            facts = holder(lock) or {}
-            raise HeldError(
-                f"{self.results} is held by another driver: process {facts.get('pid')} on {facts.get('host')}, "
-                f"run {facts.get('run')}; wait for it, or stop it with: run_bench.py cancel SUITE"
-            )
-        with lease:
-            if self._look():
-                for job in self.jobs:
-                    sweep(self.store.folder(job.stage, job.key))
-                self._work()
+        plain = [job.plain() for job in self.jobs]
+        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        lease.note(run=self.run, digest=digest)
+        orders = {"run": self.run, "digest": digest, "lock": str(lease.path.absolute())}
+        if self._look():
+            for job in self.jobs:
+                sweep(self.store.folder(job.stage, job.key))
+            self._work({**orders, "store": str(self.store.root.absolute()), "jobs": plain})
 
-    def _work(self) -> None:
-        orders = {"run": self.run, "store": str(self.store.root.absolute()), "jobs": [job.plain() for job in self.jobs]}
+    def _work(self, orders: dict[str, Any]) -> None:
         path = self.folder / "orders.json"
         write(path, json.dumps(orders).encode())
         try:
@@ -136,7 +130,7 @@ class Driver:
             work_through(orders, self.registry, self._settings(0), stop, watch=self._look)
         self._look()
         if stop.requested:
-            raise Interrupted(signal.SIGINT)
+            raise Interrupted(stop.number)
 
     def _local(self, orders: Path) -> None:
         barren = 0
@@ -148,6 +142,7 @@ class Driver:
                         taken.add(slot)
                         continue
                     self.started.remove((slot, job))
+                    self._reopen()
                     barren = 0 if _began(job) else barren + 1
                     if barren >= BARREN:
                         raise WorkersFailError(f"{barren} workers ended before they began. {_tail(job.paths.stderr)}")
@@ -178,11 +173,11 @@ class Driver:
 
         folder = self.folder / uuid.uuid4().hex[:8]
         executor = submitit.LocalExecutor(folder=folder / "%j")
-        gpu = self.executor.gpu(slot)
-        visible = {} if gpu is None else {"gpus_per_node": 1, "visible_gpus": (gpu,)}
         # Without this the worker's parent would hold our standard output open after we are gone.
         redirect = f"exec >> {shlex.quote(str(folder / 'controller.log'))} 2>&1 < /dev/null"
-        executor.update_parameters(timeout_min=60 * 24 * 365, setup=[redirect, *self.executor.setup], **visible)
+        # By a line of the shell, for submitit takes numbers only, and hides every GPU where none is given.
+        gpu = f"export CUDA_VISIBLE_DEVICES={shlex.quote(self.executor.gpu(slot) or '')}"
+        executor.update_parameters(timeout_min=60 * 24 * 365, setup=[redirect, gpu, *self.executor.setup])
         threads = str(self.executor.threads)
         environment = {
             "OMP_NUM_THREADS": threads,
@@ -219,6 +214,14 @@ class Driver:
                 self.tally.live.append({**seen.live, "stage": job.stage})
         self.tally.open += 1
 
+    def _reopen(self) -> None:
+        """Looks again at what counted as done: a worker may have found it damaged, and failed to make it again."""
+        self.over = {unit: state for unit, state in self.over.items() if state == "failed"}
+        self.tally.done, self.tally.failed, self.tally.images = {}, {}, 0
+        for job, unit in self.units:
+            if self.over.get(unit) == "failed":
+                self.tally.failed[job.stage] = self.tally.failed.get(job.stage, 0) + 1
+
     def _close(self, job: Job, unit: UnitId, state: str) -> None:
         self.over[unit] = state
         counts = self.tally.done if state == "done" else self.tally.failed
@@ -238,6 +241,23 @@ class Driver:
                 return
             time.sleep(0.1)
         signal_workers(living(self.registry), signal.SIGKILL)
+
+
+def hold(results: Path) -> Lease:
+    """Returns the lease on a suite's results folder, which one driver holds from its first look to its report.
+
+    Raises:
+        HeldError: Another driver holds it.
+    """
+    lock = results / "driver.lock"
+    lease = Lease.take(lock)
+    if lease is None:
+        facts = holder(lock) or {}
+        raise HeldError(
+            f"{results} is held by another driver: process {facts.get('pid')} on {facts.get('host')}, "
+            f"run {facts.get('run')}; wait for it, or stop it with: run_bench.py cancel SUITE"
+        )
+    return lease
 
 
 def living(registry: Path) -> list[dict[str, Any]]:
@@ -262,7 +282,8 @@ def signal_workers(workers: Sequence[dict[str, Any]], number: signal.Signals) ->
 
 def _began(job: Any) -> bool:
     with contextlib.suppress(OSError):
-        return READY in job.paths.stderr.read_text(errors="replace")
+        text = job.paths.stderr.read_text(errors="replace")
+        return READY in text and BROKEN not in text
     return False
 
 

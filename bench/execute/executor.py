@@ -42,8 +42,10 @@ class Executor:
             raise ValueError("workers should be at least 1")
         if self.threads < 1:
             raise ValueError("threads should be at least 1")
-        if self.gpus != "auto" and len(set(self.gpus)) < len(self.gpus):
-            raise ValueError("gpus names a GPU twice")
+        if self.gpus != "auto" and (len(set(self.gpus)) < len(self.gpus) or min(self.gpus, default=0) < 0):
+            raise ValueError("gpus should name each GPU once, by its number")
+        if self.checkpoint_seconds < 0:
+            raise ValueError("checkpoint_seconds should not be negative")
 
     @property
     def slots(self) -> int:
@@ -54,20 +56,19 @@ class Executor:
             return self.workers
         return len(self._gpus()) or max(1, len(os.sched_getaffinity(0)) // self.threads)
 
-    def gpu(self, slot: int) -> int | None:
-        """Returns the GPU of a slot, None where there is none."""
+    def gpu(self, slot: int) -> str | None:
+        """Returns the GPU of a slot as CUDA_VISIBLE_DEVICES names it, None where there is none."""
         gpus = self._gpus()
         return gpus[slot % len(gpus)] if gpus else None
 
-    def _gpus(self) -> tuple[int, ...]:
+    def _gpus(self) -> tuple[str, ...]:
         if self.device == "cpu":
             return ()
         if self.gpus != "auto":
-            return self.gpus
+            return tuple(map(str, self.gpus))
         if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-            numbers = visible.split(",")
-            return tuple(map(int, numbers)) if all(number.strip().isdecimal() for number in numbers) else ()
-        return tuple(range(len(scan(Path("/proc/driver/nvidia/gpus")))))
+            return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
+        return tuple(map(str, range(len(scan(Path("/proc/driver/nvidia/gpus"))))))
 
 
 def executor_folder() -> Path:

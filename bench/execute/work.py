@@ -21,13 +21,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.execute.lease import Lease
+from bench.execute.lease import Lease, holder
 from bench.execute.outcome import outcome
 from bench.plan import Job
 from bench.store import DamagedError, Store, UnitId
 
 POLL_SECONDS = 0.3
 READY = "worker ready"
+BROKEN = "worker broken"
 
 
 class Stopped(BaseException):
@@ -44,6 +45,7 @@ class Stop:
     def __init__(self) -> None:
         self.requested = False
         self.gracefully = False
+        self.number = signal.SIGTERM
 
     def install(self) -> None:
         """Makes SIGTERM and SIGINT ask for a stop."""
@@ -52,6 +54,7 @@ class Stop:
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal."""
+        self.number = signal.Signals(number)
         if self.requested or not self.gracefully:
             self.requested = True
             raise Stopped
@@ -84,7 +87,11 @@ class Work:
         paths = JobEnvironment().paths
         stop = Stop()
         stop.install()
-        work_through(Path(self.orders), Path(self.registry), self.settings, stop, log=str(paths.stderr))
+        try:
+            work_through(Path(self.orders), Path(self.registry), self.settings, stop, log=str(paths.stderr))
+        except Exception:
+            print(BROKEN, file=sys.stderr, flush=True)  # not a unit's failure: the place or the installation is broken
+            raise
 
     def checkpoint(self) -> Any:
         """Asks submitit to start the same work again (time limit or preemption); the state is in the files."""
@@ -106,7 +113,6 @@ def work_through(
     Args:
         watch: Called after every unit.
     """
-    print(READY, file=sys.stderr, flush=True)
     try:
         content = json.loads(orders.read_bytes())
     except FileNotFoundError:
@@ -116,12 +122,16 @@ def work_through(
     run = content["run"]
     name = f"{run}-{uuid.uuid4().hex[:8]}"
     facts = {"run": run, "slot": settings.get("slot"), "log": log}
+    if superseded(content) is not None:
+        print("another driver has taken over and starts workers of its own", file=sys.stderr)
+        return
     lease = Lease.take(registry / f"{name}.lease", **facts)
     assert lease is not None, "a fresh name cannot be held"
     with lease:
         queue = Queue([Job.from_plain(job) for job in content["jobs"]], store, run)
         try:
             stages = _start(settings)
+            print(READY, file=sys.stderr, flush=True)
             while (claim := queue.claim(stop, log=log)) is not None:
                 job, unit, held = claim
                 with held:
@@ -129,8 +139,23 @@ def work_through(
                 if damaged is not None:
                     queue.remake(damaged)
                 watch()
+                if superseded(content) == "by other jobs":
+                    print("another driver has taken over, with other jobs", file=sys.stderr)
+                    break
         except Stopped:
             print("stopped as asked", file=sys.stderr)
+
+
+def superseded(orders: dict[str, Any]) -> str | None:
+    """Tells whether a driver of another run has taken over, and if so whether with the same jobs.
+
+    A worker that is at work goes on under a new driver that wants the same (it is adopted), and leaves otherwise;
+    one that has only just started leaves in either case, for nobody counts it.
+    """
+    driver = holder(Path(orders["lock"])) if orders.get("lock") else None
+    if not driver or driver.get("run", orders["run"]) == orders["run"]:
+        return None
+    return "by another run" if driver.get("digest") == orders["digest"] else "by other jobs"
 
 
 def _start(settings: dict[str, Any]) -> Any:

@@ -108,6 +108,7 @@ class MetricCard:
         reference: The split of the data set that the samples are compared with; None where there is none.
         refuse: Reasons why it cannot be measured on a data set (none: an empty list).
         least_count: Images below which the value is a smoke test and not evidence.
+        needs: Images below which there is no value.
         tasks: What the samples should be given for the metric to be measured (:mod:`bench.given`); empty: any sample
             set.
     """
@@ -121,6 +122,7 @@ class MetricCard:
     reference: Callable[[Any], str | None]
     refuse: Callable[[Any, DataCard], list[str]]
     least_count: Callable[[Any], int]
+    needs: Callable[[Any], int] = lambda params: 1
     tasks: tuple[str, ...] = ()
 
 
@@ -220,6 +222,7 @@ METRICS: Mapping[str, MetricCard] = {
         reference=lambda params: params.reference,
         refuse=_refuse_frechet,
         least_count=lambda params: 10 * EXTRACTORS[params.extractor].dimension,
+        needs=lambda params: 2,
     ),
     "is": MetricCard(
         version=1,
@@ -231,6 +234,7 @@ METRICS: Mapping[str, MetricCard] = {
         reference=lambda params: None,
         refuse=_refuse_extractor,
         least_count=lambda params: 10 * EXTRACTORS[params.extractor].classes * params.splits,
+        needs=lambda params: params.splits,
     ),
     "unknown_rmse": _restoration("unknown_rmse", "error of what was not given, over all samples, in the range [0, 1]"),
     "unknown_best": _restoration("unknown_best", "the same of the best sample of each image"),

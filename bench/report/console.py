@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.report.page import arrow, compact, number, reach, spread
-from bench.report.table import BITS, bare, leaderboard
+from bench.report.page import arrow, compact, estimate, number, reach, spread
+from bench.report.table import BITS, BITS_ERROR, SECONDS, bare, leaderboard, uncontrolled
 
 MOST = 120
 """Groups shown; more than that nobody reads in a terminal."""
@@ -31,6 +31,8 @@ def print_leaderboard(rows: pd.DataFrame, console: Console, folder: Path | str |
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(board) > MOST:
         console.print(f"... and {len(board) - MOST} more groups in leaderboard.md", highlight=False)
+    if unlike := uncontrolled(rows):
+        console.print(unlike, markup=False, highlight=False, soft_wrap=True)
     for line in _lacking(board):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if folder is not None:
@@ -41,13 +43,13 @@ def print_leaderboard(rows: pd.DataFrame, console: Console, folder: Path | str |
 def _cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     metrics, board = board.attrs["metrics"], bare(board)
     headers = ["budget", "rank", "group", "NFE", *(f"{name} {arrow(higher)}" for name, higher in metrics.items())]
-    headers += ["ms/image", "bits/dim", "state"]
+    headers += ["ms/image", "bits/dim (± over images)", "state"]
     cells = []
     for _, group in board.iterrows():
         values = [spread(group[name], group[f"{name} sd"]) for name in metrics]
         row = [compact(group["budget"]), "" if pd.isna(group["rank"]) else str(group["rank"]), group["group"]]
-        row += [reach(group), *values, number(group["sampling_seconds_per_image"] * 1e3)]
-        cells.append([*row, number(group[BITS]), group["state"]])
+        row += [reach(group), *values, number(group[SECONDS] * 1e3)]
+        cells.append([*row, estimate(group[BITS], group[BITS_ERROR]), group["state"]])
     return headers, cells
 
 

@@ -8,8 +8,12 @@ import io
 import itertools
 import json
 import math
+import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,13 +25,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
 
 from bench.card import Card, build, cards
 from bench.data import Images, load_images
-from bench.given import RESTORATIONS, Truth, describe, truth
+from bench.given import Truth, describe, truth
 from bench.metrics import METRICS, MetricCard
-from bench.report.table import BITS_TITLE, Reader, bare
+from bench.report.table import BITS_TITLE, SECONDS, Reader, bare, buckets, identities
 from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, TrainSpec
 from bench.store import DamagedError, Store
 from bench.store import write as put
@@ -47,11 +52,16 @@ AXES = {
 
 
 class Picture(NamedTuple):
-    """A figure on disk: ``<name>.png`` and ``<name>.svg``."""
+    """A figure on disk, ``<name>.png`` and ``<name>.svg``, or why there is none."""
 
     name: str
     title: str
     caption: str
+    fault: str = ""
+
+
+Sketch = tuple[Picture, Callable[[], Figure]]
+"""A picture and what draws it."""
 
 
 class Line(NamedTuple):
@@ -72,6 +82,9 @@ def write(
 ) -> list[Picture]:
     """Draws every picture that the finished results allow and returns them in the order of a report.
 
+    What cannot be drawn is returned with its fault, and its traceback goes to the error stream; only a picture that
+    cannot be written raises.
+
     Args:
         suite: What to draw.
         store: Where its results lie.
@@ -81,23 +94,51 @@ def write(
         metrics: Metric cards by name.
     """
     methods = cards() if methods is None else methods
-    directions, everything = rows.attrs["metrics"], bare(rows)
-    rows = everything[everything["snapshot"].isna()]  # the ends of trainings
+    directions, floors, everything = rows.attrs["metrics"], rows.attrs["floors"], bare(rows)
+    plain = everything[everything["ema"].isna()]  # the trainings' own averages
+    rows = plain[plain["snapshot"].isna()]  # and their ends
     look = Look(everything, list(suite.train))
     reader = Reader(store, metrics)
-    pictures = []
+    families = {
+        "quality versus compute": _quality(rows, directions, floors, look),
+        "quality versus training": _learning(plain, directions, floors, look),
+        "quality versus averages": _lengths(everything, directions, floors, look),
+        "bits/dim versus its cost": _likelihoods(suite, reader, methods, look),
+        "training curves": _training(suite, store, reader, look),
+    }
+    families |= {f"samples of {label}": _samples(label, suite, store, rows, look) for label in suite.train}
+    families |= {
+        f"conditional samples of {label}": _conditionals(label, suite, store, rows, look) for label in suite.train
+    }
     with _style():
-        for picture, figure in itertools.chain(
-            _quality(rows, directions, look),
-            _learning(everything, directions, look),
-            _likelihoods(suite, reader, methods, look),
-            _training(suite, store, reader, look),
-            _samples(suite, store, rows, look),
-            _restorations(suite, store, rows, look),
-        ):
-            _save(figure, folder, picture.name)
-            pictures.append(picture)
-    return pictures
+        return [picture for what, sketches in families.items() for picture in _drawn(what, sketches, folder)]
+
+
+def _drawn(what: str, sketches: Iterator[Sketch], folder: Path) -> Iterator[Picture]:
+    """Draws and writes pictures of one kind: a fault costs the picture in which it is, no other."""
+    while True:
+        try:
+            picture, draw = next(sketches)
+        except StopIteration:
+            return
+        except Exception as error:  # of whatever kind: the tables and the other pictures are not to be lost
+            yield _faulty(Picture(slug(what), what, ""), error)
+            return
+        try:
+            files = _rendered(draw())
+        except Exception as error:
+            yield _faulty(picture, error)
+            continue
+        for kind, content in files.items():
+            put(folder / f"{picture.name}.{kind}", content)
+        yield picture
+
+
+def _faulty(picture: Picture, error: Exception) -> Picture:
+    cause = f"{type(error).__name__}: {error}"
+    traceback.print_exception(error, file=sys.stderr)
+    print(f"report: {picture.name} could not be drawn: {cause}", file=sys.stderr)
+    return picture._replace(fault=cause)
 
 
 class Look:
@@ -146,12 +187,15 @@ def _style() -> Any:
     return matplotlib.rc_context(style)
 
 
-def _save(figure: Figure, folder: Path, name: str) -> None:
+def _rendered(figure: Figure) -> dict[str, bytes]:
+    """Returns the files of a figure by kind."""
+    files = {}
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata=metadata)
         figure.set_layout_engine("none")  # the second format keeps the layout found for the first
-        put(folder / f"{name}.{kind}", buffer.getvalue())
+        files[kind] = buffer.getvalue()
+    return files
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -163,43 +207,77 @@ def _figure(width: float, height: float) -> Figure:
 # Quality versus compute
 
 
-def _quality(rows: pd.DataFrame, directions: Mapping[str, bool], look: Look) -> Iterator[tuple[Picture, Figure]]:
+Floors = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""What a metric says of real images, by column and identity: mean and std."""
+
+
+def _quality(rows: pd.DataFrame, directions: Mapping[str, bool], floors: Floors, look: Look) -> Iterator[Sketch]:
     for metric, higher in directions.items():
-        summary = summarise(rows, look, metric)
-        if summary.empty:
-            continue
-        name = slug(metric)
         better = "higher is better" if higher else "lower is better"
-        caption = (
-            f"{metric} ({better}) against measured network evaluations and seconds an image. Line: mean over seeds; "
-            "band: their range; horizontal bar: range of an adaptive sampler's evaluations. Ringed: on the Pareto "
-            "front (nothing else is at least as good for as little)."
-        )
-        yield (
-            Picture(f"{name}-vs-compute", f"{metric} versus compute", caption),
-            _overview(summary, look, metric, higher),
-        )
-        if summary.groupby(["train", "sampler"]).ngroups > CROWDED:
-            caption = f"{metric} ({better}), one panel a model; grey: all the others; dashes: the Pareto front of all."
-            yield (
-                Picture(f"{name}-by-model", f"{metric} versus NFE, model by model", caption),
-                _by_model(summary, look, metric, higher),
+        for name, note, floor, summary in _comparable(summarise(rows, look, metric), metric, floors):
+            caption = (
+                f"{metric} ({better}) against measured network evaluations and seconds an image. Line: mean over the "
+                "seeds of complete groups; band: their range; horizontal bar: range of an adaptive sampler's "
+                "evaluations. Ringed: on the Pareto front (nothing else is at least as good for as little)."
             )
+            yield (
+                Picture(f"{name}-vs-compute", f"{metric} versus compute", caption + note),
+                partial(_overview, summary, look, metric, higher, floor),
+            )
+            if summary.groupby(["train", "sampler"]).ngroups > CROWDED:
+                caption = f"{metric} ({better}), one panel a model; grey: the others; dashes: the Pareto front of all."
+                yield (
+                    Picture(f"{name}-by-model", f"{metric} versus NFE, model by model", caption + note),
+                    partial(_by_model, summary, look, metric, higher, floor),
+                )
+
+
+def _comparable(
+    summary: pd.DataFrame, metric: str, floors: Floors
+) -> Iterator[tuple[str, str, Mapping[str, Any] | None, pd.DataFrame]]:
+    """Yields the parts of a summary that may stand in one picture, those of one identity of the metric.
+
+    With each: the beginning of the picture's name, what the caption has to add, and the floor of that identity.
+    """
+    known = summary["identity"].nunique()
+    for identity, part in summary.groupby("identity", sort=False):
+        note = f" Identity {identity} alone, one of {known}, which are not comparable." if known > 1 else ""
+        floor = floors.get(metric, {}).get(identity)
+        note += "" if floor is None else " Grey across: held-out real images, mean ± standard deviation over sets."
+        yield slug(f"{metric} {identity}" if known > 1 else metric), note, floor, part
+
+
+def complete(rows: pd.DataFrame, metric: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yields the points of each group of which every point has a finite value, with their identity of the metric.
+
+    A mean over the seeds that happened to survive is none; a group of several identities is split.
+    """
+    for _, group in rows.groupby("group", sort=False):
+        if np.isfinite(group[metric].astype(float)).all() and group["nfe"].notna().all():
+            for part in buckets(group):
+                yield identities(part["identity"].iloc[0]).get(metric, ""), part
 
 
 def summarise(rows: pd.DataFrame, look: Look, metric: str) -> pd.DataFrame:
-    """Returns mean and range of a metric over seeds, a row a (model, sampler, setting), sorted by NFE in each line."""
+    """Returns mean and range of a metric over seeds, a row a complete (model, sampler, setting) and identity.
+
+    Seconds are blank where they are of unlike devices.
+    """
     records = []
-    usable = rows[rows[metric].notna() & np.isfinite(rows[metric].astype(float)) & rows["nfe"].notna()]
-    for line, part in look.lines(usable):
-        for _, group in part.groupby("group", sort=False):
-            record = {"train": line.train, "sampler": line.sampler, "seeds": len(group)}
+    for line, part in look.lines(rows):
+        for identity, group in complete(part, metric):
+            record = {"train": line.train, "sampler": line.sampler, "identity": identity, "seeds": len(group)}
             record |= {column: group[column].mean() for column in AXES}
+            if group["device"].nunique() > 1:
+                record[SECONDS] = math.nan
             record |= {"nfe_min": group["nfe_min"].min(), "nfe_max": group["nfe_max"].max()}
-            record |= {"mean": group[metric].mean(), "low": group[metric].min(), "high": group[metric].max()}
-            records.append(record)
-    columns = ["train", "sampler", "seeds", *AXES, "nfe_min", "nfe_max", "mean", "low", "high"]
+            records.append(record | _range(group[metric]))
+    columns = ["train", "sampler", "identity", "seeds", *AXES, "nfe_min", "nfe_max", "mean", "low", "high"]
     return pd.DataFrame(records, columns=columns)
+
+
+def _range(values: pd.Series) -> dict[str, float]:
+    return {"mean": values.mean(), "low": values.min(), "high": values.max()}
 
 
 def pareto(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarray:
@@ -219,7 +297,7 @@ def pareto(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarray:
     return ~(no_worse & better).any(axis=0)
 
 
-def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool) -> Figure:
+def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None) -> Figure:
     figure = _figure(11.5, 4.8)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, column in zip(panels, AXES, strict=True):
@@ -228,12 +306,16 @@ def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool) -> F
         _front(axes, summary, column, higher, rings=True)
         _scale(axes, summary, column, higher)
         axes.set_xlabel(AXES[column])
+        if summary[column].isna().all():
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="0.4")
+            axes.set_xticks([])
     panels[0].set_ylabel(f"{metric}, {'higher' if higher else 'lower'} is better")
-    figure.legend(handles=_handles(summary, look), loc="outside right center", frameon=False)
+    _floor(panels, floor)
+    figure.legend(handles=[*_handles(summary, look), *_floor_handles(floor)], loc="outside right center", frameon=False)
     return figure
 
 
-def _by_model(summary: pd.DataFrame, look: Look, metric: str, higher: bool) -> Figure:
+def _by_model(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None) -> Figure:
     models = list(dict.fromkeys(summary["train"]))
     columns = min(3, len(models))
     lines = math.ceil(len(models) / columns)
@@ -253,7 +335,8 @@ def _by_model(summary: pd.DataFrame, look: Look, metric: str, higher: bool) -> F
         axes.set_title(model, color="0.15")
     _label(panels, len(models), "measured NFE", f"{metric}\n{'higher' if higher else 'lower'} is better")
     handles = [_sampler_handle(name, look) for name in look.samplers if name in set(summary["sampler"])]
-    handles += [Line2D([], [], color="0.82", label="the other models"), _front_handle()]
+    handles += [Line2D([], [], color="0.82", label="the other models"), _front_handle(), *_floor_handles(floor)]
+    _floor(panels.flat[: len(models)], floor)
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)), frameon=False)
     return figure
 
@@ -300,9 +383,14 @@ def _scale(axes: Axes, summary: pd.DataFrame, column: str, higher: bool) -> None
 
 
 def _log(axes: Axes, which: str, values: pd.Series) -> None:
-    """Makes an axis logarithmic with plain numbers at a readable number of ticks, however little it spans."""
+    """Makes an axis logarithmic with plain numbers at a readable number of ticks, however little it spans.
+
+    Without a positive value it stays as it is.
+    """
     positive = values[values > 0]
-    span = positive.max() / positive.min() if len(positive) else 10.0
+    if positive.empty:
+        return
+    span = positive.max() / positive.min()
     subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if span < 6 else (1, 2, 5) if span < 1000 else (1,)
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -336,30 +424,51 @@ def _front_handle() -> Line2D:
     return Line2D([], [], color=FRONT, ls=(0, (2, 2)), lw=1, label="Pareto front")
 
 
+def _floor(panels: Iterable[Axes], floor: Mapping[str, Any] | None) -> None:
+    """Draws what real images score across panels that share their y axis and are otherwise finished."""
+    if floor is None:
+        return
+    mean, std = floor["mean"], _deviation(floor)
+    for axes in panels:
+        bottom, top = axes.get_ylim()
+        low = mean - std
+        if axes.get_yscale() == "log":
+            if mean <= 0:
+                continue
+            low = 0.95 * low if low > 0 else min(bottom, 0.8 * mean)
+        axes.set_ylim(min(bottom, low), max(top, mean + std))
+        axes.axhspan(max(mean - std, low), mean + std, color="0.5", alpha=0.25, lw=0, zorder=0.5)
+        axes.axhline(mean, color="0.5", lw=0.8, zorder=0.5)
+
+
+def _floor_handles(floor: Mapping[str, Any] | None) -> list[Patch]:
+    if floor is None:
+        return []
+    std = _deviation(floor)
+    label = f"real images: {floor['mean']:.2g}" + (f" ± {std:.1g}" if std else "")
+    return [Patch(color="0.5", alpha=0.35, lw=0, label=label)]
+
+
+def _deviation(floor: Mapping[str, Any]) -> float:
+    """Returns the spread of a floor, 0 where it is not known: one set that is the whole split."""
+    return floor["std"] if floor["std"] is not None and math.isfinite(floor["std"]) else 0.0
+
+
 # Quality versus training
 
 
-def _learning(rows: pd.DataFrame, directions: Mapping[str, bool], look: Look) -> Iterator[tuple[Picture, Figure]]:
+def _learning(rows: pd.DataFrame, directions: Mapping[str, bool], floors: Floors, look: Look) -> Iterator[Sketch]:
     for metric, higher in directions.items():
-        summary = learning(rows, look, metric)
-        if summary.empty:
-            continue
-        figure = _figure(8.5, 4.6)
-        axes = figure.subplots()
-        for (train, sampler), part in summary.groupby(["train", "sampler"], sort=False):
-            _line(axes, part, "training_images", look, train, sampler)
-        _log(axes, "x", summary["training_images"])
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        if not higher and (summary["mean"] > 0).all():
-            _log(axes, "y", summary["mean"])
-        axes.set_xlabel("training images seen")
-        axes.set_ylabel(f"{metric}, {'higher' if higher else 'lower'} is better")
-        figure.legend(handles=_handles(summary, look)[:-2], loc="outside right center", frameon=False)
         caption = (
             f"{metric} ({'higher' if higher else 'lower'} is better) along the trainings that keep snapshots, each "
-            "sampler at the largest budget that it has. Line: mean over seeds; band: their range."
+            "sampler at the largest budget that it has. Line: mean over the seeds of complete groups; band: their "
+            "range."
         )
-        yield Picture(f"{slug(metric)}-vs-training", f"{metric} versus training", caption), figure
+        for name, note, floor, summary in _comparable(learning(rows, look, metric), metric, floors):
+            yield (
+                Picture(f"{name}-vs-training", f"{metric} versus training", caption + note),
+                partial(_along, summary, "training_images", metric, higher, look, floor),
+            )
 
 
 def learning(rows: pd.DataFrame, look: Look, metric: str) -> pd.DataFrame:
@@ -367,81 +476,134 @@ def learning(rows: pd.DataFrame, look: Look, metric: str) -> pd.DataFrame:
 
     Each sampler stands at its largest measured NFE. Models without a finished snapshot are left out.
     """
-    records = []
-    usable = rows[rows[metric].notna() & np.isfinite(rows[metric].astype(float)) & rows["nfe"].notna()]
-    for line, part in look.lines(usable):
-        for images, seen in part.groupby("training_images"):
-            best = seen[seen["group"] == seen.loc[seen["nfe"].astype(float).idxmax(), "group"]]
-            record = {"train": line.train, "sampler": line.sampler, "training_images": int(images)}
-            values = best[metric]
-            records.append(record | {"mean": values.mean(), "low": values.min(), "high": values.max()})
-    columns = ["train", "sampler", "training_images", "mean", "low", "high"]
-    summary = pd.DataFrame(records, columns=columns)
+    summary = _summary(rows, look, metric, "training_images").astype({"training_images": int})
     known = rows.loc[rows["snapshot"].notna(), "train"]
     return summary[summary["train"].isin(known)]
+
+
+def _lengths(rows: pd.DataFrame, directions: Mapping[str, bool], floors: Floors, look: Look) -> Iterator[Sketch]:
+    for metric, higher in directions.items():
+        caption = (
+            f"{metric} ({'higher' if higher else 'lower'} is better) of averages of different lengths of the same "
+            "trainings, each sampler at the largest budget that it has. Line: mean over the seeds of complete groups; "
+            "band: their range."
+        )
+        for name, note, floor, summary in _comparable(lengths(rows, look, metric), metric, floors):
+            yield (
+                Picture(f"{name}-vs-ema", f"{metric} versus the average's length", caption + note),
+                partial(_along, summary, "ema", metric, higher, look, floor),
+            )
+
+
+def lengths(rows: pd.DataFrame, look: Look, metric: str) -> pd.DataFrame:
+    """Returns mean and range of a metric over seeds, a row a (model, sampler, relative width of the average).
+
+    Each sampler stands at its largest measured NFE; snapshots are left out.
+    """
+    return _summary(rows[rows["ema"].notna() & rows["snapshot"].isna()], look, metric, "ema")
+
+
+def _summary(rows: pd.DataFrame, look: Look, metric: str, axis: str) -> pd.DataFrame:
+    """Returns mean and range over seeds, a row a (model, sampler, identity, value of a column), at the largest NFE."""
+    records = []
+    for line, part in look.lines(rows[rows[axis].notna()]):
+        best: dict[tuple[str, Any], pd.DataFrame] = {}
+        for identity, group in complete(part, metric):
+            where = identity, group[axis].iloc[0]
+            if where not in best or group["nfe"].mean() > best[where]["nfe"].mean():
+                best[where] = group
+        for (identity, value), group in sorted(best.items(), key=lambda item: item[0]):
+            record = {"train": line.train, "sampler": line.sampler, "identity": identity, axis: value}
+            records.append(record | _range(group[metric]))
+    return pd.DataFrame(records, columns=["train", "sampler", "identity", axis, "mean", "low", "high"])
+
+
+LENGTHS = {"training_images": "training images seen", "ema": "relative width of the average of the weights"}
+
+
+def _along(
+    summary: pd.DataFrame, axis: str, metric: str, higher: bool, look: Look, floor: Mapping[str, Any] | None
+) -> Figure:
+    """Draws a line a (model, sampler)."""
+    figure = _figure(8.5, 4.6)
+    axes = figure.subplots()
+    for (train, sampler), part in summary.groupby(["train", "sampler"], sort=False):
+        _line(axes, part, axis, look, train, sampler)
+    if axis == "training_images":
+        _log(axes, "x", summary[axis])
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if not higher and (summary["mean"] > 0).all():
+        _log(axes, "y", summary["mean"])
+    axes.set_xlabel(LENGTHS[axis])
+    axes.set_ylabel(f"{metric}, {'higher' if higher else 'lower'} is better")
+    _floor([axes], floor)
+    handles = [*_handles(summary, look)[:-2], *_floor_handles(floor)]
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    return figure
 
 
 # Bits/dim versus the likelihood's own cost
 
 
-def _likelihoods(
-    suite: "Suite", reader: Reader, methods: Mapping[str, Card], look: Look
-) -> Iterator[tuple[Picture, Figure]]:
+def _likelihoods(suite: "Suite", reader: Reader, methods: Mapping[str, Card], look: Look) -> Iterator[Sketch]:
     points = likelihood_points(suite, reader, methods)
     if points.empty:
         return
+    tightest = points.loc[points.groupby("train", sort=False)["nfe"].idxmax(), "tolerance"]
+    caption = (
+        "Bits/dim of held-out images against what computing it cost: a sweep of the solver's tolerance"
+        + (f" down to {tightest.min():g}" if tightest.notna().any() else "")
+        + ". Line: mean over training seeds; band: their range; vertical bar: standard error over the images, which "
+        "every model shares. A line that still moves at its right end is not converged; processes with different "
+        "floors (see the identities) are not comparable."
+    )
+    picture = Picture("bits-per-dim-vs-nfe", "Bits/dim versus the likelihood's own NFE", caption)
+    yield picture, partial(_bits, points, look)
+
+
+def _bits(points: pd.DataFrame, look: Look) -> Figure:
     figure = _figure(7.5, 4.4)
     axes = figure.subplots()
     for model, part in points.groupby("train", sort=False):
-        by_cost = part.groupby("tolerance", dropna=False, sort=False)
-        part = by_cost.agg(nfe=("nfe", "mean"), value=("value", "mean"), low=("value", "min"), high=("value", "max"))
-        part = part.sort_values("nfe")
-        bound = points.loc[points["train"] == model, "kind"].iloc[0] == "bound"
-        axes.fill_between(
-            part["nfe"],
-            part["low"],
-            part["high"],
-            color=look.colour[model],
-            alpha=0.15,
-            lw=0,
+        bound = part["kind"].iloc[0] == "bound"
+        means = {column: (column, "mean") for column in ("nfe", "value", "error")}
+        alike = part.groupby(["setting", "identity"], sort=False)
+        part = alike.agg(**means, low=("value", "min"), high=("value", "max")).sort_values("nfe")
+        colour = look.colour[model]
+        axes.fill_between(part["nfe"], part["low"], part["high"], color=colour, alpha=0.15, lw=0)
+        style = {"marker": "o", "ms": 5, "lw": 1.6, "mec": "white", "mew": 0.6, "ls": DASHES[1] if bound else "-"}
+        label = f"{model} (bound)" if bound else model
+        axes.plot(part["nfe"], part["value"], color=colour, label=label, **style)
+        axes.errorbar(
+            part["nfe"], part["value"], yerr=part["error"], fmt="none", ecolor=colour, elinewidth=0.9, capsize=2.5
         )
-        axes.plot(
-            part["nfe"],
-            part["value"],
-            color=look.colour[model],
-            marker="o",
-            ms=5,
-            lw=1.6,
-            mec="white",
-            mew=0.6,
-            ls=DASHES[1] if bound else "-",
-            label=f"{model} (bound)" if bound else model,
-        )
-    tightest = points.loc[points.groupby("train", sort=False)["nfe"].idxmax(), "tolerance"]
     _log(axes, "x", points["nfe"])
     axes.set_xlabel("network evaluations an image spent on the likelihood")
     axes.set_ylabel(BITS_TITLE + "\nlower is better")
     figure.legend(loc="outside right center", frameon=False)
-    caption = (
-        "Bits/dim of held-out images against what computing it cost: a sweep of the solver's tolerance"
-        + (f" down to {tightest.min():g}" if tightest.notna().any() else "")
-        + ". Line: mean over training seeds; band: their range. A line that still moves at its right end is not "
-        "converged; processes with different floors (see the identities) are not comparable."
-    )
-    yield Picture("bits-per-dim-vs-nfe", "Bits/dim versus the likelihood's own NFE", caption), figure
+    return figure
 
 
 def likelihood_points(suite: "Suite", reader: Reader, methods: Mapping[str, Card]) -> pd.DataFrame:
-    """Returns bits/dim and its cost, a row a finished likelihood of the sweep or of the table itself."""
-    records = []
+    """Returns bits/dim and its cost, a row a likelihood of the sweep or of the table itself.
+
+    Settings that some training of a model lacks are left out. Rows of one ``setting`` and ``identity`` have a mean.
+    """
+    records, lacking = [], set()
     for label, spec in _likelihood_specs(suite):
+        setting = repr(replace(spec, train=replace(spec.train, seed=0)))
         measured = reader.likelihood(spec)
-        if measured is not None and math.isfinite(measured["mean"]):
-            card = methods[spec.train.method].likelihood
-            params = build(card.params, spec.params)
-            record = {"train": label, "nfe": measured["nfe"], "value": measured["mean"]}
-            records.append(record | {"tolerance": getattr(params, "tolerance", math.nan), "kind": card.kind})
-    return pd.DataFrame(records, columns=["train", "nfe", "value", "tolerance", "kind"])
+        if measured is None or not math.isfinite(measured["mean"]):
+            lacking.add((label, setting))
+            continue
+        card = methods[spec.train.method].likelihood
+        params = build(card.params, spec.params)
+        record = {"train": label, "nfe": measured["nfe"], "value": measured["mean"], "error": measured["error"]}
+        record |= {"tolerance": getattr(params, "tolerance", math.nan), "kind": card.kind}
+        records.append(record | {"setting": setting, "identity": reader.identify(measured["identity"])})
+    records = [record for record in records if (record["train"], record["setting"]) not in lacking]
+    columns = ["train", "nfe", "value", "error", "tolerance", "kind", "setting", "identity"]
+    return pd.DataFrame(records, columns=columns)
 
 
 def _likelihood_specs(suite: "Suite") -> Iterator[tuple[str, LikelihoodSpec]]:
@@ -449,7 +611,7 @@ def _likelihood_specs(suite: "Suite") -> Iterator[tuple[str, LikelihoodSpec]]:
     for label in suite.train:
         swept = list(suite.sweep.get(label, ()))
         own = [point.likelihood for point in suite.points if point.train == label and point.likelihood is not None]
-        own = [spec for spec in own if spec.snapshot is None]
+        own = [spec for spec in own if spec.snapshot is None and spec.ema is None]
         images = {(spec.images, spec.split, spec.seed) for spec in swept}
         found: dict[str, LikelihoodSpec] = {}
         for spec in (*swept, *(spec for spec in own if not swept or (spec.images, spec.split, spec.seed) in images)):
@@ -460,13 +622,18 @@ def _likelihood_specs(suite: "Suite") -> Iterator[tuple[str, LikelihoodSpec]]:
 # Training curves
 
 
-def _training(suite: "Suite", store: Store, reader: Reader, look: Look) -> Iterator[tuple[Picture, Figure]]:
+def _training(suite: "Suite", store: Store, reader: Reader, look: Look) -> Iterator[Sketch]:
     curves = {
         label: [c for spec in specs if len(c := _curve(store, reader, spec))] for label, specs in suite.train.items()
     }
     curves = {label: found for label, found in curves.items() if found}
     if not curves:
         return
+    caption = "Training and held-out loss; a line a training seed. Losses of different methods are not comparable."
+    yield Picture("training", "Training curves", caption), partial(_curves, curves, look)
+
+
+def _curves(curves: Mapping[str, list[pd.DataFrame]], look: Look) -> Figure:
     columns = min(3, len(curves))
     lines = math.ceil(len(curves) / columns)
     figure = _figure(3.6 * columns + 0.4, 2.6 * lines + 0.7)
@@ -488,29 +655,36 @@ def _training(suite: "Suite", store: Store, reader: Reader, look: Look) -> Itera
         Line2D([], [], color="0.3", lw=2, label="held-out loss"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-    caption = "Training and held-out loss; a line a training seed. Losses of different methods are not comparable."
-    yield Picture("training", "Training curves", caption), figure
+    return figure
 
 
 def _curve(store: Store, reader: Reader, spec: TrainSpec | ImagesSpec) -> pd.DataFrame:
-    """Returns the log of a training; a line cut short by a kill is left out."""
+    """Returns the losses in the log of a training; what is no number, as in a line cut short by a kill, is left out."""
     if isinstance(spec, ImagesSpec):
         return pd.DataFrame()
     stage, name, _ = reader.place(spec)
     try:
-        lines = (store.folder(stage, name) / "log.jsonl").read_text().splitlines()
+        lines = (store.folder(stage, name) / "log.jsonl").read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return pd.DataFrame()
-    records = []
-    for line in lines:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    curve = pd.DataFrame(records)
-    if "images" not in curve:
-        return pd.DataFrame()
+    records = [_numbers(line) for line in lines]
+    curve = pd.DataFrame([record for record in records if "images" in record], dtype=float)
+    if curve.empty:
+        return curve
     return curve.drop_duplicates("images", keep="last").sort_values("images")
+
+
+def _numbers(line: str) -> dict[str, float]:
+    """Returns the finite numbers in one line of a log that a figure shows, none of a line that cannot be read."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(values, dict):
+        return {}
+    known = {name: values.get(name) for name in ("images", *LOSSES)}
+    numeric = {name: value for name, value in known.items() if type(value) in (int, float) and abs(value) < 1e300}
+    return {name: float(value) for name, value in numeric.items()}
 
 
 LOSSES = {"loss": {"lw": 1, "alpha": 0.45}, "heldout_loss": {"lw": 2}}
@@ -520,31 +694,48 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, colour: Any) -> None:
     for column, style in LOSSES.items():
         if column in curve:
             known = curve[curve[column].notna()]
-            axes.plot(known["images"], known[column].astype(float), color=colour, **style)
+            axes.plot(known["images"], known[column], color=colour, **style)
 
 
 # Samples
 
 
-def _samples(suite: "Suite", store: Store, rows: pd.DataFrame, look: Look) -> Iterator[tuple[Picture, Figure]]:
-    real = load_images(suite.dataset)
-    free = rows[~rows["label"].isin([point.label for point in suite.points if _restored(point)])]
-    for label in suite.train:
-        shown = _chosen(free[free["train"] == label], look) if len(free) else []
-        best = [largest for _, part in shown if (largest := _largest(part, store)) is not None]
-        if not best:
-            continue
-        yield _grid(label, best, real.split("test"), real.levels)
-        strips = [(name, _strips(part, store)) for name, part in shown]
-        strips = [(name, found) for name, found in strips if len(found) > 1]
-        if strips:
-            yield _budgets(label, strips, real.levels)
+def _samples(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look: Look) -> Iterator[Sketch]:
+    free = rows[~rows["label"].isin([point.label for point in suite.points if _conditional(point)])]
+    mine = free[free["train"] == label]
+    shown = _chosen(mine, look) if len(mine) else []
+    best = [largest for _, part in shown if (largest := _largest(part, store)) is not None]
+    if not best:
+        return
+    data = load_images(suite.dataset)
+    real = _held_out(data)
+    beside = ", and real held-out ones" if len(real) else ""
+    caption = f"{label}: the first images of each sampler at its largest budget, not selected{beside}."
+    yield (
+        Picture(f"samples-{slug(label)}", f"Samples of {label}", caption),
+        partial(_grid, label, best, real, data.levels),
+    )
+    strips = [(name, _strips(part, store)) for name, part in shown]
+    strips = [(name, found) for name, found in strips if len(found) > 1]
+    if strips:
+        caption = f"{label}: a column is one noise draw, sampled with more and more network evaluations an image."
+        yield (
+            Picture(f"budgets-{slug(label)}", f"Samples of {label} across budgets", caption),
+            partial(_budgets, label, strips, data.levels),
+        )
 
 
-def _restored(point: Point) -> bool:
-    """Tells whether a point's samples restore images."""
-    sample = point.sample
-    return isinstance(sample, SampleSpec) and sample.given is not None and sample.given["task"] in RESTORATIONS
+def _held_out(data: Images) -> np.ndarray:
+    """Returns held-out images, none where the data set is not there: samples of imported weights do not need it."""
+    try:
+        return data.test[: GRID * GRID]
+    except FileNotFoundError:
+        return np.zeros((0, *data.shape), dtype=np.uint8)
+
+
+def _conditional(point: Point) -> bool:
+    """Tells whether a point's samples are given something."""
+    return isinstance(point.sample, SampleSpec) and point.sample.given is not None
 
 
 def _chosen(rows: pd.DataFrame, look: Look) -> list[tuple[str, pd.DataFrame]]:
@@ -618,8 +809,8 @@ def _show(axes: Axes, sheet: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def _grid(label: str, best: Iterable[Shown], real: np.ndarray, levels: int) -> tuple[Picture, Figure]:
-    blocks = [*best, Shown("real, held out", real[: GRID * GRID])]
+def _grid(label: str, best: Iterable[Shown], real: np.ndarray, levels: int) -> Figure:
+    blocks = [*best, Shown("real, held out", real)] if len(real) else list(best)
     columns = min(4, len(blocks))
     lines = math.ceil(len(blocks) / columns)
     figure = _figure(2.7 * columns + 0.2, 2.9 * lines + 0.4)
@@ -632,11 +823,10 @@ def _grid(label: str, best: Iterable[Shown], real: np.ndarray, levels: int) -> t
         _show(axes, tile(block.images, GRID, levels))
         axes.set_title(block.title, fontsize=10)
     figure.suptitle(label, fontsize=12)
-    caption = f"{label}: the first images of each sampler at its largest budget, not selected, and real held-out ones."
-    return Picture(f"samples-{slug(label)}", f"Samples of {label}", caption), figure
+    return figure
 
 
-def _budgets(label: str, strips: list[tuple[str, list[Shown]]], levels: int) -> tuple[Picture, Figure]:
+def _budgets(label: str, strips: list[tuple[str, list[Shown]]], levels: int) -> Figure:
     height = sum(0.42 * len(found) + 0.32 for _, found in strips)
     figure = _figure(6.6, height + 0.45)
     panels = figure.subplots(len(strips), 1, squeeze=False, height_ratios=[len(found) for _, found in strips])
@@ -653,8 +843,7 @@ def _budgets(label: str, strips: list[tuple[str, list[Shown]]], levels: int) -> 
         axes.set_title(name, fontsize=10, loc="left")
     figure.align_ylabels()
     figure.suptitle(f"{label}: equal noise, growing budget", fontsize=12)
-    caption = f"{label}: a column is one noise draw, sampled with more and more network evaluations an image."
-    return Picture(f"budgets-{slug(label)}", f"Samples of {label} across budgets", caption), figure
+    return figure
 
 
 # What was given, and what samples make of it
@@ -665,37 +854,47 @@ VEIL = np.array([0.45, 0.62, 0.85])
 """The colour of what is hidden."""
 
 
-def _restorations(
-    suite: "Suite", store: Store, rows: pd.DataFrame, look: Look
-) -> Iterator[tuple[Picture, Figure]]:
-    points = {point.label: point for point in suite.points if _restored(point)}
+def _conditionals(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look: Look) -> Iterator[Sketch]:
+    points = {point.label: point for point in suite.points if _conditional(point)}
+    mine = rows[(rows["train"] == label) & rows["label"].isin(list(points))]
+    if mine.empty:
+        return
     data = load_images(suite.dataset)
-    for label in suite.train:
-        mine = rows[(rows["train"] == label) & rows["label"].isin(list(points))]
-        by_condition: dict[str, list[tuple[str, Restoration]]] = {}
-        for name, part in _chosen(mine, look) if len(mine) else []:
-            for _, row in part[::-1].iterrows():
-                spec, count = points[row["label"]].sample, points[row["label"]].count
-                images = _images(store, row["key"], count)
-                if len(images):
-                    what = describe(spec.given)
-                    shown = Restoration(images, truth(spec.given, data, 0, len(images)))
-                    by_condition.setdefault(what, []).append((_wrapped(name.removesuffix(what), row["nfe"]), shown))
-                    break
-        for what, found in by_condition.items():
-            yield _restoration(label, what, found, data)
+    by_condition: dict[str, list[tuple[str, Restoration]]] = {}
+    for name, part in _chosen(mine, look):
+        for _, row in part[::-1].iterrows():
+            spec, count = points[row["label"]].sample, points[row["label"]].count
+            images = _images(store, row["key"], count)
+            if len(images):
+                what = describe(spec.given)
+                shown = Restoration(images, truth(spec.given, data, 0, len(images)))
+                by_condition.setdefault(what, []).append((_wrapped(name.removesuffix(what), row["nfe"]), shown))
+                break
+    for what, found in by_condition.items():
+        classes = found[0][1].truth.images is None
+        beginning = f"{label}, {what}: "
+        if classes:
+            caption = "the first samples of each sampler at its largest budget, not selected"
+            caption += "; a column a class." if what.endswith(" all") else "."
+        else:
+            caption = (
+                "a row a held-out image, the first ones; what was given of it (what was hidden is blue), samples of "
+                "each sampler at its largest budget, not selected, and the truth."
+            )
+        yield (
+            Picture(f"given-{slug(label)}-{slug(what)}", f"{label}: {what}", beginning + caption),
+            partial(_classes if classes else _restoration, label, what, found, data),
+        )
 
 
 class Restoration(NamedTuple):
-    """Samples of one point, and what they restore."""
+    """Samples of one point, and what they restore, or their classes."""
 
     samples: np.ndarray
     truth: Truth
 
 
-def _restoration(
-    label: str, what: str, found: list[tuple[str, Restoration]], data: Images
-) -> tuple[Picture, Figure]:
+def _restoration(label: str, what: str, found: list[tuple[str, Restoration]], data: Images) -> Figure:
     """Draws a row an image: what is given, some samples of each sampler, the truth."""
     first = found[0][1].truth
     rows = [np.flatnonzero(first.image == image)[0] for image in np.unique(first.image)[:RESTORED]]
@@ -711,11 +910,24 @@ def _restoration(
         _show(axes, sheet)
         axes.set_title(name, fontsize=8)
     figure.suptitle(f"{label}: {what}", fontsize=12)
-    caption = (
-        f"{label}, {what}: a row a held-out image, the first ones; what was given of it (what was hidden is blue), "
-        "samples of each sampler at its largest budget, not selected, and the truth."
-    )
-    return Picture(f"given-{slug(label)}-{slug(what)}", f"{label}: {what}", caption), figure
+    return figure
+
+
+def _classes(label: str, what: str, found: list[tuple[str, Restoration]], data: Images) -> Figure:
+    """Draws the first samples of each sampler as they come: a column a class where the classes take turns."""
+    columns = min(3, len(found))
+    lines = math.ceil(len(found) / columns)
+    figure = _figure(3.2 * columns + 0.2, 3.1 * lines + 0.4)
+    panels = figure.subplots(lines, columns, squeeze=False)
+    for axes, block in itertools.zip_longest(panels.flat, found):
+        if block is None:
+            axes.remove()
+            continue
+        name, shown = block
+        _show(axes, tile(shown.samples[: GRID * data.classes], data.classes, data.levels))
+        axes.set_title(name, fontsize=8)
+    figure.suptitle(f"{label}: {what}", fontsize=12)
+    return figure
 
 
 def _given_sheet(wanted: Truth, rows: list[int], levels: int) -> np.ndarray:

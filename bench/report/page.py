@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from bench.report.table import BITS, BITS_TITLE, bare, identities
+from bench.report.table import BITS, BITS_ERROR, BITS_TITLE, COLD, SECONDS, bare, identities, uncontrolled
 
 if TYPE_CHECKING:
     from bench.report.figures import Picture
@@ -28,13 +28,14 @@ class Cell(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A part of the report."""
+    """A part of the report: text, a table with lines below it, a list."""
 
     title: str
     text: Sequence[str] = ()
     headers: Sequence[str] = ()
     cells: Sequence[Sequence[Cell]] = ()
     bullets: Sequence[str] = ()
+    below: Sequence[str] = ()
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -56,6 +57,20 @@ def spread(mean: Any, deviation: Any) -> str:
     if not 1e-4 <= abs(mean) < 1e7:
         return f"{number(mean)} ± {number(deviation, 1)}"
     return f"{number(mean)} ± {deviation:,.{_decimals(mean, 3)}f}"
+
+
+def estimate(mean: Any, error: Any) -> str:
+    """Returns ``2.158 ± 0.030``, both to the error's two significant digits; the mean alone without an error."""
+    if mean is None or pd.isna(mean) or error is None or pd.isna(error) or not error > 0:
+        return number(mean)
+    decimals = min(6, _decimals(error, 2))
+    return f"{mean:,.{decimals}f} ± {error:,.{decimals}f}"
+
+
+def bits(mean: Any, error: Any) -> str:
+    """Returns bits/dim with their standard error over the images, which says so."""
+    text = estimate(mean, error)
+    return f"{text} (over images)" if "±" in text else text
 
 
 def _decimals(value: float, digits: int) -> int:
@@ -95,21 +110,23 @@ def reach(group: Mapping[str, Any]) -> str:
 
 def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Section]:
     """Returns the parts of the report in order: a table a budget, the models, what is missing, how to read it."""
-    metrics, known = rows.attrs["metrics"], rows.attrs["identities"]
+    metrics, known, floors = rows.attrs["metrics"], rows.attrs["identities"], rows.attrs["floors"]
+    unlike = uncontrolled(rows)
     rows, board = bare(rows), bare(board)
     done = int((rows["state"] == "done").sum())
     summary = (
         f"{len(board)} groups of {len(rows)} points ({done} done) on {suite.dataset}; "
         "a row a group: mean ± sample standard deviation over its seeds."
     )
-    parts = [Section("", [summary, *_warnings(rows, known)])]
+    warnings = [f"Warning: {unlike}."] if unlike else []
+    parts = [Section("", [summary, *warnings, *_warnings(rows, known), *_unproven(rows)])]
     for budget, groups in board.groupby("budget", sort=True):
         title = f"Budget {compact(budget)} (network evaluations an image)"
-        parts.append(_ranking(title, groups, metrics))
+        parts.append(_ranking(title, groups, metrics, _floors(groups, floors, known)))
     rest = board[board["budget"].isna()]
     if len(rest):
         title = "Without a fixed budget: adaptive samplers where they measured, images made elsewhere (not ranked)"
-        parts.append(_ranking(title, rest, metrics))
+        parts.append(_ranking(title, rest, metrics, _floors(rest, floors, known)))
     parts.append(_models(rows))
     parts.append(_missing(board))
     parts.append(_reading(rows, metrics, known))
@@ -126,25 +143,52 @@ def _warnings(rows: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _ranking(title: str, groups: pd.DataFrame, metrics: Mapping[str, bool]) -> Section:
+def _unproven(rows: pd.DataFrame) -> list[str]:
+    """Returns a line that counts the rows whose numbers are of unknown code, by what lacks it."""
+    lacking = rows.loc[rows["unproven"] != "", "unproven"]
+    if lacking.empty:
+        return []
+    kinds = dict.fromkeys(item for text in lacking for item in text.split(", "))
+    causes = dict.fromkeys(item.partition(" of ")[2] or item for item in kinds)
+    return [
+        f"Without provenance: {len(lacking)} of {len(rows)} rows hold results that name no commit "
+        f"({', '.join(causes)}); see column unproven of results.csv."
+    ]
+
+
+def _floors(groups: pd.DataFrame, floors: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each metric and identity of a table whose value for real images is known."""
+    used = dict.fromkeys(pair for text in groups["identity"] for pair in identities(text).items())
+    lines = []
+    for name, short in used:
+        if (floor := floors.get(name, {}).get(short)) is None:
+            continue
+        text = f"{name}: real images against themselves at n = {known[short].get('count')}: "
+        text += estimate(floor["mean"], floor["std"])
+        if floor["std"] is not None and math.isfinite(floor["std"]):
+            text += "; differences below 2 standard deviations of it are not discussed"
+        lines.append(f"{text}.")
+    return lines
+
+
+def _ranking(title: str, groups: pd.DataFrame, metrics: Mapping[str, bool], below: Sequence[str]) -> Section:
     headers = ["rank", "model", "sampler", "steps", "NFE"]
     headers += [f"{name} {arrow(higher)}" for name, higher in metrics.items()]
     headers += ["time (ms/image)", "compute (GFLOPs/image)", f"{BITS_TITLE} ↓", "seeds (training × sampling)", "state"]
     best = {name: _best(groups, name, higher) for name, higher in metrics.items()}
     cells = []
     for index, group in groups.iterrows():
-        seconds = "sampling_seconds_per_image"
         values = [Cell(spread(group[name], group[f"{name} sd"]), index in best[name]) for name in metrics]
         facts = [whole(group["rank"]), model_title(group), sampler_title(group), whole(group["steps"]), reach(group)]
         costs = [
-            spread(group[seconds] * MILLI, group[f"{seconds} sd"] * MILLI),
+            spread(group[SECONDS] * MILLI, group[f"{SECONDS} sd"] * MILLI),
             number(group["sampling_gflops_per_image"]),
-            spread(group[BITS], group[f"{BITS} sd"]),
+            bits(group[BITS], group[BITS_ERROR]),
             f"{group['train_seeds']} × {group['sample_seeds']}" if isinstance(group["sampler"], str) else "",
             group["state"],
         ]
         cells.append([*map(Cell, facts), *values, *map(Cell, costs)])
-    return Section(title, (), headers, cells)
+    return Section(title, (), headers, cells, below=below)
 
 
 def _best(groups: pd.DataFrame, name: str, higher: bool) -> set[Any]:
@@ -159,30 +203,43 @@ def _best(groups: pd.DataFrame, name: str, higher: bool) -> set[Any]:
 
 
 def model_title(row: pd.Series) -> str:
-    """Returns a train entry's label, with the snapshot of it where it is one."""
-    return row["train"] if pd.isna(row["snapshot"]) else f"{row['train']} after {row['snapshot']:,} images"
+    """Returns a train entry's label, with the snapshot and the average of it where it is of one."""
+    name = row["train"] if pd.isna(row["snapshot"]) else f"{row['train']} after {row['snapshot']:,} images"
+    return name if pd.isna(row["ema"]) else f"{name}, EMA {row['ema']}"
 
 
 def _models(rows: pd.DataFrame) -> Section:
-    """A row a train entry, and one a snapshot of it: what it is, what it cost, how likely it finds held-out images."""
+    """A row a train entry, a snapshot or an average of it: what it is, what it cost, how likely it finds images."""
     models = rows[rows["train_key"].notna()].drop_duplicates("train_key")
     headers = ["model", "method", "variant", "weights", "parameters"]
     headers += ["trainings", "images each", "compute (TFLOPs each)"]
     headers += ["time (s each)", f"{BITS_TITLE} ↓", "likelihood NFE", "device", "train keys"]
     cells = []
-    for _, part in models.groupby(["train", "snapshot"], sort=False, dropna=False):
+    for _, part in models.groupby(["train", "snapshot", "ema"], sort=False, dropna=False):
         first = part.iloc[0]
-        bits = spread(part[BITS].mean(), part[BITS].std(ddof=1)) or f"– ({first[f'{BITS}_note']})"
         bound = " (bound)" if first[f"{BITS}_note"] == "bound" else ""
         facts = [model_title(first), first["method"], first["variant"], first["weights"]]
         facts += [whole(first["parameters"]), str(len(part))]
         facts += [whole(part["training_images"].mean().round() if part["training_images"].notna().any() else None)]
-        facts += [number(part["training_flops"].mean() / TERA), number(part["training_seconds"].mean()), bits + bound]
+        facts += [number(part["training_flops"].mean() / TERA), number(part["training_seconds"].mean())]
+        facts += [_bits_of(part) + bound]
         facts += [number(part["likelihood_nfe"].mean())]
         facts += [first["device"] if isinstance(first["device"], str) else ""]
         facts += [" ".join(f"`{name[:8]}`" for name in part["train_key"])]
         cells.append([Cell(text) for text in facts])
     return Section("Models", (), headers, cells)
+
+
+def _bits_of(models: pd.DataFrame) -> str:
+    """Returns bits/dim of the trainings of a model, with both of its errors, or why there is none."""
+    known = models[models[BITS].notna()]
+    if known.empty:
+        return f"– ({models[f'{BITS}_note'].iloc[0]})"
+    if len({identities(text).get(BITS) for text in known["identity"]}) > 1:
+        return "– (several identities, see results.csv)"
+    text = bits(known[BITS].mean(), known[BITS_ERROR].mean())
+    deviation = known[BITS].std(ddof=1)
+    return text if pd.isna(deviation) else f"{text} ± {number(deviation, 2)} (over trainings)"
 
 
 def _missing(board: pd.DataFrame) -> Section:
@@ -210,15 +267,26 @@ def _reading(rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str
         "than five each, a difference here is a hint.",
         "Time: warm batches alone, on the device named; it depends on the machine. Compute: operations of one call "
         "of the network times the calls.",
-        f"{BITS_TITLE}: processes have different floors, in the identities; a bound is not an exact value.",
+        f"{BITS_TITLE}: processes have different floors, in the identities; a bound is not an exact value. ± (over "
+        "images): standard error of the mean over the images scored, which every training shares: what other images "
+        "might give. ± (over trainings): sample standard deviation between trainings on the same images.",
     ]
+    if cold := int((rows[f"{SECONDS}_note"] == COLD).sum()):
+        bullets.append(f"Time is blank for {cold} of {len(rows)} rows: none of their batches was warm.")
     bullets += _identity_lines(rows, known)
     versions = ", ".join(dict.fromkeys(item for text in rows["versions"] for item in text.split(", ")))
     commits = " + ".join(dict.fromkeys(c for text in rows["commit"].dropna() for c in text.split(" + ")))
     dirty = " (with uncommitted changes)" if rows["dirty"].fillna(False).any() else ""
     bullets += [f"Versions: {versions}."] if len(rows) and versions else []
     bullets += [f"Commit: {commits}{dirty}."] if commits else []
-    return Section("How to read this", bullets=[*bullets, "Every row with its keys and seeds: results.csv."])
+    return Section(
+        "How to read this",
+        bullets=[
+            *bullets,
+            "Every row with its keys and seeds, and where in the store "
+            "the record of each number lies: results.csv, columns key, train_key and records.",
+        ],
+    )
 
 
 def _identity_lines(rows: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
@@ -252,6 +320,8 @@ def markdown(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> str:
             lines += [text, ""]
         if part.cells:
             lines += [*_aligned(part.headers, part.cells), ""]
+        for text in part.below:
+            lines += [text, ""]
         if part.bullets:
             lines += [*(f"- {text}" for text in part.bullets), ""]
     return "\n".join(lines)
@@ -291,8 +361,11 @@ def html(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame, pictures: Sequ
     notes = [part for part in parts if not part.cells]
     name = markup.escape(suite.name)
     body = [f"<h1>{name}</h1>", _block(first), *map(_block, tables)]
-    body += ["<h2>Figures</h2>"] if pictures else []
-    body += [_figure(picture) for picture in pictures]
+    drawn = [picture for picture in pictures if not picture.fault]
+    faulty = [f"{picture.title} ({picture.name}): {picture.fault}" for picture in pictures if picture.fault]
+    body += ["<h2>Figures</h2>"] if drawn else []
+    body += [_figure(picture) for picture in drawn]
+    body += [_block(Section("Figures that could not be drawn", bullets=faulty))] if faulty else []
     body += map(_block, notes)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
     return f'<!doctype html>\n<html lang="en">\n<head>{head}<style>{STYLE}</style></head>\n<body>\n' + (
@@ -308,6 +381,7 @@ def _block(part: Section) -> str:
         head = "".join(f"<th>{markup.escape(header)}</th>" for header in part.headers)
         body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in part.cells)
         lines.append(f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>')
+    lines += [f"<p>{markup.escape(text)}</p>" for text in part.below]
     if part.bullets:
         lines.append("<ul>" + "".join(f"<li>{markup.escape(text)}</li>" for text in part.bullets) + "</ul>")
     return "\n".join(lines)

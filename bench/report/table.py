@@ -22,15 +22,15 @@ from bench.card import BudgetError, Card, SamplerCard, build, cards, differences
 from bench.execute.outcome import outcome
 from bench.given import describe as describe_given
 from bench.metrics import METRICS, MetricCard
+from bench.plan import METRICS_PART
 from bench.spec import (
     ImagesSpec,
     LikelihoodSpec,
+    ModelSpec,
     Point,
     SampleSpec,
     ScoreSpec,
-    SnapshotSpec,
     Spec,
-    TrainSpec,
     key,
     part_name,
     place,
@@ -43,33 +43,41 @@ if TYPE_CHECKING:
 
 BITS = "bits_per_dim"
 BITS_TITLE = "NLL of dequantised data (bits/dim)"
+BITS_ERROR = f"{BITS}_image_error"
+SECONDS = "sampling_seconds_per_image"
+COLD = "no batch was warm"
+LIKENESS = 0.01
+"""By how much models of a controlled comparison may differ in parameters and in FLOPs, as a fraction."""
 
 LEADING = (
     *("label", "group", "train", "method", "variant", "weights", "sampler", "times", "settings", "steps", "tolerance"),
-    *("adaptive", "budget", "nfe", "nfe_min", "nfe_max", "sampling_seconds_per_image", "sampling_gflops_per_image"),
-    *("snapshot", "training_images", "training_flops", "training_seconds", "parameters", "device"),
+    *("adaptive", "budget", "nfe", "nfe_min", "nfe_max", SECONDS, "sampling_gflops_per_image"),
+    *("network_gflops_per_row", "snapshot", "ema", "training_images", "training_flops", "training_seconds"),
+    *("parameters", "device"),
 )
 TRAILING = (
-    *(BITS, f"{BITS}_note", "likelihood_nfe", "clipped_fraction", "train_seed", "sample_seed", "count", "batch"),
+    *(BITS, BITS_ERROR, f"{BITS}_note", f"{SECONDS}_note", "likelihood_nfe", "clipped_fraction"),
+    *("train_seed", "sample_seed", "count", "batch"),
     *("state", "cause", "log", "key", "train_key", "versions", "identity", "commit", "dirty", "host"),
+    *("records", "unproven"),
 )
 WHOLE = ("steps", "budget", "snapshot", "training_images", "parameters", "train_seed", "sample_seed", "count", "batch")
 TRUTHS = ("adaptive", "dirty")
 NUMBERS = (
-    *("tolerance", "nfe", "nfe_min", "nfe_max", "sampling_seconds_per_image", "sampling_gflops_per_image"),
-    *("training_flops", "training_seconds", BITS, "likelihood_nfe", "clipped_fraction"),
+    *("tolerance", "ema", "nfe", "nfe_min", "nfe_max", SECONDS, "sampling_gflops_per_image", "network_gflops_per_row"),
+    *("training_flops", "training_seconds", BITS, BITS_ERROR, "likelihood_nfe", "clipped_fraction"),
 )
 
 GROUP_LEADING = (
     *("rank", "group", "state", "train", "method", "variant", "weights", "sampler", "times", "settings", "steps"),
-    *("tolerance", "snapshot", "adaptive", "budget", "nfe", "nfe_min", "nfe_max"),
+    *("tolerance", "snapshot", "ema", "adaptive", "budget", "nfe", "nfe_min", "nfe_max"),
     *("train_seeds", "sample_seeds", "points", "points_done"),
 )
 GROUP_TRAILING = (
-    *("sampling_seconds_per_image", "sampling_seconds_per_image sd", "sampling_gflops_per_image"),
+    *(SECONDS, f"{SECONDS} sd", "sampling_gflops_per_image"),
     *("training_images", "training_flops", "training_seconds", "parameters", "device", BITS, f"{BITS} sd"),
-    *(f"{BITS}_note", "likelihood_nfe", "clipped_fraction", "count", "versions", "identity", "commit", "dirty"),
-    *("cause", "log", "keys", "train_keys"),
+    *(BITS_ERROR, f"{BITS}_note", f"{SECONDS}_note", "likelihood_nfe", "clipped_fraction"),
+    *("count", "versions", "identity", "commit", "dirty", "cause", "log", "keys", "train_keys"),
 )
 
 
@@ -82,8 +90,11 @@ def tabulate(
 ) -> pd.DataFrame:
     """Returns the tidy table: a row for each point of the suite, finished or not.
 
-    ``attrs`` of the table hold ``metrics`` (whether higher is better, by column; the first one ranks) and
-    ``identities`` (what each number depends on, by the short hash that stands in column ``identity``).
+    ``attrs`` of the table hold ``metrics`` (whether higher is better, by column; the first one ranks),
+    ``identities`` (what each number depends on, by the short hash that stands in column ``identity``), ``floors``
+    (what a metric says of real images, by column and that hash, where it was measured) and ``controlled`` (whether
+    the suite says so). Column ``records`` names the file of each number in the store, ``unproven`` how many
+    of the records behind a row do not say of which commit they are.
 
     Args:
         suite: What to read.
@@ -101,6 +112,8 @@ def tabulate(
     rows = rows.astype(kinds)
     rows.attrs["metrics"] = {name: card.higher_is_better for name, card in columns.items()}
     rows.attrs["identities"] = dict(sorted(reader.identities.items()))
+    rows.attrs["floors"] = reader.floors
+    rows.attrs["controlled"] = suite.controlled
     return rows
 
 
@@ -111,6 +124,7 @@ class Reader:
         self.store = store
         self.metrics = metrics
         self.identities: dict[str, Any] = {}
+        self.floors: dict[str, dict[str, dict[str, Any]]] = {}
         self.records: dict[UnitId, dict[str, Any] | None] = {}
         self.places: dict[int, tuple[Spec, UnitId]] = {}
 
@@ -127,7 +141,7 @@ class Reader:
             row |= self._likelihood(point, methods[point.sample.train.method])
         row |= self._scores(point)
         row["versions"] = versions(point)
-        return row | self._provenance(units) | self._state(units)
+        return row | self._provenance(point, units) | self._state(units)
 
     def place(self, spec: Spec) -> UnitId:
         """Returns where a spec's result lies, hashed once (points share the very objects)."""
@@ -163,7 +177,7 @@ class Reader:
         units["metrics"] = [self.place(score) for score in point.scores]
         return units
 
-    def _training(self, spec: TrainSpec | SnapshotSpec) -> dict[str, Any]:
+    def _training(self, spec: ModelSpec) -> dict[str, Any]:
         record = self.record(self.place(spec)) or {}
         names = {"training_images": "images", "training_flops": "flops", "training_seconds": "seconds"}
         return {column: record.get(name) for column, name in names.items()} | {"parameters": record.get("parameters")}
@@ -174,14 +188,16 @@ class Reader:
         records = [record for unit in units if (record := self.record(unit)) is not None]
         if not records:
             return {}
-        warm = [record for record in records if record["warm"]] or records
-        nfe = _mean(records, "nfe")
+        warm = [record for record in records if record["warm"]]
+        nfe, flops = _mean(records, "nfe"), _mean(records, "flops_per_row")
         return {
             "nfe": nfe,
             "nfe_min": min(record["nfe"] for record in records),
             "nfe_max": max(record["nfe"] for record in records),
-            "sampling_seconds_per_image": sum(r["seconds"] for r in warm) / sum(r["images"] for r in warm),
-            "sampling_gflops_per_image": nfe * _mean(records, "flops_per_row") / 1e9,
+            SECONDS: sum(r["seconds"] for r in warm) / sum(r["images"] for r in warm) if warm else None,
+            f"{SECONDS}_note": "" if warm else COLD,
+            "sampling_gflops_per_image": nfe * flops / 1e9,
+            "network_gflops_per_row": flops / 1e9,
             "clipped_fraction": _mean(records, "clipped"),
             "device": _joined(record["provenance"].get("device") for record in records),
         }
@@ -195,10 +211,19 @@ class Reader:
         measured = self.likelihood(point.likelihood)
         if measured is None:
             return {f"{BITS}_note": "not finished"}
-        return {BITS: measured["mean"], "likelihood_nfe": measured["nfe"], f"{BITS}_note": card.likelihood.kind}
+        return {
+            BITS: measured["mean"],
+            BITS_ERROR: measured["error"],
+            "likelihood_nfe": measured["nfe"],
+            f"{BITS}_note": card.likelihood.kind,
+        }
 
     def likelihood(self, spec: LikelihoodSpec) -> dict[str, Any] | None:
-        """Returns bits/dim (mean over images), NFE and identity; None until every batch is there."""
+        """Returns bits/dim (mean over images), its standard error, NFE and identity; None until every batch is there.
+
+        The error is the sample standard deviation over the images divided by the square root of their number, NaN
+        for one image: how far the mean over other images of the same kind would lie.
+        """
         records = [self.record(unit) for unit in self.batches(spec, spec.images)]
         if any(record is None for record in records):
             return None
@@ -206,6 +231,7 @@ class Reader:
         weighed = [{**record, "images": len(record["values"][BITS])} for record in records]
         return {
             "mean": float(values.mean()),
+            "error": float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan,
             "nfe": _mean(weighed, "nfe"),
             "identity": records[0]["identity"],
         }
@@ -216,29 +242,55 @@ class Reader:
         for score in point.scores:
             record = self.record(self.place(score))
             if record is not None:
-                row[self.column(score)] = record["value"]
-                named.append(f"{self.column(score)}={self._identify(record['identity'])}")
+                column, short = self.column(score), self.identify(record["identity"])
+                row[column] = record["value"]
+                named.append(f"{column}={short}")
+                if record.get("floor") is not None:
+                    self.floors.setdefault(column, {}).setdefault(short, record["floor"])
         if point.likelihood is not None and (measured := self.likelihood(point.likelihood)) is not None:
-            named.append(f"{BITS}={self._identify(measured['identity'])}")
+            named.append(f"{BITS}={self.identify(measured['identity'])}")
         return row | {"identity": "; ".join(named)}
 
-    def _identify(self, identity: Mapping[str, Any]) -> str:
+    def identify(self, identity: Mapping[str, Any]) -> str:
         """Returns the short hash of an identity, remembering what it stands for."""
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
         short = hashlib.sha256(text.encode()).hexdigest()[:8]
         self.identities[short] = dict(identity)
         return short
 
-    def _provenance(self, units: Mapping[str, list[UnitId]]) -> dict[str, Any]:
-        found = [self.record(unit) for stage in units.values() for unit in stage]
-        provenance = [record["provenance"] for record in found if record is not None]
-        if not provenance:
-            return {}
-        return {
-            "commit": _joined((entry.get("commit") or "")[:12] for entry in provenance),
-            "dirty": any(entry.get("dirty") for entry in provenance),
-            "host": _joined(entry.get("host") for entry in provenance),
+    def _provenance(self, point: Point, units: Mapping[str, list[UnitId]]) -> dict[str, Any]:
+        """Returns where a row's numbers lie, the code they are of, and which of them do not say so."""
+        wanted = [unit for stage in units.values() for unit in stage]
+        found = {unit: record for unit in wanted if (record := self.record(unit)) is not None}
+        provenance = {unit: record.get("provenance") or {} for unit, record in found.items()}
+        files = {
+            self.column(score): self._file(unit)
+            for score, unit in zip(point.scores, units["metrics"], strict=True)
+            if unit in found
         }
+        if any(unit in found for unit in units.get("likelihood", ())):
+            files[BITS] = self._file(units["likelihood"][0]._replace(part="*"))
+        unproven = {
+            stage: sum(not provenance[unit].get("commit") for unit in made)
+            for stage, made in ((stage, [unit for unit in asked if unit in found]) for stage, asked in units.items())
+        }
+        lacking = [f"{count} of {stage}" for stage, count in unproven.items() if count]
+        lacking += ["the images"] if isinstance(point.sample, ImagesSpec) else []
+        row = {
+            "records": "; ".join(f"{name}={file}" for name, file in files.items()),
+            "unproven": ", ".join(lacking),
+        }
+        if not found:
+            return row
+        return row | {
+            "commit": _joined((entry.get("commit") or "")[:12] for entry in provenance.values()),
+            "dirty": any(entry.get("dirty") for entry in provenance.values()),
+            "host": _joined(entry.get("host") for entry in provenance.values()),
+        }
+
+    def _file(self, unit: UnitId) -> str:
+        """Returns where a record lies in the store."""
+        return self.store.path(unit, ".json").relative_to(self.store.root).as_posix()
 
     def _state(self, units: Mapping[str, list[UnitId]]) -> dict[str, Any]:
         """Returns state, cause and log: of the first unit that failed, else of the first stage not finished."""
@@ -246,7 +298,7 @@ class Reader:
         for name, stage in units.items():
             missing = [unit for unit in stage if self.record(unit) is None]
             if missing and name == "metrics":
-                missing = stage[:1]  # one pass over the images makes them all, under the name of the first
+                missing = [stage[0]._replace(part=METRICS_PART)]  # one pass over the images makes them all
             for unit in missing:
                 found = outcome(self.store, unit, results=stage if name == "metrics" else ())
                 where = f"{name} {unit.part}" if name in ("samples", "likelihood") and len(stage) > 1 else name
@@ -283,6 +335,7 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
         "steps": steps,
         "tolerance": values.get("tolerance") if "tolerance" in swept else None,
         "snapshot": spec.snapshot,
+        "ema": spec.ema,
         "adaptive": sampler.cost is None,
         "train_seed": spec.train.seed,
         "sample_seed": spec.seed,
@@ -316,14 +369,15 @@ def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
 
     A spread is a sample standard deviation, blank with one value: ``<metric> sd`` over all finished points of the
     group, ``<metric> sd over trainings`` over the means of its training seeds. Bits/dim and training cost count
-    each model once. The rank is by the first metric, among groups of one budget and one identity of that metric
-    whose points are all done: a group is not ranked on the seeds that happened to survive. The budget is the one
-    asked for; a fixed-step group that was given its steps instead stands at the NFE it measured. Adaptive samplers
-    and images made elsewhere have no budget and no rank.
+    each model once; ``bits_per_dim_image_error`` is the mean of the models' errors over images, never less than the
+    error of their mean, for they score the same images. The rank is by the first metric, among groups of one budget
+    and one identity of that metric whose points are all done: a group is not ranked on the seeds that happened to
+    survive. The budget is the one asked for; a fixed-step group that was given its steps instead stands at the NFE
+    it measured. Adaptive samplers and images made elsewhere have no budget and no rank.
     """
     metrics: dict[str, bool] = rows.attrs["metrics"]
     attrs, rows = rows.attrs, bare(rows)
-    records = [_group(bucket, metrics) for bucket in _buckets(rows)]
+    records = [_group(bucket, metrics) for bucket in buckets(rows)]
     columns = [c for name in metrics for c in (name, f"{name} sd", f"{name} sd over trainings")]
     board = pd.DataFrame(records, columns=[*GROUP_LEADING, *columns, *GROUP_TRAILING])
     whole = {"rank", "train_seeds", "sample_seeds", "points", "points_done", *WHOLE} & set(board.columns)
@@ -343,12 +397,37 @@ def bare(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def uncontrolled(rows: pd.DataFrame) -> str:
+    """Returns why a comparison that its suite calls controlled is none, empty where nothing speaks against it.
+
+    Its models may differ by no more than 1 % in parameters and in the forward FLOPs of one row through the network,
+    as far as these are known by now.
+
+    Args:
+        rows: The tidy table of :func:`tabulate`.
+    """
+    if not rows.attrs["controlled"]:
+        return ""
+    models = bare(rows).groupby("train", sort=False)
+    sizes = {
+        "parameters": (models["parameters"].max().dropna().astype(float), ",.0f"),
+        "forward GFLOPs a row": (models["network_gflops_per_row"].max().dropna(), ".4g"),
+    }
+    unlike = [
+        f"{what} differ by {values.max() / values.min() - 1 if values.min() else math.inf:.1%} "
+        f"({values.idxmin()}: {values.min():{form}}, {values.idxmax()}: {values.max():{form}})"
+        for what, (values, form) in sizes.items()
+        if len(values) and values.max() > (1 + LIKENESS) * values.min()
+    ]
+    return f"not a controlled comparison: {'; '.join(unlike)}" if unlike else ""
+
+
 def identities(text: str) -> dict[str, str]:
     """Returns the column ``identity`` of a row as hashes by metric column."""
     return dict(item.rsplit("=", 1) for item in text.split("; ") if item)
 
 
-def _buckets(rows: pd.DataFrame) -> Iterable[pd.DataFrame]:
+def buckets(rows: pd.DataFrame) -> Iterable[pd.DataFrame]:
     """Yields the rows of each group; a group whose metrics have several identities is split."""
     for _, group in rows.groupby("group", sort=False):
         found: list[tuple[dict[str, str], list[Any]]] = []
@@ -387,12 +466,15 @@ def _group(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> dict[str, Any]:
         "train_keys": " ".join(models["train_key"].dropna()),
         f"{BITS}_note": _joined(models[f"{BITS}_note"].dropna()),
     }
+    if cold := int((rows[f"{SECONDS}_note"] == COLD).sum()):
+        record[f"{SECONDS}_note"] = f"{COLD} in {cold} of {len(rows)} points"
     for name in ("training_images", "training_flops", "training_seconds", "parameters", "likelihood_nfe"):
         record[name] = _blank(models[name].mean())
     record["training_images"] = _rounded(record["training_images"])
     record["parameters"] = _rounded(record["parameters"])
     if len({identities(text).get(BITS) for text in models.loc[models[BITS].notna(), "identity"]}) <= 1:
-        record[BITS], record[f"{BITS} sd"] = models[BITS].mean(), models[BITS].std(ddof=1)
+        record |= {BITS: models[BITS].mean(), f"{BITS} sd": models[BITS].std(ddof=1)}
+        record[BITS_ERROR] = models[BITS_ERROR].mean()
     else:
         record |= {BITS: None, f"{BITS}_note": "several identities, see results.csv"}
     record |= {"sampling_gflops_per_image": rows["sampling_gflops_per_image"].mean()}
@@ -401,7 +483,7 @@ def _group(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> dict[str, Any]:
     if rows["device"].nunique() <= 1:  # seconds of unlike devices have no mean
         record |= {seconds.name: seconds.mean(), f"{seconds.name} sd": seconds.std(ddof=1)}
     else:
-        record |= {seconds.name: None, f"{seconds.name} sd": None}
+        record |= {seconds.name: None, f"{seconds.name} sd": None, f"{SECONDS}_note": "several devices"}
     for name in metrics:
         record |= {name: rows[name].mean(), f"{name} sd": rows[name].std(ddof=1)}
         record[f"{name} sd over trainings"] = rows.groupby("train_key", sort=False)[name].mean().std(ddof=1)
@@ -449,8 +531,10 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> p
     """Writes the report of a suite and returns the tidy table.
 
     ``results.csv``, ``leaderboard.csv``, ``leaderboard.md``, ``identities.json``, ``report.html`` and
-    ``figures/*.png|svg``. Each file appears whole or not at all, and equal results give equal bytes. The folder
-    ``figures`` is the report's own: pictures that it no longer makes are deleted from it.
+    ``figures/*.png|svg``. The tables are written before anything is drawn; a picture that cannot be drawn is named
+    with its cause on the page and the error stream, and the others are drawn all the same. Each file appears whole
+    or not at all, and equal results give equal bytes. The folder ``figures`` is the report's own: pictures that it
+    no longer makes are deleted from it.
 
     Args:
         suite: What to report.
@@ -463,21 +547,22 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> p
     folder = Path(folder)
     rows = tabulate(suite, store, **sources)
     board = leaderboard(rows)
-    pictures = []
-    if suite.figures != "none":
-        from bench.report import figures
-
-        pictures = figures.write(suite, store, rows, folder / "figures", **sources)
-    _tidy(folder / "figures", {f"{picture.name}.{kind}" for picture in pictures for kind in ("png", "svg")})
     texts = {
         "results.csv": rows.to_csv(index=False, lineterminator="\n"),
         "leaderboard.csv": board.to_csv(index=False, lineterminator="\n"),
         "leaderboard.md": page.markdown(suite, rows, board),
         "identities.json": json.dumps(rows.attrs["identities"], indent=1, sort_keys=True, default=str) + "\n",
-        "report.html": page.html(suite, rows, board, pictures),
     }
     for name, text in texts.items():
         put(folder / name, text.encode())
+    pictures = []
+    if suite.figures != "none":
+        from bench.report import figures
+
+        pictures = figures.write(suite, store, rows, folder / "figures", **sources)
+    drawn = {picture.name for picture in pictures if not picture.fault}
+    _tidy(folder / "figures", {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")})
+    put(folder / "report.html", page.html(suite, rows, board, pictures).encode())
     return rows
 
 

@@ -35,6 +35,7 @@ from methods.sde.card import CARD, Params
 from methods.sde.checkpoint import read_checkpoint
 from methods.sde.classifier import Classifier, train_classifier
 from methods.shared.adaptive import flow_adaptive
+from methods.shared.average import average_of
 from methods.shared.backbone import make_network
 from methods.shared.checkpoint import CheckpointError
 from methods.shared.controllable import Known, guided, restore
@@ -289,6 +290,10 @@ class ScoreSDE(Method):
         self.network.load_state_dict(found.raw)
         self.average.load_state_dict(found.chosen)
         return found.facts
+
+    def take_average(self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]) -> dict[str, Any]:
+        """Makes the average that is sampled from anew (:mod:`methods.shared.average`); a classifier keeps its own."""
+        return average_of(self.average, width, kept)
 
     def _enter(self, x: Tensor) -> Tensor:
         """Returns images in [0, 1] in the range of the diffusion."""

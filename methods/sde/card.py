@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bench.card import Card, LikelihoodCard, TrainingCard, differences
 from methods.sde.presets import PRESETS, SHAPES
 from methods.sde.sampling import SAMPLERS
-from methods.shared.hyperparameters import Backbone, LikelihoodParams, Training
+from methods.shared.hyperparameters import Backbone, LikelihoodParams, Training, norm_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,11 @@ class Classifier:
             raise ValueError("width should be at least 4; multipliers, at least one, and blocks at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError("dropout should be in [0, 1)")
+        if self.fourier_scale <= 0:
+            raise ValueError("fourier_scale should be positive")
+        for channels in (self.width, *(self.width * multiplier for multiplier in self.multipliers)):
+            if channels % norm_groups(channels):
+                raise ValueError(f"width: {norm_groups(channels)} groups do not divide {channels} channels")
         _ = self.training  # which states rules of its own
 
     @property
@@ -219,7 +224,11 @@ CARD = Card(
     presets=PRESETS,
     shapes=SHAPES,
     checkpoints=True,
-    training=TrainingCard(images=lambda params: params.training.images, course=_course),
+    training=TrainingCard(
+        images=lambda params: params.training.images,
+        course=_course,
+        averages=lambda params, images: params.training.averaged_at(images),
+    ),
     likelihood=LikelihoodCard(version=1, params=LikelihoodParams),
     refuse=_refuse,
     needs_classes=lambda params: params.classifier.kind != "none",

@@ -6,6 +6,7 @@ H): DDPM++ with 4 blocks a level, 1.3 million updates of 128 images.
 Standard library only.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -21,6 +22,11 @@ FOREIGN: Mapping[str, frozenset[str]] = MappingProxyType({"ncsnpp": frozenset({"
 """Keywords of :class:`Backbone` that an architecture does not have."""
 
 
+def norm_groups(channels: int) -> int:
+    """Returns the groups that NCSN++ normalises channels in: at least four channels a group, at most 32 groups."""
+    return max(1, min(channels // 4, 32))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
     """The network: NCSN++ / DDPM++ (:class:`methods.shared.ncsnpp.NCSNpp`) or DDPM (:class:`methods.shared.ddpm.DDPM`).
@@ -32,7 +38,7 @@ class Backbone:
         width: Channels at full resolution.
         multipliers: Channels of each resolution, from full to lowest, in multiples of ``width``.
         blocks: Residual blocks a resolution on the way down (one more on the way up).
-        attention: Resolutions, in pixels of the training size, that have self-attention.
+        attention: Resolutions, in pixels of the training size, that have self-attention; those named should occur.
         embedding: How the noise level enters: random Fourier features or sinusoids.
         fourier_scale: Standard deviation of the Fourier frequencies.
         fir: Resample with the FIR filter [1, 3, 3, 1] rather than with 2x2 boxes.
@@ -79,11 +85,30 @@ class Backbone:
             raise ValueError("blocks should be at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError("dropout should be in [0, 1)")
+        if self.fourier_scale <= 0:
+            raise ValueError("fourier_scale should be positive")
+        if self.init_scale < 0:
+            raise ValueError("init_scale should be at least 0")
         if self.architecture == "ddpm" and self.width % 32:
             raise ValueError("width should be a multiple of 32 for ddpm, whose normalisations have 32 groups")
+        for channels in sorted(self._normalised()) if self.architecture == "ncsnpp" else ():
+            if channels % norm_groups(channels):
+                why = f"makes {channels} channels, which {norm_groups(channels)} groups do not divide"
+                raise ValueError(f"width {self.width} {why}: a multiple of 32 always goes")
         for item in fields(self):
             if item.name in FOREIGN[self.architecture] and getattr(self, item.name) != item.default:
                 raise ValueError(f"{self.architecture} has no {item.name}")
+
+    def _normalised(self) -> set[int]:
+        """Returns the channels that NCSN++ normalises: those of each level, alone and joined with what skips to it."""
+        sizes = [self.width * multiplier for multiplier in self.multipliers]
+        doubled = 2 if self.progressive_input == "input_skip" and self.combine == "cat" else 1
+        entering = [self.width, *(doubled * size for size in sizes[:-1])]
+        below = [*sizes[1:], sizes[-1]]
+        found = {*sizes, *entering}
+        for size, enters, rises in zip(sizes, entering, below, strict=True):
+            found |= {rises + size, size + enters} | ({2 * size} if self.blocks > 1 else set())
+        return found
 
     def keywords(self) -> dict[str, Any]:
         """Returns the keywords of the network's class."""
@@ -96,6 +121,11 @@ class Backbone:
         if shape[1] % factor or shape[2] % factor:
             halvings = len(self.multipliers) - 1
             return [f"network.multipliers halve the image {halvings} times, which {shape[1]}x{shape[2]} does not allow"]
+        resolutions = [shape[1] // 2**i for i in range(len(self.multipliers))]
+        absent = [str(size) for size in self.attention if size not in resolutions]
+        if absent and self.attention != Backbone.attention:  # the default is the paper's, for 32 x 32 pixels or more
+            there = ", ".join(map(str, resolutions))
+            return [f"network.attention asks for a resolution of {', '.join(absent)}: there are {there} ([] for none)"]
         return []
 
 
@@ -115,6 +145,9 @@ class Training:
         ema_warmup: Let the average forget faster at first: its rate is at most (1 + n) / (10 + n) after n updates.
         heldout_images: Held-out images of the loss that is logged beside the training loss.
         precision: Of the network's products and convolutions in training; weights, loss and updates are float32.
+        averages_every_images: Training images after which power-function averages of the weights are kept, and again
+            after as many more, from which an average of any length can be made (:mod:`methods.shared.average`); None
+            keeps none.
     """
 
     steps: int = 1_300_000
@@ -127,18 +160,31 @@ class Training:
     ema_warmup: bool = True
     heldout_images: int = 256
     precision: Literal["float32", "bfloat16"] = "float32"
+    averages_every_images: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "learning_rate", "ema_half_life_images", "heldout_images"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} should be positive")
+        if self.warmup_steps < 0:
+            raise ValueError("warmup_steps should be at least 0")
         if self.clip is not None and self.clip <= 0:
             raise ValueError("clip should be positive, or null for none")
+        if self.averages_every_images is not None and self.averages_every_images <= 0:
+            raise ValueError("averages_every_images should be positive, or null for none")
 
     @property
     def images(self) -> int:
         """Training images seen, counted with repetition."""
         return self.steps * self.batch
+
+    def averaged_at(self, until: int) -> tuple[int, ...]:
+        """Returns after how many training images averages are kept, of a training of ``until``: also at its end."""
+        every = self.averages_every_images
+        if every is None:
+            return ()
+        whole = {math.ceil(images / self.batch) * self.batch for images in (*range(every, until, every), until)}
+        return tuple(sorted(whole))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,5 +216,6 @@ class LikelihoodParams:
             raise ValueError("scipy has one step size for the whole batch: error_norm image needs solver device")
         if not 0 < self.eps < 1:
             raise ValueError("eps should be in (0, 1)")
-        if min(self.tolerance, self.probes, self.repeats) <= 0:
-            raise ValueError("tolerance, probes and repeats should be positive")
+        for name in ("tolerance", "probes", "repeats"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} should be positive")

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from bench.method import Noise
+from methods.shared.hyperparameters import norm_groups
 
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -179,8 +180,8 @@ def run(layer: nn.Module, *inputs: Tensor | None, recompute: bool) -> Tensor:
 
 
 def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
-    """Returns group normalisation; without ``groups``, at least four channels a group and at most 32 groups."""
-    return nn.GroupNorm(groups or max(1, min(channels // 4, 32)), channels, eps=1e-6)
+    """Returns group normalisation; without ``groups``, as many as :func:`norm_groups` tells."""
+    return nn.GroupNorm(groups or norm_groups(channels), channels, eps=1e-6)
 
 
 class ResBlock(nn.Module):

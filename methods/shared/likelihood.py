@@ -110,11 +110,12 @@ def dequantisation_floor(std_over_bin: float) -> float:
     if std_over_bin == 0:
         return 0.0
 
-    def cost(u: float) -> float:
-        upper, lower = (u + 0.5) / std_over_bin, (0.5 - u) / std_over_bin
-        return -math.log2(ndtr(upper) + ndtr(lower) - 1)
+    def cost(depth: float) -> float:  # of a pixel that lies ``depth`` standard deviations inside an edge of its bin
+        outside = ndtr(-depth) + ndtr(depth - 1 / std_over_bin)
+        return -math.log1p(-outside) / math.log(2)
 
-    return 2 * quad(cost, 0, 0.5, epsabs=1e-12, limit=200)[0]
+    # Deeper than 40 nothing is lost, and so long a stretch of zeros would hide the edge from the quadrature.
+    return 2 * std_over_bin * quad(cost, 0, min(0.5 / std_over_bin, 40), epsabs=1e-12, limit=200)[0]
 
 
 def flow_and_divergence(

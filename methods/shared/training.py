@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bench.data import Images
 from bench.method import Noise, Run, evaluated
+from methods.shared.average import PowerAverages
 from methods.shared.hyperparameters import Training
 
 LOG_POINTS = 50
@@ -30,7 +31,8 @@ Loss = Callable[[nn.Module, Tensor, Noise], Tensor]
 def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settings: Training, run: Run) -> None:
     """Trains ``network`` from its present weights, or from the run's last checkpoint, and ``average`` with it.
 
-    It ends after ``settings.steps`` updates, or with the one that reaches ``run.until`` images. Logs about 50 times:
+    It ends after ``settings.steps`` updates, or with the one that reaches ``run.until`` images. Keeps power-function
+    averages of the weights where the settings ask for them. Logs about 50 times:
     the mean training loss and the share of clipped updates since the last time, and the average's loss on held-out
     images, always with the same noise.
 
@@ -55,6 +57,7 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
         trainer.load(tensors)
     heldout = torch.from_numpy(data.test[: settings.heldout_images]).to(run.device).float() / (data.levels - 1)
     every = max(1, settings.steps // LOG_POINTS)
+    averaged_at = settings.averaged_at(steps * settings.batch)
     with evaluated([network], precision=settings.precision, compiled=run.compiled):
         for step in range(done, steps):
             x0 = data.batch(run.seed, step, settings.batch).to(run.device)
@@ -66,6 +69,8 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
                     raise FloatingPointError(f"training diverged: the loss is {loss} after {finished} updates")
                 values["heldout_loss"] = trainer.heldout_loss(heldout, run.noise("heldout"))
                 run.log(finished * settings.batch, **values)
+            if finished * settings.batch in averaged_at:
+                run.keep(finished * settings.batch, trainer.powers.tensors)
             run.checkpoint(finished, trainer.tensors)
     network.eval()
 
@@ -88,6 +93,7 @@ class Trainer:
         self.settings = settings
         self.weights = list(network.parameters())
         self.averaged = list(average.parameters())
+        self.powers = PowerAverages(network) if settings.averages_every_images is not None else None
         self.decay = 0.5 ** (settings.batch / settings.ema_half_life_images)
         self.optimizer = torch.optim.Adam(self.weights, lr=settings.learning_rate, fused=True)
         # Sum of losses, clipped updates, updates: kept on the device, so that an update waits for nothing.
@@ -105,6 +111,8 @@ class Trainer:
             group["lr"] = learning_rate(self.settings, step)
         self.optimizer.step()
         update_average(self.averaged, self.weights, average_decay(self.decay, step + 1, self.settings.ema_warmup))
+        if self.powers is not None:
+            self.powers.update(step + 1)
         clipped = norm > (math.inf if limit is None else limit)
         self.totals += torch.stack([loss.detach().double(), clipped.double(), torch.ones_like(loss).double()])
 
@@ -127,6 +135,8 @@ class Trainer:
         found |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             found |= {f"adam.{index}.{name}": tensor for name, tensor in values.items()}
+        if self.powers is not None:
+            found |= {f"powers.{name}": tensor for name, tensor in self.powers.tensors().items()}
         return found | {"totals": self.totals}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -142,6 +152,8 @@ class Trainer:
             adam["state"].setdefault(int(index), {})[name] = tensor
         self.optimizer.load_state_dict(adam)
         self.totals.copy_(tensors["totals"])
+        if self.powers is not None:
+            self.powers.load(under("powers.", tensors))
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -27,14 +27,9 @@ class Golden(NamedTuple):
         return "/".join(part for part in (self.set, self.file, self.case) if part)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--golden-dir", type=Path, help="folder with sde/, cld/, oracle/; default: tests/golden/data")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "golden" in metafunc.fixturenames:
-        # Run from the root, this file is found too late for its option to exist.
-        folder = metafunc.config.getoption("--golden-dir", default=None) or HERE / "data"
+        folder = metafunc.config.getoption("--golden-dir") or HERE / "data"
         metafunc.parametrize("golden", [item for name in SETS for item in collect(folder, name)], ids=str)
 
 

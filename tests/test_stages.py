@@ -1,0 +1,301 @@
+"""What a unit is said to have cost: counted, measured and described, of a method whose every cost is known by hand."""
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bench import course, stages
+from bench.card import Card, SamplerCard
+from bench.execute.work import Stop
+from bench.method import Method
+from bench.plan import Job
+from bench.spec import SampleSpec, TrainSpec, place
+from bench.store import Store, UnitId
+
+WIDTH, PIXELS = 4, 64
+FIRST = 2 * 9 * 1 * WIDTH * PIXELS  # 3x3 convolution of one channel
+ATTENTION = 2 * 2 * PIXELS * PIXELS * WIDTH  # every pixel with every pixel, then weighted sums of pixels
+LAST = 2 * WIDTH * 1 * PIXELS  # 1x1 convolution
+FORWARD = FIRST + ATTENTION + LAST
+BACKWARD = FIRST + 2 * ATTENTION + 2 * LAST  # of each product's two factors; nobody asks for the images' gradient
+TRAIN_SECONDS, SAMPLE_SECONDS, COUNT_SECONDS = 5.0, 3.0, 1000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    steps: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk:
+    steps: int = 2
+
+
+CARD = Card(
+    name="counting",
+    title="Counting",
+    version=1,
+    paper="https://example.org",
+    adapter="",
+    params=Params,
+    samplers={"walk": SamplerCard(version=1, summary="", params=Walk, cost=lambda params: params.steps)},
+    variant=lambda params: "",
+)
+
+
+class Network(nn.Module):
+    """A convolution, self-attention over pixels and a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, WIDTH, 3, padding=1)
+        self.last = nn.Conv2d(WIDTH, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pixels = (
+            self.first(x).flatten(2).mT.contiguous()[:, None]
+        )  # else no fused kernel, which nobody counts, is taken
+        attended = F.scaled_dot_product_attention(pixels, pixels, pixels)
+        return self.last(attended[:, 0].mT.reshape(len(x), WIDTH, *x.shape[2:]))
+
+
+class Clock:
+    """Time that only passes where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+    def read(self) -> float:
+        return self.now
+
+
+class Counting(Method):
+    """Calls its network three images at a time; every image is the same ramp from -0.25 to 1.25."""
+
+    card = CARD
+    chunk = 3
+
+    def __init__(self, params: Params, data, clock: Clock) -> None:
+        super().__init__(params, data)
+        torch.manual_seed(0)
+        self.network = Network()
+        self.clock = clock
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        return (self.network,)
+
+    @property
+    def samplers(self) -> Mapping:
+        return {"walk": None}
+
+    def loss(self, x0, noise):
+        return torch.cat([(self.network(chunk) - chunk).square().mean((1, 2, 3)) for chunk in x0.split(self.chunk)])
+
+    def train(self, data, run):
+        for step in range(self.params.steps):
+            self.clock.pass_(TRAIN_SECONDS)
+            run.log(10 * (step + 1), loss=1.0)
+            run.checkpoint(step + 1, self.network.state_dict)
+
+    def sample(self, count, sampler, noise, given=None):
+        self.clock.pass_(SAMPLE_SECONDS)
+        x = noise.normal((count, 1, 8, 8))
+        for _ in range(sampler.params.steps):
+            x = torch.cat([self.network(chunk) for chunk in x.split(self.chunk)])
+        return 0 * x + torch.linspace(-0.25, 1.25, PIXELS).view(1, 1, 8, 8)
+
+    def state(self):
+        return dict(self.network.state_dict())
+
+    def load_state(self, state):
+        self.network.load_state_dict(state)
+
+
+class Lease:
+    """A lease that nobody reads."""
+
+    def note(self, **values) -> None:
+        pass
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    passing = {"monotonic": clock.read, "perf_counter": clock.read}
+    monkeypatch.setattr(stages, "time", SimpleNamespace(**{**vars(time), **passing}))
+    return clock
+
+
+@pytest.fixture
+def context(tmp_path, monkeypatch, clock):
+    monkeypatch.setattr(stages, "cards", lambda: {"counting": CARD})
+    monkeypatch.setattr(course, "all_cards", lambda: {"counting": CARD})
+    monkeypatch.setattr(
+        stages, "load_method", lambda name, params, data, device: Counting(Params(**params), data, clock)
+    )
+    monkeypatch.setattr(stages, "_FLOPS", {})
+    monkeypatch.setattr(stages, "_MODELS", {})
+    settings = {"device": "cpu", "checkpoint_seconds": 0.0, "tf32": True}
+    return stages.Context(Store(tmp_path / "store"), settings, Lease(), Stop(), start="2026-01-01", attempts=7)
+
+
+TRAIN = TrainSpec(method="counting", method_version=1, dataset="digits", dataset_version=1)
+
+
+def sample_spec(**values):
+    known = {"sampler": "walk", "sampler_version": 1, "times": "", "params": {"steps": 2}, "batch": 8}
+    return SampleSpec(train=TRAIN, **{**known, **values})
+
+
+def made(context, spec, part):
+    """Makes one unit and returns its record."""
+    stage, key, _ = place(spec)
+    job = Job(stage=stage, key=key, label="", specs=(spec,), parts=(part,))
+    stages.make(job, UnitId(stage, key, part), context)
+    return context.store.record(stage, key, part)
+
+
+@pytest.fixture
+def trained(context):
+    return made(context, TRAIN, "weights")
+
+
+def test_network_evaluations_are_rows_an_image_however_the_network_is_called(context, trained):
+    for batch in (8, 3, 1):
+        assert made(context, sample_spec(batch=batch, params={"steps": 5}), "00000")["nfe"] == 5
+
+
+def test_operations_of_a_row_are_those_of_the_layers_attention_included(context, trained):
+    assert made(context, sample_spec(), "00000")["flops_per_row"] == FORWARD
+
+
+def test_operations_of_a_training_are_those_of_forward_and_backward_times_its_images(trained):
+    assert (trained["images"], trained["steps"]) == (30, 3)
+    assert trained["flops"] == 30 * (FORWARD + BACKWARD)
+    assert trained["parameters"] == (9 + 1) * WIDTH + WIDTH + 1
+
+
+def test_seconds_of_a_training_are_without_those_of_counting_its_operations(context, clock, monkeypatch):
+    count = stages._training_flops
+    monkeypatch.setattr(stages, "_training_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
+    assert made(context, TRAIN, "weights")["seconds"] == 3 * TRAIN_SECONDS
+
+
+def test_seconds_of_a_batch_are_those_of_sampling_it(context, clock, trained, monkeypatch):
+    count = stages._network_flops
+    monkeypatch.setattr(stages, "_network_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
+    for part in ("00000", "00001"):
+        assert made(context, sample_spec(), part)["seconds"] == SAMPLE_SECONDS
+
+
+def test_state_to_resume_from_is_there_while_a_training_runs_and_deleted_once_it_is_done(context, monkeypatch):
+    resume = context.store.folder("train", place(TRAIN)[1]) / "resume.safetensors"
+    there = []
+    monkeypatch.setattr(
+        Counting, "state", lambda self: there.append(resume.exists()) or dict(self.network.state_dict())
+    )
+    made(context, TRAIN, "weights")
+    assert there == [True]
+    assert not resume.exists()
+
+
+@pytest.mark.parametrize(
+    ("rule", "levels"), [("round", [0, 0, 1, 1, 15, 16, 16]), ("truncate", [0, 0, 0, 1, 15, 15, 16])]
+)
+def test_values_become_the_nearest_level_or_the_one_below(rule, levels):
+    images = torch.tensor([-3.0, 0.49 / 16, 0.51 / 16, 1 / 16, 15.49 / 16, 15.51 / 16, 7.0])
+    assert stages.quantise(images, 17, rule).tolist() == levels
+
+
+def test_all_levels_survive_both_rules_where_floats_hold_them():
+    images = torch.arange(17) / 16
+    for rule in ("round", "truncate"):
+        assert stages.quantise(images, 17, rule).tolist() == list(range(17))
+
+
+@pytest.mark.parametrize("rule", ["round", "truncate"])
+def test_stored_images_are_the_batch_in_levels_by_the_rule_of_the_suite(context, trained, rule):
+    spec = sample_spec(quantise=rule)
+    made(context, spec, "00000")
+    levels = torch.linspace(-0.25, 1.25, PIXELS, dtype=torch.float32).double().clamp(0, 1) * 16
+    expected = (levels.round() if rule == "round" else levels.floor()).numpy().astype(np.uint8)
+    stored = context.store.images(place(spec)[1], 8)
+    assert stored.shape == (8, 1, 8, 8)
+    assert (stored.reshape(8, PIXELS) == expected).all()
+
+
+@pytest.mark.parametrize(("rule", "outside"), [("round", 20), ("truncate", 22)])
+def test_clipped_are_the_values_that_the_rule_would_not_take_to_the_ends_anyway(context, trained, rule, outside):
+    # Of -0.25 + 1.5 k / 63, ten on either side lie more than half a level (1/32) outside [0, 1], eleven at all.
+    assert made(context, sample_spec(quantise=rule), "00000")["clipped"] == outside / PIXELS
+
+
+def test_half_a_level_outside_is_not_clipped_by_rounding():
+    images = torch.tensor([-1 / 32, 1 + 1 / 32, -1 / 31, 1 + 1 / 31])
+    assert stages.clipped(images, 17, "round") == 0.5
+    assert stages.clipped(images, 17, "truncate") == 1
+
+
+def test_record_says_who_made_it_where_when_and_with_what(trained):
+    provenance = trained["provenance"]
+    environment = {"commit", "dirty", "host", "packages"}
+    assert set(provenance) == environment | {"device", "threads", "tf32", "compiled", "start", "end", "attempts"}
+    assert set(provenance["packages"]) == {"python", "torch", "numpy", "scipy", "scikit-learn"}
+    assert provenance["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert (provenance["start"], provenance["attempts"], provenance["compiled"]) == ("2026-01-01", 7, False)
+    assert provenance["tf32"] is False  # a CPU has none, whatever the executor says
+    assert provenance["threads"] == torch.get_num_threads()
+    assert all(provenance[name] for name in ("host", "device", "end"))
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """Returns a repository with one commit, which the stages take for the project's, and its commit."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.setattr(stages, "checkout", lambda: folder)
+    (folder / "code.py").write_text("1\n")
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", "-C", str(folder), *command], check=True)
+    head = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    return folder, head.stdout.strip()
+
+
+def environment():
+    return stages._environment.__wrapped__()
+
+
+def test_commit_is_that_of_the_code_and_dirty_says_whether_it_was_changed(checkout):
+    folder, head = checkout
+    assert (environment()["commit"], environment()["dirty"]) == (head, False)
+    (folder / "code.py").write_text("2\n")
+    assert (environment()["commit"], environment()["dirty"]) == (head, True)
+
+
+def test_results_do_not_make_the_code_dirty_but_a_new_file_does(checkout):
+    folder, _ = checkout
+    (folder / "results").mkdir()
+    (folder / "results" / "table.csv").write_text("1\n")
+    assert environment()["dirty"] is False
+    (folder / "new.py").write_text("1\n")
+    assert environment()["dirty"] is True
+
+
+def test_code_outside_a_repository_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(stages, "checkout", lambda: tmp_path)
+    assert (environment()["commit"], environment()["dirty"]) == (None, None)
