@@ -428,3 +428,10 @@ def test_a_damaged_average_is_found_and_its_training_made_again_to_the_same_byte
     assert {name: facts["sha256"] for name, facts in after.items()} == {
         name: facts["sha256"] for name, facts in before.items()
     }
+
+
+def test_averages_kept_too_often_are_refused_when_the_suite_is_read():
+    often = Training(steps=1_300_000, averages_every_images=1)
+    assert often.refuse() == ["training.averages_every_images keeps averages 166,400,000 times: at most 10,000"]
+    assert often.averaged_at(often.images) == ()
+    assert Training(steps=1000, batch=64, averages_every_images=6400).refuse() == []

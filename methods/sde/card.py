@@ -192,7 +192,7 @@ def _course(params: Params) -> Mapping[str, Any] | None:
 
 
 def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
-    reasons, halvings = params.network.refuse(shape), len(params.classifier.multipliers) - 1
+    reasons, halvings = params.network.refuse(shape) + params.training.refuse(), len(params.classifier.multipliers) - 1
     if params.classifier.kind != "none" and (shape[1] % 2**halvings or shape[2] % 2**halvings):
         size = f"{shape[1]}x{shape[2]}"
         reasons.append(f"classifier.multipliers halve the image {halvings} times, which {size} does not allow")

@@ -129,6 +129,10 @@ class Backbone:
         return []
 
 
+MOST_AVERAGES = 10_000
+"""How many times a training may keep averages of its weights: each costs twice the weights on disk."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """Adam with warm-up, clipping and an average of the weights (:func:`methods.shared.training.fit`).
@@ -178,10 +182,18 @@ class Training:
         """Training images seen, counted with repetition."""
         return self.steps * self.batch
 
+    def refuse(self) -> list[str]:
+        """Returns the reasons why a training cannot be as long as this one with what it keeps."""
+        every = self.averages_every_images
+        if every is not None and self.images // every > MOST_AVERAGES:
+            kept = f"{self.images // every:,} times"
+            return [f"training.averages_every_images keeps averages {kept}: at most {MOST_AVERAGES:,}"]
+        return []
+
     def averaged_at(self, until: int) -> tuple[int, ...]:
         """Returns after how many training images averages are kept, of a training of ``until``: also at its end."""
         every = self.averages_every_images
-        if every is None:
+        if every is None or self.refuse():
             return ()
         whole = {math.ceil(images / self.batch) * self.batch for images in (*range(every, until, every), until)}
         return tuple(sorted(whole))
