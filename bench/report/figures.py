@@ -207,6 +207,9 @@ def _figure(width: float, height: float) -> Figure:
 # Quality versus compute
 
 
+LEGEND_BESIDE = 40
+"""Characters of a legend's longest entry that leave the panels beside it room enough."""
+
 Floors = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """What a metric says of real images, by column and identity: mean and std."""
 
@@ -298,7 +301,9 @@ def pareto(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarray:
 
 
 def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None) -> Figure:
-    figure = _figure(11.5, 4.8)
+    handles = [*_handles(summary, look), *_floor_handles(floor)]
+    below = max(len(handle.get_label()) for handle in handles) > LEGEND_BESIDE
+    figure = _figure(11.5, 4.8 + (0.21 * len(handles) if below else 0))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, column in zip(panels, AXES, strict=True):
         for (train, sampler), part in summary.groupby(["train", "sampler"], sort=False):
@@ -311,7 +316,7 @@ def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floo
             axes.set_xticks([])
     panels[0].set_ylabel(f"{metric}, {'higher' if higher else 'lower'} is better")
     _floor(panels, floor)
-    figure.legend(handles=[*_handles(summary, look), *_floor_handles(floor)], loc="outside right center", frameon=False)
+    figure.legend(handles=handles, loc="outside lower left" if below else "outside right center", frameon=False)
     return figure
 
 
