@@ -26,17 +26,16 @@ class Lease:
     def take(cls, path: Path, **facts: Any) -> "Lease | None":
         """Returns the lease on ``path``, or None while a living process holds it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        patience = 3  # somebody may only be looking (holder)
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                held = _is_held(descriptor)
                 os.close(descriptor)
-                patience -= 1
-                if not patience:
+                if held:
                     return None
-                time.sleep(0.005)
+                time.sleep(0.001)  # somebody only looked (holder)
                 continue
             # The file may have been released and deleted between open and lock: then the lock is on nothing.
             with contextlib.suppress(FileNotFoundError):
@@ -64,6 +63,15 @@ class Lease:
 
     def __exit__(self, *exception: object) -> None:
         self.release()
+
+
+def _is_held(descriptor: int) -> bool:
+    """Tells whether somebody holds the lease, as against only looking at it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def holder(path: Path) -> dict[str, Any] | None:
