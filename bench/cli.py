@@ -14,7 +14,17 @@ from bench import catalogue
 from bench.catalogue import as_yaml
 from bench.data import DATASETS, data_root
 from bench.document import SuiteError
-from bench.execute.drive import Driver, HeldError, Interrupted, WorkersFailError, handling, hold, living, signal_workers
+from bench.execute.drive import (
+    Driver,
+    HeldError,
+    Interrupted,
+    WorkersFailError,
+    handling,
+    hold,
+    living,
+    signal_workers,
+    stop_workers,
+)
 from bench.execute.executor import Executor, read_executor
 from bench.execute.lease import Lease, holder
 from bench.execute.outcome import Outcome, outcome
@@ -177,7 +187,11 @@ def _run(options: argparse.Namespace) -> int:
         return FAILED
     try:
         with hold(study.results) as lease:
-            return _work(study, options, executor, lease)
+            try:
+                return _work(study, options, executor, lease)
+            except Interrupted:
+                stop_workers(study.results / "workers")  # those of a driver before us, where ours had not begun
+                raise
     except HeldError as error:
         print(error, file=sys.stderr)
     except WorkersFailError as error:
@@ -321,7 +335,7 @@ def cancel(options: argparse.Namespace) -> int:
     if driver:
         signal_workers([driver], signal.SIGTERM)
     else:
-        signal_workers(living(study.results / "workers"), signal.SIGTERM)
+        stop_workers(study.results / "workers")
     begin = time.monotonic()
     while time.monotonic() - begin < 60:
         if not living(study.results / "workers") and not holder(study.results / "driver.lock"):

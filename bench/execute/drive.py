@@ -152,8 +152,7 @@ class Driver:
                     self.started.append((slot, self._submit(orders, slot)))
                 time.sleep(max(POLL_SECONDS, 2 * self.looking))
         except Interrupted:
-            orders.unlink(missing_ok=True)
-            self._stop_workers()
+            stop_workers(self.registry, lambda: not all(job.done() for _, job in self.started))
             raise
 
     def _settings(self, slot: int) -> dict[str, Any]:
@@ -229,18 +228,28 @@ class Driver:
         if state == "done" and job.stage == "samples":
             self.tally.images += job.images // len(job.parts)
 
-    def _stop_workers(self) -> None:
-        """Asks every worker to stop and waits; those that do not within the grace time are killed."""
-        deadline = time.monotonic() + GRACE_SECONDS
-        asked: set[int] = set()
-        while time.monotonic() < deadline:
-            alive = living(self.registry)
-            signal_workers([facts for facts in alive if facts.get("pid") not in asked], signal.SIGTERM)
-            asked |= {facts["pid"] for facts in alive if "pid" in facts}
-            if not alive and all(job.done() for _, job in self.started):
-                return
-            time.sleep(0.1)
-        signal_workers(living(self.registry), signal.SIGKILL)
+
+def stop_workers(registry: Path, starting: Callable[[], bool] = lambda: False) -> None:
+    """Asks every worker of a suite to stop and waits; those that do not within the grace time are killed.
+
+    The orders of every run are taken away, so that a worker that a killed driver had just started finds none.
+
+    Args:
+        registry: Where the suite's living workers are known.
+        starting: Tells whether workers have been started that may not be known yet.
+    """
+    for orders in registry.parent.glob("jobs/*/orders.json"):
+        orders.unlink(missing_ok=True)
+    deadline = time.monotonic() + GRACE_SECONDS
+    asked: set[int] = set()
+    while time.monotonic() < deadline:
+        alive = living(registry)
+        signal_workers([facts for facts in alive if facts.get("pid") not in asked], signal.SIGTERM)
+        asked |= {facts["pid"] for facts in alive if "pid" in facts}
+        if not alive and not starting():
+            return
+        time.sleep(0.1)
+    signal_workers(living(registry), signal.SIGKILL)
 
 
 def hold(results: Path) -> Lease:
