@@ -136,7 +136,7 @@ def network_of(net: dict) -> dict:
 
 
 CHECKS = {
-    "pc_net_": check_predictor_corrector,
-    "ode_net_": check_flow,
-    "lik_net_": check_likelihood,
+    "sde/pc_net_": check_predictor_corrector,
+    "sde/ode_net_": check_flow,
+    "sde/lik_net_": check_likelihood,
 }

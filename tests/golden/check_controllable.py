@@ -60,8 +60,8 @@ def check(path: Path, entry: dict, manifest: dict, known: Known) -> None:
 
 
 CHECKS = {
-    "colorization_matrix": check_matrix,
-    "inpaint_analytic_": check_inpainting,
-    "inpaint_net_": check_inpainting,
-    "colorize_": check_colourisation,
+    "sde/colorization_matrix": check_matrix,
+    "sde/inpaint_analytic_": check_inpainting,
+    "sde/inpaint_net_": check_inpainting,
+    "sde/colorize_": check_colourisation,
 }

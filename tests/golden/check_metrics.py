@@ -57,4 +57,4 @@ def numbers(text: str, pattern: str) -> list[float]:
     return [float(number) for number in found.groups()]
 
 
-CHECKS = {"frechet": check_frechet, "inception_score": check_inception_score}
+CHECKS = {"oracle/frechet": check_frechet, "oracle/inception_score": check_inception_score}

@@ -257,15 +257,15 @@ def gradient_tolerance(manifest: dict) -> tuple[float, float]:
 
 
 CHECKS = {
-    "net_ncsnpp_": check_network,
-    "net_ddpmpp_": check_network,
-    "net_ddpm_": check_network,
-    "net_t_": check_network,
-    "loss_ncsnpp_": check_loss,
-    "loss_ddpmpp_": check_loss,
-    "loss_ddpm_": check_loss,
-    "checkpoint_authors_format": check_checkpoint,
-    "primitives": check_primitives,
-    "ema_trace": check_average,
-    "train_trace": check_training,
+    "sde/net_ncsnpp_": check_network,
+    "sde/net_ddpmpp_": check_network,
+    "sde/net_ddpm_": check_network,
+    "sde/net_t_": check_network,
+    "sde/loss_ncsnpp_": check_loss,
+    "sde/loss_ddpmpp_": check_loss,
+    "sde/loss_ddpm_": check_loss,
+    "sde/checkpoint_authors_format": check_checkpoint,
+    "sde/primitives": check_primitives,
+    "sde/ema_trace": check_average,
+    "sde/train_trace": check_training,
 }

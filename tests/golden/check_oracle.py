@@ -229,12 +229,12 @@ def read(path: Path) -> dict[str, torch.Tensor]:
 
 
 CHECKS = {
-    "data_": check_data,
-    "loss__": check_loss,
+    "oracle/data_": check_data,
+    "oracle/loss__": check_loss,
     **{
-        f"{part}__*__{kind}.": check
+        f"oracle/{part}__*__{kind}.": check
         for kind in PROCESSES
         for part, check in {"point": check_point, "lik": check_likelihood}.items()
     },
-    **{f"sampler__*__{kind}__{sampler}.": check_sampler for kind in PROCESSES for sampler in SAMPLERS},
+    **{f"oracle/sampler__*__{kind}__{sampler}.": check_sampler for kind in PROCESSES for sampler in SAMPLERS},
 }

@@ -220,8 +220,8 @@ def read(path: Path) -> dict[str, torch.Tensor]:
 
 
 CHECKS = {
-    "sde_functions_": check_functions,
-    "pc_analytic_": check_predictor_corrector,
-    "ode_analytic_": check_flow,
-    "lik_analytic_": check_likelihood,
+    "sde/sde_functions_": check_functions,
+    "sde/pc_analytic_": check_predictor_corrector,
+    "sde/ode_analytic_": check_flow,
+    "sde/lik_analytic_": check_likelihood,
 }

@@ -41,6 +41,6 @@ def collect(folder: Path, name: str) -> list[Golden]:
     manifest = json.loads(path.read_text())
     items = []
     for file, entry in {**manifest["files"], **manifest.get("files_other", {})}.items():
-        cases = entry.get("cases", {None: entry})
+        cases = {case: {**inner, "case": case} for case, inner in entry.get("cases", {}).items()} or {None: entry}
         items += [Golden(name, file, case, path.parent / file, inner, manifest) for case, inner in cases.items()]
     return items

@@ -1,18 +1,15 @@
 """Meets the authors' recorded numbers (sde, cld) and exact answers (oracle), one item a file of a manifest.
 
-Each checker module has a table ``CHECKS``: the beginning of a file's name, as a glob, and the function that checks
-such files, called with (path, manifest entry, manifest). The longest key that fits is the one that counts.
+Each module ``check_*.py`` here has a table ``CHECKS``: the beginning of "set/file", as a glob, and the function that
+checks such files, called with (path, manifest entry, manifest). The longest key that fits is the one that counts. In a
+file of several cases each is an item of its own, and its entry tells its name by "case".
 """
 
 import hashlib
+import importlib
 from fnmatch import fnmatchcase
+from pathlib import Path
 
-import check_adapter
-import check_controllable
-import check_metrics
-import check_networks
-import check_oracle
-import check_sde
 import pytest
 
 SKIPS = {
@@ -33,14 +30,8 @@ SKIPS = {
     "oracle/ops": "Soft Diffusion's operators are not part of this project yet",
 }
 
-CHECKS = {
-    **{f"oracle/{kind}": check for kind, check in check_metrics.CHECKS.items()},
-    **{f"oracle/{kind}": check for kind, check in check_oracle.CHECKS.items()},
-    **{f"sde/{kind}": check for kind, check in check_sde.CHECKS.items()},
-    **{f"sde/{kind}": check for kind, check in check_adapter.CHECKS.items()},
-    **{f"sde/{kind}": check for kind, check in check_controllable.CHECKS.items()},
-    **{f"sde/{kind}": check for kind, check in check_networks.CHECKS.items()},
-}
+MODULES = sorted(path.stem for path in Path(__file__).parent.glob("check_*.py"))
+CHECKS = {kind: check for name in MODULES for kind, check in importlib.import_module(name).CHECKS.items()}
 
 
 def test_golden(golden):
