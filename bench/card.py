@@ -84,11 +84,13 @@ class LikelihoodCard:
     Args:
         params: Frozen dataclass of its parameters (eps, tolerance, probes, ...), all with defaults.
         kind: "exact" along the flow, or a "bound", which never competes with exact values.
+        refuse: Reasons why models of these parameters have none, shown in its place in tables (none: an empty list).
     """
 
     version: int
     params: type
     kind: Literal["exact", "bound"] = "exact"
+    refuse: Callable[[Any], list[str]] = lambda params: []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +126,10 @@ class Card:
         variant: A word for the kind of model that the parameters make ("vp"), a column of the tables.
         training: None where training keeps no snapshots.
         likelihood: None where the method has none; then ``no_likelihood`` gives the reason shown in tables.
+        inspection: Version of :meth:`bench.method.Method.inspect`, raised when it would give other numbers.
         refuse: Reasons why (parameters, image shape) cannot be (none: an empty list).
         needs_classes: Whether models of these parameters are trained on the images' classes too.
+        needs_levels: Whether these parameters ask for images of discrete levels (to dequantise them).
         refuse_given: Reasons why a model of these parameters cannot sample under a task of :mod:`bench.given`.
         tiny: Parameters with which the contract suite runs in seconds.
         smoke: Parameters that cut training to a few steps, and nothing else (``--smoke``).
@@ -145,8 +149,10 @@ class Card:
     training: TrainingCard | None = None
     likelihood: LikelihoodCard | None = None
     no_likelihood: str = ""
+    inspection: int = 1
     refuse: Callable[[Any, tuple[int, int, int]], list[str]] = lambda params, shape: []
     needs_classes: Callable[[Any], bool] = lambda params: False
+    needs_levels: Callable[[Any], bool] = lambda params: False
     refuse_given: Callable[[Any, str], list[str]] = lambda params, task: []
     tiny: Values = field(default_factory=dict)
     smoke: Values = field(default_factory=dict)

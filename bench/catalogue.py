@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from bench.card import cards, plain
-from bench.data import DATASETS
+from bench.data import DATASETS, DataCard
 from bench.execute.executor import executor_folder
 from bench.metrics import METRICS
 from bench.plan import checkout
@@ -33,7 +33,7 @@ def print_all(options: argparse.Namespace) -> int:
             print(f"  preset   {preset}")
     for name, card in DATASETS.items():
         splits = ", ".join(f"{count} {split}" for split, count in card.splits.items())
-        print(f"dataset  {name:<14} {card.summary}; {'x'.join(map(str, card.shape))}, {card.levels} levels; {splits}")
+        print(f"dataset  {name:<14} {card.summary}; {'x'.join(map(str, card.shape))}, {_values(card)}; {splits}")
     for name, metric in METRICS.items():
         print(f"metric   {name:<14} {metric.summary}")
     for path in sorted((checkout() / "suites").glob("*.yaml")):
@@ -41,6 +41,10 @@ def print_all(options: argparse.Namespace) -> int:
     for path in sorted(executor_folder().glob("*.yaml")):
         print(f"executor {path.stem}")
     return 0
+
+
+def _values(card: DataCard) -> str:
+    return f"{card.levels} levels" if card.range is None else f"real values in [{card.range[0]:g}, {card.range[1]:g}]"
 
 
 def show(options: argparse.Namespace) -> int:
@@ -60,9 +64,7 @@ def show(options: argparse.Namespace) -> int:
         return 0
     if name in DATASETS:
         card = DATASETS[name]
-        print(
-            f"{card.summary}\nshape {card.shape}, {card.levels} levels, splits {dict(card.splits)}: {card.split_rule}"
-        )
+        print(f"{card.summary}\nshape {card.shape}, {_values(card)}, splits {dict(card.splits)}: {card.split_rule}")
         return 0
     if name in METRICS:
         print(f"{METRICS[name].summary}\nparams: {as_yaml(plain(METRICS[name].params()))}")

@@ -426,7 +426,8 @@ def _prune(study: Study, keep: int | None, dry: bool = False) -> int:
 
 def _counts(jobs: Sequence[Job]) -> str:
     counts = {stage: sum(job.stage == stage for job in jobs) for stage in STAGES}
-    words = {"train": "trainings", "samples": "sample sets", "likelihood": "likelihoods", "scores": "scorings"}
+    words = {"train": "trainings", "samples": "sample sets", "likelihood": "likelihoods"}
+    words |= {"inspect": "inspections", "scores": "scorings"}
     return ", ".join(f"{count} {words[stage]}" for stage, count in counts.items() if count)
 
 

@@ -1,7 +1,8 @@
 """Image data sets: what each declares, and its images.
 
 A data set declares its shape, its ``levels`` (how many values a pixel takes on disk) and its splits. Images are
-uint8 in 0, ..., levels - 1 on disk; methods receive float32 in [0, 1] (:meth:`Images.batch`).
+uint8 in 0, ..., levels - 1 on disk; methods receive float32 in [0, 1] (:meth:`Images.batch`). Data sets of real
+values (kind "real", float32 in units of their own) declare their ``range`` instead, which methods see as [0, 1].
 """
 
 from __future__ import annotations
@@ -12,13 +13,41 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from bench import cifar
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+Floats = TypeVar("Floats", "np.ndarray", "Tensor")
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """A mixture of isotropic Gaussians, float64 arrays.
+
+    Args:
+        weights: Of its K components, summing to 1, shape (K,).
+        means: Shape (K, d), d = C H W.
+        stds: Standard deviations, the same in every dimension, shape (K,).
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    stds: np.ndarray
+
+    def scaled(self, low: float, high: float) -> GaussianMixture:
+        """Returns the distribution of (x - low) / (high - low)."""
+        return GaussianMixture(self.weights, (self.means - low) / (high - low), self.stds / (high - low))
+
+    def component(self, x: np.ndarray) -> np.ndarray:
+        """Returns the most probable component of each of N points, shape (N, d): int64 of shape (N,)."""
+        import numpy as np
+
+        squares = np.square(x[:, None, :] - self.means).sum(2) / np.square(self.stds)
+        return np.argmax(np.log(self.weights) - x.shape[1] * np.log(self.stds) - 0.5 * squares, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +57,12 @@ class DataCard:
     Args:
         version: Raised by hand when the images or the splits change.
         shape: (C, H, W).
-        levels: How many values a pixel takes: 0, ..., levels - 1.
+        levels: How many values a pixel takes: 0, ..., levels - 1; 0 for real values.
         splits: Number of images of each split; the split rule is named in ``split_rule``.
-        load: Returns a split by name: uint8 images of shape (N, C, H, W).
+        load: Returns a split by name: uint8 images, or float32 for real values, of shape (N, C, H, W).
+        kind: Whether images are of discrete levels or of real values.
+        range: (low, high) of real values, which become 0 and 1 for methods; None for discrete levels.
+        mixture: Returns the distribution that the data are drawn from, in their own units; None where it is not known.
         classes: How many classes the images are of; 0 where they have none.
         labels: Returns the classes of a split by name: int64 of shape (N,), from 0.
         files: What must lie under BENCH_DATA, with how to get it: relative paths, of which one is enough; none: ships
@@ -44,6 +76,9 @@ class DataCard:
     splits: Mapping[str, int]
     split_rule: str
     load: Callable[[str], np.ndarray]
+    kind: Literal["uint8", "real"] = "uint8"
+    range: tuple[float, float] | None = None
+    mixture: Callable[[], GaussianMixture] | None = None
     flips: bool = False
     classes: int = 0
     labels: Callable[[str], np.ndarray] | None = None
@@ -60,27 +95,54 @@ class Images:
     def __init__(self, name: str, card: DataCard) -> None:
         self.name = name
         self.card = card
+        self.kind = card.kind
         self.shape = card.shape
         self.levels = card.levels
+        self.range = card.range
         self.classes = card.classes
 
     @cached_property
     def train(self) -> np.ndarray:
-        """Training images, uint8, shape (N, C, H, W)."""
+        """Training images as stored: uint8, or float32 for real values, shape (N, C, H, W)."""
         return self.split("train")
 
     @cached_property
     def test(self) -> np.ndarray:
-        """Held-out images, uint8, shape (N, C, H, W)."""
+        """Held-out images as stored: uint8, or float32 for real values, shape (N, C, H, W)."""
         return self.split("test")
 
     def split(self, name: str) -> np.ndarray:
-        """Returns the images of a split, uint8, shape (N, C, H, W)."""
+        """Returns the images of a split as stored: uint8, or float32 for real values, shape (N, C, H, W).
+
+        Raises:
+            ValueError: They are not what the data set declares.
+        """
         images = self.card.load(name)
         expected = (self.card.splits[name], *self.shape)
-        if images.shape != expected or images.max() >= self.levels:
-            raise ValueError(f"{self.name}: split {name} has shape {images.shape}, expected {expected}")
+        low, high = (0, self.levels - 1) if self.range is None else self.range
+        if images.shape != expected or not (images.min() >= low and images.max() <= high):
+            raise ValueError(
+                f"{self.name}: split {name} has shape {images.shape}, expected {expected} in {low}..{high}"
+            )
         return images
+
+    @property
+    def span(self) -> float:
+        """How far stored values lie apart that methods see as 0 and 1."""
+        return self.levels - 1 if self.range is None else self.range[1] - self.range[0]
+
+    def scaled(self, images: Floats) -> Floats:
+        """Returns stored images, floats by now, as methods see them: in [0, 1]."""
+        return images / self.span if self.range is None else (images - self.range[0]) / self.span
+
+    def unscaled(self, images: Floats) -> Floats:
+        """Returns images as methods see them in the units they are stored in, floats."""
+        return images * self.span if self.range is None else images * self.span + self.range[0]
+
+    @cached_property
+    def mixture(self) -> GaussianMixture | None:
+        """The distribution that the data are drawn from, as methods see it: in [0, 1]; None where it is not known."""
+        return None if self.card.mixture is None else self.card.mixture().scaled(*self.range)
 
     def digest(self, name: str) -> str:
         """Returns the sha256 of a split's bytes."""
@@ -131,7 +193,7 @@ class Images:
             inside = positions // count == epoch
             order = self._order(seed, int(epoch))
             index[inside] = order[positions[inside] % count]
-        images = torch.from_numpy(self.train[index]).float() / (self.levels - 1)
+        images = self.scaled(torch.from_numpy(self.train[index]).float())
         if self.card.flips:
             flipped = np.random.default_rng([seed, 1, k]).random(size) < 0.5
             images[torch.from_numpy(flipped)] = images[torch.from_numpy(flipped)].flip(-1)
@@ -199,6 +261,41 @@ def _photos(split: str) -> np.ndarray:
     return np.ascontiguousarray(images[np.random.default_rng(0).permutation(len(images))])
 
 
+TOY_IMAGES = {"train": 10_000, "test": 10_000}
+TOY_SEEDS = {"train": 1, "test": 2}
+
+
+def _toy(name: str, split: str) -> np.ndarray:
+    """Draws a split of a distribution of :mod:`bench.toy`."""
+    import numpy as np
+
+    from bench import toy
+
+    points = getattr(toy, name)(TOY_IMAGES[split], np.random.RandomState(TOY_SEEDS[split]))
+    return points.astype(np.float32)[:, :, None, None]
+
+
+def _toy_mixture(name: str) -> GaussianMixture:
+    from bench import toy
+
+    return GaussianMixture(*toy.MIXTURES[name]())
+
+
+def _toy_card(name: str, summary: str, high: float, *, mixture: bool) -> DataCard:
+    return DataCard(
+        version=1,
+        summary=summary,
+        shape=(2, 1, 1),
+        levels=0,
+        splits=TOY_IMAGES,
+        split_rule=f"drawn by numpy's RandomState, seeds {TOY_SEEDS['train']} (train) and {TOY_SEEDS['test']} (test)",
+        load=lambda split: _toy(name, split),
+        kind="real",
+        range=(-high, high),
+        mixture=(lambda: _toy_mixture(name)) if mixture else None,
+    )
+
+
 DATASETS: Mapping[str, DataCard] = {
     "digits": DataCard(
         version=1,
@@ -234,4 +331,12 @@ DATASETS: Mapping[str, DataCard] = {
         labels=lambda split: cifar.read(data_root(), split)[1],
         files={cifar.PLACES: cifar.HOW},
     ),
+    "two_modes": _toy_card(
+        "two_modes",
+        "points of 0.2 N((-5, -5), I) + 0.8 N((5, 5), I) in the plane: does a sampler find the weights?",
+        10.0,
+        mixture=True,
+    ),
+    "swiss_rolls": _toy_card("swiss_rolls", "points of five small Swiss rolls in the plane", 1.25, mixture=False),
+    "diamond": _toy_card("diamond", "points of nine narrow Gaussians in the plane, on a rhombus", 1.0, mixture=True),
 }

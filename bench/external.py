@@ -2,6 +2,7 @@
 
 - ``.npz``: the array ``images``, else ``arr_0``, else the only one; shape (N, C, H, W) or (N, H, W, C); uint8 in
   0, ..., levels - 1, or floats in [0, 1], which are rounded to these levels. Pickled objects are never read.
+- Of a data set of real values, the ``.npz`` holds floats in its own units, of shape (N, C, H, W) or (N, C H W).
 - Folder: every ``*.png`` directly in it, by name; 8-bit grey or RGB as the data set has channels, mapped to its
   levels by round(v / 255 * (levels - 1)).
 """
@@ -20,19 +21,25 @@ NAMES = ("images", "arr_0")
 
 
 def read_external(path: str | Path, data: DataCard) -> np.ndarray:
-    """Returns the images of a file or folder as uint8 in 0, ..., ``data.levels`` - 1, shape (N, C, H, W).
+    """Returns the images of a file or folder as the data set stores its own, shape (N, C, H, W).
+
+    That is uint8 in 0, ..., ``data.levels`` - 1, or float32 where its values are real.
 
     Raises:
         FileNotFoundError: Nothing lies at ``path``.
         ValueError: What lies there does not fit the data set; the message names the file and a remedy.
     """
     path = Path(path)
+    if path.is_dir() and data.kind == "real":
+        raise ValueError(f"{path}: PNG files hold no real values; use an .npz file")
     if path.is_dir():
         return _read_folder(path, data)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder of images")
     if path.suffix != ".npz":
         raise ValueError(f"{path}: should be an .npz file or a folder of .png files")
+    if data.kind == "real":
+        return _real(_read_array(path), data, path)
     return _quantise(_order_axes(_read_array(path), data, path), data, path)
 
 
@@ -65,6 +72,21 @@ def _order_axes(images: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
     )
 
 
+def _real(values: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
+    if values.ndim == 2 and values.shape[1] == np.prod(data.shape):
+        values = values.reshape(-1, *data.shape)
+    if values.dtype.kind != "f":
+        raise ValueError(f"{path}: dtype {values.dtype}; save floats in the data set's own units")
+    _check_finite(values, path)
+    return _order_axes(values, data, path).astype(np.float32)
+
+
+def _check_finite(images: np.ndarray, path: Path) -> None:
+    bad = int((~np.isfinite(images)).reshape(len(images), -1).any(1).sum())
+    if bad:
+        raise ValueError(f"{path}: {bad} of {len(images)} images hold NaN or infinity; leave them out, or mend them")
+
+
 def _quantise(images: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
     top = data.levels - 1
     if images.dtype == np.uint8:
@@ -76,9 +98,7 @@ def _quantise(images: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
         return np.ascontiguousarray(images)
     if images.dtype.kind != "f":
         raise ValueError(f"{path}: dtype {images.dtype}; save uint8 in 0..{top}, or floats in [0, 1]")
-    if not np.isfinite(images).all():
-        bad = int((~np.isfinite(images)).any((1, 2, 3)).sum())
-        raise ValueError(f"{path}: {bad} of {len(images)} images hold NaN or infinity; leave them out, or mend them")
+    _check_finite(images, path)
     if images.min() < 0 or images.max() > 1:
         raise ValueError(
             f"{path}: floats lie in [{images.min():.3g}, {images.max():.3g}]; save them in [0, 1] "

@@ -83,6 +83,8 @@ RESTORATIONS = ("inpainting", "colourisation")
 
 def refuse(task: str, params: Any, data: DataCard) -> list[str]:
     """Returns why a data set cannot be conditioned on so (nothing: an empty list)."""
+    if data.kind == "real":
+        return ["images are conditioned on, and the values of the data set are real"]
     reasons = []
     if task == "colourisation" and data.shape[0] != 3:
         reasons.append(f"colourisation asks for images of 3 channels, not {data.shape[0]}")

@@ -143,6 +143,38 @@ class Scored:
     identity: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Curve:
+    """A line to draw: y over x, both of shape (N,), with the names of the axes, units included."""
+
+    x: Tensor
+    y: Tensor
+    x_label: str
+    y_label: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a trained model shows of itself on held-out images (:meth:`Method.inspect`).
+
+    Args:
+        times: Times t at which the loss was taken, rising, float64, shape (L,).
+        noise_levels: The standard deviation of the noise over the factor of the image at these times, shape (L,);
+            NaN where a corruption has no such number.
+        losses: The denoising loss of each image at each time, in the method's own weighting, shape (L, B).
+        weighting: What that weighting is, in words: losses of one method and equal words share a picture.
+        strips: Images to show by title, shape (rows, columns, C, H, W), nominally in [0, 1].
+        curves: What training fitted, by title.
+    """
+
+    times: Tensor
+    noise_levels: Tensor
+    losses: Tensor
+    weighting: str = ""
+    strips: Mapping[str, Tensor] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+
+
 class Method(ABC):
     """One paper's method.
 
@@ -191,6 +223,15 @@ class Method(ABC):
         Only called where the card has a likelihood; ``params`` is an instance of ``card.likelihood.params``.
         """
         raise NotImplementedError(f"{self.card.title} gives no likelihood: {self.card.no_likelihood}")
+
+    @abstractmethod
+    def inspect(self, images: Tensor, noise: Noise) -> Inspection:
+        """Returns the loss of the averaged weights on held-out images at about ten noise levels, and what else to show.
+
+        Args:
+            images: In [0, 1], shape (B, C, H, W).
+            noise: Equal draws at every noise level.
+        """
 
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
         """Takes over weights that were trained elsewhere; returns what the checkpoint tells of itself, plain values.
@@ -242,7 +283,12 @@ def evaluated(networks: Sequence[nn.Module], *, precision: str = "float32", comp
     Args:
         precision: "float32", or "bfloat16": torch's autocast of products and convolutions.
         compiled: Whether the forward pass goes through torch.compile.
+
+    Raises:
+        ValueError: bfloat16 is asked of what has no weights: an exact score, which is computed in float64.
     """
+    if precision == "bfloat16" and not all(any(True for _ in network.parameters()) for network in networks):
+        raise ValueError("an exact score is computed in float64: leave precision at float32")
     for network in networks:
         forward = _compiled(network.forward) if compiled else network.forward
         network.forward = _in_bfloat16(forward, network) if precision == "bfloat16" else forward

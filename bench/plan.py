@@ -1,8 +1,8 @@
 """Suite -> jobs: what each makes, what it needs, and, for what is not there yet, why not.
 
-A job is everything under one key: a training, the batches of one sample set, the likelihood of one model, the
-metrics of one sample set. Its units (batches) are what workers claim. No clock, no submission; standard library
-only.
+A job is everything under one key: a training, the batches of one sample set, the likelihood of one model, its
+inspection, the metrics of one sample set. Its units (batches) are what workers claim. No clock, no submission;
+standard library only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +14,7 @@ from bench.course import leg
 from bench.spec import (
     AverageSpec,
     ImagesSpec,
+    InspectSpec,
     LikelihoodSpec,
     ModelSpec,
     SampleSpec,
@@ -30,7 +31,7 @@ from bench.spec import (
 from bench.store import STAGES, DamagedError, Store, UnitId, pruned, scan
 from bench.suite import Suite
 
-_KINDS = (TrainSpec, SnapshotSpec, AverageSpec, SampleSpec, LikelihoodSpec, ScoreSpec)
+_KINDS = (TrainSpec, SnapshotSpec, AverageSpec, SampleSpec, LikelihoodSpec, InspectSpec, ScoreSpec)
 KINDS = {kind.__name__: kind for kind in _KINDS}
 
 
@@ -123,12 +124,12 @@ class Progress:
 def expand(suite: Suite) -> list[Job]:
     """Returns the jobs of a suite, each once, in the order in which workers should take them.
 
-    Trainings come first (everything waits for them), then, model by model, samples, likelihood and metrics.
+    Trainings come first (everything waits for them), then, model by model, samples, likelihood, inspection and metrics.
     """
     jobs: dict[tuple[str, str], Job] = {job.units[0][:2]: job for job in _trainings(suite)}
     trained: dict[int, UnitId] = {}
 
-    def model(spec: SampleSpec | LikelihoodSpec) -> UnitId:
+    def model(spec: SampleSpec | LikelihoodSpec | InspectSpec) -> UnitId:
         if id(spec.model) not in trained:
             trained[id(spec.model)] = UnitId(*place(spec.model))
         return trained[id(spec.model)]
@@ -138,12 +139,15 @@ def expand(suite: Suite) -> list[Job]:
     for label, specs in suite.sweep.items():
         for spec in specs:
             _add_likelihood(jobs, spec, model(spec), f"{label} sweep")
+    for label, specs in suite.inspections.items():
+        for spec in specs:
+            _add_inspection(jobs, spec, model(spec), label)
     rank = {key: index for index, (_, key) in enumerate(jobs)}
     owner = {key: rank[job.needs[0].key] if key[0] != "train" and job.needs else 0 for key, job in jobs.items()}
     for key, job in jobs.items():
         if job.stage == "scores" and job.needs:
             owner[key] = owner.get(job.needs[0][:2], 0)
-    order = {"train": 0, "samples": 1, "likelihood": 1, "scores": 1}
+    order = {"train": 0, "samples": 1, "likelihood": 1, "inspect": 1, "scores": 1}
     return [jobs[key] for key in sorted(jobs, key=lambda key: (order[key[0]], owner[key]))]
 
 
@@ -242,6 +246,13 @@ def _add_likelihood(jobs: dict, spec: LikelihoodSpec, needs: UnitId, label: str)
         images=spec.images,
     )
     jobs.setdefault(("likelihood", key), job)
+
+
+def _add_inspection(jobs: dict, spec: InspectSpec, needs: UnitId, label: str) -> None:
+    stage, key, part = place(spec)
+    named = f"{label} seed {spec.train.seed}"
+    job = Job(stage=stage, key=key, label=named, specs=(spec,), parts=(part,), needs=(needs,), images=spec.images)
+    jobs.setdefault((stage, key), job)
 
 
 def examine(jobs: Sequence[Job], store: Store, *, rehash: bool = False, reasons: bool = True) -> dict[str, Progress]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bench.execute.drive import Tally
 
-STAGES = {"train": "train", "samples": "sample", "likelihood": "likelihood", "scores": "score"}
+STAGES = {"train": "train", "samples": "sample", "likelihood": "likelihood", "inspect": "inspect", "scores": "score"}
 PLAIN_SECONDS = 10.0
 
 

@@ -23,7 +23,7 @@ from bench.metrics import MetricCard
 from bench.spec import Values
 
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
-OPTIONAL = ("likelihood", "points", "keep", "figures", "controlled", "profiles")
+OPTIONAL = ("likelihood", "inspect", "points", "keep", "figures", "controlled", "profiles")
 MODEL = ("method", "preset", "params", "seeds", "snapshots", "ema", "checkpoint", "weights")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 MOST_IMAGES = 10_000_000
@@ -31,6 +31,8 @@ MOST_POINTS = MOST_UNITS = 1_000_000
 """Bounds on what one suite may ask for: beyond them, it is a slip of the pen."""
 SMOKE_IMAGES = 4
 SMOKE_LIKELIHOOD_IMAGES = 2
+INSPECTED = 256
+"""Held-out images that a model is inspected on where a suite does not say how many, or all where there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,15 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """How many images a point has, in batches of what size, with which seeds, and how pixels become levels."""
+    """How many images a point has, in batches of what size, with which seeds, and how pixels become levels.
+
+    ``quantise`` is "none" for data sets of real values, and for them alone.
+    """
 
     count: int
     batch: int = 500
     seeds: tuple[int, ...] = (0,)
-    quantise: Literal["round", "truncate"] = "round"
+    quantise: Literal["round", "truncate", "none"] = "round"
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -59,6 +64,15 @@ class HeldOut:
 
     images: int
     batch: int = 128
+    split: str = "test"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """The held-out images that models are inspected on."""
+
+    images: int
     split: str = "test"
     seed: int = 0
 
@@ -142,6 +156,7 @@ class Sections:
     metrics: Sequence[Metric]
     train: Mapping[str, Model | Source]
     likelihood: Likelihood | None
+    inspect: Inspect | None
     sweeps: Sequence[Sweep]
     keep: int | None
     figures: Literal["default", "none"]
@@ -187,6 +202,7 @@ class Reader:
             metrics=metrics,
             train=train,
             likelihood=self._likelihood([entry for entry in train.values() if isinstance(entry, Model)]),
+            inspect=self._inspect(),
             sweeps=sweeps,
             keep=self._keep(),
             figures=self._plain(Literal["default", "none"], "figures", "default"),
@@ -279,10 +295,11 @@ class Reader:
             return None
         given = check_keys(self.problems, path, self.tree["samples"], names(Samples), ("count",))
         seeds = self._seeds((*path, "seeds"), given.get("seeds", [0]))
-        known = {name: value for name, value in given.items() if name in names(Samples)}
+        known = self._without_levels() | {name: value for name, value in given.items() if name in names(Samples)}
         samples = self._typed(Samples, path, {"count": 1, **known, "seeds": [0]})
         if samples is None:
             return None
+        self._check_quantise((*path, "quantise"), samples.quantise)
         self._at_least((*path, "count"), samples.count, 1)
         self._at_least((*path, "batch"), samples.batch, 1)
         self._at_most((*path, "count"), samples.count, MOST_IMAGES, "images a point")
@@ -292,6 +309,17 @@ class Reader:
         elif batch > count > 0:
             self.notes.append(f"samples.batch: {batch} images are made at a time and only {count} are used")
         return Samples(count=count, batch=batch, seeds=seeds, quantise=samples.quantise, precision=samples.precision)
+
+    def _without_levels(self) -> dict[str, Any]:
+        """Returns the defaults of samples that are other for real values."""
+        return {"quantise": "none"} if self.data is not None and self.data.kind == "real" else {}
+
+    def _check_quantise(self, path: KeyPath, rule: str) -> None:
+        if self.data is not None and (rule == "none") != (self.data.kind == "real"):
+            if self.data.kind == "real":
+                self._refuse(path, rule, "the values of the data set are real: they are stored as they are", ("none",))
+            else:
+                self._refuse(path, rule, "pixels have levels to take", ("round", "truncate"))
 
     def _metrics(self, samples: Samples | None) -> list[Metric]:
         metrics: list[Metric] = []
@@ -391,6 +419,9 @@ class Reader:
             if "checkpoint" in given:
                 why = "a classifier is asked for, which a checkpoint does not hold"
                 self._refuse((*path, "checkpoint"), given["checkpoint"], why)
+        if params is not None and card.needs_levels(params) and self.data is not None and self.data.kind == "real":
+            why = "dequantisation is of discrete levels, and the values of the data set are real"
+            self._refuse((*path, "params"), None, why)
         checkpoint, weights = self._checkpoint(path, given, card)
         return Model(card, preset, params, seeds, snapshots, checkpoint, weights, ema)
 
@@ -485,6 +516,9 @@ class Reader:
         known = {model.card.name: model.card.likelihood for model in models if model.card.likelihood}
         if given == "none" or not self._methods_are_known():
             return None
+        if self.data is not None and self.data.kind == "real":
+            self._refuse(path, None, "bits per dimension need discrete levels, and the values of the data set are real")
+            return None
         if not known:
             reasons = sorted({f"{model.card.name}: {model.card.no_likelihood}" for model in models})
             self._refuse(path, None, f"no method here has a likelihood ({'; '.join(reasons) or 'none is trained'})")
@@ -549,6 +583,25 @@ class Reader:
         # a last, smaller batch has other noise: equal work should have equal batches, and so an equal key
         batch = min(held_out.batch, images)
         return HeldOut(images=images, batch=batch, split=held_out.split, seed=held_out.seed)
+
+    def _inspect(self) -> Inspect | None:
+        """Returns what models are inspected on: by default the first held-out images, nothing where null is given."""
+        path, given = ("inspect",), self.tree.get("inspect", {})
+        if given is None or self.data is None:
+            return None
+        given = check_keys(self.problems, path, given, names(Inspect))
+        split = given.get("split", Inspect.split)
+        if not self._choice((*path, "split"), split, self.data.splits, "split"):
+            return None
+        most = self.data.splits[split]
+        inspect = self._typed(Inspect, path, {"images": min(INSPECTED, most), **given})
+        if inspect is None:
+            return None
+        self._at_least((*path, "images"), inspect.images, 1)
+        self._at_least((*path, "seed"), inspect.seed, 0)
+        if inspect.images > most:
+            self._refuse((*path, "images"), inspect.images, f"the split {split} has {most} images")
+        return replace(inspect, images=min(SMOKE_IMAGES, inspect.images)) if self.smoke else inspect
 
     def _likelihood_axes(
         self, path: KeyPath, given: Any, known: Mapping[str, LikelihoodCard]

@@ -123,6 +123,24 @@ class LikelihoodSpec:
         return _model(self.train, self.snapshot, self.ema)
 
 
+@dataclass(frozen=True, kw_only=True)
+class InspectSpec:
+    """What a model shows of itself on held-out images: its loss by noise level, and pictures of its own."""
+
+    train: TrainSpec
+    version: int
+    images: int
+    split: str = "test"
+    seed: int = 0
+    snapshot: int | None = None
+    ema: float | None = None
+
+    @property
+    def model(self) -> ModelSpec:
+        """What the weights are those of."""
+        return _model(self.train, self.snapshot, self.ema)
+
+
 def _model(train: TrainSpec, snapshot: int | None, ema: float | None = None) -> ModelSpec:
     """Returns a model: one object a training, snapshot and average, since its key is remembered with it."""
     if snapshot is None and ema is None:
@@ -149,7 +167,7 @@ class ScoreSpec:
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
-Spec = ModelSpec | SampleSpec | LikelihoodSpec | ScoreSpec | ImagesSpec
+Spec = ModelSpec | SampleSpec | LikelihoodSpec | InspectSpec | ScoreSpec | ImagesSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +236,8 @@ def place(spec: Spec) -> tuple[str, str, str]:
             return "samples", key(spec), ""
         case LikelihoodSpec():
             return "likelihood", key(spec), ""
+        case InspectSpec():
+            return "inspect", key(spec), "inspection"
         case ScoreSpec():
             folder = _hash(["ScoreSet", canonical(spec.source), spec.count])
             return "scores", folder, f"{spec.metric}-{key(spec)[:8]}"

@@ -1,4 +1,4 @@
-"""What runs inside a job: train, samples, likelihood, scores. One function a stage, one unit a call.
+"""What runs inside a job: train, samples, likelihood, inspect, scores. One function a stage, one unit a call.
 
 Data files hold what was computed and nothing else, so that two runs of equal inputs are byte-equal; seconds,
 host and attempts go to the records beside them.
@@ -33,12 +33,13 @@ from bench.data import Images, load_images
 from bench.digest import digest_checkpoint, digest_images
 from bench.external import read_external
 from bench.given import truth
-from bench.method import Given, Method, NetworkCounter, Noise, Run, Sampler, evaluated, load_method
+from bench.method import Given, Inspection, Method, NetworkCounter, Noise, Run, Sampler, evaluated, load_method
 from bench.metrics import METRICS
 from bench.metrics.scoring import real_floor, score
 from bench.plan import Job, checkout
 from bench.spec import (
     AverageSpec,
+    InspectSpec,
     LikelihoodSpec,
     SampleSpec,
     SnapshotSpec,
@@ -157,7 +158,7 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
     record = {
         "images": diary.images,
         "steps": keeper.step,
-        "flops": _training_flops(method, data, spec) * diary.images,
+        "flops": _training_flops(method, data, spec) * diary.images if diary.images else 0.0,
         "parameters": sum(p.numel() for network in method.networks for p in network.parameters()),
         "seconds": seconds,
         "state": keeper.keep() if here is not None and here.open else None,
@@ -275,7 +276,7 @@ def _shorter(store: Store, unit: UnitId, model: TrainSpec | SnapshotSpec) -> Pat
 
 
 def samples(job: Job, unit: UnitId, context: Context) -> None:
-    """Makes one batch of images and writes them as uint8, with what they cost."""
+    """Makes one batch of images and writes them as the data set stores its own, with what they cost."""
     (spec,) = job.specs
     method = _trained(context, spec)
     sampler_card = method.card.samplers[spec.sampler]
@@ -289,19 +290,20 @@ def samples(job: Job, unit: UnitId, context: Context) -> None:
         noise = Noise(spec.seed, ("sample", int(unit.part)), device=method.device)
         images = method.sample(spec.batch, sampler, noise, _given(spec, int(unit.part), method))
         seconds = _clock(context.device) - begin
-    images = images.detach().cpu()
+    images, data = images.detach().cpu(), _data(spec.train.dataset)
     bad = int((~torch.isfinite(images)).flatten(1).any(1).sum())
     if bad:
         raise DivergedError(f"diverged: {bad} of {spec.batch} images hold NaN or infinity")
     buffer = io.BytesIO()
-    np.savez(buffer, images=quantise(images, method.levels, spec.quantise))
+    real = spec.quantise == "none"
+    np.savez(buffer, images=as_stored(images, data) if real else quantise(images, method.levels, spec.quantise))
     record = {
         "images": spec.batch,
         "nfe": counter.rows / spec.batch,
         "seconds": seconds,
         "warm": warm,
         "flops_per_row": _network_flops(context, method, place(spec.train)[1]),
-        "clipped": clipped(images, method.levels, spec.quantise),
+        "clipped": None if real else clipped(images, method.levels, spec.quantise),
         "provenance": context.provenance(),
     }
     context.store.finish(unit, record, {".npz": buffer.getvalue()})
@@ -318,6 +320,11 @@ def _given(spec: SampleSpec, part: int, method: Method) -> Given | None:
     images = torch.from_numpy(wanted.known_part(wanted.images.astype(np.float64)) / (data.levels - 1))
     known = None if wanted.known is None else torch.from_numpy(wanted.known).to(method.device)
     return Given(wanted.task, images=images.to(method.device, torch.float32), known=known)
+
+
+def as_stored(images: torch.Tensor, data: Images) -> np.ndarray:
+    """Returns real values in [0, 1] in the data set's own units, float32; none is clipped."""
+    return data.unscaled(images.double()).float().numpy()
 
 
 def quantise(images: torch.Tensor, levels: int, rule: str) -> np.ndarray:
@@ -371,6 +378,73 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     context.store.finish(unit, record)
 
 
+def inspect(job: Job, unit: UnitId, context: Context) -> None:
+    """Writes the losses of a model on held-out images by noise level, and the pictures that it shows of itself."""
+    (spec,) = job.specs
+    method = _trained(context, spec)
+    context.store.write_spec(unit.stage, unit.key, spec, {})
+    data = _data(spec.train.dataset)
+    held_out = data.scaled(torch.from_numpy(data.split(spec.split)[: spec.images]).float()).to(method.device)
+    noise = Noise(spec.seed, ("inspect",), device=method.device)
+    begin = _clock(context.device)
+    with torch.no_grad():
+        seen = method.inspect(held_out, noise)
+    seconds = _clock(context.device) - begin
+    losses = _checked_losses(seen, len(held_out))
+    facts = {"dataset": f"{spec.train.dataset}@{spec.train.dataset_version}", "split": spec.split, "seed": spec.seed}
+    record = {
+        "times": seen.times.tolist(),
+        "noise_levels": [level if math.isfinite(level) else None for level in seen.noise_levels.tolist()],
+        "losses": losses.mean(1).tolist(),
+        "errors": (losses.std(1) / math.sqrt(len(held_out))).tolist() if len(held_out) > 1 else [None] * len(losses),
+        "identity": {**facts, "images": len(held_out), "weighting": seen.weighting, "version": spec.version},
+        "strips": list(seen.strips),
+        "curves": [{"title": title, "x": c.x_label, "y": c.y_label} for title, c in seen.curves.items()],
+        "seconds": seconds,
+        "provenance": context.provenance(),
+    }
+    arrays = {f"strip/{index}": _array(strip).astype(np.float32) for index, strip in enumerate(seen.strips.values())}
+    for index, curve in enumerate(seen.curves.values()):
+        arrays |= {f"curve/{index}/x": _array(curve.x), f"curve/{index}/y": _array(curve.y)}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    context.store.finish(unit, record, {".npz": buffer.getvalue()})
+
+
+def _checked_losses(seen: Inspection, count: int) -> torch.Tensor:
+    """Returns the losses of an inspection of ``count`` images, float64 on the CPU.
+
+    Raises:
+        DivergedError: A loss is NaN or infinite.
+        ValueError: Shapes are not those of :class:`bench.method.Inspection`.
+    """
+    levels = len(seen.times)
+    if seen.losses.shape != (levels, count) or seen.noise_levels.shape != (levels,):
+        shapes = f"losses {tuple(seen.losses.shape)} and noise levels {tuple(seen.noise_levels.shape)}"
+        raise ValueError(f"inspect gave {shapes}, expected {(levels, count)} and {(levels,)}")
+    for title, strip in seen.strips.items():
+        if strip.ndim != 5:
+            raise ValueError(
+                f"inspect gave the strip {title!r} in shape {tuple(strip.shape)}, not (rows, columns, C, H, W)"
+            )
+    for title, curve in seen.curves.items():
+        if curve.x.ndim != 1 or curve.x.shape != curve.y.shape:
+            raise ValueError(
+                f"inspect gave the curve {title!r} in shapes {tuple(curve.x.shape)}, {tuple(curve.y.shape)}"
+            )
+    losses = seen.losses.detach().double().cpu()
+    bad = [
+        f"{t:.3g}" for t, finite in zip(seen.times.tolist(), torch.isfinite(losses).all(1), strict=True) if not finite
+    ]
+    if bad:
+        raise DivergedError(f"diverged: the held-out loss is NaN or infinite at t = {', '.join(bad)}")
+    return losses
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    return values.detach().double().cpu().numpy()
+
+
 def scores(job: Job, unit: UnitId, context: Context) -> None:
     """Computes every metric asked of one sample set in one pass over its images."""
     spec = job.specs[0]
@@ -378,7 +452,7 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     if isinstance(source, SampleSpec):
         data = _data(source.train.dataset)
         images = _images(context, source, spec.count)
-        rule: dict[str, Any] = {"uint8": source.quantise}
+        rule: dict[str, Any] = {"quantise": "none"} if source.quantise == "none" else {"uint8": source.quantise}
         sampler = cards()[source.train.method].samplers[source.sampler]
         if sampler.couples(build(sampler.params, source.params)):
             rule["batch"] = source.batch
@@ -387,7 +461,7 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
             raise ValueError(f"{job.path}: the images are not those that the suite was read with; start it again")
         data = _data(source.dataset)
         images = read_external(Path(job.path or ""), data.card)[: spec.count]
-        rule = {"uint8": "as given", "source sha256": source.sha256}
+        rule = {"quantise" if data.kind == "real" else "uint8": "as given", "source sha256": source.sha256}
     if len(images) < spec.count:
         raise ValueError(f"{job.label}: {spec.count} images are asked for, there are {len(images)}")
     missing = [
@@ -435,7 +509,7 @@ def _images(context: Context, source: SampleSpec, count: int) -> np.ndarray:
     return images
 
 
-STAGES = {"train": train, "samples": samples, "likelihood": likelihood, "scores": scores}
+STAGES = {"train": train, "samples": samples, "likelihood": likelihood, "inspect": inspect, "scores": scores}
 
 
 class Diary:
@@ -590,7 +664,7 @@ def _data(name: str) -> Images:
 _MODELS: dict[tuple[str, str], Method] = {}
 
 
-def _trained(context: Context, spec: SampleSpec | LikelihoodSpec) -> Method:
+def _trained(context: Context, spec: SampleSpec | LikelihoodSpec | InspectSpec) -> Method:
     """Returns the trained model of a spec; the last two are kept, for units of one model follow each other."""
     unit, train = UnitId(*place(spec.model)), spec.train
     name = (str(context.store.root), unit.key)

@@ -3,6 +3,7 @@
     train/<key>/       spec.json  weights.json  weights.safetensors  log.jsonl  (resume.safetensors, to go on from)
     samples/<key>/     spec.json  00017.json  00017.npz
     likelihood/<key>/  spec.json  00000.json
+    inspect/<key>/     spec.json  inspection.json  inspection.npz
     scores/<key>/      fd-1a2b3c4d.json
 
 A unit of work (stage, key, part) is finished when its record ``<part>.json`` is there, its own checksum holds
@@ -31,7 +32,7 @@ from bench.spec import Spec, canonical, part_name
 if TYPE_CHECKING:
     import numpy as np
 
-STAGES = ("train", "samples", "likelihood", "scores")
+STAGES = ("train", "samples", "likelihood", "inspect", "scores")
 
 
 class UnitId(NamedTuple):
@@ -207,7 +208,9 @@ class Store:
     # Images
 
     def images(self, key: str, count: int) -> "np.ndarray":
-        """Returns the first ``count`` images of a sample set (fewer where it was pruned), uint8 (N, C, H, W).
+        """Returns the first ``count`` images of a sample set (fewer where it was pruned), shape (N, C, H, W).
+
+        They are uint8, or float32 where the data set's values are real.
 
         Raises:
             DamagedError: A file is not what was written.

@@ -28,7 +28,7 @@ from bench.document import Document, Fault, KeyPath, Place, SuiteError
 from bench.given import RESTORATIONS, describe
 from bench.metrics import METRICS, MetricCard
 from bench.sections import Known, Metric, Model, Reader, Sections, Source, Sweep
-from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, ScoreSpec, TrainSpec, Values
+from bench.spec import ImagesSpec, InspectSpec, LikelihoodSpec, Point, SampleSpec, ScoreSpec, TrainSpec, Values
 
 __all__ = ["Metric", "Suite", "SuiteError", "read_suite"]
 
@@ -48,6 +48,7 @@ class Suite:
         ema: Relative widths of the averages of the weights, of each train label that has some beside its own.
         sources: Where what was made elsewhere lies, by label: images of ``samples_from``, or a ``checkpoint``.
         sweep: Likelihoods of each train label at the values of ``likelihood.sweep``, beside those of the points.
+        inspections: What is asked of every model of each train label, its snapshots and averages included.
         keep: How many images of a point stay once they are scored; None for all.
         controlled: Whether the models have to agree in parameters and FLOPs.
         resolved: The suite as plain values with every default filled in.
@@ -63,6 +64,7 @@ class Suite:
     ema: Mapping[str, tuple[float, ...]]
     sources: Mapping[str, Path]
     sweep: Mapping[str, tuple[LikelihoodSpec, ...]]
+    inspections: Mapping[str, tuple[InspectSpec, ...]]
     metrics: tuple[Metric, ...]
     keep: int | None
     figures: Literal["default", "none"]
@@ -76,7 +78,7 @@ class Suite:
         trains = any(isinstance(spec, TrainSpec) and spec.checkpoint is None for s in self.train.values() for spec in s)
         given = any(isinstance(point.sample, SampleSpec) and point.sample.given for point in self.points)
         scored = any(point.scores or point.likelihood is not None for point in self.points)
-        return bool(trains or given or scored or self.sweep)
+        return bool(trains or given or scored or self.sweep or self.inspections)
 
 
 def read_suite(
@@ -264,6 +266,8 @@ class _Expansion:
         section = self.sections.likelihood
         if section is None or isinstance(entry, Source) or entry.card.likelihood is None:
             return None
+        if entry.card.likelihood.refuse(entry.params):
+            return None  # the tables say why
         params = section.params[entry.card.name] if params is None else params
         version = entry.card.likelihood.version
         return LikelihoodSpec(train=spec, version=version, params=differences(params), **asdict(section.held_out))
@@ -281,9 +285,23 @@ class _Expansion:
         for label, entry in self.sections.train.items():
             if isinstance(entry, Model) and section is not None:
                 steps = section.sweep.get(entry.card.name, ())
-                specs = tuple(self._likelihood(spec, entry, step) for step in steps for spec in self.train[label])
+                specs = [self._likelihood(spec, entry, step) for step in steps for spec in self.train[label]]
+                specs = tuple(spec for spec in specs if spec is not None)
                 sweep |= {label: specs} if specs else {}
         return sweep
+
+    def inspections(self) -> dict[str, tuple[InspectSpec, ...]]:
+        """Returns the inspections of every model of each train label."""
+        section = self.sections.inspect
+        return {
+            label: tuple(
+                InspectSpec(train=spec, version=entry.card.inspection, snapshot=snapshot, ema=ema, **asdict(section))
+                for spec in self.train[label]
+                for snapshot, ema in itertools.product((*entry.snapshots, None), (None, *entry.ema))
+            )
+            for label, entry in self.sections.train.items()
+            if isinstance(entry, Model) and section is not None
+        }
 
     def points(self) -> Iterator[Point]:
         """Yields the points in the order of the file, a grid's last axis running fastest."""
@@ -445,6 +463,7 @@ class _Expansion:
                 if label in used and (path := _elsewhere(entry)) is not None
             },
             sweep={label: specs for label, specs in self.sweep().items() if label in used},
+            inspections={label: specs for label, specs in self.inspections().items() if label in used},
             metrics=tuple(sections.metrics),
             keep=sections.keep,
             figures=sections.figures,
@@ -463,6 +482,7 @@ class _Expansion:
             "metrics": metrics,
             "samples": plain(sections.samples),
             "likelihood": self._resolved_likelihood(),
+            "inspect": None if sections.inspect is None else plain(sections.inspect),
             "train": {label: self._resolved_entry(label, entry) for label, entry in sections.train.items()},
             "points": [self._resolved_point(sweep) for sweep in sections.sweeps],
             "keep": {"samples": "all" if sections.keep is None else sections.keep},
@@ -491,6 +511,7 @@ class _Expansion:
             return {"samples_from": str(entry.path), "sha256": spec.sha256}
         card = entry.card
         versions = {"version": card.version, "likelihood_version": card.likelihood and card.likelihood.version}
+        versions |= {"inspection_version": card.inspection}
         params = {"preset": entry.preset, "params": plain(entry.params), "seeds": list(entry.seeds)}
         params |= {"snapshots": list(entry.snapshots)} if entry.snapshots else {}
         params |= {"ema": list(entry.ema)} if entry.ema else {}

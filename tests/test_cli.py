@@ -31,10 +31,10 @@ def suite(tmp_path, monkeypatch):
 def test_plan_prints_every_job_with_its_reason(suite, capsys):
     assert main(["plan", suite]) == 0
     out = capsys.readouterr().out
-    lines = [line for line in out.splitlines() if line.startswith(("train", "samples", "scores"))]
-    assert len(lines) == 5
+    lines = [line for line in out.splitlines() if line.startswith(("train", "samples", "inspect", "scores"))]
+    assert len(lines) == 6
     assert all("[new" in line for line in lines)
-    assert "1 trainings, 2 sample sets, 2 scorings, 2 points; 0 done, 5 to do" in out
+    assert "1 trainings, 2 sample sets, 1 inspections, 2 scorings, 2 points; 0 done, 6 to do" in out
 
 
 def test_status_before_anything_ran_says_what_waits(suite, capsys):

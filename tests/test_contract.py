@@ -300,6 +300,27 @@ def test_score_gives_a_number_an_image_or_says_why_not(card, data, trained):
     assert torch.equal(scored.values["bits_per_dim"], again.values["bits_per_dim"])
 
 
+@each_method
+def test_inspection_has_a_finite_loss_an_image_at_each_of_at_most_twelve_rising_times(card, data, trained):
+    images = data.scaled(torch.from_numpy(data.test[:5]).float())
+    seen, again = (trained(card).inspect(images, Noise(0)) for _ in range(2))
+    assert seen.times.dtype == torch.float64
+    assert 1 <= len(seen.times) <= 12
+    assert (seen.times.diff() > 0).all()
+    assert 0 <= seen.times.min() <= seen.times.max() <= 1
+    assert seen.noise_levels.shape == seen.times.shape
+    assert seen.losses.shape == (len(seen.times), 5)
+    assert torch.isfinite(seen.losses).all()
+    assert not seen.losses.requires_grad
+    assert torch.equal(seen.losses, again.losses)
+    assert not torch.equal(seen.losses, trained(card).inspect(images, Noise(1)).losses)
+    for strip in seen.strips.values():
+        assert strip.ndim == 5
+        assert torch.isfinite(strip).all()
+    for curve in seen.curves.values():
+        assert curve.x.shape == curve.y.shape == (len(curve.x),)
+
+
 def global_streams():
     numpy_state = np.random.get_state()  # noqa: NPY002 - it is the global stream that is watched
     return random.getstate(), numpy_state[1].tobytes(), torch.get_rng_state().numpy().tobytes()
@@ -315,6 +336,8 @@ def test_global_random_streams_are_left_alone(card, data):
     for name in card.samplers:
         method.sample(2, sampler_of(card, name), Noise(0))
         assert global_streams() == before, f"by {name}"
+    method.inspect(data.scaled(torch.from_numpy(data.test[:2]).float()), Noise(0))
+    assert global_streams() == before, "by the inspection"
     if card.likelihood is not None:
         method.score(torch.from_numpy(data.test[:2].astype(np.int64)), Noise(0), likelihood_params(card))
         assert global_streams() == before, "by the score"

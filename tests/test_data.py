@@ -1,4 +1,4 @@
-"""Data sets: CIFAR-10 from the true formats of its files, in small."""
+"""Data sets: CIFAR-10 from the true formats of its files, in small; points in the plane against their definitions."""
 
 import gzip
 import io
@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from sklearn.datasets import make_swiss_roll
 
-from bench import cifar
+from bench import cifar, toy
 from bench.cli import main
-from bench.data import DATASETS, Images
+from bench.data import DATASETS, Images, load_images
 
 ROWS = 4
 TRAIN, TEST = [f"data_batch_{k}" for k in range(1, 6)], ["test_batch"]
@@ -248,3 +250,73 @@ def test_assets_say_what_to_put_where_and_any_form_of_it_is_enough(tmp_path, mon
         assert f"data set cifar10: {tmp_path / 'data' / place}: there" in out
         assert "nothing is missing" in out
         (tmp_path / "data" / place).rmdir()
+
+
+TOYS = ("two_modes", "swiss_rolls", "diamond")
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_real_values_are_seen_in_zero_to_one_and_go_back_to_their_own_units(name):
+    images = load_images(name)
+    (low, high), stored = images.range, images.train[:100]
+    assert (images.kind, images.levels, images.train.dtype, images.shape) == ("real", 0, np.float32, (2, 1, 1))
+    assert (images.span, images.scaled(np.array([low, 0, high])).tolist()) == (high - low, [0, 0.5, 1])
+    np.testing.assert_allclose(images.unscaled(images.scaled(stored.astype(float))), stored, rtol=1e-12)
+    batch = images.batch(seed=0, k=0, size=10_000)
+    assert batch.dtype == torch.float32
+    expected = np.sort((images.train.astype(float) - low) / (high - low), axis=0)
+    np.testing.assert_allclose(np.sort(batch.numpy(), axis=0), expected, atol=1e-6)
+    assert not np.array_equal(images.train, images.test)
+
+
+def test_stored_levels_are_seen_as_before(tmp_path, content):
+    folder(tmp_path, content, "bin")
+    images = small(tmp_path)
+    assert (images.span, images.mixture) == (255, None)
+    assert torch.equal(images.scaled(torch.tensor([0.0, 51.0, 255.0])), torch.tensor([0.0, 0.2, 1.0]))
+
+
+def test_values_beyond_the_declared_range_and_not_finite_ones_are_refused():
+    card = DATASETS["diamond"]
+    for wrong in (1.5, np.nan):
+        spoilt = replace(card, load=lambda split, wrong=wrong: np.full((10_000, 2, 1, 1), wrong, np.float32))
+        with pytest.raises(ValueError, match=r"toy: split train has shape .* in -1\.0\.\.1\.0"):
+            Images("toy", spoilt).split("train")
+
+
+@pytest.mark.parametrize("name", ["two_modes", "diamond"])
+def test_declared_mixture_has_the_moments_of_the_draws(name):
+    images = load_images(name)
+    mixture, x = images.mixture, images.scaled(images.train.astype(float)).reshape(-1, 2)
+    assert mixture.weights.sum() == pytest.approx(1, abs=1e-15)
+    nearest = mixture.component(x)
+    error = 4 / np.sqrt(len(x))  # standard errors, of shares and of means in units of the component's deviation
+    for k, weight in enumerate(mixture.weights):
+        mine = x[nearest == k]
+        assert abs(len(mine) / len(x) - weight) < error * np.sqrt(weight)
+        np.testing.assert_allclose(mine.mean(0), mixture.means[k], atol=error * mixture.stds[k] / np.sqrt(weight))
+        # 5 deviations lie between the means at least, so what is cut off of a component is nothing here
+        np.testing.assert_allclose(mine.std(0), mixture.stds[k], rtol=error / np.sqrt(weight))
+
+
+def test_two_modes_are_one_of_weight_a_fifth_and_one_of_four():
+    weights, means, stds = toy.two_modes_mixture()
+    assert (weights.tolist(), means.tolist(), stds.tolist()) == ([0.2, 0.8], [[-5, -5], [5, 5]], [1, 1])
+
+
+def test_diamond_stands_on_its_corner():
+    _, means, _ = toy.diamond_mixture()
+    assert np.abs(means).sum(1).max() == pytest.approx(np.sqrt(0.5))  # |x| + |y| is the largest on its sides
+    extremes = sorted(map(tuple, np.round(means[np.abs(means).max(1) > 0.7], 4)))
+    assert extremes == [(-0.7071, 0), (0, -0.7071), (0, 0.7071), (0.7071, 0)]
+    assert len(np.unique(np.round(means, 9), axis=0)) == 9
+
+
+def test_swiss_rolls_are_scikit_learns_in_small_around_five_centres():
+    points = toy.swiss_rolls(50, np.random.RandomState(5))
+    random = np.random.RandomState(5)
+    counts = random.multinomial(50, [0.2] * 5)
+    rolls = [make_swiss_roll(k, noise=0.2, random_state=random)[0][:, [0, 2]] * 0.01 for k in counts]
+    expected = np.concatenate([roll + centre for roll, centre in zip(rolls, toy.CENTRES, strict=True)])
+    random.shuffle(expected)
+    np.testing.assert_allclose(points, expected, rtol=0, atol=1e-15)

@@ -22,7 +22,7 @@ REMEDY = "python tests/test_defaults.py --write"
 
 
 def of_method(card):
-    """Returns version and defaults of a method, its samplers and its likelihood, by name."""
+    """Returns version and defaults of a method, its samplers and its likelihood, and its inspection's, by name."""
     found = {card.name: {"version": card.version, "defaults": plain(card.params())}}
     for name, sampler in card.samplers.items():
         defaults = {"times": next(iter(sampler.times), ""), **plain(sampler.params())}
@@ -30,6 +30,7 @@ def of_method(card):
     if card.likelihood is not None:
         defaults = plain(card.likelihood.params())
         found[f"likelihood of {card.name}"] = {"version": card.likelihood.version, "defaults": defaults}
+    found[f"inspection of {card.name}"] = {"version": card.inspection, "defaults": {}}
     return found
 
 
@@ -38,6 +39,7 @@ def of_bench():
     found = {}
     for name, card in DATASETS.items():
         defaults = {"shape": list(card.shape), "levels": card.levels, "splits": dict(card.splits), "flips": card.flips}
+        defaults |= {"range": list(card.range)} if card.kind == "real" else {}
         found[f"data set {name}"] = {"version": card.version, "defaults": defaults}
     for name, card in METRICS.items():
         found[f"metric {name}"] = {"version": card.version, "defaults": plain(card.params())}

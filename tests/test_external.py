@@ -141,3 +141,29 @@ def test_truncated_png_is_named(tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
     with pytest.raises(ValueError, match=r"cut\.png: not a readable PNG"):
         read_external(tmp_path, DIGITS)
+
+
+def test_real_values_are_taken_as_they_are_in_either_shape(tmp_path):
+    points = np.random.default_rng(0).normal(0, 20, (6, 2))
+    for stored in (points, points.reshape(6, 2, 1, 1), points.reshape(6, 1, 1, 2)):
+        read = read_external(save(tmp_path / "a.npz", images=stored), DATASETS["two_modes"])
+        assert (read.shape, read.dtype) == ((6, 2, 1, 1), np.float32)
+        np.testing.assert_array_equal(read.reshape(6, 2), points.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (np.zeros((3, 2), np.uint8), "dtype uint8; save floats in the data set's own units"),
+        (np.zeros((3, 3)), r"shape \(3, 3\)"),
+        (np.array([[0, np.nan]]), "1 of 1 images hold NaN"),
+    ],
+)
+def test_values_that_are_no_points_of_the_data_set_are_refused(tmp_path, values, why):
+    with pytest.raises(ValueError, match=why):
+        read_external(save(tmp_path / "a.npz", images=values), DATASETS["two_modes"])
+
+
+def test_folder_of_pictures_holds_no_real_values(tmp_path):
+    with pytest.raises(ValueError, match="PNG files hold no real values"):
+        read_external(tmp_path, DATASETS["two_modes"])

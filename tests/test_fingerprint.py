@@ -1,8 +1,8 @@
 """No number moves without its version.
 
-A training of a few steps with the tiny parameters, its samples by every sampler and its likelihood are boiled down
-to a few numbers each. ``tests/fingerprints/<method>.json`` holds them as they were when the versions were set.
-They agree to 1e-3 of their size across machines and torch builds; a change of the mathematics moves them further.
+A training of a few steps with the tiny parameters, its samples by every sampler, its likelihood and its inspection are
+boiled down to a few numbers each. ``tests/fingerprints/<method>.json`` holds them as they were when the versions were
+set. They agree to 1e-3 of their size across machines and torch builds; a change of the mathematics moves them further.
 After raising a version on purpose, or for a new method:
 
     python tests/test_fingerprint.py --write
@@ -89,7 +89,7 @@ def shake(networks):
 
 
 def fingerprint(card):
-    """Returns version and numbers of a method's training, of each sampler and of the likelihood, by name."""
+    """Returns version and numbers of a method's training, its samplers, its likelihood and its inspection, by name."""
     torch.set_num_threads(1)
     data = load_images("digits")
     method, curve = trained(card, data)
@@ -106,6 +106,9 @@ def fingerprint(card):
         scored = method.score(torch.from_numpy(data.test[:2].astype(np.int64)), Noise(0), params)
         values = {name: numbers(tensor) for name, tensor in scored.values.items()}
         found[f"likelihood of {card.name}"] = {"version": card.likelihood.version, **values}
+    seen = method.inspect(data.scaled(torch.from_numpy(data.test[:4]).float()), Noise(0))
+    values = {"losses": numbers(seen.losses), "times": numbers(seen.times)}
+    found[f"inspection of {card.name}"] = {"version": card.inspection, **values}
     return found
 
 

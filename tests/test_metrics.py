@@ -7,12 +7,24 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.stats import energy_distance as energy_distance_in_one_dimension
 
-from bench.data import DATASETS, DataCard, Images, digits_labels, load_images
-from bench.metrics import EXTRACTORS, METRICS, FrechetParams, InceptionParams, train_digits_cnn
+from bench.data import DATASETS, DataCard, GaussianMixture, Images, digits_labels, load_images
+from bench.metrics import (
+    EXTRACTORS,
+    METRICS,
+    FrechetParams,
+    InceptionParams,
+    NeighbourParams,
+    PixelParams,
+    PointParams,
+    train_digits_cnn,
+)
 from bench.metrics.extractors import CHUNK, WEIGHTS, DigitsCNN, Extractor, load_extractor
 from bench.metrics.frechet import frechet_distance, frechet_from_features, statistics
 from bench.metrics.inception import inception_score
+from bench.metrics.neighbours import coverage, radii
+from bench.metrics.points import Points, energy_distance, mode_weight_error
 from bench.metrics.scoring import _features, real_floor, score
 
 FD, FD_TEST, IS = ("fd", FrechetParams()), ("fd", FrechetParams(reference="test")), ("is", InceptionParams())
@@ -57,6 +69,8 @@ def test_cards_need_neither_torch_nor_numpy():
         ("fd", FrechetParams(reference="test"), "fd(digits-cnn@8, to test)"),
         ("is", InceptionParams(), "is(digits-cnn@8)"),
         ("is", InceptionParams(splits=10), "is(digits-cnn@8, 10 splits)"),
+        ("precision", NeighbourParams(), "precision(digits-cnn@8)"),
+        ("recall", NeighbourParams(reference="test", neighbours=5), "recall(digits-cnn@8, to test, k=5)"),
     ],
 )
 def test_columns_tell_unlike_numbers_apart(name, params, column):
@@ -64,11 +78,14 @@ def test_columns_tell_unlike_numbers_apart(name, params, column):
 
 
 def test_directions_are_those_of_the_measures(digits, rng):
+    points = load_images("two_modes")
     noisy = to_levels(digits.test + rng.normal(0, 4, digits.test.shape))
+    sets = {"digits": (digits, digits.test, noisy), "points": (points, points.test[:500], points.test[:500] / 2 + 2)}
     for name, card in METRICS.items():
         if card.tasks:  # measured against what was given: tests/test_given.py
             continue
-        real, worse = (value(images, (name, card.params()), digits) for images in (digits.test, noisy))
+        data, good, bad = sets["digits" if not card.refuse(card.params(), digits.card) else "points"]
+        real, worse = (value(images, (name, card.params()), data) for images in (good, bad))
         assert (real > worse) == card.higher_is_better
 
 
@@ -96,9 +113,11 @@ def test_frechet_asks_for_ten_images_a_dimension():
     assert METRICS["fd"].least_count(FrechetParams()) == 240
 
 
-def test_splits_below_one_are_refused():
+def test_splits_and_neighbours_below_one_are_refused():
     with pytest.raises(ValueError, match="splits should be at least 1, got 0"):
         InceptionParams(splits=0)
+    with pytest.raises(ValueError, match="neighbours should be at least 1, got 0"):
+        NeighbourParams(neighbours=0)
 
 
 # Frechet distance
@@ -344,6 +363,67 @@ def test_noise_black_and_inverted_images_are_far_beyond_the_floor_of_real_ones(d
         assert value(images, FD, digits) > floor.mean + 50 * floor.std
 
 
+# Points
+
+
+def test_energy_distance_of_three_points_is_the_one_by_hand():
+    x, y = Points(np.array([[0.0, 0], [3, 4]])), Points(np.array([[0.0, 4]]))
+    # E|X - Y| = (4 + 3) / 2, E|X - X'| = (0 + 5 + 5 + 0) / 4, E|Y - Y'| = 0
+    assert energy_distance(x, y) == energy_distance(y, x) == pytest.approx(2 * 3.5 - 2.5, rel=1e-15)
+    assert energy_distance(x, x) == 0
+
+
+def test_energy_distance_in_one_dimension_is_the_square_of_scipys(rng):
+    x, y = rng.normal(size=1500), rng.normal(0.3, 1.5, size=700)
+    expected = energy_distance_in_one_dimension(x, y) ** 2
+    assert energy_distance(Points(x[:, None]), Points(y[:, None])) == pytest.approx(expected, rel=1e-9)
+
+
+def test_mode_weight_error_is_the_total_variation_of_the_shares_of_the_modes():
+    mixture = load_images("two_modes").card.mixture()
+    points = np.concatenate([np.full((5, 2), -5.0), np.full((5, 2), 5.0)])
+    assert mode_weight_error(Points(points), mixture) == pytest.approx(0.3, abs=1e-15)  # half and half, for 0.2 and 0.8
+    assert mode_weight_error(Points(points[[0, 5, 6, 7, 8]]), mixture) == pytest.approx(0, abs=1e-15)
+    assert mode_weight_error(Points(points[:5]), mixture) == pytest.approx(0.8, abs=1e-15)
+
+
+def test_point_belongs_to_the_component_that_is_most_probable_given_it():
+    mixture = load_images("two_modes").card.mixture()
+    # On the diagonal the two are as probable where -10 x = log(0.8 / 0.2) / 2 for both coordinates x.
+    border = -np.log(4) / 20
+    points = np.array([[border - 1e-9] * 2, [border + 1e-9] * 2])
+    assert mixture.component(points).tolist() == [0, 1]
+    wide = GaussianMixture(np.array([0.5, 0.5]), np.zeros((2, 2)), np.array([1.0, 3.0]))
+    # Equal means: log s^2 + r^2 / 2 s^2 is equal at r^2 = 2 log 9 / (1 - 1 / 9).
+    radius = np.sqrt(2 * np.log(9) / (1 - 1 / 9))
+    assert wide.component(np.array([[radius - 1e-9, 0], [radius + 1e-9, 0]])).tolist() == [0, 1]
+
+
+def test_point_metrics_say_what_they_compare_with_and_have_a_floor():
+    data = load_images("two_modes")
+    requests = [("energy_distance", PointParams(reference="test")), ("mode_weight_error", PixelParams())]
+    distance, weights = score([data.test[:400], data.test[400:500]], requests, data)
+    assert (distance.identity["column"], distance.identity["count"]) == ("energy_distance(to test)", 500)
+    assert distance.identity["reference"]["sha256"] == data.digest("test")
+    assert weights.identity["reference"] == {"dataset": "two_modes@1", "mixture": "as declared"}
+    assert json.loads(json.dumps(weights.identity)) == weights.identity
+    floor = real_floor("mode_weight_error", PixelParams(), data, 500)
+    # |share - 0.2| of n draws has the mean sqrt(2 / pi) sqrt(0.2 x 0.8 / n); 20 draws tell it to a sixth.
+    assert floor.mean == pytest.approx(np.sqrt(2 / np.pi * 0.16 / 500), rel=0.5)
+    assert floor.split == "test"
+
+
+def test_metrics_of_images_refuse_real_values_and_those_of_points_refuse_images(digits):
+    real = DATASETS["two_modes"]
+    for name, card in METRICS.items():
+        of_real, of_images = card.refuse(card.params(), real), card.refuse(card.params(), digits.card)
+        assert bool(of_real) != bool(of_images), name
+        assert "not real values" in "".join(of_real) or "compares values themselves" in "".join(of_images), name
+    assert METRICS["mode_weight_error"].refuse(PixelParams(), DATASETS["swiss_rolls"]) == [
+        "the data set declares no mixture"
+    ]
+
+
 # Scoring
 
 
@@ -428,3 +508,46 @@ def test_real_floor_falls_with_the_count_and_is_drawn_from_the_other_split(digit
     assert real_floor(*FD, digits, 64, draws=10) == small
     with pytest.raises(ValueError, match="split test has 360 images, fewer than the 500 asked for"):
         real_floor(*FD, digits, 500)
+
+
+# Precision and recall
+
+
+def test_a_ball_reaches_to_the_k_th_nearest_other_point():
+    line = np.array([[0.0], [1.0], [3.0], [7.0]])
+    assert radii(line, 1).tolist() == [1, 1, 2, 4]
+    assert radii(line, 3).tolist() == [7, 6, 4, 7]
+    assert coverage(np.array([[-1.0], [-1.1], [5.0], [11.1]]), line, 1) == 0.5
+    with pytest.raises(ValueError, match="3 neighbours need more than 3 images, got 3"):
+        radii(line[:3], 3)
+
+
+@pytest.mark.parametrize(("n1", "n2", "k"), [(300, 2300, 3), (1200, 200, 5)])
+def test_precision_and_recall_equal_torch_fidelity(rng, n1, n2, k):
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    samples, real = two_feature_sets(rng, n1, n2, 8)
+    samples += 0.8 * (real.mean(0) - samples.mean(0))
+    tensors = torch.from_numpy(samples), torch.from_numpy(real)
+    theirs = prc_features_to_metric(*tensors, prc_neighborhood=k, prc_batch_size=500, save_cpu_ram=True, verbose=False)
+    assert 0.05 < theirs["precision"] < 0.95
+    assert 0.05 < theirs["recall"] < 0.95
+    assert coverage(samples, real, k) == pytest.approx(theirs["precision"], abs=1e-6)
+    assert coverage(real, samples, k) == pytest.approx(theirs["recall"], abs=1e-6)
+
+
+def test_precision_and_recall_are_whole_on_equal_sets_and_tell_missing_modes_from_bad_samples(digits, rng):
+    def both(images):
+        return [
+            m.value for m in score([images], [(name, NeighbourParams()) for name in ("precision", "recall")], digits)
+        ]
+
+    assert both(digits.train) == [1, 1]
+    labels = digits_labels("train")
+    precision, recall = both(digits.train[labels < 3])
+    assert precision == 1
+    assert recall < 0.5
+    noise = rng.integers(0, 17, (360, 1, 8, 8)).astype(np.uint8)
+    assert both(noise)[0] < 0.2 < 0.8 < both(digits.test)[0]
+    floor = real_floor("recall", NeighbourParams(), digits, 256, draws=5)
+    assert 0.6 < floor.mean < 1

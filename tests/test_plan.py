@@ -59,6 +59,7 @@ def test_every_key_is_made_once_and_trainings_come_first(jobs):
         "train": 2,
         "samples": 6,
         "likelihood": 4,
+        "inspect": 2,
         "scores": 6,
     }
 
@@ -68,6 +69,16 @@ def test_every_need_is_made_by_an_earlier_job(jobs):
     for job in jobs():
         assert set(job.needs) <= made
         made |= set(job.results)
+
+
+def test_every_model_is_inspected_once_its_snapshots_and_averages_included(jobs):
+    training = "params: {training: {averages_every_images: 40000000}}, snapshots: [80000000], ema: [0.1]"
+    found = jobs(SUITE.replace("{method: sde,", f"{{method: sde, {training},"))
+    inspections = [job for job in found if job.stage == "inspect"]
+    models = {result for job in found if job.stage == "train" for result in job.results}
+    assert [job.parts for job in inspections] == [("inspection",)] * 8  # 2 seeds x (end, snapshot) x (own, 0.1)
+    assert {need for job in inspections for need in job.needs} == models
+    assert len(models) == 8
 
 
 def test_job_survives_its_plain_form(jobs):

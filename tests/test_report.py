@@ -21,6 +21,7 @@ from bench.report import figures, page
 from bench.report.console import print_leaderboard
 from bench.report.figures import Look, learning, likelihood_points, pareto, slug, summarise, tile
 from bench.report.figures import complete as complete_groups
+from bench.report.inspections import loss_points
 from bench.report.page import estimate, number, spread
 from bench.report.table import Reader, identities, leaderboard, tabulate, uncontrolled, write
 from bench.spec import ImagesSpec, key, part_name, place
@@ -123,6 +124,8 @@ def complete(store: Store, suite: Suite, points=None, *, images: bool = True) ->
             finish_training(store, spec)
     for spec in (spec for specs in suite.sweep.values() for spec in specs):
         finish_likelihood(store, spec)
+    for spec in (spec for specs in suite.inspections.values() for spec in specs):
+        finish_inspection(store, spec)
     for point in suite.points if points is None else points:
         finish_samples(store, point, images)
         if point.likelihood is not None:
@@ -176,6 +179,18 @@ def finish_likelihood(store: Store, spec) -> None:
         record = {"values": {"bits_per_dim": values.tolist()}, "identity": {"eps": 1e-5, "tolerance": tolerance}}
         record |= {"nfe": 14 - 20 * math.log10(tolerance), "seconds": 1.0, "provenance": PROVENANCE}
         store.finish(UnitId(stage, name, part_name(index)), record)
+
+
+def finish_inspection(store: Store, spec, **changes) -> None:
+    """Writes losses that grow with the level, by 1 for each training seed."""
+    times, pixels = [0.25, 0.5, 1.0], np.linspace(0, 1, 2 * 3 * 64).reshape(2, 3, 1, 8, 8)
+    record = {"times": times, "noise_levels": [0.1, 1.0, 10.0], "losses": [spec.train.seed + 2 * t for t in times]}
+    record |= {"errors": [0.1] * 3, "identity": {"weighting": "std"}, "strips": ["path"]}
+    record |= {"curves": [{"title": "levels", "x": "index", "y": "noise"}], "seconds": 1.0, "provenance": PROVENANCE}
+    content = io.BytesIO()
+    curve = np.arange(4.0)
+    np.savez(content, **{"strip/0": pixels.astype(np.float32), "curve/0/x": curve, "curve/0/y": curve})
+    store.finish(UnitId(*place(spec)), {**record, **changes}, {".npz": content.getvalue()})
 
 
 def finish_scores(store: Store, point, *, weights: str = "aa" * 32) -> None:
@@ -243,6 +258,66 @@ def test_every_point_is_a_row_with_what_was_stored_for_it(small):
     assert found["clipped_fraction"] == pytest.approx(0.01)
     for column, score in zip((FD, IS), point.scores, strict=True):
         assert found[column] == store.record(*place(score))["value"]
+
+
+def test_held_out_losses_are_those_of_a_rows_model_at_each_time(small):
+    suite, store = small
+    rows = table(suite, store)
+    assert [name for name in rows if name.startswith("heldout_loss@")] == [
+        f"heldout_loss@t={t}" for t in (0.25, 0.5, 1)
+    ]
+    for _, found in rows.iterrows():
+        assert found["heldout_loss@t=0.25"] == found["train_seed"] + 0.5
+        assert found["heldout_loss@t=1"] == found["train_seed"] + 2
+        assert found["heldout_loss_note"] == ""
+        file = next(item for item in found["records"].split("; ") if item.startswith("heldout_loss=")).partition("=")[2]
+        assert (store.root / file).exists()
+    assert not [name for name in tabulate(replace(suite, inspections={}), store, methods=CARDS) if "heldout" in name]
+
+
+def test_a_failed_inspection_leaves_its_rows_done_with_blanks_and_a_cause(small):
+    suite, store = small
+    unit = UnitId(*place(suite.inspections["mute"][0]))
+    store.discard(unit)
+    fail(store, unit, "ValueError: of another shape")
+    rows = table(suite, store)
+    mute = rows[rows["train"] == "mute"]
+    assert set(mute["state"]) == {"done"}
+    assert mute["heldout_loss@t=0.5"].isna().all()
+    assert set(mute["heldout_loss_note"]) == {"inspect failed: ValueError: of another shape"}
+    text = page.markdown(suite, rows, leaderboard(rows))
+    assert "held-out loss of mute, seed 0: inspect failed: ValueError: of another shape" in text
+
+
+def test_a_table_of_held_out_losses_has_a_row_a_model_with_its_spread_over_trainings(small):
+    suite, store = small
+    rows = table(suite, store)
+    (part,) = [part for part in page.sections(suite, rows, leaderboard(rows)) if part.title.startswith("Held-out")]
+    assert part.headers == ["model", "method", "weighting", "trainings", "t=0.25", "t=0.5", "t=1"]
+    good, mute = [[cell.text for cell in line] for line in part.cells]
+    assert good == ["good", "Toy", "std", "2", "1.00 ± 0.71", "1.50 ± 0.71", "2.50 ± 0.71"]
+    assert mute == ["mute", "Mute", "std", "1", "0.500", "1.00", "2.00"]
+
+
+def test_models_at_unlike_times_have_tables_of_their_own(small):
+    suite, store = small
+    finish_inspection(store, suite.inspections["mute"][0], times=[0.1, 0.1001, 1.0])
+    rows = table(suite, store)
+    parts = [part for part in page.sections(suite, rows, leaderboard(rows)) if part.title.startswith("Held-out")]
+    assert [part.headers[4:] for part in parts] == [["t=0.25", "t=0.5", "t=1"], ["t=0.1", "t=0.1001", "t=1"]]
+    assert [part.cells[0][0].text for part in parts] == ["good", "mute"]
+
+
+def test_held_out_losses_are_drawn_by_noise_level_or_by_time_where_a_model_has_none(small):
+    suite, store = small
+    finish_inspection(store, suite.inspections["mute"][0], noise_levels=[None] * 3)
+    points = loss_points(table(suite, store).attrs["inspections"])
+    good, mute = points[points["train"] == "good"], points[points["train"] == "mute"]
+    assert (list(good["level"]), set(good["axis"]), set(good["panel"])) == ([0.1, 1, 10], {"noise level"}, {"Toy, std"})
+    assert good[["mean", "low", "high"]].to_numpy().tolist() == [[1, 0.5, 1.5], [1.5, 1, 2], [2.5, 2, 3]]
+    assert (list(mute["level"]), set(mute["axis"])) == ([0.25, 0.5, 1], {"t"})
+    store.discard(UnitId(*place(suite.inspections["good"][1])))
+    assert set(loss_points(table(suite, store).attrs["inspections"])["train"]) == {"mute"}
 
 
 def test_seconds_are_those_of_warm_batches_and_blank_with_a_note_where_none_is(small, tmp_path):
@@ -396,6 +471,39 @@ def test_bits_per_dim_is_printed_with_its_error_over_images_and_over_trainings_a
     assert "standard error of the mean over the images scored" in "\n".join(lines)
 
 
+def test_bits_per_dim_of_a_bound_are_marked_wherever_they_are_printed(small):
+    suite, store = small
+    bound = replace(CARDS["toy"], likelihood=replace(CARDS["toy"].likelihood, kind="bound"))
+    stream = io.StringIO()
+    for methods, marks in ((CARDS, 0), ({**CARDS, "toy": bound}, 1)):
+        rows = tabulate(suite, store, methods=methods)
+        print_leaderboard(rows, Console(file=stream, width=300))
+        lines = [*page.markdown(suite, rows, leaderboard(rows)).splitlines(), *stream.getvalue().splitlines()]
+        known = [line for line in lines if "2.512 " in line or "2.5122 ±" in line]
+        assert len(known) >= 5, "three groups and a model, and the groups in the terminal"
+        assert all(line.count("(bound)") == marks for line in known)
+        assert not any("(bound)" in line for line in lines if line not in known)
+        stream.seek(stream.truncate(0))
+
+
+def test_models_that_have_no_likelihood_are_blank_with_the_reason(tmp_path):
+    card, store = CARDS["toy"].likelihood, Store(tmp_path / "store")
+    switched = replace(card, refuse=lambda params: ["kind a switches at once"] if params.kind == "a" else [])
+    cards = {**CARDS, "toy": replace(CARDS["toy"], likelihood=switched)}
+    (tmp_path / "suite.yaml").write_text(SMALL)
+    suite = read_suite(tmp_path / "suite.yaml", cards=cards)
+    assert all(point.likelihood is None for point in suite.points)
+    assert suite.sweep == {}
+    complete(store, suite)
+    rows = tabulate(suite, store, methods=cards)
+    good = rows.query("train == 'good'")
+    assert set(good["state"]) == {"done"}
+    assert good["bits_per_dim"].isna().all()
+    assert set(good["bits_per_dim_note"]) == {"kind a switches at once"}
+    text = page.markdown(suite, rows, leaderboard(rows))
+    assert "– (kind a switches at once)" in text
+
+
 def test_training_cost_of_an_unbalanced_group_counts_each_model_once(small):
     suite, store = small
     dear = UnitId(*place(suite.train["good"][1]))
@@ -414,7 +522,7 @@ def test_the_table_names_the_file_of_each_number_and_says_what_names_no_commit(s
     point = suite.points[0]
     found = row(table(suite, store), point.label)
     files = dict(item.rsplit("=", 1) for item in found["records"].split("; "))
-    assert set(files) == {FD, IS, "bits_per_dim"}
+    assert set(files) == {FD, IS, "bits_per_dim", "heldout_loss"}
     for column in (FD, IS):
         assert json.loads((store.root / files[column]).read_text())["value"] == found[column]
     assert len(list(store.root.glob(files["bits_per_dim"]))) >= 2
@@ -573,7 +681,8 @@ def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
     assert {str(path) for path in one if len(path.parts) == 1} == tables
     drawn = {path.stem for path in one if path.parts[0] == "figures"}
     expected = {"fd-digits-cnn-8-vs-compute", "is-digits-cnn-8-vs-compute", "bits-per-dim-vs-nfe", "training"}
-    assert drawn == expected | {"samples-good", "samples-mute", "budgets-good", "budgets-mute"}
+    expected |= {"samples-good", "samples-mute", "budgets-good", "budgets-mute"}
+    assert drawn == expected | {"heldout-loss", "strip-good-path", "strip-mute-path", "curve-levels"}
     assert {path.suffix for path in one if path.parts[0] == "figures"} == {".png", ".svg"}
 
 
@@ -715,7 +824,7 @@ def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small
     rows = table(suite, store)
     text = page.markdown(suite, rows, leaderboard(rows))
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(blocks) == 4  # two budgets, the adaptive one, the models
+    assert len(blocks) == 5  # two budgets, the adaptive one, the models, their held-out losses
     for lines in blocks:
         assert len({len(line) for line in lines}) == 1
         assert len({line.count("|") for line in lines}) == 1
@@ -744,7 +853,7 @@ def test_every_picture_that_the_page_links_exists(small, tmp_path):
     write(suite, store, tmp_path / "report", methods=CARDS)
     text = (tmp_path / "report" / "report.html").read_text()
     links = [part.split('"')[0] for part in text.split('src="')[1:]]
-    assert len(links) == 8
+    assert len(links) == 12
     assert all((tmp_path / "report" / link).exists() for link in links)
 
 

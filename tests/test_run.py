@@ -120,7 +120,7 @@ def test_failed_unit_is_tried_again_by_the_next_run_and_finished_ones_are_not(be
     code, _, err = bench()
     assert code == 0, err
     states = {unit.stage: [attempt["state"] for attempt in tries] for unit, tries in bench.attempts().items()}
-    assert states == {"train": ["done"], "samples": ["failed", "done"], "scores": ["done"]}
+    assert states == {"train": ["done"], "samples": ["failed", "done"], "inspect": ["done"], "scores": ["done"]}
 
 
 def test_nan_images_fail_before_they_become_uint8(bench):
@@ -324,6 +324,51 @@ def test_images_made_elsewhere_are_a_row(bench):
     assert bench.rows()[0]["fd(digits-cnn@8)"] != row["fd(digits-cnn@8)"]
 
 
+PLANE = """
+name: small
+dataset: two_modes
+metrics: [mode_weight_error, energy_distance]
+samples: {count: 200, batch: 100}
+inspect: {images: 8}
+train:
+  exact: {method: sde, params: {exact: true}}
+  elsewhere: {samples_from: %s}
+points:
+  - {train: exact, sampler: flow_heun, grid: {nfe: [39]}}
+  - {train: elsewhere}
+keep: {samples: 100}
+controlled: false
+"""
+
+
+def test_points_in_the_plane_are_sampled_scored_drawn_and_kept_in_their_own_units(bench):
+    import numpy as np
+
+    from bench.data import load_images
+
+    data = load_images("two_modes")
+    np.savez(bench.folder / "mine.npz", images=data.test[:200])
+    code, _, err = bench.suite(PLANE % (bench.folder / "mine.npz"))("--executor", "inline")
+    assert code == 0, err
+    model, mine = bench.rows()
+    assert [model[name] for name in ("state", "clipped_fraction", "training_images", "parameters")] == [
+        *("done", "", "0", "0")
+    ]
+    # The weights come out of the prior as they are in the data, up to four standard errors of 200 draws.
+    assert float(model["mode_weight_error"]) < 4 * (0.2 * 0.8 / 200) ** 0.5
+    assert float(mine["energy_distance"]) < 0.2
+    assert float(model["heldout_loss@t=1"]) > 0
+    assert (bench.results / "small" / "figures" / "density-exact.png").exists()
+    identity = json.loads((bench.results / "small" / "identities.json").read_text()).values()
+    assert {entry["quantise"] for entry in identity if "metric" in entry} == {"none", "as given"}
+    (kept,) = bench.store.root.glob("samples/*/*.npz")
+    images = np.load(kept)["images"]
+    assert (images.dtype, images.shape) == (np.float32, (100, 2, 1, 1))
+    assert images.min() < -4 < 4 < images.max()
+    code, out, _ = bench("plan")
+    assert "0 to do" in out
+
+
 def test_keep_prunes_scored_batches_and_a_new_metric_makes_them_again(bench):
     good = SMALL.replace("[good, bad]", "good").replace("nfe: [1, 2]", "nfe: [1]") % "none"
     good = good.replace("  bad: {method: faulty, params: {fault: none}}\n", "") + "keep: {samples: 2}\n"
@@ -343,7 +388,7 @@ def test_provenance_is_in_every_record(bench):
     good = SMALL.replace("[good, bad]", "good").replace("nfe: [1, 2]", "nfe: [1]") % "none"
     good = good.replace("  bad: {method: faulty, params: {fault: none}}\n", "")
     assert bench.suite(good)()[0] == 0
-    for stage in ("train", "samples", "scores"):
+    for stage in ("train", "samples", "inspect", "scores"):
         for path in bench.store.root.glob(f"{stage}/*/*.json"):
             if path.name == "spec.json":
                 continue

@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from bench import course, stages
 from bench.card import Card, SamplerCard
+from bench.data import load_images
 from bench.execute.work import Stop
-from bench.method import Method
+from bench.method import Curve, Inspection, Method, Noise
 from bench.plan import Job
-from bench.spec import SampleSpec, TrainSpec, place
+from bench.spec import InspectSpec, SampleSpec, TrainSpec, place
 from bench.store import Store, UnitId
 
 WIDTH, PIXELS = 4, 64
@@ -26,7 +27,7 @@ ATTENTION = 2 * 2 * PIXELS * PIXELS * WIDTH  # every pixel with every pixel, the
 LAST = 2 * WIDTH * 1 * PIXELS  # 1x1 convolution
 FORWARD = FIRST + ATTENTION + LAST
 BACKWARD = FIRST + 2 * ATTENTION + 2 * LAST  # of each product's two factors; nobody asks for the images' gradient
-TRAIN_SECONDS, SAMPLE_SECONDS, COUNT_SECONDS = 5.0, 3.0, 1000.0
+TRAIN_SECONDS, SAMPLE_SECONDS, INSPECT_SECONDS, COUNT_SECONDS = 5.0, 3.0, 2.0, 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,12 @@ class Counting(Method):
         for _ in range(sampler.params.steps):
             x = torch.cat([self.network(chunk) for chunk in x.split(self.chunk)])
         return 0 * x + torch.linspace(-0.25, 1.25, PIXELS).view(1, 1, 8, 8)
+
+    def inspect(self, images, noise):
+        self.clock.pass_(INSPECT_SECONDS)
+        return Inspection(
+            torch.tensor([0.5, 1.0]).double(), torch.tensor([1.0, 9.0]).double(), images.new_ones(2, len(images))
+        )
 
     def state(self):
         return dict(self.network.state_dict())
@@ -209,6 +216,58 @@ def test_state_to_resume_from_is_there_while_a_training_runs_and_deleted_once_it
     made(context, TRAIN, "weights")
     assert there == [True]
     assert not resume.exists()
+
+
+INSPECT = InspectSpec(train=TRAIN, version=1, images=5)
+
+
+def test_record_of_an_inspection_holds_mean_and_standard_error_of_each_level_over_its_images(
+    context, trained, monkeypatch
+):
+    seen, losses = [], torch.tensor([[1.0, 2, 3, 4, 5], [7, 7, 7, 7, 7]])
+
+    def inspect(self, images, noise):
+        seen.append((images, noise.normal((3,))))
+        levels = torch.tensor([0.1, float("nan")])
+        strips, curves = (
+            {"path": torch.ones(1, 2, 1, 8, 8)},
+            {"levels": Curve(torch.arange(3), torch.ones(3), "k", "s")},
+        )
+        return Inspection(torch.tensor([0.5, 1.0]), levels, losses, "std", strips, curves)
+
+    monkeypatch.setattr(Counting, "inspect", inspect)
+    record = made(context, INSPECT, "inspection")
+    assert (record["times"], record["losses"]) == ([0.5, 1.0], [3.0, 7.0])
+    assert record["noise_levels"] == [pytest.approx(0.1), None]
+    assert record["errors"] == [pytest.approx((2.5 / 5) ** 0.5), 0.0]
+    assert record["identity"] == {
+        **{"dataset": "digits@1", "split": "test", "seed": 0, "images": 5, "weighting": "std", "version": 1}
+    }
+    assert torch.equal(seen[0][0], torch.from_numpy(load_images("digits").test[:5]).float() / 16)
+    assert torch.equal(seen[0][1], Noise(0, ("inspect",)).normal((3,)))
+    arrays = np.load(context.store.path(UnitId(*place(INSPECT)), ".npz"))
+    assert {name: arrays[name].shape for name in arrays} == {
+        **{"strip/0": (1, 2, 1, 8, 8), "curve/0/x": (3,), "curve/0/y": (3,)}
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "why"),
+    [
+        ({"losses": torch.ones(2, 4)}, ValueError, r"losses \(2, 4\) .* expected \(2, 5\)"),
+        ({"noise_levels": torch.ones(3)}, ValueError, r"noise levels \(3,\)"),
+        ({"losses": torch.full((2, 5), float("nan"))}, stages.DivergedError, r"NaN or infinite at t = 0.5, 1"),
+        ({"strips": {"path": torch.ones(2, 1, 8, 8)}}, ValueError, r"strip 'path' in shape \(2, 1, 8, 8\)"),
+        ({"curves": {"c": Curve(torch.ones(2), torch.ones(3), "", "")}}, ValueError, r"curve 'c' in shapes \(2,\)"),
+    ],
+)
+def test_inspection_of_another_shape_or_not_finite_fails_with_its_cause(
+    context, trained, monkeypatch, change, error, why
+):
+    shown = Inspection(torch.tensor([0.5, 1.0]), torch.ones(2), torch.ones(2, 5))
+    monkeypatch.setattr(Counting, "inspect", lambda self, images, noise: replace(shown, **change))
+    with pytest.raises(error, match=why):
+        made(context, INSPECT, "inspection")
 
 
 @pytest.mark.parametrize(

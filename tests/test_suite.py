@@ -3,7 +3,7 @@
 import json
 import textwrap
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bench.card import BudgetError, Card, LikelihoodCard, SamplerCard
+from bench.data import DATASETS as ALL_DATASETS
 from bench.data import DataCard
 from bench.digest import count_images, digest_checkpoint, digest_images
 from bench.metrics import METRICS as ALL_METRICS
@@ -256,7 +257,7 @@ ONE_PROBLEM = {
     "unknown section": (
         GOOD + "metric: fd\n",
         "suite.yaml:10: metric: unknown key; did you mean metrics? allowed: name, dataset, metrics, samples, train, "
-        'likelihood, points, keep, figures, controlled, profiles (value: "fd")',
+        'likelihood, inspect, points, keep, figures, controlled, profiles (value: "fd")',
     ),
     "missing section": (GOOD.replace("dataset: digits\n", ""), "suite.yaml:1: dataset: is missing"),
     "missing points": (GOOD[: GOOD.index("points")], "suite.yaml:1: points: is missing"),
@@ -293,7 +294,7 @@ ONE_PROBLEM = {
     "no count": (with_line(4, "samples: {batch: 8}"), "suite.yaml:4: samples.count: is missing"),
     "unknown rounding": (
         with_line(4, "samples: {count: 8, quantise: trunc}"),
-        "suite.yaml:4: samples.quantise: should be one of 'round', 'truncate'; did you mean truncate? "
+        "suite.yaml:4: samples.quantise: should be one of 'round', 'truncate', 'none'; did you mean truncate? "
         '(value: "trunc")',
     ),
     "precision that is not there": (
@@ -460,7 +461,7 @@ ONE_PROBLEM = {
     "profile with an unknown section": (
         GOOD + "profiles:\n  quick: {sample: {count: 8}}\n",
         "suite.yaml:11: sample: unknown key; did you mean samples? allowed: name, dataset, metrics, samples, train, "
-        'likelihood, points, keep, figures, controlled, profiles (value: {"count": 8})',
+        'likelihood, inspect, points, keep, figures, controlled, profiles (value: {"count": 8})',
     ),
     "profile with a wrong value": (
         GOOD + "profiles:\n  quick: {samples: {count: few}}\n",
@@ -891,12 +892,97 @@ def test_count_is_not_in_the_key_of_the_samples(read):
     assert key(few.points[0].scores[0]) != key(many.points[0].scores[0])
 
 
+def test_every_model_is_inspected_on_the_first_held_out_images_unless_the_suite_says_otherwise(read):
+    suite = read(GOOD.replace("vp: {method: sde}", "vp: {method: sde, seeds: [3, 4]}"))
+    assert [(spec.train.seed, spec.images, spec.split) for spec in suite.inspections["vp"]] == [
+        (3, 256, "test"),
+        (4, 256, "test"),
+    ]
+    assert suite.resolved["inspect"] == {"images": 256, "split": "test", "seed": 0}
+    asked = read(GOOD + "inspect: {images: 32, split: train, seed: 7}\n").inspections["vp"][0]
+    assert (asked.images, asked.split, asked.seed, asked.version) == (32, "train", 7, 1)
+    none = read(GOOD + "inspect: null\n")
+    assert (none.inspections, none.resolved["inspect"]) == ({}, None)
+    assert not [job for job in expand(none) if job.stage == "inspect"]
+    assert read(GOOD, smoke=True).inspections["vp"][0].images == 4
+
+
+def test_fewer_held_out_images_than_usual_are_all_inspected(tmp_path):
+    few = replace(DATASETS["digits"], splits={"train": 1437, "test": 20})
+    (tmp_path / "suite.yaml").write_text(GOOD.replace("likelihood: {images: 64}\n", ""))
+    suite = read_suite(tmp_path / "suite.yaml", cards=CARDS, metrics=METRICS, datasets={"digits": few})
+    assert suite.inspections["vp"][0].images == 20
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{images: 0}", "inspect.images: should be at least 1 (value: 0)"),
+        ("{images: 361}", "inspect.images: the split test has 360 images (value: 361)"),
+        ("{split: tset}", 'inspect.split: unknown split; did you mean test? allowed: train, test (value: "tset")'),
+        ("{image: 5}", "inspect.image: unknown key; did you mean images? allowed: images, split, seed (value: 5)"),
+        ("{seed: -1}", "inspect.seed: should be at least 0 (value: -1)"),
+    ],
+)
+def test_inspection_that_cannot_be_is_a_problem(wrong, given, message):
+    assert wrong(GOOD + f"inspect: {given}\n") == [f"suite.yaml:{len(GOOD.splitlines()) + 1}: {message}"]
+
+
+REAL = """
+name: points
+dataset: two_modes
+metrics: [%s]
+samples: {count: 1000, batch: 500}
+train:
+  vp: {method: sde}
+points:
+  - {train: vp, sampler: heun, grid: {nfe: [5]}}
+"""
+
+
+def real(tmp_path, text, **values):
+    needs = replace(CARDS["sde"], needs_levels=lambda params: params.process == "ve")
+    (tmp_path / "suite.yaml").write_text(text)
+    return read_suite(tmp_path / "suite.yaml", cards={"sde": needs}, datasets=ALL_DATASETS, **values)
+
+
+def test_samples_of_real_values_are_stored_as_they_are(tmp_path):
+    suite = real(tmp_path, REAL % "mode_weight_error, energy_distance")
+    assert {point.sample.quantise for point in suite.points} == {"none"}
+    assert suite.resolved["samples"]["quantise"] == "none"
+    assert real(tmp_path, REAL % "energy_distance", smoke=True).points[0].count == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (("[mode_weight_error]", "[fd]"), "reads images of 17 pixel levels, not real values"),
+        (("[mode_weight_error]", "[known_rmse]"), "only images are restored, not real values"),
+        (("samples:", "likelihood: {images: 8}\nsamples:"), "bits per dimension need discrete levels"),
+        (("method: sde", "method: sde, params: {process: ve}"), "dequantisation is of discrete levels"),
+        (("batch: 500", "batch: 500, quantise: truncate"), "the values of the data set are real: they are stored"),
+        (("two_modes", "swiss_rolls"), "the data set declares no mixture"),
+        (("two_modes", "digits"), "it compares values themselves"),
+    ],
+)
+def test_what_is_asked_of_real_values_and_cannot_be_is_a_problem_with_its_reason(tmp_path, change, found):
+    with pytest.raises(SuiteError) as caught:
+        real(tmp_path, (REAL % "mode_weight_error").replace(*change))
+    assert found in str(caught.value.problems[0])
+
+
+def test_pixels_have_levels_to_take(wrong):
+    message = 'suite.yaml:4: samples.quantise: pixels have levels to take; allowed: round, truncate (value: "none")'
+    assert wrong(GOOD.replace("batch: 128}", "batch: 128, quantise: none}")) == [message]
+
+
 def test_resolved_suite_holds_every_default_and_version(read):
     resolved = read(GOOD + "keep: {samples: 16}\n").resolved
     assert resolved["train"]["vp"] == {
         "method": "sde",
         "version": 3,
         "likelihood_version": 4,
+        "inspection_version": 1,
         "paper": "https://example.org",
         "preset": None,
         "params": {

@@ -159,6 +159,87 @@ def test_learning_rate_rises_from_zero_stays_or_falls_to_zero():
     assert learning_rate(Training(steps=5, warmup_steps=0), 0) == Training().learning_rate
 
 
+class Linear(nn.Module):
+    """A network whose gradients are written down at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, -2.0, 0.5, 0.0]))
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weight
+
+
+def squares(network, x0, noise):
+    return network(x0).square()
+
+
+def trainer_of(**settings):
+    network = Linear()
+    defaults = {"steps": 10, "batch": 3, "warmup_steps": 0, "clip": None, "ema_warmup": False}
+    return Trainer(network, Linear(), squares, Training(**(defaults | settings)))
+
+
+def batches(count):
+    return [Noise(k).normal((3, 1, 2, 2)) for k in range(count)]
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "adamax"])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_each_optimiser_makes_its_papers_updates(optimiser, decay):
+    rate, eps = 0.1, 0.05
+    trainer = trainer_of(optimiser=optimiser, learning_rate=rate, adam_eps=eps, weight_decay=decay)
+    w = trainer.network.weight.detach().double().clone()
+    m, v, u = torch.zeros_like(w), torch.zeros_like(w), torch.zeros_like(w)
+    for n, x0 in enumerate(batches(3), start=1):
+        x = x0.double().flatten(1)
+        gradient = (2 * (x @ w)[:, None] * x).mean(0)
+        if optimiser == "adamw":
+            w = w - rate * decay * w
+        else:
+            gradient = gradient + decay * w
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient.square()
+        u = torch.maximum(0.999 * u, gradient.abs() + eps)
+        size = u if optimiser == "adamax" else (v / (1 - 0.999**n)).sqrt() + eps
+        w = w - rate * m / (1 - 0.9**n) / size
+        trainer.update(n - 1, x0, Noise(0))
+        torch.testing.assert_close(trainer.network.weight.detach().double(), w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [False, True])
+def test_the_average_of_each_update_keeps_what_its_half_life_says(warmup):
+    trainer = trainer_of(learning_rate=0.1, ema_half_life_images=6.0, ema_warmup=warmup)
+    expected = trainer.network.weight.detach().clone()
+    for n, x0 in enumerate(batches(4), start=1):
+        trainer.update(n - 1, x0, Noise(0))
+        kept = min(0.5**0.5, (1 + n) / (10 + n)) if warmup else 0.5**0.5
+        expected = kept * expected + (1 - kept) * trainer.network.weight.detach()
+        torch.testing.assert_close(trainer.average.weight, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [False, True])
+def test_a_half_life_of_zero_puts_the_last_weights_in_the_averages_place(warmup):
+    trainer = trainer_of(learning_rate=0.1, ema_half_life_images=0, ema_warmup=warmup)
+    for step, x0 in enumerate(batches(3)):
+        before = trainer.network.weight.detach().clone()
+        trainer.update(step, x0, Noise(0))
+        assert torch.equal(trainer.average.weight, trainer.network.weight)
+        assert not torch.equal(trainer.average.weight, before)
+
+
+@pytest.mark.parametrize(("optimiser", "half_life"), [("adamw", 887_000.0), ("adamax", 887_000.0), ("adam", 0)])
+def test_a_resumed_training_ends_with_the_same_bytes_whatever_its_optimiser(optimiser, half_life):
+    settings = {"optimiser": optimiser, "weight_decay": 0.1, "ema_half_life_images": half_life}
+    network, average = train(Recorder(), **settings)
+    part = Recorder(stop_at=5)
+    with pytest.raises(InterruptedError):
+        train(part, **settings)
+    resumed, resumed_average = train(Recorder(resume=part.saved), **settings)
+    assert same_bytes(network, resumed)
+    assert same_bytes(average, resumed_average)
+    assert same_bytes(network, average) == (half_life == 0)
+
+
 @pytest.mark.parametrize("batch", [1, 16, 128])
 def test_the_average_forgets_half_in_its_half_life_whatever_the_batch(batch):
     settings = Training(batch=batch, ema_half_life_images=512)

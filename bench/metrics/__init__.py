@@ -82,8 +82,30 @@ class InceptionParams:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NeighbourParams(FrechetParams):
+    """Whose features, which split they are compared with, and which nearest neighbour a ball reaches to."""
+
+    neighbours: int = 3
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise ValueError(f"neighbours should be at least 1, got {self.neighbours}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PixelParams:
     """Nothing to choose: pixels are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointParams:
+    """Which split of the data set points are compared with."""
+
+    reference: Literal["train", "test"] = "train"
+
+
+MIXTURE = "mixture"
+"""The reference that is no split: the mixture that a data set declares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +126,9 @@ class MetricCard:
         column: The name of its column, which tells unlike numbers apart.
         measure: Returns the value from the features of the samples, those of the reference (None where the
             metric has none) and the parameters; with ``tasks``, from a :class:`bench.metrics.conditional.Restored`
-            in place of the samples' features.
-        reference: The split of the data set that the samples are compared with; None where there is none.
+            in place of the samples' features; without an extractor, from :class:`bench.metrics.points.Points`.
+        reference: The split of the data set that the samples are compared with, or its :data:`MIXTURE`; None where
+            there is none.
         refuse: Reasons why it cannot be measured on a data set (none: an empty list).
         least_count: Images below which the value is a smoke test and not evidence.
         needs: Images below which there is no value.
@@ -146,6 +169,8 @@ def _inception_column(params: InceptionParams) -> str:
 def _refuse_extractor(params: Any, data: DataCard) -> list[str]:
     """An extractor only reads images of the shape and levels that it was trained on."""
     card = EXTRACTORS[params.extractor]
+    if data.kind == "real":
+        return [f"extractor {params.extractor} reads images of {card.levels} pixel levels, not real values"]
     reasons = []
     if data.shape != card.shape:
         wanted, got = ("x".join(map(str, shape)) for shape in (card.shape, data.shape))
@@ -176,6 +201,39 @@ def _inception(samples: Features, reference: Features | None, params: InceptionP
     return inception_score(np.exp(samples.log_probs), params.splits)[0]
 
 
+def _neighbour_card(name: str, summary: str, measure: Callable[[Any, Any, NeighbourParams], float]) -> MetricCard:
+    """Returns the card of a share of features that lie in balls (:mod:`bench.metrics.neighbours`)."""
+
+    def column(params: NeighbourParams) -> str:
+        notes = ["to test"] if params.reference == "test" else []
+        return _column(name, params, *notes, *([f"k={params.neighbours}"] if params.neighbours != 3 else []))
+
+    return MetricCard(
+        version=1,
+        summary=summary,
+        params=NeighbourParams,
+        higher_is_better=True,
+        column=column,
+        measure=measure,
+        reference=lambda params: params.reference,
+        refuse=_refuse_frechet,
+        least_count=lambda params: 10 * EXTRACTORS[params.extractor].dimension,
+        needs=lambda params: params.neighbours + 1,
+    )
+
+
+def _precision(samples: Features, reference: Features, params: NeighbourParams) -> float:
+    from bench.metrics.neighbours import coverage
+
+    return coverage(samples.features, reference.features, params.neighbours)
+
+
+def _recall(samples: Features, reference: Features, params: NeighbourParams) -> float:
+    from bench.metrics.neighbours import coverage
+
+    return coverage(reference.features, samples.features, params.neighbours)
+
+
 def _refuse_accuracy(params: AccuracyParams, data: DataCard) -> list[str]:
     reasons, classes = _refuse_extractor(params, data), EXTRACTORS[params.extractor].classes
     if data.classes != classes:
@@ -199,7 +257,7 @@ def _restoration(name: str, summary: str, *, higher_is_better: bool = False) -> 
         column=lambda params: name,
         measure=measure,
         reference=lambda params: None,
-        refuse=lambda params, data: [],
+        refuse=lambda params, data: ["only images are restored, not real values"] if data.kind == "real" else [],
         least_count=lambda params: 32,
         tasks=RESTORATIONS,
     )
@@ -209,6 +267,27 @@ def _accuracy(restored: Any, reference: Features | None, params: AccuracyParams)
     from bench.metrics.conditional import accuracy
 
     return accuracy(restored)
+
+
+def _refuse_points(params: Any, data: DataCard) -> list[str]:
+    return [] if data.kind == "real" else ["it compares values themselves, which says little of images: use fd"]
+
+
+def _refuse_modes(params: Any, data: DataCard) -> list[str]:
+    undeclared = data.kind == "real" and data.mixture is None
+    return ["the data set declares no mixture"] if undeclared else _refuse_points(params, data)
+
+
+def _energy(samples: Any, reference: Any, params: PointParams) -> float:
+    from bench.metrics.points import energy_distance
+
+    return energy_distance(samples, reference)
+
+
+def _mode_weights(samples: Any, mixture: Any, params: PixelParams) -> float:
+    from bench.metrics.points import mode_weight_error
+
+    return mode_weight_error(samples, mixture)
 
 
 METRICS: Mapping[str, MetricCard] = {
@@ -236,6 +315,8 @@ METRICS: Mapping[str, MetricCard] = {
         least_count=lambda params: 10 * EXTRACTORS[params.extractor].classes * params.splits,
         needs=lambda params: params.splits,
     ),
+    "precision": _neighbour_card("precision", "share of the samples that lie among real images", _precision),
+    "recall": _neighbour_card("recall", "share of real images that lie among the samples: their diversity", _recall),
     "unknown_rmse": _restoration("unknown_rmse", "error of what was not given, over all samples, in the range [0, 1]"),
     "unknown_best": _restoration("unknown_best", "the same of the best sample of each image"),
     "diversity": _restoration(
@@ -254,5 +335,27 @@ METRICS: Mapping[str, MetricCard] = {
         refuse=_refuse_accuracy,
         least_count=lambda params: 10 * EXTRACTORS[params.extractor].classes,
         tasks=("class",),
+    ),
+    "energy_distance": MetricCard(
+        version=1,
+        summary="energy distance between the samples' values and real ones, for data of a few dimensions",
+        params=PointParams,
+        higher_is_better=False,
+        column=lambda params: "energy_distance" + ("(to test)" if params.reference == "test" else ""),
+        measure=_energy,
+        reference=lambda params: params.reference,
+        refuse=_refuse_points,
+        least_count=lambda params: 1000,
+    ),
+    "mode_weight_error": MetricCard(
+        version=1,
+        summary="total variation between the weights of a declared mixture and the shares of samples in its components",
+        params=PixelParams,
+        higher_is_better=False,
+        column=lambda params: "mode_weight_error",
+        measure=_mode_weights,
+        reference=lambda params: MIXTURE,
+        refuse=_refuse_modes,
+        least_count=lambda params: 1000,
     ),
 }

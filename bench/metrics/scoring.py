@@ -15,9 +15,10 @@ import numpy as np
 from bench.card import plain
 from bench.data import Images
 from bench.given import SPLIT, truth
-from bench.metrics import METRICS, extractor_label
+from bench.metrics import METRICS, MIXTURE, extractor_label
 from bench.metrics.conditional import Restored
 from bench.metrics.extractors import Extractor, Features, load_extractor
+from bench.metrics.points import Points
 
 BACKEND = "bench 1"
 """Who computed the number; the figure rises when extraction or scoring changes a value."""
@@ -57,7 +58,7 @@ def score(
     """Returns the value of each request, in order.
 
     Args:
-        images: Parts of the sample set, uint8 in 0, ..., levels - 1, shapes (n, C, H, W); read once.
+        images: Parts of the sample set as the data set stores images, shapes (n, C, H, W); read once.
         requests: Names of :data:`bench.metrics.METRICS`, each with an instance of its ``params``.
         data: The data set that the samples imitate.
         device: Where the extractors run.
@@ -72,17 +73,20 @@ def score(
         name: load_extractor(name, str(device)) for name in {_extractor(params) for _, params in requests} - {None}
     }
     conditional = any(METRICS[name].tasks for name, _ in requests)
-    parts = list(images) if conditional else images
-    samples = _extract(parts, extractors) if extractors else {}
+    plain_values = any(not METRICS[name].tasks and _extractor(params) is None for name, params in requests)
+    parts = list(images) if conditional or plain_values else images
+    samples: dict[str | None, Any] = _extract(parts, extractors) if extractors else {}
+    if plain_values:
+        samples[None] = _points(parts)
     restored = _restored(np.concatenate(parts), data, given) if conditional else None
     measured = []
     for name, params in requests:
         card, extractor = METRICS[name], extractors.get(_extractor(params))
-        features = None if extractor is None else samples[extractor.name]
+        features = samples.get(_extractor(params))
         split = card.reference(params)
         reference = None if split is None else _reference(data, split, extractor)
         if card.tasks:
-            features = replace(restored, log_probs=None if features is None else features.log_probs)
+            features = replace(restored, log_probs=None if extractor is None else features.log_probs)
         count = len(features.samples if card.tasks else features.features)
         value = card.measure(features, reference, params)
         if not np.isfinite(value):
@@ -129,7 +133,8 @@ def real_floor(
         ValueError: A split of fewer than ``count`` images.
     """
     _refuse([(name, params)], data)
-    card, extractor = METRICS[name], load_extractor(params.extractor, "cpu")
+    card = METRICS[name]
+    extractor = None if _extractor(params) is None else load_extractor(params.extractor, "cpu")
     reference_split = card.reference(params)
     split = split or ("train" if reference_split == "test" else "test")
     real = _reference(data, split, extractor)
@@ -140,10 +145,17 @@ def real_floor(
     values = []
     for _ in range(draws):
         index = generator.permutation(len(real.features))[:count]
-        values.append(card.measure(Features(real.features[index], real.log_probs[index]), reference, params))
+        values.append(card.measure(_some(real, index), reference, params))
     fresh = 1 - count / len(real.features)
     std = float(np.std(values, ddof=1) / np.sqrt(fresh)) if fresh else math.nan
     return Floor(float(np.mean(values)), std, draws, split)
+
+
+def _some(known: Features | Points, index: np.ndarray) -> Features | Points:
+    """Returns what is known of some images."""
+    if isinstance(known, Points):
+        return Points(known.features[index])
+    return Features(known.features[index], known.log_probs[index])
 
 
 def _refuse(requests: Sequence[tuple[str, Any]], data: Images) -> None:
@@ -166,6 +178,12 @@ def _extract(images: Iterable[np.ndarray], extractors: dict[str, Extractor]) -> 
     return {name: Features(*map(np.concatenate, zip(*found, strict=True))) for name, found in parts.items()}
 
 
+def _points(parts: Sequence[np.ndarray]) -> Points:
+    if not any(map(len, parts)):
+        raise ValueError("there are no images to score")
+    return Points(np.concatenate(parts))
+
+
 @dataclass(frozen=True)
 class _Content:
     """Images known by their digest, so that equal images share one cache entry."""
@@ -174,9 +192,17 @@ class _Content:
     images: np.ndarray = field(compare=False, repr=False)
 
 
-def _reference(data: Images, split: str, extractor: Extractor) -> Features:
+def _reference(data: Images, split: str, extractor: Extractor | None) -> Any:
+    if split == MIXTURE:
+        return data.card.mixture()
     images = data.train if split == "train" else data.test
-    return _features(_Content(data.digest(split), images), extractor.name, str(extractor.device))
+    content = _Content(data.digest(split), images)
+    return _values(content) if extractor is None else _features(content, extractor.name, str(extractor.device))
+
+
+@lru_cache(maxsize=8)
+def _values(content: _Content) -> Points:
+    return Points(content.images)
 
 
 @lru_cache(maxsize=8)
@@ -189,7 +215,9 @@ def _identity(
 ) -> dict[str, Any]:
     card = METRICS[name]
     reference = None
-    if split is not None:
+    if split == MIXTURE:
+        reference = {"dataset": f"{data.name}@{data.card.version}", "mixture": "as declared"}
+    elif split is not None:
         reference = {
             "dataset": f"{data.name}@{data.card.version}",
             "split": split,

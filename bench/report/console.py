@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.report.page import arrow, compact, estimate, number, reach, spread
+from bench.report.page import arrow, compact, estimate, marked, number, reach, spread
 from bench.report.table import BITS, BITS_ERROR, SECONDS, bare, leaderboard, uncontrolled
 
 MOST = 120
@@ -49,7 +49,8 @@ def _cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         values = [spread(group[name], group[f"{name} sd"]) for name in metrics]
         row = [compact(group["budget"]), "" if pd.isna(group["rank"]) else str(group["rank"]), group["group"]]
         row += [reach(group), *values, number(group[SECONDS] * 1e3)]
-        cells.append([*row, estimate(group[BITS], group[BITS_ERROR]), group["state"]])
+        bits = marked(estimate(group[BITS], group[BITS_ERROR]), group[f"{BITS}_note"])
+        cells.append([*row, bits, group["state"]])
     return headers, cells
 
 

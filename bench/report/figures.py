@@ -1,37 +1,50 @@
 """The pictures of a report: quality versus compute and versus training, bits/dim versus its cost, curves, samples.
 
+Those of inspections are drawn in :mod:`bench.report.inspections`.
+
 Colour tells the model and marker the sampler, in seaborn's colour-blind-safe palette, the same in every picture.
 Nothing here is random or dated: equal results give equal files.
 """
 
-import io
 import itertools
 import json
 import math
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter
 
 from bench.card import Card, build, cards
 from bench.data import Images, load_images
 from bench.given import Truth, describe, truth
 from bench.metrics import METRICS, MetricCard
+from bench.report import inspections
+from bench.report.drawing import (
+    DASHES,
+    Look,
+    Picture,
+    Sketch,
+    house_style,
+    label_panels,
+    log_axis,
+    new_figure,
+    rendered,
+    show,
+    slug,
+    tile,
+)
 from bench.report.table import BITS_TITLE, SECONDS, Reader, bare, buckets, identities
 from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, TrainSpec
 from bench.store import DamagedError, Store
@@ -40,8 +53,6 @@ from bench.store import write as put
 if TYPE_CHECKING:
     from bench.suite import Suite
 
-MARKERS = "osD^vP*X<>"
-DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), "-.", (0, (6, 1, 1, 1, 1, 1)))
 FRONT = "0.25"
 CROWDED = 6
 """Lines above which a picture is also drawn as one small panel a model."""
@@ -49,26 +60,6 @@ AXES = {
     "nfe": "network evaluations an image (NFE, measured)",
     "sampling_seconds_per_image": "sampling time an image (seconds)",
 }
-
-
-class Picture(NamedTuple):
-    """A figure on disk, ``<name>.png`` and ``<name>.svg``, or why there is none."""
-
-    name: str
-    title: str
-    caption: str
-    fault: str = ""
-
-
-Sketch = tuple[Picture, Callable[[], Figure]]
-"""A picture and what draws it."""
-
-
-class Line(NamedTuple):
-    """What one line joins: a model under one sampler with one time grid and equal settings."""
-
-    train: str
-    sampler: str
 
 
 def write(
@@ -95,6 +86,7 @@ def write(
     """
     methods = cards() if methods is None else methods
     directions, floors, everything = rows.attrs["metrics"], rows.attrs["floors"], bare(rows)
+    inspected = rows.attrs["inspections"]
     plain = everything[everything["ema"].isna()]  # the trainings' own averages
     rows = plain[plain["snapshot"].isna()]  # and their ends
     look = Look(everything, list(suite.train))
@@ -105,12 +97,14 @@ def write(
         "quality versus averages": _lengths(everything, directions, floors, look),
         "bits/dim versus its cost": _likelihoods(suite, reader, methods, look),
         "training curves": _training(suite, store, reader, look),
+        "held-out loss by noise level": inspections.losses(inspected, look),
+        "what the models show": inspections.shown(suite, store, reader, look),
     }
     families |= {f"samples of {label}": _samples(label, suite, store, rows, look) for label in suite.train}
     families |= {
         f"conditional samples of {label}": _conditionals(label, suite, store, rows, look) for label in suite.train
     }
-    with _style():
+    with house_style():
         return [picture for what, sketches in families.items() for picture in _drawn(what, sketches, folder)]
 
 
@@ -125,7 +119,7 @@ def _drawn(what: str, sketches: Iterator[Sketch], folder: Path) -> Iterator[Pict
             yield _faulty(Picture(slug(what), what, ""), error)
             return
         try:
-            files = _rendered(draw())
+            files = rendered(draw())
         except Exception as error:
             yield _faulty(picture, error)
             continue
@@ -139,69 +133,6 @@ def _faulty(picture: Picture, error: Exception) -> Picture:
     traceback.print_exception(error, file=sys.stderr)
     print(f"report: {picture.name} could not be drawn: {cause}", file=sys.stderr)
     return picture._replace(fault=cause)
-
-
-class Look:
-    """Colours of models, markers and dashes of samplers, and the names that lines go by."""
-
-    def __init__(self, rows: pd.DataFrame, models: list[str]) -> None:
-        palette = seaborn.color_palette("colorblind")
-        order = [0, 1, 2, 4, 3, 5, 9, 7, 6, 8]  # neighbours in the legend far apart in hue and lightness
-        self.colour = {label: palette[order[i % len(order)]] for i, label in enumerate(models)}
-        sampled = rows[rows["sampler"].notna()]
-        several_times = sampled.groupby("sampler")["times"].nunique() > 1
-        self.names = {
-            index: " ".join(
-                part
-                for part in (row["sampler"], row["times"] if several_times[row["sampler"]] else "", row["settings"])
-                if part
-            )
-            for index, row in sampled.iterrows()
-        }
-        self.samplers = list(dict.fromkeys(self.names.values()))
-        self.marker = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(self.samplers)}
-        self.dash = {name: DASHES[i % len(DASHES)] for i, name in enumerate(self.samplers)}
-
-    def lines(self, rows: pd.DataFrame) -> Iterator[tuple[Line, pd.DataFrame]]:
-        """Yields the rows of each line, in the order of the suite."""
-        sampled = rows[rows["sampler"].notna()]
-        for (train, sampler), part in sampled.groupby(["train", sampled.index.map(self.names)], sort=False):
-            yield Line(train, sampler), part
-
-
-def _style() -> Any:
-    """Returns a context in which every figure is drawn."""
-    style = seaborn.axes_style("whitegrid") | {
-        "font.size": 10,
-        "axes.labelsize": 10,
-        "axes.titlesize": 11,
-        "xtick.labelsize": 9,
-        "ytick.labelsize": 9,
-        "legend.fontsize": 9,
-        "grid.color": "0.9",
-        "axes.edgecolor": "0.6",
-        "svg.hashsalt": "bench",
-        "svg.fonttype": "path",
-        "savefig.dpi": 130,
-    }
-    return matplotlib.rc_context(style)
-
-
-def _rendered(figure: Figure) -> dict[str, bytes]:
-    """Returns the files of a figure by kind."""
-    files = {}
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata=metadata)
-        figure.set_layout_engine("none")  # the second format keeps the layout found for the first
-        files[kind] = buffer.getvalue()
-    return files
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 # Quality versus compute
@@ -303,7 +234,7 @@ def pareto(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarray:
 def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None) -> Figure:
     handles = [*_handles(summary, look), *_floor_handles(floor)]
     below = max(len(handle.get_label()) for handle in handles) > LEGEND_BESIDE
-    figure = _figure(11.5, 4.8 + (0.21 * len(handles) if below else 0))
+    figure = new_figure(11.5, 4.8 + (0.21 * len(handles) if below else 0))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, column in zip(panels, AXES, strict=True):
         for (train, sampler), part in summary.groupby(["train", "sampler"], sort=False):
@@ -324,7 +255,7 @@ def _by_model(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floo
     models = list(dict.fromkeys(summary["train"]))
     columns = min(3, len(models))
     lines = math.ceil(len(models) / columns)
-    figure = _figure(3.6 * columns + 0.4, 2.7 * lines + 0.8)
+    figure = new_figure(3.6 * columns + 0.4, 2.7 * lines + 0.8)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes, model in itertools.zip_longest(panels.flat, models):
         if model is None:
@@ -338,23 +269,12 @@ def _by_model(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floo
         _front(axes, summary, "nfe", higher, rings=False)
         _scale(axes, summary, "nfe", higher)
         axes.set_title(model, color="0.15")
-    _label(panels, len(models), "measured NFE", f"{metric}\n{'higher' if higher else 'lower'} is better")
+    label_panels(panels, len(models), "measured NFE", f"{metric}\n{'higher' if higher else 'lower'} is better")
     handles = [_sampler_handle(name, look) for name in look.samplers if name in set(summary["sampler"])]
     handles += [Line2D([], [], color="0.82", label="the other models"), _front_handle(), *_floor_handles(floor)]
     _floor(panels.flat[: len(models)], floor)
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)), frameon=False)
     return figure
-
-
-def _label(panels: np.ndarray, count: int, x: str, y: str) -> None:
-    """Labels the left column and the lowest panel of each column, of which only the first ``count`` are drawn."""
-    columns = panels.shape[1]
-    for index, axes in enumerate(panels.flat[:count]):
-        if index % columns == 0:
-            axes.set_ylabel(y)
-        if index + columns >= count:
-            axes.set_xlabel(x)
-            axes.tick_params(labelbottom=True)
 
 
 def _line(axes: Axes, part: pd.DataFrame, column: str, look: Look, train: str, sampler: str) -> None:
@@ -380,28 +300,11 @@ def _front(axes: Axes, summary: pd.DataFrame, column: str, higher: bool, *, ring
 
 def _scale(axes: Axes, summary: pd.DataFrame, column: str, higher: bool) -> None:
     """Sets log axes; a score that is better when higher keeps a linear one, as it spans less than a decade."""
-    _log(axes, "x", summary[column])
+    log_axis(axes, "x", summary[column])
     if column != "nfe":
         axes.xaxis.set_major_formatter(EngFormatter("s", sep="\N{THIN SPACE}"))
     if not higher and (summary["mean"] > 0).all():
-        _log(axes, "y", summary["mean"])
-
-
-def _log(axes: Axes, which: str, values: pd.Series) -> None:
-    """Makes an axis logarithmic with plain numbers at a readable number of ticks, however little it spans.
-
-    Without a positive value it stays as it is.
-    """
-    positive = values[values > 0]
-    if positive.empty:
-        return
-    span = positive.max() / positive.min()
-    subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if span < 6 else (1, 2, 5) if span < 1000 else (1,)
-    axes.set(**{f"{which}scale": "log"})
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
+        log_axis(axes, "y", summary["mean"])
 
 
 def _handles(summary: pd.DataFrame, look: Look) -> list[Line2D]:
@@ -530,15 +433,15 @@ def _along(
     summary: pd.DataFrame, axis: str, metric: str, higher: bool, look: Look, floor: Mapping[str, Any] | None
 ) -> Figure:
     """Draws a line a (model, sampler)."""
-    figure = _figure(8.5, 4.6)
+    figure = new_figure(8.5, 4.6)
     axes = figure.subplots()
     for (train, sampler), part in summary.groupby(["train", "sampler"], sort=False):
         _line(axes, part, axis, look, train, sampler)
     if axis == "training_images":
-        _log(axes, "x", summary[axis])
+        log_axis(axes, "x", summary[axis])
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if not higher and (summary["mean"] > 0).all():
-        _log(axes, "y", summary["mean"])
+        log_axis(axes, "y", summary["mean"])
     axes.set_xlabel(LENGTHS[axis])
     axes.set_ylabel(f"{metric}, {'higher' if higher else 'lower'} is better")
     _floor([axes], floor)
@@ -567,7 +470,7 @@ def _likelihoods(suite: "Suite", reader: Reader, methods: Mapping[str, Card], lo
 
 
 def _bits(points: pd.DataFrame, look: Look) -> Figure:
-    figure = _figure(7.5, 4.4)
+    figure = new_figure(7.5, 4.4)
     axes = figure.subplots()
     for model, part in points.groupby("train", sort=False):
         bound = part["kind"].iloc[0] == "bound"
@@ -582,7 +485,7 @@ def _bits(points: pd.DataFrame, look: Look) -> Figure:
         axes.errorbar(
             part["nfe"], part["value"], yerr=part["error"], fmt="none", ecolor=colour, elinewidth=0.9, capsize=2.5
         )
-    _log(axes, "x", points["nfe"])
+    log_axis(axes, "x", points["nfe"])
     axes.set_xlabel("network evaluations an image spent on the likelihood")
     axes.set_ylabel(BITS_TITLE + "\nlower is better")
     figure.legend(loc="outside right center", frameon=False)
@@ -641,7 +544,7 @@ def _training(suite: "Suite", store: Store, reader: Reader, look: Look) -> Itera
 def _curves(curves: Mapping[str, list[pd.DataFrame]], look: Look) -> Figure:
     columns = min(3, len(curves))
     lines = math.ceil(len(curves) / columns)
-    figure = _figure(3.6 * columns + 0.4, 2.6 * lines + 0.7)
+    figure = new_figure(3.6 * columns + 0.4, 2.6 * lines + 0.7)
     panels = figure.subplots(lines, columns, sharex=True, squeeze=False)
     for axes, label in itertools.zip_longest(panels.flat, curves):
         if label is None:
@@ -652,9 +555,9 @@ def _curves(curves: Mapping[str, list[pd.DataFrame]], look: Look) -> Figure:
         axes.set_title(label)
         heights = pd.concat([curve[[c for c in LOSSES if c in curve]].stack() for curve in curves[label]])
         if len(heights) and (heights > 0).all():
-            _log(axes, "y", heights)
+            log_axis(axes, "y", heights)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    _label(panels, len(curves), "training images seen", "loss")
+    label_panels(panels, len(curves), "training images seen", "loss")
     handles = [
         Line2D([], [], color="0.3", lw=1, alpha=0.5, label="training loss"),
         Line2D([], [], color="0.3", lw=2, label="held-out loss"),
@@ -709,10 +612,13 @@ def _samples(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look:
     free = rows[~rows["label"].isin([point.label for point in suite.points if _conditional(point)])]
     mine = free[free["train"] == label]
     shown = _chosen(mine, look) if len(mine) else []
-    best = [largest for _, part in shown if (largest := _largest(part, store)) is not None]
+    data = load_images(suite.dataset)
+    if data.kind == "real":
+        yield from _densities(label, shown, store, data)
+        return
+    best = [largest for name, part in shown if (largest := _largest(name, part, store, GRID * GRID)) is not None]
     if not best:
         return
-    data = load_images(suite.dataset)
     real = _held_out(data)
     beside = ", and real held-out ones" if len(real) else ""
     caption = f"{label}: the first images of each sampler at its largest budget, not selected{beside}."
@@ -767,14 +673,18 @@ GRID = 8
 STRIP = 14
 
 
-def _largest(part: pd.DataFrame, store: Store) -> Shown | None:
-    """Returns the images of the largest budget that has some."""
+def _largest(name: str, part: pd.DataFrame, store: Store, count: int) -> Shown | None:
+    """Returns the first images of the largest budget of the sampler ``name`` that has some."""
     for _, row in part[::-1].iterrows():
-        images = _images(store, row["key"], GRID * GRID)
+        images = _images(store, row["key"], count)
         if len(images):
-            sampler = row["sampler"] if isinstance(row["sampler"], str) else "made elsewhere"
-            return Shown(f"{sampler}, NFE {row['nfe']:.4g}" if pd.notna(row["nfe"]) else sampler, images)
+            return Shown(_wrapped(name, row["nfe"]), images)
     return None
+
+
+def _title_inches(blocks: Iterable[Shown]) -> float:
+    """Returns the height of the tallest of the titles above images."""
+    return 0.16 * max(len(block.title.splitlines()) for block in blocks)
 
 
 def _strips(part: pd.DataFrame, store: Store) -> list[Shown]:
@@ -791,49 +701,77 @@ def _images(store: Store, name: str, count: int) -> np.ndarray:
         return np.zeros((0, 1, 1, 1), dtype=np.uint8)
 
 
-def tile(images: np.ndarray, columns: int, levels: int) -> np.ndarray:
-    """Returns images side by side with a gap between them, in [0, 1], shape (height, width, 3).
-
-    Args:
-        images: Shape (N, C, H, W) with C of 1 or 3, values in 0, ..., levels - 1.
-        columns: Images a row; missing ones stay white.
-        levels: Number of values that a pixel takes.
-    """
-    count, _, height, width = images.shape
-    gap = max(1, width // 8)
-    lines = math.ceil(count / columns)
-    sheet = np.ones((lines * (height + gap) - gap, columns * (width + gap) - gap, 3))
-    for index, image in enumerate(images):
-        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = np.moveaxis(image, 0, -1) / (levels - 1)
-    return sheet
-
-
-def _show(axes: Axes, sheet: np.ndarray) -> None:
-    axes.imshow(sheet, interpolation="nearest", vmin=0, vmax=1)
-    axes.set_axis_off()
-
-
 def _grid(label: str, best: Iterable[Shown], real: np.ndarray, levels: int) -> Figure:
     blocks = [*best, Shown("real, held out", real)] if len(real) else list(best)
     columns = min(4, len(blocks))
     lines = math.ceil(len(blocks) / columns)
-    figure = _figure(2.7 * columns + 0.2, 2.9 * lines + 0.4)
+    figure = new_figure(2.7 * columns + 0.2, (2.8 + _title_inches(blocks)) * lines + 0.4)
     figure.get_layout_engine().set(wspace=0.06)
     panels = figure.subplots(lines, columns, squeeze=False)
     for axes, block in itertools.zip_longest(panels.flat, blocks):
         if block is None:
             axes.remove()
             continue
-        _show(axes, tile(block.images, GRID, levels))
-        axes.set_title(block.title, fontsize=10)
+        show(axes, tile(block.images, GRID, levels))
+        axes.set_title(block.title, fontsize=9)
     figure.suptitle(label, fontsize=12)
     return figure
 
 
+# Points in the plane
+
+POINTS = 100_000
+"""The most points of one density."""
+
+
+def _densities(label: str, shown: list[tuple[str, pd.DataFrame]], store: Store, data: Images) -> Iterator[Sketch]:
+    """Yields the densities of samples beside that of the data, where they are points in the plane."""
+    if math.prod(data.shape) != 2:
+        return
+    best = [largest for name, part in shown if (largest := _largest(name, part, store, POINTS)) is not None]
+    if best:
+        caption = f"{label}: density of the samples of each sampler at its largest budget, and of held-out points."
+        caption += " One scale for all; what lies outside the panel is counted above it."
+        picture = Picture(f"density-{slug(label)}", f"Density of {label}", caption)
+        yield picture, partial(_density, label, [*best, Shown("held out", data.test)], data)
+
+
+def _density(label: str, blocks: list[Shown], data: Images) -> Figure:
+    low, high = data.range
+    columns = min(4, len(blocks))
+    lines = math.ceil(len(blocks) / columns)
+    figure = new_figure(2.7 * columns + 0.2, (2.8 + _title_inches(blocks)) * lines + 0.4)
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    bins = min(100, math.isqrt(4 * min(len(block.images) for block in blocks)) + 4)
+    tables = [_histogram(block.images, (low, high), bins) for block in blocks]
+    most = tables[-1].max()  # that of the data
+    for axes, (block, table) in itertools.zip_longest(
+        panels.flat, zip(blocks, tables, strict=True), fillvalue=(None, None)
+    ):
+        if block is None:
+            axes.remove()
+            continue
+        axes.imshow(table.T, origin="lower", extent=(low, high, low, high), cmap="magma", vmin=0, vmax=most)
+        outside = 1 - table.sum() * ((high - low) / bins) ** 2
+        axes.set_title(block.title + (f"\n{outside:.1%} outside" if outside > 5e-4 else ""), fontsize=9)
+        axes.grid(False)
+    figure.suptitle(label, fontsize=12)
+    return figure
+
+
+def _histogram(points: np.ndarray, span: tuple[float, float], bins: int) -> np.ndarray:
+    """Returns the density of points, shape (N, 2, 1, 1), on a grid of (bins, bins) cells; those outside count too."""
+    x, y = points.reshape(-1, 2).astype(np.float64).T
+    counts, _, _ = np.histogram2d(x, y, bins=bins, range=(span, span))
+    return counts / (len(points) * ((span[1] - span[0]) / bins) ** 2)
+
+
+# Images across budgets
+
+
 def _budgets(label: str, strips: list[tuple[str, list[Shown]]], levels: int) -> Figure:
     height = sum(0.42 * len(found) + 0.32 for _, found in strips)
-    figure = _figure(6.6, height + 0.45)
+    figure = new_figure(6.6, height + 0.45)
     panels = figure.subplots(len(strips), 1, squeeze=False, height_ratios=[len(found) for _, found in strips])
     for axes, (name, found) in zip(panels.flat, strips, strict=True):
         sheet = tile(np.concatenate([_padded(strip.images) for strip in found]), STRIP, levels)
@@ -909,10 +847,10 @@ def _restoration(label: str, what: str, found: list[tuple[str, Restoration]], da
     blocks.append(("truth", tile(first.images[rows], 1, data.levels)))
     widths = [sheet.shape[1] for _, sheet in blocks]
     inches = 0.42 * len(rows) / blocks[0][1].shape[0]
-    figure = _figure(inches * sum(widths) + 0.5 * len(blocks), 0.42 * len(rows) + 1.1)
+    figure = new_figure(inches * sum(widths) + 0.5 * len(blocks), 0.42 * len(rows) + 1.1)
     panels = figure.subplots(1, len(blocks), squeeze=False, width_ratios=widths)
     for axes, (name, sheet) in zip(panels.flat, blocks, strict=True):
-        _show(axes, sheet)
+        show(axes, sheet)
         axes.set_title(name, fontsize=8)
     figure.suptitle(f"{label}: {what}", fontsize=12)
     return figure
@@ -922,14 +860,14 @@ def _classes(label: str, what: str, found: list[tuple[str, Restoration]], data: 
     """Draws the first samples of each sampler as they come: a column a class where the classes take turns."""
     columns = min(3, len(found))
     lines = math.ceil(len(found) / columns)
-    figure = _figure(3.2 * columns + 0.2, 3.1 * lines + 0.4)
+    figure = new_figure(3.2 * columns + 0.2, 3.1 * lines + 0.4)
     panels = figure.subplots(lines, columns, squeeze=False)
     for axes, block in itertools.zip_longest(panels.flat, found):
         if block is None:
             axes.remove()
             continue
         name, shown = block
-        _show(axes, tile(shown.samples[: GRID * data.classes], data.classes, data.levels))
+        show(axes, tile(shown.samples[: GRID * data.classes], data.classes, data.levels))
         axes.set_title(name, fontsize=8)
     figure.suptitle(f"{label}: {what}", fontsize=12)
     return figure
@@ -953,15 +891,10 @@ def _repeats(shown: Restoration, row: int) -> np.ndarray:
 
 def _wrapped(name: str, nfe: float) -> str:
     lines = textwrap.wrap(name.replace(",", ""), 26, break_long_words=False)
-    return "\n".join([*lines, f"NFE {nfe:.4g}"])
+    return "\n".join([*lines, f"NFE {nfe:.4g}"] if pd.notna(nfe) else lines)
 
 
 def _padded(images: np.ndarray) -> np.ndarray:
     """Returns a strip of exactly the asked length, repeating nothing: missing images stay blank."""
     blank = np.zeros((STRIP - len(images), *images.shape[1:]), dtype=images.dtype)
     return np.concatenate([images, blank])
-
-
-def slug(text: str) -> str:
-    """Returns a file name that a text reads as: ``fd-digits-cnn-8``."""
-    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from bench.report.table import BITS, BITS_ERROR, BITS_TITLE, COLD, SECONDS, bare, identities, uncontrolled
+from bench.report.table import BITS, BITS_ERROR, BITS_TITLE, COLD, HELD_OUT, SECONDS, bare, identities, uncontrolled
 
 if TYPE_CHECKING:
     from bench.report.figures import Picture
@@ -73,6 +73,11 @@ def bits(mean: Any, error: Any) -> str:
     return f"{text} (over images)" if "±" in text else text
 
 
+def marked(text: str, note: Any) -> str:
+    """Returns bits/dim as they are written, with a mark where their note says that they are no exact value."""
+    return f"{text} (bound)" if text and note == "bound" else text
+
+
 def _decimals(value: float, digits: int) -> int:
     return max(0, digits - 1 - math.floor(math.log10(abs(value))))
 
@@ -111,7 +116,7 @@ def reach(group: Mapping[str, Any]) -> str:
 def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Section]:
     """Returns the parts of the report in order: a table a budget, the models, what is missing, how to read it."""
     metrics, known, floors = rows.attrs["metrics"], rows.attrs["identities"], rows.attrs["floors"]
-    unlike = uncontrolled(rows)
+    unlike, inspections = uncontrolled(rows), rows.attrs["inspections"]
     rows, board = bare(rows), bare(board)
     done = int((rows["state"] == "done").sum())
     summary = (
@@ -128,7 +133,8 @@ def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Se
         title = "Without a fixed budget: adaptive samplers where they measured, images made elsewhere (not ranked)"
         parts.append(_ranking(title, rest, metrics, _floors(rest, floors, known)))
     parts.append(_models(rows))
-    parts.append(_missing(board))
+    parts += _heldout(inspections)
+    parts.append(_missing(board, inspections))
     parts.append(_reading(rows, metrics, known))
     return [part for part in parts if part.text or part.cells or part.bullets]
 
@@ -183,7 +189,7 @@ def _ranking(title: str, groups: pd.DataFrame, metrics: Mapping[str, bool], belo
         costs = [
             spread(group[SECONDS] * MILLI, group[f"{SECONDS} sd"] * MILLI),
             number(group["sampling_gflops_per_image"]),
-            bits(group[BITS], group[BITS_ERROR]),
+            marked(bits(group[BITS], group[BITS_ERROR]), group[f"{BITS}_note"]),
             f"{group['train_seeds']} × {group['sample_seeds']}" if isinstance(group["sampler"], str) else "",
             group["state"],
         ]
@@ -202,7 +208,7 @@ def _best(groups: pd.DataFrame, name: str, higher: bool) -> set[Any]:
     return found
 
 
-def model_title(row: pd.Series) -> str:
+def model_title(row: Mapping[str, Any]) -> str:
     """Returns a train entry's label, with the snapshot and the average of it where it is of one."""
     name = row["train"] if pd.isna(row["snapshot"]) else f"{row['train']} after {row['snapshot']:,} images"
     return name if pd.isna(row["ema"]) else f"{name}, EMA {row['ema']}"
@@ -217,12 +223,11 @@ def _models(rows: pd.DataFrame) -> Section:
     cells = []
     for _, part in models.groupby(["train", "snapshot", "ema"], sort=False, dropna=False):
         first = part.iloc[0]
-        bound = " (bound)" if first[f"{BITS}_note"] == "bound" else ""
         facts = [model_title(first), first["method"], first["variant"], first["weights"]]
         facts += [whole(first["parameters"]), str(len(part))]
         facts += [whole(part["training_images"].mean().round() if part["training_images"].notna().any() else None)]
         facts += [number(part["training_flops"].mean() / TERA), number(part["training_seconds"].mean())]
-        facts += [_bits_of(part) + bound]
+        facts += [marked(_bits_of(part), first[f"{BITS}_note"])]
         facts += [number(part["likelihood_nfe"].mean())]
         facts += [first["device"] if isinstance(first["device"], str) else ""]
         facts += [" ".join(f"`{name[:8]}`" for name in part["train_key"])]
@@ -242,11 +247,41 @@ def _bits_of(models: pd.DataFrame) -> str:
     return text if pd.isna(deviation) else f"{text} ± {number(deviation, 2)} (over trainings)"
 
 
-def _missing(board: pd.DataFrame) -> Section:
+def _heldout(inspections: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """Returns the held-out losses of the models, a row a model; models at unlike times are in tables of their own."""
+    alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for shown in inspections:
+        if shown["losses"]:
+            alike.setdefault(tuple(shown["losses"]), []).append(shown)
+    sections = []
+    for columns, part in alike.items():
+        cells = []
+        for _, models in pd.DataFrame(part).groupby(["train", "snapshot", "ema"], sort=False, dropna=False):
+            first, losses = models.iloc[0], pd.DataFrame(list(models["losses"]))
+            facts = [model_title(first), first["method"], first["weighting"], str(len(models))]
+            facts += [spread(losses[name].mean(), losses[name].std(ddof=1)) for name in columns]
+            cells.append([Cell(text) for text in facts])
+        text = (
+            f"Mean over {part[0]['images']} held-out images (split {part[0]['split']}), with equal noise at every time "
+            "t (0 is data, 1 is noise); ±: sample standard deviation between trainings. Losses of unlike weighting are "
+            "not comparable."
+        )
+        headers = ["model", "method", "weighting", "trainings"]
+        headers += [name.removeprefix(f"{HELD_OUT}@") for name in columns]
+        sections.append(Section("Held-out denoising loss", [text], headers, cells))
+    return sections
+
+
+def _missing(board: pd.DataFrame, inspections: Sequence[Mapping[str, Any]]) -> Section:
     lacking = board[board["state"] != "done"]
     bullets = [
         f"{group['group']}: {group['state']}; {group['cause']}" + (f"; log: {group['log']}" if group["log"] else "")
         for _, group in lacking.iterrows()
+    ]
+    bullets += [
+        f"held-out loss of {model_title(shown)}, seed {shown['seed']}: {shown['cause']}"
+        for shown in inspections
+        if shown["cause"]
     ]
     return Section("What is missing", bullets=bullets)
 

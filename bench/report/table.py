@@ -11,7 +11,7 @@ says what it lacks and why.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from bench.metrics import METRICS, MetricCard
 from bench.plan import METRICS_PART
 from bench.spec import (
     ImagesSpec,
+    InspectSpec,
     LikelihoodSpec,
     ModelSpec,
     Point,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 BITS = "bits_per_dim"
 BITS_TITLE = "NLL of dequantised data (bits/dim)"
 BITS_ERROR = f"{BITS}_image_error"
+HELD_OUT = "heldout_loss"
 SECONDS = "sampling_seconds_per_image"
 COLD = "no batch was warm"
 LIKENESS = 0.01
@@ -92,9 +94,10 @@ def tabulate(
 
     ``attrs`` of the table hold ``metrics`` (whether higher is better, by column; the first one ranks),
     ``identities`` (what each number depends on, by the short hash that stands in column ``identity``), ``floors``
-    (what a metric says of real images, by column and that hash, where it was measured) and ``controlled`` (whether
-    the suite says so). Column ``records`` names the file of each number in the store, ``unproven`` how many
-    of the records behind a row do not say of which commit they are.
+    (what a metric says of real images, by column and that hash, where it was measured), ``controlled`` (whether
+    the suite says so) and ``inspections`` (what :meth:`Reader.inspection` returns of each model). Columns
+    ``heldout_loss@t=...`` hold the held-out loss of a row's model at each time. Column ``records`` names the file of
+    each number in the store, ``unproven`` how many of the records behind a row do not say of which commit they are.
 
     Args:
         suite: What to read.
@@ -104,16 +107,23 @@ def tabulate(
     """
     methods = cards() if methods is None else methods
     reader = Reader(store, metrics)
+    inspections = [
+        reader.inspection(label, spec, methods) for label, specs in suite.inspections.items() for spec in specs
+    ]
+    heldout = list(dict.fromkeys(name for shown in inspections for name in shown["losses"]))
+    heldout.sort(key=lambda name: float(name.partition("=")[2]))
+    heldout += [f"{HELD_OUT}_note"] if inspections else []
     records = [reader.row(point, methods) for point in suite.points]
     columns = {reader.column(score): metrics[score.metric] for point in suite.points for score in point.scores}
-    rows = pd.DataFrame(records, columns=[*LEADING, *columns, *TRAILING])
+    rows = pd.DataFrame(records, columns=[*LEADING, *columns, *heldout, *TRAILING])
     kinds = {name: "Int64" for name in WHOLE} | {name: "boolean" for name in TRUTHS}
-    kinds |= {name: "float64" for name in (*NUMBERS, *columns)}
+    kinds |= {name: "float64" for name in (*NUMBERS, *columns, *heldout[:-1])}
     rows = rows.astype(kinds)
     rows.attrs["metrics"] = {name: card.higher_is_better for name, card in columns.items()}
     rows.attrs["identities"] = dict(sorted(reader.identities.items()))
     rows.attrs["floors"] = reader.floors
     rows.attrs["controlled"] = suite.controlled
+    rows.attrs["inspections"] = inspections
     return rows
 
 
@@ -127,6 +137,7 @@ class Reader:
         self.floors: dict[str, dict[str, dict[str, Any]]] = {}
         self.records: dict[UnitId, dict[str, Any] | None] = {}
         self.places: dict[int, tuple[Spec, UnitId]] = {}
+        self.shown: dict[str, dict[str, Any]] = {}
 
     def row(self, point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
         """Returns one row of the table as plain values."""
@@ -139,6 +150,8 @@ class Reader:
             row |= describe(point, methods) | {"train_key": self.place(point.sample.model)[1]}
             row |= self._training(point.sample.model) | self._sampling(point)
             row |= self._likelihood(point, methods[point.sample.train.method])
+            if (shown := self.shown.get(row["train_key"])) is not None:
+                row |= {**shown["losses"], f"{HELD_OUT}_note": shown["cause"]}
         row |= self._scores(point)
         row["versions"] = versions(point)
         return row | self._provenance(point, units) | self._state(units)
@@ -198,7 +211,7 @@ class Reader:
             f"{SECONDS}_note": "" if warm else COLD,
             "sampling_gflops_per_image": nfe * flops / 1e9,
             "network_gflops_per_row": flops / 1e9,
-            "clipped_fraction": _mean(records, "clipped"),
+            "clipped_fraction": None if records[0]["clipped"] is None else _mean(records, "clipped"),
             "device": _joined(record["provenance"].get("device") for record in records),
         }
 
@@ -207,7 +220,8 @@ class Reader:
         if card.likelihood is None:
             return {f"{BITS}_note": card.no_likelihood or f"{card.title} has no likelihood"}
         if point.likelihood is None:
-            return {f"{BITS}_note": "the suite asks for none"}
+            params = build(card.params, point.sample.train.params)
+            return {f"{BITS}_note": "; ".join(card.likelihood.refuse(params)) or "the suite asks for none"}
         measured = self.likelihood(point.likelihood)
         if measured is None:
             return {f"{BITS}_note": "not finished"}
@@ -235,6 +249,27 @@ class Reader:
             "nfe": _mean(weighed, "nfe"),
             "identity": records[0]["identity"],
         }
+
+    def inspection(self, label: str, spec: InspectSpec, methods: Mapping[str, Card]) -> dict[str, Any]:
+        """Returns what the inspection of a model shows, as plain values.
+
+        ``losses`` are the mean losses by column name, ``times`` and ``noise_levels`` where they were taken; ``cause``
+        says why there are none, and is empty where there are.
+        """
+        unit, record = self.place(spec), self.record(self.place(spec))
+        shown = {"train": label, "method": methods[spec.train.method].title, "seed": spec.train.seed}
+        shown |= {"snapshot": spec.snapshot, "ema": spec.ema, "images": spec.images, "split": spec.split}
+        shown |= {"file": self._file(unit), "losses": {}, "cause": ""}
+        if record is None:
+            found = outcome(self.store, unit)
+            failed = f"inspect failed: {found.cause or 'cause unknown'}"
+            shown["cause"] = failed if found.state == "failed" else "not finished"
+        else:
+            names = (f"{HELD_OUT}@t={name}" for name in distinct(record["times"]))
+            shown["losses"] = dict(zip(names, record["losses"], strict=True))
+            shown |= {name: record[name] for name in ("times", "noise_levels", "strips", "curves")}
+            shown["weighting"] = record["identity"]["weighting"]
+        return self.shown.setdefault(self.place(spec.model)[1], shown) | {"train": label}
 
     def _scores(self, point: Point) -> dict[str, Any]:
         row: dict[str, Any] = {}
@@ -270,6 +305,8 @@ class Reader:
         }
         if any(unit in found for unit in units.get("likelihood", ())):
             files[BITS] = self._file(units["likelihood"][0]._replace(part="*"))
+        if (shown := self.shown.get(units["training"][0].key if "training" in units else "")) and not shown["cause"]:
+            files[HELD_OUT] = shown["file"]
         unproven = {
             stage: sum(not provenance[unit].get("commit") for unit in made)
             for stage, made in ((stage, [unit for unit in asked if unit in found]) for stage, asked in units.items())
@@ -420,6 +457,12 @@ def uncontrolled(rows: pd.DataFrame) -> str:
         if len(values) and values.max() > (1 + LIKENESS) * values.min()
     ]
     return f"not a controlled comparison: {'; '.join(unlike)}" if unlike else ""
+
+
+def distinct(values: Sequence[float]) -> list[str]:
+    """Returns numbers as texts of two significant digits, or of as many more as tell them apart."""
+    texts = [[f"{value:.{digits}g}" for value in values] for digits in range(2, 18)]
+    return next((found for found in texts if len(set(found)) == len(found)), texts[-1])
 
 
 def identities(text: str) -> dict[str, str]:

@@ -10,7 +10,8 @@ and predicts the noise, up to its sign: its output over the standard deviation i
 Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (sections 3 and 4, appendices B to E and H); the
-parametrisation "edm" is Karras et al., 2022, https://arxiv.org/abs/2206.00364 (table 1).
+parametrisation "edm" is Karras et al., 2022, https://arxiv.org/abs/2206.00364 (table 1), and "mixed" Vahdat et al.,
+2021, https://arxiv.org/abs/2106.05931 (section 3.2), as the VP baseline of CLD has it.
 Departures: the loss is the mean over dimensions for VE too, where the authors sum; VE's sigma_max follows the
 training images unless it is given; Fourier features see log(s / m), which is the authors' log sigma for VE and
 lets VP and sub-VP use them too; in continuous time sinusoids see 999 t for VE too; the flow is solved by Heun's
@@ -21,7 +22,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench.data import Images
-from bench.method import Given, Method, Noise, Run, Sampler, Scored
+from bench.method import Given, Inspection, Method, Noise, Run, Sampler, Scored
 from methods.sde.card import CARD, Params
 from methods.sde.checkpoint import read_checkpoint
 from methods.sde.classifier import Classifier, train_classifier
@@ -39,13 +40,15 @@ from methods.shared.average import average_of
 from methods.shared.backbone import make_network
 from methods.shared.checkpoint import CheckpointError
 from methods.shared.controllable import Known, guided, restore
+from methods.shared.distance import largest_distance
+from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.flow import flow_euler, flow_heun
 from methods.shared.grids import grid, published_grid
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.layers import initialise
 from methods.shared.likelihood import bits_per_dim, dequantisation_floor, dequantise, log_likelihood
 from methods.shared.multistep import dpm_solver_2m
-from methods.shared.objective import Levels, denoising_loss, discrete_loss, edm_loss, importance_times
+from methods.shared.objective import Levels, denoising_loss, discrete_loss, edm_loss, importance_times, level_losses
 from methods.shared.precondition import denoiser, log_normal, score_of
 from methods.shared.process import VE, VP, Process, SubVP, like
 from methods.shared.samplers import ScoreFn, ancestral, ddim, euler_maruyama, reverse_diffusion
@@ -62,11 +65,14 @@ class ScoreSDE(Method):
 
     def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
         super().__init__(params, data, device)
-        channels, height, _ = data.shape
-        self.network = make_network(params.network, channels, channels, height)
-        self.network.to(device=self.device, memory_format=torch.channels_last)
-        initialise(self.network, Noise(0, ("init",)))
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.data, channels, height = data, *data.shape[:2]
+        if params.exact:
+            self.network = self.average = ExactNetwork(self._exact_score)
+        else:
+            self.network = make_network(params.network, channels, channels, height)
+            self.network.to(device=self.device, memory_format=torch.channels_last)
+            initialise(self.network, Noise(0, ("init",)))
+            self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.classifier = self.class_average = None
         if params.classifier.kind != "none":
             self.classifier = Classifier(channels, data.classes, **params.classifier.keywords())
@@ -84,6 +90,15 @@ class ScoreSDE(Method):
             return VE(params.sigma_min, self.sigma_max)
         kind = {"vp": VP, "subvp": SubVP}[params.process]
         return kind(params.beta_min, params.beta_max, rounded=params.published_rounding)
+
+    @cached_property
+    def mixture(self) -> Mixture:
+        """What the exact score is the score of, in the range of the diffusion."""
+        return Mixture.of(self.data, self.device).affine(self.width, 1 - self.width)
+
+    def _exact_score(self, x: Tensor, t: Tensor) -> Tensor:
+        t = t.double()
+        return self.mixture.score(x, self.process.mean_coefficient(t), self.process.std(t))
 
     @property
     def networks(self) -> Sequence[nn.Module]:
@@ -110,19 +125,22 @@ class ScoreSDE(Method):
 
     def score_fn(self, network: nn.Module) -> ScoreFn:
         r"""Returns :math:`\nabla \log p_t(x)` of a network, a function of x (B, C, H, W) and t (B,)."""
+        if self.params.exact:
+            return network
         if self.params.parametrisation == "edm":
             return self._edm_score(network)
         if self.params.time == "discrete":
             return self._discrete_score(network)
         process = self.process
-        exploding = self.params.process == "ve"
-        fourier = self.params.network.embedding == "fourier"
+        exploding, mixed = self.params.process == "ve", self.params.parametrisation == "mixed"
+        by_log = self.params.network.condition == "log"
 
         def score(x: Tensor, t: Tensor) -> Tensor:
-            condition = process.noise_level(t).log() if fourier else 999 * t
+            condition = process.noise_level(t).log() if by_log else 999 * t
             if exploding:
                 return network(2 * x - 1, condition) / like(process.std(t), x)
-            return -network(x, condition) / like(process.std(t), x)
+            learnt = -network(x, condition) / like(process.std(t), x)
+            return learnt - x if mixed else learnt
 
         return score
 
@@ -155,29 +173,62 @@ class ScoreSDE(Method):
         return self._loss(self.network, x0, noise)
 
     def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
-        params, shape = self.params, x0.shape
-        if params.dequantise:
-            x0 = dequantise(x0 * (self.levels - 1), self.levels, noise.child("dequantise"))
+        params, shape, weighting, weight = self.params, x0.shape, self.params.weighting, 1.0
+        x0 = self._dequantised(x0, noise)
         if params.parametrisation == "edm":
-            edm = params.edm
-            sigma = log_normal(noise.normal(shape[:1]), edm.p_mean, edm.p_std)
-            return edm_loss(denoiser(network, edm.sigma_data), 2 * x0 - 1, sigma, noise.normal(shape), edm.sigma_data)
+            level = log_normal(noise.normal(shape[:1]), params.edm.p_mean, params.edm.p_std)
+        elif params.time == "discrete":
+            level = noise.integers(shape[:1], params.scales)
+        elif params.t_sampling == "importance":
+            level, weight = importance_times(self.process, noise.uniform(shape[:1]), params.t_min)
+            weighting = "std"
+        else:
+            level = params.t_min + (1 - params.t_min) * noise.uniform(shape[:1])
+        return weight * self._loss_at(network, x0, level, noise.normal(shape), weighting)
+
+    def _loss_at(self, network: nn.Module, x0: Tensor, level: Tensor, z: Tensor, weighting: str) -> Tensor:
+        """Returns the loss of each image at noise levels: EDM's sigmas, indices in discrete time, or else times."""
+        params = self.params
+        if params.parametrisation == "edm":
+            sigma_data = params.edm.sigma_data
+            return edm_loss(denoiser(network, sigma_data), 2 * x0 - 1, level, z, sigma_data)
         x0 = self._enter(x0)
         if params.time == "discrete":
-            level = noise.integers(shape[:1], params.scales)
-            score = self._level_score(network)
-            return discrete_loss(self._noise_levels(), score, x0, level, noise.normal(shape), params.reduction)
-        u, z = noise.uniform(shape[:1]), noise.normal(shape)
-        process, score_fn = self.process, self.score_fn(network)
-        if params.t_sampling == "importance":
-            t, weight = importance_times(process, u, params.t_min)
-            return weight * denoising_loss(process, score_fn, x0, t, z, "std", params.reduction)
-        t = params.t_min + (1 - params.t_min) * u
-        return denoising_loss(process, score_fn, x0, t, z, params.weighting, params.reduction)
+            return discrete_loss(self._noise_levels(), self._level_score(network), x0, level, z, params.reduction)
+        return denoising_loss(self.process, self.score_fn(network), x0, level, z, weighting, params.reduction)
+
+    @torch.no_grad()
+    def inspect(self, images: Tensor, noise: Noise) -> Inspection:
+        """Returns the loss of the averaged network at ten times, t = 1 the last, or at the discrete levels there."""
+        params = self.params
+        x0 = self._dequantised(images.to(self.device), noise)
+        z = noise.normal(x0.shape)
+        times = torch.arange(1, 11, dtype=torch.float64) / 10
+        noise_levels = self.process.noise_level(times)
+        levels, weighting = times.to(x0), params.weighting
+        if params.parametrisation == "edm":
+            levels, weighting = 2 * self.process.std(times).to(x0), "edm"  # EDM's images are 2 x - 1
+        elif params.time == "discrete":
+            index, chain = torch.round(times * (params.scales - 1)).long(), self._noise_levels()
+            times, noise_levels = index / (params.scales - 1), (chain.std / chain.mean)[index]
+            levels = index.to(self.device)
+
+        def loss_at(level: Tensor) -> Tensor:
+            return self._loss_at(self.average, x0, level.expand(len(x0)), z, params.weighting)
+
+        return Inspection(times, noise_levels, level_losses(loss_at, levels), f"{weighting}, {params.reduction}")
+
+    def _dequantised(self, x0: Tensor, noise: Noise) -> Tensor:
+        """Returns images in [0, 1], with uniform noise of one level where the parameters ask for it."""
+        if not self.params.dequantise:
+            return x0
+        return dequantise(x0 * (self.levels - 1), self.levels, noise.child("dequantise"))
 
     def train(self, data: Images, run: Run) -> None:
         if self.params.process == "ve" and self.params.sigma_max == "data":
-            self.sigma_max = largest_distance(torch.from_numpy(data.train).to(run.device)) / (data.levels - 1)
+            self.sigma_max = largest_distance(torch.from_numpy(data.train).to(run.device)) / data.span
+        if self.params.exact:
+            return
         if self.classifier is not None:
             initialise(self.classifier, run.noise("init", "classifier"))
             settings = self.params.classifier.training
@@ -223,8 +274,7 @@ class ScoreSDE(Method):
 
     def _class_loss(self, classifier: nn.Module, x0: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """Returns the cross-entropy of images in [0, 1], (B, C, H, W), at one random time each, shape (B,)."""
-        if self.params.dequantise:
-            x0 = dequantise(x0 * (self.levels - 1), self.levels, noise.child("dequantise"))
+        x0 = self._dequantised(x0, noise)
         t = self.params.t_min + (1 - self.params.t_min) * noise.uniform(x0.shape[:1])
         mean, std = self.process.perturb(self._enter(x0), t)
         return cross_entropy(self._logits(classifier, mean + std * noise.normal(x0.shape), t), labels, reduction="none")
@@ -282,6 +332,8 @@ class ScoreSDE(Method):
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
         """Takes over the authors' weights, or those of the diffusers library; see :func:`read_checkpoint`."""
         sigmas = None
+        if self.params.exact:
+            raise CheckpointError(f"{path}: exact stands for a network's weights: leave one of them out")
         if self.params.process == "ve":
             if self.params.sigma_max == "data":
                 raise CheckpointError(f"{path}: was trained with a sigma_max of its own: give params.sigma_max")
@@ -314,15 +366,3 @@ class ScoreSDE(Method):
 def discrete_levels(process: str, least: float, most: float, scales: int) -> Levels:
     """Returns the noise levels of SMLD ("ve", with its sigmas) or DDPM ("vp", with its betas)."""
     return Levels.of({"ve": VE, "vp": VP}[process](least, most).published_chain(scales))
-
-
-def largest_distance(images: Tensor) -> float:
-    """Returns the largest Euclidean distance between two uint8 images, shape (N, C, H, W), in units of a level."""
-    flat = images.flatten(1).double()  # squares and products of levels are exact in float64
-    squares = flat.square().sum(1)
-    largest = 0.0
-    for start in range(0, len(flat), 2048):
-        rows, rest = flat[start : start + 2048], flat[start:]
-        distances = squares[start : start + 2048, None] + squares[None, start:] - 2 * rows @ rest.T
-        largest = max(largest, distances.max().item())
-    return math.sqrt(largest)

@@ -107,8 +107,9 @@ class Params:
         time: Noise levels of the training: all times in [t_min, 1], or the ``scales`` levels of SMLD (VE) and DDPM
             (VP), which the network is told by their index.
         scales: Noise levels in discrete time.
-        parametrisation: What the network stands for: the score, times the standard deviation; or EDM's denoiser,
-            with EDM's noise levels and weights in the loss (VE alone).
+        parametrisation: What the network stands for: the score, times the standard deviation; what is left of it
+            beside the score of the prior ("mixed", the VP baseline of CLD; VP and sub-VP in continuous time); or
+            EDM's denoiser, with EDM's noise levels and weights in the loss (VE alone).
         edm: Constants of EDM's denoiser and loss.
         weighting: Of the loss over time: "std" (equally loud noise levels) or "likelihood".
         t_sampling: Times of the loss: uniform, or with "likelihood" weighting in proportion to the weight, which
@@ -120,6 +121,8 @@ class Params:
         network: The score network.
         training: Its training.
         classifier: A classifier trained beside it, for samples of a class.
+        exact: Train nothing: in place of the network stands the exact score of the mixture that the data set declares,
+            or else of its training images taken as the distribution itself.
     """
 
     process: Literal["ve", "vp", "subvp"] = "vp"
@@ -130,7 +133,7 @@ class Params:
     published_rounding: bool = False
     time: Literal["continuous", "discrete"] = "continuous"
     scales: int = 1000
-    parametrisation: Literal["score", "edm"] = "score"
+    parametrisation: Literal["score", "mixed", "edm"] = "score"
     edm: Edm = field(default_factory=Edm)
     weighting: Literal["std", "likelihood"] = "std"
     t_sampling: Literal["uniform", "importance"] = "uniform"
@@ -140,6 +143,7 @@ class Params:
     network: Backbone = field(default_factory=Backbone)
     training: Training = field(default_factory=Training)
     classifier: Classifier = field(default_factory=Classifier)
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if self.sigma_min <= 0 or (self.sigma_max != "data" and self.sigma_max <= self.sigma_min):
@@ -149,6 +153,8 @@ class Params:
         if not 0 < self.t_min < 1:
             raise ValueError("t_min should be in (0, 1)")
         self._check_objective()
+        if self.exact:
+            self._check_exact()
 
     def _check_objective(self) -> None:
         if self.scales < 2:
@@ -157,8 +163,20 @@ class Params:
             raise ValueError("t_sampling importance goes with weighting likelihood")
         if self.parametrisation == "edm":
             self._check_edm()
+        if self.parametrisation == "mixed" and (self.process == "ve" or self.time == "discrete"):
+            raise ValueError("parametrisation mixed goes with process vp or subvp, and time continuous")
         if self.time == "discrete":
             self._check_discrete()
+
+    def _check_exact(self) -> None:
+        usual = {"time": "continuous", "parametrisation": "score", "dequantise": False}
+        for name, value in usual.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"exact is the score in continuous time of the data as they are: {name} should stay {value}"
+                )
+        if self.classifier.kind != "none":
+            raise ValueError("exact trains nothing, so no classifier: classifier.kind should stay none")
 
     def _check_edm(self) -> None:
         if self.process != "ve":
@@ -173,25 +191,28 @@ class Params:
             raise ValueError("sub-VP has no discrete time: SMLD is of ve, DDPM of vp")
         if self.weighting != "std":
             raise ValueError("time discrete has weighting std alone")
-        if self.network.embedding == "fourier":
+        if self.network.condition == "log":
             raise ValueError("time discrete is told by an index: the embedding should be positional")
         if self.process == "vp" and self.scales <= self.beta_max:
             raise ValueError(f"DDPM's betas go up to beta_max / scales: scales should exceed {self.beta_max}")
 
 
 def _variant(params: Params) -> str:
-    named = [params.parametrisation] if params.parametrisation == "edm" else []
+    named = ["exact"] if params.exact else []
+    named += [] if params.parametrisation == "score" else [params.parametrisation]
     named += [params.time] if params.time == "discrete" else []
     return ", ".join([params.process, *named])
 
 
 def _course(params: Params) -> Mapping[str, Any] | None:
-    if params.training.schedule != "constant":
+    if params.exact or params.training.schedule != "constant":
         return None
     return differences(replace(params, training=replace(params.training, steps=Training().steps)))
 
 
 def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
+    if params.exact:
+        return []
     reasons, halvings = params.network.refuse(shape) + params.training.refuse(), len(params.classifier.multipliers) - 1
     if params.classifier.kind != "none" and (shape[1] % 2**halvings or shape[2] % 2**halvings):
         size = f"{shape[1]}x{shape[2]}"
@@ -225,13 +246,14 @@ CARD = Card(
     shapes=SHAPES,
     checkpoints=True,
     training=TrainingCard(
-        images=lambda params: params.training.images,
+        images=lambda params: 0 if params.exact else params.training.images,
         course=_course,
-        averages=lambda params, images: params.training.averaged_at(images),
+        averages=lambda params, images: () if params.exact else params.training.averaged_at(images),
     ),
     likelihood=LikelihoodCard(version=1, params=LikelihoodParams),
     refuse=_refuse,
     needs_classes=lambda params: params.classifier.kind != "none",
+    needs_levels=lambda params: params.dequantise,
     refuse_given=_refuse_given,
     tiny=TINY,
     smoke={"training": {"steps": 3}, "classifier": {"steps": 3}},

@@ -1,15 +1,19 @@
 """The network that a card's :class:`methods.shared.hyperparameters.Backbone` describes."""
 
 from methods.shared.ddpm import DDPM
-from methods.shared.hyperparameters import Backbone
+from methods.shared.hyperparameters import PERCEPTRONS, Backbone
+from methods.shared.mlp import MLP
 from methods.shared.ncsnpp import NCSNpp
 
 
-def make_network(settings: Backbone, in_channels: int, out_channels: int, image_size: int) -> NCSNpp | DDPM:
+def make_network(settings: Backbone, in_channels: int, out_channels: int, image_size: int) -> NCSNpp | DDPM | MLP:
     """Returns the network with weights of 0; :func:`methods.shared.layers.initialise` draws them.
 
     Args:
         image_size: Height of the training images.
     """
+    keywords = settings.keywords()
+    if settings.architecture in PERCEPTRONS:
+        return MLP(in_channels, out_channels, residual=settings.architecture == "mlp_residual", **keywords)
     kind = {"ncsnpp": NCSNpp, "ddpm": DDPM}[settings.architecture]
-    return kind(in_channels, out_channels, image_size=image_size, **settings.keywords())
+    return kind(in_channels, out_channels, image_size=image_size, **keywords)

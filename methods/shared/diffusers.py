@@ -23,6 +23,7 @@ from torch import Tensor
 from methods.shared.checkpoint import CheckpointError, agree, read
 from methods.shared.ddpm import DDPM, GROUPS
 from methods.shared.layers import ConvResample, Fourier, ResBlock
+from methods.shared.mlp import MLP
 from methods.shared.ncsnpp import Level, NCSNpp
 
 FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -74,12 +75,14 @@ class Entry(NamedTuple):
     part: int | None = None
 
 
-def read_diffusers(folder: Path, network: NCSNpp | DDPM) -> dict[str, Tensor]:
+def read_diffusers(folder: Path, network: NCSNpp | DDPM | MLP) -> dict[str, Tensor]:
     """Returns the state of ``network`` with the weights in ``folder``.
 
     Raises:
         CheckpointError: It cannot be read safely, or is not of this network.
     """
+    if isinstance(network, MLP):
+        raise CheckpointError(f"{folder}: a perceptron has no counterpart in the library")
     config = _read_config(folder)
     if problems := [*_unlike(config, network)]:
         raise CheckpointError(f"{folder}: is not of this network; " + "\n  ".join(problems))

@@ -18,7 +18,18 @@ NCSNPP_ALONE = frozenset(
         *("progressive", "progressive_input", "combine", "skip_rescale"),
     }
 )
-FOREIGN: Mapping[str, frozenset[str]] = MappingProxyType({"ncsnpp": frozenset({"up_attention"}), "ddpm": NCSNPP_ALONE})
+PERCEPTRONS = ("mlp", "mlp_residual")
+CONVOLUTIONAL = NCSNPP_ALONE | {
+    *("multipliers", "attention", "resample_with_conv", "dropout", "init_scale", "conditional"),
+    *("up_attention", "recompute"),
+}
+FOREIGN: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "ncsnpp": frozenset({"up_attention"}),
+        "ddpm": NCSNPP_ALONE,
+        **dict.fromkeys(PERCEPTRONS, CONVOLUTIONAL),
+    }
+)
 """Keywords of :class:`Backbone` that an architecture does not have."""
 
 
@@ -31,13 +42,14 @@ def norm_groups(channels: int) -> int:
 class Backbone:
     """The network: NCSN++ / DDPM++ (:class:`methods.shared.ncsnpp.NCSNpp`) or DDPM (:class:`methods.shared.ddpm.DDPM`).
 
-    The keywords are those of the class; what the class does not have keeps its default.
+    For points, data of one pixel, there is the multilayer perceptron (:class:`methods.shared.mlp.MLP`), plain or
+    residual. The keywords are those of the class; what the class does not have keeps its default.
 
     Args:
         architecture: Which class.
-        width: Channels at full resolution.
+        width: Channels at full resolution; hidden units of a perceptron.
         multipliers: Channels of each resolution, from full to lowest, in multiples of ``width``.
-        blocks: Residual blocks a resolution on the way down (one more on the way up).
+        blocks: Residual blocks a resolution on the way down (one more on the way up); layers of a perceptron.
         attention: Resolutions, in pixels of the training size, that have self-attention; those named should occur.
         embedding: How the noise level enters: random Fourier features or sinusoids.
         fourier_scale: Standard deviation of the Fourier frequencies.
@@ -56,7 +68,7 @@ class Backbone:
             memory, more time, equal gradients.
     """
 
-    architecture: Literal["ncsnpp", "ddpm"] = "ncsnpp"
+    architecture: Literal["ncsnpp", "ddpm", "mlp", "mlp_residual"] = "ncsnpp"
     width: int = 128
     multipliers: tuple[int, ...] = (1, 2, 2, 2)
     blocks: int = 4
@@ -110,6 +122,11 @@ class Backbone:
             found |= {rises + size, size + enters} | ({2 * size} if self.blocks > 1 else set())
         return found
 
+    @property
+    def condition(self) -> Literal["log", "index"]:
+        """What the network is nominally told of the noise level: its logarithm, or a time or index in [0, 1000)."""
+        return "log" if self.embedding == "fourier" or self.architecture in PERCEPTRONS else "index"
+
     def keywords(self) -> dict[str, Any]:
         """Returns the keywords of the network's class."""
         left_out = {"architecture", *FOREIGN[self.architecture]}
@@ -117,6 +134,9 @@ class Backbone:
 
     def refuse(self, shape: tuple[int, int, int]) -> list[str]:
         """Returns the reasons why this network cannot take images of shape (C, H, W)."""
+        if self.architecture in PERCEPTRONS:
+            why = f"network.architecture {self.architecture} is for points, not for {shape[1]}x{shape[2]} images"
+            return [] if shape[1] == shape[2] == 1 else [f"{why}: take ncsnpp"]
         factor = 2 ** (len(self.multipliers) - 1)
         if shape[1] % factor or shape[2] % factor:
             halvings = len(self.multipliers) - 1
@@ -140,12 +160,16 @@ class Training:
     Args:
         steps: Updates.
         batch: Images an update.
-        learning_rate: Adam's, after the warm-up.
+        optimiser: Adam, or AdamW or Adamax, as torch has them.
+        learning_rate: The optimiser's, after the warm-up.
+        adam_eps: What is added to its denominator, of all three.
+        weight_decay: Of the weights: "adamw" shrinks them by this share of the learning rate an update, the others add
+            so much of them to the gradient, after clipping.
         warmup_steps: The rate rises linearly from 0 over this many updates.
         schedule: What the rate does afterwards: stay, or fall to 0 at the last update.
         clip: Largest norm of the whole gradient; None does not clip.
         ema_half_life_images: Images after which an update's weight in the average has halved (0.9999 an update
-            of 128 images is 887,000).
+            of 128 images is 887,000); with 0 the last weights stand in its place.
         ema_warmup: Let the average forget faster at first: its rate is at most (1 + n) / (10 + n) after n updates.
         heldout_images: Held-out images of the loss that is logged beside the training loss.
         precision: Of the network's products and convolutions in training; weights, loss and updates are float32.
@@ -156,7 +180,10 @@ class Training:
 
     steps: int = 1_300_000
     batch: int = 128
+    optimiser: Literal["adam", "adamw", "adamax"] = "adam"
     learning_rate: float = 2e-4
+    adam_eps: float = 1e-8
+    weight_decay: float = 0.0
     warmup_steps: int = 5000
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     clip: float | None = 1.0
@@ -167,11 +194,12 @@ class Training:
     averages_every_images: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "learning_rate", "ema_half_life_images", "heldout_images"):
+        for name in ("steps", "batch", "learning_rate", "adam_eps", "heldout_images"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} should be positive")
-        if self.warmup_steps < 0:
-            raise ValueError("warmup_steps should be at least 0")
+        for name in ("warmup_steps", "weight_decay", "ema_half_life_images"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} should be at least 0")
         if self.clip is not None and self.clip <= 0:
             raise ValueError("clip should be positive, or null for none")
         if self.averages_every_images is not None and self.averages_every_images <= 0:

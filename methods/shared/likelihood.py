@@ -5,7 +5,8 @@ The flow :math:`dx/dt = v(x, t)` carries the data to the prior, so that
 .. math:: \log p_\epsilon(x) = \log p_1(z) + \int_\epsilon^1 \nabla \cdot v \, dt, \qquad
           \nabla \cdot v = f d - \tfrac12 g^2 \operatorname{tr} \nabla^2 \log p_t ,
 
-with the trace estimated by probes, :math:`\mathbb{E}[e^\top J e]`, or taken exactly.
+with the trace estimated by probes, :math:`\mathbb{E}[e^\top J e]`, or taken exactly. The formula on the right is
+that of a linear diffusion; :func:`flow_log_likelihood` takes any flow.
 
 Shapes: B images, C channels, H x W pixels, d = C H W. Time: t = 0 is data, t = 1 is noise.
 
@@ -14,9 +15,10 @@ https://arxiv.org/abs/1511.01844 (dequantisation).
 Departures: the offset of bits per dimension is that of the data's own levels and range, not of 256 levels.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from scipy.integrate import quad
@@ -24,7 +26,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from bench.method import Noise
-from methods.shared.adaptive import ErrorNorm, Solver, solve
+from methods.shared.adaptive import ErrorNorm, Solver, Velocity, solve
 from methods.shared.flow import flow
 from methods.shared.process import Process
 from methods.shared.samplers import ScoreFn
@@ -32,33 +34,84 @@ from methods.shared.samplers import ScoreFn
 Probe = Literal["rademacher", "gaussian", "exact"]
 
 
-@torch.inference_mode(False)
+class Slope(NamedTuple):
+    r"""A flow dx/dt = v at some x and t, and what its divergence is by the derivative of one part of it.
+
+    .. math:: \nabla \cdot v = \text{known} + \text{weight} \operatorname{tr} \partial_y \, \text{probed}
+
+    for y the state, or the part of it that :func:`flow_log_likelihood` was told. What is known need not be estimated.
+
+    Args:
+        velocity: v, of x's shape.
+        probed: What is differentiated, of y's shape.
+        known, weight: Shape (B,).
+    """
+
+    velocity: Tensor
+    probed: Tensor
+    known: Tensor | float = 0.0
+    weight: Tensor | float = 1.0
+
+
+FlowFn = Callable[[Tensor, Tensor], Slope]
+"""A flow at (x, (B, ...); t, float64, (B,)), by operations that can be differentiated by x."""
+
+
+def whole(x: Tensor) -> Tensor:
+    """Returns x: the part of a state that is all of it."""
+    return x
+
+
 def log_likelihood(
     process: Process,
     score_fn: ScoreFn,
     x: Tensor,
     noise: Noise,
     *,
+    probe_drift: bool = False,
+    **knobs: Any,
+) -> tuple[Tensor, Tensor]:
+    """Returns log p_eps(x) in nats, float64 of shape (B,), and the latent z of x's shape, for a linear diffusion.
+
+    Args:
+        probe_drift: Whether the trace of f x, known to be f d, is estimated by the probes as well. The authors do
+            so; with Gaussian probes it only adds variance, with the others it changes nothing.
+        knobs: Those of :func:`flow_log_likelihood`.
+    """
+    known = linear_flow(process, score_fn, probe_drift=probe_drift)
+    return flow_log_likelihood(known, process.prior_log_prob, x, noise, **knobs)
+
+
+@torch.inference_mode(False)
+def flow_log_likelihood(
+    flow_fn: FlowFn,
+    prior_log_prob: Callable[[Tensor], Tensor],
+    x: Tensor,
+    noise: Noise,
+    *,
+    part: Callable[[Tensor], Tensor] = whole,
     eps: float = 1e-5,
+    breaks: Sequence[float] = (),
     tolerance: float = 1e-5,
     probes: int = 1,
     probe: Probe = "rademacher",
-    probe_drift: bool = False,
     solver: Solver = "scipy",
     error_norm: ErrorNorm = "batch",
 ) -> tuple[Tensor, Tensor]:
-    """Returns log p_eps(x) in nats, float64 of shape (B,), and the latent z of x's shape.
+    """Returns log p_eps(x) in nats, float64 of shape (B,), and the latent z of x's shape, along any flow.
 
-    The score is evaluated in x's dtype, the state kept in float64. Gradients are taken with respect to x alone: the
-    network's parameters receive none.
+    The flow is evaluated at states of x's dtype, the state is kept in float64. Gradients are taken with respect to x
+    alone: the network's parameters receive none.
 
     Args:
-        eps: Time at which x is taken to lie; p_eps is the data's density blurred by s(eps).
+        flow_fn: The flow, from the data at t = 0 to the prior at t = 1.
+        prior_log_prob: The log-density there of float64 states, shape (B,).
+        part: The part of a state by which ``flow_fn``'s ``probed`` is differentiated; all of it.
+        eps: Time at which x is taken to lie; p_eps is the data's density blurred by the noise there.
+        breaks: Times, rising, at which the flow is not smooth: the solver starts anew there.
         tolerance: Relative and absolute.
         probes: Random vectors an image for the trace, drawn once and kept along the flow.
-        probe: Their distribution, or "exact": all d unit vectors, for d backward passes an evaluation.
-        probe_drift: Whether the trace of f x, known to be f d, is estimated by the probes as well. The authors do
-            so; with Gaussian probes it only adds variance, with the others it changes nothing.
+        probe: Their distribution, or "exact": all unit vectors, for as many backward passes an evaluation.
         solver, error_norm: See :func:`methods.shared.adaptive.flow_adaptive`. With the norm over the batch a value
             depends on its batch within the tolerance; with that of each image it does not.
 
@@ -67,18 +120,26 @@ def log_likelihood(
         ValueError: scipy cannot take steps of each image.
     """
     x = x.clone()  # of inference mode no gradient can be taken
-    vectors = _probe_vectors(x, noise, probes, probe)
+    velocity = state_velocity(flow_fn, x, _probe_vectors(part(x), noise, probes, probe), part)
+    state = torch.cat([x.double().flatten(1), x.new_zeros(len(x), 1, dtype=torch.float64)], dim=1)
+    for start, end in itertools.pairwise((eps, *(t for t in breaks if eps < t < 1), 1.0)):
+        state = solve(velocity, state, start, end, tolerance=tolerance, solver=solver, error_norm=error_norm)
+    z = state[:, :-1].reshape(x.shape)
+    return prior_log_prob(z) + state[:, -1], z.to(x.dtype)
+
+
+def state_velocity(
+    flow_fn: FlowFn, x: Tensor, vectors: Sequence[Tensor], part: Callable[[Tensor], Tensor] = whole
+) -> Velocity:
+    """Returns d/dt of the states that a solver carries: x flattened, and the integral of the divergence, (R, n + 1)."""
 
     def velocity(t: Tensor, state: Tensor, rows: Tensor) -> Tensor:
         now = state[:, :-1].to(x.dtype).view(-1, *x.shape[1:])
         some = vectors if len(rows) == len(x) else [vector[rows] for vector in vectors]
-        change, divergence = flow_and_divergence(process, score_fn, now, t.to(x.dtype), some, probe_drift=probe_drift)
+        change, divergence = slope_and_divergence(flow_fn, now, t, some, part)
         return torch.cat([change.flatten(1), divergence[:, None]], dim=1).double()
 
-    start = torch.cat([x.double().flatten(1), x.new_zeros(len(x), 1, dtype=torch.float64)], dim=1)
-    end = solve(velocity, start, eps, 1.0, tolerance=tolerance, solver=solver, error_norm=error_norm)
-    z = end[:, :-1].reshape(x.shape)
-    return process.prior_log_prob(z) + end[:, -1], z.to(x.dtype)
+    return velocity
 
 
 def bits_per_dim(log_prob: Tensor, dims: int, levels: int, width: float) -> Tensor:
@@ -118,6 +179,21 @@ def dequantisation_floor(std_over_bin: float) -> float:
     return 2 * std_over_bin * quad(cost, 0, min(0.5 / std_over_bin, 40), epsabs=1e-12, limit=200)[0]
 
 
+def linear_flow(process: Process, score_fn: ScoreFn, *, probe_drift: bool = False) -> FlowFn:
+    """Returns the probability flow of a linear diffusion, with the trace of its drift known unless it is probed."""
+
+    def flow_fn(x: Tensor, t: Tensor) -> Slope:
+        t = t.to(x.dtype)
+        score = score_fn(x, t)
+        velocity = flow(process, score, x, t)
+        if probe_drift:
+            return Slope(velocity, velocity)
+        drift = process.drift_coefficient(t) * x[0].numel()
+        return Slope(velocity, score, drift, -0.5 * process.diffusion(t).square())
+
+    return flow_fn
+
+
 def flow_and_divergence(
     process: Process,
     score_fn: ScoreFn,
@@ -127,23 +203,30 @@ def flow_and_divergence(
     *,
     probe_drift: bool = False,
 ) -> tuple[Tensor, Tensor]:
+    """Returns :func:`slope_and_divergence` of a linear diffusion's flow."""
+    return slope_and_divergence(linear_flow(process, score_fn, probe_drift=probe_drift), x, times, vectors)
+
+
+def slope_and_divergence(
+    flow_fn: FlowFn,
+    x: Tensor,
+    times: Tensor,
+    vectors: Sequence[Tensor],
+    part: Callable[[Tensor], Tensor] = whole,
+) -> tuple[Tensor, Tensor]:
     """Returns the flow's velocity at x, of x's shape, and its divergence, shape (B,).
 
-    One forward pass, and one backward pass for each of the vectors, which have x's shape; times have shape (B,).
+    One forward pass, and one backward pass for each of the vectors, which have the shape of ``part`` of x; times
+    have shape (B,).
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        score = score_fn(x, times)
-        velocity = flow(process, score, x, times)
-        probed = velocity if probe_drift else score
-        trace = torch.zeros_like(times)
+        slope = flow_fn(x, times)
+        trace = 0.0
         for k, vector in enumerate(vectors, start=1):
-            (gradient,) = torch.autograd.grad(probed, x, vector, retain_graph=k < len(vectors))
-            trace += (gradient * vector).flatten(1).sum(1)
-    trace /= len(vectors)
-    if not probe_drift:
-        trace = process.drift_coefficient(times) * x[0].numel() - 0.5 * process.diffusion(times).square() * trace
-    return velocity.detach(), trace
+            (gradient,) = torch.autograd.grad(slope.probed, x, vector, retain_graph=k < len(vectors))
+            trace = trace + (part(gradient) * vector).flatten(1).sum(1)
+    return slope.velocity.detach(), slope.known + slope.weight * (trace / len(vectors))
 
 
 def unit_probes(x: Tensor) -> list[Tensor]:

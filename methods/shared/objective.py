@@ -46,7 +46,7 @@ def denoising_loss(
     residual = std * score_fn(mean + std * z, t) + z
     if weighting == "likelihood":
         residual = residual * like(process.diffusion(t), x0) / std
-    return _squared(residual, reduction)
+    return squared(residual, reduction)
 
 
 class Levels(NamedTuple):
@@ -73,7 +73,7 @@ def discrete_loss(
         z: Standard normal draws of x0's shape.
     """
     mean, std = (like(table.to(x0)[level], x0) for table in levels)
-    return _squared(std * score_fn(mean * x0 + std * z, level) + z, reduction)
+    return squared(std * score_fn(mean * x0 + std * z, level) + z, reduction)
 
 
 def importance_times(process: Process, u: Tensor, t_min: float) -> tuple[Tensor, Tensor]:
@@ -115,6 +115,15 @@ def edm_loss(
     return (weight * (denoise(x0 + level * z, sigma) - x0).square()).flatten(1).mean(1)
 
 
-def _squared(residual: Tensor, reduction: Reduction) -> Tensor:
+def level_losses(loss_at: Callable[[Tensor], Tensor], times: Tensor) -> Tensor:
+    """Returns the losses at each of some times or noise levels, shape (L, B), given a function of one, a scalar.
+
+    The function should use equal draws at each, so that its losses differ by the noise level alone.
+    """
+    return torch.stack([loss_at(t) for t in times])
+
+
+def squared(residual: Tensor, reduction: Reduction) -> Tensor:
+    """Returns the squared residual of each image, shape (B,), as :data:`Reduction` says."""
     squares = residual.square().flatten(1)
     return squares.mean(1) if reduction == "mean" else 0.5 * squares.sum(1)

@@ -1,9 +1,11 @@
-"""The names under which the authors' checkpoints hold the weights of NCSN++, DDPM++ and DDPM.
+"""The names under which the authors' checkpoints hold the weights of NCSN++, DDPM++, DDPM and the toy perceptrons.
 
 Published names are ``all_modules.i.<layer>.<tensor>``, i counting the layers as the forward pass meets them (layers
-without weights too); a 1x1 convolution named NIN holds its weight as ``W`` of shape (in, out).
+without weights too); a 1x1 convolution named NIN holds its weight as ``W`` of shape (in, out). A perceptron's are
+``layers.i.<tensor>`` where it is residual, else ``main.i.<tensor>``, i counting the activations too.
 
-Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (its PyTorch checkpoints).
+Source: Song et al., 2021, https://arxiv.org/abs/2011.13456, and Dockhorn et al., 2022,
+https://arxiv.org/abs/2112.07068 (their PyTorch checkpoints).
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,6 +14,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor, nn
 
 from methods.shared.layers import Attention, Combine, ConvResample, Fourier, Resample, ResBlock
+from methods.shared.mlp import MLP
 
 
 class Published(Protocol):
@@ -35,8 +38,11 @@ class Entry(NamedTuple):
     part: int | None = None
 
 
-def published_layout(network: Published) -> list[Entry]:
+def published_layout(network: Published | MLP) -> list[Entry]:
     """Returns where each tensor of a published checkpoint lies in ``network``, in the checkpoint's order."""
+    if isinstance(network, MLP):
+        names = [f"layers.{i}." if network.residual else f"main.{2 * i}." for i in range(len(network.layers))]
+        return [entry for i, name in enumerate(names) for entry in _pair(name, f"layers.{i}.")]
     paths = {module: name for name, module in network.named_modules()}
     entries = []
     for i, unit in enumerate(network.units()):
@@ -65,7 +71,7 @@ def published_layout(network: Published) -> list[Entry]:
     return entries
 
 
-def to_published(network: Published, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_published(network: Published | MLP, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns tensors by published names; ``tensors`` are weights (or gradients) by the names of ``network``."""
     found = {}
     for entry in published_layout(network):
@@ -76,7 +82,7 @@ def to_published(network: Published, tensors: Mapping[str, Tensor]) -> dict[str,
     return found
 
 
-def from_published(network: Published, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_published(network: Published | MLP, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the state of ``network`` that holds the published ``tensors``; other tensors are left alone."""
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for entry in published_layout(network):

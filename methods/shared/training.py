@@ -1,11 +1,11 @@
-r"""Training: Adam with warm-up and clipping, and an average of the weights that forgets exponentially.
+r"""Training: Adam or its kin with warm-up and clipping, and an average of the weights that forgets exponentially.
 
 The weights of a run depend on the run's seed, the settings and the data alone: the randomness of update k comes
 from the stream ("step", k), batch k from (seed, k), so a training that resumes from its last checkpoint ends with
 the same bytes as one that was never stopped.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (appendices F and H); Kingma & Ba, 2015,
-https://arxiv.org/abs/1412.6980.
+https://arxiv.org/abs/1412.6980 (Adam and Adamax); Loshchilov & Hutter, 2019, https://arxiv.org/abs/1711.05101 (AdamW).
 Departures: the average's half-life is given in images, so that it does not depend on the batch size.
 """
 
@@ -55,7 +55,7 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
     if restored is not None:
         done, tensors = restored
         trainer.load(tensors)
-    heldout = torch.from_numpy(data.test[: settings.heldout_images]).to(run.device).float() / (data.levels - 1)
+    heldout = data.scaled(torch.from_numpy(data.test[: settings.heldout_images]).to(run.device).float())
     every = max(1, settings.steps // LOG_POINTS)
     averaged_at = settings.averaged_at(steps * settings.batch)
     with evaluated([network], precision=settings.precision, compiled=run.compiled):
@@ -94,8 +94,9 @@ class Trainer:
         self.weights = list(network.parameters())
         self.averaged = list(average.parameters())
         self.powers = PowerAverages(network) if settings.averages_every_images is not None else None
-        self.decay = 0.5 ** (settings.batch / settings.ema_half_life_images)
-        self.optimizer = torch.optim.Adam(self.weights, lr=settings.learning_rate, fused=True)
+        half_life = settings.ema_half_life_images
+        self.decay = 0.5 ** (settings.batch / half_life) if half_life else 0.0
+        self.optimizer = make_optimizer(self.weights, settings)
         # Sum of losses, clipped updates, updates: kept on the device, so that an update waits for nothing.
         self.totals = torch.zeros(3, dtype=torch.float64, device=self.weights[0].device)
 
@@ -146,14 +147,25 @@ class Trainer:
         adam = self.optimizer.state_dict()
         for path, tensor in under("adam.", tensors).items():
             index, _, name = path.partition(".")
-            if name != "step":
-                # The fused optimiser walks through memory, so its averages must lie as the weights do.
-                tensor = torch.empty_like(self.weights[int(index)]).copy_(tensor)
-            adam["state"].setdefault(int(index), {})[name] = tensor
+            # A fused optimiser walks through memory, so its averages must lie as the weights do. It also moves its
+            # count of steps to their device; the others read it on the CPU.
+            own = tensor.cpu() if name == "step" else torch.empty_like(self.weights[int(index)]).copy_(tensor)
+            adam["state"].setdefault(int(index), {})[name] = own
         self.optimizer.load_state_dict(adam)
         self.totals.copy_(tensors["totals"])
         if self.powers is not None:
             self.powers.load(under("powers.", tensors))
+
+
+def make_optimizer(weights: list[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+    """Returns the optimiser that the settings ask for, fused where torch has it so."""
+    kind, options = {
+        "adam": (torch.optim.Adam, {"fused": True}),
+        "adamw": (torch.optim.AdamW, {"fused": True}),
+        "adamax": (torch.optim.Adamax, {}),
+    }[settings.optimiser]
+    rates = {"lr": settings.learning_rate, "eps": settings.adam_eps, "weight_decay": settings.weight_decay}
+    return kind(weights, **rates, **options)
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -43,6 +43,10 @@ PARTS = {"ve_pc_ald": ({"corrector": "none"}, {"predictor": "none"})}
 """What to change of a sampler for each of the updates that make up its step, where there are several."""
 
 
+LOSSES: list = []
+"""What other methods' modules check of the files of losses, each called as a check is."""
+
+
 def tolerance(manifest: dict, kind: str, words: str) -> float:
     """Returns the number that follows ``words`` in the manifest's text on this kind's tolerances."""
     found = re.search(re.escape(words) + r"\s+([0-9.]+e-?[0-9]+)", manifest["tolerances"][kind])
@@ -100,7 +104,9 @@ def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_loss(path: Path, entry: dict, manifest: dict) -> None:
-    """The parts of VE, VP and sub-VP; the others are other methods'."""
+    """The parts of VE, VP and sub-VP, then those of other methods."""
+    for check in LOSSES:
+        check(path, entry, manifest)
     arrays, name = read(path), path.stem.split("__")[1]
     data, rtol = data_of(path, name), tolerance(manifest, "point", "rtol")
     x0, t, z = arrays["x0"].view(-1, *data.shape), arrays["t"], arrays["z"].view(-1, *data.shape)

@@ -192,7 +192,13 @@ def counted(score_fn):
 
 def recorded_noise(arrays: dict) -> list[torch.Tensor]:
     """Returns the recorded draws in their order."""
-    return [arrays[name] for name in sorted(arrays) if name.startswith("noise/")]
+    return [arrays[name] for name in sorted(arrays, key=place) if name.startswith("noise/")]
+
+
+def place(name: str) -> int:
+    """Returns which draw ``noise/NNN_function`` is, -1 for what is none."""
+    found = re.match(r"noise/(\d+)_", name)
+    return int(found[1]) if found else -1
 
 
 def tolerance(manifest: dict) -> float:

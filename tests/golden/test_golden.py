@@ -13,21 +13,7 @@ from pathlib import Path
 import pytest
 
 SKIPS = {
-    "sde/net_ncsn_": "NCSN's network is not part of this project yet",
-    "sde/net_ncsnv2": "NCSNv2's network is not part of this project yet",
-    "sde/loss_ncsn_": "NCSN's loss is not part of this project yet",
-    "sde/loss_ncsnv2": "NCSNv2's loss is not part of this project yet",
-    "sde/ald_": "annealed Langevin dynamics are not part of this project yet",
-    "sde/ncsnv2_samplers": "NCSNv2's samplers are not part of this project yet",
-    "sde/ema_ncsnv2": "NCSNv2's average of weights is not part of this project yet",
-    "sde/inpaint_ncsn_": "annealed Langevin dynamics are not part of this project yet",
     "sde/preprocess_celeba": "CelebA is not a data set of this project yet",
-    "cld/": "CLD is not part of this project yet",
-    "oracle/cld_kernels": "CLD is not part of this project yet",
-    "oracle/*__cld": "CLD is not part of this project yet",
-    "oracle/*__soft_": "Soft Diffusion is not part of this project yet",
-    "oracle/*__ncsn": "annealed Langevin dynamics are not part of this project yet",
-    "oracle/ops": "Soft Diffusion's operators are not part of this project yet",
 }
 
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("check_*.py"))

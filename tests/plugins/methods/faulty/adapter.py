@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Images
-from bench.method import Method, Noise, Run, Sampler
+from bench.method import Inspection, Method, Noise, Run, Sampler
 from methods.faulty.card import CARD, Params
 
 
@@ -78,6 +78,12 @@ class Faulty(Method):
         for _ in range(params.steps):
             x = x + 0.01 * self.network(x)
         return x * float("nan") if params.fault == "nan" else x
+
+    def inspect(self, images: Tensor, noise: Noise) -> Inspection:
+        times, z = torch.tensor([0.5, 1.0], dtype=torch.float64), noise.normal(images.shape)
+        with torch.no_grad():
+            losses = [(self.network(images) - t * z).square().flatten(1).mean(1) for t in (0.5, 1.0)]
+        return Inspection(times, times, torch.stack(losses))
 
     def state(self) -> dict[str, Tensor]:
         return dict(self.network.state_dict())
