@@ -1,0 +1,135 @@
+"""What the harness must know of NCSN before torch is imported.
+
+The bare parameters are NCSN's noise levels and its network for CIFAR-10; the papers' trainings are presets. A suite
+overrides any of them by name. Standard library only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from bench.card import Card, TrainingCard, differences
+from methods.ncsn.presets import PRESETS, SHAPES
+from methods.ncsn.sampling import SAMPLERS
+from methods.ncsn.settings import RefineNet
+from methods.shared.hyperparameters import Backbone, Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """NCSN's noise levels, network and training.
+
+    Args:
+        sigma_begin: Largest noise level, in units of the data range [0, 1]; "data" is the largest distance between two
+            training images (NCSNv2's technique 1).
+        sigma_end: Smallest noise level.
+        levels: Noise levels, falling geometrically; "overlap" is as many as ``overlap`` asks for (technique 2).
+        overlap: Share of the noise of one level that is typical of the next larger one.
+        objective: Denoising or sliced score matching of the noisy images.
+        particles: Random directions an image of sliced score matching.
+        anneal_power: The loss is weighed by the noise level to this power; 2 makes all levels equally loud.
+        reduction: The loss of an image: the mean over dimensions, or the authors' half of the sum.
+        dequantise: Train on images with uniform noise of one level; samples are then taken back to the levels' own
+            scale.
+        exact: Nothing is trained: in place of the network stands the exact score of the distribution that the data
+            set declares, or of drawing a training image.
+        backbone: The papers' own network, or the one that all methods share in controlled studies.
+        refinenet: The papers' own network.
+        network: The shared one; NCSN's noise levels enter by their logarithm or, with positional embedding, by index.
+        training: Its training.
+    """
+
+    sigma_begin: Literal["data"] | float = 1.0
+    sigma_end: float = 0.01
+    levels: Literal["overlap"] | int = 10
+    overlap: float = 0.5
+    objective: Literal["denoising", "sliced"] = "denoising"
+    particles: int = 1
+    anneal_power: float = 2.0
+    reduction: Literal["mean", "sum"] = "mean"
+    dequantise: bool = False
+    exact: bool = False
+    backbone: Literal["refinenet", "unet"] = "refinenet"
+    refinenet: RefineNet = field(default_factory=RefineNet)
+    network: Backbone = field(default_factory=Backbone)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        if self.sigma_end <= 0 or (self.sigma_begin != "data" and self.sigma_begin <= self.sigma_end):
+            raise ValueError("0 < sigma_end < sigma_begin should hold")
+        if self.levels != "overlap" and self.levels < 2:
+            raise ValueError("levels should be at least 2, or overlap")
+        if not 0 < self.overlap < 0.99:
+            raise ValueError("overlap should be in (0, 0.99)")
+        if self.particles < 1:
+            raise ValueError("particles should be at least 1")
+        if self.particles > 1 and self.objective == "denoising":
+            raise ValueError("particles are of the objective sliced")
+        if self.exact and self.dequantise:
+            raise ValueError("exact is the score of the data as they are: leave dequantise false")
+        if self.levels == "overlap" and self._by_level:
+            raise ValueError("NCSN's network has parameters for each level: give levels a number")
+
+    @property
+    def any_level(self) -> bool:
+        """Whether the score can be asked at any noise level, not only at those of training."""
+        if self.exact:
+            return True
+        return self.network.condition == "log" if self.backbone == "unet" else not self.refinenet.conditional
+
+    @property
+    def _by_level(self) -> bool:
+        return not self.exact and self.backbone == "refinenet" and self.refinenet.conditional
+
+
+def _variant(params: Params) -> str:
+    if params.exact:
+        return "exact"
+    named = [params.refinenet.variant if params.backbone == "refinenet" else params.network.architecture]
+    return ", ".join(named + ([params.objective] if params.objective == "sliced" else []))
+
+
+def _course(params: Params) -> Mapping[str, Any] | None:
+    if params.exact or params.training.schedule != "constant":
+        return None
+    return differences(replace(params, training=replace(params.training, steps=Training().steps)))
+
+
+def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
+    if params.exact:
+        return []
+    settings = params.refinenet if params.backbone == "refinenet" else params.network
+    return settings.refuse(shape) + params.training.refuse()
+
+
+TINY: Mapping[str, Any] = MappingProxyType(
+    {
+        "refinenet": {"width": 4},
+        "training": {"steps": 6, "batch": 8, "learning_rate": 1e-3, "warmup_steps": 2, "heldout_images": 16},
+    }
+)
+
+CARD = Card(
+    name="ncsn",
+    title="NCSN",
+    version=1,
+    paper="https://arxiv.org/abs/1907.05600",
+    adapter="methods.ncsn.adapter:NCSN",
+    params=Params,
+    samplers=SAMPLERS,
+    variant=_variant,
+    presets=PRESETS,
+    shapes=SHAPES,
+    checkpoints=True,
+    training=TrainingCard(
+        images=lambda params: 0 if params.exact else params.training.images,
+        course=_course,
+        averages=lambda params, images: () if params.exact else params.training.averaged_at(images),
+    ),
+    no_likelihood="the score is learned at separate noise levels, with no diffusion between them to follow",
+    refuse=_refuse,
+    needs_levels=lambda params: params.dequantise,
+    tiny=TINY,
+    smoke={"training": {"steps": 3}},
+)

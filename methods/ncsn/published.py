@@ -1,0 +1,51 @@
+"""The names under which the authors' checkpoints hold the weights of NCSN and NCSNv2.
+
+Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600; 2020, https://arxiv.org/abs/2006.09011 (their PyTorch
+checkpoints).
+"""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from methods.ncsn.refinenet import RefineNetwork
+
+PARTS = {"begin": "begin_conv", "norm": "normalizer", "end": "end_conv", "fusion": "msf", "pooling": "crp"}
+UNITS = {"enter": "adapt_convs", "leave": "output_convs"}
+
+
+def published_names(network: RefineNetwork) -> dict[str, str]:
+    """Returns the published name of each tensor by its name here, in the order of a checkpoint."""
+    return {name: _published(network, name) for name in network.state_dict()}
+
+
+def _published(network: RefineNetwork, name: str) -> str:
+    part, _, rest = name.replace("table", "embed.weight").partition(".")
+    if part in PARTS:
+        return f"{PARTS[part]}.{rest}"
+    index, _, rest = rest.partition(".")
+    label = network.stages[int(index)].label
+    if part == "encoder":
+        rest = re.sub(r"norm(\d)", r"normalize\1", rest)
+        if network.encoder[int(index)][int(rest[0])].pooled:
+            rest = re.sub(r"(conv2|shortcut)", r"\1.conv", rest)
+        return f"res{label}.{rest}"
+    part, _, rest = rest.partition(".")
+    if part in PARTS:
+        return f"refine{label}.{PARTS[part]}.{rest}"
+    # A unit's stages are numbered from 1 within its blocks, and these too: 0.1.conv is 1_2_conv.
+    rest = re.sub(
+        r"(\d+)\.(\d+)\.(norm|conv)", lambda found: f"{int(found[1]) + 1}_{int(found[2]) + 1}_{found[3]}", rest
+    )
+    return f"refine{label}.{UNITS[part]}.{rest}"
+
+
+def to_published(network: RefineNetwork, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns tensors by published names; ``tensors`` are weights (or gradients) by the names of ``network``."""
+    return {published: tensors[own] for own, published in published_names(network).items()}
+
+
+def from_published(network: RefineNetwork, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the state of ``network`` that holds the published ``tensors``."""
+    return {own: tensors[published] for own, published in published_names(network).items()}
