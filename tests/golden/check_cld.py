@@ -1,0 +1,325 @@
+"""Checks of golden/cld on the diffusion, its losses and its samplers, through the adapter where a suite would go."""
+
+import re
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from check_cld_networks import GRIDS, WEIGHTINGS, close, gradients_agree, network_of, numbers, process_of, tolerance_of
+from check_sde import counted
+from exact import Replay
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bench.card import build
+from bench.data import DataCard, Images
+from bench.method import NetworkCounter, Sampler
+from methods.cld.adapter import CriticallyDampedLangevin
+from methods.cld.card import CARD, Params
+from methods.cld.objective import velocity_loss
+from methods.cld.process import CLD
+from methods.cld.samplers import (
+    denoise,
+    euler_maruyama,
+    flow_adaptive,
+    flow_euler,
+    reverse_drift_step,
+    sscs,
+)
+from methods.shared.grids import grid
+from methods.shared.hyperparameters import Backbone
+from methods.shared.process import like
+from methods.shared.published import from_published
+from methods.shared.training import under
+
+SAMPLERS = {"em": "euler_maruyama", "sscs": "sscs", "ode": "flow_adaptive"}
+"""The authors' names of samplers, and ours."""
+
+KERNEL_RTOL = re.compile(r"Use rtol ([0-9]+e-[0-9]+)")
+
+
+class Streams(Replay):
+    """A noise source whose streams all replay one recording, in the order in which they are asked."""
+
+    def child(self, name: str | int) -> "Streams":
+        return self
+
+
+class LinearNetwork(nn.Module):
+    """The fixtures' linear network; the condition is the time."""
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(weights.clone())
+
+    def forward(self, u: Tensor, t: Tensor) -> Tensor:
+        (x, v), (a, b, c) = u.chunk(2, 1), self.weights
+        return a * x + b * v + c * torch.sin(3 * like(t, x))
+
+
+class GaussianNetwork(nn.Module):
+    """The network that has learnt data N(mean, std^2) perfectly, told the time."""
+
+    def __init__(self, process: CLD, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.process, self.mean, self.variance = process, mean.double(), std.double().item() ** 2
+
+    def forward(self, u: Tensor, t: Tensor) -> Tensor:
+        u, process = u.double(), self.process
+        covariance = process.covariance(t, image_variance=self.variance)
+        centre = process.mean(self.mean.expand(u.chunk(2, 1)[0].shape), t)
+        (x, v), (xx, xv, _, det) = (u - centre).chunk(2, 1), (like(entry, u) for entry in covariance)
+        score = (xv * x - xx * v) / det
+        return (-score / like(process.score_scale(t), u)).float()
+
+
+def check_kernel(path: Path, entry: dict, manifest: dict) -> None:
+    config, arrays = entry["config"], numbers(path, entry)
+    process, rtol = process_of(config), float(KERNEL_RTOL.search(manifest["about"]["kernel_tolerance"])[1])
+
+    def agree(ours: Tensor, name: str) -> None:
+        expected = arrays[f"out/{name}"]
+        torch.testing.assert_close(ours.double().view(expected.shape), expected.double(), rtol=rtol, atol=1e-15)
+
+    draws = list(under("draw/", arrays).values())
+    if "out/x" in arrays:
+        x, v = process.prior(draws[0].shape, Replay(*draws)).chunk(2, 1)
+        agree(x, "x"), agree(v, "v")
+        return
+    t, u = arrays["in/t"], arrays["in/u"].double()
+    (x0, v0), (draw,) = u.chunk(2, 1), (draw.double() for draw in draws)
+    hybrid = config["cld_objective"] == "hsm"
+    if config["is_image"]:
+        # Theirs keeps the velocity of what it is given, for HSM too.
+        mean = process.mean(x0, t, v0)
+        moved = process.covariance(t, None if hybrid else 0.0).sample(mean, draw)
+        agree(mean, "mean"), agree(moved, "perturbed"), agree(moved - mean, "noise")
+        return
+    check_marginals(process, arrays, agree, None if hybrid else 0.0)
+    mean = process.mean(x0, t, v0)
+    moved = process.covariance(t, None if hybrid else 0.0).sample(mean, draw)
+    agree(mean, "mean"), agree(moved, "perturbed")
+    close(moved - mean, arrays["out/perturb_noise"], rtol)  # of each entry only digits that did not cancel
+    agree(process.drift(u, t), "drift")
+    diffusion = torch.cat([torch.zeros_like(x0), like(process.diffusion(t), u).expand_as(v0)], 1)
+    agree(diffusion, "diffusion")
+    check_reverse(process, arrays, agree, diffusion)
+    assert torch.allclose(
+        process.prior_log_prob(u), arrays["out/prior_logp_x"] + arrays["out/prior_logp_v"], rtol=rtol, atol=0
+    )
+
+
+def check_marginals(process: CLD, arrays: Mapping, agree: Callable, velocity_variance: float | None) -> None:
+    """The rate and the covariances as functions of t."""
+    t = arrays["in/t"]
+    agree(process.beta(t), "beta")
+    agree(process.beta_integral(t), "beta_int")
+    friction = torch.tensor([process.friction, 1 / process.friction])
+    agree(friction, "f_g")
+    agree(process.friction * process.beta(t), "loss_multiplier")
+    covariance = process.covariance(t, velocity_variance)
+    for ours, name in zip(covariance, ("xx", "xv", "vv"), strict=False):
+        agree(ours, f"var_{name}")
+    for ours, name in zip(covariance.cholesky(), ("11", "21", "22"), strict=True):
+        agree(ours, f"chol{name}")
+    agree(-process.score_scale(t, velocity_variance), "noise_multiplier")
+    agree(process.covariance(t).vv, "mixed_var_vv")
+    spread = process.covariance(t, arrays["in/var0v"][:, 0], arrays["in/var0x"][:, 0])
+    for ours, name in zip(spread, ("xx", "xv", "vv"), strict=False):
+        agree(ours, f"customvar_{name}")
+
+
+def check_reverse(process: CLD, arrays: Mapping, agree: Callable, diffusion: Tensor) -> None:
+    """The reverse drifts, which they take at 1 - t."""
+    t, u, score = 1 - arrays["in/t"], arrays["in/u"], arrays["in/score_v"]
+    agree(-process.flow(2 * score, u, t), "reverse_drift_pf0")
+    agree(-process.flow(score, u, t), "reverse_drift_pf1")
+    v = u.chunk(2, 1)[1]
+    noisy = torch.cat([torch.zeros_like(v), like(process.diffusion(t), v).expand_as(v)], 1)
+    agree(noisy, "reverse_diffusion_pf0")
+    assert not arrays["out/reverse_diffusion_pf1"].any()
+
+
+def check_loss(path: Path, entry: dict, manifest: dict) -> None:
+    config, arrays, tolerance = entry["config"], numbers(path, entry), tolerance_of(entry)
+    process, draws = process_of(config), Replay(*under("draw/", arrays).values())
+    method, network = method_of(path, entry, arrays)
+    x0, v0 = arrays["in/x"], None
+    if config["cld_objective"] == "dsm":
+        v0 = process.velocity_variance**0.5 * draws.normal(x0.shape)
+    t = config["loss_eps"] + (1 - config["loss_eps"]) * draws.uniform(x0.shape[:1])
+    z = draws.normal((len(x0), 2 * x0.shape[1], *x0.shape[2:]))
+    score_fn, weighting = method.score_fn(network), WEIGHTINGS[config["weighting"]]
+    loss = velocity_loss(process, score_fn, x0, t, z, v0, weighting, "sum")
+    close(loss, arrays["out/loss"], tolerance)
+    mean = velocity_loss(process, score_fn, x0, t, z, v0, weighting)
+    close(mean * x0[0].numel(), arrays["out/loss"], tolerance)
+    loss.mean().backward()
+    if "out/grad_lin" in arrays:
+        close(network.weights.grad, arrays["out/grad_lin"], tolerance)
+    if "out/mean_loss" in arrays:
+        close(loss.mean(), arrays["out/mean_loss"], tolerance)
+        norm = torch.stack([weight.grad.double().square().sum() for weight in network.parameters()]).sum().sqrt()
+        close(norm, arrays["out/grad_norm"], tolerance)
+    if gradients := under("out/grad/", arrays):
+        gradients_agree(network, gradients, tolerance)
+
+
+@torch.no_grad()
+def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
+    """A whole run with an analytic network from the prior, and what the network is asked at every step."""
+    config, arrays, tolerance = entry["config"], numbers(path, entry), tolerance_of(entry)
+    if "in/dt" in arrays:
+        check_step(path, entry, arrays)
+        return
+    if not {"in/lin", "in/gauss"} & arrays.keys():
+        check_network_run(path, entry, arrays)
+        return
+    process = process_of(config)
+    method, network = method_of(path, entry, arrays)
+    score_fn, calls = counted(method.score_fn(network))
+    x, v, *draws = under("draw/", arrays).values()
+    u = process.prior(x.shape, Replay(x, v))
+    eps, kind = config["sampling_eps"], config["sampling_method"]
+    if kind == "ode" and config["sampling_solver"] == "scipy_solver":
+        u = flow_adaptive(process, score_fn, u, tolerance=config["sampling_rtol"], t_end=eps)
+    elif kind == "ode":
+        solver = {"euler": flow_euler, "midpoint": flow_midpoint}[config["sampling_solver"]]
+        u = solver(process, score_fn, u, fixed_grid(config["sampling_solver_options"]["step_size"], eps))
+    else:
+        times = grid(GRIDS[config["striding"]], process, steps_of(config), eps)
+        u = {"em": euler_maruyama, "sscs": splitting(config)}[kind](
+            process, score_fn, u, times, Replay(*used(draws, config))
+        )
+    if config["denoising"]:
+        u = denoise(process, score_fn, u, eps, "published")
+    assert len(calls) == int(arrays["out/nfe"])
+    close(u, torch.cat([arrays["out/x"], arrays["out/v"]], 1), tolerance)
+
+
+def check_step(path: Path, entry: dict, arrays: Mapping) -> None:
+    """One Euler-Maruyama step, of the diffusion or backwards in time."""
+    config, tolerance = entry["config"], tolerance_of(entry)
+    method, network = method_of(path, entry, {"in/lin": torch.tensor(linear_weights(entry["what"]))})
+    process, u, dt = process_of(config), arrays["in/u"].double(), arrays["in/dt"].item()
+    (draw,) = under("draw/", arrays).values()
+    forward = "forward" in entry["case"]
+    t = arrays["in/t"].item() if forward else 1 - arrays["in/t"].item()
+    at = torch.full((len(u),), t, dtype=torch.float64)
+    if forward:
+        mean = u + dt * process.drift(u, at)
+        spread = like(process.diffusion(at) * dt**0.5, u) * draw.chunk(2, 1)[1]
+        stepped = mean + torch.cat([torch.zeros_like(spread), spread], 1)
+    else:
+        score_fn, times = method.score_fn(network), torch.tensor([t, t - dt], dtype=torch.float64)
+        mean = reverse_drift_step(process, score_fn, u, *times.tolist())
+        stepped = euler_maruyama(process, score_fn, u, times, Replay(draw.chunk(2, 1)[1]))
+    close(mean, arrays["out/u_mean"], tolerance)
+    close(stepped, arrays["out/u"], tolerance)
+
+
+def linear_weights(what: str) -> list[float]:
+    """Returns the weights of the linear network that a case's description names."""
+    return [float(number) for number in re.search(r"lin=\[([^]]*)\]", what)[1].split(",")]
+
+
+def check_network_run(path: Path, entry: dict, arrays: Mapping) -> None:
+    """A whole run of a network through the adapter, with the parameters that a suite would give the sampler."""
+    config, tolerance = entry["config"], tolerance_of(entry)
+    method, network = method_of(path, entry, arrays)
+    asked = []
+    network.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[0]))
+    kind = SAMPLERS[config["sampling_method"]]
+    values = {"t_min": config["sampling_eps"], "denoise": "published" if config["denoising"] else "none"}
+    if kind == "flow_adaptive":
+        values |= {"tolerance": config["sampling_rtol"]}
+    else:
+        values |= {"steps": steps_of(config)}
+    if kind == "sscs":
+        values |= {"half_step": "published"}
+    card = CARD.samplers[kind]
+    params = build(card.params, values)
+    x, v, *draws = under("draw/", arrays).values()
+    noise = Streams(x, v, *used(draws, config))
+    with NetworkCounter(method.networks) as counter:
+        images = method.sample(len(x), Sampler(kind, GRIDS[config["striding"]], params), noise)
+    assert counter.calls == int(arrays["out/nfe"])
+    if card.cost is not None:
+        assert counter.calls == card.cost(params)
+        for ours, theirs in zip(asked, arrays["out/model_in_u"], strict=True):
+            close(ours, theirs, tolerance)
+    close(2 * images - 1, arrays["out/x"], tolerance)
+
+
+def method_of(path: Path, entry: dict, arrays: Mapping) -> tuple[CriticallyDampedLangevin, nn.Module]:
+    """Returns the adapter with the authors' process and parametrisation, and the network of a case, which it holds."""
+    config = entry["config"]
+    name = re.match(r"net_[a-z]+", entry["case"])
+    fourier = config.get("embedding_type") == "fourier"
+    # Data of a Gaussian have a network for their whole score.
+    mixed = config.get("mixed_score", False) and "in/gauss" not in arrays
+    params = Params(
+        **{key: config[key] for key in ("beta0", "beta1", "gamma", "numerical_eps")},
+        mass=1 / config["m_inv"],
+        objective=config["cld_objective"],
+        parametrisation="mixed" if mixed else "noise",
+        weighting=WEIGHTINGS[config["weighting"]],
+        reduction="sum",
+        t_min=config["loss_eps"],
+        condition="log_time" if name and fourier else "time",
+        network=Backbone(width=4, multipliers=(1,), blocks=1, attention=()),
+    )
+    channels, size = config["image_channels"], config.get("image_size", 1)
+    shape = (channels, size, size)
+    card = DataCard(version=1, summary="", shape=shape, levels=256, splits={}, split_rule="", load=lambda split: None)
+    method = CriticallyDampedLangevin(params, Images("golden", card))
+    if name:
+        network = network_of(config)
+        network.load_state_dict(from_published(network, load_file(path.with_name(f"{name[0]}.safetensors"))))
+    elif "in/lin" in arrays:
+        network = LinearNetwork(arrays["in/lin"])
+    else:
+        network = GaussianNetwork(method.process, *arrays["in/gauss"])
+    method.average = network
+    return method, network
+
+
+def splitting(config: Mapping) -> Callable:
+    """Returns the authors' SSCS, with what they add to its variances."""
+
+    def sampler(*arguments) -> Tensor:
+        return sscs(*arguments, half_step="published", numerical_eps=config["sscs_num_stab"])
+
+    return sampler
+
+
+def steps_of(config: Mapping) -> int:
+    """Returns the steps of a run; the authors count its end among them."""
+    return config["n_discrete_steps"] - bool(config["denoising"])
+
+
+def used(draws: list[Tensor], config: Mapping) -> list[Tensor]:
+    """Returns the draws that reach a state: theirs also draws for the end, and in Euler-Maruyama for x."""
+    if config["denoising"]:
+        draws = draws[:-1]
+    return [draw.chunk(2, 1)[1] for draw in draws] if config["sampling_method"] == "em" else draws
+
+
+def flow_midpoint(process: CLD, score_fn: Callable, u: Tensor, times: Tensor) -> Tensor:
+    """The midpoint rule on the probability flow, by two steps of Euler's method."""
+    for t, s in pairwise(times.tolist()):
+        middle = (t + s) / 2
+        halfway = flow_euler(process, score_fn, u, torch.tensor([t, middle], dtype=torch.float64))
+        ahead = flow_euler(process, score_fn, halfway, torch.tensor([middle, s], dtype=torch.float64))
+        u = u + 2 * (ahead - halfway)
+    return u
+
+
+def fixed_grid(step: float, eps: float) -> Tensor:
+    """Returns the times of their fixed steps from 1, the last step as long as it takes to eps."""
+    times = torch.arange(1, eps, -step, dtype=torch.float64)
+    return torch.cat([times, times.new_tensor([eps])])
+
+
+CHECKS = {"cld/kernel": check_kernel, "cld/loss": check_loss, "cld/sampler": check_sampler}
