@@ -1,0 +1,181 @@
+"""What the harness must know of Soft Diffusion before torch is imported.
+
+The bare parameters are a blur as wide as the paper's with little noise, on the network and training that Score-SDE has
+for CIFAR-10; a suite overrides any of them by name. Standard library only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from bench.card import Card, LikelihoodCard, TrainingCard, differences
+from methods.shared.hyperparameters import Backbone, LikelihoodParams, Training
+from methods.soft.presets import PRESETS, SHAPES
+from methods.soft.sampling import SAMPLERS
+from methods.soft.settings import CorruptionParams
+
+EXACT = ("blur", "mask", "ve", "vp", "straight")
+"""Corruptions under which the exact mean of the clean images is known."""
+
+MOST_DIMS = 256
+"""Largest images (in numbers) whose blurs are compared by the whole covariance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """The distribution from which sampling starts, fitted to corrupted training images (:mod:`methods.soft.prior`).
+
+    Args:
+        kind: One Gaussian or a Gaussian mixture over what stands out of the noise; or "training", corrupted training
+            images themselves, which gives away what was trained on and is named in tables.
+        modes: Most coefficients that are taken together; the others are independent.
+        components: Gaussians of a mixture.
+        images: Most training images that "training" draws from.
+    """
+
+    kind: Literal["gaussian", "mixture", "training"] = "gaussian"
+    modes: int = 256
+    components: int = 10
+    images: int = 5000
+
+    def __post_init__(self) -> None:
+        for name in ("modes", "components", "images"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """How training finds the levels of a blur of schedule "levels" that has none (:mod:`methods.soft.levels`).
+
+    Args:
+        candidates: Strengths to choose from.
+        levels: How many are chosen, the first and the last included.
+        covariance: Of the images: coefficients of cosines are independent, or have their whole covariance.
+    """
+
+    candidates: int = 256
+    levels: int = 32
+    covariance: Literal["diagonal", "full"] = "diagonal"
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.levels <= self.candidates:
+            raise ValueError("levels should be at least 2, and candidates no fewer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Soft Diffusion's corruption, network and training. Images are in [-1, 1], and noise is in these units.
+
+    Args:
+        corruption: What becomes of an image as t grows.
+        parametrisation: What the network predicts: the clean image less the corrupted one ("residual", the paper's),
+            or that in units of its root mean square over the training images at that time ("scaled_residual"), so
+            that a network's output is of order 1 at all times.
+        weighting: Of the loss over time: over the variance of the noise, or 1.
+        null_reg: Weight of the error of the clean image itself beside what the corruption leaves of it.
+        reduction: The loss of an image: the mean over dimensions, or half of the sum.
+        t_min: Least time of the loss.
+        dequantise: Train on images with uniform noise of one level, as the likelihood sees them; samples are then
+            taken back to the levels' own scale.
+        exact: Train nothing: the exact mean of the clean images stands in place of the network, those of the mixture
+            that the data set declares, or of its training images.
+        prior: Where sampling starts.
+        selection: How levels of blur are chosen, where the schedule is "levels" and none are given.
+        network: The network of the residual.
+        training: Its training.
+    """
+
+    corruption: CorruptionParams = field(default_factory=CorruptionParams)
+    parametrisation: Literal["residual", "scaled_residual"] = "residual"
+    weighting: Literal["inverse_variance", "none"] = "inverse_variance"
+    null_reg: float = 0.0
+    reduction: Literal["mean", "sum"] = "mean"
+    t_min: float = 1e-3
+    dequantise: bool = False
+    exact: bool = False
+    prior: Prior = field(default_factory=Prior)
+    selection: Selection = field(default_factory=Selection)
+    network: Backbone = field(default_factory=Backbone)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        if self.null_reg < 0:
+            raise ValueError("null_reg should be at least 0")
+        if not 0 < self.t_min < 1:
+            raise ValueError("t_min should be in (0, 1)")
+        if self.exact and self.dequantise:
+            raise ValueError("exact takes the images as they are: leave dequantise false")
+        if self.exact and self.corruption.kind not in EXACT:
+            raise ValueError(f"exact needs a corruption diagonal in a known basis ({', '.join(EXACT)})")
+
+    @property
+    def selects(self) -> bool:
+        """Whether training finds the levels of the blur."""
+        blurs = self.corruption.kind in ("blur", "blur_mask")
+        return blurs and self.corruption.blur.schedule == "levels" and not self.corruption.blur.levels
+
+
+def _variant(params: Params) -> str:
+    named = ["exact"] if params.exact else []
+    named += ["starts from training images"] if params.prior.kind == "training" else []
+    return ", ".join([params.corruption.kind.replace("_", " + "), *named])
+
+
+def _course(params: Params) -> Mapping[str, Any] | None:
+    if params.training.schedule != "constant":
+        return None
+    return differences(replace(params, training=replace(params.training, steps=Training().steps)))
+
+
+def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
+    reasons = [] if params.exact else params.network.refuse(shape) + params.training.refuse()
+    channels, height, width = shape
+    if params.corruption.kind in ("blur", "blur_mask") and height == width == 1:
+        reasons.append("corruption.kind: one pixel has nothing to blur; take ve, vp or straight")
+    if params.corruption.recipe is not None:
+        reasons += params.corruption.recipe.refuse(shape)
+    if params.selects and params.selection.covariance == "full" and channels * height * width > MOST_DIMS:
+        size = f"{channels}x{height}x{width}"
+        reasons.append(f"selection.covariance full is for at most {MOST_DIMS} numbers an image, not {size}: diagonal")
+    return reasons
+
+
+def _refuse_likelihood(params: Params) -> list[str]:
+    """Noise there always is where a likelihood ends, at eps > 0, and every start distribution has a density."""
+    return (
+        [] if params.corruption.differentiable else ["the corruption switches at once, so there is no flow to follow"]
+    )
+
+
+TINY: Mapping[str, Any] = MappingProxyType(
+    {
+        "network": {"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
+        "training": {"steps": 6, "batch": 8, "learning_rate": 1e-3, "warmup_steps": 2, "heldout_images": 16},
+        "corruption": {"blur": {"schedule": "levels"}},
+        "selection": {"candidates": 16, "levels": 4},
+    }
+)
+
+CARD = Card(
+    name="soft",
+    title="Soft Diffusion",
+    version=1,
+    paper="https://arxiv.org/abs/2209.05442",
+    adapter="methods.soft.adapter:SoftDiffusion",
+    params=Params,
+    samplers=SAMPLERS,
+    variant=_variant,
+    presets=PRESETS,
+    shapes=SHAPES,
+    training=TrainingCard(
+        images=lambda params: 0 if params.exact else params.training.images,
+        course=_course,
+        averages=lambda params, images: () if params.exact else params.training.averaged_at(images),
+    ),
+    likelihood=LikelihoodCard(version=1, params=LikelihoodParams, refuse=_refuse_likelihood),
+    refuse=_refuse,
+    tiny=TINY,
+    smoke={"training": {"steps": 3}},
+)
