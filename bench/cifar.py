@@ -1,9 +1,9 @@
-"""CIFAR-10's files as their authors give them: the binary version, the python version, or the archive of either.
+"""CIFAR-10's and CIFAR-100's files as their authors give them: the binary or python version, or the archive of either.
 
-Both versions hold five batches for training and one for testing, in the same order. A binary batch is one record an
-image: its class, then its red, green and blue planes, a byte each. A python batch is a pickled mapping of
-``data``, the same planes as rows of an array, and ``labels``. Pickles may name functions to be called; here only
-stand-ins for numpy's arrays are called, so that a file cannot run anything.
+Both versions hold batches for training and one for testing, in the same order. A binary batch is one record an image:
+its class (of CIFAR-100, its coarse class first), then its red, green and blue planes, a byte each. A python batch is a
+pickled mapping of ``data``, the same planes as rows of an array, and ``labels`` (of CIFAR-100 ``fine_labels``). Pickles
+may name functions to be called; here only stand-ins for numpy's arrays are called, so that a file cannot run anything.
 
 Source: Krizhevsky, 2009, Learning multiple layers of features from tiny images,
 https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -18,7 +18,8 @@ import math
 import pickle
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,31 +27,101 @@ if TYPE_CHECKING:
     import numpy as np
 
 SHAPE = (3, 32, 32)
-CLASSES = 10
-RECORD = 1 + math.prod(SHAPE)
-ROWS = 10_000
-BATCHES = {"train": [f"data_batch_{k}" for k in range(1, 6)], "test": ["test_batch"]}
-FOLDERS = {"cifar-10-batches-bin": ".bin", "cifar-10-batches-py": ""}
-"""Folders of the archives, with how the names of their batches end."""
+PIXELS = math.prod(SHAPE)
+PICKLED_MARGIN = 200
+"""Bytes an image that a pickled batch may hold beside its pixels: its classes, its file name."""
 
-ARCHIVES = {"cifar-10-binary.tar.gz": "cifar-10-batches-bin", "cifar-10-python.tar.gz": "cifar-10-batches-py"}
-PLACES = (*FOLDERS, *ARCHIVES)
-HOW = (
-    "get cifar-10-binary.tar.gz (162 MB, md5 c32a1d4ab5d03f1284b67883e8d87530) or cifar-10-python.tar.gz (163 MB, "
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar:
+    """One of the two sets of files.
+
+    Args:
+        classes: How many there are.
+        batches: Names of the batches of each split.
+        rows: Images of a batch of each split.
+        folders: Folders of the archives, with how the names of their batches end.
+        archives: Archives, each with its folder.
+        codes: Bytes of a binary record before its planes; the last is the class.
+        labels: Where a python batch has the classes.
+        how: How to get the files.
+    """
+
+    name: str
+    classes: int
+    batches: Mapping[str, Sequence[str]]
+    rows: Mapping[str, int]
+    folders: Mapping[str, str]
+    archives: Mapping[str, str]
+    codes: int
+    labels: bytes
+    how: str
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What lies in the data's folder, one of which is enough."""
+        return (*self.folders, *self.archives)
+
+    @property
+    def record(self) -> int:
+        """Bytes of a binary record."""
+        return self.codes + PIXELS
+
+
+CIFAR10 = Cifar(
+    name="CIFAR-10",
+    classes=10,
+    batches={"train": [f"data_batch_{k}" for k in range(1, 6)], "test": ["test_batch"]},
+    rows={"train": 10_000, "test": 10_000},
+    folders={"cifar-10-batches-bin": ".bin", "cifar-10-batches-py": ""},
+    archives={"cifar-10-binary.tar.gz": "cifar-10-batches-bin", "cifar-10-python.tar.gz": "cifar-10-batches-py"},
+    codes=1,
+    labels=b"labels",
+    how="get cifar-10-binary.tar.gz (162 MB, md5 c32a1d4ab5d03f1284b67883e8d87530) or cifar-10-python.tar.gz (163 MB, "
     "md5 c58f30108f718f92721af3b95e74349a) from https://www.cs.toronto.edu/~kriz/cifar.html and put it there, as it is "
-    "or unpacked"
+    "or unpacked",
 )
-PICKLED_MARGIN = 100
-"""Bytes an image that a pickled batch may hold beside its pixels: its class, its file name."""
+CIFAR100 = Cifar(
+    name="CIFAR-100",
+    classes=100,
+    batches={"train": ["train"], "test": ["test"]},
+    rows={"train": 50_000, "test": 10_000},
+    folders={"cifar-100-binary": ".bin", "cifar-100-python": ""},
+    archives={"cifar-100-binary.tar.gz": "cifar-100-binary", "cifar-100-python.tar.gz": "cifar-100-python"},
+    codes=2,
+    labels=b"fine_labels",
+    how="get cifar-100-binary.tar.gz (161 MB, md5 03b5dce01913d631647c71ecec9e9cb8) or cifar-100-python.tar.gz "
+    "(161 MB, md5 eb9058c3a382ffc7106e4002c42a8d85) from https://www.cs.toronto.edu/~kriz/cifar.html and put it there, "
+    "as it is or unpacked",
+)
 
 
-def read(root: Path, split: str, rows: int = ROWS) -> tuple[np.ndarray, np.ndarray]:
+def sources(root: Path, split: str, kind: Cifar = CIFAR10) -> list[Path]:
+    """Returns the files that a split is read from: the batches of a folder, or an archive.
+
+    Raises:
+        FileNotFoundError: Nothing is there, or a batch is missing.
+    """
+    place = next((name for name in kind.places if (root / name).exists()), None)
+    if place is None:
+        raise FileNotFoundError(f"{root} holds none of {', '.join(kind.places)}: {kind.how}")
+    if place in kind.archives:
+        return [root / place]
+    paths = [root / place / f"{name}{kind.folders[place]}" for name in kind.batches[split]]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: unpack the archive again, or {kind.how}")
+    return paths
+
+
+def read(root: Path, split: str, rows: int | None = None, kind: Cifar = CIFAR10) -> tuple[np.ndarray, np.ndarray]:
     """Returns the images of a split, uint8 of shape (N, 3, 32, 32), and their classes, int64 of shape (N,).
 
     Args:
-        root: Folder that holds one of :data:`PLACES`; the first that is there is read.
+        root: Folder that holds one of ``kind.places``; the first that is there is read.
         split: "train" or "test".
-        rows: Images a batch.
+        rows: Images a batch; None for as many as there are.
+        kind: Which of the two.
 
     Raises:
         FileNotFoundError: Nothing is there, or a batch is missing.
@@ -58,88 +129,87 @@ def read(root: Path, split: str, rows: int = ROWS) -> tuple[np.ndarray, np.ndarr
     """
     import numpy as np
 
-    names = BATCHES[split]
+    rows, names = rows or kind.rows[split], kind.batches[split]
     images = np.empty((rows * len(names), *SHAPE), dtype=np.uint8)
     labels = np.empty(rows * len(names), dtype=np.int64)
-    for where, name, content in _contents(root, names, rows):
+    for where, name, content in _contents(root, split, rows, kind):
         part = slice(rows * names.index(name), rows * (names.index(name) + 1))
-        pixels, classes = _batch(where, content, rows)
-        if classes.min() < 0 or classes.max() >= CLASSES:
-            raise ValueError(f"{where}: has classes beyond 0 to {CLASSES - 1}, so it is damaged; {HOW}")
+        pixels, classes = _batch(where, content, rows, kind)
+        if classes.min() < 0 or classes.max() >= kind.classes:
+            raise ValueError(f"{where}: has classes beyond 0 to {kind.classes - 1}, so it is damaged; {kind.how}")
         images[part], labels[part] = pixels.reshape(-1, *SHAPE), classes
     return images, labels
 
 
-def _contents(root: Path, names: list[str], rows: int) -> Iterator[tuple[str, str, bytes]]:
+def _contents(root: Path, split: str, rows: int, kind: Cifar) -> Iterator[tuple[str, str, bytes]]:
     """Yields (where it lies, name, bytes) of each batch."""
-    place = next((name for name in PLACES if (root / name).exists()), None)
-    if place is None:
-        raise FileNotFoundError(f"{root} holds none of {', '.join(PLACES)}: {HOW}")
-    if place in ARCHIVES:
-        yield from _unpacked(root / place, ARCHIVES[place], names, rows)
+    names, paths = kind.batches[split], sources(root, split, kind)
+    if paths[0].name in kind.archives:
+        yield from _unpacked(paths[0], names, rows, kind)
         return
-    for name in names:
-        path = root / place / f"{name}{FOLDERS[place]}"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: unpack the archive again, or {HOW}")
-        _check_size(str(path), path.stat().st_size, rows)
+    for name, path in zip(names, paths, strict=True):
+        _check_size(str(path), path.stat().st_size, rows, kind)
         yield str(path), name, path.read_bytes()
 
 
-def _unpacked(path: Path, folder: str, names: list[str], rows: int) -> Iterator[tuple[str, str, bytes]]:
+def _unpacked(path: Path, names: Sequence[str], rows: int, kind: Cifar) -> Iterator[tuple[str, str, bytes]]:
     """Yields the same of an archive; nothing is written, so a member's path is only ever compared."""
-    wanted = {f"{folder}/{name}{FOLDERS[folder]}": name for name in names}
+    folder = kind.archives[path.name]
+    wanted = {f"{folder}/{name}{kind.folders[folder]}": name for name in names}
     try:
         with tarfile.open(path, "r|gz") as archive:
             for member in archive:
                 name = wanted.pop(member.name.removeprefix("./"), None) if member.isfile() else None
                 if name is not None:
                     where = f"{path}: {member.name}"
-                    _check_size(where, member.size, rows)
+                    _check_size(where, member.size, rows, kind)
                     yield where, name, archive.extractfile(member).read()
                 if not wanted:
                     return
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"{path}: cannot be unpacked ({error or 'cut short'}), get it again: {HOW}") from error
-    raise ValueError(f"{path}: does not hold {', '.join(wanted)}; {HOW}")
+        raise ValueError(f"{path}: cannot be unpacked ({error or 'cut short'}), get it again: {kind.how}") from error
+    raise ValueError(f"{path}: does not hold {', '.join(wanted)}; {kind.how}")
 
 
-def _check_size(where: str, size: int, rows: int) -> None:
+def _check_size(where: str, size: int, rows: int, kind: Cifar) -> None:
     """Refuses a file of another length before it is read."""
     if where.endswith(".bin"):
-        if size != rows * RECORD:
-            raise ValueError(f"{where}: has {size} bytes, not {rows} x {RECORD}: cut short or damaged; {HOW}")
-    elif size > rows * (RECORD + PICKLED_MARGIN) + 10_000:
-        raise ValueError(f"{where}: has {size} bytes, more than {rows} images take; {HOW}")
+        if size != rows * kind.record:
+            raise ValueError(f"{where}: has {size} bytes, not {rows} x {kind.record}: cut short or damaged; {kind.how}")
+    elif size > rows * (kind.record + PICKLED_MARGIN) + 10_000:
+        raise ValueError(f"{where}: has {size} bytes, more than {rows} images take; {kind.how}")
 
 
-def _batch(where: str, content: bytes, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def _batch(where: str, content: bytes, rows: int, kind: Cifar) -> tuple[np.ndarray, np.ndarray]:
     """Returns the planes, uint8 of shape (rows, 3072), and classes, shape (rows,), of a batch."""
     import numpy as np
 
     if where.endswith(".bin"):
-        records = np.frombuffer(content, dtype=np.uint8).reshape(rows, RECORD)
-        return records[:, 1:], records[:, 0]
-    batch = _unpickle(where, content)
-    pixels, classes = batch.get(b"data"), batch.get(b"labels")
-    if not isinstance(pixels, _Array) or not pixels.is_bytes((rows, RECORD - 1)):
-        raise ValueError(f"{where}: data should be {rows} x {RECORD - 1} bytes, so this is no batch of CIFAR-10; {HOW}")
+        records = np.frombuffer(content, dtype=np.uint8).reshape(rows, kind.record)
+        return records[:, kind.codes :], records[:, kind.codes - 1]
+    no = f"so this is no batch of {kind.name}; {kind.how}"
+    batch = _unpickle(where, content, kind)
+    pixels, classes = batch.get(b"data"), batch.get(kind.labels)
+    if not isinstance(pixels, _Array) or not pixels.is_bytes((rows, PIXELS)):
+        raise ValueError(f"{where}: data should be {rows} x {PIXELS} bytes, {no}")
     if not isinstance(classes, list) or len(classes) != rows or {type(label) for label in classes} != {int}:
-        raise ValueError(f"{where}: labels should be {rows} whole numbers, so this is no batch of CIFAR-10; {HOW}")
+        raise ValueError(f"{where}: {kind.labels.decode()} should be {rows} whole numbers, {no}")
     order = "F" if pixels.columns_first else "C"
-    return np.frombuffer(pixels.content, dtype=np.uint8).reshape((rows, RECORD - 1), order=order), np.array(classes)
+    return np.frombuffer(pixels.content, dtype=np.uint8).reshape((rows, PIXELS), order=order), np.array(classes)
 
 
-def _unpickle(where: str, content: bytes) -> dict[bytes, Any]:
+def _unpickle(where: str, content: bytes, kind: Cifar) -> dict[bytes, Any]:
     """Returns the mapping of a python batch, with bytes for its names."""
     try:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except _RefusedError as error:
-        raise ValueError(f"{where}: refused, reading it would call {error}; do not trust this file: {HOW}") from None
+        raise ValueError(
+            f"{where}: refused, reading it would call {error}; do not trust this file: {kind.how}"
+        ) from None
     except Exception as error:  # whatever damaged bytes make a pickle do
-        raise ValueError(f"{where}: cut short or damaged ({type(error).__name__}: {error}); {HOW}") from error
+        raise ValueError(f"{where}: cut short or damaged ({type(error).__name__}: {error}); {kind.how}") from error
     if not isinstance(batch, dict):
-        raise ValueError(f"{where}: holds no mapping, so this is no batch of CIFAR-10; {HOW}")
+        raise ValueError(f"{where}: holds no mapping, so this is no batch of {kind.name}; {kind.how}")
     return {name.encode() if isinstance(name, str) else name: value for name, value in batch.items()}
 
 

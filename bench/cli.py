@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import catalogue
 from bench.catalogue import as_yaml
-from bench.data import DATASETS, data_root
+from bench.data import data_card, data_root
 from bench.document import SuiteError
 from bench.execute.drive import (
     Driver,
@@ -349,7 +349,7 @@ def cancel(options: argparse.Namespace) -> int:
 def assets(options: argparse.Namespace) -> int:
     """Lists the files that a suite needs, and whether they are there."""
     suite = Study(options).suite
-    card = DATASETS[suite.dataset]
+    card = data_card(suite.dataset)
     print(f"root of data and weights: {data_root()} (environment variable BENCH_DATA)")
     if not card.files:
         print(f"data set {suite.dataset}: nothing to fetch ({card.summary})")
@@ -367,7 +367,7 @@ def assets(options: argparse.Namespace) -> int:
 
 
 def _missing_assets(suite: Suite) -> list[str]:
-    root, files = data_root(), DATASETS[suite.dataset].files if suite.reads_images else {}
+    root, files = data_root(), data_card(suite.dataset).files if suite.reads_images else {}
     return [
         f"{' or '.join(str(root / name) for name in places)} is missing (data set {suite.dataset}): {how}"
         for places, how in files.items()

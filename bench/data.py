@@ -8,14 +8,16 @@ values (kind "real", float32 in units of their own) declare their ``range`` inst
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from bench import cifar
+from bench import celeba, cifar, gallery, idx
+from bench.mapped import converted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +51,40 @@ class GaussianMixture:
         squares = np.square(x[:, None, :] - self.means).sum(2) / np.square(self.stds)
         return np.argmax(np.log(self.weights) - x.shape[1] * np.log(self.stds) - 0.5 * squares, axis=1)
 
+    def log_prob(self, x: np.ndarray) -> np.ndarray:
+        """Returns the log-density in nats of N points, shape (N, d): float64 of shape (N,)."""
+        import numpy as np
+
+        squares = np.square(x[:, None, :] - self.means).sum(2) / np.square(self.stds)
+        volumes = x.shape[1] * (np.log(self.stds) + 0.5 * math.log(2 * math.pi))
+        joint = np.log(self.weights) - volumes - 0.5 * squares
+        most = joint.max(1, keepdims=True)
+        return most[:, 0] + np.log(np.exp(joint - most).sum(1))
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns mean, shape (d,), and covariance, shape (d, d)."""
+        import numpy as np
+
+        mean = self.weights @ self.means
+        spread = self.means - mean
+        inner = (self.weights * np.square(self.stds)).sum() * np.eye(len(mean))
+        return mean, inner + (self.weights[:, None] * spread).T @ spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """What is known of a file as its makers publish it, None where it is not.
+
+    Args:
+        size: Bytes.
+        md5: Its digest, the one that is usually told.
+        url: Where it can be downloaded as it is.
+    """
+
+    size: int | None = None
+    md5: str | None = None
+    url: str | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard:
@@ -67,6 +103,7 @@ class DataCard:
         labels: Returns the classes of a split by name: int64 of shape (N,), from 0.
         files: What must lie under BENCH_DATA, with how to get it: relative paths, of which one is enough; none: ships
             with a package.
+        facts: What is known of some of these files, by path.
     """
 
     version: int
@@ -83,13 +120,18 @@ class DataCard:
     classes: int = 0
     labels: Callable[[str], np.ndarray] | None = None
     files: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    facts: Mapping[str, FileFacts] = field(default_factory=dict)
+
+
+CHUNK = 2**24
+"""Values of a split that are looked at at once, so that a memory-mapped one is never held whole."""
 
 
 class Images:
     """The images of one data set.
 
     Args:
-        name: Its name in :data:`DATASETS`.
+        name: Its name in :data:`DATASETS`, or that of pictures which a suite names (:mod:`bench.gallery`).
     """
 
     def __init__(self, name: str, card: DataCard) -> None:
@@ -101,12 +143,12 @@ class Images:
         self.range = card.range
         self.classes = card.classes
 
-    @cached_property
+    @property
     def train(self) -> np.ndarray:
         """Training images as stored: uint8, or float32 for real values, shape (N, C, H, W)."""
         return self.split("train")
 
-    @cached_property
+    @property
     def test(self) -> np.ndarray:
         """Held-out images as stored: uint8, or float32 for real values, shape (N, C, H, W)."""
         return self.split("test")
@@ -114,17 +156,30 @@ class Images:
     def split(self, name: str) -> np.ndarray:
         """Returns the images of a split as stored: uint8, or float32 for real values, shape (N, C, H, W).
 
+        They are read once; those of large archives are memory-mapped (:mod:`bench.mapped`).
+
         Raises:
-            ValueError: They are not what the data set declares.
+            FileNotFoundError: Their files are not there; the message says how to get them.
+            ValueError: They are not what the data set declares, or a file is damaged.
         """
-        images = self.card.load(name)
+        known = self.__dict__.setdefault("_splits", {})
+        if name not in known:
+            images = self.card.load(name)
+            self._check(name, images)
+            known[name] = images
+        return known[name]
+
+    def _check(self, name: str, images: np.ndarray) -> None:
         expected = (self.card.splits[name], *self.shape)
         low, high = (0, self.levels - 1) if self.range is None else self.range
-        if images.shape != expected or not (images.min() >= low and images.max() <= high):
+        every_byte = self.range is None and self.levels == 256 and images.dtype.name == "uint8"
+        fits = images.shape == expected
+        if fits and not every_byte:  # bytes of 256 levels cannot lie outside them, and need not be read to know
+            fits = images.min() >= low and images.max() <= high
+        if not fits:
             raise ValueError(
                 f"{self.name}: split {name} has shape {images.shape}, expected {expected} in {low}..{high}"
             )
-        return images
 
     @property
     def span(self) -> float:
@@ -146,8 +201,16 @@ class Images:
 
     def digest(self, name: str) -> str:
         """Returns the sha256 of a split's bytes."""
-        images = self.train if name == "train" else self.test
-        return hashlib.sha256(images.tobytes()).hexdigest()
+        known = self.__dict__.setdefault("_digests", {})
+        if name not in known:
+            import numpy as np
+
+            images, digest = self.split(name), hashlib.sha256()
+            step = max(1, CHUNK // math.prod(self.shape))
+            for start in range(0, len(images), step):
+                digest.update(np.ascontiguousarray(images[start : start + step]))
+            known[name] = digest.hexdigest()
+        return known[name]
 
     def batch(self, seed: int, k: int, size: int) -> Tensor:
         """Returns training batch ``k``, float32 in [0, 1], shape (size, C, H, W): a function of (seed, k, size) alone.
@@ -218,7 +281,43 @@ def data_root() -> Path:
 
 def load_images(name: str) -> Images:
     """Returns the data set of that name; its images are read when first asked for."""
-    return Images(name, DATASETS[name])
+    return Images(name, data_card(name))
+
+
+@lru_cache(maxsize=64)
+def _gallery_card(name: str) -> DataCard:
+    pictures = gallery.Gallery.of(name)
+    return DataCard(
+        version=1,
+        summary=pictures.summary,
+        shape=pictures.shaping.shape,
+        levels=256,
+        splits=pictures.splits,
+        split_rule=pictures.split_rule,
+        load=lambda split: gallery.load(pictures, split, data_root()),
+        flips=pictures.flips,
+    )
+
+
+def data_card(name: str) -> DataCard:
+    """Returns the card of a data set: one of :data:`DATASETS`, or that of pictures which a suite names.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    return _gallery_card(name) if "{" in name else DATASETS[name]
+
+
+def settle(kind: str, params: Any, cache: Path | None) -> str:
+    """Returns the name of the data set that a suite describes: a kind of :data:`bench.gallery.KINDS` with parameters.
+
+    Args:
+        cache: Folder that remembers digests; None: always read the pictures.
+
+    Raises:
+        ValueError: The pictures are not there, or too few.
+    """
+    return gallery.settle(kind, params, data_root(), cache).name
 
 
 def _digits(split: str) -> np.ndarray:
@@ -261,6 +360,82 @@ def _photos(split: str) -> np.ndarray:
     return np.ascontiguousarray(images[np.random.default_rng(0).permutation(len(images))])
 
 
+PATCH = 32
+PATCH_STRIDE = 4
+HELD_OUT_FROM = 512
+"""The column from which photographs are held out: the right fifth of their 640."""
+
+
+def _photo_patches(split: str) -> np.ndarray:
+    """Crops of scikit-learn's two sample photographs in CIFAR's shape, every 4 pixels; test: the right fifth of each.
+
+    No pixel of a training crop is in a test crop.
+    """
+    import numpy as np
+    from sklearn.datasets import load_sample_images
+
+    crops = []
+    for photo in load_sample_images().images:
+        part = photo[:, :HELD_OUT_FROM] if split == "train" else photo[:, HELD_OUT_FROM:]
+        windows = np.lib.stride_tricks.sliding_window_view(part, (PATCH, PATCH), axis=(0, 1))
+        crops.append(windows[::PATCH_STRIDE, ::PATCH_STRIDE].reshape(-1, 3, PATCH, PATCH))
+    images = np.concatenate(crops)
+    return np.ascontiguousarray(images[np.random.default_rng(0).permutation(len(images))])
+
+
+def _cifar(kind: cifar.Cifar, what: Literal["images", "labels"], split: str) -> np.ndarray:
+    """Returns images or classes of CIFAR-10 or -100, memory-mapped."""
+    root, name = data_root(), f"{kind.name.lower().replace('-', '')}-{split}-{what}"
+    rows = kind.rows[split] * len(kind.batches[split])
+    images = what == "images"
+    return converted(
+        root,
+        name,
+        "cifar 1",
+        cifar.sources(root, split, kind),
+        (rows, *cifar.SHAPE) if images else (rows,),
+        lambda: [cifar.read(root, split, kind=kind)[0 if images else 1]],
+        "uint8" if images else "int64",
+    )
+
+
+def _cifar_card(kind: cifar.Cifar, split_rule: str, facts: Mapping[str, FileFacts]) -> DataCard:
+    return DataCard(
+        version=1,
+        summary=f"{kind.name}, 32x32 photographs of {kind.classes} classes in colour, from its authors' files",
+        shape=cifar.SHAPE,
+        levels=256,
+        splits={"train": 50_000, "test": 10_000},
+        split_rule=split_rule,
+        load=partial(_cifar, kind, "images"),
+        flips=True,
+        classes=kind.classes,
+        labels=partial(_cifar, kind, "labels"),
+        files={kind.places: kind.how},
+        facts=facts,
+    )
+
+
+KRIZHEVSKY = "https://www.cs.toronto.edu/~kriz"
+
+
+def _mnist_card(kind: idx.Mnist, summary: str) -> DataCard:
+    facts = {name: FileFacts(size=size, md5=md5, url=url) for name, size, md5, url in kind.published}
+    return DataCard(
+        version=1,
+        summary=summary,
+        shape=(1, *idx.SHAPE),
+        levels=256,
+        splits=idx.ROWS,
+        split_rule="the authors': the train files for training, the t10k files held out",
+        load=lambda split: kind.images(data_root(), split),
+        classes=idx.CLASSES,
+        labels=lambda split: kind.labels(data_root(), split),
+        files=dict.fromkeys(kind.places, kind.how),
+        facts=facts,
+    )
+
+
 TOY_IMAGES = {"train": 10_000, "test": 10_000}
 TOY_SEEDS = {"train": 1, "test": 2}
 
@@ -281,11 +456,11 @@ def _toy_mixture(name: str) -> GaussianMixture:
     return GaussianMixture(*toy.MIXTURES[name]())
 
 
-def _toy_card(name: str, summary: str, high: float, *, mixture: bool) -> DataCard:
+def _toy_card(name: str, summary: str, high: float, *, mixture: bool, dimensions: int = 2) -> DataCard:
     return DataCard(
         version=1,
         summary=summary,
-        shape=(2, 1, 1),
+        shape=(dimensions, 1, 1),
         levels=0,
         splits=TOY_IMAGES,
         split_rule=f"drawn by numpy's RandomState, seeds {TOY_SEEDS['train']} (train) and {TOY_SEEDS['test']} (test)",
@@ -318,18 +493,82 @@ DATASETS: Mapping[str, DataCard] = {
         load=_photos,
         flips=True,
     ),
-    "cifar10": DataCard(
+    "photo_patches": DataCard(
         version=1,
-        summary="CIFAR-10, 32x32 photographs of 10 classes in colour, from its authors' files",
-        shape=cifar.SHAPE,
+        summary="32x32 crops of scikit-learn's two sample photographs in colour: CIFAR's shape without a download",
+        shape=(3, PATCH, PATCH),
         levels=256,
-        splits={"train": 50_000, "test": 10_000},
-        split_rule="the authors': data_batch_1 to data_batch_5 for training, test_batch held out",
-        load=lambda split: cifar.read(data_root(), split)[0],
+        splits={"train": 23_958, "test": 4_950},
+        split_rule="by place: every 4 pixels; the right fifth of each photograph is held out, and no crop lies on both",
+        load=_photo_patches,
         flips=True,
-        classes=cifar.CLASSES,
-        labels=lambda split: cifar.read(data_root(), split)[1],
-        files={cifar.PLACES: cifar.HOW},
+    ),
+    "mnist": _mnist_card(idx.MNIST, "MNIST's handwritten digits, 28x28 grey, from its authors' files"),
+    "fashion_mnist": _mnist_card(
+        idx.FASHION_MNIST, "Fashion-MNIST, 28x28 grey pictures of clothes, from its authors' files"
+    ),
+    "fashion_mnist14": replace(
+        _mnist_card(idx.FASHION_MNIST, "Fashion-MNIST at 14x14, means of 2x2 pixels: for studies on a CPU"),
+        shape=(1, 14, 14),
+        splits=idx.QUARTER_ROWS,
+        split_rule="the train files' first 50,000 for training and last 10,000 for validation, the t10k files held out",
+        load=lambda split: idx.FASHION_MNIST.quarters(data_root(), split),
+        labels=lambda split: idx.FASHION_MNIST.quarter_labels(data_root(), split),
+    ),
+    "cifar10": _cifar_card(
+        cifar.CIFAR10,
+        "the authors': data_batch_1 to data_batch_5 for training, test_batch held out",
+        {
+            "cifar-10-binary.tar.gz": FileFacts(
+                size=170_052_171,
+                md5="c32a1d4ab5d03f1284b67883e8d87530",
+                url=f"{KRIZHEVSKY}/cifar-10-binary.tar.gz",
+            ),
+            "cifar-10-python.tar.gz": FileFacts(
+                size=170_498_071,
+                md5="c58f30108f718f92721af3b95e74349a",
+                url=f"{KRIZHEVSKY}/cifar-10-python.tar.gz",
+            ),
+        },
+    ),
+    "cifar100": _cifar_card(
+        cifar.CIFAR100,
+        "the authors': train for training, test held out",
+        {
+            "cifar-100-binary.tar.gz": FileFacts(
+                md5="03b5dce01913d631647c71ecec9e9cb8", url=f"{KRIZHEVSKY}/cifar-100-binary.tar.gz"
+            ),
+            "cifar-100-python.tar.gz": FileFacts(
+                size=169_001_437,
+                md5="eb9058c3a382ffc7106e4002c42a8d85",
+                url=f"{KRIZHEVSKY}/cifar-100-python.tar.gz",
+            ),
+        },
+    ),
+    "celeba64": DataCard(
+        version=1,
+        summary="CelebA's aligned faces, central 140x140 pixels, Pillow's bilinear filter to 64x64, in colour",
+        shape=celeba.SHAPING.shape,
+        levels=256,
+        splits=celeba.SPLITS,
+        split_rule="the authors': list_eval_partition.txt",
+        load=lambda split: celeba.images(data_root(), split),
+        flips=True,
+        files={celeba.PLACES: celeba.HOW, (celeba.PARTITION,): celeba.HOW},
+        facts={
+            celeba.PLACES[0]: FileFacts(size=1_443_490_838, md5="00d2c5bc6d35e252742224ab0c1e8fcb"),
+            celeba.PARTITION: FileFacts(md5="d32c9cbf5e040fd4025c592c306e6668"),
+        },
+    ),
+    "gaussian": _toy_card(
+        "gaussian", "points of one Gaussian of unit width in eight dimensions", 8.0, mixture=True, dimensions=8
+    ),
+    "gaussian_mixture": _toy_card(
+        "gaussian_mixture",
+        "points of four Gaussians of unlike weight and width in eight dimensions",
+        8.0,
+        mixture=True,
+        dimensions=8,
     ),
     "two_modes": _toy_card(
         "two_modes",

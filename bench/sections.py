@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from bench import given as conditions
 from bench.card import Card, LikelihoodCard, Problem, SamplerCard, check, differences, field_types, merge, names
-from bench.data import DataCard, data_root
+from bench.data import DataCard, data_card, data_root, settle
 from bench.digest import checkpoint_files, count_images
 from bench.document import KeyPath, check_keys
+from bench.gallery import KINDS as GALLERIES
 from bench.metrics import MetricCard
 from bench.spec import Values
 
@@ -152,6 +153,7 @@ class Sections:
 
     name: str
     dataset: str
+    data: DataCard
     samples: Samples
     metrics: Sequence[Metric]
     train: Mapping[str, Model | Source]
@@ -171,23 +173,24 @@ class Reader:
         known: What it may name.
         smoke: Whether every size is cut to a trial run.
         only: What ``--only`` asks for; checkpoints of models that it leaves out need not be there.
+        cache: Folder that remembers digests of pictures.
     """
 
-    def __init__(self, tree: Any, known: Known, *, smoke: bool = False, only: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tree: Any, known: Known, *, smoke: bool = False, only: Sequence[str] = (), cache: Path | None = None
+    ) -> None:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
         self.data: DataCard | None = None
         self.known = known
         self.smoke = smoke
         self.only = only
+        self.cache = cache
         self.tree = check_keys(self.problems, (), tree, (*REQUIRED, *OPTIONAL), REQUIRED)
 
     def read(self) -> Sections:
         """Returns the sections, whole where :attr:`problems` is empty."""
-        dataset = self.tree.get("dataset")
-        if "dataset" in self.tree:
-            self._choice(("dataset",), dataset, self.known.datasets, "data set")
-        self.data = self.known.datasets.get(dataset) if isinstance(dataset, str) else None
+        dataset = self._dataset()
         samples = self._samples()
         train = self._train()
         self._profiles()
@@ -198,6 +201,7 @@ class Reader:
         return Sections(
             name=self._name(),
             dataset=dataset,
+            data=self.data,
             samples=samples,
             metrics=metrics,
             train=train,
@@ -208,6 +212,36 @@ class Reader:
             figures=self._plain(Literal["default", "none"], "figures", "default"),
             controlled=self._plain(bool, "controlled", True),
         )
+
+    def _dataset(self) -> str | None:
+        """Returns the name of the data set and notes its card: one that is known, or pictures that are described."""
+        if "dataset" not in self.tree:
+            return None
+        path, given = ("dataset",), self.tree["dataset"]
+        if not isinstance(given, Mapping):
+            if given in GALLERIES:
+                shown = "{" + f"name: {given}, ..." + "}"
+                self._refuse(path, given, f"needs to be told more: {shown} with {', '.join(names(GALLERIES[given]))}")
+            elif self._choice(path, given, (*self.known.datasets, *GALLERIES), "data set"):
+                self.data = self.known.datasets[given]
+                return given
+            return None
+        name, values = given.get("name"), {key: value for key, value in given.items() if key != "name"}
+        if "name" not in given:
+            self._refuse(path, None, "has no name", (*GALLERIES, *self.known.datasets))
+        elif name in self.known.datasets:
+            self._refuse(path, None, f"takes no parameters: write dataset: {name}")
+        elif self._choice((*path, "name"), name, GALLERIES, "data set with parameters"):
+            params = self._typed(GALLERIES[name], path, values)
+            try:
+                settled = None if params is None else settle(name, params, self.cache)
+            except ValueError as error:
+                self._refuse(path, None, str(error))
+                return None
+            if settled is not None:
+                self.data = data_card(settled)
+            return settled
+        return None
 
     def _refuse(self, path: KeyPath, value: Any, why: str, allowed: Iterable[str] = ()) -> None:
         self.problems.append(Problem(path, value, why, tuple(allowed)))

@@ -111,10 +111,10 @@ def read_suite(
     """
     known = Known(all_cards() if cards is None else cards, datasets, metrics)
     document = Document(path)
-    faults = _check_profiles(document, known) + _lay_profile(document, profile)
+    faults = _check_profiles(document, known, cache) + _lay_profile(document, profile)
     for number, option in enumerate(sets):
         document.set(option, number)
-    reader = Reader(document.tree, known, smoke=smoke, only=only)
+    reader = Reader(document.tree, known, smoke=smoke, only=only, cache=cache)
     sections = reader.read()
     if reader.problems or document.problems or faults:
         raise _error(faults + document.faults(reader.problems))
@@ -148,14 +148,14 @@ def _lay_profile(document: Document, profile: str | None) -> list[Fault]:
     return []
 
 
-def _check_profiles(document: Document, known: Known) -> list[Fault]:
+def _check_profiles(document: Document, known: Known, cache: Path | None) -> list[Fault]:
     """Returns what is wrong in the lines of each profile, whether or not it is asked for."""
     faults = []
     for name in _profiles(document):
         trial = document.copy()
         own = {place for path, place in trial.places.items() if path[:2] == ("profiles", name)}
         trial.overlay(("profiles", name))
-        reader = Reader(trial.tree, known)
+        reader = Reader(trial.tree, known, cache=cache)
         reader.read()
         faults += [fault for fault in trial.faults(reader.problems) if fault.place in own]
     return faults
@@ -241,7 +241,7 @@ class _Expansion:
         self.seen: dict[Any, KeyPath] = {}
         self.budgets: dict[Any, int] = {}
         self.of_models: dict[tuple[int, int | None, float | None], LikelihoodSpec] = {}
-        self.version = known.datasets[sections.dataset].version
+        self.version = sections.data.version
         self.train = {label: self._specs(entry, cache) for label, entry in sections.train.items()}
         self.likelihoods = {
             label: tuple(self._likelihood(spec, entry) for spec in self.train[label])

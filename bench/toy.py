@@ -1,7 +1,8 @@
-r"""Distributions of points in the plane, to see what a model or a sampler makes of several modes.
+r"""Distributions of points of a few numbers, to see what a model or a sampler makes of several modes.
 
 ``two_modes`` has two far Gaussians of unlike weight, between which Langevin dynamics hardly ever crosses: started
 anywhere, it gets the weights wrong. ``swiss_rolls`` and ``diamond`` have five and nine modes with fine structure.
+``gaussian`` and ``gaussian_mixture`` are points of eight numbers, of which everything is known in closed form.
 
 Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600 (section 3.2) for ``two_modes``; Dockhorn et al., 2022,
 https://arxiv.org/abs/2112.07068 (appendix E) for the others, whose draws are the authors' for equal generators.
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 Mixture = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Weights (K,), means (K, 2) and standard deviations (K,) of isotropic Gaussians."""
+"""Weights (K,), means (K, d) and standard deviations (K,) of isotropic Gaussians."""
 
 CENTRES = np.array([(0.0, 0.0), (0.8, 0.8), (0.8, -0.8), (-0.8, -0.8), (-0.8, 0.8)])
 """Of the Swiss rolls."""
@@ -62,4 +63,37 @@ def diamond_mixture() -> Mixture:
     return np.full(9, 1 / 9), corners @ np.array([[half, -half], [half, half]]), np.full(9, 0.04)
 
 
-MIXTURES: Mapping[str, Callable[[], Mixture]] = {"two_modes": two_modes_mixture, "diamond": diamond_mixture}
+def gaussian(count: int, random: np.random.RandomState) -> np.ndarray:
+    """Returns points of N(mu, I) in eight dimensions, shape (count, 8)."""
+    return _draw(gaussian_distribution(), count, random)
+
+
+def gaussian_distribution() -> Mixture:
+    """Returns the distribution of :func:`gaussian`, a mixture of one: its mean goes from -1.75 to 1.75."""
+    return np.ones(1), np.linspace(-1.75, 1.75, 8)[None], np.ones(1)
+
+
+def gaussian_mixture(count: int, random: np.random.RandomState) -> np.ndarray:
+    """Returns points of four Gaussians of unlike weight and width in eight dimensions, shape (count, 8)."""
+    return _draw(gaussian_mixture_distribution(), count, random)
+
+
+def gaussian_mixture_distribution() -> Mixture:
+    """Returns the distribution of :func:`gaussian_mixture`; the modes are corners of a cube, all 6 apart."""
+    signs = np.array([[1 - 2 * ((k & i).bit_count() % 2) for i in range(8)] for k in (1, 2, 4, 7)])  # rows of Hadamard
+    return np.array([0.4, 0.3, 0.2, 0.1]), 1.5 * signs, np.array([1.0, 0.75, 0.5, 0.5])
+
+
+def _draw(mixture: Mixture, count: int, random: np.random.RandomState) -> np.ndarray:
+    weights, means, stds = mixture
+    chosen = random.choice(len(weights), count, p=weights)
+    return means[chosen] + stds[chosen, None] * random.randn(count, means.shape[1])
+
+
+MIXTURES: Mapping[str, Callable[[], Mixture]] = {
+    "two_modes": two_modes_mixture,
+    "diamond": diamond_mixture,
+    "gaussian": gaussian_distribution,
+    "gaussian_mixture": gaussian_mixture_distribution,
+}
+"""The distributions that are known in closed form, by the function that draws from them."""

@@ -243,7 +243,7 @@ def test_assets_say_what_to_put_where_and_any_form_of_it_is_enough(tmp_path, mon
         assert fact in out
     assert main(["photographs.yaml"]) == 1
     assert "c32a1d4ab5d03f1284b67883e8d87530" in capsys.readouterr().err
-    for place in cifar.PLACES:
+    for place in cifar.CIFAR10.places:
         (tmp_path / "data" / place).mkdir(parents=True)
         assert main(["assets", "photographs.yaml"]) == 0
         out = capsys.readouterr().out

@@ -192,9 +192,10 @@ def test_every_published_checkpoint_gives_images_without_the_data_set(data, tmp_
 
 
 def test_every_continuous_checkpoint_gives_images_and_bits_per_dim(data, tmp_path):
-    place = data / next(iter(cifar.FOLDERS))
+    place = data / next(iter(cifar.CIFAR10.folders))
     place.mkdir()
-    np.random.default_rng(0).integers(0, 10, cifar.ROWS * cifar.RECORD, dtype=np.uint8).tofile(place / "test_batch.bin")
+    records = np.random.default_rng(0).integers(0, 10, 10_000 * cifar.CIFAR10.record, dtype=np.uint8)
+    records.tofile(place / "test_batch.bin")
     likelihood = {"images": 2, "batch": 2, "repeats": 1, "tolerance": 0.1}
     sections = {"samples": {"count": 2, "batch": 2}, "likelihood": likelihood}
     suite = tiny_suite(FLOW, data, tmp_path, {"tolerance": 0.1}, **sections)

@@ -267,7 +267,8 @@ ONE_PROBLEM = {
     ),
     "unknown data set": (
         with_line(2, "dataset: digit"),
-        'suite.yaml:2: dataset: unknown data set; did you mean digits? allowed: digits, faces (value: "digit")',
+        "suite.yaml:2: dataset: unknown data set; did you mean digits? allowed: digits, faces, image_folder, lsun "
+        '(value: "digit")',
     ),
     "unknown metric": (
         with_line(3, "metrics: [fdd]"),

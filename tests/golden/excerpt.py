@@ -37,6 +37,7 @@ CHOSEN = {
         "ema_trace",
         "train_trace",
         "checkpoint_authors_format",
+        "preprocess_celeba",
         "net_ncsn_rgb16",
         "loss_ncsn_rgb16",
         "ald_ncsn_analytic",

@@ -1,0 +1,149 @@
+"""Folders and zip archives of pictures, cropped and resized to one shape: CelebA, LSUN, or any.
+
+A picture becomes an image in three steps: it is decoded (Pillow), cropped about its centre, and resized by Pillow's
+filter, which averages over what a new pixel covers. Rounding to levels is Pillow's, at the end of each pass of the
+filter; so is what the papers' pipelines do that call ``torchvision.transforms`` on Pillow images.
+
+Where the rows and columns cut off are odd in number, the one left over goes as Python rounds halves: to the even side.
+
+Standard library alone until a picture is read.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bench.digest import is_picture, picture_files
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+Filter = Literal["bilinear", "bicubic", "lanczos", "box"]
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
+VERSION = 1
+"""Rises when equal pictures would become other images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shaping:
+    """How a picture becomes an image.
+
+    Args:
+        size: Height and width of the image.
+        crop: Height and width of the central square that is kept: a number of pixels, "center" for the largest there
+            is, "none" for pictures that are square already.
+        resize: Pillow's filter.
+        channels: 3 for RGB, 1 for grey.
+    """
+
+    size: int
+    crop: Literal["center", "none"] | int = "center"
+    resize: Filter = "bicubic"
+    channels: Literal[1, 3] = 3
+
+    @property
+    def rule(self) -> str:
+        """Names all that an image depends on beside its picture."""
+        return f"pictures {VERSION}: crop {self.crop}, {self.resize} to {self.size}, {self.channels} channels"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.size, self.size
+
+
+def names(path: Path) -> list[str]:
+    """Returns the names of the pictures below a folder or in a zip archive, from there, in order.
+
+    Raises:
+        ValueError: There are none, or the archive cannot be read.
+    """
+    if path.is_dir():
+        return [file.relative_to(path).as_posix() for file in picture_files(path)]
+    with _opened(path) as archive:
+        found = sorted(info.filename for info in archive.infolist() if not info.is_dir() and is_picture(info.filename))
+    if not found:
+        raise ValueError(f"{path} holds no picture")
+    return found
+
+
+def read(path: Path, chosen: Sequence[str], shaping: Shaping) -> Iterator[np.ndarray]:
+    """Yields the chosen pictures of a folder or zip archive one by one, uint8 of shape (1, C, H, W).
+
+    Raises:
+        FileNotFoundError: A picture is not there.
+        ValueError: A picture cannot be decoded or cropped; the message names it and the remedy.
+    """
+    if path.is_dir():
+        for name in chosen:
+            file = path / name
+            if not file.is_file():
+                raise FileNotFoundError(f"{file} is missing: unpack the archive again, or put it back")
+            yield _image(str(file), file.read_bytes(), shaping)
+        return
+    with _opened(path) as archive:
+        for name in chosen:
+            try:
+                content = archive.read(name)
+            except KeyError:
+                raise FileNotFoundError(f"{path}: {name} is missing: get the archive again") from None
+            except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+                raise ValueError(f"{path}: {name}: cannot be unpacked ({error}): get the archive again") from error
+            yield _image(f"{path}: {name}", content, shaping)
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{path}: is no zip archive that can be read ({error}): get it again") from error
+
+
+def _image(where: str, content: bytes, shaping: Shaping) -> np.ndarray:
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+            picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{where}: cannot be decoded ({error}): get it again, or take it out") from error
+    if picture.mode not in ("RGB", "L", "P", "1", "CMYK", "YCbCr") or "transparency" in picture.info:
+        why = f"has mode {picture.mode}{', with transparency' if 'transparency' in picture.info else ''}"
+        raise ValueError(f"{where}: {why}: convert it to 8-bit RGB or grey, or take it out")
+    try:
+        image = shape(picture.convert("RGB" if shaping.channels == 3 else "L"), shaping)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    pixels = np.asarray(image)
+    return (pixels[None] if shaping.channels == 1 else pixels.transpose(2, 0, 1))[None]
+
+
+def shape(picture: Image.Image, shaping: Shaping) -> Image.Image:
+    """Returns a picture cropped and resized.
+
+    Raises:
+        ValueError: It is smaller than the crop, or not square where nothing is cropped.
+    """
+    from PIL import Image
+
+    width, height = picture.size
+    if shaping.crop == "none" and width != height:
+        raise ValueError(f"is {width}x{height} pixels: with crop none pictures should be square; take crop center")
+    side = min(width, height) if isinstance(shaping.crop, str) else shaping.crop
+    if side > min(width, height):
+        raise ValueError(f"is {width}x{height} pixels, fewer than the {side}x{side} that are cropped: take it out")
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    picture = picture.crop((left, top, left + side, top + side))
+    if side == shaping.size:
+        return picture
+    return picture.resize((shaping.size, shaping.size), Image.Resampling[shaping.resize.upper()])
