@@ -219,7 +219,7 @@ class Reader:
             return None
         path, given = ("dataset",), self.tree["dataset"]
         if not isinstance(given, Mapping):
-            if given in GALLERIES:
+            if isinstance(given, str) and given in GALLERIES:
                 shown = "{" + f"name: {given}, ..." + "}"
                 self._refuse(path, given, f"needs to be told more: {shown} with {', '.join(names(GALLERIES[given]))}")
             elif self._choice(path, given, (*self.known.datasets, *GALLERIES), "data set"):
@@ -229,7 +229,7 @@ class Reader:
         name, values = given.get("name"), {key: value for key, value in given.items() if key != "name"}
         if "name" not in given:
             self._refuse(path, None, "has no name", (*GALLERIES, *self.known.datasets))
-        elif name in self.known.datasets:
+        elif isinstance(name, str) and name in self.known.datasets:
             self._refuse(path, None, f"takes no parameters: write dataset: {name}")
         elif self._choice((*path, "name"), name, GALLERIES, "data set with parameters"):
             params = self._typed(GALLERIES[name], path, values)

@@ -1,16 +1,19 @@
-"""Data sets: CIFAR-10 from the true formats of its files, in small; points in the plane against their definitions."""
+"""Data sets: CIFAR from the true formats of its files, in small; patches; points against their definitions."""
 
 import gzip
+import hashlib
 import io
 import os
 import pickle
+import shutil
 import tarfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import make_swiss_roll
+from scipy.stats import multivariate_normal
+from sklearn.datasets import load_sample_images, make_swiss_roll
 
 from bench import cifar, toy
 from bench.cli import main
@@ -220,6 +223,97 @@ def test_member_outside_the_folder_is_never_written_nor_read(tmp_path, content):
     assert not (tmp_path.parent / "test_batch.bin").exists()
 
 
+FINE, COARSE = np.arange(ROWS) * 33, np.arange(ROWS) * 6
+
+
+def hundred(root, version):
+    """Writes CIFAR-100's folder or archive with few images; returns the data set of it and the test images' rows."""
+    draw, kind = np.random.default_rng(1), cifar.CIFAR100
+    rows = {split: draw.integers(0, 256, (ROWS, 3072), dtype=np.uint8) for split in ("train", "test")}
+    for split, pixels in rows.items():
+        if version == "python":
+            place = root / "cifar-100-python"
+            coarse = {"labels": None, "fine_labels": FINE.tolist(), "coarse_labels": COARSE.tolist()}
+            content, name = python_batch(pixels, FINE, **coarse), split
+        else:
+            place = root / "cifar-100-binary"
+            codes = np.stack([COARSE, FINE], axis=1).astype(np.uint8)
+            content, name = np.concatenate([codes, pixels], axis=1).tobytes(), f"{split}.bin"
+        place.mkdir(exist_ok=True)
+        (place / name).write_bytes(content)
+    loaders = {"load": lambda split: cifar.read(root, split, ROWS, kind)[0]}
+    loaders |= {"labels": lambda split: cifar.read(root, split, ROWS, kind)[1]}
+    splits = {"train": ROWS, "test": ROWS}
+    return Images("cifar100", replace(DATASETS["cifar100"], splits=splits, **loaders)), rows
+
+
+@pytest.mark.parametrize("version", ["binary", "python"])
+@pytest.mark.parametrize("archived", [False, True])
+def test_hundred_classes_are_the_fine_ones_in_every_form_of_the_files(tmp_path, version, archived):
+    images, rows = hundred(tmp_path, version)
+    if archived:
+        folder = tmp_path / f"cifar-100-{version}"
+        with tarfile.open(tmp_path / f"{folder.name}.tar.gz", "w:gz") as file:
+            file.add(folder, folder.name)
+        shutil.rmtree(folder)
+    for split, pixels in rows.items():
+        np.testing.assert_array_equal(images.split(split).reshape(ROWS, -1), pixels)
+        assert images.labels(split).tolist() == FINE.tolist()
+    assert images.classes == 100
+
+
+def test_files_of_the_other_cifar_are_refused(tmp_path, content):
+    hundred(tmp_path, "python")
+    (tmp_path / "cifar-100-python" / "test").write_bytes(python_batch(*content["test_batch"]))
+    with pytest.raises(
+        ValueError, match=r"fine_labels should be 4 whole numbers, so this is no batch of CIFAR-100; get"
+    ):
+        cifar.read(tmp_path, "test", ROWS, cifar.CIFAR100)
+    with pytest.raises(FileNotFoundError, match=r"holds none of cifar-10-batches-bin.*cifar-10-python\.tar\.gz: get"):
+        cifar.read(tmp_path, "test", ROWS)
+
+
+def test_cards_images_are_converted_once_and_again_when_a_batch_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    pixels = np.random.default_rng(0).integers(0, 256, (10_000, 3072), dtype=np.uint8)
+    place = tmp_path / "cifar-10-batches-bin"
+    place.mkdir()
+    (place / "test_batch.bin").write_bytes(binary_batch(pixels, np.arange(10_000) % 10))
+    images = load_images("cifar10")
+    np.testing.assert_array_equal(images.labels("test"), np.arange(10_000) % 10)
+    assert isinstance(images.test.base, np.memmap)
+    assert load_images("cifar10").digest("test") == hashlib.sha256(pixels.tobytes()).hexdigest()
+    monkeypatch.setattr(cifar, "read", lambda *arguments, **keywords: pytest.fail("read again"))
+    np.testing.assert_array_equal(load_images("cifar10").test, images.test)
+    monkeypatch.undo()
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    (place / "test_batch.bin").write_bytes(binary_batch(255 - pixels, np.arange(10_000) % 10))
+    np.testing.assert_array_equal(load_images("cifar10").test, 255 - images.test)
+
+
+def test_published_facts_are_of_files_that_the_card_asks_for():
+    for card in DATASETS.values():
+        places = {place for places in card.files for place in places}
+        assert card.facts.keys() <= places
+        for place, facts in card.facts.items():
+            told = " ".join(card.files.values())
+            assert facts.md5 is None or "/" in place or facts.md5 in told
+
+
+def test_patches_are_crops_of_the_photographs_and_those_held_out_share_no_pixel_with_the_others():
+    images, photos = load_images("photo_patches"), load_sample_images().images
+    assert (images.shape, images.levels, images.card.flips) == ((3, 32, 32), 256, True)
+    windows = [np.lib.stride_tricks.sliding_window_view(photo, (32, 32), axis=(0, 1)) for photo in photos]
+    left, right = (
+        [part[::4, columns].reshape(-1, 3, 32, 32) for part in windows]
+        for columns in (slice(0, 481, 4), slice(512, None, 4))
+    )
+    for split, crops in (("train", left), ("test", right)):
+        expected = sorted(crop.tobytes() for crop in np.concatenate(crops))
+        assert sorted(crop.tobytes() for crop in images.split(split)) == expected
+    assert 480 + 32 <= 512  # the last column of the last training crop lies left of the first held-out one
+
+
 SUITE = """
 name: photographs
 dataset: cifar10
@@ -284,10 +378,10 @@ def test_values_beyond_the_declared_range_and_not_finite_ones_are_refused():
             Images("toy", spoilt).split("train")
 
 
-@pytest.mark.parametrize("name", ["two_modes", "diamond"])
+@pytest.mark.parametrize("name", ["two_modes", "diamond", "gaussian", "gaussian_mixture"])
 def test_declared_mixture_has_the_moments_of_the_draws(name):
     images = load_images(name)
-    mixture, x = images.mixture, images.scaled(images.train.astype(float)).reshape(-1, 2)
+    mixture, x = images.mixture, images.scaled(images.train.astype(float)).reshape(-1, images.shape[0])
     assert mixture.weights.sum() == pytest.approx(1, abs=1e-15)
     nearest = mixture.component(x)
     error = 4 / np.sqrt(len(x))  # standard errors, of shares and of means in units of the component's deviation
@@ -320,3 +414,36 @@ def test_swiss_rolls_are_scikit_learns_in_small_around_five_centres():
     expected = np.concatenate([roll + centre for roll, centre in zip(rolls, toy.CENTRES, strict=True)])
     random.shuffle(expected)
     np.testing.assert_allclose(points, expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["two_modes", "diamond", "gaussian", "gaussian_mixture"])
+def test_truth_is_the_density_and_the_moments_of_the_mixture(name):
+    images = load_images(name)
+    mixture, x = images.mixture, images.scaled(images.test.astype(float)).reshape(len(images.test), -1)
+    dims = x.shape[1]
+    parts = [
+        weight * multivariate_normal(mean, std**2 * np.eye(dims)).pdf(x[:50])
+        for weight, mean, std in zip(mixture.weights, mixture.means, mixture.stds, strict=True)
+    ]
+    np.testing.assert_allclose(mixture.log_prob(x[:50]), np.log(sum(parts)), rtol=1e-10)
+    mean, covariance = mixture.moments()
+    error = 5 / np.sqrt(len(x)) * np.sqrt(np.diag(covariance))
+    np.testing.assert_array_less(np.abs(x.mean(0) - mean), error)
+    assert np.abs(np.cov(x.T) - covariance).max() < 10 / np.sqrt(len(x)) * np.diag(covariance).max()
+
+
+def test_gaussian_has_the_entropy_of_its_width():
+    images = load_images("gaussian")
+    x = images.test.astype(float).reshape(-1, 8)
+    bits = -images.card.mixture().log_prob(x) / (8 * np.log(2))
+    entropy = 0.5 * np.log2(2 * np.pi * np.e)
+    assert bits.mean() == pytest.approx(entropy, abs=4 * bits.std() / np.sqrt(len(x)))
+    # In [0, 1] all lies 16 times closer together, and each dimension takes 4 bits less.
+    scaled = -images.mixture.log_prob(images.scaled(x)) / (8 * np.log(2))
+    np.testing.assert_allclose(scaled, bits - 4, rtol=0, atol=1e-12)
+
+
+def test_modes_of_the_mixture_are_equally_far_apart():
+    _, means, _ = toy.gaussian_mixture_distribution()
+    distances = np.linalg.norm(means[:, None] - means, axis=2)
+    np.testing.assert_allclose(distances + 6 * np.eye(4), 6)

@@ -120,7 +120,8 @@ def chunks():
 
 shape = (3, 64, 64)
 load = lambda split: converted(root, "faces", "rule", [root / "source.bin"], (count, *shape), chunks)
-card = DataCard(version=1, summary="", shape=shape, levels=256, splits={"train": count}, split_rule="", load=load, flips=True)
+facts = {"version": 1, "summary": "", "split_rule": "", "levels": 256, "flips": True}
+card = DataCard(shape=shape, splits={"train": count}, load=load, **facts)
 data = Images("faces", card)
 np.random.default_rng(0).permutation(count), torch.zeros(3).add_(1)
 before = anonymous()
