@@ -220,6 +220,7 @@ class Method(ABC):
     def score(self, images: Tensor, noise: Noise, params: Any) -> Scored:
         """Returns per-image numbers for ``images`` in {0, ..., levels - 1} (int64, shape (B, C, H, W)).
 
+        Of data sets of real values, which have no levels (0), they are in [0, 1], float64.
         Only called where the card has a likelihood; ``params`` is an instance of ``card.likelihood.params``.
         """
         raise NotImplementedError(f"{self.card.title} gives no likelihood: {self.card.no_likelihood}")

@@ -550,9 +550,6 @@ class Reader:
         known = {model.card.name: model.card.likelihood for model in models if model.card.likelihood}
         if given == "none" or not self._methods_are_known():
             return None
-        if self.data is not None and self.data.kind == "real":
-            self._refuse(path, None, "bits per dimension need discrete levels, and the values of the data set are real")
-            return None
         if not known:
             reasons = sorted({f"{model.card.name}: {model.card.no_likelihood}" for model in models})
             self._refuse(path, None, f"no method here has a likelihood ({'; '.join(reasons) or 'none is trained'})")

@@ -357,7 +357,9 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     data = _data(spec.train.dataset)
     first = int(unit.part) * spec.batch
     held_out = data.split(spec.split)[first : min(first + spec.batch, spec.images)]
-    images = torch.from_numpy(held_out).to(method.device, torch.int64)
+    stored = torch.from_numpy(held_out)
+    images = data.scaled(stored.double()) if data.kind == "real" else stored.long()
+    images = images.to(method.device)
     noise = Noise(spec.seed, ("likelihood", int(unit.part)), device=method.device)
     with NetworkCounter(method.networks) as counter:
         begin = _clock(context.device)
@@ -367,6 +369,10 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     for name, numbers in values.items():
         if not all(map(math.isfinite, numbers)):
             raise DivergedError(f"diverged: {name} of some images is NaN or infinite")
+    if data.mixture is not None:
+        dims = math.prod(data.shape)
+        points = data.scaled(held_out.astype(np.float64)).reshape(-1, dims)
+        values["exact_bits_per_dim"] = (-data.mixture.log_prob(points) / (dims * math.log(2))).tolist()
     identity = {**scored.identity, "images": spec.images, "split": spec.split, "batch": spec.batch}
     record = {
         "values": values,

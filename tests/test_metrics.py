@@ -24,7 +24,7 @@ from bench.metrics.extractors import CHUNK, WEIGHTS, DigitsCNN, Extractor, load_
 from bench.metrics.frechet import frechet_distance, frechet_from_features, statistics
 from bench.metrics.inception import inception_score
 from bench.metrics.neighbours import coverage, radii
-from bench.metrics.points import Points, energy_distance, mode_weight_error
+from bench.metrics.points import Points, energy_distance, exact_frechet_distance, mode_weight_error
 from bench.metrics.scoring import _features, real_floor, score
 
 FD, FD_TEST, IS = ("fd", FrechetParams()), ("fd", FrechetParams(reference="test")), ("is", InceptionParams())
@@ -411,6 +411,22 @@ def test_point_metrics_say_what_they_compare_with_and_have_a_floor():
     # |share - 0.2| of n draws has the mean sqrt(2 / pi) sqrt(0.2 x 0.8 / n); 20 draws tell it to a sixth.
     assert floor.mean == pytest.approx(np.sqrt(2 / np.pi * 0.16 / 500), rel=0.5)
     assert floor.split == "test"
+
+
+def test_exact_frechet_distance_is_to_the_declared_moments_and_falls_as_one_over_n():
+    data = load_images("gaussian")
+    mixture = data.card.mixture()
+    grid = np.sqrt(8) * np.concatenate([np.eye(8), -np.eye(8)])  # mean 0 and, over n - 1, covariance 16 / 15
+    moved = mixture.means[0] + 0.25 + grid
+    expected = 8 * 0.25**2 + 8 * (np.sqrt(16 / 15) - 1) ** 2
+    assert exact_frechet_distance(Points(moved), mixture) == pytest.approx(expected, rel=1e-9)
+    # tr S (d + 5) / (4 n) on average for a Gaussian of covariance I in d = 8 dimensions.
+    draws = np.random.default_rng(0).normal(size=(50, 2000, 8)) + mixture.means[0]
+    mean = np.mean([exact_frechet_distance(Points(points), mixture) for points in draws])
+    assert mean == pytest.approx(8 * 13 / (4 * 2000), rel=0.05)
+    (value,) = score([data.test], [("exact_fd", PixelParams())], data)
+    assert value.value == pytest.approx(exact_frechet_distance(Points(data.test), mixture), rel=1e-12)
+    assert value.identity["reference"] == {"dataset": "gaussian@1", "mixture": "as declared"}
 
 
 def test_metrics_of_images_refuse_real_values_and_those_of_points_refuse_images(digits):

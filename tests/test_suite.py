@@ -952,6 +952,8 @@ def test_samples_of_real_values_are_stored_as_they_are(tmp_path):
     assert {point.sample.quantise for point in suite.points} == {"none"}
     assert suite.resolved["samples"]["quantise"] == "none"
     assert real(tmp_path, REAL % "energy_distance", smoke=True).points[0].count == 4
+    likelihood = (REAL % "energy_distance").replace("samples:", "likelihood: {images: 8}\nsamples:")
+    assert real(tmp_path, likelihood).points[0].likelihood.images == 8
 
 
 @pytest.mark.parametrize(
@@ -959,7 +961,6 @@ def test_samples_of_real_values_are_stored_as_they_are(tmp_path):
     [
         (("[mode_weight_error]", "[fd]"), "reads images of 17 pixel levels, not real values"),
         (("[mode_weight_error]", "[known_rmse]"), "only images are restored, not real values"),
-        (("samples:", "likelihood: {images: 8}\nsamples:"), "bits per dimension need discrete levels"),
         (("method: sde", "method: sde, params: {process: ve}"), "dequantisation is of discrete levels"),
         (("batch: 500", "batch: 500, quantise: truncate"), "the values of the data set are real: they are stored"),
         (("two_modes", "swiss_rolls"), "the data set declares no mixture"),

@@ -290,6 +290,12 @@ def _mode_weights(samples: Any, mixture: Any, params: PixelParams) -> float:
     return mode_weight_error(samples, mixture)
 
 
+def _exact_frechet(samples: Any, mixture: Any, params: PixelParams) -> float:
+    from bench.metrics.points import exact_frechet_distance
+
+    return exact_frechet_distance(samples, mixture)
+
+
 METRICS: Mapping[str, MetricCard] = {
     "fd": MetricCard(
         version=1,
@@ -357,5 +363,17 @@ METRICS: Mapping[str, MetricCard] = {
         reference=lambda params: MIXTURE,
         refuse=_refuse_modes,
         least_count=lambda params: 1000,
+    ),
+    "exact_fd": MetricCard(
+        version=1,
+        summary="Frechet distance of the samples' values to the mean and covariance of a declared mixture",
+        params=PixelParams,
+        higher_is_better=False,
+        column=lambda params: "exact_fd",
+        measure=_exact_frechet,
+        reference=lambda params: MIXTURE,
+        refuse=_refuse_modes,
+        least_count=lambda params: 1000,
+        needs=lambda params: 2,
     ),
 }

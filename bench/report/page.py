@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from bench.report.table import BITS, BITS_ERROR, BITS_TITLE, COLD, HELD_OUT, SECONDS, bare, identities, uncontrolled
+from bench.report.table import (
+    BITS,
+    BITS_ERROR,
+    BITS_TITLE,
+    COLD,
+    EXACT_BITS,
+    HELD_OUT,
+    SECONDS,
+    bare,
+    identities,
+    uncontrolled,
+)
 
 if TYPE_CHECKING:
     from bench.report.figures import Picture
@@ -219,7 +230,9 @@ def _models(rows: pd.DataFrame) -> Section:
     models = rows[rows["train_key"].notna()].drop_duplicates("train_key")
     headers = ["model", "method", "variant", "weights", "parameters"]
     headers += ["trainings", "images each", "compute (TFLOPs each)"]
-    headers += ["time (s each)", f"{BITS_TITLE} ↓", "likelihood NFE", "device", "train keys"]
+    true = models[EXACT_BITS].notna().any()
+    headers += ["time (s each)", f"{BITS_TITLE} ↓", *(["the same by the true density"] if true else [])]
+    headers += ["likelihood NFE", "device", "train keys"]
     cells = []
     for _, part in models.groupby(["train", "snapshot", "ema"], sort=False, dropna=False):
         first = part.iloc[0]
@@ -227,7 +240,8 @@ def _models(rows: pd.DataFrame) -> Section:
         facts += [whole(first["parameters"]), str(len(part))]
         facts += [whole(part["training_images"].mean().round() if part["training_images"].notna().any() else None)]
         facts += [number(part["training_flops"].mean() / TERA), number(part["training_seconds"].mean())]
-        facts += [marked(_bits_of(part), first[f"{BITS}_note"])]
+        bits_shown = marked(_bits_of(part), first[f"{BITS}_note"])
+        facts += [bits_shown, *([number(part[EXACT_BITS].mean())] if true else [])]
         facts += [number(part["likelihood_nfe"].mean())]
         facts += [first["device"] if isinstance(first["device"], str) else ""]
         facts += [" ".join(f"`{name[:8]}`" for name in part["train_key"])]
@@ -302,7 +316,8 @@ def _reading(rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str
         "than five each, a difference here is a hint.",
         "Time: warm batches alone, on the device named; it depends on the machine. Compute: operations of one call "
         "of the network times the calls.",
-        f"{BITS_TITLE}: processes have different floors, in the identities; a bound is not an exact value. ± (over "
+        f"{BITS_TITLE}: processes have different floors, in the identities; a bound is not an exact value. Real values "
+        "are not dequantised: of them it is that of their density in [0, 1], which may be below 0. ± (over "
         "images): standard error of the mean over the images scored, which every training shares: what other images "
         "might give. ± (over trainings): sample standard deviation between trainings on the same images.",
     ]

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 BITS = "bits_per_dim"
 BITS_TITLE = "NLL of dequantised data (bits/dim)"
 BITS_ERROR = f"{BITS}_image_error"
+EXACT_BITS = f"exact_{BITS}"
+"""What the distribution that the data are drawn from gives the same images, where it is known."""
 HELD_OUT = "heldout_loss"
 SECONDS = "sampling_seconds_per_image"
 COLD = "no batch was warm"
@@ -58,7 +60,7 @@ LEADING = (
     *("parameters", "device"),
 )
 TRAILING = (
-    *(BITS, BITS_ERROR, f"{BITS}_note", f"{SECONDS}_note", "likelihood_nfe", "clipped_fraction"),
+    *(BITS, BITS_ERROR, EXACT_BITS, f"{BITS}_note", f"{SECONDS}_note", "likelihood_nfe", "clipped_fraction"),
     *("train_seed", "sample_seed", "count", "batch"),
     *("state", "cause", "log", "key", "train_key", "versions", "identity", "commit", "dirty", "host"),
     *("records", "unproven"),
@@ -67,7 +69,8 @@ WHOLE = ("steps", "budget", "snapshot", "training_images", "parameters", "train_
 TRUTHS = ("adaptive", "dirty")
 NUMBERS = (
     *("tolerance", "ema", "nfe", "nfe_min", "nfe_max", SECONDS, "sampling_gflops_per_image", "network_gflops_per_row"),
-    *("training_flops", "training_seconds", BITS, BITS_ERROR, "likelihood_nfe", "clipped_fraction"),
+    *("training_flops", "training_seconds", BITS, BITS_ERROR, EXACT_BITS, "likelihood_nfe"),
+    "clipped_fraction",
 )
 
 GROUP_LEADING = (
@@ -78,7 +81,7 @@ GROUP_LEADING = (
 GROUP_TRAILING = (
     *(SECONDS, f"{SECONDS} sd", "sampling_gflops_per_image"),
     *("training_images", "training_flops", "training_seconds", "parameters", "device", BITS, f"{BITS} sd"),
-    *(BITS_ERROR, f"{BITS}_note", f"{SECONDS}_note", "likelihood_nfe", "clipped_fraction"),
+    *(BITS_ERROR, EXACT_BITS, f"{BITS}_note", f"{SECONDS}_note", "likelihood_nfe", "clipped_fraction"),
     *("count", "versions", "identity", "commit", "dirty", "cause", "log", "keys", "train_keys"),
 )
 
@@ -228,6 +231,7 @@ class Reader:
         return {
             BITS: measured["mean"],
             BITS_ERROR: measured["error"],
+            EXACT_BITS: measured["exact"],
             "likelihood_nfe": measured["nfe"],
             f"{BITS}_note": card.likelihood.kind,
         }
@@ -242,10 +246,13 @@ class Reader:
         if any(record is None for record in records):
             return None
         values = np.concatenate([np.asarray(record["values"][BITS], dtype=np.float64) for record in records])
+        known = all(EXACT_BITS in record["values"] for record in records)
+        exact = [np.asarray(record["values"][EXACT_BITS], dtype=np.float64) for record in records] if known else None
         weighed = [{**record, "images": len(record["values"][BITS])} for record in records]
         return {
             "mean": float(values.mean()),
             "error": float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan,
+            "exact": None if exact is None else float(np.concatenate(exact).mean()),
             "nfe": _mean(weighed, "nfe"),
             "identity": records[0]["identity"],
         }
@@ -518,6 +525,7 @@ def _group(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> dict[str, Any]:
     if len({identities(text).get(BITS) for text in models.loc[models[BITS].notna(), "identity"]}) <= 1:
         record |= {BITS: models[BITS].mean(), f"{BITS} sd": models[BITS].std(ddof=1)}
         record[BITS_ERROR] = models[BITS_ERROR].mean()
+        record[EXACT_BITS] = _blank(models[EXACT_BITS].mean())
     else:
         record |= {BITS: None, f"{BITS}_note": "several identities, see results.csv"}
     record |= {"sampling_gflops_per_image": rows["sampling_gflops_per_image"].mean()}

@@ -43,7 +43,7 @@ from methods.shared.checkpoint import CheckpointError
 from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.grids import grid
 from methods.shared.layers import initialise
-from methods.shared.likelihood import bits_per_dim, dequantisation_floor, dequantise
+from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, dequantise, measure
 from methods.shared.objective import level_losses
 from methods.shared.process import like
 from methods.shared.quantisation import from_bins
@@ -70,11 +70,12 @@ class CriticallyDampedLangevin(Method):
     @cached_property
     def mixture(self) -> Mixture:
         """What the exact score is the score of, in the range of the diffusion."""
-        return Mixture.of(self.data, self.device).affine(2, -1)
+        return Mixture.of(self.data, self.device, self.params.mistakes.smoothing).affine(2, -1)
 
     def _exact_score(self, u: Tensor, t: Tensor) -> Tensor:
         gains, covariance = self.process.mean_coefficients(t), self.process.covariance(t)
-        return self.mixture.joint_score(*u.chunk(2, 1), gains, covariance)[1]
+        score = self.mixture.joint_score(*u.chunk(2, 1), gains, covariance)[1]
+        return self.params.mistakes.of(score, like(self.process.score_scale(t.double(), None), u))
 
     @property
     def networks(self) -> Sequence[nn.Module]:
@@ -166,7 +167,7 @@ class CriticallyDampedLangevin(Method):
         dims, score_fn = math.prod(self.image_shape), self.score_fn(self.average)
         bits = []
         for k in range(params.repeats):
-            x = self._enter(dequantise(images.to(self.device), self.levels, noise.child("dequantise").child(k)))
+            x = self._enter(continuous(images.to(self.device), self.levels, noise.child("dequantise").child(k)))
             log_prob = bound(self.process, score_fn, x, noise.child("bound").child(k), **knobs)
             bits.append(bits_per_dim(log_prob, dims, self.levels, 2))
         level = self.process.noise_level(torch.tensor(params.eps)).item()
@@ -174,8 +175,7 @@ class CriticallyDampedLangevin(Method):
         usual = {"probe_drift": False, "error_norm": "batch", "importance_weighted": False, "entropy": "drawn"}
         identity = {name: value for name, value in asdict(params).items() if usual.get(name, ...) != value} | {
             "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
-            "dequantisation": f"(a + u) / {self.levels}, u uniform in [0, 1)",
-            "offset": math.log2(self.levels) - 1,
+            **measure(self.levels, 2),
             "floor": dequantisation_floor(level * self.levels / 2),
         }
         return Scored({"bits_per_dim": torch.stack(bits).mean(0)}, identity)

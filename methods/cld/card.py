@@ -14,6 +14,7 @@ from methods.cld.presets import PRESETS, SHAPES
 from methods.cld.sampling import SAMPLERS
 from methods.cld.settings import CLDLikelihoodParams
 from methods.shared.hyperparameters import Backbone, Training
+from methods.shared.mistakes import Mistakes, check_mistakes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Params:
         training: Its training.
         exact: Train nothing: in place of the network stands the exact score of the mixture that the data set declares,
             or else of its training images taken as the distribution itself.
+        mistakes: What is wrong with the exact score of the velocity on purpose.
     """
 
     beta0: float = 4.0
@@ -60,6 +62,7 @@ class Params:
     network: Backbone = field(default_factory=Backbone)
     training: Training = field(default_factory=Training)
     exact: bool = False
+    mistakes: Mistakes = field(default_factory=Mistakes)
 
     def __post_init__(self) -> None:
         if min(self.beta0, self.beta0 + self.beta1) < 0 or self.beta0 + self.beta1 / 2 <= 0:
@@ -72,12 +75,13 @@ class Params:
             raise ValueError("t_min should be in (0, 1)")
         if self.gamma == 0 and self.objective == "hsm":
             raise ValueError("hsm averages over the velocity at t = 0, which gamma 0 leaves none: take objective dsm")
+        check_mistakes(self.exact, self.mistakes)
         if self.exact and self.dequantise:
             raise ValueError("exact is the score of the images as they are: leave dequantise false")
 
 
 def _variant(params: Params) -> str:
-    return ", ".join([*(["exact"] if params.exact else []), params.objective])
+    return ", ".join([*([f"exact{params.mistakes.label}"] if params.exact else []), params.objective])
 
 
 def _course(params: Params) -> Mapping[str, Any] | None:

@@ -105,11 +105,12 @@ class NCSN(Method):
     @cached_property
     def mixture(self) -> Mixture:
         """What the exact score is the score of."""
-        return Mixture.of(self.data, self.device)
+        return Mixture.of(self.data, self.device, self.params.mistakes.smoothing)
 
     def _exact_score(self, x: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma.double()
-        return self.mixture.score(x, torch.ones_like(sigma), sigma)
+        score = self.mixture.score(x, torch.ones_like(sigma), sigma)
+        return self.params.mistakes.of(score, like(1 / sigma, x))
 
     @property
     def networks(self) -> Sequence[nn.Module]:

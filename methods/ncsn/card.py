@@ -14,6 +14,7 @@ from methods.ncsn.presets import PRESETS, SHAPES
 from methods.ncsn.sampling import SAMPLERS
 from methods.ncsn.settings import RefineNet
 from methods.shared.hyperparameters import Backbone, Training
+from methods.shared.mistakes import Mistakes, check_mistakes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Params:
             scale.
         exact: Nothing is trained: in place of the network stands the exact score of the distribution that the data
             set declares, or of drawing a training image.
+        mistakes: What is wrong with the exact score on purpose.
         backbone: The papers' own network, or the one that all methods share in controlled studies.
         refinenet: The papers' own network.
         network: The shared one; NCSN's noise levels enter by their logarithm or, with positional embedding, by index.
@@ -50,6 +52,7 @@ class Params:
     reduction: Literal["mean", "sum"] = "mean"
     dequantise: bool = False
     exact: bool = False
+    mistakes: Mistakes = field(default_factory=Mistakes)
     backbone: Literal["refinenet", "unet"] = "refinenet"
     refinenet: RefineNet = field(default_factory=RefineNet)
     network: Backbone = field(default_factory=Backbone)
@@ -66,6 +69,7 @@ class Params:
             raise ValueError("particles should be at least 1")
         if self.particles > 1 and self.objective == "denoising":
             raise ValueError("particles are of the objective sliced")
+        check_mistakes(self.exact, self.mistakes)
         if self.exact and self.dequantise:
             raise ValueError("exact is the score of the data as they are: leave dequantise false")
         if self.levels == "overlap" and self._by_level:
@@ -85,7 +89,7 @@ class Params:
 
 def _variant(params: Params) -> str:
     if params.exact:
-        return "exact"
+        return f"exact{params.mistakes.label}"
     named = [params.refinenet.variant if params.backbone == "refinenet" else params.network.architecture]
     return ", ".join(named + ([params.objective] if params.objective == "sliced" else []))
 

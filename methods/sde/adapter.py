@@ -46,7 +46,14 @@ from methods.shared.flow import flow_euler, flow_heun
 from methods.shared.grids import grid, published_grid
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.layers import initialise
-from methods.shared.likelihood import bits_per_dim, dequantisation_floor, dequantise, log_likelihood
+from methods.shared.likelihood import (
+    bits_per_dim,
+    continuous,
+    dequantisation_floor,
+    dequantise,
+    log_likelihood,
+    measure,
+)
 from methods.shared.multistep import dpm_solver_2m
 from methods.shared.objective import Levels, denoising_loss, discrete_loss, edm_loss, importance_times, level_losses
 from methods.shared.precondition import denoiser, log_normal, score_of
@@ -94,11 +101,14 @@ class ScoreSDE(Method):
     @cached_property
     def mixture(self) -> Mixture:
         """What the exact score is the score of, in the range of the diffusion."""
-        return Mixture.of(self.data, self.device).affine(self.width, 1 - self.width)
+        smoothing = self.params.mistakes.smoothing
+        return Mixture.of(self.data, self.device, smoothing).affine(self.width, 1 - self.width)
 
     def _exact_score(self, x: Tensor, t: Tensor) -> Tensor:
         t = t.double()
-        return self.mixture.score(x, self.process.mean_coefficient(t), self.process.std(t))
+        std = self.process.std(t)
+        score = self.mixture.score(x, self.process.mean_coefficient(t), std)
+        return self.params.mistakes.of(score, like(1 / std, x))
 
     @property
     def networks(self) -> Sequence[nn.Module]:
@@ -294,7 +304,7 @@ class ScoreSDE(Method):
         dims = math.prod(self.image_shape)
         bits = []
         for k in range(params.repeats):
-            x = self._enter(dequantise(images.to(self.device), self.levels, noise.child("dequantise").child(k)))
+            x = self._enter(continuous(images.to(self.device), self.levels, noise.child("dequantise").child(k)))
             probe = noise.child("probe").child(k)
             log_prob, _ = log_likelihood(self.process, self.score_fn(self.average), x, probe, **knobs)
             bits.append(bits_per_dim(log_prob, dims, self.levels, self.width))
@@ -302,8 +312,7 @@ class ScoreSDE(Method):
         usual = {"probe_drift": False, "error_norm": "batch"}  # named in the identity where they are not as usual
         identity = {name: value for name, value in asdict(params).items() if usual.get(name, ...) != value} | {
             "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
-            "dequantisation": f"(a + u) / {self.levels}, u uniform in [0, 1)",
-            "offset": math.log2(self.levels) - math.log2(self.width),
+            **measure(self.levels, self.width),
             "floor": dequantisation_floor(level * self.levels / self.width),
         }
         return Scored({"bits_per_dim": torch.stack(bits).mean(0)}, identity)

@@ -13,6 +13,7 @@ from bench.card import Card, LikelihoodCard, TrainingCard, differences
 from methods.sde.presets import PRESETS, SHAPES
 from methods.sde.sampling import SAMPLERS
 from methods.shared.hyperparameters import Backbone, LikelihoodParams, Training, norm_groups
+from methods.shared.mistakes import Mistakes, check_mistakes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,7 @@ class Params:
         classifier: A classifier trained beside it, for samples of a class.
         exact: Train nothing: in place of the network stands the exact score of the mixture that the data set declares,
             or else of its training images taken as the distribution itself.
+        mistakes: What is wrong with the exact score on purpose.
     """
 
     process: Literal["ve", "vp", "subvp"] = "vp"
@@ -144,6 +146,7 @@ class Params:
     training: Training = field(default_factory=Training)
     classifier: Classifier = field(default_factory=Classifier)
     exact: bool = False
+    mistakes: Mistakes = field(default_factory=Mistakes)
 
     def __post_init__(self) -> None:
         if self.sigma_min <= 0 or (self.sigma_max != "data" and self.sigma_max <= self.sigma_min):
@@ -153,6 +156,7 @@ class Params:
         if not 0 < self.t_min < 1:
             raise ValueError("t_min should be in (0, 1)")
         self._check_objective()
+        check_mistakes(self.exact, self.mistakes)
         if self.exact:
             self._check_exact()
 
@@ -198,7 +202,7 @@ class Params:
 
 
 def _variant(params: Params) -> str:
-    named = ["exact"] if params.exact else []
+    named = [f"exact{params.mistakes.label}"] if params.exact else []
     named += [] if params.parametrisation == "score" else [params.parametrisation]
     named += [params.time] if params.time == "discrete" else []
     return ", ".join([params.process, *named])

@@ -54,21 +54,24 @@ class Mixture:
         self.norms = self.means.square().sum(1)
 
     @classmethod
-    def of(cls, data: Images, device: torch.device | str) -> "Mixture":
+    def of(cls, data: Images, device: torch.device | str, smoothing: float = 0.0) -> "Mixture":
         """Returns the distribution of images in [0, 1]: the one declared, or that of drawing a training image.
 
         Where training flips images, their mirror images are drawn as often.
+
+        Args:
+            smoothing: Standard deviation of a Gaussian that the distribution is smoothed by.
         """
         declared = getattr(data, "mixture", None)
         if declared is not None:
             tables = (declared.weights, declared.means, declared.stds)
             weights, means, stds = (torch.as_tensor(table, dtype=torch.float64, device=device) for table in tables)
-            return cls(weights, means, stds.square())
+            return cls(weights, means, stds.square() + smoothing**2)
         images = data.scaled(torch.from_numpy(data.train).to(device).double())
         if data.card.flips:
             images = torch.cat([images, images.flip(-1)])
         equal = images.new_ones(len(images))
-        return cls(equal, images, torch.zeros_like(equal))
+        return cls(equal, images, torch.full_like(equal, smoothing**2))
 
     def affine(self, scale: float, shift: float) -> "Mixture":
         """Returns the distribution of scale x0 + shift."""

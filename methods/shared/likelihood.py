@@ -148,15 +148,26 @@ def bits_per_dim(log_prob: Tensor, dims: int, levels: int, width: float) -> Tens
     Args:
         log_prob: Shape (B,).
         dims: Dimensions an image.
-        levels: Values a pixel takes.
+        levels: Values a pixel takes; 0 for real values, whose density in [0, 1] counts.
         width: Width of the range in which the density lives: 1 for [0, 1], 2 for [-1, 1].
     """
-    return -log_prob / (dims * math.log(2)) + math.log2(levels) - math.log2(width)
+    return -log_prob / (dims * math.log(2)) + math.log2(levels or 1) - math.log2(width)
 
 
 def dequantise(images: Tensor, levels: int, noise: Noise) -> Tensor:
     """Returns images in {0, ..., levels - 1} spread uniformly over their bins, in [0, 1), in the noise's dtype."""
     return (images + noise.uniform(images.shape)) / levels
+
+
+def continuous(images: Tensor, levels: int, noise: Noise) -> Tensor:
+    """Returns images in {0, ..., levels - 1} dequantised, or real values in [0, 1] (levels 0) as they are."""
+    return dequantise(images, levels, noise) if levels else images.to(noise.dtype)
+
+
+def measure(levels: int, width: float) -> dict[str, Any]:
+    """Returns what bits/dim are counted of, for their identity; arguments as :func:`bits_per_dim`'s."""
+    how = f"(a + u) / {levels}, u uniform in [0, 1)" if levels else "none: real values, whose range is [0, 1]"
+    return {"dequantisation": how, "offset": math.log2(levels or 1) - math.log2(width)}
 
 
 def dequantisation_floor(std_over_bin: float) -> float:

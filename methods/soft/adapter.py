@@ -35,7 +35,7 @@ from methods.shared.backbone import make_network
 from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.layers import initialise
-from methods.shared.likelihood import bits_per_dim, dequantisation_floor, dequantise
+from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, dequantise, measure
 from methods.shared.objective import level_losses
 from methods.shared.process import like
 from methods.shared.training import fit, under
@@ -141,12 +141,12 @@ class SoftDiffusion(Method):
         operator = self.corruption.operator
         assert isinstance(operator, Diagonal)
         if self.mixture is None:
-            images = Mixture.of(self.data, self.device).affine(2.0, -1.0)
+            images = Mixture.of(self.data, self.device, self.params.mistakes.smoothing).affine(2.0, -1.0)
             shape = (-1, *self.image_shape)
             self.mixture = images.rotated(lambda rows: operator.to_basis(rows.view(shape)).flatten(1))
         std = like(self.corruption.std(t.double()), x)
         clean = self.mixture.denoise(operator.to_basis(x).double(), operator.eigenvalues(t), std)
-        return operator.from_basis(clean).to(x.dtype) - x
+        return self.params.mistakes.of(operator.from_basis(clean).to(x.dtype) - x, std)
 
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
         """Returns the training loss of each image at one random time, shape (B,)."""
@@ -246,7 +246,7 @@ class SoftDiffusion(Method):
         dims = math.prod(self.image_shape)
         denoiser, bits = self.denoiser(self.average), []
         for k in range(params.repeats):
-            x = 2 * dequantise(images.to(self.device), self.levels, noise.child("dequantise").child(k)) - 1
+            x = 2 * continuous(images.to(self.device), self.levels, noise.child("dequantise").child(k)) - 1
             probe = noise.child("probe").child(k)
             log_prob, _ = log_likelihood(self.corruption, denoiser, self.prior.log_prob, x, probe, **knobs)
             bits.append(bits_per_dim(log_prob, dims, self.levels, 2))
@@ -254,8 +254,7 @@ class SoftDiffusion(Method):
         usual = {"probe_drift": False, "error_norm": "batch"}  # named in the identity where they are not as usual
         identity = {name: value for name, value in asdict(params).items() if usual.get(name, ...) != value} | {
             "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
-            "dequantisation": f"(a + u) / {self.levels}, u uniform in [0, 1)",
-            "offset": math.log2(self.levels) - 1,
+            **measure(self.levels, 2),
             "floor": dequantisation_floor(std * self.levels / 2),
             "prior": self.params.prior.kind,
         }

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from bench.card import Card, LikelihoodCard, TrainingCard, differences
 from methods.shared.hyperparameters import Backbone, LikelihoodParams, Training
+from methods.shared.mistakes import Mistakes, check_mistakes
 from methods.soft.presets import PRESETS, SHAPES
 from methods.soft.sampling import SAMPLERS
 from methods.soft.settings import CorruptionParams
@@ -81,6 +82,8 @@ class Params:
             taken back to the levels' own scale.
         exact: Train nothing: the exact mean of the clean images stands in place of the network, those of the mixture
             that the data set declares, or of its training images.
+        mistakes: What is wrong with it on purpose: the network's output, the clean image less the corrupted one, is the
+            score times the noise's variance where nothing but noise is added, and is scaled and biased as it is.
         prior: Where sampling starts.
         selection: How levels of blur are chosen, where the schedule is "levels" and none are given.
         network: The network of the residual.
@@ -95,6 +98,7 @@ class Params:
     t_min: float = 1e-3
     dequantise: bool = False
     exact: bool = False
+    mistakes: Mistakes = field(default_factory=Mistakes)
     prior: Prior = field(default_factory=Prior)
     selection: Selection = field(default_factory=Selection)
     network: Backbone = field(default_factory=Backbone)
@@ -105,6 +109,7 @@ class Params:
             raise ValueError("null_reg should be at least 0")
         if not 0 < self.t_min < 1:
             raise ValueError("t_min should be in (0, 1)")
+        check_mistakes(self.exact, self.mistakes)
         if self.exact and self.dequantise:
             raise ValueError("exact takes the images as they are: leave dequantise false")
         if self.exact and self.corruption.kind not in EXACT:
@@ -118,7 +123,7 @@ class Params:
 
 
 def _variant(params: Params) -> str:
-    named = ["exact"] if params.exact else []
+    named = [f"exact{params.mistakes.label}"] if params.exact else []
     named += ["starts from training images"] if params.prior.kind == "training" else []
     return ", ".join([params.corruption.kind.replace("_", " + "), *named])
 
