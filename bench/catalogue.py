@@ -5,6 +5,7 @@ import difflib
 import json
 import sys
 import textwrap
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from bench.card import cards, plain
 from bench.data import DATASETS, DataCard
 from bench.execute.executor import executor_folder
+from bench.gallery import KINDS as GALLERIES
 from bench.metrics import METRICS
 from bench.plan import checkout
 from bench.store import STAGES, Store, scan
@@ -34,6 +36,8 @@ def print_all(options: argparse.Namespace) -> int:
     for name, card in DATASETS.items():
         splits = ", ".join(f"{count} {split}" for split, count in card.splits.items())
         print(f"dataset  {name:<14} {card.summary}; {'x'.join(map(str, card.shape))}, {_values(card)}; {splits}")
+    for name, kind in GALLERIES.items():
+        print(f"dataset  {name:<14} {_first_line(kind)} Described in a suite: see show {name}")
     for name, metric in METRICS.items():
         print(f"metric   {name:<14} {metric.summary}")
     for path in sorted((checkout() / "suites").glob("*.yaml")):
@@ -45,6 +49,10 @@ def print_all(options: argparse.Namespace) -> int:
 
 def _values(card: DataCard) -> str:
     return f"{card.levels} levels" if card.range is None else f"real values in [{card.range[0]:g}, {card.range[1]:g}]"
+
+
+def _first_line(kind: type) -> str:
+    return kind.__doc__.strip().splitlines()[0]
 
 
 def show(options: argparse.Namespace) -> int:
@@ -66,6 +74,11 @@ def show(options: argparse.Namespace) -> int:
         card = DATASETS[name]
         print(f"{card.summary}\nshape {card.shape}, {_values(card)}, splits {dict(card.splits)}: {card.split_rule}")
         return 0
+    if name in GALLERIES:
+        print(f"{_first_line(GALLERIES[name])}\n\n    dataset: {{name: {name}, ...}} with")
+        for item in fields(GALLERIES[name]):
+            print(f"      {item.name}: {'needed' if item.default is MISSING else item.default}")
+        return 0
     if name in METRICS:
         print(f"{METRICS[name].summary}\nparams: {as_yaml(plain(METRICS[name].params()))}")
         return 0
@@ -76,7 +89,7 @@ def _show_stored(options: argparse.Namespace) -> int:
     store = Store(Path(options.store) if options.store else Path(options.results) / "store")
     found = [(stage, name) for stage in STAGES for name in scan(store.root / stage) if name.startswith(options.what)]
     if not found:
-        words = [*cards(), *DATASETS, *METRICS]
+        words = [*cards(), *DATASETS, *GALLERIES, *METRICS]
         near = difflib.get_close_matches(options.what, words, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         print(f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}", file=sys.stderr)

@@ -38,7 +38,7 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "execute": "card document plan spec store",
     "report": "card data execute given metrics plan spec store suite",
     "progress": "execute",
-    "catalogue": "card data execute metrics plan store",
+    "catalogue": "card data execute gallery metrics plan store",
     "cli": "card catalogue data document execute metrics plan progress report spec store suite",
 }
 METHODS_SEE = {"bench.card", "bench.data", "bench.method"}

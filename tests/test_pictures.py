@@ -347,6 +347,15 @@ def test_assets_and_plan_know_the_pictures(photos, tmp_path, capsys):
     assert main(["plan", "suite.yaml"]) == 0
 
 
+def test_list_and_show_say_how_pictures_are_described(capsys):
+    assert main(["list"]) == 0
+    assert "dataset  image_folder   A folder, searched through" in capsys.readouterr().out
+    assert main(["show", "image_folder"]) == 0
+    out = capsys.readouterr().out
+    assert "size: needed" in out
+    assert "resize: bicubic" in out
+
+
 def test_parameters_of_a_suite_have_the_defaults_that_papers_use():
     assert Lsun(category="bedroom", size=64) == Lsun(
         category="bedroom", size=64, crop="center", resize="bicubic", flips=True

@@ -329,6 +329,7 @@ name: small
 dataset: two_modes
 metrics: [mode_weight_error, energy_distance]
 samples: {count: 200, batch: 100}
+likelihood: {images: 20, batch: 20, probe: exact}
 inspect: {images: 8}
 train:
   exact: {method: sde, params: {exact: true}}
@@ -358,7 +359,11 @@ def test_points_in_the_plane_are_sampled_scored_drawn_and_kept_in_their_own_unit
     assert float(model["mode_weight_error"]) < 4 * (0.2 * 0.8 / 200) ** 0.5
     assert float(mine["energy_distance"]) < 0.2
     assert float(model["heldout_loss@t=1"]) > 0
+    # The likelihood by the flow of the exact score, and the true density of the same points.
+    assert float(model["bits_per_dim"]) == pytest.approx(float(model["exact_bits_per_dim"]), abs=3e-3)
     assert (bench.results / "small" / "figures" / "density-exact.png").exists()
+    page = (bench.results / "small" / "leaderboard.md").read_text()
+    assert f"{float(model['exact_bits_per_dim']):.3f}" in page.partition("the same by the true density")[2]
     identity = json.loads((bench.results / "small" / "identities.json").read_text()).values()
     assert {entry["quantise"] for entry in identity if "metric" in entry} == {"none", "as given"}
     (kept,) = bench.store.root.glob("samples/*/*.npz")

@@ -241,7 +241,7 @@ def _models(rows: pd.DataFrame) -> Section:
         facts += [whole(part["training_images"].mean().round() if part["training_images"].notna().any() else None)]
         facts += [number(part["training_flops"].mean() / TERA), number(part["training_seconds"].mean())]
         bits_shown = marked(_bits_of(part), first[f"{BITS}_note"])
-        facts += [bits_shown, *([number(part[EXACT_BITS].mean())] if true else [])]
+        facts += [bits_shown, *([f"{part[EXACT_BITS].mean():.3f}"] if true else [])]
         facts += [number(part["likelihood_nfe"].mean())]
         facts += [first["device"] if isinstance(first["device"], str) else ""]
         facts += [" ".join(f"`{name[:8]}`" for name in part["train_key"])]
