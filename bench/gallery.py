@@ -18,7 +18,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -120,8 +120,10 @@ class Gallery:
 
     @property
     def name(self) -> str:
-        """The name by which specs know it."""
-        values = {name: value for name, value in asdict(self).items() if name != "kind" and value != ""}
+        """The name by which specs know it: what differs from the defaults, so that a new option renames nothing."""
+        known = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "kind"}
+        usual = {item.name: item.default for item in fields(self)}
+        values = {name: value for name, value in known.items() if value != usual[name]}
         return self.kind + json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod

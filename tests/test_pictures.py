@@ -268,6 +268,7 @@ def test_pictures_that_change_between_plan_and_job_are_noticed(photos, tmp_path)
 
 def test_name_from_another_machine_says_to_start_the_suite_again(root):
     name = Gallery(kind="image_folder", sha256="0" * 20, train=3, test=1, rule="random", size=8).name
+    assert name == 'image_folder{"rule":"random","sha256":"00000000000000000000","size":8,"test":1,"train":3}'
     assert Gallery.of(name).name == name
     with pytest.raises(FileNotFoundError, match=r"does not say where the pictures lie; start the suite again"):
         load_images(name).train  # noqa: B018
