@@ -1013,3 +1013,17 @@ def test_the_page_names_snapshots_and_pictures_of_compute_leave_them_out(learnt,
     rows = table(suite, store)
     ends = rows[rows["snapshot"].isna()]
     assert len(summarise(ends, Look(rows, ["kept", "plain"]), FD)) == 4
+
+
+def test_points_of_many_dimensions_are_drawn_in_the_plane_in_which_real_ones_vary_most():
+    data = load_images("gaussian_mixture")
+    blocks = [figures.Shown("samples", data.train[:100]), figures.Shown("held out", data.test)]
+    (samples, held_out), (low, high) = figures._onto_plane(blocks, data)
+    assert samples.images.shape == (100, 2, 1, 1)
+    variances = np.linalg.eigvalsh(np.cov(data.test.reshape(-1, 8).T))[::-1]
+    np.testing.assert_allclose(held_out.images.reshape(-1, 2).var(0, ddof=1), variances[:2], rtol=1e-9)
+    assert low == -high
+    assert np.abs(held_out.images).max() == pytest.approx(high / 1.1)
+    plane = load_images("two_modes")
+    blocks = [figures.Shown("held out", plane.test)]
+    assert figures._onto_plane(blocks, plane) == (blocks, plane.range)

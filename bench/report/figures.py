@@ -725,19 +725,35 @@ POINTS = 100_000
 
 
 def _densities(label: str, shown: list[tuple[str, pd.DataFrame]], store: Store, data: Images) -> Iterator[Sketch]:
-    """Yields the densities of samples beside that of the data, where they are points in the plane."""
-    if math.prod(data.shape) != 2:
+    """Yields the densities of samples beside that of the data: points, or what a plane shows of them."""
+    dims = math.prod(data.shape)
+    if dims < 2:
         return
     best = [largest for name, part in shown if (largest := _largest(name, part, store, POINTS)) is not None]
     if best:
         caption = f"{label}: density of the samples of each sampler at its largest budget, and of held-out points."
         caption += " One scale for all; what lies outside the panel is counted above it."
+        caption += f" Of {dims} dimensions, the two directions in which held-out points vary most." if dims > 2 else ""
         picture = Picture(f"density-{slug(label)}", f"Density of {label}", caption)
-        yield picture, partial(_density, label, [*best, Shown("held out", data.test)], data)
+        blocks, span = _onto_plane([*best, Shown("held out", data.test)], data)
+        yield picture, partial(_density, label, blocks, span)
 
 
-def _density(label: str, blocks: list[Shown], data: Images) -> Figure:
-    low, high = data.range
+def _onto_plane(blocks: list[Shown], data: Images) -> tuple[list[Shown], tuple[float, float]]:
+    """Returns points of any dimensions in the plane, shape (N, 2, 1, 1), and the range of both coordinates there."""
+    held_out = blocks[-1].images.reshape(len(blocks[-1].images), -1).astype(np.float64)
+    if held_out.shape[1] == 2:
+        return blocks, data.range
+    centre = held_out.mean(0)
+    _, _, directions = np.linalg.svd(held_out - centre, full_matrices=False)
+    flat = [(block.images.reshape(len(block.images), -1) - centre) @ directions[:2].T for block in blocks]
+    most = 1.1 * float(np.abs(flat[-1]).max())
+    shown = [Shown(block.title, x.reshape(-1, 2, 1, 1)) for block, x in zip(blocks, flat, strict=True)]
+    return shown, (-most, most)
+
+
+def _density(label: str, blocks: list[Shown], span: tuple[float, float]) -> Figure:
+    low, high = span
     columns = min(4, len(blocks))
     lines = math.ceil(len(blocks) / columns)
     figure = new_figure(2.7 * columns + 0.2, (2.8 + _title_inches(blocks)) * lines + 0.4)
