@@ -24,8 +24,9 @@ from bench.metrics import MetricCard
 from bench.spec import Values
 
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
-OPTIONAL = ("likelihood", "inspect", "points", "keep", "figures", "controlled", "profiles")
+OPTIONAL = ("likelihood", "inspect", "points", "claims", "keep", "figures", "controlled", "profiles")
 MODEL = ("method", "preset", "params", "seeds", "snapshots", "ema", "checkpoint", "weights")
+CLAIM = ("metric", "smallest_effect", "pairs", "vs")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 MOST_IMAGES = 10_000_000
 MOST_POINTS = MOST_UNITS = 1_000_000
@@ -148,6 +149,24 @@ class Sweep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claims:
+    """Claims about one metric, stated before the run: which rows are compared, and what difference is of interest.
+
+    Args:
+        column: The metric's column.
+        smallest_effect: The least difference that is of interest, in units of the metric.
+        pairs: What is claimed to be better, and than what; each names groups as ``--only`` does.
+        vs: What every other group of its budget is compared with, in place of ``pairs``.
+    """
+
+    path: KeyPath
+    column: str
+    smallest_effect: float
+    pairs: tuple[tuple[str, str], ...] = ()
+    vs: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sections:
     """A suite file, section by section."""
 
@@ -160,6 +179,7 @@ class Sections:
     likelihood: Likelihood | None
     inspect: Inspect | None
     sweeps: Sequence[Sweep]
+    claims: Sequence[Claims]
     keep: int | None
     figures: Literal["default", "none"]
     controlled: bool
@@ -208,6 +228,7 @@ class Reader:
             likelihood=self._likelihood([entry for entry in train.values() if isinstance(entry, Model)]),
             inspect=self._inspect(),
             sweeps=sweeps,
+            claims=self._claims(metrics),
             keep=self._keep(),
             figures=self._plain(Literal["default", "none"], "figures", "default"),
             controlled=self._plain(bool, "controlled", True),
@@ -398,6 +419,42 @@ class Reader:
         elif samples.count < least and not self.smoke:
             self.notes.append(f"{column}: {samples.count} images are few, {least} are asked for evidence")
         return True
+
+    def _claims(self, metrics: Sequence[Metric]) -> list[Claims]:
+        """Returns the claims; whether there are such groups is told once the points are known."""
+        claims = []
+        for index, given in enumerate(self._items(("claims",), self.tree["claims"]) if "claims" in self.tree else ()):
+            path = ("claims", str(index))
+            given = check_keys(self.problems, path, given, CLAIM, ("metric", "smallest_effect"))
+            if ("pairs" in given) == ("vs" in given) and given:
+                self._refuse(path, None, "should have either pairs or vs")
+            effect = self._typed(float, (*path, "smallest_effect"), given.get("smallest_effect", 1.0))
+            if effect is not None and not effect > 0:
+                self._refuse((*path, "smallest_effect"), effect, "should be positive")
+            pairs = self._pairs((*path, "pairs"), given["pairs"]) if "pairs" in given else ()
+            vs = self._typed(str, (*path, "vs"), given["vs"]) if "vs" in given else None
+            column = self._claimed((*path, "metric"), given["metric"], metrics) if "metric" in given else None
+            if column is not None and effect is not None:
+                claims.append(Claims(path=path, column=column, smallest_effect=effect, pairs=pairs, vs=vs))
+        return claims
+
+    def _pairs(self, path: KeyPath, given: Any) -> tuple[tuple[str, str], ...]:
+        pairs = [self._typed(tuple[str, str], (*path, str(i)), pair) for i, pair in enumerate(self._items(path, given))]
+        return tuple(pair for pair in pairs if pair is not None)
+
+    def _claimed(self, path: KeyPath, given: Any, metrics: Sequence[Metric]) -> str | None:
+        """Returns the column that a claim is about, which a metric's name tells where the suite has it once."""
+        columns = [metric.column for metric in metrics]
+        found = [given] if given in columns else [metric.column for metric in metrics if metric.name == given]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            self._refuse(path, given, "names several columns: give the one that is meant", found)
+        elif self.smoke and given in self.known.metrics:
+            self.notes.append(f"{'.'.join(path)}: {given} is left out of the trial run")
+        else:
+            self._refuse(path, given, "is no metric of the suite", (*dict.fromkeys(m.name for m in metrics), *columns))
+        return None
 
     def _train(self) -> dict[str, Model | Source | None]:
         """Returns the entries by label; None for those that cannot be told."""

@@ -488,14 +488,24 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _floor(metric: str, params: str, dataset: str, count: int) -> dict[str, Any] | None:
-    """Returns what as many real images score, None where there are too few of them."""
+def _floor(metric: str, values: str, dataset: str, count: int) -> dict[str, Any] | None:
+    """Returns what as many real images score, None where there are too few of them.
+
+    Against held-out images also ``training_set``, what all training images score: no model should be asked for less.
+    """
+    card, data = METRICS[metric], _data(dataset)
+    params = build(card.params, json.loads(values))
     try:
-        floor = real_floor(metric, build(METRICS[metric].params, json.loads(params)), _data(dataset), count)
+        floor = real_floor(metric, params, data, count)
     except ValueError:
         return None
     std = floor.std if math.isfinite(floor.std) else None
-    return {"mean": floor.mean, "std": std, "draws": floor.draws, "split": floor.split}
+    found = {"mean": floor.mean, "std": std, "draws": floor.draws, "split": floor.split}
+    if card.reference(params) == "test":
+        images = len(data.train)
+        whole = real_floor(metric, params, data, images, split="train", draws=1)
+        found["training_set"] = {"value": whole.mean, "images": images}
+    return found
 
 
 def _images(context: Context, source: SampleSpec, count: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from bench.card import BudgetError, Card, Problem, SamplerCard, build, differences, plain
 from bench.card import cards as all_cards
+from bench.claims import Claim, note_power, paired, words_of
 from bench.data import DATASETS, DataCard
 from bench.digest import digest_checkpoint, digest_images
 from bench.document import Document, Fault, KeyPath, Place, SuiteError
@@ -49,6 +50,7 @@ class Suite:
         sources: Where what was made elsewhere lies, by label: images of ``samples_from``, or a ``checkpoint``.
         sweep: Likelihoods of each train label at the values of ``likelihood.sweep``, beside those of the points.
         inspections: What is asked of every model of each train label, its snapshots and averages included.
+        claims: What is compared with what, as stated before the run.
         keep: How many images of a point stay once they are scored; None for all.
         controlled: Whether the models have to agree in parameters and FLOPs.
         resolved: The suite as plain values with every default filled in.
@@ -66,6 +68,7 @@ class Suite:
     sweep: Mapping[str, tuple[LikelihoodSpec, ...]]
     inspections: Mapping[str, tuple[InspectSpec, ...]]
     metrics: tuple[Metric, ...]
+    claims: tuple[Claim, ...]
     keep: int | None
     figures: Literal["default", "none"]
     controlled: bool
@@ -120,10 +123,11 @@ def read_suite(
         raise _error(faults + document.faults(reader.problems))
     expansion = _Expansion(sections, known, cache)
     points = list(expansion.points())
+    claims = expansion.claims(points, smoke=smoke) if not expansion.problems else ()
     if expansion.problems:
         raise _error(document.faults(expansion.problems))
     points = _select(points, sections.train, only)
-    return expansion.suite(Path(path), points, (*reader.notes, *expansion.notes))
+    return expansion.suite(Path(path), points, claims, (*reader.notes, *expansion.notes))
 
 
 def _error(faults: Sequence[Fault]) -> SuiteError:
@@ -161,19 +165,14 @@ def _check_profiles(document: Document, known: Known, cache: Path | None) -> lis
     return faults
 
 
-def _words(text: str) -> str:
-    """Returns a group or what was typed for it with single spaces and no dots: ``vp flow_heun nfe 20``."""
-    return " ".join(text.replace("·", " ").split())
-
-
 def _select(points: Sequence[Point], train: Mapping[str, Any], only: Sequence[str]) -> list[Point]:
     """Returns the points that ``--only`` asks for: by train label, by whole words of the group, or by a part of it."""
     if not only:
         return list(points)
-    groups = {point.group: _words(point.group) for point in points}
+    groups = {point.group: words_of(point.group) for point in points}
     chosen: set[str] = set()
     faults = []
-    for number, wanted in enumerate(map(_words, only)):
+    for number, wanted in enumerate(map(words_of, only)):
         found = {point.group for point in points if point.train == wanted}
         found = found or {group for group, words in groups.items() if f" {wanted} " in f" {words} "}
         found = found or {group for group, words in groups.items() if wanted and wanted in words}
@@ -435,9 +434,33 @@ class _Expansion:
             budget=budget,
         )
 
-    def suite(self, path: Path, points: Sequence[Point], notes: Sequence[str]) -> Suite:
-        """Returns the suite of the given points, with the models they need."""
+    def claims(self, points: Sequence[Point], *, smoke: bool) -> tuple[Claim, ...]:
+        """Returns the claims, each about two groups; those that a trial run has no groups for are noted."""
+        groups = {point.group: point for point in points}
+        claims: dict[Claim, KeyPath] = {}
+        for section in self.sections.claims:
+            pairs = section.pairs if section.vs is None else ((None, section.vs),)
+            for index, names in enumerate(pairs):
+                path = (*section.path, "vs") if section.vs is not None else (*section.path, "pairs", str(index))
+                found, problem = paired(names, groups)
+                if problem and smoke:
+                    self.notes.append(f"{'.'.join(path)}: left out of the trial run ({problem.why})")
+                elif problem:
+                    self.problems.append(problem._replace(path=(*path, *problem.path)))
+                for first, second in found:
+                    claim = Claim(section.column, section.smallest_effect, first, second)
+                    known = claims.setdefault(claim, path)
+                    if known != path:
+                        why = f"{first} against {second} is claimed already by {'.'.join(known)}"
+                        self.problems.append(Problem(path, None, why))
+        samples = self.sections.samples
+        self.notes += note_power(list(claims), self.train, groups, len(samples.seeds)) if not smoke else []
+        return tuple(claims)
+
+    def suite(self, path: Path, points: Sequence[Point], claims: Sequence[Claim], notes: Sequence[str]) -> Suite:
+        """Returns the suite of the given points, with the models they need and the claims about them."""
         sections = self.sections
+        groups = {point.group for point in points}
         used = {point.train for point in points}
         if used >= {sweep.label for sweep in sections.sweeps}:
             used = set(sections.train)  # nothing was left out: models that no point samples from stay too
@@ -465,14 +488,15 @@ class _Expansion:
             sweep={label: specs for label, specs in self.sweep().items() if label in used},
             inspections={label: specs for label, specs in self.inspections().items() if label in used},
             metrics=tuple(sections.metrics),
+            claims=tuple(claim for claim in claims if {claim.first, claim.second} <= groups),
             keep=sections.keep,
             figures=sections.figures,
             controlled=sections.controlled,
-            resolved=self.resolved(),
+            resolved=self.resolved(claims),
             notes=tuple(notes),
         )
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self, claims: Sequence[Claim]) -> dict[str, Any]:
         """Returns the suite as plain values with every default filled in, and the versions of all it names."""
         sections = self.sections
         metrics = {m.column: self._resolved_metric(m) for m in sections.metrics}
@@ -485,6 +509,7 @@ class _Expansion:
             "inspect": None if sections.inspect is None else plain(sections.inspect),
             "train": {label: self._resolved_entry(label, entry) for label, entry in sections.train.items()},
             "points": [self._resolved_point(sweep) for sweep in sections.sweeps],
+            "claims": [claim._asdict() for claim in claims],
             "keep": {"samples": "all" if sections.keep is None else sections.keep},
             "figures": sections.figures,
             "controlled": sections.controlled,

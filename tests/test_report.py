@@ -19,11 +19,23 @@ from bench.metrics import METRICS
 from bench.plan import METRICS_PART
 from bench.report import figures, page
 from bench.report.console import print_leaderboard
-from bench.report.figures import Look, learning, likelihood_points, pareto, slug, summarise, tile
+from bench.report.figures import Look, learning, likelihood_points, slug, summarise, tile
 from bench.report.figures import complete as complete_groups
+from bench.report.front import dominated, dominators, pareto
 from bench.report.inspections import loss_points
 from bench.report.page import estimate, number, spread
-from bench.report.table import Reader, identities, leaderboard, tabulate, uncontrolled, write
+from bench.report.statistics import estimate as estimate_of
+from bench.report.table import (
+    Reader,
+    identities,
+    leaderboard,
+    seed_table,
+    tabulate,
+    uncertainty,
+    uncontrolled,
+    write,
+)
+from bench.report.verdicts import judge
 from bench.spec import ImagesSpec, key, part_name, place
 from bench.store import Store, UnitId
 from bench.suite import Suite, read_suite
@@ -677,7 +689,7 @@ def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
         write(suite, store, tmp_path / name, methods=CARDS)
     one, two = (contents(tmp_path / name) for name in ("one", "two"))
     assert one == two
-    tables = {"results.csv", "leaderboard.csv", "leaderboard.md", "identities.json", "report.html"}
+    tables = {"results.csv", "leaderboard.csv", "uncertainty.csv", "leaderboard.md", "identities.json", "report.html"}
     assert {str(path) for path in one if len(path.parts) == 1} == tables
     drawn = {path.stem for path in one if path.parts[0] == "figures"}
     expected = {"fd-digits-cnn-8-vs-compute", "is-digits-cnn-8-vs-compute", "bits-per-dim-vs-nfe", "training"}
@@ -824,7 +836,7 @@ def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small
     rows = table(suite, store)
     text = page.markdown(suite, rows, leaderboard(rows))
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(blocks) == 5  # two budgets, the adaptive one, the models, their held-out losses
+    assert len(blocks) == 6  # two budgets, the adaptive one, dominated rows, the models, their held-out losses
     for lines in blocks:
         assert len({len(line) for line in lines}) == 1
         assert len({line.count("|") for line in lines}) == 1
@@ -833,7 +845,7 @@ def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small
     assert "NLL of dequantised data (bits/dim)" in blocks[0][0]
     assert "time (ms/image)" in blocks[0][0]
     assert "compute (GFLOPs/image)" in blocks[0][0]
-    assert "Langevin dynamics has none" in blocks[3][-1]
+    assert "Langevin dynamics has none" in blocks[4][-1]
 
 
 def test_the_report_says_when_a_metric_has_too_few_images(small):
@@ -891,6 +903,28 @@ def test_pareto_front_is_what_no_other_point_beats():
     assert pareto(cost, value, higher=False).tolist() == [True, True, False, False, True, False]
     assert pareto(cost, -value, higher=True).tolist() == [True, True, False, False, True, False]
     assert pareto(np.array([1.0, 1.0]), np.array([2.0, 2.0]), higher=False).tolist() == [True, True]
+
+
+def test_a_dominated_point_knows_the_best_that_beats_it():
+    cost, value = np.array([1.0, 2.0, 3.0, 3.0]), np.array([3.0, 2.0, 2.5, 1.0])
+    assert dominators(cost, value, higher=False).tolist() == [-1, -1, 3, -1]
+    assert dominators(cost, value, higher=True).tolist() == [-1, 0, 0, 0]
+
+
+def test_rows_that_another_beats_for_no_more_cost_are_named(small):
+    suite, store = small
+    rows = table(suite, store)
+    board = leaderboard(rows)
+    best = board.loc[board[FD].idxmin()]
+    found = dominated(board)
+    assert best["group"] not in set(found["group"])
+    for _, row_of in found.iterrows():
+        beaten, by = (board[board["group"] == row_of[name]].iloc[0] for name in ("group", "NFE"))
+        assert by["nfe"] <= beaten["nfe"]
+        assert by[FD] < beaten[FD]
+    text = page.markdown(suite, rows, board)
+    assert "## Dominated" in text
+    assert f"beats by the mean of {FD}" in text
 
 
 def test_bits_per_dim_is_drawn_at_every_tolerance_of_the_sweep_and_of_the_table(small):
@@ -954,6 +988,210 @@ def test_spread_shows_as_many_decimals_as_the_mean():
 
 def test_file_names_are_made_of_letters_digits_and_dashes():
     assert slug("fd(digits-cnn@8, to test)") == "fd-digits-cnn-8-to-test"
+
+
+# Intervals and claims
+
+CLAIMS = """
+name: claims
+dataset: digits
+metrics: [fd, {metric: fd, reference: test}]
+samples: {count: 32, batch: 32, seeds: [0, 1, 2, 3]}
+inspect: null
+train:
+  good: {method: toy, params: {quality: 0.5}, seeds: [0, 1, 2, 3, 4, 5]}
+  twin: {method: toy, params: {kind: a, quality: 0.5}, seeds: [0, 1, 2, 3, 4, 5]}
+  poor: {method: mute, seeds: [0, 1, 2, 3, 4, 5]}
+  few: {method: mute, params: {kind: a}, seeds: [0, 1, 2]}
+points:
+  - {train: [good, twin, poor, few], sampler: euler, grid: {nfe: [10]}}
+  - {train: good, sampler: heun, grid: {nfe: [10]}}
+claims:
+  - {metric: fd(digits-cnn@8), smallest_effect: 0.2, pairs: [[good euler, poor], [poor, good euler], [good euler, few]]}
+  - {metric: fd(digits-cnn@8), smallest_effect: 5, pairs: [[good euler, twin], [good heun, good euler]]}
+"""
+
+
+def score_as(store: Store, suite: Suite, value) -> None:
+    """Finishes every score with what ``value(point, metric's reference)`` says."""
+    for point in suite.points:
+        for score in point.scores:
+            record = store.record(*place(score))
+            reference = dict(score.params).get("reference", "train")
+            store.finish(UnitId(*place(score)), {**record, "value": value(point, reference)})
+
+
+def value_of(point, reference: str) -> float:
+    """The quality, 0.3 of a training, 0.1 of a seed and 0.05 of each sample set; a sampler is worth nothing."""
+    spec = point.sample
+    effects = 0.3 * draw("a", key(spec.train)).normal() + 0.1 * draw("b", spec.seed).normal()
+    return 4 * quality_of(point) + effects + 0.05 * draw("e", key(spec)).normal() + (reference == "test")
+
+
+@pytest.fixture(scope="module")
+def claimed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Suite, Store]:
+    folder = tmp_path_factory.mktemp("claims")
+    suite, store = suite_of(CLAIMS, folder), Store(folder / "store")
+    complete(store, suite, images=False)
+    score_as(store, suite, value_of)
+    return suite, store
+
+
+def test_a_group_has_the_interval_that_its_seeds_tell_and_its_parts_stand_in_a_table_of_their_own(claimed):
+    suite, store = claimed
+    rows = table(suite, store)
+    values = seed_table(rows[rows["group"] == "good · euler · nfe 10"], FD)
+    assert values.shape == (6, 4)
+    found = estimate_of(values.to_numpy())
+    group = leaderboard(rows).query("group == 'good · euler · nfe 10'").iloc[0]
+    assert (group[FD], group[f"{FD} low"], group[f"{FD} high"]) == pytest.approx((found.mean, found.low, found.high))
+    parts = uncertainty(rows).query(f"group == 'good · euler · nfe 10' and metric == '{FD}'").iloc[0]
+    assert (parts["trainings"], parts["sample seeds"], parts["sample sets"]) == (6, 4, 24)
+    assert parts["interval over"] == "trainings"
+    assert parts["sd retraining"] == pytest.approx(found.retraining**0.5)
+    assert 0.5 < parts["share of retraining"] < 1
+    assert not parts.isna().any()
+
+
+def test_an_interval_of_one_training_is_marked_as_one_of_its_sample_sets(small):
+    suite, store = small
+    rows = table(suite, store)
+    board = leaderboard(rows)
+    text = page.markdown(suite, rows, board)
+    mute, good = (board.query(f"train == '{name}' and budget == 5").iloc[0] for name in ("mute", "good"))
+    assert f"{page.interval(mute[FD], mute[f'{FD} low'], mute[f'{FD} high'])} †" in text
+    assert page.interval(good[FD], good[f"{FD} low"], good[f"{FD} high"]) in text
+    assert f"{page.interval(good[FD], good[f'{FD} low'], good[f'{FD} high'])} †" not in text
+    assert set(uncertainty(rows).query("group.str.startswith('mute')")["interval over"]) == {
+        "sample sets of one training"
+    }
+
+
+def test_claims_are_judged_with_holms_correction_over_all_of_them(claimed):
+    judged = judge(table(*claimed))
+    assert list(judged["verdict"]) == ["better", "worse", "undecided", "within noise", "within noise"]
+    tested = judged[judged["p"].notna() & (judged["second"] != "few · euler · nfe 10")]
+    assert (tested["p_holm"] >= tested["p"]).all()
+    first, mirrored, few, twin, samplers = (judged.iloc[index] for index in range(5))
+    assert first["p_holm"] == pytest.approx(min(1, 5 * first["p"]))
+    assert first["difference"] == -mirrored["difference"]
+    assert first["low"] < first["difference"] < first["high"] < 0
+    assert few["note"] == "a claim needs 5 trainings each, here are 6 and 3: a hint"
+    assert "permutation of the trainings" in twin["test"]
+    assert "sign flips of the pairs" in samplers["test"]
+    assert (samplers["first_nfe"], samplers["second_nfe"]) == (9, 10)
+
+
+def test_claims_stand_on_the_page_in_the_terminal_and_in_a_file(claimed, tmp_path):
+    suite, store = claimed
+    rows = write(replace(suite, figures="none"), store, tmp_path / "report", methods=CARDS)
+    judged = pd.read_csv(tmp_path / "report" / "claims.csv")
+    assert list(judged["verdict"]) == list(judge(rows)["verdict"])
+    output = io.StringIO()
+    print_leaderboard(rows, Console(file=output, width=40))
+    assert f"claim: good · euler · nfe 10 against poor · euler · nfe 10 in {FD}: better" in output.getvalue()
+    for name in ("leaderboard.md", "report.html"):
+        text = (tmp_path / "report" / name).read_text()
+        assert "Holm&#x27;s correction over 5 claims" in text or "Holm's correction over 5 claims" in text
+        assert "a claim needs 5 trainings each, here are 6 and 3: a hint" in text
+        assert "any other difference between rows is a hint" in text
+        assert "The suite states no claims" not in text
+    write(replace(suite, figures="none", claims=()), store, tmp_path / "report", methods=CARDS)
+    assert not (tmp_path / "report" / "claims.csv").exists()
+    assert (
+        "The suite states no claims: every difference between rows is a hint."
+        in (tmp_path / "report" / "leaderboard.md").read_text()
+    )
+
+
+def test_a_claim_about_what_is_not_complete_or_not_comparable_stays_undecided_with_the_reason(claimed, tmp_path):
+    suite, template = claimed
+    shutil.copytree(template.root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    poor = [point for point in suite.points if point.train == "poor"]
+    twin = [point for point in suite.points if point.train == "twin"]
+    store.discard(UnitId(*place(poor[0].scores[0])))
+    for point in twin:
+        finish_scores(store, point, weights="bb" * 32)
+    judged = judge(table(suite, store))
+    assert list(judged["verdict"][[0, 3]]) == ["undecided"] * 2
+    assert judged["note"][0] == "poor · euler · nfe 10 is not complete"
+    assert judged["note"][3] == "the numbers have unlike identities: not comparable"
+    assert pd.isna(judged["difference"][3])
+    assert judged["p"][[0, 3]].isna().all()
+
+
+def test_a_difference_below_two_deviations_of_the_floor_is_not_discussed(claimed, tmp_path):
+    suite, template = claimed
+    shutil.copytree(template.root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    floor_of(store, suite, 0.4, 2.0)
+    rows = table(suite, store)
+    judged = judge(rows)
+    assert judged["verdict"][0] == "undecided"
+    assert "below 2 standard deviations (4) of what real images score: not discussed" in judged["note"][0]
+    text = page.markdown(suite, rows, leaderboard(rows))
+    assert "≈: less than 2 standard deviations of that from the best of the column." in text
+    floor_of(store, suite, 0.4, 1e-9)
+    rows = table(suite, store)
+    assert judge(rows)["verdict"][0] == "better"
+    assert "≈" not in page.markdown(suite, rows, leaderboard(rows))
+
+
+def test_both_references_have_columns_floors_and_the_training_set_itself(claimed, tmp_path):
+    suite, template = claimed
+    shutil.copytree(template.root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    to_test = "fd(digits-cnn@8, to test)"
+    for point in suite.points:
+        for score, extra in zip(point.scores, ({}, {"training_set": {"value": 0.0213, "images": 1437}}), strict=True):
+            unit = UnitId(*place(score))
+            floor = {"mean": 0.4, "std": 0.1, "draws": 20, "split": "test", **extra}
+            store.finish(unit, {**store.record(*unit), "floor": floor})
+    rows = table(suite, store)
+    text = page.markdown(suite, rows, leaderboard(rows))
+    assert f"{FD} ↓" in text
+    assert f"{to_test} ↓" in text
+    assert f"{FD}: real images against themselves at n = 32" in text
+    assert f"{to_test}: real images against themselves at n = 32" in text
+    assert f"{to_test}: the training set itself, 1,437 images: 0.0213." in text
+    assert f"{FD}: the training set" not in text
+
+
+def test_rows_with_many_clipped_pixels_or_memorised_images_are_named(small):
+    suite, store = small
+    rows = table(suite, store)
+    assert "Clipped pixels" not in page.markdown(suite, rows, leaderboard(rows))
+    rows.loc[rows["train"] == "mute", "clipped_fraction"] = 0.034
+    text = page.markdown(suite, rows, leaderboard(rows))
+    assert "Clipped pixels above 1%: mute · heun · nfe 5 (3.4%)." in text
+    for name, share in (("nn_ratio(pixels)", 0.4), ("near_copies(pixels)", 0.2)):
+        rows[name] = np.where(rows["train"] == "mute", share, 1.0 if "ratio" in name else 0.0)
+        rows.attrs["metrics"][name] = False
+    text = page.markdown(suite, rows, leaderboard(rows))
+    assert "Memorised, nn_ratio(pixels) below 0.5: mute · heun · nfe 5 (0.400)." in text
+    assert "Memorised, near_copies(pixels) above 0.01: mute · heun · nfe 5 (0.200)." in text
+    short = next(iter(rows.attrs["identities"]))
+    rows["identity"] += f"; near_copies(pixels)={short}"
+    rows.attrs["floors"]["near_copies(pixels)"] = {short: {"mean": 0.15, "std": 0.01}}
+    text = page.markdown(suite, rows, leaderboard(rows))
+    assert "Memorised, near_copies(pixels) above 0.16: mute · heun · nfe 5 (0.200)." in text
+
+
+def test_a_bound_is_marked_in_every_table(small):
+    suite, store = small
+    bounds = {
+        **CARDS,
+        "toy": replace(CARDS["toy"], likelihood=LikelihoodCard(version=1, params=Tolerance, kind="bound")),
+    }
+    rows = tabulate(suite, store, methods=bounds)
+    lines = page.markdown(suite, rows, leaderboard(rows)).splitlines()
+    shown = [line for line in lines if "2.512" in line]
+    assert len(shown) == 4  # two budgets, the adaptive one, the models
+    assert all("(bound)" in line for line in shown)
+    output = io.StringIO()
+    print_leaderboard(rows, Console(file=output, width=40))
+    assert all("(bound)" in line for line in output.getvalue().splitlines() if "2.512" in line)
 
 
 # Snapshots

@@ -176,6 +176,9 @@ def wrong(read):
     return messages
 
 
+CLAIM = "metric: fd, smallest_effect: 0.5, pairs: [[vp heun nfe 10, vp heun nfe 5]]"
+
+
 def with_line(number, text):
     """Returns the good suite with one line replaced."""
     lines = GOOD.splitlines()
@@ -257,7 +260,7 @@ ONE_PROBLEM = {
     "unknown section": (
         GOOD + "metric: fd\n",
         "suite.yaml:10: metric: unknown key; did you mean metrics? allowed: name, dataset, metrics, samples, train, "
-        'likelihood, inspect, points, keep, figures, controlled, profiles (value: "fd")',
+        'likelihood, inspect, points, claims, keep, figures, controlled, profiles (value: "fd")',
     ),
     "missing section": (GOOD.replace("dataset: digits\n", ""), "suite.yaml:1: dataset: is missing"),
     "missing points": (GOOD[: GOOD.index("points")], "suite.yaml:1: points: is missing"),
@@ -459,10 +462,54 @@ ONE_PROBLEM = {
         with_line(7, "  vp: {method: sde, params: {sigma_max: .inf}}"),
         'suite.yaml:7: train.vp.params.sigma_max: should be finite (value: "inf")',
     ),
+    "claims that are no list": (
+        GOOD + "claims: {metric: fd}\n",
+        'suite.yaml:10: claims: should be a list (value: {"metric": "fd"})',
+    ),
+    "key that a claim does not have": (
+        GOOD + f"claims:\n  - {{{CLAIM}, pair: []}}\n",
+        "suite.yaml:11: claims.0.pair: unknown key; did you mean pairs? allowed: metric, smallest_effect, pairs, vs "
+        "(value: [])",
+    ),
+    "claim without a smallest effect": (
+        GOOD + "claims:\n  - {metric: fd, vs: vp heun nfe 10}\n",
+        "suite.yaml:11: claims.0.smallest_effect: is missing",
+    ),
+    "smallest effect of 0": (
+        GOOD + f"claims:\n  - {{{CLAIM.replace('0.5', '0')}}}\n",
+        "suite.yaml:11: claims.0.smallest_effect: should be positive (value: 0.0)",
+    ),
+    "claim with pairs and vs": (
+        GOOD + f"claims:\n  - {{{CLAIM}, vs: vp}}\n",
+        "suite.yaml:11: claims.0: should have either pairs or vs",
+    ),
+    "pair of three": (
+        GOOD + "claims:\n  - {metric: fd, smallest_effect: 0.5, pairs: [[a, b, c]]}\n",
+        'suite.yaml:11: claims.0.pairs.0: should be a list of texts (value: ["a", "b", "c"])',
+    ),
+    "claim about a metric that is not measured": (
+        GOOD + f"claims:\n  - {{{CLAIM.replace('fd', 'fdd')}}}\n",
+        "suite.yaml:11: claims.0.metric: is no metric of the suite; did you mean fd? allowed: fd, fd(train) "
+        '(value: "fdd")',
+    ),
+    "claim about a group that is not there": (
+        GOOD + f"claims:\n  - {{{CLAIM.replace('nfe 10', 'nfe 11')}}}\n",
+        "suite.yaml:11: claims.0.pairs.0.0: names no group of the suite; did you mean vp heun nfe 10? allowed: "
+        'vp heun nfe 5, vp heun nfe 10 (value: "vp heun nfe 11")',
+    ),
+    "claim that compares a group with itself": (
+        GOOD + f"claims:\n  - {{{CLAIM.replace('nfe 5', 'nfe 10')}}}\n",
+        'suite.yaml:11: claims.0.pairs.0: compares a group with itself (value: ["vp heun nfe 10", "vp heun nfe 10"])',
+    ),
+    "claim made twice": (
+        GOOD + f"claims:\n  - {{{CLAIM}}}\n  - {{{CLAIM.replace('vp heun nfe 10', 'vp · heun · nfe 10')}}}\n",
+        "suite.yaml:12: claims.1.pairs.0: vp · heun · nfe 10 against vp · heun · nfe 5 is claimed already by "
+        "claims.0.pairs.0",
+    ),
     "profile with an unknown section": (
         GOOD + "profiles:\n  quick: {sample: {count: 8}}\n",
         "suite.yaml:11: sample: unknown key; did you mean samples? allowed: name, dataset, metrics, samples, train, "
-        'likelihood, inspect, points, keep, figures, controlled, profiles (value: {"count": 8})',
+        'likelihood, inspect, points, claims, keep, figures, controlled, profiles (value: {"count": 8})',
     ),
     "profile with a wrong value": (
         GOOD + "profiles:\n  quick: {samples: {count: few}}\n",
@@ -1017,6 +1064,115 @@ def test_resolved_suite_holds_every_default_and_version(read):
     assert resolved["likelihood"]["methods"] == {"sde": {"tolerance": 1e-5, "probes": 1}}
     assert resolved["keep"] == {"samples": 16}
     assert yaml.safe_load(yaml.safe_dump(resolved)) == json.loads(json.dumps(resolved)) == resolved
+
+
+CLAIMED = """\
+name: study
+dataset: digits
+metrics: [fd, {metric: fd, reference: test}]
+samples: {count: 256, batch: 128, seeds: [0, 1]}
+train:
+  vp: {method: sde, seeds: [0, 1, 2, 3, 4, 5]}
+  ve: {method: sde, params: {process: ve}, seeds: [0, 1, 2, 3, 4]}
+points:
+  - {train: [vp, ve], sampler: heun, grid: {nfe: [5, 10]}}
+  - {train: vp, sampler: levels, grid: {nfe: [5, 10, 20]}}
+claims:
+  - %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("claim", "pairs"),
+    [
+        (
+            "pairs: [[vp heun, ve]]",
+            [("vp · heun · nfe 5", "ve · heun · nfe 5"), ("vp · heun · nfe 10", "ve · heun · nfe 10")],
+        ),
+        ("pairs: [[vp levels nfe 20, ve · heun · nfe 10]]", [("vp · levels · nfe 20", "ve · heun · nfe 10")]),
+        (
+            "vs: vp heun",
+            [
+                ("ve · heun · nfe 5", "vp · heun · nfe 5"),
+                ("ve · heun · nfe 10", "vp · heun · nfe 10"),
+                ("vp · levels · nfe 5", "vp · heun · nfe 5"),
+                ("vp · levels · nfe 10", "vp · heun · nfe 10"),
+            ],
+        ),
+    ],
+    ids=["equal budgets", "two single groups", "all others"],
+)
+def test_claims_name_groups_of_equal_budget_or_two_single_ones(read, claim, pairs):
+    suite = read(CLAIMED % f"{{metric: fd(test), smallest_effect: 0.5, {claim}}}")
+    assert [(c.first, c.second) for c in suite.claims] == pairs
+    assert {(c.metric, c.smallest_effect) for c in suite.claims} == {("fd(test)", 0.5)}
+    assert suite.resolved["claims"] == [
+        {"metric": "fd(test)", "smallest_effect": 0.5, "first": first, "second": second} for first, second in pairs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        (
+            "pairs: [[vp, ve]]",
+            "claims.0.pairs.0: compares ve · heun · nfe 5 with vp · heun · nfe 5 and with vp · levels · nfe 5: say "
+            'more words of the one that is meant (value: ["vp", "ve"])',
+        ),
+        (
+            "vs: nothing",
+            "claims.0.vs: names no group of the suite; allowed: vp heun nfe 5, vp heun nfe 10, ve heun nfe 5, "
+            've heun nfe 10, vp levels nfe 5, vp levels nfe 10, vp levels nfe 20 (value: "nothing")',
+        ),
+        (
+            "pairs: [[vp levels nfe 20, ve]]",
+            'claims.0.pairs.0: names no two groups of equal budget (value: ["vp levels nfe 20", "ve"])',
+        ),
+        (
+            "metric: fd, vs: ve",
+            "claims.0.metric: names several columns: give the one that is meant; allowed: fd(train), fd(test) "
+            '(value: "fd")',
+        ),
+    ],
+)
+def test_claims_that_do_not_say_what_they_are_about_are_problems(wrong, claim, message):
+    metric = "" if "metric" in claim else "metric: fd(test), "
+    assert wrong(CLAIMED % f"{{{metric}smallest_effect: 0.5, {claim}}}") == [f"suite.yaml:12: {message}"]
+
+
+def test_claims_that_no_run_could_decide_are_noted(read):
+    def notes(text):
+        return [note for note in read(text).notes if note.startswith("claims")]
+
+    text = CLAIMED % "{metric: fd(train), smallest_effect: 0.5, pairs: [[vp heun, vp levels]]}"
+    assert notes(text.replace("vp heun, vp levels", "vp heun nfe 5, vp levels nfe 5")) == []
+    assert notes(text) == [
+        "claims: no difference can be shown: the least p-value of so few trainings is 0.031, after Holm's correction "
+        "over 2 claims 0.062; state fewer claims or train more often"
+    ]
+    assert notes(text.replace("seeds: [0, 1]}", "seeds: [0]}"))[0] == "claims: 1 sample seed is too few, 2 are needed"
+    assert notes(text.replace("3, 4, 5]", "3, 4]"))[0] == (
+        "claims: vp · heun · nfe 5 against vp · levels · nfe 5 stays undecided: it needs 6 trainings that both share"
+    )
+
+
+def test_claims_go_with_the_groups_that_are_left(read):
+    text = (
+        CLAIMED % "{metric: fd(train), smallest_effect: 0.5, pairs: [[vp heun, ve], [vp levels nfe 5, ve heun nfe 5]]}"
+    )
+    assert len(read(text).claims) == len(read(text, smoke=True).claims) == 3
+    assert read(text, only=["vp"]).claims == ()
+    assert read(text, only=["ve", "levels"]).claims == read(text).claims[2:]
+
+
+def test_claims_about_what_a_trial_run_does_not_have_are_noted(read):
+    text = (CLAIMED % "{metric: fd, smallest_effect: 0.5, pairs: [[vp heun, ve]]}").replace(", reference: test", "")
+    text = text.replace("[fd, {metric: fd}]", "[fd]")
+    many = {"metrics": {"fd": replace(METRICS["fd"], needs=lambda p: 100)}}
+    assert len(read(text, **many).claims) == 2
+    trial = read(text, smoke=True, **many)
+    assert trial.claims == ()
+    assert "claims.0.metric: fd is left out of the trial run" in trial.notes
 
 
 def test_batch_larger_than_the_count_is_noted(read):

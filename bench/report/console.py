@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.report.page import arrow, compact, estimate, marked, number, reach, spread
+from bench.report.page import arrow, compact, estimate, marked, number, quality, reach
 from bench.report.table import BITS, BITS_ERROR, SECONDS, bare, leaderboard, uncontrolled
+from bench.report.verdicts import judge
 
 MOST = 120
 """Groups shown; more than that nobody reads in a terminal."""
@@ -33,6 +34,10 @@ def print_leaderboard(rows: pd.DataFrame, console: Console, folder: Path | str |
         console.print(f"... and {len(board) - MOST} more groups in leaderboard.md", highlight=False)
     if unlike := uncontrolled(rows):
         console.print(unlike, markup=False, highlight=False, soft_wrap=True)
+    for _, claim in judge(rows).iterrows():
+        line = f"claim: {claim['first']} against {claim['second']} in {claim['metric']}: {claim['verdict']}"
+        line += f" ({claim['note']})" if claim["note"] else ""
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for line in _lacking(board):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if folder is not None:
@@ -46,7 +51,7 @@ def _cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     headers += ["ms/image", "bits/dim (± over images)", "state"]
     cells = []
     for _, group in board.iterrows():
-        values = [spread(group[name], group[f"{name} sd"]) for name in metrics]
+        values = [quality(group, name) for name in metrics]
         row = [compact(group["budget"]), "" if pd.isna(group["rank"]) else str(group["rank"]), group["group"]]
         row += [reach(group), *values, number(group[SECONDS] * 1e3)]
         bits = marked(estimate(group[BITS], group[BITS_ERROR]), group[f"{BITS}_note"])

@@ -45,6 +45,7 @@ from bench.report.drawing import (
     slug,
     tile,
 )
+from bench.report.front import pareto
 from bench.report.table import BITS_TITLE, SECONDS, Reader, bare, buckets, identities
 from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, TrainSpec
 from bench.store import DamagedError, Store
@@ -212,23 +213,6 @@ def summarise(rows: pd.DataFrame, look: Look, metric: str) -> pd.DataFrame:
 
 def _range(values: pd.Series) -> dict[str, float]:
     return {"mean": values.mean(), "low": values.min(), "high": values.max()}
-
-
-def pareto(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarray:
-    """Returns which points are on the Pareto front: no other is as cheap and as good, and better in one of both.
-
-    Args:
-        cost: Shape (N,), lower is better.
-        value: Shape (N,).
-        higher: Whether a higher value is better.
-
-    Returns:
-        Boolean array of shape (N,).
-    """
-    loss = -value if higher else value
-    no_worse = (cost[:, None] <= cost) & (loss[:, None] <= loss)
-    better = (cost[:, None] < cost) | (loss[:, None] < loss)
-    return ~(no_worse & better).any(axis=0)
 
 
 def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None) -> Figure:

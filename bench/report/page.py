@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from bench.claims import LEAST_PAIRS, LEAST_TRAININGS
+from bench.report.front import COSTS, dominated
 from bench.report.table import (
     BITS,
     BITS_ERROR,
@@ -22,6 +24,7 @@ from bench.report.table import (
     identities,
     uncontrolled,
 )
+from bench.report.verdicts import judge
 
 if TYPE_CHECKING:
     from bench.report.figures import Picture
@@ -29,6 +32,18 @@ if TYPE_CHECKING:
 
 MILLI = 1e3
 TERA = 1e12
+ONE_TRAINING = "†"
+"""Marks an interval over sample sets of one training."""
+NEAR = "≈"
+"""Marks a value that is too near the best one for the difference to be discussed."""
+CLIPPED = 0.01
+"""Share of clipped pixels above which a row is named."""
+MEMORISED: Mapping[str, tuple[float, bool]] = {"nn_ratio": (0.5, False), "near_copies": (0.01, True)}
+"""By metric: the value beyond which a row is flagged as memorised, and whether beyond is above.
+
+``nn_ratio`` is 1 for new images and 0 for copies: at one half, samples lie twice as near to training images as new ones
+do. ``near_copies`` is a share of the samples, beyond the share that real held-out images have, where it is known.
+"""
 
 
 class Cell(NamedTuple):
@@ -78,6 +93,25 @@ def estimate(mean: Any, error: Any) -> str:
     return f"{mean:,.{decimals}f} ± {error:,.{decimals}f}"
 
 
+def interval(mean: Any, low: Any, high: Any) -> str:
+    """Returns ``0.123 [0.119, 0.127]``, all to the mean's three significant digits; the mean alone without an interval.
+
+    The interval may be much wider than the mean: a zero of its own shows as such.
+    """
+    if any(value is None or pd.isna(value) or not math.isfinite(value) for value in (mean, low, high)):
+        return number(mean)
+    if not 1e-4 <= abs(mean) < 1e7:
+        return f"{number(mean)} [{number(low)}, {number(high)}]"
+    decimals = _decimals(mean, 3)
+    return f"{number(mean)} [{low:,.{decimals}f}, {high:,.{decimals}f}]"
+
+
+def quality(group: Mapping[str, Any], name: str) -> str:
+    """Returns a metric of a group with its interval, marked where that is over sample sets of one training."""
+    text = interval(group[name], group[f"{name} low"], group[f"{name} high"])
+    return f"{text} {ONE_TRAINING}" if "[" in text and group["train_seeds"] <= 1 else text
+
+
 def bits(mean: Any, error: Any) -> str:
     """Returns bits/dim with their standard error over the images, which says so."""
     text = estimate(mean, error)
@@ -86,7 +120,7 @@ def bits(mean: Any, error: Any) -> str:
 
 def marked(text: str, note: Any) -> str:
     """Returns bits/dim as they are written, with a mark where their note says that they are no exact value."""
-    return f"{text} (bound)" if text and note == "bound" else text
+    return f"{text} (bound)" if text and "bound" in str(note).split(" + ") else text
 
 
 def _decimals(value: float, digits: int) -> int:
@@ -128,26 +162,28 @@ def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Se
     """Returns the parts of the report in order: a table a budget, the models, what is missing, how to read it."""
     metrics, known, floors = rows.attrs["metrics"], rows.attrs["identities"], rows.attrs["floors"]
     unlike, inspections = uncontrolled(rows), rows.attrs["inspections"]
+    judged, beaten = judge(rows), dominated(board)
     rows, board = bare(rows), bare(board)
     done = int((rows["state"] == "done").sum())
     summary = (
         f"{len(board)} groups of {len(rows)} points ({done} done) on {suite.dataset}; "
-        "a row a group: mean ± sample standard deviation over its seeds."
+        "a row a group: mean over trainings and sample seeds [95 % interval]."
     )
     warnings = [f"Warning: {unlike}."] if unlike else []
-    parts = [Section("", [summary, *warnings, *_warnings(rows, known), *_unproven(rows)])]
+    parts = [Section("", [summary, *warnings, *_warnings(rows, known), *_unproven(rows)]), _claims(judged)]
     for budget, groups in board.groupby("budget", sort=True):
         title = f"Budget {compact(budget)} (network evaluations an image)"
-        parts.append(_ranking(title, groups, metrics, _floors(groups, floors, known)))
+        parts.append(_ranking(title, groups, metrics, floors, known))
     rest = board[board["budget"].isna()]
     if len(rest):
         title = "Without a fixed budget: adaptive samplers where they measured, images made elsewhere (not ranked)"
-        parts.append(_ranking(title, rest, metrics, _floors(rest, floors, known)))
+        parts.append(_ranking(title, rest, metrics, floors, known))
+    parts.append(_front(beaten, metrics))
     parts.append(_models(rows))
     parts += _heldout(inspections)
     parts.append(_missing(board, inspections))
-    parts.append(_reading(rows, metrics, known))
-    return [part for part in parts if part.text or part.cells or part.bullets]
+    parts.append(_reading(rows, metrics, known, stated=len(judged) > 0))
+    return [part for part in parts if part.cells or part.bullets or (part.text and not part.headers)]
 
 
 def _warnings(rows: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
@@ -185,17 +221,30 @@ def _floors(groups: pd.DataFrame, floors: Mapping[str, Any], known: Mapping[str,
         if floor["std"] is not None and math.isfinite(floor["std"]):
             text += "; differences below 2 standard deviations of it are not discussed"
         lines.append(f"{text}.")
+        if (whole_set := floor.get("training_set")) is not None:
+            count, value = whole_set["images"], number(whole_set["value"])
+            lines.append(f"{name}: the training set itself, {count:,} images: {value}.")
     return lines
 
 
-def _ranking(title: str, groups: pd.DataFrame, metrics: Mapping[str, bool], below: Sequence[str]) -> Section:
+def _ranking(
+    title: str,
+    groups: pd.DataFrame,
+    metrics: Mapping[str, bool],
+    floors: Mapping[str, Any],
+    known: Mapping[str, Any],
+) -> Section:
     headers = ["rank", "model", "sampler", "steps", "NFE"]
     headers += [f"{name} {arrow(higher)}" for name, higher in metrics.items()]
     headers += ["time (ms/image)", "compute (GFLOPs/image)", f"{BITS_TITLE} ↓", "seeds (training × sampling)", "state"]
     best = {name: _best(groups, name, higher) for name, higher in metrics.items()}
+    near = {name: _near(groups, name, best[name], floors.get(name, {})) for name in metrics}
     cells = []
     for index, group in groups.iterrows():
-        values = [Cell(spread(group[name], group[f"{name} sd"]), index in best[name]) for name in metrics]
+        values = [
+            Cell(f"{NEAR} {text}" if index in near[name] else text, index in best[name])
+            for name, text in ((name, quality(group, name)) for name in metrics)
+        ]
         facts = [whole(group["rank"]), model_title(group), sampler_title(group), whole(group["steps"]), reach(group)]
         costs = [
             spread(group[SECONDS] * MILLI, group[f"{SECONDS} sd"] * MILLI),
@@ -205,7 +254,82 @@ def _ranking(title: str, groups: pd.DataFrame, metrics: Mapping[str, bool], belo
             group["state"],
         ]
         cells.append([*map(Cell, facts), *values, *map(Cell, costs)])
-    return Section(title, (), headers, cells, below=below)
+    below = _floors(groups, floors, known)
+    if any(near.values()):
+        below.append(f"{NEAR}: less than 2 standard deviations of that from the best of the column.")
+    return Section(title, (), headers, cells, below=[*below, *_memorised(groups, metrics, floors), *_clipped(groups)])
+
+
+def _near(groups: pd.DataFrame, name: str, best: set[Any], floors: Mapping[str, Any]) -> set[Any]:
+    """Returns the groups whose difference from the best of their identity real images' own spread does not exceed."""
+    of = {index: identities(text).get(name, "") for index, text in groups["identity"].items()}
+    found = set()
+    for leader in best:
+        std = (floors.get(of[leader]) or {}).get("std")
+        if std is not None and math.isfinite(std):
+            close = (groups[name] - groups.loc[leader, name]).abs() < 2 * std
+            found |= {index for index in groups.index[close] if of[index] == of[leader]}
+    return found - best
+
+
+def _memorised(groups: pd.DataFrame, metrics: Mapping[str, bool], floors: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each measure of memorisation that some group is beyond the bound of."""
+    found: dict[str, list[str]] = {}
+    for name in metrics:
+        bound, above = MEMORISED.get(name.partition("(")[0], (None, False))
+        for _, group in groups.iterrows() if bound is not None else ():
+            short = identities(group["identity"]).get(name, "")
+            real = floors.get(name, {}).get(short, {}).get("mean", 0.0) if above else 0.0
+            if (group[name] > bound + real) if above else (group[name] < bound):
+                what = f"Memorised, {name} {'above' if above else 'below'} {bound + real:g}"
+                found.setdefault(what, []).append(f"{group['group']} ({number(group[name])})")
+    return [f"{what}: {'; '.join(named)}." for what, named in found.items()]
+
+
+def _clipped(groups: pd.DataFrame) -> list[str]:
+    """Returns a line that names the groups of which many pixels were clipped."""
+    much = groups[groups["clipped_fraction"] > CLIPPED]
+    found = "; ".join(f"{group['group']} ({group['clipped_fraction']:.1%})" for _, group in much.iterrows())
+    return [f"Clipped pixels above {CLIPPED:.0%}: {found}."] if found else []
+
+
+def _claims(judged: pd.DataFrame) -> Section:
+    """Returns the claims of the suite with their verdicts."""
+    if judged.empty:
+        return Section("Claims")
+    text = (
+        "Stated in the suite: each verdict is on the first group. The unit is a training: groups that share their "
+        f"trainings are compared in pairs, of which a claim needs {LEAST_PAIRS}; others need {LEAST_TRAININGS} "
+        f"trainings each. p: two-sided, after Holm's correction over {len(judged)} claims. Within noise: two "
+        "one-sided t tests say that the difference is smaller than the smallest effect of interest; where no test "
+        "says anything, the word is undecided."
+    )
+    headers = ["first", "second", "metric", "NFE", "verdict", "first's mean", "second's mean", "difference [95 %]"]
+    headers += ["smallest effect", "p", "p of equivalence", "test", "note"]
+    cells = []
+    for _, claim in judged.iterrows():
+        costs = dict.fromkeys(compact(claim[f"{side}_nfe"]) for side in ("first", "second"))
+        facts = [claim["first"], claim["second"], claim["metric"], " / ".join(costs)]
+        values = [number(claim["first_mean"]), number(claim["second_mean"])]
+        values += [interval(claim["difference"], claim["low"], claim["high"]), number(claim["smallest_effect"])]
+        values += [_probability(claim["p_holm"]), _probability(claim["p_equivalence_holm"])]
+        verdict = Cell(claim["verdict"], claim["verdict"] != "undecided")
+        cells.append([*map(Cell, facts), verdict, *map(Cell, (*values, claim["test"], claim["note"]))])
+    return Section("Claims", [text], headers, cells)
+
+
+def _probability(p: Any) -> str:
+    return "" if pd.isna(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _front(beaten: pd.DataFrame, metrics: Mapping[str, bool]) -> Section:
+    """Returns the groups that are off the Pareto front, and what beats them."""
+    text = (
+        f"Complete groups that another one beats by the mean of {next(iter(metrics), '')} for no more cost; blank: on "
+        "the front of that cost. Whether a difference is more than noise is a claim's question."
+    )
+    cells = [[Cell(value) for value in row] for row in beaten.itertuples(index=False)]
+    return Section("Dominated", [text], ["group", *(f"beaten in {cost} by" for cost in COSTS.values())], cells)
 
 
 def _best(groups: pd.DataFrame, name: str, higher: bool) -> set[Any]:
@@ -300,7 +424,7 @@ def _missing(board: pd.DataFrame, inspections: Sequence[Mapping[str, Any]]) -> S
     return Section("What is missing", bullets=bullets)
 
 
-def _reading(rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str, Any]) -> Section:
+def _reading(rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str, Any], *, stated: bool) -> Section:
     first = next(iter(metrics), None)
     bullets = []
     if first is not None:
@@ -311,11 +435,14 @@ def _reading(rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str
     bullets += [
         "NFE: network evaluations an image, counted at the network call. A budget is what the suite asked for; a "
         "sampler spends the most whole steps that fit.",
-        "±: sample standard deviation over all finished points of the group, training and sampling seeds together; "
-        "leaderboard.csv also has it over trainings. The unit of a claim about methods is a training: with fewer "
-        "than five each, a difference here is a hint.",
-        "Time: warm batches alone, on the device named; it depends on the machine. Compute: operations of one call "
-        "of the network times the calls.",
+        "[ ]: 95 % interval of the mean, for other trainings and other sample seeds; the unit is a training. "
+        f"{ONE_TRAINING}: of one training, for other sample sets of it alone. What of the spread comes from retraining "
+        "and what from resampling: uncertainty.csv.",
+        "Claims were stated in the suite; any other difference between rows is a hint."
+        if stated
+        else "The suite states no claims: every difference between rows is a hint.",
+        "Time: warm batches alone, on the device named; it depends on the machine; ±: sample standard deviation over "
+        "the points. Compute: operations of one call of the network times the calls.",
         f"{BITS_TITLE}: processes have different floors, in the identities; a bound is not an exact value. Real values "
         "are not dequantised: of them it is that of their density in [0, 1], which may be below 0. ± (over "
         "images): standard error of the mean over the images scored, which every training shares: what other images "

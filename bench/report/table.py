@@ -23,6 +23,7 @@ from bench.execute.outcome import outcome
 from bench.given import describe as describe_given
 from bench.metrics import METRICS, MetricCard
 from bench.plan import METRICS_PART
+from bench.report.statistics import Estimate, estimate
 from bench.spec import (
     ImagesSpec,
     InspectSpec,
@@ -86,6 +87,13 @@ GROUP_TRAILING = (
 )
 
 
+UNCERTAINTY = [
+    *("group", "metric", "identity", "trainings", "sample seeds", "sample sets", "interval over"),
+    *("mean", "low", "high", "error", "df", "sd retraining", "sd resampling", "sd shared by trainings"),
+    "share of retraining",
+]
+
+
 def tabulate(
     suite: "Suite",
     store: Store,
@@ -98,7 +106,8 @@ def tabulate(
     ``attrs`` of the table hold ``metrics`` (whether higher is better, by column; the first one ranks),
     ``identities`` (what each number depends on, by the short hash that stands in column ``identity``), ``floors``
     (what a metric says of real images, by column and that hash, where it was measured), ``controlled`` (whether
-    the suite says so) and ``inspections`` (what :meth:`Reader.inspection` returns of each model). Columns
+    the suite says so), ``claims`` (those that it states) and ``inspections`` (what :meth:`Reader.inspection` returns of
+    each model). Columns
     ``heldout_loss@t=...`` hold the held-out loss of a row's model at each time. Column ``records`` names the file of
     each number in the store, ``unproven`` how many of the records behind a row do not say of which commit they are.
 
@@ -126,6 +135,7 @@ def tabulate(
     rows.attrs["identities"] = dict(sorted(reader.identities.items()))
     rows.attrs["floors"] = reader.floors
     rows.attrs["controlled"] = suite.controlled
+    rows.attrs["claims"] = suite.claims
     rows.attrs["inspections"] = inspections
     return rows
 
@@ -411,8 +421,11 @@ def versions(point: Point) -> str:
 def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns a row for each group: means and spreads over its seeds, ranked within equal budgets.
 
-    A spread is a sample standard deviation, blank with one value: ``<metric> sd`` over all finished points of the
-    group, ``<metric> sd over trainings`` over the means of its training seeds. Bits/dim and training cost count
+    A metric's mean counts each training once; ``<metric> low`` and ``<metric> high`` are its 95 % interval
+    (:func:`bench.report.statistics.estimate`): for other trainings and sample seeds where there are several trainings,
+    else for other sample sets of the one there is. A spread is a sample standard deviation, blank with one value:
+    ``<metric> sd`` over all finished points of the group, ``<metric> sd over trainings`` over the means of its training
+    seeds; :func:`uncertainty` has its parts. Bits/dim and training cost count
     each model once; ``bits_per_dim_image_error`` is the mean of the models' errors over images, never less than the
     error of their mean, for they score the same images. The rank is by the first metric, among groups of one budget
     and one identity of that metric whose points are all done: a group is not ranked on the seeds that happened to
@@ -422,7 +435,7 @@ def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
     metrics: dict[str, bool] = rows.attrs["metrics"]
     attrs, rows = rows.attrs, bare(rows)
     records = [_group(bucket, metrics) for bucket in buckets(rows)]
-    columns = [c for name in metrics for c in (name, f"{name} sd", f"{name} sd over trainings")]
+    columns = [f"{name}{what}" for name in metrics for what in ("", " low", " high", " sd", " sd over trainings")]
     board = pd.DataFrame(records, columns=[*GROUP_LEADING, *columns, *GROUP_TRAILING])
     whole = {"rank", "train_seeds", "sample_seeds", "points", "points_done", *WHOLE} & set(board.columns)
     board = board.astype({name: "Int64" for name in whole} | {name: "boolean" for name in TRUTHS})
@@ -536,11 +549,55 @@ def _group(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> dict[str, Any]:
     else:
         record |= {seconds.name: None, f"{seconds.name} sd": None, f"{SECONDS}_note": "several devices"}
     for name in metrics:
-        record |= {name: rows[name].mean(), f"{name} sd": rows[name].std(ddof=1)}
+        found = seeds_of(rows, name)
+        record |= {name: None, f"{name} low": None, f"{name} high": None, f"{name} sd": rows[name].std(ddof=1)}
+        if found is not None:
+            record |= {name: float(found.mean), f"{name} low": float(found.low), f"{name} high": float(found.high)}
         record[f"{name} sd over trainings"] = rows.groupby("train_key", sort=False)[name].mean().std(ddof=1)
     unfinished = rows[rows["state"] != "done"].sort_values("state", key=lambda s: s.map(_URGENCY), kind="stable")
     record |= {"cause": "", "log": ""} if unfinished.empty else unfinished.iloc[0][["cause", "log"]].to_dict()
     return record
+
+
+def seed_table(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Returns a column's values of one group, a row a training and a column a sample seed, NaN where one is missing."""
+    keyed = rows.assign(train_key=rows["train_key"].fillna(""), sample_seed=rows["sample_seed"].fillna(0))
+    return keyed.pivot_table(name, "train_key", "sample_seed", dropna=False, sort=False)
+
+
+def seeds_of(rows: pd.DataFrame, name: str) -> Estimate | None:
+    """Returns what the seeds of one group tell of a metric, None where none of them has a finite value."""
+    known = rows[np.isfinite(rows[name].astype(float))]
+    return estimate(seed_table(known, name).to_numpy()) if len(known) else None
+
+
+def uncertainty(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row a group and metric: the mean, its interval and unit, and what the spread comes from.
+
+    ``sd retraining`` and ``sd resampling`` are square roots of components of variance: what another training would
+    change with one sample set, and what another sample set would change of one training; ``sd shared by trainings`` is
+    the part of the latter that a sample seed does to all trainings alike, ``share of retraining`` that of retraining
+    in the sum. Blank where the design cannot tell: one training, or one sample set of each.
+
+    Args:
+        rows: The tidy table of :func:`tabulate`.
+    """
+    metrics, rows, records = rows.attrs["metrics"], bare(rows), []
+    for bucket in buckets(rows):
+        for name in metrics:
+            if (found := seeds_of(bucket, name)) is None:
+                continue
+            record = {"group": bucket["group"].iloc[0], "metric": name}
+            record["identity"] = identities(max(bucket["identity"], key=len)).get(name, "")
+            record |= {"trainings": bucket["train_key"].nunique(), "sample seeds": bucket["sample_seed"].nunique()}
+            record |= {"sample sets": int(np.isfinite(bucket[name].astype(float)).sum()), "interval over": found.unit}
+            record |= {part: float(getattr(found, part)) for part in ("mean", "low", "high", "error", "df")}
+            record |= {f"sd {part}": float(getattr(found, part)) ** 0.5 for part in ("retraining", "resampling")}
+            total = found.retraining + found.resampling
+            record["sd shared by trainings"] = float(found.shared) ** 0.5
+            record["share of retraining"] = float(found.retraining / total) if total > 0 else math.nan
+            records.append(record)
+    return pd.DataFrame(records, columns=UNCERTAINTY)
 
 
 _URGENCY = {"failed": 0, "running": 1, "waiting": 2, "done": 3}
@@ -581,11 +638,11 @@ def _ranked(board: pd.DataFrame, metrics: Mapping[str, bool]) -> pd.DataFrame:
 def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> pd.DataFrame:
     """Writes the report of a suite and returns the tidy table.
 
-    ``results.csv``, ``leaderboard.csv``, ``leaderboard.md``, ``identities.json``, ``report.html`` and
-    ``figures/*.png|svg``. The tables are written before anything is drawn; a picture that cannot be drawn is named
-    with its cause on the page and the error stream, and the others are drawn all the same. Each file appears whole
-    or not at all, and equal results give equal bytes. The folder ``figures`` is the report's own: pictures that it
-    no longer makes are deleted from it.
+    ``results.csv``, ``leaderboard.csv``, ``uncertainty.csv``, ``claims.csv`` (where the suite states claims),
+    ``leaderboard.md``, ``identities.json``, ``report.html`` and ``figures/*.png|svg``. The tables are written before
+    anything is drawn; a picture that cannot be drawn is named with its cause on the page and the error stream, and the
+    others are drawn all the same. Each file appears whole or not at all, and equal results give equal bytes. The
+    folder ``figures`` is the report's own: pictures that it no longer makes are deleted from it.
 
     Args:
         suite: What to report.
@@ -593,7 +650,7 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> p
         folder: Where to write, usually ``results/<suite>``.
         sources: ``methods`` and ``metrics`` as :func:`tabulate` takes them.
     """
-    from bench.report import page
+    from bench.report import page, verdicts
 
     folder = Path(folder)
     rows = tabulate(suite, store, **sources)
@@ -601,9 +658,14 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> p
     texts = {
         "results.csv": rows.to_csv(index=False, lineterminator="\n"),
         "leaderboard.csv": board.to_csv(index=False, lineterminator="\n"),
+        "uncertainty.csv": uncertainty(rows).to_csv(index=False, lineterminator="\n"),
         "leaderboard.md": page.markdown(suite, rows, board),
         "identities.json": json.dumps(rows.attrs["identities"], indent=1, sort_keys=True, default=str) + "\n",
     }
+    if suite.claims:
+        texts["claims.csv"] = verdicts.judge(rows).to_csv(index=False, lineterminator="\n")
+    else:
+        (folder / "claims.csv").unlink(missing_ok=True)  # of an earlier suite of this name
     for name, text in texts.items():
         put(folder / name, text.encode())
     pictures = []

@@ -1,0 +1,237 @@
+"""The null calibration of the report's statistics, and their power: is a verdict as rare, and as likely, as it says?
+
+    python -m bench.report.calibration FOLDER        # calibration.csv, power.csv, power.png
+
+Leaderboards are simulated from variance components, judged by :mod:`bench.report.statistics` as the report judges
+them, and the verdicts counted. Under the null hypothesis the same model stands on a leaderboard under two names, so
+every "better" or "worse" is false.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.report.drawing import DASHES, house_style, new_figure, rendered
+from bench.report.statistics import compare, estimate, holm, verdicts
+from bench.store import write as put
+
+LEADERBOARDS = 1000
+CLAIMS = 5
+"""Claims of a simulated leaderboard: two models at as many budgets."""
+
+
+class Components(NamedTuple):
+    """Standard deviations of the effects of :mod:`bench.report.statistics` (a, b, e).
+
+    Args:
+        alike: Correlation of b between two groups: 1 where a sample seed does the same to both.
+    """
+
+    retraining: float
+    shared: float
+    apart: float
+    alike: float = 0.0
+
+
+COMPONENTS = {
+    "flow": Components(0.27, 0.26, 0.13),
+    "diffusion": Components(0.19, 0.15, 0.11),
+    "no shared noise": Components(0.3, 0.0, 0.3),
+}
+"""By name. The first two were measured: fd(digits-cnn@8) of 256 samples, six trainings by six sample seeds of the
+quickstart's VP model, of flow_heun and of euler_maruyama at 20 evaluations; the last is what is often assumed."""
+
+
+class Design(NamedTuple):
+    """Trainings of both sides and sample seeds; ``gaps`` are cells (training, seed) that failed.
+
+    Args:
+        paired: Whether both sides sample the same trainings.
+    """
+
+    trainings: tuple[int, int]
+    seeds: int
+    paired: bool = False
+    gaps: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Returns ``5 × 4``, with what is special of it."""
+        first, second = self.trainings
+        size = f"{first} × {self.seeds}" if first == second else f"{first} and {second} × {self.seeds}"
+        return size + (" paired" if self.paired else "") + (", gaps" if self.gaps else "")
+
+
+GAPS = ((0, 0), (1, 1), (1, 2), (1, 3), (2, 2))
+GROUPS = (
+    Design((1, 1), 2),
+    Design((5, 5), 2),
+    Design((6, 6), 3),
+    Design((5, 5), 4),
+    Design((5, 5), 4, gaps=GAPS),
+    Design((10, 10), 4),
+)
+"""Designs whose intervals are calibrated."""
+PAIRS = (
+    Design((5, 5), 2),
+    Design((6, 6), 2, paired=True),
+    Design((5, 5), 4),
+    Design((6, 6), 4, paired=True),
+    Design((5, 7), 4),
+    Design((7, 7), 4),
+    Design((8, 8), 4, paired=True),
+    Design((7, 7), 8),
+)
+"""Designs whose verdicts are calibrated."""
+
+
+def simulate(
+    design: Design, components: Components, rng: np.random.Generator, *, boards: int, claims: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the values of two equally good groups for each claim, shapes (boards, claims, I, J) and (..., K, J).
+
+    Half of the variance of retraining is that of a model, the other half differs from claim to claim.
+    """
+    lead = (boards, claims)
+    common = rng.normal(size=(*lead, 1, design.seeds))
+
+    def trained(trainings: int) -> np.ndarray:
+        model = rng.normal(size=(boards, 1, trainings, 1)) + rng.normal(size=(*lead, trainings, 1))
+        return components.retraining * model / np.sqrt(2)
+
+    def sampled(model: np.ndarray) -> np.ndarray:
+        own = rng.normal(size=(*lead, 1, design.seeds))
+        shared = np.sqrt(components.alike) * common + np.sqrt(1 - components.alike) * own
+        apart = rng.normal(size=(*model.shape[:-1], design.seeds))
+        return model + components.shared * shared + components.apart * apart
+
+    models = [trained(trainings) for trainings in design.trainings]
+    first, second = sampled(models[0]), sampled(models[0] if design.paired else models[1])
+    for training, seed in design.gaps:
+        first[..., training, seed] = np.nan
+    return first, second
+
+
+def coverage(design: Design, components: Components, rng: np.random.Generator, boards: int = LEADERBOARDS) -> float:
+    """Returns how often the interval of a group holds what it is for.
+
+    That is the mean of the model; with one training, the mean of that training.
+    """
+    values, _ = simulate(design, components, rng, boards=boards)
+    truth = np.zeros(values.shape[:-2])
+    if design.trainings[0] == 1:
+        truth = components.retraining * rng.normal(size=truth.shape)
+        noise = components._replace(retraining=0.0)
+        values = simulate(design, noise, rng, boards=boards)[0] + truth[..., None, None]
+    found = estimate(values)
+    return float(np.mean((found.low <= truth) & (truth <= found.high)))
+
+
+def judged(first: np.ndarray, second: np.ndarray, design: Design, smallest_effect: float) -> np.ndarray:
+    """Returns the verdicts on the first groups, shape (boards, claims): lower is better, Holm over the claims."""
+    found = compare(first, second, paired=design.paired, smallest_effect=smallest_effect)
+    return verdicts(found.difference, holm(found.p), holm(found.p_equivalence), higher_is_better=False)
+
+
+def false_verdicts(
+    design: Design, components: Components, rng: np.random.Generator, boards: int = LEADERBOARDS
+) -> tuple[float, float]:
+    """Returns the shares of leaderboards with a false "better" or "worse", and with a false "within noise".
+
+    For the latter the difference is the smallest effect of interest itself, twice the deviation of retraining.
+    """
+    effect = 2 * components.retraining
+    first, second = simulate(design, components, rng, boards=boards, claims=CLAIMS)
+    wrong = np.isin(judged(first, second, design, effect), ("better", "worse")).any(-1)
+    alike = (judged(first + effect, second, design, effect) == "within noise").any(-1)
+    return float(wrong.mean()), float(alike.mean())
+
+
+def calibrate(rng: np.random.Generator, boards: int = LEADERBOARDS) -> pd.DataFrame:
+    """Returns a row a design and set of components: coverage of its intervals and rates of false verdicts."""
+    records = []
+    for name, components in COMPONENTS.items():
+        for design in GROUPS:
+            covered = coverage(design, components, rng, 10 * boards)  # cheap, and the bounds are narrow
+            records.append({"what": "interval", "design": design.title, "components": name, "coverage": covered})
+        for design in PAIRS:
+            for alike in (0.0, 1.0):
+                wrong, same = false_verdicts(design, components._replace(alike=alike), rng, boards)
+                record = {"what": "claims", "design": design.title, "components": name, "alike": alike}
+                records.append(record | {"false better or worse": wrong, "false within noise": same})
+    return pd.DataFrame(records)
+
+
+def power(
+    design: Design, components: Components, rng: np.random.Generator, effects: Sequence[float], boards: int
+) -> pd.DataFrame:
+    """Returns for each effect, in deviations of retraining, how often one claim is decided.
+
+    ``better``: verdicts on a group that is better by the effect, whatever the smallest effect of interest;
+    ``within noise``: verdicts on an equally good group where the effect is the smallest of interest.
+    """
+    first, second = simulate(design, components, rng, boards=boards)
+    sizes = np.asarray(effects) * components.retraining
+    null = compare(first, second, paired=design.paired, smallest_effect=np.maximum(sizes, 1e-9)[:, None, None])
+    alike = verdicts(null.difference, null.p, null.p_equivalence, higher_is_better=False) == "within noise"
+    better = [judged(first - size, second, design, 1e-9) == "better" for size in sizes]
+    return pd.DataFrame(
+        {
+            "design": design.title,
+            "effect": effects,
+            "better": np.mean(better, axis=(1, 2)),
+            "within noise": alike.mean((1, 2)),
+        }
+    )
+
+
+def powers(rng: np.random.Generator, boards: int = LEADERBOARDS) -> pd.DataFrame:
+    """Returns the power of every design of :data:`PAIRS` under the components first measured."""
+    components = next(iter(COMPONENTS.values()))
+    effects = np.linspace(0, 6, 13)
+    return pd.concat([power(design, components, rng, effects, boards) for design in PAIRS], ignore_index=True)
+
+
+def draw(curves: pd.DataFrame) -> bytes:
+    """Returns the power curves as a PNG file."""
+    with house_style():
+        figure = new_figure(10.5, 4.0)
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, column in zip(panels, ("better", "within noise"), strict=True):
+            for index, (title, part) in enumerate(curves.groupby("design", sort=False)):
+                dash = DASHES[1] if "paired" in title else "-"
+                colour = f"C{index}"
+                axes.plot(part["effect"], part[column], color=colour, ls=dash, lw=1.6, label=title)
+            axes.axhline(0.8, color="0.6", lw=0.8, zorder=0)
+            axes.set_title(f"verdict “{column}”")
+            axes.set_ylim(0, 1.02)
+        panels[0].set_ylabel("share of claims")
+        panels[0].set_xlabel("true difference / deviation of retraining")
+        panels[1].set_xlabel("smallest effect of interest / deviation of retraining,\nno true difference")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, title="trainings × sample seeds", loc="outside right center", frameon=False)
+        return rendered(figure)["png"]
+
+
+def main() -> None:
+    """Writes the tables and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--leaderboards", type=int, default=LEADERBOARDS)
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    found, curves = calibrate(rng, options.leaderboards), powers(rng, options.leaderboards)
+    for name, table in (("calibration", found), ("power", curves)):
+        put(
+            options.folder / f"{name}.csv", table.to_csv(index=False, float_format="%.4g", lineterminator="\n").encode()
+        )
+    put(options.folder / "power.png", draw(curves))
+    print(found.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""What seeds tell: exact small cases, and the null calibration of intervals and verdicts."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.claims import least_p
+from bench.report.calibration import COMPONENTS, GROUPS, PAIRS, Components, Design, coverage, false_verdicts, simulate
+from bench.report.calibration import judged as verdicts_of
+from bench.report.statistics import compare, estimate, holm, verdicts
+
+NORMAL = np.random.default_rng(3)
+
+
+def table(trainings, seeds, *, retraining=1.0, shared=1.0, apart=0.5, lead=()):
+    draw = NORMAL.normal
+    effects = retraining * draw(size=(*lead, trainings, 1)) + shared * draw(size=(*lead, 1, seeds))
+    return effects + apart * draw(size=(*lead, trainings, seeds))
+
+
+# Estimates
+
+
+def test_one_sample_set_has_a_value_and_no_interval():
+    found = estimate([[2.5]])
+    assert found.mean == 2.5
+    assert found.unit == "one sample set"
+    assert np.isnan([found.low, found.high, found.retraining, found.resampling]).all()
+
+
+def test_one_training_has_the_t_interval_of_its_sample_sets_and_says_nothing_of_retraining():
+    values = table(1, 4)
+    found = estimate(values)
+    low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values[0]))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert found.unit == "sample sets of one training"
+    assert found.resampling == pytest.approx(values.var(ddof=1))
+    assert np.isnan(found.retraining)
+
+
+def test_trainings_of_one_sample_seed_each_have_the_t_interval_and_parts_that_cannot_be_told():
+    values = table(5, 1)
+    found = estimate(values)
+    low, high = stats.t.interval(0.95, 4, values.mean(), stats.sem(values[:, 0]))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert np.isnan([found.retraining, found.resampling, found.shared]).all()
+
+
+def test_without_shared_noise_the_interval_is_that_of_the_trainings_means():
+    values = np.array([[1.0, 2.0], [4.0, 3.0], [6.0, 7.0]])  # seeds: +1, -1, +1, less than chance
+    found = estimate(values)
+    means = values.mean(1)
+    low, high = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
+    assert found.shared == 0
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_balanced_components_are_those_of_the_analysis_of_variance():
+    values = table(6, 4)
+    trainings, seeds = values.shape
+    rest = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+    of_rest = (rest**2).sum() / ((trainings - 1) * (seeds - 1))
+    of_trainings = seeds * values.mean(1).var(ddof=1)
+    of_seeds = trainings * values.mean(0).var(ddof=1)
+    found = estimate(values)
+    assert found.retraining == pytest.approx((of_trainings - of_rest) / seeds)
+    assert found.shared == pytest.approx((of_seeds - of_rest) / trainings)
+    assert found.resampling == pytest.approx(found.shared + of_rest)
+    squares = np.array([of_trainings, of_seeds, -of_rest])
+    assert found.error**2 == pytest.approx(squares.sum() / values.size)
+    freedom = np.array([trainings - 1, seeds - 1, (trainings - 1) * (seeds - 1)])
+    assert found.df == pytest.approx(squares.sum() ** 2 / (squares**2 / freedom).sum())  # Satterthwaite
+
+
+def test_components_of_tables_with_gaps_are_unbiased():
+    # of few seeds with large effects, so that none is ever cut off at 0, which would bias it
+    values = table(8, 6, retraining=3.0, shared=3.0, apart=0.5, lead=(8000,))
+    values[:, 0, 0] = values[:, 1, 3:] = np.nan
+    found = estimate(values)
+    assert found.retraining.min() > 0
+    assert found.shared.min() > 0
+    assert found.retraining.mean() == pytest.approx(9.0, rel=0.03)
+    assert found.shared.mean() == pytest.approx(9.0, rel=0.03)
+    assert (found.resampling - found.shared).mean() == pytest.approx(0.25, rel=0.1)
+
+
+def test_a_mean_counts_each_training_once_and_ignores_rows_and_columns_without_a_value():
+    values = np.array([[1.0, 3.0, np.nan], [7.0, np.nan, np.nan], [np.nan] * 3])
+    assert estimate(values).mean == (2 + 7) / 2
+
+
+@pytest.mark.parametrize("values", [np.full((2, 2), np.nan), [[[1.0, np.nan]], [[1.0, 2.0]]]], ids=["none", "unlike"])
+def test_tables_without_values_or_of_unlike_designs_are_refused(values):
+    with pytest.raises(ValueError, match="one design"):
+        estimate(values)
+
+
+# Comparisons
+
+
+def test_six_pairs_that_all_agree_have_the_p_value_of_their_signs():
+    first = table(6, 4)
+    found = compare(first, first + 100 + NORMAL.normal(size=(6, 4)), paired=True, smallest_effect=1.0)
+    assert found.p == pytest.approx(2 / 2**6) == least_p(6, 6, shared=True)
+    assert "sign flips" in found.test
+
+
+def test_three_trainings_against_three_cannot_differ_below_one_in_ten_and_five_can():
+    for count, least in ((3, 0.1), (5, 2 / 252)):
+        first = table(count, 3, shared=0.01, apart=0.01)
+        found = compare(first, 100 + table(count, 3, shared=0.01, apart=0.01), paired=False, smallest_effect=1.0)
+        assert found.p == pytest.approx(least) == least_p(count, count, shared=False)
+
+
+def test_groups_that_are_the_same_do_not_differ_and_are_equivalent():
+    values = table(6, 3)
+    found = compare(values, values, paired=True, smallest_effect=0.1)
+    assert (found.difference, found.p, found.p_equivalence) == (0, 1, 0)
+    assert verdicts(found.difference, found.p, found.p_equivalence, higher_is_better=True) == "within noise"
+
+
+def test_without_seed_effects_the_error_is_welchs():
+    first = NORMAL.normal(size=(5, 1)) + np.array([[0.1, -0.1]]) * np.array([[1], [-1], [1], [-1], [0]])
+    second = 3 * NORMAL.normal(size=(7, 1)) + np.array([[0.1, -0.1]]) * np.array([[1], [-1], [1], [-1], [1], [-1], [0]])
+    found = compare(first, second, paired=False, smallest_effect=1.0)
+    theirs = stats.ttest_ind(first.mean(1), second.mean(1), equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high) == (pytest.approx(theirs.low), pytest.approx(theirs.high))
+
+
+def test_what_one_seed_does_to_every_training_is_no_evidence_of_a_difference():
+    trainings = NORMAL.normal(size=(10, 1)) * np.full((1, 4), 0.01)
+    seeds = np.array([[1.0, 0.1, 0.4, 1.3]])  # the second group answers so to the seeds, each training alike
+    found = compare(trainings, trainings[::-1] + seeds, paired=False, smallest_effect=0.1)
+    assert stats.ttest_ind(trainings[:, 0], trainings[::-1, 0] + seeds.mean()).pvalue < 1e-10  # trainings alone
+    assert found.p == pytest.approx(stats.ttest_1samp(seeds[0], 0).pvalue, rel=0.01)
+    assert found.low < 0 < found.high
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "paired"),
+    [
+        (np.zeros((5, 2)), np.zeros((5, 3)), False),
+        (np.zeros((1, 2)), np.zeros((5, 2)), False),
+        (np.zeros((5, 1)), np.zeros((5, 1)), False),
+        (np.zeros((5, 2)), np.zeros((6, 2)), True),
+        (np.full((5, 2), np.nan), np.zeros((5, 2)), False),
+    ],
+)
+def test_groups_that_cannot_be_compared_are_refused(first, second, paired):
+    with pytest.raises(ValueError, match="tables"):
+        compare(first, second, paired=paired, smallest_effect=1.0)
+
+
+def test_holms_correction_multiplies_the_least_most_and_never_reorders():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([[0.6, 0.7], [0.02, 0.03]]).tolist() == [[1.0, 1.0], [0.04, 0.04]]
+    assert len(holm([])) == 0
+
+
+def test_verdicts_need_a_test_that_passed_and_know_the_direction():
+    found = verdicts([-1, 1, 1, 0.1, -1], [0.01, 0.01, 0.2, 0.9, 0.01], [1, 1, 0.2, 0.01, 0.01], higher_is_better=False)
+    assert list(found) == ["better", "worse", "undecided", "within noise", "within noise"]
+    assert verdicts(-1, 0.01, 1, higher_is_better=True) == "worse"
+
+
+# Null calibration
+
+
+@pytest.mark.parametrize("components", COMPONENTS.values(), ids=COMPONENTS)
+@pytest.mark.parametrize("design", GROUPS, ids=lambda design: design.title)
+def test_intervals_cover_their_mean_as_often_as_they_say(design, components):
+    covered = coverage(design, components, np.random.default_rng(7), boards=8000)
+    assert 0.93 <= covered <= 0.97
+
+
+@pytest.mark.parametrize("alike", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("design", "components"),
+    [(design, COMPONENTS[name]) for design in PAIRS[:4] for name in ("flow", "diffusion")]
+    + [(PAIRS[4], COMPONENTS["flow"])],
+    ids=lambda value: value.title if isinstance(value, Design) else "",
+)
+def test_the_same_model_under_two_names_is_rarely_called_better(design, components, alike):
+    wrong, same = false_verdicts(design, components._replace(alike=alike), np.random.default_rng(11))
+    assert wrong <= 0.05
+    assert same <= 0.075  # a difference just as large as is of interest, in any of five claims
+
+
+def test_large_differences_are_found_and_absent_ones_told_from_unknown_ones():
+    design, components = Design((6, 6), 8), Components(0.2, 0.05, 0.1)
+    first, second = simulate(design, components, np.random.default_rng(0), boards=100)
+    assert (verdicts_of(first - 1.2, second, design, 1e-9) == "better").mean() > 0.95
+    assert (verdicts_of(first + 1.2, second, design, 1e-9) == "worse").mean() > 0.95
+    assert (verdicts_of(first, second, design, 1.2) == "within noise").mean() > 0.95
+    assert (verdicts_of(first, second, design, 0.1) == "undecided").mean() > 0.9
