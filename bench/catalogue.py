@@ -15,7 +15,7 @@ from bench.card import cards, plain
 from bench.data import DATASETS, DataCard
 from bench.execute.executor import executor_folder
 from bench.gallery import KINDS as GALLERIES
-from bench.metrics import METRICS
+from bench.metrics import EXTRACTORS, METRICS, SHORTHANDS
 from bench.plan import checkout
 from bench.store import STAGES, Store, scan
 
@@ -40,6 +40,12 @@ def print_all(options: argparse.Namespace) -> int:
         print(f"dataset  {name:<14} {_first_line(kind)} Described in a suite: see show {name}")
     for name, metric in METRICS.items():
         print(f"metric   {name:<14} {metric.summary}")
+    for name, meant in SHORTHANDS.items():
+        of = ", ".join(f"{one} of {options['extractor']}" for one, options in meant)
+        print(f"metric   {name:<14} short for {of}")
+    for name, card in EXTRACTORS.items():
+        size = "@SIZE" if card.sized else ""
+        print(f"extractor {name + size:<20} {card.summary}" + ("; weights are missing" if card.missing() else ""))
     for path in sorted((checkout() / "suites").glob("*.yaml")):
         print(f"suite    {path.relative_to(checkout())}")
     for path in sorted(executor_folder().glob("*.yaml")):

@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import catalogue
+from bench.card import build
 from bench.catalogue import as_yaml
-from bench.data import data_card, data_root
+from bench.data import DATASETS, DataCard, data_card, data_root
 from bench.document import SuiteError
 from bench.execute.drive import (
     Driver,
@@ -28,6 +30,8 @@ from bench.execute.drive import (
 from bench.execute.executor import Executor, read_executor
 from bench.execute.lease import Lease, holder
 from bench.execute.outcome import Outcome, outcome
+from bench.metrics import METRICS, default_extractor, extractor_label
+from bench.metrics.cards import extractor_card, refuse_extractor
 from bench.plan import Job, Progress, examine, expand, to_prune
 from bench.store import STAGES, Store, scan, write
 from bench.suite import Suite, read_suite
@@ -56,6 +60,9 @@ examples:
   run_bench.py status suites/quickstart.yaml           from the files alone, while it runs or later
   run_bench.py report suites/quickstart.yaml           tables and figures of what is there by now
   run_bench.py list                                    methods, samplers, data sets, metrics, suites
+  run_bench.py explain suites/quickstart.yaml ROW ROW  how two rows differ, and why they are not comparable
+  run_bench.py check-metrics --extractor effnet-lite0@32 --dataset photo_tiles    do the metrics say what they should?
+  run_bench.py reference import cifar10_stats.npz      statistics that a paper ships; export writes such files
   run_bench.py show sde                                parameters and defaults of a method (or a stored key)
 
 options of a command: run_bench.py run --help
@@ -140,6 +147,27 @@ def _parser() -> argparse.ArgumentParser:
     add("list", "list methods, samplers, data sets, metrics, suites and executors")
     show = add("show", "show a method, sampler, data set or metric, or what is stored under a key", folders)
     show.add_argument("what", help="a name (sde, sde.flow_heun, digits, fd) or the beginning of a key")
+    explain_ = add("explain", "say how two rows of a suite differ, and which of their numbers are comparable", suite)
+    explain_.add_argument("rows", metavar="ROW", nargs=2, help="a label, a group or the beginning of a key, twice")
+    check = add(
+        "check-metrics", "check that a metric's numbers rise with known damage, and agree across libraries", folders
+    )
+    check.add_argument("--dataset", metavar="NAME", default="digits", help="whose images are damaged (digits)")
+    check.add_argument("--extractor", metavar="NAME", help="in whose features (by default one that is there and fits)")
+    check.add_argument("--images", metavar="N", type=int, default=500, help="held-out images at most (500)")
+    check.add_argument("--device", metavar="NAME", default="cpu", help="where the extractor runs (cpu)")
+    reference = add("reference", "exchange reference statistics with .npz files (mu, sigma; pool_3)", folders)
+    reference.add_argument(
+        "do", choices=("export", "import"), help="export: write FILE; import: read it into the store"
+    )
+    reference.add_argument("file", metavar="FILE", help="an .npz file")
+    reference.add_argument("--dataset", metavar="NAME", help="export: whose images")
+    reference.add_argument("--split", choices=("train", "test"), default="train", help="export: which of them (train)")
+    reference.add_argument(
+        "--extractor", metavar="NAME", default="inception", help="export: in whose features (inception)"
+    )
+    reference.add_argument("--features", action="store_true", help="export: each image's features too, as pool_3")
+    reference.add_argument("--device", metavar="NAME", default="cpu", help="export: where the extractor runs (cpu)")
     prune = add("prune", "delete what is no longer needed", suite)
     prune.add_argument("--samples", metavar="N", type=int, help="images to keep a point (default: what the suite says)")
     prune.add_argument(
@@ -182,7 +210,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     executor = read_executor(options.executor, options.jobs)
     study = Study(options)
-    if missing := _missing_assets(study.suite):
+    if missing := _missing_assets(study.suite, study.store):
         print("\n".join(missing), file=sys.stderr)
         return FAILED
     try:
@@ -348,7 +376,8 @@ def cancel(options: argparse.Namespace) -> int:
 
 def assets(options: argparse.Namespace) -> int:
     """Lists the files that a suite needs, and whether they are there."""
-    suite = Study(options).suite
+    study = Study(options)
+    suite = study.suite
     card = data_card(suite.dataset)
     print(f"root of data and weights: {data_root()} (environment variable BENCH_DATA)")
     if not card.files:
@@ -359,20 +388,154 @@ def assets(options: argparse.Namespace) -> int:
         print(f"data set {suite.dataset}: {needed if there is None else f'{there}: there'}")
     for label, path in suite.sources.items():
         print(f"source of {label}: {path}: {'there' if Path(path).exists() else 'MISSING'}")
-    for metric in suite.metrics:
-        print(f"metric {metric.name}: nothing to fetch (weights ship with the project)")
-    missing = _missing_assets(suite)
+    for metric, params in _metrics(suite):
+        name = getattr(params, "extractor", None)
+        path = extractor_card(name).path() if name else None
+        where = f"{path}: there" if path else "nothing to fetch"
+        where = "MISSING" if name and extractor_card(name).missing() else where
+        print(f"metric {metric.column}: {where}")
+    missing = _missing_assets(suite, study.store)
     print("\n".join(missing) if missing else "nothing is missing")
     return FAILED if missing else DONE
 
 
-def _missing_assets(suite: Suite) -> list[str]:
+def _missing_assets(suite: Suite, store: Store) -> list[str]:
     root, files = data_root(), data_card(suite.dataset).files if suite.reads_images else {}
-    return [
+    missing = [
         f"{' or '.join(str(root / name) for name in places)} is missing (data set {suite.dataset}): {how}"
         for places, how in files.items()
         if not any((root / name).exists() for name in places)
     ]
+    for metric, params in _metrics(suite):
+        name, statistics = getattr(params, "extractor", None), getattr(params, "statistics", "")
+        if name and (lacks := extractor_card(name).missing()):
+            missing.append(f"metric {metric.column}: {lacks}")
+        if statistics and not (store.folder("references", statistics) / "moments.json").exists():
+            missing.append(
+                f"metric {metric.column}: statistics {statistics[:12]}... are not in {store.root}: "
+                "run_bench.py reference import FILE"
+            )
+    return missing
+
+
+def _metrics(suite: Suite) -> list[tuple[Any, Any]]:
+    """Returns the metrics of a suite with their parameters."""
+    return [(metric, build(METRICS[metric.name].params, metric.params)) for metric in suite.metrics]
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Says how two rows differ, and which of their numbers are comparable."""
+    study = Study(options)
+    from bench.report import comparison, table
+
+    rows = table.tabulate(study.suite, study.store)
+    try:
+        first, second = (comparison.find(table.bare(rows), text) for text in options.rows)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    print("\n".join(comparison.explain(rows, first, second)))
+    return DONE
+
+
+def check_metrics(options: argparse.Namespace) -> int:
+    """Checks that distances rise with known damage, and that libraries agree on equal features."""
+    if (problem := _unknown(options.dataset, DATASETS, "data set")) or options.images < 2:
+        print(problem or f"--images should be at least 2, got {options.images}", file=sys.stderr)
+        return WRONG
+    card = DATASETS[options.dataset]
+    try:
+        name = options.extractor or default_extractor(card)
+        reasons = refuse_extractor(name, card)
+    except ValueError as error:
+        reasons = [str(error)]
+    missing = [] if reasons else [_absent(card), extractor_card(name).missing()]
+    if reasons or any(missing):
+        print("\n".join(reasons or filter(None, missing)), file=sys.stderr)
+        return WRONG if reasons else FAILED
+    from bench.data import load_images
+    from bench.metrics.audit import check
+    from bench.metrics.references import References
+
+    print(f"{options.dataset} in the features of {extractor_label(name)}, held-out images against training images")
+    references, failed, judged = References(_store(options)), 0, 0
+    try:
+        for finding in check(
+            load_images(options.dataset), name, count=options.images, device=options.device, references=references
+        ):
+            mark = {True: "ok", False: "FAILS", None: "  "}[finding.right]
+            print(f"{mark:<6}{finding.what}: {finding.found}", flush=True)
+            failed += finding.right is False
+            judged += finding.right is not None
+    except (ValueError, OSError) as error:
+        print(f"FAILS {error}", file=sys.stderr)
+        return FAILED
+    print(f"{judged - failed} of {judged} are as they should be" + (f"; {failed} FAIL" if failed else ""))
+    return FAILED if failed else DONE
+
+
+def reference(options: argparse.Namespace) -> int:
+    """Exchanges reference statistics with .npz files."""
+    path, store = Path(options.file), _store(options)
+    if options.do == "export":
+        if options.dataset is None:
+            print("export needs --dataset", file=sys.stderr)
+            return WRONG
+        if problem := _unknown(options.dataset, DATASETS, "data set"):
+            print(problem, file=sys.stderr)
+            return WRONG
+        card = DATASETS[options.dataset]
+        try:
+            reasons = refuse_extractor(options.extractor, card)
+        except ValueError as error:
+            reasons = [str(error)]
+        missing = [] if reasons else [_absent(card), extractor_card(options.extractor).missing()]
+        if reasons or any(missing):
+            print("\n".join(reasons or filter(None, missing)), file=sys.stderr)
+            return WRONG if reasons else FAILED
+    from bench.metrics import references
+
+    try:
+        if options.do == "import":
+            sha256 = references.import_statistics(store, path)
+            print(f"imported into {store.root}; in a suite: {{metric: fid, statistics: {sha256}}}")
+            return DONE
+        from bench.data import load_images
+        from bench.metrics.extractors import load_extractor
+
+        data = load_images(options.dataset)
+        extractor = load_extractor(options.extractor, options.device, data)
+        content = references.export_statistics(
+            references.References(store), data, options.split, extractor, options.features
+        )
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    write(path, content)
+    print(f"{path}: {options.dataset} {options.split} by {options.extractor}, {len(content) / 1e6:.1f} MB")
+    return DONE
+
+
+def _store(options: argparse.Namespace) -> Store:
+    return Store(Path(options.store) if options.store else Path(options.results) / "store")
+
+
+def _unknown(name: str, known: Mapping[str, object], what: str) -> str:
+    """Returns why a name is none, with a near miss; empty where it is one."""
+    if name in known:
+        return ""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"there is no {what} {name!r}" + (f"; did you mean {near[0]}?" if near else f": {', '.join(known)}")
+
+
+def _absent(card: DataCard) -> str:
+    """Returns which files of a data set are missing, and how to get them; empty where none is."""
+    root = data_root()
+    return "; ".join(
+        f"{' or '.join(str(root / name) for name in places)} is missing: {how}"
+        for places, how in card.files.items()
+        if not any((root / name).exists() for name in places)
+    )
 
 
 def prune(options: argparse.Namespace) -> int:
@@ -438,6 +601,9 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": report,
     "assets": assets,
     "cancel": cancel,
+    "explain": explain,
+    "check-metrics": check_metrics,
+    "reference": reference,
     "list": catalogue.print_all,
     "show": catalogue.show,
     "prune": prune,

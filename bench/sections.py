@@ -20,7 +20,7 @@ from bench.data import DataCard, data_card, data_root, settle
 from bench.digest import checkpoint_files, count_images
 from bench.document import KeyPath, check_keys
 from bench.gallery import KINDS as GALLERIES
-from bench.metrics import MetricCard
+from bench.metrics import METRICS, SHORTHANDS, MetricCard, choose
 from bench.spec import Values
 
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
@@ -382,37 +382,53 @@ class Reader:
             return metrics
         for index, given in enumerate(self._items(("metrics",), self.tree["metrics"])):
             path = ("metrics", str(index))
-            metric = self._metric(path, given, samples)
-            if metric is not None and metric.column in [other.column for other in metrics]:
-                self._refuse(path, given, f"the column {metric.column} is there already")
-            elif metric is not None:
-                metrics.append(metric)
+            for metric in self._asked(path, given, samples):
+                if metric.column in [other.column for other in metrics]:
+                    self._refuse(path, given, f"the column {metric.column} is there already")
+                else:
+                    metrics.append(metric)
         return metrics
 
-    def _metric(self, path: KeyPath, given: Any, samples: Samples | None) -> Metric | None:
+    def _asked(self, path: KeyPath, given: Any, samples: Samples | None) -> list[Metric]:
+        """Returns the metrics of one entry: a shorthand may stand for several."""
         name, options = given, {}
         if isinstance(given, Mapping):
             name, options = given.get("metric"), {key: value for key, value in given.items() if key != "metric"}
             path = (*path, "metric") if "metric" in given else path
-        if not self._choice(path, name, self.known.metrics, "metric"):
-            return None
+        known = self.known.metrics
+        short = {word: meant for word, meant in SHORTHANDS.items() if all(known.get(m) is METRICS[m] for m, _ in meant)}
+        if not self._choice(path, name, (*known, *short), "metric"):
+            return []
+        meant = short.get(name, ((name, {}),))
+        metrics = [self._metric(path[:2], given, one, {**preset, **options}, samples) for one, preset in meant]
+        return [metric for metric in metrics if metric is not None]
+
+    def _metric(
+        self, path: KeyPath, given: Any, name: str, options: Mapping[str, Any], samples: Samples | None
+    ) -> Metric | None:
         card = self.known.metrics[name]
-        params = self._typed(card.params, path[:2], options)
+        if self.data is not None:
+            options = choose(card, options, self.data)
+        params = self._typed(card.params, path, options)
         if params is None or self.data is None:
             return None
+        if self.smoke and samples is not None and card.needs(params, self.data)[0] > samples.count:
+            params = replace(params, allow_few=True) if hasattr(params, "allow_few") else params
         for reason in card.refuse(params, self.data):
-            self._refuse(path[:2], given, reason)
-        if samples is not None and not card.tasks and not self._is_enough(path[:2], given, card, params, samples):
+            self._refuse(path, given, reason)
+        if samples is not None and not card.tasks and not self._is_enough(path, given, card, params, samples):
             return None
         own = {"params": differences(params), "column": card.column(params), "tasks": card.tasks}
         return Metric(name=name, version=card.version, **own)
 
     def _is_enough(self, path: KeyPath, given: Any, card: MetricCard, params: Any, samples: Samples) -> bool:
         """Whether there are images enough for a metric to have a value; notes where it would be no evidence."""
-        needs, least, column = card.needs(params), card.least_count(params), card.column(params)
+        needs, why = card.needs(params, self.data)
+        least, column = card.least_count(params, self.data), card.column(params)
         asked = self.tree["samples"].get("count", 0)  # 0 is refused already
         if 0 < asked < needs:
-            self._refuse(path, given, f"{column} needs {needs} images, and samples.count asks for {asked}")
+            text = f"{column} needs {needs} images, and samples.count asks for {asked}"
+            self._refuse(path, given, f"{text}: {why}" if why else text)
         elif samples.count < needs:
             self.notes.append(f"{column}: left out of the trial run, whose {samples.count} images are not the {needs}")
             return False

@@ -35,6 +35,7 @@ from bench.external import read_external
 from bench.given import truth
 from bench.method import Given, Inspection, Method, NetworkCounter, Noise, Run, Sampler, evaluated, load_method
 from bench.metrics import METRICS
+from bench.metrics.references import References
 from bench.metrics.scoring import real_floor, score
 from bench.plan import Job, checkout
 from bench.spec import (
@@ -457,7 +458,7 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     source = spec.source
     if isinstance(source, SampleSpec):
         data = _data(source.train.dataset)
-        images = _images(context, source, spec.count)
+        images = _shards(context, source, spec.count)
         rule: dict[str, Any] = {"quantise": "none"} if source.quantise == "none" else {"uint8": source.quantise}
         sampler = cards()[source.train.method].samplers[source.sampler]
         if sampler.couples(build(sampler.params, source.params)):
@@ -466,10 +467,11 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
         if digest_images(Path(job.path or "")) != source.sha256:
             raise ValueError(f"{job.path}: the images are not those that the suite was read with; start it again")
         data = _data(source.dataset)
-        images = read_external(Path(job.path or ""), data.card)[: spec.count]
+        whole = read_external(Path(job.path or ""), data.card)[: spec.count]
+        if len(whole) < spec.count:
+            raise ValueError(f"{job.label}: {spec.count} images are asked for, there are {len(whole)}")
+        images = iter([whole])
         rule = {"quantise" if data.kind == "real" else "uint8": "as given", "source sha256": source.sha256}
-    if len(images) < spec.count:
-        raise ValueError(f"{job.label}: {spec.count} images are asked for, there are {len(images)}")
     missing = [
         (part, spec)
         for part, spec in zip(job.parts, job.specs, strict=True)
@@ -477,52 +479,57 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     ]
     requests = [(spec.metric, build(METRICS[spec.metric].params, spec.params)) for _, spec in missing]
     given = source.given if isinstance(source, SampleSpec) else None
-    measured = score(iter([images]), requests, data, device=context.device, given=given)
+    kept = References(context.store)
+    measured = score(images, requests, data, device=context.device, given=given, count=spec.count, references=kept)
     for (part, wanted), value in zip(missing, measured, strict=True):
-        identity = {**value.identity, **rule}
-        record = {"value": value.value, "identity": identity, "spec": canonical(wanted)}
+        card, params = METRICS[wanted.metric], build(METRICS[wanted.metric].params, wanted.params)
+        record = {"value": value.value, "identity": {**value.identity, **rule}, "spec": canonical(wanted)}
         record |= {"provenance": context.provenance()}
-        if METRICS[wanted.metric].reference(build(METRICS[wanted.metric].params, wanted.params)) is not None:
-            record["floor"] = _floor(wanted.metric, json.dumps(canonical(wanted.params)), data.name, spec.count)
+        if card.reference(params) is not None and card.floor:
+            record["floor"] = _floor(context, wanted.metric, params, data, value.identity, kept)
         context.store.finish(UnitId(unit.stage, unit.key, part), record)
 
 
-@functools.lru_cache(maxsize=64)
-def _floor(metric: str, values: str, dataset: str, count: int) -> dict[str, Any] | None:
-    """Returns what as many real images score, None where there are too few of them.
+def _floor(
+    context: Context, metric: str, params: Any, data: Images, identity: Mapping[str, Any], references: References
+) -> dict[str, Any] | None:
+    """Returns what as many real images score, None where there are too few of them; measured once a store.
 
     Against held-out images also ``training_set``, what all training images score: no model should be asked for less.
     """
-    card, data = METRICS[metric], _data(dataset)
-    params = build(card.params, json.loads(values))
-    try:
-        floor = real_floor(metric, params, data, count)
-    except ValueError:
-        return None
-    std = floor.std if math.isfinite(floor.std) else None
-    found = {"mean": floor.mean, "std": std, "draws": floor.draws, "split": floor.split}
-    if card.reference(params) == "test":
-        images = len(data.train)
-        whole = real_floor(metric, params, data, images, split="train", draws=1)
-        found["training_set"] = {"value": whole.mean, "images": images}
-    return found
+
+    def measure() -> dict[str, Any] | None:
+        try:
+            floor = real_floor(metric, params, data, identity["count"], device=context.device, references=references)
+        except ValueError:
+            return None
+        std = floor.std if math.isfinite(floor.std) else None
+        found = {"mean": floor.mean, "std": std, "draws": floor.draws, "split": floor.split}
+        if METRICS[metric].reference(params) == "test":
+            images, wide = len(data.train), {"device": context.device, "references": references}
+            whole = real_floor(metric, params, data, images, split="train", draws=1, **wide)
+            found["training_set"] = {"value": whole.mean, "images": images}
+        return found
+
+    # What the pool of real images is follows from the data set and the reference, which are in the identity.
+    return references.floor({"floor": METRICS[metric].floor, **identity}, measure)
 
 
-def _images(context: Context, source: SampleSpec, count: int) -> np.ndarray:
-    """Returns the first images of a sample set.
+def _shards(context: Context, source: SampleSpec, count: int) -> Iterator[np.ndarray]:
+    """Yields the first images of a sample set, batch by batch.
 
     Raises:
         DamagedError: Some are no longer there (pruned by another suite, say): their batch is to be made again.
     """
-    unit = UnitId(*place(source))
-    try:
-        images = context.store.images(unit.key, count)
-    except FileNotFoundError:
-        images = ()
-    if len(images) < count:
-        gone = unit._replace(part=part_name(len(images) // source.batch))
-        raise DamagedError(gone, context.store.path(gone, ".npz"), "is no longer there")
-    return images
+    key, left = UnitId(*place(source)).key, count
+    for index in range(math.ceil(count / source.batch)):
+        unit = UnitId("samples", key, part_name(index))
+        try:
+            content = context.store.read(unit, ".npz")
+        except FileNotFoundError as error:
+            raise DamagedError(unit, context.store.path(unit, ".npz"), "is no longer there") from error
+        yield np.load(io.BytesIO(content), allow_pickle=False)["images"][:left]
+        left -= source.batch
 
 
 STAGES = {"train": train, "samples": samples, "likelihood": likelihood, "inspect": inspect, "scores": scores}

@@ -198,7 +198,7 @@ def test_agreement_says_nothing_where_there_is_nothing_to_say():
 SUITE = """
 name: taken
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 4, batch: 4}
 train:
   ema: {method: sde, params: %s, checkpoint: weights.pth}

@@ -12,7 +12,7 @@ from bench.store import Store, UnitId, write
 SUITE = """
 name: small
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 6, batch: 3}
 train:
   vp: {method: sde}

@@ -15,7 +15,7 @@ from bench.execute.drive import living
 SUITE = """
 name: small
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 8, batch: 4, seeds: [0, 1]}
 likelihood: {images: 2, batch: 2, tolerance: 1.0e-1}
 train:

@@ -28,7 +28,7 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "course": "card spec",
     "claims": "card spec",
     "document": "card",
-    "metrics": "card data given",
+    "metrics": "card data given spec store",
     "external": "data",
     "method": "card data",
     "store": "spec",

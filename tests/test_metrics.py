@@ -15,17 +15,18 @@ from bench.metrics import (
     METRICS,
     FrechetParams,
     InceptionParams,
-    NeighbourParams,
+    ManifoldParams,
     PixelParams,
     PointParams,
     train_digits_cnn,
 )
-from bench.metrics.extractors import CHUNK, WEIGHTS, DigitsCNN, Extractor, load_extractor
+from bench.metrics.cards import SHIPPED as WEIGHTS
+from bench.metrics.extractors import CHUNK, DigitsCNN, Extractor, load_extractor
 from bench.metrics.frechet import frechet_distance, frechet_from_features, statistics
 from bench.metrics.inception import inception_score
-from bench.metrics.neighbours import coverage, radii
 from bench.metrics.points import Points, energy_distance, exact_frechet_distance, mode_weight_error
-from bench.metrics.scoring import _features, real_floor, score
+from bench.metrics.references import References
+from bench.metrics.scoring import real_floor, score
 
 FD, FD_TEST, IS = ("fd", FrechetParams()), ("fd", FrechetParams(reference="test")), ("is", InceptionParams())
 
@@ -69,8 +70,8 @@ def test_cards_need_neither_torch_nor_numpy():
         ("fd", FrechetParams(reference="test"), "fd(digits-cnn@8, to test)"),
         ("is", InceptionParams(), "is(digits-cnn@8)"),
         ("is", InceptionParams(splits=10), "is(digits-cnn@8, 10 splits)"),
-        ("precision", NeighbourParams(), "precision(digits-cnn@8)"),
-        ("recall", NeighbourParams(reference="test", neighbours=5), "recall(digits-cnn@8, to test, k=5)"),
+        ("precision", ManifoldParams(), "precision(digits-cnn@8)"),
+        ("recall", ManifoldParams(reference="test", neighbours=5), "recall(digits-cnn@8, to test, k=5)"),
     ],
 )
 def test_columns_tell_unlike_numbers_apart(name, params, column):
@@ -82,7 +83,7 @@ def test_directions_are_those_of_the_measures(digits, rng):
     noisy = to_levels(digits.test + rng.normal(0, 4, digits.test.shape))
     sets = {"digits": (digits, digits.test, noisy), "points": (points, points.test[:500], points.test[:500] / 2 + 2)}
     for name, card in METRICS.items():
-        if card.tasks:  # measured against what was given: tests/test_given.py
+        if card.tasks or name == "nn_ratio":  # tests/test_given.py; held-out images are copies of held-out images
             continue
         data, good, bad = sets["digits" if not card.refuse(card.params(), digits.card) else "points"]
         real, worse = (value(images, (name, card.params()), data) for images in (good, bad))
@@ -110,14 +111,14 @@ def test_digits_extractor_refuses_other_images():
 
 
 def test_frechet_asks_for_ten_images_a_dimension():
-    assert METRICS["fd"].least_count(FrechetParams()) == 240
+    assert METRICS["fd"].least_count(FrechetParams(), DATASETS["digits"]) == 240
 
 
 def test_splits_and_neighbours_below_one_are_refused():
     with pytest.raises(ValueError, match="splits should be at least 1, got 0"):
         InceptionParams(splits=0)
     with pytest.raises(ValueError, match="neighbours should be at least 1, got 0"):
-        NeighbourParams(neighbours=0)
+        ManifoldParams(neighbours=0)
 
 
 # Frechet distance
@@ -311,13 +312,13 @@ def test_features_do_not_depend_on_the_company_of_an_image(digits):
 
 
 def test_weights_are_small_and_those_of_the_card():
-    assert (WEIGHTS / EXTRACTORS["digits-cnn"].weights).stat().st_size < 120_000
+    assert (WEIGHTS / EXTRACTORS["digits-cnn"].weights[0]).stat().st_size < 120_000
     network = DigitsCNN()
     assert sum(parameter.numel() for parameter in network.parameters()) < 25_000
 
 
 def test_altered_truncated_or_missing_weights_are_named(tmp_path):
-    content = (WEIGHTS / EXTRACTORS["digits-cnn"].weights).read_bytes()
+    content = (WEIGHTS / EXTRACTORS["digits-cnn"].weights[0]).read_bytes()
     path = tmp_path / "weights.safetensors"
     for broken in (content[:-1], content[:5000] + b"\x00\x01" + content[5002:], b""):
         path.write_bytes(broken)
@@ -460,12 +461,14 @@ def test_shards_are_read_once_and_their_sizes_do_not_matter(digits):
     assert [m.identity for m in in_parts] == [m.identity for m in whole]
 
 
-def test_reference_features_are_computed_once_a_process(digits):
-    score([digits.test], [FD], digits)
-    before = _features.cache_info()
-    score([digits.test], [FD], load_images("digits"))
-    after = _features.cache_info()
-    assert (after.misses, after.hits) == (before.misses, before.hits + 1)
+def test_reference_is_computed_once_a_process_however_many_metrics_ask(digits, monkeypatch):
+    seen = []
+    extract = Extractor.__call__
+    monkeypatch.setattr(Extractor, "__call__", lambda self, images: seen.append(len(images)) or extract(self, images))
+    references = References()
+    for _ in range(2):
+        score([digits.test], [FD, ("fd", FrechetParams(allow_few=True))], load_images("digits"), references=references)
+    assert sum(seen) == 1437 + 2 * 360
 
 
 def test_training_images_are_at_distance_zero_from_themselves(digits):
@@ -484,7 +487,8 @@ def test_identity_says_all_that_the_number_depends_on(digits):
     assert frechet["levels"] == 17
     assert frechet["dimension"] == 24
     assert frechet["count"] == 256
-    assert "no resize" in frechet["preprocess"]
+    assert frechet["resize"] == "none"
+    assert frechet["input_size"] == [8, 8]
     assert frechet["reference"]["dataset"] == "digits@1"
     assert frechet["reference"]["images"] == 1437
     assert frechet["reference"]["sha256"] == digits.digest("train")
@@ -501,7 +505,7 @@ def test_identity_says_all_that_the_number_depends_on(digits):
         ([np.zeros((4, 1, 9, 8), np.uint8)], r"should have shape \('N', 1, 8, 8\)"),
         ([np.zeros((0, 1, 8, 8), np.uint8)], "N > 0"),
         ([np.full((4, 1, 8, 8), 17, np.uint8)], r"pixels in 0\.\.16, got 17"),
-        ([np.zeros((1, 1, 8, 8), np.uint8)], "at least 2 images, got 1"),
+        ([np.zeros((1, 1, 8, 8), np.uint8)], "needs 24 images, got 1"),
     ],
 )
 def test_images_that_cannot_be_scored_are_refused_with_the_cause(digits, images, why):
@@ -529,33 +533,10 @@ def test_real_floor_falls_with_the_count_and_is_drawn_from_the_other_split(digit
 # Precision and recall
 
 
-def test_a_ball_reaches_to_the_k_th_nearest_other_point():
-    line = np.array([[0.0], [1.0], [3.0], [7.0]])
-    assert radii(line, 1).tolist() == [1, 1, 2, 4]
-    assert radii(line, 3).tolist() == [7, 6, 4, 7]
-    assert coverage(np.array([[-1.0], [-1.1], [5.0], [11.1]]), line, 1) == 0.5
-    with pytest.raises(ValueError, match="3 neighbours need more than 3 images, got 3"):
-        radii(line[:3], 3)
-
-
-@pytest.mark.parametrize(("n1", "n2", "k"), [(300, 2300, 3), (1200, 200, 5)])
-def test_precision_and_recall_equal_torch_fidelity(rng, n1, n2, k):
-    from torch_fidelity.metric_prc import prc_features_to_metric
-
-    samples, real = two_feature_sets(rng, n1, n2, 8)
-    samples += 0.8 * (real.mean(0) - samples.mean(0))
-    tensors = torch.from_numpy(samples), torch.from_numpy(real)
-    theirs = prc_features_to_metric(*tensors, prc_neighborhood=k, prc_batch_size=500, save_cpu_ram=True, verbose=False)
-    assert 0.05 < theirs["precision"] < 0.95
-    assert 0.05 < theirs["recall"] < 0.95
-    assert coverage(samples, real, k) == pytest.approx(theirs["precision"], abs=1e-6)
-    assert coverage(real, samples, k) == pytest.approx(theirs["recall"], abs=1e-6)
-
-
 def test_precision_and_recall_are_whole_on_equal_sets_and_tell_missing_modes_from_bad_samples(digits, rng):
     def both(images):
         return [
-            m.value for m in score([images], [(name, NeighbourParams()) for name in ("precision", "recall")], digits)
+            m.value for m in score([images], [(name, ManifoldParams()) for name in ("precision", "recall")], digits)
         ]
 
     assert both(digits.train) == [1, 1]
@@ -565,5 +546,5 @@ def test_precision_and_recall_are_whole_on_equal_sets_and_tell_missing_modes_fro
     assert recall < 0.5
     noise = rng.integers(0, 17, (360, 1, 8, 8)).astype(np.uint8)
     assert both(noise)[0] < 0.2 < 0.8 < both(digits.test)[0]
-    floor = real_floor("recall", NeighbourParams(), digits, 256, draws=5)
+    floor = real_floor("recall", ManifoldParams(), digits, 256, draws=5)
     assert 0.6 < floor.mean < 1

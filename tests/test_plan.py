@@ -10,7 +10,7 @@ from bench.suite import read_suite
 SUITE = """
 name: small
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 6, batch: 3}
 likelihood: {images: 4, batch: 2, tolerance: 1.0e-2, sweep: {tolerance: [1.0e-1]}}
 train:
@@ -128,7 +128,7 @@ def test_new_sampler_leaves_trainings_and_other_samples(jobs, store):
 
 def test_new_metric_only_scores(jobs, store):
     finish(store, jobs())
-    stages = {progress.job.stage: progress for progress in to_do(jobs(SUITE.replace("[fd]", "[fd, is]")), store)}
+    stages = {progress.job.stage: progress for progress in to_do(jobs(SUITE.replace("true}]", "true}, is]")), store)}
     assert set(stages) == {"scores"}
     assert stages["scores"].why.startswith("not there yet: is-")
 
@@ -162,7 +162,7 @@ def test_pruned_images_are_needed_again_only_for_new_metrics(jobs, store):
     for unit in units:
         store.prune(unit)
     assert to_do(jobs(), store) == []
-    again = to_do(jobs(SUITE.replace("[fd]", "[fd, is]")), store)
+    again = to_do(jobs(SUITE.replace("true}]", "true}, is]")), store)
     assert {p.job.stage for p in again} == {"samples", "scores"}
     assert all("pruned" in p.why for p in again if p.job.stage == "samples")
 

@@ -218,7 +218,7 @@ def test_what_cannot_be_is_refused_with_the_reason():
 def test_a_suite_that_asks_for_what_cannot_be_dies_when_it_is_read(tmp_path, process, point, why):
     path = tmp_path / "suite.yaml"
     path.write_text(
-        f"name: s\ndataset: digits\nmetrics: [fd]\nsamples: {{count: 8, batch: 8}}\n"
+        f"name: s\ndataset: digits\nmetrics: [{{metric: fd, allow_few: true}}]\nsamples: {{count: 8, batch: 8}}\n"
         f"train:\n  m: {{method: sde, params: {{process: {process}}}}}\npoints:\n  - {point}\n"
     )
     with pytest.raises(SuiteError, match=why):

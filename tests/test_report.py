@@ -95,7 +95,7 @@ CARDS = {"toy": toy("toy"), "mute": toy("mute", likelihood=False)}
 SMALL = """
 name: small
 dataset: digits
-metrics: [fd, is]
+metrics: [{metric: fd, allow_few: true}, is]
 samples: {count: 20, batch: 8, seeds: [0, 1]}
 likelihood: {images: 6, batch: 4, sweep: {tolerance: [1.0e-1, 1.0e-2]}}
 train:
@@ -620,7 +620,7 @@ def test_ranks_run_within_a_budget_and_adaptive_samplers_have_none(small):
 
 
 def test_a_metric_that_is_better_when_higher_ranks_the_highest_first(tmp_path):
-    suite = suite_of(SMALL.replace("[fd, is]", "[is, fd]"), tmp_path)
+    suite = suite_of(SMALL.replace("{metric: fd, allow_few: true}, is", "is, {metric: fd, allow_few: true}"), tmp_path)
     store = Store(tmp_path / "store")
     complete(store, suite)
     board = leaderboard(table(suite, store)).query("budget == 5")
@@ -1199,7 +1199,7 @@ def test_a_bound_is_marked_in_every_table(small):
 LEARNING = """
 name: learning
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 8, batch: 8, seeds: [0, 1]}
 train:
   kept: {method: toy, snapshots: [100, 400]}

@@ -69,7 +69,7 @@ def bench(tmp_path):
 SMALL = """
 name: small
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 6, batch: 3}
 train:
   good: {method: faulty}
@@ -138,7 +138,7 @@ def test_finished_suite_does_nothing_and_a_new_metric_only_scores(bench):
     before = {path: path.stat().st_mtime_ns for path in bench.store.root.rglob("*") if path.is_file()}
     assert bench()[0] == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert bench.suite(good.replace("[fd]", "[fd, is]"))()[0] == 0
+    assert bench.suite(good.replace("true}]", "true}, is]"))()[0] == 0
     new = {
         path.relative_to(bench.store.root).parts[0] for path in bench.store.root.rglob("*.json") if path not in before
     }
@@ -203,7 +203,7 @@ def test_score_that_meets_a_damaged_batch_has_it_made_again(bench):
     content, stat = path.read_bytes(), path.stat()
     path.write_bytes(content[:-1] + b"x")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    code, _, _ = bench.suite(good.replace("[fd]", "[fd, is]"))()
+    code, _, _ = bench.suite(good.replace("true}]", "true}, is]"))()
     assert code == 0
     assert path.read_bytes() == content
 
@@ -214,7 +214,8 @@ def test_workers_never_exceed_the_bound_and_each_sees_its_gpu(bench):
         f"  m{index}: {{method: faulty, params: {{seconds_per_step: 0.3, steps: {4 + index}}}}}" for index in range(5)
     ]
     names = ", ".join(f"m{index}" for index in range(5))
-    suite = "name: small\ndataset: digits\nmetrics: [fd]\nsamples: {count: 3, batch: 3}\ntrain:\n" + "\n".join(labels)
+    suite = "name: small\ndataset: digits\nmetrics: [{metric: fd, allow_few: true}]\n"
+    suite += "samples: {count: 3, batch: 3}\ntrain:\n" + "\n".join(labels)
     suite += f"\npoints:\n  - {{train: [{names}], sampler: walk, grid: {{nfe: [1]}}}}\n"
     process = bench.suite(suite).start("--executor", str(bench.folder / "gpus.yaml"))
     seen, most = set(), 0
@@ -274,7 +275,7 @@ def test_damaged_batch_that_cannot_be_made_again_is_a_failed_row_and_the_run_end
     content, stat = path.read_bytes(), path.stat()
     path.write_bytes(content[:-1] + b"x")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    code, _, err = bench.suite(good.replace("[fd]", "[fd, is]"))()
+    code, _, err = bench.suite(good.replace("true}]", "true}, is]"))()
     assert code == 1
     assert "this went wrong on purpose" in err
 
@@ -323,7 +324,7 @@ def test_images_made_elsewhere_are_a_row(bench):
     from bench.data import load_images
 
     np.savez(bench.folder / "mine.npz", images=load_images("digits").test[:6])
-    suite = "name: small\ndataset: digits\nmetrics: [fd]\nsamples: {count: 6}\n"
+    suite = "name: small\ndataset: digits\nmetrics: [{metric: fd, allow_few: true}]\nsamples: {count: 6}\n"
     suite += f"train:\n  mine: {{samples_from: {bench.folder / 'mine.npz'}}}\npoints:\n  - {{train: mine}}\n"
     code, _, err = bench.suite(suite)()
     assert code == 0, err
@@ -392,7 +393,7 @@ def test_keep_prunes_scored_batches_and_a_new_metric_makes_them_again(bench):
     assert [path.name for path in sorted(bench.store.root.glob("samples/*/*.npz"))] == ["00000.npz"]
     first = bench.rows()
     assert bench()[0] == 0
-    _, out, _ = bench.suite(good.replace("[fd]", "[fd, is]"))("plan")
+    _, out, _ = bench.suite(good.replace("true}]", "true}, is]"))("plan")
     assert "images were pruned" in out
     code, _, err = bench()
     assert code == 0, err

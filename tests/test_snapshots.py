@@ -22,7 +22,7 @@ from bench.suite import SuiteError, read_suite
 SUITE = """
 name: small
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 8, batch: 8}
 likelihood: {images: 2, batch: 2, tolerance: 1.0e-1, eps: 1.0e-2}
 train:

@@ -134,7 +134,7 @@ METRICS = {
         measure=None,
         reference=lambda p: p.reference,
         refuse=lambda p, data: ["reads grey images"] if data.shape[0] != 1 else [],
-        least_count=lambda p: 240,
+        least_count=lambda p, data: 240,
     )
 }
 GOOD = """\
@@ -700,7 +700,19 @@ def test_only_true_and_false_are_booleans_and_words_of_old_yaml_are_texts(read):
 @pytest.mark.parametrize(
     ("metric", "count", "message"),
     [
-        ("fd", 1, 'fd(digits-cnn@8) needs 2 images, and samples.count asks for 1 (value: "fd")'),
+        (
+            "{metric: fd, allow_few: true}",
+            1,
+            "fd(digits-cnn@8) needs 2 images, and samples.count asks for 1 "
+            '(value: {"metric": "fd", "allow_few": true})',
+        ),
+        (
+            "fd",
+            23,
+            "fd(digits-cnn@8) needs 24 images, and samples.count asks for 23: its covariance has 24 dimensions, "
+            "and fewer images leave it singular; ask for more, take an extractor of fewer dimensions (digits-cnn, "
+            'pca@K), use kd, or say allow_few: true (value: "fd")',
+        ),
         (
             "{metric: is, splits: 10}",
             9,
@@ -1366,3 +1378,26 @@ def test_precision_of_sampling_is_in_the_key_and_its_default_is_not(read):
     assert {point.sample.precision for point in plain.points} == {"float32"}
     assert plain.points[0].sample.train == rounded.points[0].sample.train
     assert key(plain.points[0].sample) != key(rounded.points[0].sample)
+
+
+def test_trial_run_takes_too_few_images_for_a_distance_where_they_are_its_own_few(read):
+    """A trial run exercises the path; its few images are no reason to leave the metric out."""
+    suite = read(GOOD.replace("[fd]", "[fd, kd]"), metrics=ALL_METRICS, smoke=True)
+    (fd, kd) = suite.metrics
+    assert (fd.column, fd.params) == ("fd(digits-cnn@8)", {"allow_few": True})
+    assert kd.params == {}
+
+
+def test_shorthands_stand_for_metrics_of_the_reference_inception(read):
+    text = GOOD.replace("dataset: digits", "dataset: faces").replace("likelihood: {images: 64}\n", "")
+    text = text.replace("[fd]", "[{metric: fid, allow_few: true}, is, kid, prc, {metric: prc, neighbours: 5}]")
+    suite = read(text, metrics=ALL_METRICS)
+    assert [metric.column for metric in suite.metrics] == [
+        *("FID", "IS", "KID", "precision", "recall", "precision(k=5)", "recall(k=5)"),
+    ]
+    assert suite.metrics[1].params == {"extractor": "inception", "splits": 10}
+
+
+def test_extractor_that_is_none_is_a_problem_with_a_near_miss(wrong):
+    (line,) = wrong(GOOD.replace("[fd]", "[{metric: fd, extractor: efnet-lite0@32}]"), metrics=ALL_METRICS)
+    assert "there is no extractor 'efnet-lite0@32'; did you mean effnet-lite0?" in line

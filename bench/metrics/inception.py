@@ -9,7 +9,7 @@ Source: Salimans et al., 2016, https://arxiv.org/abs/1606.03498 (section 4), wit
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import rel_entr
+from scipy.special import entr, rel_entr
 
 
 def inception_score(probabilities: np.ndarray, splits: int = 1) -> tuple[float, float]:
@@ -32,6 +32,77 @@ def inception_score(probabilities: np.ndarray, splits: int = 1) -> tuple[float, 
     edges = [k * len(probabilities) // splits for k in range(splits + 1)]
     scores = [_score(probabilities[start:end]) for start, end in pairwise(edges)]
     return float(np.mean(scores)), float(np.std(scores))
+
+
+class Classes:
+    """What the inception score needs of log class probabilities that come in parts: sums over each split.
+
+    With sums over a split of n images, the mean divergence is the mean of p log p minus that of the mean's own.
+
+    Args:
+        splits: Number K of contiguous splits.
+        count: Number of images to come, which several splits need for their edges.
+    """
+
+    def __init__(self, splits: int, count: int | None = None) -> None:
+        if splits > 1 and count is None:
+            raise ValueError(f"{splits} splits need the number of images beforehand")
+        self.splits = splits
+        self.count = count
+        self.seen = 0
+        self._sums: list[np.ndarray | None] = [None] * splits
+        self._entropies = np.zeros(splits)
+        self._counts = np.zeros(splits, dtype=np.int64)
+
+    def add(self, log_probs: np.ndarray) -> None:
+        """Takes log class probabilities of the next images, shape (n, classes).
+
+        Raises:
+            ValueError: NaN, or more images than were announced.
+        """
+        log_probs = np.asarray(log_probs, np.float64)
+        if np.isnan(log_probs).any():
+            raise ValueError("class probabilities hold NaN or infinity")
+        edges = [self.seen, *self._inner_edges(len(log_probs)), self.seen + len(log_probs)]
+        for start, end in pairwise(edges):
+            part = log_probs[start - self.seen : end - self.seen]
+            if len(part):
+                self._add(self._split(start), part)
+        self.seen += len(log_probs)
+
+    def _inner_edges(self, size: int) -> list[int]:
+        if self.splits == 1:
+            return []
+        if self.seen + size > self.count:
+            raise ValueError(f"{self.count} images were announced, more have come")
+        edges = [k * self.count // self.splits for k in range(1, self.splits)]
+        return [edge for edge in edges if self.seen < edge < self.seen + size]
+
+    def _split(self, index: int) -> int:
+        if self.splits == 1:
+            return 0
+        return max(k for k in range(self.splits) if k * self.count // self.splits <= index)
+
+    def _add(self, split: int, log_probs: np.ndarray) -> None:
+        probabilities = np.exp(log_probs)
+        total = probabilities.sum(0)
+        known = self._sums[split]
+        self._sums[split] = total if known is None else known + total
+        self._entropies[split] += -entr(probabilities).sum()
+        self._counts[split] += len(log_probs)
+
+    def score(self) -> float:
+        """Returns the mean of the inception score over the splits.
+
+        Raises:
+            ValueError: A split without images.
+        """
+        if not self._counts.all() or (self.splits > 1 and self.seen != self.count):
+            raise ValueError(f"{self.splits} splits need as many images, got {self.seen}")
+        values = []
+        for total, entropies, count in zip(self._sums, self._entropies, self._counts, strict=True):
+            values.append(np.exp(entropies / count + entr(total / count).sum()))
+        return float(np.mean(values))
 
 
 def _score(probabilities: np.ndarray) -> float:

@@ -1,51 +1,77 @@
-r"""Precision and recall: how many samples lie where real images do, and how much of where these lie samples reach.
+r"""Distances of samples to their nearest real images: are they new, or copies of what the model was trained on?
 
-Where a set lies is estimated by balls around its features, each as wide as the distance to its k-th nearest
-neighbour in the set:
+``ratio``: mean distance to the nearest training image over that to the nearest held-out image. The larger split
+has nearer neighbours, so it is divided by what held-out images themselves give, each left out of its own split
+(:func:`usual_ratio`): 1 for new images of the data's distribution, 0 for copies of training images.
 
-.. math:: \text{precision} = \frac{1}{|S|} \left|\{s \in S : \exists\, r \in R, |s - r| \le \rho_k(r)\}\right|, \qquad
-          \text{recall} = \frac{1}{|R|} \left|\{r \in R : \exists\, s \in S, |r - s| \le \rho_k(s)\}\right| .
+``near_copies``: the share of samples whose nearest training image is nearer than a fraction (1/3) of the distance to
+the second nearest. Images of a continuous distribution have both at about the same distance.
 
-Both grow with the count of the set whose balls they are: compare equal counts with one reference.
-
-Shapes: N samples, M real images, D features. All is float64.
-
-Source: Kynkaanniemi et al., 2019, https://arxiv.org/abs/1904.06991 (equations 1 and 2).
+Source: Meehan et al., 2020, https://arxiv.org/abs/2004.05675 (copying as nearness beyond that of held-out images);
+Yoon et al., 2023, https://openreview.net/forum?id=shciCbSk9h (the criterion of 1/3).
 """
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
-CHUNK = 1000
-"""Rows whose distances to all others are held at once: bounds the memory."""
-
-
-def radii(features: np.ndarray, neighbours: int) -> np.ndarray:
-    """Returns the distance of each row of features (N, D) to its k-th nearest neighbour among the others, (N,).
-
-    Raises:
-        ValueError: No more rows than neighbours.
-    """
-    if len(features) <= neighbours:
-        raise ValueError(f"{neighbours} neighbours need more than {neighbours} images, got {len(features)}")
-    # A row is its own nearest, at distance 0.
-    parts = [np.partition(cdist(part, features), neighbours, axis=1)[:, neighbours] for part in _parts(features)]
-    return np.concatenate(parts)
+CHUNK = 512
+"""Samples whose distances to all real images are held at once."""
 
 
-def coverage(points: np.ndarray, centres: np.ndarray, neighbours: int) -> float:
-    """Returns the share of points, (N, D), that lie in the balls around centres, (M, D).
+def nearest(samples: np.ndarray, real: np.ndarray, k: int, *, same: bool = False) -> np.ndarray:
+    """Returns the distances to the k nearest of M real images, float64 of shape (N, k), rising.
 
-    With real images as centres it is the precision of the points, with samples the recall of real images.
+    Candidates are found by products of matrices, their distances then computed from the differences: a copy is at 0.
+
+    Args:
+        samples: Shape (N, D).
+        real: Shape (M, D).
+        k: How many neighbours.
+        same: The two sets are one, and no image is its own neighbour.
 
     Raises:
-        ValueError: No more centres than neighbours.
+        ValueError: Fewer than k real images, or features that are not finite.
     """
-    points, centres = np.asarray(points, np.float64), np.asarray(centres, np.float64)
-    reach = radii(centres, neighbours)
-    covered = [(cdist(part, centres) <= reach).any(axis=1) for part in _parts(points)]
-    return float(np.concatenate(covered).mean())
+    if len(real) < k + same:
+        raise ValueError(f"{k} nearest of {len(real)} real images are asked for")
+    squares = np.square(real, dtype=np.float64).sum(1)
+    found = np.empty((len(samples), k))
+    wanted = min(k + same + 2, len(real))  # two to spare, for rounding may swap near ones
+    for start in range(0, len(samples), CHUNK):
+        part = samples[start : start + CHUNK]
+        products = part @ real.T
+        if not np.isfinite(products).all():
+            raise ValueError("features are NaN or infinite")
+        rough = squares - 2 * products
+        if same:
+            rough[np.arange(len(part)), start + np.arange(len(part))] = np.inf
+        index = np.argpartition(rough, wanted - 1, axis=1)[:, :wanted]
+        for row, (sample, candidates) in enumerate(zip(part, index, strict=True)):
+            squared = np.square(real[candidates].astype(np.float64) - sample).sum(1)
+            if same:
+                squared[candidates == start + row] = np.inf
+            found[start + row] = np.sqrt(np.sort(squared)[:k])
+    return found
 
 
-def _parts(rows: np.ndarray) -> list[np.ndarray]:
-    return [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+def ratio(to_train: np.ndarray, to_test: np.ndarray) -> float:
+    """Returns the mean of the first distances over that of the second.
+
+    Raises:
+        ValueError: Every sample is a held-out image.
+    """
+    if not to_test.any():
+        raise ValueError("every sample is a held-out image itself")
+    return float(to_train.mean() / to_test.mean())
+
+
+def usual_ratio(train: np.ndarray, test: np.ndarray) -> float:
+    """Returns the ratio of held-out images, each compared with the other held-out ones."""
+    to_train, to_test = nearest(test, train, 1), nearest(test, test, 1, same=True)
+    if not to_train.any():
+        raise ValueError("every held-out image is a training image too: the splits overlap")
+    return ratio(to_train[:, 0], to_test[:, 0])
+
+
+def near_copies(distances: np.ndarray, fraction: float) -> float:
+    """Returns the share of samples, with distances (N, 2) to the two nearest, whose first is below the fraction."""
+    return float((distances[:, 0] < fraction * distances[:, 1]).mean())

@@ -27,6 +27,7 @@ class Points:
 
     def __init__(self, values: np.ndarray) -> None:
         self.features = values.reshape(len(values), -1).astype(np.float64)
+        self.count = len(values)
 
     @cached_property
     def spread(self) -> float:

@@ -1,7 +1,9 @@
 """Scores a sample set: one pass through each extractor, however many metrics ask for it.
 
-Every value comes with its identity, the plain values on which it depends; rows are comparable where identities are
-equal. Features of the reference are computed once a process.
+Images stream through the extractors; of what these say no more is kept than the metrics need (:mod:`.summary`), so that
+memory does not grow with the number of images unless a metric compares image with image. Every value comes with its
+identity, the plain values on which it depends; rows are comparable where identities are equal. References are computed
+once a store (:mod:`bench.metrics.references`).
 """
 
 import math
@@ -15,13 +17,21 @@ import numpy as np
 from bench.card import plain
 from bench.data import Images
 from bench.given import SPLIT, truth
-from bench.metrics import METRICS, MIXTURE, extractor_label
+from bench.metrics import METRICS, MIXTURE, MetricCard
 from bench.metrics.conditional import Restored
-from bench.metrics.extractors import Extractor, Features, load_extractor
+from bench.metrics.extractors import Extractor, load_extractor
 from bench.metrics.points import Points
+from bench.metrics.references import References, digest
+from bench.metrics.summary import Features, Summary, all_uses
 
 BACKEND = "bench 1"
 """Who computed the number; the figure rises when extraction or scoring changes a value."""
+
+CHUNK = 1000
+"""Images that go through the extractors at once."""
+
+UNNAMED = ("allow_few",)
+"""Parameters that change whether there is a number, not which."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,10 @@ class Floor:
     split: str
 
 
+IN_MEMORY = References()
+"""Where references are where no store is named: in this process."""
+
+
 def score(
     images: Iterable[np.ndarray],
     requests: Sequence[tuple[str, Any]],
@@ -54,6 +68,8 @@ def score(
     *,
     device: str = "cpu",
     given: Mapping[str, Any] | None = None,
+    count: int | None = None,
+    references: References = IN_MEMORY,
 ) -> list[Measured]:
     """Returns the value of each request, in order.
 
@@ -63,44 +79,66 @@ def score(
         data: The data set that the samples imitate.
         device: Where the extractors run.
         given: What the samples were given (:mod:`bench.given`), from the first of them on.
+        count: How many images there will be; without it they are gathered first where a metric splits them.
+        references: Where statistics of real images are kept.
 
     Raises:
         ValueError: A metric that cannot be measured on this data set, images of the wrong kind, too few of them,
             or a value that is not finite.
+        FileNotFoundError: Weights of an extractor are missing.
     """
     _refuse(requests, data)
-    extractors = {
-        name: load_extractor(name, str(device)) for name in {_extractor(params) for _, params in requests} - {None}
+    names = dict.fromkeys(name for _, params in requests if (name := _extractor(params)) is not None)
+    extractors = {name: load_extractor(name, str(device), data) for name in names}
+    uses = {
+        name: all_uses((METRICS[metric], params) for metric, params in requests if _extractor(params) == name)
+        for name in names
     }
     conditional = any(METRICS[name].tasks for name, _ in requests)
     plain_values = any(not METRICS[name].tasks and _extractor(params) is None for name, params in requests)
-    parts = list(images) if conditional or plain_values else images
-    samples: dict[str | None, Any] = _extract(parts, extractors) if extractors else {}
+    split = any(isinstance(use, tuple) and use[1] > 1 for wanted in uses.values() for use in wanted)
+    if conditional or plain_values or (split and count is None):
+        images = list(images)
+        count = sum(map(len, images))
+    samples: dict[str | None, Any] = _extract(images, extractors, uses, count) if extractors else {}
     if plain_values:
-        samples[None] = _points(parts)
-    restored = _restored(np.concatenate(parts), data, given) if conditional else None
+        samples[None] = _points(images)
+    restored = _restored(np.concatenate(images), data, given) if conditional else None
     measured = []
     for name, params in requests:
         card, extractor = METRICS[name], extractors.get(_extractor(params))
-        features = samples.get(_extractor(params))
-        split = card.reference(params)
-        reference = None if split is None else _reference(data, split, extractor)
+        found = samples.get(_extractor(params))
+        reference = _reference(card, params, data, extractor, references)
         if card.tasks:
-            features = replace(restored, log_probs=None if extractor is None else features.log_probs)
-        count = len(features.samples if card.tasks else features.features)
-        value = card.measure(features, reference, params)
+            found = replace(restored, log_probs=None if extractor is None else found.log_probs)
+        number = len(found.samples) if card.tasks else found.count
+        _enough(card, params, number, data)
+        value = _measure(card, found, reference, params)
         if not np.isfinite(value):
-            raise ValueError(f"{card.column(params)} of {count} images is {value}")
-        identity = _identity(name, params, extractor, count, data, split)
+            raise ValueError(f"{card.column(params)} of {number} images is {value}")
+        identity = _identity(name, params, extractor, number, data, references)
         if card.tasks:
             identity["given"] = {
                 **given,
                 "split": SPLIT,
                 "split_rule": data.card.split_rule,
-                "sha256": data.digest(SPLIT),
+                "sha256": digest(data, SPLIT),
             }
         measured.append(Measured(value, identity))
     return measured
+
+
+def _measure(card: MetricCard, samples: Any, reference: Any, params: Any) -> float:
+    try:
+        return card.measure(samples, reference, params)
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise ValueError(f"{card.column(params)}: {error}") from error
+
+
+def _enough(card: MetricCard, params: Any, count: int, data: Images) -> None:
+    needs, why = card.needs(params, data.card)
+    if count < needs:
+        raise ValueError(f"{card.column(params)} needs {needs} images, got {count}" + (f": {why}" if why else ""))
 
 
 def _extractor(params: Any) -> str | None:
@@ -116,7 +154,16 @@ def _restored(samples: np.ndarray, data: Images, given: Mapping[str, Any] | None
 
 
 def real_floor(
-    name: str, params: Any, data: Images, count: int, *, split: str | None = None, draws: int = 20, seed: int = 0
+    name: str,
+    params: Any,
+    data: Images,
+    count: int,
+    *,
+    split: str | None = None,
+    draws: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    references: References = IN_MEMORY,
 ) -> Floor:
     """Returns what ``count`` real images score: differences below 2 of its deviations are not worth discussing.
 
@@ -126,36 +173,53 @@ def real_floor(
         data: The data set.
         count: Images in each drawn set.
         split: Where they are drawn from; by default the split that is not the metric's reference.
-        draws: How many sets.
+        draws: How many sets; by default as many as its card says.
         seed: Of the choice of sets.
+        device: Where the extractor runs.
+        references: Where statistics of real images are kept.
 
     Raises:
-        ValueError: A split of fewer than ``count`` images.
+        ValueError: A split of fewer than ``count`` images, or a metric that compares with both.
     """
     _refuse([(name, params)], data)
     card = METRICS[name]
-    extractor = None if _extractor(params) is None else load_extractor(params.extractor, "cpu")
-    reference_split = card.reference(params)
-    split = split or ("train" if reference_split == "test" else "test")
-    real = _reference(data, split, extractor)
-    if count > len(real.features):
-        raise ValueError(f"split {split} has {len(real.features)} images, fewer than the {count} asked for")
-    reference = None if reference_split is None else _reference(data, reference_split, extractor)
+    draws = card.floor if draws is None else draws
+    if draws < 2:
+        raise ValueError(f"{name} of real images is not measured")
+    name_of = _extractor(params)
+    extractor = None if name_of is None else load_extractor(name_of, str(device), data)
+    split = split or ("train" if card.reference(params) == "test" else "test")
+    if count > data.card.splits[split]:
+        raise ValueError(f"split {split} has {data.card.splits[split]} images, fewer than the {count} asked for")
+    uses = card.uses(params)
+    real = _pool(data, split, extractor, uses, references)
+    reference = _reference(card, params, data, extractor, references)
     generator = np.random.default_rng([seed, count])
     values = []
     for _ in range(draws):
         index = generator.permutation(len(real.features))[:count]
-        values.append(card.measure(_some(real, index), reference, params))
+        values.append(_measure(card, _some(real, index, uses), reference, params))
     fresh = 1 - count / len(real.features)
     std = float(np.std(values, ddof=1) / np.sqrt(fresh)) if fresh else math.nan
     return Floor(float(np.mean(values)), std, draws, split)
 
 
-def _some(known: Features | Points, index: np.ndarray) -> Features | Points:
+def _pool(data: Images, split: str, extractor: Extractor | None, uses: Sequence[Any], references: References) -> Any:
+    """Returns what is known of each real image of a split."""
+    if extractor is None:
+        return _values(_content(data, split))
+    if all(use in ("moments", "features") for use in uses):
+        return references.get(data, split, extractor, {"features"})
+    return _said(_content(data, split), extractor)
+
+
+def _some(known: Any, index: np.ndarray, uses: Sequence[Any]) -> Summary | Points:
     """Returns what is known of some images."""
     if isinstance(known, Points):
         return Points(known.features[index])
-    return Features(known.features[index], known.log_probs[index])
+    if isinstance(known, Summary):
+        return Summary.of(Features(known.features[index], None), uses)
+    return Summary.of(Features(known.features[index], known.log_probs[index]), uses)
 
 
 def _refuse(requests: Sequence[tuple[str, Any]], data: Images) -> None:
@@ -168,14 +232,20 @@ def _refuse(requests: Sequence[tuple[str, Any]], data: Images) -> None:
         raise ValueError("; ".join(reasons))
 
 
-def _extract(images: Iterable[np.ndarray], extractors: dict[str, Extractor]) -> dict[str, Features]:
-    parts: dict[str, list[Features]] = {name: [] for name in extractors}
+def _extract(
+    images: Iterable[np.ndarray], extractors: Mapping[str, Extractor], uses: Mapping[str, Any], count: int | None
+) -> dict[str | None, Summary]:
+    found = {name: Summary(uses[name], count) for name in extractors}
     for shard in images:
-        for name, extractor in extractors.items():
-            parts[name].append(extractor(shard))
-    if not all(parts.values()):
+        for start in range(0, max(len(shard), 1), CHUNK):
+            for name, extractor in extractors.items():
+                found[name].add(extractor(shard[start : start + CHUNK]))
+    seen = next(iter(found.values())).count
+    if not seen:
         raise ValueError("there are no images to score")
-    return {name: Features(*map(np.concatenate, zip(*found, strict=True))) for name, found in parts.items()}
+    if count is not None and seen != count:
+        raise ValueError(f"{count} images were announced, {seen} have come")
+    return found
 
 
 def _points(parts: Sequence[np.ndarray]) -> Points:
@@ -192,12 +262,30 @@ class _Content:
     images: np.ndarray = field(compare=False, repr=False)
 
 
-def _reference(data: Images, split: str, extractor: Extractor | None) -> Any:
+def _content(data: Images, split: str) -> _Content:
+    return _Content(digest(data, split), data.train if split == "train" else data.test)
+
+
+def _reference(card: MetricCard, params: Any, data: Images, extractor: Extractor | None, references: References) -> Any:
+    split = card.reference(params)
+    if split is None:
+        return None
     if split == MIXTURE:
         return data.card.mixture()
-    images = data.train if split == "train" else data.test
-    content = _Content(data.digest(split), images)
-    return _values(content) if extractor is None else _features(content, extractor.name, str(extractor.device))
+    if extractor is None:
+        return _values(_content(data, split))
+    if statistics := getattr(params, "statistics", ""):
+        return references.imported(statistics, _of_reference(card, params), extractor.dimension)
+    found = references.get(data, split, extractor, _of_reference(card, params))
+    if card.also is not None:
+        found.other = references.get(data, card.also, extractor, _of_reference(card, params))
+    return found
+
+
+def _of_reference(card: MetricCard, params: Any) -> list[str]:
+    """What is needed of a reference: where a metric takes moments of it, features are the samples' alone."""
+    uses = [use for use in card.uses(params) if use in ("moments", "features")]
+    return ["moments"] if "moments" in uses else uses
 
 
 @lru_cache(maxsize=8)
@@ -205,46 +293,51 @@ def _values(content: _Content) -> Points:
     return Points(content.images)
 
 
-@lru_cache(maxsize=8)
-def _features(content: _Content, extractor: str, device: str) -> Features:
-    return load_extractor(extractor, device)(content.images)
+@lru_cache(maxsize=4)
+def _said(content: _Content, extractor: Extractor) -> Features:
+    starts = range(0, len(content.images), CHUNK)
+    parts = [extractor(np.ascontiguousarray(content.images[start : start + CHUNK])) for start in starts]
+    return Features(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _identity(
-    name: str, params: Any, extractor: Extractor | None, count: int, data: Images, split: str | None
+    name: str, params: Any, extractor: Extractor | None, count: int, data: Images, references: References
 ) -> dict[str, Any]:
     card = METRICS[name]
-    reference = None
+    split, statistics = card.reference(params), getattr(params, "statistics", "")
+    reference: dict[str, Any] | None = None
     if split == MIXTURE:
         reference = {"dataset": f"{data.name}@{data.card.version}", "mixture": "as declared"}
+    elif statistics:
+        facts = references.facts(statistics)
+        reference = {"statistics": facts.get("file"), "images": facts.get("images"), "sha256": statistics}
     elif split is not None:
         reference = {
             "dataset": f"{data.name}@{data.card.version}",
             "split": split,
             "split_rule": data.card.split_rule,
             "images": data.card.splits[split],
-            "sha256": data.digest(split),
+            "sha256": digest(data, split),
         }
-    seen_by = (
-        {
-            "extractor": extractor_label(extractor.name),
-            "weights_sha256": extractor.card.sha256,
-            "dimension": extractor.card.dimension,
-            "input_shape": list(extractor.card.shape),
-            "levels": extractor.card.levels,
-            "preprocess": extractor.preprocess,
-        }
-        if extractor is not None
-        else {}
-    )
+        if card.also is not None:
+            reference |= {f"{card.also}_images": data.card.splits[card.also]}
+            reference |= {f"{card.also}_sha256": digest(data, card.also)}
     return {
         "metric": name,
         "version": card.version,
         "column": card.column(params),
-        "params": plain(params),
-        **seen_by,
+        "params": {key: value for key, value in plain(params).items() if key not in UNNAMED},
+        **(extractor.identity if extractor is not None else {}),
         "count": count,
-        "least_count": card.least_count(params),
+        "least_count": card.least_count(params, data.card),
         "reference": reference,
-        "backend": BACKEND,
+        "backend": _backend(name, params),
     }
+
+
+def _backend(name: str, params: Any) -> str:
+    """Returns who computed the number from the features, with the version."""
+    from bench.metrics.libraries import version
+
+    library = getattr(params, "backend", "torch-fidelity" if name in ("precision", "recall") else "own")
+    return BACKEND if library == "own" else version(library)

@@ -22,7 +22,8 @@ from torch.nn import functional
 
 from bench.data import digits_labels, load_images
 from bench.metrics import EXTRACTORS
-from bench.metrics.extractors import WEIGHTS, DigitsCNN
+from bench.metrics.cards import SHIPPED
+from bench.metrics.extractors import DigitsCNN
 
 EPOCHS = 100
 BATCH = 64
@@ -82,7 +83,7 @@ def _jitter(images: Tensor, draws: Generator) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=WEIGHTS / EXTRACTORS["digits-cnn"].weights)
+    parser.add_argument("--out", type=Path, default=SHIPPED / EXTRACTORS["digits-cnn"].weights[0])
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from bench.claims import LEAST_PAIRS, LEAST_TRAININGS
+from bench.report.comparison import apart
 from bench.report.front import COSTS, dominated
 from bench.report.table import (
     BITS,
@@ -161,7 +162,7 @@ def reach(group: Mapping[str, Any]) -> str:
 def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Section]:
     """Returns the parts of the report in order: a table a budget, the models, what is missing, how to read it."""
     metrics, known, floors = rows.attrs["metrics"], rows.attrs["identities"], rows.attrs["floors"]
-    unlike, inspections = uncontrolled(rows), rows.attrs["inspections"]
+    unlike, inspections, unranked = uncontrolled(rows), rows.attrs["inspections"], apart(rows)
     judged, beaten = judge(rows), dominated(board)
     rows, board = bare(rows), bare(board)
     done = int((rows["state"] == "done").sum())
@@ -181,6 +182,7 @@ def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Se
     parts.append(_front(beaten, metrics))
     parts.append(_models(rows))
     parts += _heldout(inspections)
+    parts.append(Section("Not ranked together", bullets=unranked))
     parts.append(_missing(board, inspections))
     parts.append(_reading(rows, metrics, known, stated=len(judged) > 0))
     return [part for part in parts if part.cells or part.bullets or (part.text and not part.headers)]

@@ -1,0 +1,117 @@
+"""The metrics of torch-fidelity and clean-fid, on features that are ready: nothing is fetched, cached or resized.
+
+torch-fidelity's functions take tensors and know no shared memory limit: distances are computed in blocks of
+:data:`BLOCK` rows. clean-fid's draw from numpy's global generator, which is seeded for them and put back.
+"""
+
+import functools
+import importlib.metadata
+import warnings
+
+import numpy as np
+import torch
+from scipy import linalg
+
+BLOCK = 1000
+"""Rows of a distance matrix that are held at once."""
+
+SEED = 2020
+
+
+@functools.cache
+def version(package: str) -> str:
+    """Returns name and version of an installed package: ``torch-fidelity 0.4.0``."""
+    return f"{package} {importlib.metadata.version(package)}"
+
+
+def fid_of_torch_fidelity(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+    """Returns torch-fidelity's Frechet distance of two Gaussians; may lie below 0 by rounding."""
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
+    sides = [{"mu": mean, "sigma": covariance} for mean, covariance in ((mean1, cov1), (mean2, cov2))]
+    return fid_statistics_to_metric(*sides, False)[KEY_METRIC_FID]
+
+
+def fid_of_clean_fid(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+    """Returns clean-fid's Frechet distance of two Gaussians.
+
+    Raises:
+        ValueError: This scipy has no ``sqrtm(disp=...)`` any more, or its square root has no value.
+    """
+    from cleanfid.fid import frechet_distance
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", linalg.LinAlgWarning)
+        try:
+            return float(frechet_distance(mean1, cov1, mean2, cov2))
+        except TypeError as error:
+            raise ValueError("clean-fid's distance needs scipy < 1.18: pip install 'scipy<1.18'") from error
+        except np.linalg.LinAlgError as error:
+            raise ValueError(f"clean-fid's matrix square root fails: {error}") from error
+
+
+def is_of_torch_fidelity(log_probs: np.ndarray, splits: int) -> float:
+    """Returns torch-fidelity's inception score over contiguous splits of (N, classes) log probabilities."""
+    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
+
+    return isc_features_to_metric(torch.from_numpy(log_probs), splits, False, 0)[KEY_METRIC_ISC_MEAN]
+
+
+def kid_of_torch_fidelity(samples: np.ndarray, real: np.ndarray, subsets: int, subset_size: int) -> float:
+    """Returns torch-fidelity's kernel distance: the mean over random subsets of both sets, features (N, D).
+
+    Raises:
+        ValueError: Features that are not finite.
+    """
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+    _check_finite(samples, real)
+    size = min(subset_size, len(samples), len(real))
+    options = {"kid_subsets": subsets, "kid_subset_size": size, "rng_seed": SEED, "verbose": False}
+    found = kid_features_to_metric(*_tensors(samples, real), **options)
+    return found[KEY_METRIC_KID_MEAN]
+
+
+def kid_of_clean_fid(samples: np.ndarray, real: np.ndarray, subsets: int, subset_size: int) -> float:
+    """Returns clean-fid's kernel distance, by the same estimator over subsets of its own."""
+    from cleanfid.fid import kernel_distance
+
+    _check_finite(samples, real)
+    before = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(SEED)  # noqa: NPY002
+        return kernel_distance(samples, np.asarray(real), num_subsets=subsets, max_subset_size=subset_size)
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
+def precision_and_recall(samples: np.ndarray, real: np.ndarray, neighbours: int) -> tuple[float, float]:
+    """Returns torch-fidelity's precision and recall, features (N, D).
+
+    Raises:
+        ValueError: Too few images for so many neighbours, or features that are not finite.
+    """
+    from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+    if min(len(samples), len(real)) <= neighbours:
+        raise ValueError(f"{neighbours} neighbours need more images than {min(len(samples), len(real))}")
+    _check_finite(samples, real)
+    options = {"prc_neighborhood": neighbours, "prc_batch_size": BLOCK, "save_cpu_ram": True, "verbose": False}
+    found = prc_features_to_metric(*_tensors(samples, real), **options)
+    return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
+
+
+def _check_finite(*sides: np.ndarray) -> None:
+    for features in sides:
+        for start in range(0, len(features), BLOCK):
+            if not np.isfinite(features[start : start + BLOCK]).all():
+                raise ValueError("features are NaN or infinite")
+
+
+def _tensors(*sides: np.ndarray) -> list[torch.Tensor]:
+    """Shares the memory of arrays of one type; nothing writes to it, though a mapped file could not be written to."""
+    kind = np.result_type(*sides)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return [torch.from_numpy(np.asarray(side, kind)) for side in sides]

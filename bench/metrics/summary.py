@@ -1,0 +1,103 @@
+"""What is kept of a set of images while it passes by: no more than the metrics asked of it need.
+
+``moments`` and ``("classes", splits)`` are of fixed size; ``features`` and ``log_probs`` grow with the set and are held
+only where a metric compares image with image.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterable
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from bench.metrics.frechet import Moments
+from bench.metrics.inception import Classes
+
+
+class Features(NamedTuple):
+    """What an extractor says of N images: features (N, D) and log class probabilities (N, classes), None without."""
+
+    features: np.ndarray
+    log_probs: np.ndarray | None
+
+
+class Summary:
+    """What is known of a set of images.
+
+    Args:
+        uses: What to keep: ``moments``, ``features``, ``log_probs``, ``("classes", splits)``.
+        count: How many images there will be, for the edges of splits; asked for where there are several.
+    """
+
+    def __init__(self, uses: Collection[Any] = (), count: int | None = None) -> None:
+        self.uses = set(uses)
+        self.count = 0
+        self.moments = Moments() if "moments" in self.uses else None
+        self.other: Summary | None = None
+        self._classes = {
+            use[1]: Classes(use[1], count) for use in self.uses if isinstance(use, tuple) and use[0] == "classes"
+        }
+        self._parts: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "log_probs")}
+        self._known: dict[Hashable, Any] = {}
+
+    @classmethod
+    def of(cls, found: Features, uses: Collection[Any] = ("moments", "features", "log_probs")) -> Self:
+        """Returns the summary of features that are all there."""
+        summary = cls(uses, len(found.features))
+        summary.add(found)
+        return summary
+
+    def add(self, found: Features) -> None:
+        """Takes what an extractor says of the next images."""
+        self.count += len(found.features)
+        if self.moments is not None:
+            self.moments.add(found.features)
+        for classes in self._classes.values():
+            classes.add(found.log_probs)
+        for name, part in found._asdict().items():
+            if name in self.uses:
+                self._parts[name].append(part)
+
+    def hold(self, name: str, values: np.ndarray) -> None:
+        """Takes ``features`` or ``log_probs`` of all images at once."""
+        self.uses.add(name)
+        self.count = len(values)
+        self._parts[name] = [values]
+
+    @property
+    def features(self) -> np.ndarray:
+        """Features of all images, shape (N, D)."""
+        return self._whole("features")
+
+    @property
+    def log_probs(self) -> np.ndarray:
+        """Log class probabilities of all images, shape (N, classes)."""
+        return self._whole("log_probs")
+
+    def _whole(self, name: str) -> np.ndarray:
+        parts = self._parts[name]
+        if not parts:
+            raise ValueError(f"{name} were not kept")
+        if len(parts) > 1:
+            whole = np.empty((self.count, parts[0].shape[1]), parts[0].dtype)
+            start = 0
+            while parts:  # each part is let go once it is copied
+                part = parts.pop(0)
+                whole[start : start + len(part)] = part
+                start += len(part)
+            parts.append(whole)
+        return parts[0]
+
+    def classes(self, splits: int) -> Classes:
+        """Returns what is known of the class probabilities, in so many splits."""
+        return self._classes[splits]
+
+    def once(self, name: Hashable, compute: Callable[[], Any]) -> Any:
+        """Returns what ``compute`` gives, computed once for each name."""
+        if name not in self._known:
+            self._known[name] = compute()
+        return self._known[name]
+
+
+def all_uses(requests: Iterable[tuple[Any, Any]]) -> set[Any]:
+    """Returns what metrics need kept of a set, given their cards and parameters."""
+    return {use for card, params in requests for use in card.uses(params)}
