@@ -70,8 +70,6 @@ def test_cards_need_neither_torch_nor_numpy():
         ("fd", FrechetParams(reference="test"), "fd(digits-cnn@8, to test)"),
         ("is", InceptionParams(), "is(digits-cnn@8)"),
         ("is", InceptionParams(splits=10), "is(digits-cnn@8, 10 splits)"),
-        ("precision", ManifoldParams(), "precision(digits-cnn@8)"),
-        ("recall", ManifoldParams(reference="test", neighbours=5), "recall(digits-cnn@8, to test, k=5)"),
     ],
 )
 def test_columns_tell_unlike_numbers_apart(name, params, column):
