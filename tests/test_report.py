@@ -263,7 +263,7 @@ def test_every_point_is_a_row_with_what_was_stored_for_it(small):
         **{"training_seconds": 31.5, "parameters": 103_425, "device": "cpu", "train_seed": 0, "sample_seed": 0},
         **{"count": 20, "batch": 8, "state": "done", "cause": "", "key": key(point.sample)},
         **{"train_key": key(point.sample.train), "commit": "c0ffeec0ffee", "dirty": False, "host": "here"},
-        "versions": "toy 3, heun 2, digits 1, fd 1, is 1, likelihood 1",
+        "versions": "toy 3, heun 2, digits 1, fd 2, is 2, likelihood 1",
     }
     assert {name: found[name] for name in expected} == expected
     assert found["sampling_gflops_per_image"] == pytest.approx(19 * 2e6 / 1e9)

@@ -1180,7 +1180,7 @@ def test_claims_go_with_the_groups_that_are_left(read):
 def test_claims_about_what_a_trial_run_does_not_have_are_noted(read):
     text = (CLAIMED % "{metric: fd, smallest_effect: 0.5, pairs: [[vp heun, ve]]}").replace(", reference: test", "")
     text = text.replace("[fd, {metric: fd}]", "[fd]")
-    many = {"metrics": {"fd": replace(METRICS["fd"], needs=lambda p: 100)}}
+    many = {"metrics": {"fd": replace(METRICS["fd"], needs=lambda params, data: (100, ""))}}
     assert len(read(text, **many).claims) == 2
     trial = read(text, smoke=True, **many)
     assert trial.claims == ()
