@@ -546,3 +546,9 @@ def test_precision_and_recall_are_whole_on_equal_sets_and_tell_missing_modes_fro
     assert both(noise)[0] < 0.2 < 0.8 < both(digits.test)[0]
     floor = real_floor("recall", ManifoldParams(), digits, 256, draws=5)
     assert 0.6 < floor.mean < 1
+
+
+def test_all_training_images_against_held_out_ones_are_one_draw_without_a_deviation(digits):
+    whole = real_floor(*FD_TEST, digits, len(digits.train), split="train", draws=1)
+    assert whole.mean == pytest.approx(value(digits.train, FD_TEST, digits))
+    assert np.isnan(whole.std)

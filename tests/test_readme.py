@@ -22,7 +22,8 @@ def test_the_suite_in_the_readme_is_a_valid_suite(tmp_path):
 
 
 def test_the_commands_and_options_in_the_readme_exist(capsys):
-    named = re.findall(r"^\| `([a-z][a-z-]*)[ `]", README.split("## Commands")[1].split("## What it leaves")[0], re.MULTILINE)
+    commands = README.split("## Commands")[1].split("## What it leaves")[0]
+    named = re.findall(r"^\| `([a-z][a-z-]*)[ `]", commands, re.MULTILINE)
     assert len(named) == 11
     for verb in [*named, "show"]:
         assert _help(verb, capsys)

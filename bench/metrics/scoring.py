@@ -184,7 +184,7 @@ def real_floor(
     _refuse([(name, params)], data)
     card = METRICS[name]
     draws = card.floor if draws is None else draws
-    if draws < 2:
+    if draws < 1:
         raise ValueError(f"{name} of real images is not measured")
     name_of = _extractor(params)
     extractor = None if name_of is None else load_extractor(name_of, str(device), data)
