@@ -213,6 +213,9 @@ def check(kind: Any, value: Any, problems: list[Problem], path: tuple[str, ...] 
             if len(kinds) == len(value):
                 pairs = zip(kinds, value, strict=True)
                 return tuple(check(k, v, problems, (*path, str(i))) for i, (k, v) in enumerate(pairs))
+    elif origin is Mapping:
+        if isinstance(value, Mapping):
+            return {str(name): check(get_args(kind)[1], v, problems, (*path, str(name))) for name, v in value.items()}
     elif kind is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
@@ -274,9 +277,9 @@ def choices(kind: Any) -> tuple[str, ...]:
 
 def describe(kind: Any) -> str:
     """Returns a type as a person would write it: "a number", "one of 'vp', 've'"."""
-    if is_dataclass(kind):
-        return "a mapping"
     origin = get_origin(kind)
+    if is_dataclass(kind) or origin is Mapping:
+        return "a mapping"
     if origin in (Union, types.UnionType):
         return " or ".join(describe(option) for option in get_args(kind))
     if origin is Literal:

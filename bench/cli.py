@@ -16,6 +16,8 @@ from bench.card import build
 from bench.catalogue import as_yaml
 from bench.data import DATASETS, DataCard, data_card, data_root
 from bench.document import SuiteError
+from bench.execute.campaign import Campaign, ClusterRefusesError, ask_to_cancel, cancel_submissions
+from bench.execute.cluster import ClusterError
 from bench.execute.drive import (
     Driver,
     HeldError,
@@ -28,8 +30,12 @@ from bench.execute.drive import (
     stop_workers,
 )
 from bench.execute.executor import Executor, read_executor
+from bench.execute.forecast import forecast, measured
 from bench.execute.lease import Lease, holder
 from bench.execute.outcome import Outcome, outcome
+from bench.execute.overview import elements_line, overview
+from bench.execute.slurm import Slurm
+from bench.execute.submission import submissions
 from bench.metrics import METRICS, default_extractor, extractor_label
 from bench.metrics.cards import extractor_card, refuse_extractor
 from bench.plan import Job, Progress, examine, expand, to_prune
@@ -57,6 +63,8 @@ examples:
   run_bench.py suites/quickstart.yaml --smoke          one small batch of every point, before GPU-days are spent
   run_bench.py suites/quickstart.yaml --set train.vp.params.training.steps=500 --only vp
   run_bench.py suites/quickstart.yaml --executor inline          in this process, for debugging
+  run_bench.py suites/quickstart.yaml --executor slurm --detach  all of it into the queue of a cluster, and leave
+  run_bench.py plan suites/quickstart.yaml --executor slurm      what that would submit, and what it would cost
   run_bench.py status suites/quickstart.yaml           from the files alone, while it runs or later
   run_bench.py report suites/quickstart.yaml           tables and figures of what is there by now
   run_bench.py list                                    methods, samplers, data sets, metrics, suites
@@ -134,11 +142,20 @@ def _parser() -> argparse.ArgumentParser:
         return verbs.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".", parents=list(parents))
 
     verify = "read every stored file and compare its hash, not only size and modification time"
-    add("run", "make what is missing, then tables and figures", suite, execution).add_argument(
-        "--verify", action="store_true", help=verify
+    run_ = add("run", "make what is missing, then tables and figures", suite, execution)
+    run_.add_argument("--verify", action="store_true", help=verify)
+    run_.add_argument(
+        "--detach",
+        action="store_true",
+        help="submit all of it to the cluster, each stage after what it needs, and return; run it again to go on",
     )
-    add("plan", "say for each job whether it is done, and if not, why", suite).add_argument(
-        "--verify", action="store_true", help=verify
+    plan_ = add("plan", "say for each job whether it is done, and if not, why", suite)
+    plan_.add_argument("--verify", action="store_true", help=verify)
+    plan_.add_argument(
+        "--executor", metavar="NAME|FILE", help="show also what would be submitted to this cluster, and its cost"
+    )
+    plan_.add_argument(
+        "--measure", action="store_true", help="with --executor: time a few steps of each training here for the cost"
     )
     add("status", "say how far a suite is, what runs, what failed and why", suite)
     add("report", "make tables and figures of what is there by now", suite)
@@ -209,6 +226,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     executor = read_executor(options.executor, options.jobs)
+    if options.detach and not isinstance(executor, Slurm):
+        print(
+            "--detach leaves jobs in the queue of a cluster; this executor has none (leave --detach out, or run the "
+            "command under nohup)",
+            file=sys.stderr,
+        )
+        return WRONG
     study = Study(options)
     if missing := _missing_assets(study.suite, study.store):
         print("\n".join(missing), file=sys.stderr)
@@ -218,16 +242,31 @@ def _run(options: argparse.Namespace) -> int:
             try:
                 return _work(study, options, executor, lease)
             except Interrupted:
+                if isinstance(executor, Slurm):
+                    _say_what_goes_on(study, options)
                 stop_workers(study.results / "workers")  # those of a driver before us, where ours had not begun
                 raise
     except HeldError as error:
         print(error, file=sys.stderr)
+    except ClusterRefusesError as error:
+        print(f"the cluster takes no jobs; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
     except WorkersFailError as error:
         print(f"workers cannot work; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
     return FAILED
 
 
-def _work(study: Study, options: argparse.Namespace, executor: Executor, lease: Lease) -> int:
+def _say_what_goes_on(study: Study, options: argparse.Namespace) -> None:
+    left = [submission for submission in submissions(study.results) if not submission.over and not submission.abandoned]
+    if left:
+        ids = ", ".join(str(submission.job) for submission in left)
+        print(
+            f"\njobs go on without this driver: {ids}\nsee: run_bench.py status {options.suite}; "
+            f"end them: run_bench.py cancel {options.suite}",
+            file=sys.stderr,
+        )
+
+
+def _work(study: Study, options: argparse.Namespace, executor: Executor | Slurm, lease: Lease) -> int:
     """Makes what is missing, then tables and figures, while the results folder is ours."""
     begin = time.monotonic()
     found = examine(study.jobs, study.store, rehash=options.verify, reasons=False)
@@ -238,14 +277,34 @@ def _work(study: Study, options: argparse.Namespace, executor: Executor, lease: 
         print(f"note: {note}")
     write(study.results / "suite.resolved.yaml", as_yaml(study.suite.resolved).encode())
     _note_keys(study, options)
+    if options.detach:
+        return _detach(study, options, executor, lease)
     from bench.progress import ProgressDisplay
 
     with ProgressDisplay() as display:
-        Driver(study.jobs, study.store, study.results, executor, display.show)(lease)
+        if isinstance(executor, Slurm):
+            expected = measured(study.results)
+            Campaign(study.jobs, study.store, study.results, executor, display.show, expected)(lease)
+        else:
+            Driver(study.jobs, study.store, study.results, executor, display.show)(lease)
     status = _make_report(study)
     _prune(study, study.suite.keep)
     print(f"{time.monotonic() - begin:.0f} s in all")
     return status
+
+
+def _detach(study: Study, options: argparse.Namespace, executor: Slurm, lease: Lease) -> int:
+    """Submits everything that is neither there nor in the queue, and says what."""
+    campaign = Campaign(study.jobs, study.store, study.results, executor, expected=measured(study.results))
+    made, left_out = campaign.detach(lease)
+    for submission in made:
+        print(elements_line(submission))
+    print("" if made else "nothing to submit: all of it is done or in the queue")
+    print(f"how far it is: run_bench.py status {options.suite}; tables of what is there: run_bench.py report ...")
+    print("once the queue is empty, run the same command again: it submits what failed by chance, and nothing twice")
+    if left_out:
+        print(f"{left_out} units were not submitted, for the cluster takes no more jobs now: run it again later")
+    return DONE
 
 
 def _note_keys(study: Study, options: argparse.Namespace) -> None:
@@ -289,10 +348,16 @@ def _make_report(study: Study) -> int:
     print_leaderboard(rows, Console(), study.results)
     failures = _failures(study)
     for label, seen in failures:
-        print(f"failed: {label}: {seen.cause}" + (f"\n        log: {seen.log}" if seen.log else ""), file=sys.stderr)
+        print(f"failed: {label}: {seen.cause}" + _evidence(seen), file=sys.stderr)
     states = rows["state"].value_counts().to_dict()
     print("rows: " + ", ".join(f"{count} {state}" for state, count in states.items()))
     return DONE if set(states) <= {"done"} and not failures else FAILED
+
+
+def _evidence(seen: Outcome) -> str:
+    """Returns where the log of a failure lies, and its last words where they were kept."""
+    tail = "".join(f"\n        | {line}" for line in seen.tail)
+    return tail + (f"\n        log: {seen.log}" if seen.log else "")
 
 
 def _failures(study: Study) -> list[tuple[str, Outcome]]:
@@ -322,6 +387,12 @@ def plan(options: argparse.Namespace) -> int:
     print(f"\n{study.suite.name}: {_counts(study.jobs)}, {points}; {done} done, {len(found) - done} to do")
     for note in study.suite.notes:
         print(f"note: {note}")
+    if options.executor is not None:
+        executor = read_executor(options.executor)
+        if not isinstance(executor, Slurm):
+            print(f"executor {options.executor}: {executor.slots} workers at once on this machine")
+            return DONE
+        print(forecast(study.jobs, study.store, study.results, executor, measure=options.measure))
     return DONE
 
 
@@ -330,29 +401,30 @@ def status(options: argparse.Namespace) -> int:
     study = Study(options)
     counts: dict[str, dict[str, int]] = {}
     failures, running = [], []
+    seen_cluster = overview(study.jobs, study.store, study.results)
     for job in study.jobs:
         for unit in job.units:
-            seen = outcome(study.store, unit, results=job.made_by(unit))
+            seen = seen_cluster.judge(unit, outcome(study.store, unit, results=job.made_by(unit)))
             of_stage = counts.setdefault(job.stage, {})
             of_stage[seen.state] = of_stage.get(seen.state, 0) + 1
             if seen.state == "failed":
                 cause = f"{seen.cause} ({seen.attempts} attempts)"
-                failures.append(f"failed: {job.stage} {job.label}: {cause}\n        log: {seen.log}")
+                failures.append(f"failed: {job.stage} {job.label}: {cause}{_evidence(seen)}")
             if seen.live is not None:
                 step = f", step {seen.live['step']}" if "step" in seen.live else ""
-                running.append(
-                    f"running: {job.stage} {job.label}, part {unit.part}{step} (process {seen.live.get('pid')})"
-                )
+                who = f"job {seen.live['job']}" if "job" in seen.live else f"process {seen.live.get('pid')}"
+                running.append(f"running: {job.stage} {job.label}, part {unit.part}{step} ({who})")
     for stage, of_stage in counts.items():
         print(f"{stage:<10} " + ", ".join(f"{count} {state}" for state, count in sorted(of_stage.items())))
     print("\n".join(running + failures)) if running or failures else None
     facts = holder(study.results / "driver.lock")
     workers = living(study.results / "workers")
+    print("\n".join(seen_cluster.lines)) if seen_cluster.lines else None
     who = f"process {facts.get('pid')} on {facts.get('host')}" if facts else "none"
     print(f"driver: {who}; workers: {len(workers)}")
     waiting = sum(of_stage.get("waiting", 0) for of_stage in counts.values())
     if waiting and not facts:
-        print(f"{waiting} units wait: start the suite again to go on")
+        print(f"{waiting} units wait that no job has: start the suite again to go on")
     return FAILED if failures else DONE
 
 
@@ -360,11 +432,22 @@ def cancel(options: argparse.Namespace) -> int:
     """Stops the driver and the workers of a suite."""
     study = Study(options)
     driver = holder(study.results / "driver.lock")
+    on_cluster = submissions(study.results)
+    if on_cluster:
+        ask_to_cancel(study.results)
     if driver:
         signal_workers([driver], signal.SIGTERM)
     else:
         stop_workers(study.results / "workers")
     begin = time.monotonic()
+    if on_cluster:
+        try:
+            while holder(study.results / "driver.lock") and time.monotonic() - begin < 60:
+                time.sleep(0.2)  # it may be about to submit
+            print(f"{cancel_submissions(study.results)} jobs cancelled")
+        except ClusterError as error:
+            print(f"jobs could not be cancelled: {error}", file=sys.stderr)
+            return FAILED
     while time.monotonic() - begin < 60:
         if not living(study.results / "workers") and not holder(study.results / "driver.lock"):
             print(f"{study.suite.name}: nothing runs; start it again to go on")

@@ -113,6 +113,9 @@ class Run:
         until: Stop after the first update with which so many training images are seen; None trains to the end. All
             else is as in the whole training, so that the updates after it would be those of a longer one.
         compiled: Train through torch.compile.
+        rank: Which of the processes that share the training this is. All draw the whole batch and what it needs of
+            randomness, and take their part of it.
+        world: How many processes share the training, through torch.distributed.
     """
 
     seed: int
@@ -124,6 +127,8 @@ class Run:
     keep: Callable[[int, Callable[[], dict[str, Tensor]]], None] = lambda images, tensors: None
     until: int | None = None
     compiled: bool = False
+    rank: int = 0
+    world: int = 1
 
     def noise(self, *path: str | int) -> Noise:
         """Returns the stream of that name, a function of the training seed and the path alone."""

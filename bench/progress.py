@@ -64,7 +64,7 @@ class ProgressDisplay:
         left = self._left(tally, ended)
         rate = self._rate(tally)
         failed = sum(tally.failed.values())
-        extra = [rate, left, f"{failed} failed or blocked" if failed else "", f"{tally.workers} workers"]
+        extra = [rate, left, f"{failed} failed or blocked" if failed else "", f"{tally.workers} workers", tally.note]
         self.line = ", ".join([*parts, *filter(None, extra)])
         self._print()
 

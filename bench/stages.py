@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,12 +71,27 @@ class Context:
     stop: "Stop"
     start: str
     attempts: int
+    earlier_seconds: float = 0.0
+    begun: float = field(default_factory=time.monotonic)
 
     @property
     def device(self) -> torch.device:
-        """The device that the executor chose."""
+        """The device that the executor chose; of several that a process sees, the one of its rank on the node."""
         asked = self.settings["device"]
-        return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked)
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked)
+        if device.type == "cuda" and self.world > 1:
+            return torch.device("cuda", self.settings["local_rank"] % torch.cuda.device_count())
+        return device
+
+    @property
+    def rank(self) -> int:
+        """Which of the processes of one training this is."""
+        return self.settings.get("rank", 0)
+
+    @property
+    def world(self) -> int:
+        """How many processes share one training."""
+        return self.settings.get("world", 1)
 
     @property
     def tf32(self) -> bool:
@@ -99,11 +114,15 @@ class Context:
             "start": self.start,
             "end": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
             "attempts": self.attempts,
+            "attempt_seconds": round(self.earlier_seconds + time.monotonic() - self.begun, 3),
+            **({"processes": self.world} if self.world > 1 else {}),
         }
 
 
 def make(job: Job, unit: UnitId, context: Context) -> None:
     """Makes one unit of a job and writes it to the store.
+
+    Where several processes share a training, each calls this, and the one of rank 0 writes.
 
     Raises:
         DamagedError: An input is not what was written.
@@ -122,16 +141,17 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
     """
     (model,) = job.specs
     if isinstance(model, AverageSpec):
-        average(job, unit, context)
+        average(job, unit, context) if context.rank == 0 else None
         return
     if isinstance(model, TrainSpec) and model.checkpoint is not None:
-        take_over(job, unit, context)
+        take_over(job, unit, context) if context.rank == 0 else None
         return
     spec, until = (model.train, model.images) if isinstance(model, SnapshotSpec) else (model, None)
     store, folder = context.store, context.store.folder(unit.stage, unit.key)
     card = cards()[spec.method]
     params = build(card.params, spec.params)
-    store.write_spec(unit.stage, unit.key, model, {"params": plain(params)})
+    if context.rank == 0:
+        store.write_spec(unit.stage, unit.key, model, {"params": plain(params)})
     averages = {images: average_suffix(images) for images in _averaged_at(model)}
     data = load_images(spec.dataset)
     method = load_method(spec.method, spec.params, data, context.device)
@@ -144,16 +164,21 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
         device=context.device,
         restore=keeper.restore,
         checkpoint=keeper.checkpoint,
-        announce=lambda steps: context.lease.note(steps=steps),
+        announce=lambda steps: context.lease.note(steps=steps) if context.rank == 0 else None,
         log=diary.log,
         keep=keeper.keep_average,
         until=until,
         compiled=context.compiled,
+        rank=context.rank,
+        world=context.world,
     )
     method.train(data, run)
+    if context.rank > 0:
+        return
     _clock(context.device)
     seconds = keeper.seconds()
     state = _finite_state(method)
+    context.store.guard()
     diary.flush()
     here = leg(model)
     record = {
@@ -274,6 +299,49 @@ def _shorter(store: Store, unit: UnitId, model: TrainSpec | SnapshotSpec) -> Pat
         if path.exists() and hash_file(path) == sha256:
             return path
     return None
+
+
+class _EnoughSteps(BaseException):
+    """A measurement has seen enough of a training; not an Exception, so that no adapter swallows it."""
+
+
+def measure(job: Job, device: str, seconds: float = 3.0) -> dict[str, float] | None:
+    """Times the first steps of a training, and a batch of what it then samples; writes nothing.
+
+    Args:
+        seconds: How long to look at the steps.
+
+    Returns:
+        ``seconds`` of the whole training, ``seconds_per_row`` of the network in sampling, and ``bytes`` of the
+        weights; None where nothing is trained (an average, a checkpoint made elsewhere).
+    """
+    (model,) = job.specs
+    spec = model.train if isinstance(model, SnapshotSpec) else model
+    if not isinstance(spec, TrainSpec) or spec.checkpoint is not None:
+        return None
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    method = load_method(spec.method, spec.params, _data(spec.dataset), where)
+    total, moments = [0], []
+
+    def step(finished: int, tensors: Callable[[], dict[str, torch.Tensor]]) -> None:
+        moments.append(_clock(where))
+        if len(moments) > 2 and moments[-1] - moments[0] > seconds:
+            raise _EnoughSteps
+
+    until = model.images if isinstance(model, SnapshotSpec) else None
+    run = Run(seed=spec.seed, device=where, until=until, checkpoint=step, announce=lambda n: total.append(n))
+    with contextlib.suppress(_EnoughSteps):
+        method.train(_data(spec.dataset), run)
+    each = (moments[-1] - moments[0]) / (len(moments) - 1) if len(moments) > 1 else 0.0
+    found = {"seconds": each * total[-1], "bytes": float(sum(t.nbytes for t in method.state().values()))}
+    short = _shortest(method)
+    if short is not None:
+        for _ in range(2):  # the first one warms up
+            with NetworkCounter(method.networks) as counter, torch.no_grad():
+                begin = _clock(where)
+                method.sample(16, short, Noise(0, ("measure",), device=method.device))
+                found["seconds_per_row"] = (_clock(where) - begin) / max(1, counter.rows)
+    return found
 
 
 def samples(job: Job, unit: UnitId, context: Context) -> None:
@@ -593,7 +661,20 @@ class Checkpoints:
         return self.before + time.monotonic() - self.begin
 
     def restore(self) -> tuple[int, dict[str, torch.Tensor]] | None:
-        """Returns the last checkpoint, or else the end of a shorter training, or None; a damaged one is put aside."""
+        """Returns the last checkpoint, or else the end of a shorter training, or None; a damaged one is put aside.
+
+        Where several processes share the training, all get what the first one finds.
+        """
+        if self.context.world == 1:
+            return self._restore()
+        found: list[Any] = [self._restore() if self.context.rank == 0 else None]
+        torch.distributed.broadcast_object_list(found, device=self.context.device)
+        if found[0] is None:
+            return None
+        step, tensors = found[0]
+        return step, {name: tensor.to(self.context.device) for name, tensor in tensors.items()}
+
+    def _restore(self) -> tuple[int, dict[str, torch.Tensor]] | None:
         if self.path.exists() and (found := self._read(self.path)) is not None:
             return found
         start = self.shorter()
@@ -632,8 +713,12 @@ class Checkpoints:
     def checkpoint(self, step: int, tensors: Callable[[], dict[str, torch.Tensor]]) -> None:
         """Writes a checkpoint when one is due or a stop was asked for; then raises ``Stopped``."""
         self.step, self.tensors = step, tensors
+        if self.context.rank > 0:
+            return
+        stop = self.context.stop
         due = time.monotonic() - self.written >= self.context.settings["checkpoint_seconds"]
-        if due or self.context.stop.requested:
+        if due or stop.requested or stop.saving:
+            stop.saving = False
             self._write(tensors)
             self.diary.flush()
             self.written = time.monotonic()
@@ -641,10 +726,13 @@ class Checkpoints:
             self.noted = time.monotonic()
             with contextlib.suppress(OSError):  # for those who watch alone
                 self.context.lease.note(step=step)
-        self.context.stop.check()
+        stop.check()
 
     def keep_average(self, images: int, tensors: Callable[[], dict[str, torch.Tensor]]) -> None:
         """Writes averages of the weights as they are after so many training images."""
+        if self.context.rank > 0:
+            return
+        self.context.store.guard()
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors().items()}
         content, name = safetensors.torch.save(state), self.averages[images]
         write(self.path.with_name(name), content)
@@ -668,7 +756,9 @@ class Checkpoints:
         notes |= {"went_on_from": self.began_at or ""}
         notes |= {"averages": json.dumps(self.kept)} if self.kept else {}
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors().items()}
-        write(self.path, safetensors.torch.save(state, {**notes, "sha256": _checksum(notes, state)}))
+        content = safetensors.torch.save(state, {**notes, "sha256": _checksum(notes, state)})
+        self.context.store.guard()
+        write(self.path, content)
 
 
 def _checksum(notes: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
@@ -785,7 +875,11 @@ def _environment() -> dict[str, Any]:
     def git(*arguments: str) -> str | None:
         try:
             return subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=30
+                ["git", "--no-optional-locks", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=30,
             ).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return None

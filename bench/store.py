@@ -23,7 +23,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,10 +57,15 @@ class DamagedError(Exception):
 
 
 class Store:
-    """The store under one folder."""
+    """The store under one folder.
 
-    def __init__(self, root: Path | str) -> None:
+    Args:
+        guard: Called before anything is written; it raises where the writer has lost the right to.
+    """
+
+    def __init__(self, root: Path | str, guard: Callable[[], None] = lambda: None) -> None:
         self.root = Path(root)
+        self.guard = guard
 
     def folder(self, stage: str, key: str) -> Path:
         """Returns the folder of a key."""
@@ -122,6 +127,7 @@ class Store:
             files: Content by suffix: ``{".npz": b"..."}``.
             there: Suffixes of data files that were written before.
         """
+        self.guard()
         facts = {}
         for path in (self.path(unit, suffix) for suffix in there):
             stat = path.stat()
@@ -138,6 +144,7 @@ class Store:
         self._put(unit, {**record, "files": facts})
 
     def _put(self, unit: UnitId, record: Mapping[str, Any]) -> None:
+        self.guard()
         write(self.path(unit, ".json"), _seal(record))
 
     def discard(self, unit: UnitId) -> None:
@@ -169,6 +176,7 @@ class Store:
         values = {"type": type(spec).__name__, "spec": canonical(spec), "resolved": resolved}
         content = json.dumps(values, indent=1, sort_keys=True).encode()
         if not path.exists() or path.read_bytes() != content:
+            self.guard()
             write(path, content)
 
     def specs(self, stage: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -183,6 +191,7 @@ class Store:
 
     def note_attempt(self, unit: UnitId, **values: Any) -> None:
         """Appends one line to the unit's attempts."""
+        self.guard()
         path = self.path(unit, ".attempts.jsonl")
         path.parent.mkdir(parents=True, exist_ok=True)
         # It begins with a line end, for the last one may have been cut short.

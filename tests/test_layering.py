@@ -36,7 +36,7 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "suite": "card claims data digest document given metrics sections spec",
     "plan": "course spec store suite",
     "stages": "card course data digest external given method metrics plan spec store",
-    "execute": "card document plan spec store",
+    "execute": "card data document plan spec store",
     "report": "card claims data execute given metrics plan spec store suite",
     "progress": "execute",
     "catalogue": "card data execute gallery metrics plan store",
@@ -133,7 +133,10 @@ def any_suite(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("words", [["plan", "any.yaml"], ["status", "any.yaml"], ["list"], ["--help"]], ids=" ".join)
+WORDS = ["plan any.yaml", "plan any.yaml --executor slurm", "status any.yaml", "list", "--help"]
+
+
+@pytest.mark.parametrize("words", [words.split() for words in WORDS], ids=" ".join)
 def test_commands_that_only_look_answer_without_torch_numpy_or_pandas(any_suite, words):
     code = f"from bench.cli import main\nsys.exit(main({words}))"
     done = without_heavy_modules(code, any_suite.parent)

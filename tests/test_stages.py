@@ -310,7 +310,9 @@ def test_half_a_level_outside_is_not_clipped_by_rounding():
 def test_record_says_who_made_it_where_when_and_with_what(trained):
     provenance = trained["provenance"]
     environment = {"commit", "dirty", "host", "packages"}
-    assert set(provenance) == environment | {"device", "threads", "tf32", "compiled", "start", "end", "attempts"}
+    assert set(provenance) == environment | {
+        *("device", "threads", "tf32", "compiled", "start", "end", "attempts", "attempt_seconds"),
+    }
     assert set(provenance["packages"]) == {"python", "torch", "numpy", "scipy", "scikit-learn"}
     assert provenance["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert (provenance["start"], provenance["attempts"], provenance["compiled"]) == ("2026-01-01", 7, False)

@@ -59,6 +59,7 @@ class Tally:
     images: int = 0
     open: int = 0
     workers: int = 0
+    note: str = ""
     live: list[dict[str, Any]] = field(default_factory=list)
 
 

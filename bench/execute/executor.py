@@ -7,13 +7,16 @@ from typing import Literal
 
 from bench.card import Problem, check
 from bench.document import Document, Fault, Place, SuiteError
+from bench.execute.slurm import Slurm, check_slurm
 from bench.plan import checkout
 from bench.store import scan
+
+CLUSTERS = ("local", "inline", "slurm")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """An executor file.
+    """An executor file of this machine; that of a cluster is :class:`bench.execute.slurm.Slurm`.
 
     Args:
         cluster: "local" (submitit's local executor behind our own bound) or "inline" (this process).
@@ -76,7 +79,7 @@ def executor_folder() -> Path:
     return checkout() / "suites" / "executors"
 
 
-def read_executor(name: str, jobs: int | None = None) -> Executor:
+def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
     """Returns the executor of that file, or of that name in suites/executors.
 
     Args:
@@ -91,11 +94,21 @@ def read_executor(name: str, jobs: int | None = None) -> Executor:
         place = Place(0, f"--executor {name}")
         raise SuiteError([Fault(place, (), name, "is neither an executor's name nor a file", tuple(known))])
     document = Document(path)
+    tree = document.tree if document.tree is not None else {}
     problems: list[Problem] = []
-    executor = check(Executor, document.tree or {}, problems)
+    executor: Executor | Slurm
+    if isinstance(tree, dict) and tree.get("cluster") == "slurm":
+        executor = check_slurm(tree, problems)
+    else:
+        executor = check(Executor, tree, problems)
+        # What an unknown cluster's other keys should be is not known either.
+        named = next((p for p in problems if p.path == ("cluster",)), None)
+        problems = [Problem(named.path, named.value, "is no cluster", CLUSTERS)] if named else problems
     faults = document.faults(problems)
     if jobs is not None and jobs < 1:
         faults.append(Fault(Place(1, f"--jobs {jobs}"), (), None, "should be at least 1"))
     if faults:
         raise SuiteError(faults)
-    return executor if jobs is None else replace(executor, workers=jobs)
+    if jobs is None:
+        return executor
+    return executor.limited(jobs) if isinstance(executor, Slurm) else replace(executor, workers=jobs)

@@ -2,6 +2,9 @@
 
 Locks are those of flock(2): released when the holder ends in whatever way, SIGKILL included, so no heartbeat and
 no guess about dead owners is needed among processes of one machine.
+
+Where the scheduler of a cluster has given a unit to another process while the old one still lives somewhere, the new
+one takes the lease over (:meth:`Lease.take_over`); the old one finds a foreign token in the file and writes no more.
 """
 
 import contextlib
@@ -9,18 +12,31 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 
+class LostError(BaseException):
+    """Somebody else was given the lease; not an Exception, so that no adapter swallows it."""
+
+
 class Lease:
-    """A held lock on ``path``, whose content says who holds it. Use as a context manager, or :meth:`release`."""
+    """A held lock on ``path``, whose content says who holds it. Use as a context manager, or :meth:`release`.
+
+    Attributes:
+        before: What the last holder noted, where it ended without releasing the lease.
+    """
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.descriptor = descriptor
-        self.facts: dict[str, Any] = {}
+        self.token = uuid.uuid4().hex
+        self.before: dict[str, Any] = _facts(descriptor)
+        self.facts: dict[str, Any] = {"token": self.token}
+        self._noting = threading.Lock()
 
     @classmethod
     def take(cls, path: Path, **facts: Any) -> "Lease | None":
@@ -45,16 +61,43 @@ class Lease:
                     return lease
             os.close(descriptor)
 
+    @classmethod
+    def take_over(cls, path: Path, **facts: Any) -> "Lease | None":
+        """Returns the lease on ``path`` whoever holds it: for one whom the scheduler has given the work.
+
+        The old holder keeps a lock on a file that is no longer there, and its :meth:`check` raises.
+        """
+        left = noted(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        lease = cls.take(path, **facts)
+        if lease is not None:
+            lease.before = lease.before or left
+        return lease
+
     def note(self, **facts: Any) -> None:
-        """Adds to what is known of the holder, for people and progress bars."""
-        self.facts.update(facts)
-        content = json.dumps(self.facts).encode()
-        os.pwrite(self.descriptor, content, 0)
-        os.ftruncate(self.descriptor, len(content))
+        """Adds to what is known of the holder, for people and progress bars, and that it lived now (``beat``)."""
+        with self._noting:
+            self.facts.update(facts, beat=time.time())
+            content = json.dumps(self.facts).encode()
+            os.pwrite(self.descriptor, content, 0)
+            os.ftruncate(self.descriptor, len(content))
+
+    def check(self) -> None:
+        """Makes sure that the lease is still ours: to be called before anything is written in its name.
+
+        Raises:
+            LostError: Somebody else has taken it over.
+        """
+        with self._noting:
+            token = noted(self.path).get("token")
+        if token != self.token:
+            raise LostError(f"{self.path} is now held by another process: nothing more is written here")
 
     def release(self) -> None:
-        """Deletes the file and lets go of the lock."""
-        with contextlib.suppress(FileNotFoundError):
+        """Deletes the file, if it is still ours, and lets go of the lock."""
+        with contextlib.suppress(LostError, FileNotFoundError):
+            self.check()
             os.unlink(self.path)
         os.close(self.descriptor)
 
@@ -83,9 +126,29 @@ def holder(path: Path) -> dict[str, Any] | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        with contextlib.suppress(ValueError):  # read while its holder was writing
-            return json.loads(os.pread(descriptor, 65536, 0))
-        return {}
+        return _facts(descriptor)
     finally:
         os.close(descriptor)
     return None
+
+
+def noted(path: Path) -> dict[str, Any]:
+    """Returns what stands in a lease, whether its holder lives or not; nothing where there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return {}
+    try:
+        return _facts(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _facts(descriptor: int) -> dict[str, Any]:
+    for _ in range(20):
+        try:
+            facts = json.loads(os.pread(descriptor, 65536, 0) or b"{}")
+            return facts if isinstance(facts, dict) else {}
+        except (ValueError, OSError):  # read while its holder was writing
+            time.sleep(0.002)
+    return {}

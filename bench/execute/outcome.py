@@ -20,6 +20,7 @@ class Outcome:
         log: Where the output of the last attempt lies.
         attempts: How many there were.
         live: What the holder of the lease notes while running.
+        tail: The last words of what failed, where they say more than the cause.
     """
 
     state: str
@@ -27,6 +28,7 @@ class Outcome:
     log: str = ""
     attempts: int = 0
     live: dict[str, Any] | None = None
+    tail: tuple[str, ...] = ()
 
 
 def outcome(
@@ -56,8 +58,10 @@ def outcome(
     run = last.get("run") if run is None else run
     ours = [attempt for attempt in attempts if attempt["run"] == run]
     if ours and ours[-1]["state"] == "failed":
-        return Outcome("failed", ours[-1].get("cause", ""), log, len(attempts))
-    deaths = sum(attempt["state"] in ("died", "running") for attempt in ours)
+        tail = tuple(ours[-1].get("tail", ()))
+        return Outcome("failed", ours[-1].get("cause", ""), log, len(attempts), tail=tail)
+    # Whether a unit of a cluster's job is given up is for its driver to say, which asks SLURM what became of the job.
+    deaths = sum(attempt["state"] in ("died", "running") and "submission" not in attempt for attempt in ours)
     if deaths >= DEATHS:
         cause = f"died {deaths} times without a word (killed from outside, or out of memory?)"
         return Outcome("failed", cause, log, len(attempts))

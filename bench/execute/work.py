@@ -14,14 +14,14 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.execute.lease import Lease, holder
+from bench.execute.lease import Lease, LostError, holder
 from bench.execute.outcome import outcome
 from bench.plan import Job
 from bench.store import DamagedError, Store, UnitId
@@ -45,6 +45,7 @@ class Stop:
     def __init__(self) -> None:
         self.requested = False
         self.gracefully = False
+        self.saving = False
         self.number = signal.SIGTERM
 
     def install(self) -> None:
@@ -59,6 +60,10 @@ class Stop:
             self.requested = True
             raise Stopped
         self.requested = True
+
+    def save(self, number: int, frame: FrameType | None) -> None:
+        """Handles a signal by asking for a checkpoint at the next step, and for nothing else."""
+        self.saving = True
 
     def check(self) -> None:
         """Raises :class:`Stopped` if a stop was asked for."""
@@ -130,12 +135,12 @@ def work_through(
     with lease:
         queue = Queue([Job.from_plain(job) for job in content["jobs"]], store, run)
         try:
-            stages = _start(settings)
+            stages = start(settings)
             print(READY, file=sys.stderr, flush=True)
             while (claim := queue.claim(stop, log=log)) is not None:
                 job, unit, held = claim
                 with held:
-                    damaged = _attempt(stages, job, unit, store, settings, held, stop, run, log)
+                    damaged = attempt(stages, job, unit, store, settings, held, stop, run, log)
                 if damaged is not None:
                     queue.remake(damaged)
                 watch()
@@ -144,6 +149,8 @@ def work_through(
                     break
         except Stopped:
             print("stopped as asked", file=sys.stderr)
+        except LostError as lost:
+            print(lost, file=sys.stderr)
 
 
 def superseded(orders: dict[str, Any]) -> str | None:
@@ -158,7 +165,7 @@ def superseded(orders: dict[str, Any]) -> str | None:
     return "by another run" if driver.get("digest") == orders["digest"] else "by other jobs"
 
 
-def _start(settings: dict[str, Any]) -> Any:
+def start(settings: dict[str, Any]) -> Any:
     """Imports torch and pins its threads; returns the stages."""
     import torch
 
@@ -168,7 +175,7 @@ def _start(settings: dict[str, Any]) -> Any:
     return stages
 
 
-def _attempt(
+def attempt(
     stages: Any,
     job: Job,
     unit: UnitId,
@@ -178,22 +185,33 @@ def _attempt(
     stop: Stop,
     run: str,
     log: str,
+    /,
+    **facts: Any,
 ) -> UnitId | None:
-    """Makes one unit, noting how it began and how it ended; returns an input that turned out to be damaged."""
-    attempt = uuid.uuid4().hex[:12]
-    earlier = store.attempts(*unit)
-    for old in earlier:
-        if old["state"] == "running":
-            store.note_attempt(unit, attempt=old["attempt"], state="died", cause="the process died without a word")
+    """Makes one unit, noting how it began and how it ended; returns an input that turned out to be damaged.
+
+    Args:
+        facts: What else is to be noted of the attempt.
+
+    Raises:
+        Stopped: As asked.
+        LostError: Somebody else was given the unit; then nothing is noted.
+    """
+    name = uuid.uuid4().hex[:12]
+    earlier = close_attempts(store, unit, held.before)
     start = now()
-    facts = {"host": os.uname().nodename, "pid": os.getpid(), "log": log, "slot": settings.get("slot")}
-    store.note_attempt(unit, attempt=attempt, run=run, start=start, **facts)
+    held.note(attempt=name)
+    facts |= {"host": os.uname().nodename, "pid": os.getpid(), "log": log, "slot": settings.get("slot")}
+    store.note_attempt(unit, attempt=name, run=run, start=start, **facts)
     print(f"{start} {unit} {job.label}", file=sys.stderr, flush=True)
     damaged = None
+    guarded = Store(store.root, guard=held.check)
     try:
         stop.check()
         stop.gracefully = job.stage == "train"
-        context = stages.Context(store, settings, held, stop, start, attempts=len(earlier) + 1)
+        context = stages.Context(
+            guarded, settings, held, stop, start, attempts=len(earlier) + 1, earlier_seconds=sum(map(seconds, earlier))
+        )
         stages.make(job, unit, context)
         ending = {"state": "done"}
     except DamagedError as error:
@@ -203,17 +221,46 @@ def _attempt(
         print(f"damaged, to be made again: {error}", file=sys.stderr)
         ending = {"state": "stopped", "cause": f"an input is damaged: {error}"}
     except Stopped:
-        store.note_attempt(unit, attempt=attempt, state="stopped", end=now())
+        guarded.note_attempt(unit, attempt=name, state="stopped", end=now())
+        raise
+    except LostError:
         raise
     except BaseException as error:
         traceback.print_exc()
         cause = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         ending = {"state": "failed", "cause": cause, "traceback": traceback.format_exc()}
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            ending["kind"] = "memory"
     finally:
         stop.gracefully = False
         sys.stderr.flush()
-    store.note_attempt(unit, attempt=attempt, end=now(), **ending)
+    guarded.note_attempt(unit, attempt=name, end=now(), **ending)
     return damaged
+
+
+def close_attempts(store: Store, unit: UnitId, left: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the attempts at a unit that nobody works on; those that never said how they ended have died.
+
+    Args:
+        left: What the lease of the last one still said (:attr:`bench.execute.lease.Lease.before`): until when it lived.
+    """
+    attempts = store.attempts(*unit)
+    for old in attempts:
+        if old["state"] == "running":
+            died = {"state": "died", "cause": "the process died without a word"}
+            if left.get("attempt") == old["attempt"] and "beat" in left:
+                died["end"] = datetime.fromtimestamp(left["beat"], UTC).isoformat(timespec="seconds")
+            old.update(died)
+            store.note_attempt(unit, attempt=old["attempt"], **died)
+    return attempts
+
+
+def seconds(of: Mapping[str, Any]) -> float:
+    """Returns how long an attempt took, 0 where it is not known."""
+    try:
+        return (datetime.fromisoformat(of["end"]) - datetime.fromisoformat(of["start"])).total_seconds()
+    except (KeyError, ValueError):
+        return 0.0
 
 
 def now() -> str:

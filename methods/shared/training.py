@@ -4,17 +4,22 @@ The weights of a run depend on the run's seed, the settings and the data alone: 
 from the stream ("step", k), batch k from (seed, k), so a training that resumes from its last checkpoint ends with
 the same bytes as one that was never stopped.
 
+Several processes may share a training (DistributedDataParallel): each draws the whole batch and the randomness of all
+of it and takes its rows, so that what is trained is what one process would train, up to the order of sums. Dropout
+draws from a stream of each process's own.
+
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (appendices F and H); Kingma & Ba, 2015,
 https://arxiv.org/abs/1412.6980 (Adam and Adamax); Loshchilov & Hutter, 2019, https://arxiv.org/abs/1711.05101 (AdamW).
 Departures: the average's half-life is given in images, so that it does not depend on the batch size.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from bench.data import Images
 from bench.method import Noise, Run, evaluated
@@ -46,8 +51,13 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
 
     Raises:
         FloatingPointError: The loss is no longer finite.
+        ValueError: The batch does not divide by the processes that share the training.
     """
-    trainer = Trainer(network, average, loss, settings)
+    if settings.batch % run.world:
+        raise ValueError(f"a batch of {settings.batch} images does not divide by {run.world} processes")
+    rows = settings.batch // run.world
+    ours = slice(run.rank * rows, (run.rank + 1) * rows)
+    trainer = Trainer(network, average, loss, settings, run.world)
     steps = settings.steps if run.until is None else min(settings.steps, math.ceil(run.until / settings.batch))
     run.announce(steps)
     restored = run.restore()
@@ -60,8 +70,9 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
     averaged_at = settings.averaged_at(steps * settings.batch)
     with evaluated([network], precision=settings.precision, compiled=run.compiled):
         for step in range(done, steps):
-            x0 = data.batch(run.seed, step, settings.batch).to(run.device)
-            trainer.update(step, x0, run.noise("step", step))
+            x0 = data.batch(run.seed, step, settings.batch)[ours].to(run.device)
+            noise = run.noise("step", step)
+            trainer.update(step, x0, noise if run.world == 1 else SharedNoise(noise, rows, run.rank, run.world))
             finished = step + 1
             if finished % every == 0 or finished == steps:
                 values = trainer.report()
@@ -75,6 +86,51 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
     network.eval()
 
 
+class SharedNoise(Noise):
+    """The draws of one process for its rows of a batch: those that a single process would make for these rows.
+
+    Args:
+        whole: The stream of the whole batch.
+        rows: Rows of a process. Draws of five axes have them in the second (several for each image), others in the
+            first; draws of another length are not of a batch, and equal in all processes.
+        rank: Which rows.
+        world: How many processes there are.
+    """
+
+    def __init__(self, whole: Noise, rows: int, rank: int, world: int) -> None:
+        super().__init__(whole.seed, whole.path, device=whole.device, dtype=whole.dtype)
+        self.rows, self.rank, self.world = rows, rank, world
+
+    def child(self, name: str | int) -> "SharedNoise":
+        """Returns the stream of that name below this one, always from its beginning."""
+        whole = Noise(self.seed, (*self.path, name), device=self.device, dtype=self.dtype)
+        return SharedNoise(whole, self.rows, self.rank, self.world)
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Returns standard normal draws of the given shape."""
+        return self._ours(super().normal, shape)
+
+    def uniform(self, shape: Sequence[int]) -> Tensor:
+        """Returns draws from U[0, 1) of the given shape."""
+        return self._ours(super().uniform, shape)
+
+    def integers(self, shape: Sequence[int], high: int) -> Tensor:
+        """Returns int64 draws from 0, ..., high - 1 of the given shape."""
+        whole = super().integers
+        return self._ours(lambda shape: whole(shape, high), shape)
+
+    def rademacher(self, shape: Sequence[int]) -> Tensor:
+        """Returns draws of -1 and +1 of the given shape."""
+        return self._ours(super().rademacher, shape)
+
+    def _ours(self, draw: Callable[[Sequence[int]], Tensor], shape: Sequence[int]) -> Tensor:
+        shape, axis = list(shape), 1 if len(shape) == 5 else 0
+        if shape[axis] != self.rows:
+            return draw(shape)
+        shape[axis] *= self.world
+        return draw(shape).narrow(axis, self.rank * self.rows, self.rows).contiguous()
+
+
 class Trainer:
     """What an update changes: network, optimiser, average and running totals.
 
@@ -83,10 +139,13 @@ class Trainer:
         average: Its average; it starts as a copy.
         loss: See :data:`Loss`.
         settings: Hyper-parameters.
+        world: How many processes share the training, each with rows of its own.
     """
 
-    def __init__(self, network: nn.Module, average: nn.Module, loss: Loss, settings: Training) -> None:
+    def __init__(self, network: nn.Module, average: nn.Module, loss: Loss, settings: Training, world: int = 1) -> None:
         self.network = network.train()
+        self.world = world
+        self.shared = network if world == 1 else DistributedDataParallel(network, broadcast_buffers=False)
         self.average = average.eval().requires_grad_(False)
         self.average.load_state_dict(network.state_dict())
         self.loss = loss
@@ -104,8 +163,12 @@ class Trainer:
         """Makes update ``step`` = 0, 1, ... on images x0 in [0, 1], shape (B, C, H, W)."""
         self.optimizer.zero_grad()
         with _seeded(noise.child("dropout"), x0.device):
-            loss = self.loss(self.network, x0, noise).mean()
+            loss = self.loss(self.shared, x0, noise).mean()
         loss.backward()
+        loss = loss.detach()
+        if self.world > 1:
+            torch.distributed.all_reduce(loss)
+            loss /= self.world
         limit = self.settings.clip
         norm = nn.utils.clip_grad_norm_(self.weights, math.inf if limit is None else limit)
         for group in self.optimizer.param_groups:
@@ -115,7 +178,7 @@ class Trainer:
         if self.powers is not None:
             self.powers.update(step + 1)
         clipped = norm > (math.inf if limit is None else limit)
-        self.totals += torch.stack([loss.detach().double(), clipped.double(), torch.ones_like(loss).double()])
+        self.totals += torch.stack([loss.double(), clipped.double(), torch.ones_like(loss).double()])
 
     def report(self) -> dict[str, float]:
         """Returns the mean loss and the share of clipped updates since the last report."""
