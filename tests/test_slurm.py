@@ -139,7 +139,7 @@ def test_arrays_are_split_at_what_the_site_takes():
 SUITE = """
 name: small
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 4, batch: 2}
 train:
   vp: {method: sde, seeds: [0, 1], params: {network: {width: 8, multipliers: [1, 2], blocks: 1, attention: [4]}}}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.card import build, cards
-from bench.data import DATASETS
+from bench.data import data_card
 from bench.execute import cluster
 from bench.execute.campaign import Campaign
 from bench.execute.slurm import Slurm
@@ -137,7 +137,7 @@ def _measure(jobs: Sequence[Job], results: Path, device: str) -> None:
 def _disk(job: Job, unit: UnitId, store: Store, results: Path) -> float:
     """Returns the bytes that a unit leaves."""
     if job.stage == "samples" and isinstance(spec := job.specs[0], SampleSpec):
-        card = DATASETS[spec.train.dataset]
+        card = data_card(spec.train.dataset)
         return spec.batch * math.prod(card.shape) * (4 if spec.quantise == "none" else 1)
     if job.stage == "train":
         return _measurements(results).get(job.key, {}).get("bytes") or _weights_alike(store)

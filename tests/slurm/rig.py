@@ -29,7 +29,7 @@ checkpoint_seconds: 1
 SUITE = """
 name: small
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 6, batch: 3}
 inspect: null
 figures: none

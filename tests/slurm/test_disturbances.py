@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAINING = """
 name: small
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 8, batch: 4}
 inspect: null
 figures: none
@@ -211,7 +211,7 @@ def test_training_shared_by_two_nodes_resumes_bit_by_bit_after_preemption(tmp_pa
 MANY = """
 name: small
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 2, batch: 2}
 inspect: null
 figures: none

@@ -80,7 +80,7 @@ def test_driver_killed_around_sbatch_leaves_an_intent_that_the_next_one_repairs(
 FAULTS = """
 name: small
 dataset: digits
-metrics: [fd]
+metrics: [{metric: fd, allow_few: true}]
 samples: {count: 6, batch: 3}
 inspect: null
 figures: none
