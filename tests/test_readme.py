@@ -28,7 +28,7 @@ def test_the_commands_and_options_in_the_readme_exist(capsys):
     for verb in [*named, "show"]:
         assert _help(verb, capsys)
     options = re.findall(r"^\| `(--[a-z]+)", README, re.MULTILINE)
-    assert len(options) == 7
+    assert len(options) == 8
     text = _help("run", capsys)
     assert [option for option in options if f"{option} " not in text and f"{option}\n" not in text] == []
 
