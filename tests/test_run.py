@@ -151,7 +151,7 @@ def test_finished_suite_does_nothing_and_a_new_metric_only_scores(bench):
 def test_scores_against_held_out_images_know_what_the_training_set_itself_has(bench):
     good = SMALL.replace("[good, bad]", "good").replace("nfe: [1, 2]", "nfe: [1]") % "none"
     good = good.replace("  bad: {method: faulty, params: {fault: none}}\n", "").replace("count: 6", "count: 30")
-    assert bench.suite(good.replace("[fd]", "[fd, {metric: fd, reference: test}]"))()[0] == 0
+    assert bench.suite(good.replace("allow_few: true}]", "allow_few: true}, {metric: fd, reference: test}]"))()[0] == 0
     records = [json.loads(path.read_text()) for path in bench.store.root.glob("scores/*/*.json")]
     floors = {record["identity"]["reference"]["split"]: record["floor"] for record in records if "floor" in record}
     assert "training_set" not in floors["train"]
