@@ -139,6 +139,9 @@ def _faulty(picture: Picture, error: Exception) -> Picture:
 # Quality versus compute
 
 
+LETTERS_AN_INCH = 14
+"""Of a legend, on average."""
+
 LEGEND_BESIDE = 40
 """Characters of a legend's longest entry that leave the panels beside it room enough."""
 
@@ -218,7 +221,12 @@ def _range(values: pd.Series) -> dict[str, float]:
 def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None) -> Figure:
     handles = [*_handles(summary, look), *_floor_handles(floor)]
     below = max(len(handle.get_label()) for handle in handles) > LEGEND_BESIDE
-    figure = new_figure(11.5, 4.8 + (0.21 * len(handles) if below else 0))
+    if below:  # in two columns, models beside samplers
+        cut = 1 + summary["train"].nunique()
+        models, others = handles[:cut], handles[cut + 1 :]
+        rows = max(len(models), len(others))
+        handles = [*models, *[Line2D([], [], ls="none", label=" ")] * (rows - len(models)), *others]
+    figure = new_figure(11.5, 4.8 + (0.22 * rows if below else 0))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, column in zip(panels, AXES, strict=True):
         for (train, sampler), part in summary.groupby(["train", "sampler"], sort=False):
@@ -231,7 +239,8 @@ def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floo
             axes.set_xticks([])
     panels[0].set_ylabel(f"{metric}, {'higher' if higher else 'lower'} is better")
     _floor(panels, floor)
-    figure.legend(handles=handles, loc="outside lower left" if below else "outside right center", frameon=False)
+    where = {"loc": "outside lower left", "ncols": 2} if below else {"loc": "outside right center"}
+    figure.legend(handles=handles, frameon=False, **where)
     return figure
 
 
@@ -257,7 +266,9 @@ def _by_model(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floo
     handles = [_sampler_handle(name, look) for name in look.samplers if name in set(summary["sampler"])]
     handles += [Line2D([], [], color="0.82", label="the other models"), _front_handle(), *_floor_handles(floor)]
     _floor(panels.flat[: len(models)], floor)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)), frameon=False)
+    width = max(len(handle.get_label()) for handle in handles) + 7  # characters, the mark included
+    across = max(1, min(6, len(handles), int(LETTERS_AN_INCH * figure.get_figwidth() / width)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=across, frameon=False)
     return figure
 
 
