@@ -4,17 +4,16 @@ import argparse
 import difflib
 import errno
 import json
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from bench import catalogue
-from bench.card import build
+from bench import assets, catalogue
 from bench.catalogue import as_yaml
-from bench.data import DATASETS, DataCard, data_card, data_root
+from bench.data import DATASETS, data_card, data_root
 from bench.document import SuiteError
 from bench.execute.campaign import Campaign, ClusterRefusesError, ask_to_cancel, cancel_submissions
 from bench.execute.cluster import ClusterError
@@ -36,8 +35,8 @@ from bench.execute.outcome import Outcome, outcome
 from bench.execute.overview import elements_line, overview
 from bench.execute.slurm import Slurm
 from bench.execute.submission import submissions
-from bench.metrics import METRICS, default_extractor, extractor_label
-from bench.metrics.cards import extractor_card, refuse_extractor
+from bench.metrics import default_extractor, extractor_label
+from bench.metrics.cards import refuse_extractor
 from bench.plan import Job, Progress, examine, expand, to_prune
 from bench.store import STAGES, Store, scan, write
 from bench.suite import Suite, read_suite
@@ -67,6 +66,7 @@ examples:
   run_bench.py plan suites/quickstart.yaml --executor slurm      what that would submit, and what it would cost
   run_bench.py status suites/quickstart.yaml           from the files alone, while it runs or later
   run_bench.py report suites/quickstart.yaml           tables and figures of what is there by now
+  run_bench.py assets suites/cifar10_nfe_sweep.yaml    what it needs, where to put it; --download fetches what it can
   run_bench.py list                                    methods, samplers, data sets, metrics, suites
   run_bench.py explain suites/quickstart.yaml ROW ROW  how two rows differ, and why they are not comparable
   run_bench.py check-metrics --extractor effnet-lite0@32 --dataset photo_tiles    do the metrics say what they should?
@@ -159,7 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("status", "say how far a suite is, what runs, what failed and why", suite)
     add("report", "make tables and figures of what is there by now", suite)
-    add("assets", "list the files that a suite needs, and whether they are there", suite)
+    add("assets", "list the files that a suite needs, and whether they are there", suite).add_argument(
+        "--download", action="store_true", help="fetch what is missing and has a public address"
+    )
     add("cancel", "stop the driver and the workers of a suite (start it again to go on)", suite)
     add("list", "list methods, samplers, data sets, metrics, suites and executors")
     show = add("show", "show a method, sampler, data set or metric, or what is stored under a key", folders)
@@ -199,7 +201,8 @@ def _parser() -> argparse.ArgumentParser:
 class Study:
     """A suite with its jobs, its store and its results folder, as the options name them."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, *, absent: bool = False) -> None:
+        """Reads the suite; with ``absent``, also one whose checkpoints and images are not there."""
         results = Path(options.results)
         self.store = Store(Path(options.store) if options.store else results / "store")
         self.suite: Suite = read_suite(
@@ -209,6 +212,7 @@ class Study:
             smoke=options.smoke,
             only=options.only,
             cache=self.store.root / "external",
+            absent=absent,
         )
         self.jobs: list[Job] = expand(self.suite)
         self.results = results / self.suite.name
@@ -234,7 +238,7 @@ def _run(options: argparse.Namespace) -> int:
         )
         return WRONG
     study = Study(options)
-    if missing := _missing_assets(study.suite, study.store):
+    if missing := assets.missing(study.suite, study.store):
         print("\n".join(missing), file=sys.stderr)
         return FAILED
     try:
@@ -457,53 +461,69 @@ def cancel(options: argparse.Namespace) -> int:
     return FAILED
 
 
-def assets(options: argparse.Namespace) -> int:
-    """Lists the files that a suite needs, and whether they are there."""
-    study = Study(options)
-    suite = study.suite
+def show_assets(options: argparse.Namespace) -> int:
+    """Lists the files that a suite needs, and whether they are there; fetches what is missing where that is asked."""
+    study = Study(options, absent=True)
+    suite, cache = study.suite, study.store.root / "external"
+    given = "environment variable BENCH_DATA" if "BENCH_DATA" in os.environ else "set BENCH_DATA to have it elsewhere"
+    print(f"data and weights lie below {data_root()} ({given})")
+    failed = []
+    if options.download:
+        with _Line() as line:
+            failed = list(assets.download(assets.of_suite(suite, study.store), line.say, line))
+    needed = assets.of_suite(suite, study.store)
+    wrong = 0
+    for asset in needed:
+        lines, right = assets.describe(asset, cache)
+        print("\n".join(lines))
+        wrong += not right
     card = data_card(suite.dataset)
-    print(f"root of data and weights: {data_root()} (environment variable BENCH_DATA)")
     if not card.files:
         print(f"data set {suite.dataset}: nothing to fetch ({card.summary})")
-    for places in card.files:
-        there = next((data_root() / name for name in places if (data_root() / name).exists()), None)
-        needed = "MISSING" if suite.reads_images else "not there, and this suite does not read it"
-        print(f"data set {suite.dataset}: {needed if there is None else f'{there}: there'}")
-    for label, path in suite.sources.items():
-        print(f"source of {label}: {path}: {'there' if Path(path).exists() else 'MISSING'}")
-    for metric, params in _metrics(suite):
-        name = getattr(params, "extractor", None)
-        path = extractor_card(name).path() if name else None
-        where = f"{path}: there" if path else "nothing to fetch"
-        where = "MISSING" if name and extractor_card(name).missing() else where
-        print(f"metric {metric.column}: {where}")
-    missing = _missing_assets(suite, study.store)
-    print("\n".join(missing) if missing else "nothing is missing")
-    return FAILED if missing else DONE
+    print("\n".join(failed), file=sys.stderr, end="\n" if failed else "")
+    lacking = assets.missing(suite, study.store)
+    offered = any(asset.needed and asset.path is None and asset.offer is not None for asset in needed)
+    if lacking and offered and not options.download:
+        print(f"fetch what has an address: run_bench.py assets {options.suite} --download")
+    damaged = wrong - len(lacking)
+    told = [f"{len(lacking)} missing"] * bool(lacking) + [f"{damaged} not as published"] * bool(damaged)
+    print(f"{len(needed)} needed: {', '.join(told)}" if told else "nothing is missing")
+    return FAILED if told or failed else DONE
 
 
-def _missing_assets(suite: Suite, store: Store) -> list[str]:
-    root, files = data_root(), data_card(suite.dataset).files if suite.reads_images else {}
-    missing = [
-        f"{' or '.join(str(root / name) for name in places)} is missing (data set {suite.dataset}): {how}"
-        for places, how in files.items()
-        if not any((root / name).exists() for name in places)
-    ]
-    for metric, params in _metrics(suite):
-        name, statistics = getattr(params, "extractor", None), getattr(params, "statistics", "")
-        if name and (lacks := extractor_card(name).missing()):
-            missing.append(f"metric {metric.column}: {lacks}")
-        if statistics and not (store.folder("references", statistics) / "moments.json").exists():
-            missing.append(
-                f"metric {metric.column}: statistics {statistics[:12]}... are not in {store.root}: "
-                "run_bench.py reference import FILE"
-            )
-    return missing
+class _Line:
+    """A line that is written over on a terminal; elsewhere one is written every ten seconds. A context manager."""
 
+    def __init__(self) -> None:
+        self.terminal = sys.stdout.isatty()
+        self.shown = time.monotonic()
+        self.open = False
 
-def _metrics(suite: Suite) -> list[tuple[Any, Any]]:
-    """Returns the metrics of a suite with their parameters."""
-    return [(metric, build(METRICS[metric.name].params, metric.params)) for metric in suite.metrics]
+    def __enter__(self) -> "_Line":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end()
+
+    def __call__(self, text: str) -> None:
+        """Shows a line for now."""
+        now = time.monotonic()
+        if self.terminal:
+            print(f"\r\x1b[K{text}", end="", flush=True)
+            self.open = True
+        elif now - self.shown >= 10:
+            print(text, flush=True)
+            self.shown = now
+
+    def say(self, text: str) -> None:
+        """Writes a line to keep."""
+        self._end()
+        print(text, flush=True)
+
+    def _end(self) -> None:
+        if self.open:
+            print()
+            self.open = False
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -532,9 +552,9 @@ def check_metrics(options: argparse.Namespace) -> int:
         reasons = refuse_extractor(name, card)
     except ValueError as error:
         reasons = [str(error)]
-    missing = [] if reasons else [_absent(card), extractor_card(name).missing()]
-    if reasons or any(missing):
-        print("\n".join(reasons or filter(None, missing)), file=sys.stderr)
+    missing = [] if reasons else _absent(options.dataset, name)
+    if reasons or missing:
+        print("\n".join(reasons or missing), file=sys.stderr)
         return WRONG if reasons else FAILED
     from bench.data import load_images
     from bench.metrics.audit import check
@@ -572,9 +592,9 @@ def reference(options: argparse.Namespace) -> int:
             reasons = refuse_extractor(options.extractor, card)
         except ValueError as error:
             reasons = [str(error)]
-        missing = [] if reasons else [_absent(card), extractor_card(options.extractor).missing()]
-        if reasons or any(missing):
-            print("\n".join(reasons or filter(None, missing)), file=sys.stderr)
+        missing = [] if reasons else _absent(options.dataset, options.extractor)
+        if reasons or missing:
+            print("\n".join(reasons or missing), file=sys.stderr)
             return WRONG if reasons else FAILED
     from bench.metrics import references
 
@@ -611,14 +631,10 @@ def _unknown(name: str, known: Mapping[str, object], what: str) -> str:
     return f"there is no {what} {name!r}" + (f"; did you mean {near[0]}?" if near else f": {', '.join(known)}")
 
 
-def _absent(card: DataCard) -> str:
-    """Returns which files of a data set are missing, and how to get them; empty where none is."""
-    root = data_root()
-    return "; ".join(
-        f"{' or '.join(str(root / name) for name in places)} is missing: {how}"
-        for places, how in card.files.items()
-        if not any((root / name).exists() for name in places)
-    )
+def _absent(dataset: str, extractor: str) -> list[str]:
+    """Returns what is missing of a data set and an extractor, and how to get it."""
+    needed = [*assets.of_data(dataset, DATASETS[dataset]), *assets.of_extractor(extractor)]
+    return [asset.missing for asset in needed if asset.missing]
 
 
 def prune(options: argparse.Namespace) -> int:
@@ -682,7 +698,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": plan,
     "status": status,
     "report": report,
-    "assets": assets,
+    "assets": show_assets,
     "cancel": cancel,
     "explain": explain,
     "check-metrics": check_metrics,

@@ -78,11 +78,13 @@ class FileFacts:
     Args:
         size: Bytes.
         md5: Its digest, the one that is usually told.
+        sha256: The better one, or as many first digits of it as are published.
         url: Where it can be downloaded as it is.
     """
 
     size: int | None = None
     md5: str | None = None
+    sha256: str | None = None
     url: str | None = None
 
 

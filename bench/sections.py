@@ -24,7 +24,7 @@ from bench.metrics import METRICS, SHORTHANDS, MetricCard, choose
 from bench.spec import Values
 
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
-OPTIONAL = ("likelihood", "inspect", "points", "claims", "keep", "figures", "controlled", "profiles")
+OPTIONAL = ("likelihood", "inspect", "points", "claims", "keep", "figures", "controlled", "most_nfe", "profiles")
 MODEL = ("method", "preset", "params", "seeds", "snapshots", "ema", "checkpoint", "weights")
 CLAIM = ("metric", "smallest_effect", "pairs", "vs")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -168,7 +168,11 @@ class Claims:
 
 @dataclass(frozen=True, kw_only=True)
 class Sections:
-    """A suite file, section by section."""
+    """A suite file, section by section.
+
+    Args:
+        most_nfe: The largest budget of network evaluations; points of larger ones are left out. None: all are there.
+    """
 
     name: str
     dataset: str
@@ -183,6 +187,7 @@ class Sections:
     keep: int | None
     figures: Literal["default", "none"]
     controlled: bool
+    most_nfe: int | None
 
 
 class Reader:
@@ -194,10 +199,18 @@ class Reader:
         smoke: Whether every size is cut to a trial run.
         only: What ``--only`` asks for; checkpoints of models that it leaves out need not be there.
         cache: Folder that remembers digests of pictures.
+        absent: Whether checkpoints and images made elsewhere need not be there.
     """
 
     def __init__(
-        self, tree: Any, known: Known, *, smoke: bool = False, only: Sequence[str] = (), cache: Path | None = None
+        self,
+        tree: Any,
+        known: Known,
+        *,
+        smoke: bool = False,
+        only: Sequence[str] = (),
+        cache: Path | None = None,
+        absent: bool = False,
     ) -> None:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
@@ -206,6 +219,7 @@ class Reader:
         self.smoke = smoke
         self.only = only
         self.cache = cache
+        self.absent = absent
         self.tree = check_keys(self.problems, (), tree, (*REQUIRED, *OPTIONAL), REQUIRED)
 
     def read(self) -> Sections:
@@ -232,6 +246,7 @@ class Reader:
             keep=self._keep(),
             figures=self._plain(Literal["default", "none"], "figures", "default"),
             controlled=self._plain(bool, "controlled", True),
+            most_nfe=self._most_nfe(sweeps),
         )
 
     def _dataset(self) -> str | None:
@@ -332,6 +347,18 @@ class Reader:
         if isinstance(count, int):
             self._at_least(("keep", "samples"), count, 0)
         return count if isinstance(count, int) else None
+
+    def _most_nfe(self, sweeps: Sequence[Sweep]) -> int | None:
+        """Returns the largest budget that a profile, say, leaves of the grids; none may lose all of them."""
+        most = self._plain(int | None, "most_nfe", None)
+        if most is not None:
+            self._at_least(("most_nfe",), most, 1)
+            for sweep in sweeps:
+                budgets = [budget for budget in sweep.axes.get("nfe", ()) if budget is not None]
+                if budgets and min(budgets) > most:
+                    path = ".".join(sweep.path)
+                    self._refuse(("most_nfe",), most, f"leaves no budget of {path}, whose smallest is {min(budgets)}")
+        return most
 
     def _profiles(self) -> None:
         profiles = self.tree.get("profiles", {})
@@ -547,7 +574,7 @@ class Reader:
         for name in ("seeds", "snapshots", "ema"):
             if name in given:
                 self._refuse((*path, name), given[name], "belongs to a training, and a checkpoint is not trained here")
-        found = self._find((*path, "checkpoint"), given["checkpoint"], needed=self._wants(path[-1]))
+        found = self._find((*path, "checkpoint"), given["checkpoint"], needed=not self.absent and self._wants(path[-1]))
         if found is not None and found.exists():
             try:
                 checkpoint_files(found)
@@ -586,9 +613,11 @@ class Reader:
         return known[:1] if self.smoke else known
 
     def _source(self, path: KeyPath, given: Any) -> Source | None:
-        found = self._find(path, given)
+        found = self._find(path, given, needed=not self.absent)
         if found is None:
             return None
+        if self.absent and not found.exists():
+            return Source(found)
         try:
             count = count_images(found)
         except ValueError as error:

@@ -547,7 +547,7 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     ]
     requests = [(spec.metric, build(METRICS[spec.metric].params, spec.params)) for _, spec in missing]
     given = source.given if isinstance(source, SampleSpec) else None
-    kept = References(context.store)
+    kept = _references(context.store.root.absolute())
     measured = score(images, requests, data, device=context.device, given=given, count=spec.count, references=kept)
     for (part, wanted), value in zip(missing, measured, strict=True):
         card, params = METRICS[wanted.metric], build(METRICS[wanted.metric].params, wanted.params)
@@ -556,6 +556,12 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
         if card.reference(params) is not None and card.floor:
             record["floor"] = _floor(context, wanted.metric, params, data, value.identity, kept)
         context.store.finish(UnitId(unit.stage, unit.key, part), record)
+
+
+@functools.lru_cache(maxsize=1)
+def _references(root: Path) -> References:
+    """Returns the references of a store, whose statistics a worker keeps from one sample set to the next."""
+    return References(Store(root))
 
 
 def _floor(

@@ -36,6 +36,9 @@ __all__ = ["Metric", "Suite", "SuiteError", "read_suite"]
 OUTRIGHT = ("steps", "tolerance")
 """Sampler parameters that a spec always names, also where they are the default: they place the point."""
 
+NOT_THERE = "not there"
+"""In place of a digest where a file is absent."""
+
 OPTION_ORDER = 10**9  # the command line is shown after the lines of the file
 
 
@@ -92,6 +95,7 @@ def read_suite(
     smoke: bool = False,
     only: Sequence[str] = (),
     cache: Path | None = None,
+    absent: bool = False,
     cards: Mapping[str, Card] | None = None,
     datasets: Mapping[str, DataCard] = DATASETS,
     metrics: Mapping[str, MetricCard] = METRICS,
@@ -105,6 +109,7 @@ def read_suite(
         smoke: One small batch of every point, from models trained for a few steps.
         only: Train labels or parts of group names; points that match none are left out.
         cache: Folder that remembers the digests of images made elsewhere.
+        absent: Read it also where checkpoints and images made elsewhere are not there, to say which.
         cards: The methods; by default those of :func:`bench.card.cards`.
         datasets: The data sets.
         metrics: The metrics.
@@ -114,15 +119,18 @@ def read_suite(
     """
     known = Known(all_cards() if cards is None else cards, datasets, metrics)
     document = Document(path)
-    faults = _check_profiles(document, known, cache) + _lay_profile(document, profile)
+    faults = _check_profiles(document, known, cache, absent) + _lay_profile(document, profile)
     for number, option in enumerate(sets):
         document.set(option, number)
-    reader = Reader(document.tree, known, smoke=smoke, only=only, cache=cache)
+    reader = Reader(document.tree, known, smoke=smoke, only=only, cache=cache, absent=absent)
     sections = reader.read()
     if reader.problems or document.problems or faults:
         raise _error(faults + document.faults(reader.problems))
     expansion = _Expansion(sections, known, cache)
     points = list(expansion.points())
+    if expansion.left_out:
+        left_out = f"{expansion.left_out} points of larger budgets are left out"
+        expansion.notes.append(f"most_nfe {sections.most_nfe}: {left_out}")
     claims = expansion.claims(points, smoke=smoke) if not expansion.problems else ()
     if expansion.problems:
         raise _error(document.faults(expansion.problems))
@@ -152,14 +160,14 @@ def _lay_profile(document: Document, profile: str | None) -> list[Fault]:
     return []
 
 
-def _check_profiles(document: Document, known: Known, cache: Path | None) -> list[Fault]:
+def _check_profiles(document: Document, known: Known, cache: Path | None, absent: bool) -> list[Fault]:
     """Returns what is wrong in the lines of each profile, whether or not it is asked for."""
     faults = []
     for name in _profiles(document):
         trial = document.copy()
         own = {place for path, place in trial.places.items() if path[:2] == ("profiles", name)}
         trial.overlay(("profiles", name))
-        reader = Reader(trial.tree, known, cache=cache)
+        reader = Reader(trial.tree, known, cache=cache, absent=absent)
         reader.read()
         faults += [fault for fault in trial.faults(reader.problems) if fault.place in own]
     return faults
@@ -239,6 +247,7 @@ class _Expansion:
         self.notes: list[str] = []
         self.seen: dict[Any, KeyPath] = {}
         self.budgets: dict[Any, int] = {}
+        self.left_out = 0
         self.of_models: dict[tuple[int, int | None, float | None], LikelihoodSpec] = {}
         self.version = sections.data.version
         self.train = {label: self._specs(entry, cache) for label, entry in sections.train.items()}
@@ -250,12 +259,13 @@ class _Expansion:
     def _specs(self, entry: Model | Source, cache: Path | None) -> tuple[TrainSpec | ImagesSpec, ...]:
         dataset = {"dataset": self.sections.dataset, "dataset_version": self.version}
         if isinstance(entry, Source):
-            return (ImagesSpec(sha256=digest_images(entry.path, cache), **dataset),)
+            digest = digest_images(entry.path, cache) if entry.path.exists() else NOT_THERE
+            return (ImagesSpec(sha256=digest, **dataset),)
         params = differences(entry.params)
         method = {"method": entry.card.name, "method_version": entry.card.version}
         if entry.checkpoint is not None:
-            there = entry.checkpoint.exists()  # it has to be, unless ``--only`` leaves this entry out
-            digest = digest_checkpoint(entry.checkpoint, cache) if there else "not there"
+            there = entry.checkpoint.exists()  # it has to be to run, unless ``--only`` leaves this entry out
+            digest = digest_checkpoint(entry.checkpoint, cache) if there else NOT_THERE
             return (TrainSpec(params=params, checkpoint=digest, weights=entry.weights, **method, **dataset),)
         return tuple(TrainSpec(params=params, seed=seed, **method, **dataset) for seed in entry.seeds)
 
@@ -317,9 +327,12 @@ class _Expansion:
             yield self._point(sweep.label, sweep.label, sweep.label, spec, None, None, self.sections.samples.count)
 
     def _grid(self, sweep: Sweep, model: Model) -> Iterator[Point]:
-        sampler = model.card.samplers[sweep.sampler]
+        sampler, most = model.card.samplers[sweep.sampler], self.sections.most_nfe
         for step in itertools.product(*sweep.axes.values()):
             chosen = dict(zip(sweep.axes, step, strict=True))
+            if most is not None and (chosen.get("nfe") or 0) > most:
+                self.left_out += 1
+                continue
             times = chosen.pop("times", sweep.times) or next(iter(sampler.times), "")
             budget = chosen.pop("nfe", None)
             params, bought = self._params(sweep, sampler, {**sweep.values, **chosen}, budget)
@@ -513,6 +526,7 @@ class _Expansion:
             "keep": {"samples": "all" if sections.keep is None else sections.keep},
             "figures": sections.figures,
             "controlled": sections.controlled,
+            **({} if sections.most_nfe is None else {"most_nfe": sections.most_nfe}),
         }
 
     def _resolved_metric(self, metric: Metric) -> dict[str, Any]:

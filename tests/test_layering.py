@@ -35,12 +35,13 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "sections": "card data digest document gallery given metrics spec",
     "suite": "card claims data digest document given metrics sections spec",
     "plan": "course spec store suite",
+    "assets": "card data digest metrics spec store suite",
     "stages": "card course data digest external given method metrics plan spec store",
     "execute": "card data document plan spec store",
     "report": "card claims data execute given metrics plan spec store suite",
     "progress": "execute",
     "catalogue": "card data execute gallery metrics plan store",
-    "cli": "card catalogue data document execute metrics plan progress report spec store suite",
+    "cli": "assets card catalogue data document execute metrics plan progress report spec store suite",
 }
 METHODS_SEE = {"bench.card", "bench.data", "bench.method"}
 LIGHT = [f"bench.{name}" for name in ("spec", "card", "data", "suite", "plan", "store", "execute", "metrics", "cli")]

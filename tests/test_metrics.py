@@ -22,8 +22,9 @@ from bench.metrics import (
 )
 from bench.metrics.cards import SHIPPED as WEIGHTS
 from bench.metrics.extractors import CHUNK, DigitsCNN, Extractor, load_extractor
-from bench.metrics.frechet import frechet_distance, frechet_from_features, statistics
+from bench.metrics.frechet import Moments, frechet_distance, frechet_from_features, frechet_of_moments, statistics
 from bench.metrics.inception import inception_score
+from bench.metrics.libraries import precision_and_recall, radii
 from bench.metrics.points import Points, energy_distance, exact_frechet_distance, mode_weight_error
 from bench.metrics.references import References
 from bench.metrics.scoring import real_floor, score
@@ -552,3 +553,30 @@ def test_all_training_images_against_held_out_ones_are_one_draw_without_a_deviat
     whole = real_floor(*FD_TEST, digits, len(digits.train), split="train", draws=1)
     assert whole.mean == pytest.approx(value(digits.train, FD_TEST, digits))
     assert np.isnan(whole.std)
+
+
+def test_distance_of_few_images_to_moments_is_that_of_the_whole_covariance():
+    draws = np.random.default_rng(3)
+    few, many = draws.normal(size=(5, 20)), 1 + draws.normal(size=(3000, 20)) @ draws.normal(size=(20, 20))
+    sides = [Moments(), Moments()]
+    for moments, features in zip(sides, (few, many), strict=True):
+        moments.add(features)
+    exact = frechet_from_features(few, many)
+    for found in (frechet_of_moments(*sides), frechet_of_moments(*reversed(sides))):
+        assert found == pytest.approx(exact, rel=1e-11)
+        # which takes roots of the rounding of eigenvalues that are 0
+        assert found == pytest.approx(frechet_distance(*statistics(few), *statistics(many)), rel=1e-7)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_precision_and_recall_are_torch_fidelitys_with_radii_known_or_not(known):
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    draws = np.random.default_rng(4)
+    real = draws.normal(size=(1100, 6)).astype(np.float32)
+    samples = (0.8 * draws.normal(size=(1050, 6)) + 0.2).astype(np.float32)
+    options = {"prc_neighborhood": 3, "prc_batch_size": 400, "save_cpu_ram": True, "verbose": False}
+    theirs = prc_features_to_metric(torch.from_numpy(samples), torch.from_numpy(real), **options)
+    ours = precision_and_recall(samples, real, 3, radii(real, 3) if known else None)
+    assert ours == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-6)
+    assert 0 < ours[1] < ours[0] < 1

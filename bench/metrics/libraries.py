@@ -86,20 +86,48 @@ def kid_of_clean_fid(samples: np.ndarray, real: np.ndarray, subsets: int, subset
         np.random.set_state(before)  # noqa: NPY002
 
 
-def precision_and_recall(samples: np.ndarray, real: np.ndarray, neighbours: int) -> tuple[float, float]:
-    """Returns torch-fidelity's precision and recall, features (N, D).
+def radii(features: np.ndarray, neighbours: int) -> np.ndarray:
+    """Returns the distance of each of N features, shape (N, D), to its k-th neighbour among them: shape (N,).
 
     Raises:
         ValueError: Too few images for so many neighbours, or features that are not finite.
     """
-    from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+    from torch_fidelity.metric_prc import calc_cdist_part
 
+    if len(features) <= neighbours:
+        raise ValueError(f"{neighbours} neighbours need more images than {len(features)}")
+    _check_finite(features)
+    (whole,) = _tensors(features)
+    nearest = [calc_cdist_part(part, whole, BLOCK).kthvalue(neighbours + 1).values for part in whole.split(BLOCK)]
+    return torch.cat(nearest).numpy()
+
+
+def precision_and_recall(
+    samples: np.ndarray, real: np.ndarray, neighbours: int, real_radii: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Returns torch-fidelity's precision and recall, features (N, D): to the bit what its own function gives.
+
+    Args:
+        real_radii: The :func:`radii` of the real images, which cost the square of their number, where they are known.
+
+    Raises:
+        ValueError: Too few images for so many neighbours, or features that are not finite.
+    """
     if min(len(samples), len(real)) <= neighbours:
         raise ValueError(f"{neighbours} neighbours need more images than {min(len(samples), len(real))}")
-    _check_finite(samples, real)
-    options = {"prc_neighborhood": neighbours, "prc_batch_size": BLOCK, "save_cpu_ram": True, "verbose": False}
-    found = prc_features_to_metric(*_tensors(samples, real), **options)
-    return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
+    if real_radii is None:
+        real_radii = radii(real, neighbours)
+    return _covered(samples, real, real_radii), _covered(real, samples, radii(samples, neighbours))
+
+
+def _covered(features: np.ndarray, centres: np.ndarray, reaches: np.ndarray) -> float:
+    """Returns the share of features that lie in a ball of one of the centres."""
+    from torch_fidelity.metric_prc import calc_cdist_part
+
+    points, around = _tensors(features, centres)
+    within = torch.from_numpy(reaches)
+    inside = [(calc_cdist_part(part, around, BLOCK) <= within).any(dim=1).float() for part in points.split(BLOCK)]
+    return torch.cat(inside).mean().item()
 
 
 def _check_finite(*sides: np.ndarray) -> None:

@@ -12,7 +12,7 @@ import math
 import sys
 import textwrap
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -139,9 +139,6 @@ def _faulty(picture: Picture, error: Exception) -> Picture:
 # Quality versus compute
 
 
-LETTERS_AN_INCH = 14
-"""Of a legend, on average."""
-
 LEGEND_BESIDE = 40
 """Characters of a legend's longest entry that leave the panels beside it room enough."""
 
@@ -266,10 +263,14 @@ def _by_model(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floo
     handles = [_sampler_handle(name, look) for name in look.samplers if name in set(summary["sampler"])]
     handles += [Line2D([], [], color="0.82", label="the other models"), _front_handle(), *_floor_handles(floor)]
     _floor(panels.flat[: len(models)], floor)
-    width = max(len(handle.get_label()) for handle in handles) + 7  # characters, the mark included
-    across = max(1, min(6, len(handles), int(LETTERS_AN_INCH * figure.get_figwidth() / width)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=across, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=_legend_columns(handles, figure), frameon=False)
     return figure
+
+
+def _legend_columns(handles: Sequence[Line2D | Patch], figure: Figure) -> int:
+    """Returns how many columns of a legend fit into a figure by its longest word, about 0.075 inches a letter."""
+    widest = 0.7 + 0.075 * max(len(str(handle.get_label())) for handle in handles)
+    return max(1, min(6, len(handles), int(figure.get_size_inches()[0] / widest)))
 
 
 def _line(axes: Axes, part: pd.DataFrame, column: str, look: Look, train: str, sampler: str) -> None:
@@ -781,11 +782,12 @@ def _histogram(points: np.ndarray, span: tuple[float, float], bins: int) -> np.n
 
 
 def _budgets(label: str, strips: list[tuple[str, list[Shown]]], levels: int) -> Figure:
+    columns = min(STRIP, max(len(strip.images) for _, found in strips for strip in found))
     height = sum(0.42 * len(found) + 0.32 for _, found in strips)
     figure = new_figure(6.6, height + 0.45)
     panels = figure.subplots(len(strips), 1, squeeze=False, height_ratios=[len(found) for _, found in strips])
     for axes, (name, found) in zip(panels.flat, strips, strict=True):
-        sheet = tile(np.concatenate([_padded(strip.images) for strip in found]), STRIP, levels)
+        sheet = tile(np.concatenate([_padded(strip.images, columns) for strip in found]), columns, levels)
         axes.imshow(sheet, interpolation="nearest", vmin=0, vmax=1)
         pitch = (sheet.shape[0] + 1) / len(found)
         axes.set_yticks([pitch * (i + 0.5) - 1 for i in range(len(found))], [strip.title for strip in found])
@@ -905,7 +907,7 @@ def _wrapped(name: str, nfe: float) -> str:
     return "\n".join([*lines, f"NFE {nfe:.4g}"] if pd.notna(nfe) else lines)
 
 
-def _padded(images: np.ndarray) -> np.ndarray:
+def _padded(images: np.ndarray, columns: int) -> np.ndarray:
     """Returns a strip of exactly the asked length, repeating nothing: missing images stay blank."""
-    blank = np.zeros((STRIP - len(images), *images.shape[1:]), dtype=images.dtype)
+    blank = np.zeros((columns - len(images), *images.shape[1:]), dtype=images.dtype)
     return np.concatenate([images, blank])

@@ -373,7 +373,7 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
     card = methods[spec.train.method]
     sampler = card.samplers[spec.sampler]
     params = build(sampler.params, spec.params)
-    swept = swept_names(sampler)
+    swept = swept_names(sampler, params)
     settings = {name: value for name, value in differences(params).items() if name not in swept}
     values = plain(params)
     condition = [describe_given(spec.given)] if spec.given else []
@@ -397,10 +397,10 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
     }
 
 
-def swept_names(card: SamplerCard) -> set[str]:
-    """Returns the parameters that say how much a sampler may spend: what the card's budget rule sets."""
+def swept_names(card: SamplerCard, params: Any) -> set[str]:
+    """Returns which of these parameters say how much a sampler may spend: what the card's budget rule sets."""
     try:
-        return set(card.steps_for(10_000, card.params()))
+        return set(card.steps_for(10_000, params))
     except BudgetError:
         return {"tolerance"}
 

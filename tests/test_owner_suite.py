@@ -1,0 +1,174 @@
+"""The owner's command: it plans in seconds, says what to fetch, and stand-ins in true formats take its whole path."""
+
+import csv
+import io
+import tarfile
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from standins import write_inception
+from test_data import python_batch
+from test_published_suite import authors_file
+
+from bench import cifar, data
+from bench.card import cards
+from bench.cli import main
+from bench.data import load_images
+from bench.metrics import cards as extractors
+from bench.plan import expand
+from bench.suite import read_suite
+
+SUITES = Path(__file__).resolve().parent.parent / "suites"
+SWEEP = SUITES / "cifar10_nfe_sweep.yaml"
+INLINE = str(SUITES / "executors" / "inline.yaml")
+BUDGETS = {5, 10, 20, 50, 100, 200, 500, 1000, 2000}
+PAPERS = {
+    "sde": {"euler_maruyama", "reverse_diffusion", "ancestral", "predictor_corrector", "flow_adaptive"},
+    "ncsn": {"annealed_langevin"},
+    "cld": {"sscs", "euler_maruyama", "flow_adaptive"},
+    "soft": {"momentum", "naive"},
+}
+LATER = {"ddim", "flow_heun", "dpm_solver_2m"}
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """BENCH_DATA, empty."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "data"
+
+
+def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
+    begin = time.process_time()
+    suite = read_suite(SWEEP)
+    jobs = expand(suite)
+    assert time.process_time() - begin < 10
+    methods = {label: specs[0].method for label, specs in suite.train.items()}
+    assert set(methods.values()) == set(PAPERS)
+    used = {}
+    for point in suite.points:
+        used.setdefault(methods[point.train], {}).setdefault(point.sample.sampler, set()).add(point.budget)
+    for method, samplers in used.items():
+        assert PAPERS[method] <= samplers.keys()
+        for name, budgets in samplers.items():
+            adaptive = cards()[method].samplers[name].cost is None
+            least = 0 if method != "ncsn" else 10
+            assert budgets == ({None} if adaptive else {budget for budget in BUDGETS if budget >= least})
+    assert used["sde"].keys() >= LATER
+    assert [metric.column for metric in suite.metrics] == ["FID", "IS", "KID", "precision", "recall", "clean-FID"]
+    assert {point.count for point in suite.points} == {50_000}
+    stages = [job.stage for job in jobs]
+    assert stages.count("train") == 7
+    assert stages.count("samples") == stages.count("scores") == len(suite.points)
+    assert stages.count("likelihood") == 5  # NCSN has none
+    heun = next(point.sample for point in suite.points if point.sample.sampler == "flow_heun")
+    assert (heun.times, heun.params["variable"]) == ("rho7", "sigma")
+
+
+def test_models_are_those_of_the_papers_trained_from_scratch(root):
+    suite = read_suite(SWEEP)
+    for label, entry in yaml.safe_load(SWEEP.read_text())["train"].items():
+        (spec,) = suite.train[label]
+        assert spec.params == cards()[entry["method"]].presets[entry["preset"]]
+        assert spec.checkpoint is None
+    assert suite.resolved["train"]["vp"]["params"]["network"]["width"] == 128
+    assert not suite.controlled
+
+
+def test_smoke_profile_draws_the_same_curves_up_to_its_largest_budget(root):
+    whole, smoke = read_suite(SWEEP), read_suite(SWEEP, profile="smoke")
+    most = smoke.resolved["most_nfe"]
+    kept = [point.group for point in whole.points if point.budget is None or point.budget <= most]
+    assert [point.group for point in smoke.points] == kept
+    assert any(f"most_nfe {most}: {len(whole.points) - len(kept)} points" in note for note in smoke.notes)
+    assert smoke.dataset == "photo_patches"
+    assert smoke.train.keys() == whole.train.keys()
+    assert {stage for stage in smoke.resolved} - {"most_nfe"} == whole.resolved.keys()
+
+
+def test_assets_tell_a_newcomer_what_to_fetch_and_where_to_put_it(root, capsys):
+    assert main(["assets", str(SWEEP)]) == 1
+    out = capsys.readouterr().out
+    archive, weights = root / "cifar-10-binary.tar.gz", root / "weights" / extractors.INCEPTION
+    assert f"{archive} (170,052,171 bytes, md5 c32a1d4ab5d03f1284b67883e8d87530)" in out
+    assert f"--download fetches https://www.cs.toronto.edu/~kriz/{archive.name} to {archive}" in out
+    assert "weights of inception (metrics FID, IS, KID, precision, recall, clean-FID): MISSING" in out
+    assert f"{weights} (sha256 6726825d...)" in out
+    assert f"--download fetches {extractors.RELEASE} to {weights}" in out
+    assert f"run_bench.py assets {SWEEP} --download" in out
+    assert main(["assets", str(SWEEP), "--profile", "smoke"]) == 0 or "efficientnet" in capsys.readouterr().out
+
+
+ROWS = 12
+
+
+def write_cifar(root):
+    """Writes an archive of the python version with few images a batch; returns a card for as many."""
+    kind = replace(cifar.CIFAR10, rows={"train": ROWS, "test": ROWS})
+    patches = load_images("photo_patches").train
+    path = root / "cifar-10-python.tar.gz"
+    root.mkdir()
+    with tarfile.open(path, "w:gz") as archive:
+        for k, name in enumerate([*kind.batches["train"], *kind.batches["test"]]):
+            pixels = patches[ROWS * k : ROWS * (k + 1)].reshape(ROWS, -1)
+            content = python_batch(pixels, np.arange(ROWS) % 10)
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    load = partial(data._cifar, kind, "images")
+    return replace(data.DATASETS["cifar10"], splits={"train": 5 * ROWS, "test": ROWS}, load=load)
+
+
+NETWORK = "{width: 8, multipliers: [1, 1], blocks: 1, attention: [16]}"
+TRAINING = "{steps: 2, batch: 4, warmup_steps: 1, heldout_images: 4}"
+POINTS = ("vp · ddim · nfe 5", "soft · momentum · nfe 5", "cld · sscs · nfe 5", "ncsn · annealed_langevin · nfe 10")
+
+
+@pytest.mark.slow
+def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, capsys):
+    monkeypatch.setitem(data.DATASETS, "cifar10", write_cifar(root))
+    for name in ("inception", "clean-inception"):
+        monkeypatch.setitem(extractors.EXTRACTORS, name, replace(extractors.EXTRACTORS[name], sha256=""))
+    extractors.extractor_card.cache_clear()
+    write_inception(root / "weights" / extractors.INCEPTION)
+    authors_file(root / "vp.pth", {"preset": "vp/cifar10_ddpmpp_continuous"})
+    sets = [
+        "train.vp.checkpoint=vp.pth",
+        f"train.vp.params.network={NETWORK}",
+        *(f"train.{label}.params.network={NETWORK}" for label in ("cld", "soft")),
+        "train.ncsn.params.refinenet.width=4",
+        *(f"train.{label}.params.training={TRAINING}" for label in ("cld", "soft", "ncsn")),
+        "samples={count: 10, batch: 5, quantise: round}",
+        "likelihood={images: 2, batch: 2, tolerance: 0.1}",
+        "metrics=[{metric: fid, allow_few: true}, is, kid, prc, {metric: clean_fid, allow_few: true}]",
+    ]
+    options = [word for value in sets for word in ("--set", value)]
+    options += [word for point in POINTS for word in ("--only", point)]
+    try:
+        assert main(["assets", str(SWEEP), *options]) == 1
+        out = capsys.readouterr().out
+        assert "cifar-10-python.tar.gz: there, " in out
+        assert "1 not as published" in out  # the archive, which is ours
+        assert "checkpoint of train.vp: " in out
+        assert main([str(SWEEP), *options, "--executor", INLINE]) == 0
+    finally:
+        extractors.extractor_card.cache_clear()
+    with open(Path("results", "cifar10_nfe_sweep", "results.csv")) as file:
+        rows = {row["train"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == {"vp", "soft", "cld", "ncsn"}
+    for label, row in rows.items():
+        assert row["state"] == "done"
+        assert row["weights"] == ("checkpoint, ema" if label == "vp" else row["weights"])
+        for column in ("FID", "IS", "KID", "precision", "recall", "clean-FID"):
+            assert np.isfinite(float(row[column])), (label, column)
+        assert float(row["FID"]) != float(row["clean-FID"])
+        assert float(row["nfe"]) <= (10 if label == "ncsn" else 5)
+        if label != "ncsn":
+            assert np.isfinite(float(row["bits_per_dim"]))
