@@ -260,7 +260,7 @@ ONE_PROBLEM = {
     "unknown section": (
         GOOD + "metric: fd\n",
         "suite.yaml:10: metric: unknown key; did you mean metrics? allowed: name, dataset, metrics, samples, train, "
-        'likelihood, inspect, points, claims, keep, figures, controlled, profiles (value: "fd")',
+        'likelihood, inspect, points, claims, keep, figures, controlled, most_nfe, profiles (value: "fd")',
     ),
     "missing section": (GOOD.replace("dataset: digits\n", ""), "suite.yaml:1: dataset: is missing"),
     "missing points": (GOOD[: GOOD.index("points")], "suite.yaml:1: points: is missing"),
@@ -509,7 +509,7 @@ ONE_PROBLEM = {
     "profile with an unknown section": (
         GOOD + "profiles:\n  quick: {sample: {count: 8}}\n",
         "suite.yaml:11: sample: unknown key; did you mean samples? allowed: name, dataset, metrics, samples, train, "
-        'likelihood, inspect, points, claims, keep, figures, controlled, profiles (value: {"count": 8})',
+        'likelihood, inspect, points, claims, keep, figures, controlled, most_nfe, profiles (value: {"count": 8})',
     ),
     "profile with a wrong value": (
         GOOD + "profiles:\n  quick: {samples: {count: few}}\n",
