@@ -109,8 +109,11 @@ def test_digits_extractor_refuses_other_images():
         score([], [FD], Images("colour", colour))
 
 
-def test_frechet_asks_for_ten_images_a_dimension():
+def test_frechet_asks_for_ten_images_a_dimension_and_inception_score_for_ten_a_class_up_to_the_papers_50000():
     assert METRICS["fd"].least_count(FrechetParams(), DATASETS["digits"]) == 240
+    assert METRICS["is"].least_count(InceptionParams(splits=2), DATASETS["digits"]) == 200
+    reference = InceptionParams(extractor="inception", splits=10)
+    assert METRICS["is"].least_count(reference, DATASETS["cifar10"]) == 50_000
 
 
 def test_splits_and_neighbours_below_one_are_refused():

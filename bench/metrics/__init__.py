@@ -355,7 +355,8 @@ def _ten_a_dimension(params: Any, data: DataCard) -> int:
 
 
 def _ten_a_class(params: Any, data: DataCard) -> int:
-    return 10 * extractor_card(params.extractor).classes * getattr(params, "splits", 1)
+    """Ten images a class and split, and never more than the 50,000 on which papers report the inception score."""
+    return min(10 * extractor_card(params.extractor).classes * getattr(params, "splits", 1), 50_000)
 
 
 def _needs_dimensions(params: Any, data: DataCard) -> tuple[int, str]:
