@@ -5,15 +5,15 @@ by name. Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import Card, LikelihoodCard, TrainingCard, differences
+from bench.card import Card, LikelihoodCard
 from methods.cld.presets import PRESETS, SHAPES
 from methods.cld.sampling import SAMPLERS
 from methods.cld.settings import CLDLikelihoodParams
-from methods.shared.hyperparameters import Backbone, Training
+from methods.shared.hyperparameters import FITTED, Backbone, Training
 from methods.shared.mistakes import Mistakes, check_mistakes
 
 
@@ -84,12 +84,6 @@ def _variant(params: Params) -> str:
     return ", ".join([*([f"exact{params.mistakes.label}"] if params.exact else []), params.objective])
 
 
-def _course(params: Params) -> Mapping[str, Any] | None:
-    if params.exact or params.training.schedule != "constant":
-        return None
-    return differences(replace(params, training=replace(params.training, steps=Training().steps)))
-
-
 def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
     return [] if params.exact else params.network.refuse(shape) + params.training.refuse()
 
@@ -113,11 +107,7 @@ CARD = Card(
     presets=PRESETS,
     shapes=SHAPES,
     checkpoints=True,
-    training=TrainingCard(
-        images=lambda params: 0 if params.exact else params.training.images,
-        course=_course,
-        averages=lambda params, images: () if params.exact else params.training.averaged_at(images),
-    ),
+    training=FITTED,
     likelihood=LikelihoodCard(version=1, params=CLDLikelihoodParams, kind="bound"),
     refuse=_refuse,
     needs_levels=lambda params: params.dequantise,

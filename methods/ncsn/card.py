@@ -5,15 +5,15 @@ overrides any of them by name. Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import Card, TrainingCard, differences
+from bench.card import Card
 from methods.ncsn.presets import PRESETS, SHAPES
 from methods.ncsn.sampling import SAMPLERS
 from methods.ncsn.settings import RefineNet
-from methods.shared.hyperparameters import Backbone, Training
+from methods.shared.hyperparameters import FITTED, Backbone, Training
 from methods.shared.mistakes import Mistakes, check_mistakes
 
 
@@ -94,12 +94,6 @@ def _variant(params: Params) -> str:
     return ", ".join(named + ([params.objective] if params.objective == "sliced" else []))
 
 
-def _course(params: Params) -> Mapping[str, Any] | None:
-    if params.exact or params.training.schedule != "constant":
-        return None
-    return differences(replace(params, training=replace(params.training, steps=Training().steps)))
-
-
 def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
     if params.exact:
         return []
@@ -126,11 +120,7 @@ CARD = Card(
     presets=PRESETS,
     shapes=SHAPES,
     checkpoints=True,
-    training=TrainingCard(
-        images=lambda params: 0 if params.exact else params.training.images,
-        course=_course,
-        averages=lambda params, images: () if params.exact else params.training.averaged_at(images),
-    ),
+    training=FITTED,
     no_likelihood="the score is learned at separate noise levels, with no diffusion between them to follow",
     refuse=_refuse,
     needs_levels=lambda params: params.dequantise,

@@ -58,6 +58,7 @@ from methods.shared.multistep import dpm_solver_2m
 from methods.shared.objective import Levels, denoising_loss, discrete_loss, edm_loss, importance_times, level_losses
 from methods.shared.precondition import denoiser, log_normal, score_of
 from methods.shared.process import VE, VP, Process, SubVP, like
+from methods.shared.quantisation import from_bins, to_bins
 from methods.shared.samplers import ScoreFn, ancestral, ddim, euler_maruyama, reverse_diffusion
 from methods.shared.training import fit, under
 
@@ -363,12 +364,11 @@ class ScoreSDE(Method):
     def _leave(self, x: Tensor) -> Tensor:
         """Returns images in the diffusion's range in that of levels a / (levels - 1), from 0 to 1."""
         x = x if self.width == 1 else (x + 1) / 2
-        # Dequantised, level a fills the bin from a / levels to (a + 1) / levels; its middle goes to a / (levels - 1).
-        return (x * self.levels - 0.5) / (self.levels - 1) if self.params.dequantise else x
+        return from_bins(x, self.levels) if self.params.dequantise else x
 
     def _centre(self, x: Tensor) -> Tensor:
         """Returns images of levels a / (levels - 1) on the scale that the model was trained on."""
-        return (x * (self.levels - 1) + 0.5) / self.levels if self.params.dequantise else x
+        return to_bins(x, self.levels) if self.params.dequantise else x
 
 
 @lru_cache(maxsize=4)

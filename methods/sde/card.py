@@ -5,14 +5,14 @@ them by name. Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import Card, LikelihoodCard, TrainingCard, differences
+from bench.card import Card, LikelihoodCard
 from methods.sde.presets import PRESETS, SHAPES
 from methods.sde.sampling import SAMPLERS
-from methods.shared.hyperparameters import Backbone, LikelihoodParams, Training, norm_groups
+from methods.shared.hyperparameters import FITTED, Backbone, LikelihoodParams, Training, norm_groups
 from methods.shared.mistakes import Mistakes, check_mistakes
 
 
@@ -208,12 +208,6 @@ def _variant(params: Params) -> str:
     return ", ".join([params.process, *named])
 
 
-def _course(params: Params) -> Mapping[str, Any] | None:
-    if params.exact or params.training.schedule != "constant":
-        return None
-    return differences(replace(params, training=replace(params.training, steps=Training().steps)))
-
-
 def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
     if params.exact:
         return []
@@ -249,11 +243,7 @@ CARD = Card(
     presets=PRESETS,
     shapes=SHAPES,
     checkpoints=True,
-    training=TrainingCard(
-        images=lambda params: 0 if params.exact else params.training.images,
-        course=_course,
-        averages=lambda params, images: () if params.exact else params.training.averaged_at(images),
-    ),
+    training=FITTED,
     likelihood=LikelihoodCard(version=1, params=LikelihoodParams),
     refuse=_refuse,
     needs_classes=lambda params: params.classifier.kind != "none",

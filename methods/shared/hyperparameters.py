@@ -8,9 +8,11 @@ Standard library only.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
+
+from bench.card import TrainingCard, differences
 
 NCSNPP_ALONE = frozenset(
     {
@@ -225,6 +227,20 @@ class Training:
             return ()
         whole = {math.ceil(images / self.batch) * self.batch for images in (*range(every, until, every), until)}
         return tuple(sorted(whole))
+
+
+def _course(params: Any) -> Mapping[str, Any] | None:
+    if params.exact or params.training.schedule != "constant":
+        return None
+    return differences(replace(params, training=replace(params.training, steps=Training().steps)))
+
+
+FITTED = TrainingCard(
+    images=lambda params: 0 if params.exact else params.training.images,
+    course=_course,
+    averages=lambda params, images: () if params.exact else params.training.averaged_at(images),
+)
+"""Training by :func:`methods.shared.training.fit`, of parameters that have ``training``, and ``exact`` for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ from methods.shared.layers import initialise
 from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, dequantise, measure
 from methods.shared.objective import level_losses
 from methods.shared.process import like
+from methods.shared.quantisation import from_bins
 from methods.shared.training import fit, under
 from methods.soft.card import CARD, Params
 from methods.soft.corruption import Blur, Corruption, Diagonal, Linear, Scaling, cosines, make_corruption
@@ -345,8 +346,7 @@ class SoftDiffusion(Method):
     def _leave(self, x: Tensor) -> Tensor:
         """Returns images in [-1, 1] in that of levels a / (levels - 1), from 0 to 1."""
         x = (x + 1) / 2
-        # Dequantised, level a fills the bin from a / levels to (a + 1) / levels; its middle goes to a / (levels - 1).
-        return (x * self.levels - 0.5) / (self.levels - 1) if self.params.dequantise else x
+        return from_bins(x, self.levels) if self.params.dequantise else x
 
 
 def grid(name: str, steps: int, t_min: float) -> Tensor:

@@ -5,12 +5,12 @@ for CIFAR-10; a suite overrides any of them by name. Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import Card, LikelihoodCard, TrainingCard, differences
-from methods.shared.hyperparameters import Backbone, LikelihoodParams, Training
+from bench.card import Card, LikelihoodCard
+from methods.shared.hyperparameters import FITTED, Backbone, LikelihoodParams, Training
 from methods.shared.mistakes import Mistakes, check_mistakes
 from methods.soft.presets import PRESETS, SHAPES
 from methods.soft.sampling import SAMPLERS
@@ -128,12 +128,6 @@ def _variant(params: Params) -> str:
     return ", ".join([params.corruption.kind.replace("_", " + "), *named])
 
 
-def _course(params: Params) -> Mapping[str, Any] | None:
-    if params.training.schedule != "constant":
-        return None
-    return differences(replace(params, training=replace(params.training, steps=Training().steps)))
-
-
 def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
     reasons = [] if params.exact else params.network.refuse(shape) + params.training.refuse()
     channels, height, width = shape
@@ -174,11 +168,7 @@ CARD = Card(
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,
-    training=TrainingCard(
-        images=lambda params: 0 if params.exact else params.training.images,
-        course=_course,
-        averages=lambda params, images: () if params.exact else params.training.averaged_at(images),
-    ),
+    training=FITTED,
     likelihood=LikelihoodCard(version=1, params=LikelihoodParams, refuse=_refuse_likelihood),
     refuse=_refuse,
     tiny=TINY,
