@@ -141,6 +141,13 @@ def test_tiny_parameters_fit_the_digits(card, data):
 
 
 @each_method
+def test_dequantisation_asks_for_images_of_levels(card):
+    if "dequantise" not in {item.name for item in fields(card.params)}:
+        return
+    assert card.needs_levels(build(card.params, {"dequantise": True}))
+    assert not card.needs_levels(build(card.params, {"dequantise": False}))
+
+
 def test_every_preset_fits_images_of_its_shape(card, data):
     assert card.shapes.keys() <= card.presets.keys()
     for name, values in card.presets.items():

@@ -171,6 +171,7 @@ CARD = Card(
     training=FITTED,
     likelihood=LikelihoodCard(version=1, params=LikelihoodParams, refuse=_refuse_likelihood),
     refuse=_refuse,
+    needs_levels=lambda params: params.dequantise,
     tiny=TINY,
     smoke={"training": {"steps": 3}},
 )
