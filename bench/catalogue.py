@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from bench.card import cards, plain
+from bench.card import Card, cards, plain
 from bench.data import DATASETS, DataCard
 from bench.execute.executor import executor_folder
 from bench.gallery import KINDS as GALLERIES
 from bench.metrics import EXTRACTORS, METRICS, SHORTHANDS
 from bench.plan import checkout
-from bench.store import STAGES, Store, scan
+from bench.store import REFERENCES, STAGES, Store, scan
 
 
 def as_yaml(values: Any) -> str:
@@ -70,11 +70,11 @@ def show(options: argparse.Namespace) -> int:
         print(textwrap.indent(as_yaml(plain(card.params())), "  "))
         print("samplers: " + ", ".join(card.samplers))
         return 0
-    if name in cards() and inner in cards()[name].samplers:
-        sampler = cards()[name].samplers[inner]
-        print(f"{inner}, version {sampler.version}: {sampler.summary}\n\nparams:")
-        print(textwrap.indent(as_yaml(plain(sampler.params())), "  "))
-        print(f"times: {', '.join(sampler.times) or 'none of its own'}")
+    samplers = [(card, inner or name) for card in cards().values() if not inner or card.name == name]
+    samplers = [(card, sampler) for card, sampler in samplers if sampler in card.samplers]
+    for card, sampler in samplers:
+        _show_sampler(card, sampler)
+    if samplers:
         return 0
     if name in DATASETS:
         card = DATASETS[name]
@@ -91,11 +91,20 @@ def show(options: argparse.Namespace) -> int:
     return _show_stored(options)
 
 
+def _show_sampler(card: Card, name: str) -> None:
+    sampler = card.samplers[name]
+    print(f"{card.name}.{name}, version {sampler.version}: {sampler.summary}\n\nparams:")
+    print(textwrap.indent(as_yaml(plain(sampler.params())), "  "))
+    print(f"times: {', '.join(sampler.times) or 'none of its own'}")
+
+
 def _show_stored(options: argparse.Namespace) -> int:
     store = Store(Path(options.store) if options.store else Path(options.results) / "store")
-    found = [(stage, name) for stage in STAGES for name in scan(store.root / stage) if name.startswith(options.what)]
+    stages = (*STAGES, REFERENCES)
+    found = [(stage, name) for stage in stages for name in scan(store.root / stage) if name.startswith(options.what)]
     if not found:
-        words = [*cards(), *DATASETS, *GALLERIES, *METRICS]
+        samplers = [name for card in cards().values() for name in card.samplers]
+        words = [*cards(), *samplers, *DATASETS, *GALLERIES, *METRICS]
         near = difflib.get_close_matches(options.what, words, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         print(f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}", file=sys.stderr)

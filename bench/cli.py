@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     add("cancel", "stop the driver and the workers of a suite (start it again to go on)", suite)
     add("list", "list methods, samplers, data sets, metrics, suites and executors")
     show = add("show", "show a method, sampler, data set or metric, or what is stored under a key", folders)
-    show.add_argument("what", help="a name (sde, sde.flow_heun, digits, fd) or the beginning of a key")
+    show.add_argument("what", help="a name (sde, flow_heun, sde.flow_heun, digits, fd) or the beginning of a key")
     explain_ = add("explain", "say how two rows of a suite differ, and which of their numbers are comparable", suite)
     explain_.add_argument("rows", metavar="ROW", nargs=2, help="a label, a group or the beginning of a key, twice")
     check = add(
@@ -192,7 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument(
         "--unused",
         action="store_true",
-        help="delete results that neither this suite nor another one of this results folder uses",
+        help="delete results that neither this suite nor another one of this results folder uses (statistics of real "
+        "images, in references/, stay: any suite may use them)",
     )
     prune.add_argument("--dry-run", action="store_true", help="say what would be deleted")
     return parser

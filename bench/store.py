@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 STAGES = ("train", "samples", "likelihood", "inspect", "scores")
+REFERENCES = "references"
+"""Statistics of real images, which any suite on the store may use; no stage of its own."""
 
 
 class UnitId(NamedTuple):

@@ -173,12 +173,21 @@ def test_plain_pickle_is_refused_too(tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short", b"\x80\x02abc", bytes(range(256))]
+)
 def test_damaged_file_is_told_by_name(tmp_path, content):
     path = tmp_path / "c.pth"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"c\.pth: not a checkpoint that can be read"):
+    with pytest.raises(
+        CheckpointError, match=r"c\.pth: not a checkpoint that can be read \(damaged, or of another format: \w+\)$"
+    ):
         read(path)
+
+
+def test_missing_file_is_told_as_such(tmp_path):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint that can be read \(.*No such file"):
+        read(tmp_path / "c.pth")
 
 
 @pytest.mark.parametrize("name", ["float32", "float64", "int32", "int64", "bool"])

@@ -107,7 +107,7 @@ def test_list_names_methods_samplers_datasets_metrics_and_executors(capsys):
         assert word in out
 
 
-@pytest.mark.parametrize("what", ["sde", "sde.flow_heun", "digits", "fd"])
+@pytest.mark.parametrize("what", ["sde", "sde.flow_heun", "annealed_langevin", "digits", "fd"])
 def test_show_explains_what_list_names(what, capsys):
     assert main(["show", what]) == 0
     assert capsys.readouterr().out

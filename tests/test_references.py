@@ -17,14 +17,13 @@ from bench.metrics.frechet import BLOCK, Moments, frechet_distance, frechet_of_m
 from bench.metrics.references import (
     FEATURES,
     MOMENTS,
-    STAGE,
     References,
     export_statistics,
     import_statistics,
     read_statistics,
 )
 from bench.metrics.scoring import score
-from bench.store import Store, UnitId
+from bench.store import REFERENCES, Store, UnitId
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +121,9 @@ def test_references_of_unlike_splits_extractors_and_data_lie_apart(digits, store
     references.get(digits, "test", extractor, {MOMENTS})
     references.get(digits, "train", load_extractor("pixels", data=digits), {MOMENTS})
     references.get(digits, "train", load_extractor("pca@4", data=digits), {MOMENTS})
-    keys = os.listdir(store.root / STAGE)
+    keys = os.listdir(store.root / REFERENCES)
     assert len(keys) == 4
-    facts = [store.record(STAGE, key, MOMENTS)["of"] for key in keys]
+    facts = [store.record(REFERENCES, key, MOMENTS)["of"] for key in keys]
     assert {f["split"] for f in facts} == {"train", "test"}
     assert all(f["sha256"] == digits.digest(f["split"]) for f in facts)
     assert {f["extractor"]["extractor"] for f in facts} == {"digits-cnn@8", "pixels", "pca@4"}
@@ -133,8 +132,8 @@ def test_references_of_unlike_splits_extractors_and_data_lie_apart(digits, store
 @pytest.mark.parametrize("suffix", [".npz", ".json"])
 def test_a_damaged_reference_is_made_again(digits, store, extractor, extracted, capsys, suffix):
     References(store).get(digits, "test", extractor, {MOMENTS})
-    (key,) = os.listdir(store.root / STAGE)
-    path = store.path(UnitId(STAGE, key, MOMENTS), suffix)
+    (key,) = os.listdir(store.root / REFERENCES)
+    path = store.path(UnitId(REFERENCES, key, MOMENTS), suffix)
     path.write_bytes(path.read_bytes()[:-20])
     found = References(store).get(digits, "test", extractor, {MOMENTS})
     assert found.moments.count == 360
@@ -154,8 +153,8 @@ def test_jobs_that_want_one_reference_at_once_both_get_it(store, digits, extract
     for job in jobs:
         job.join()
     assert [job.exitcode for job in jobs] == [0, 0, 0]
-    (key,) = os.listdir(store.root / STAGE)
-    left = [name for name in os.listdir(store.root / STAGE / key) if name.startswith(".") and name != ".lock"]
+    (key,) = os.listdir(store.root / REFERENCES)
+    left = [name for name in os.listdir(store.root / REFERENCES / key) if name.startswith(".") and name != ".lock"]
     assert left == []
     assert References(store).get(digits, "test", extractor, {FEATURES}).features.shape == (360, 24)
 

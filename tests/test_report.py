@@ -566,9 +566,10 @@ def grow(store: Store, suite: Suite, *, parameters: float = 1.0, flops: float = 
     [
         ({"parameters": 1.02}, "parameters differ by 2.0% (good: 103,425, mute: 105,494)"),
         ({"flops": 0.9}, "forward GFLOPs a row differ by 11.1% (mute: 0.0018, good: 0.002)"),
+        ({"parameters": 0.0}, "parameters differ (mute: 0, good: 103,425)"),
         ({"parameters": 1.009, "flops": 1.009}, ""),
     ],
-    ids=["parameters", "FLOPs", "within 1 %"],
+    ids=["parameters", "FLOPs", "no network", "within 1 %"],
 )
 def test_page_markdown_and_terminal_say_when_a_controlled_comparison_is_none(small, tmp_path, factors, said):
     suite, store = small
@@ -1158,13 +1159,18 @@ def test_both_references_have_columns_floors_and_the_training_set_itself(claimed
     assert f"{FD}: the training set" not in text
 
 
-def test_rows_with_many_clipped_pixels_or_memorised_images_are_named(small):
+def test_rows_with_many_clipped_pixels_or_memorised_images_are_named(small, monkeypatch):
     suite, store = small
     rows = table(suite, store)
     assert "Clipped pixels" not in page.markdown(suite, rows, leaderboard(rows))
     rows.loc[rows["train"] == "mute", "clipped_fraction"] = 0.034
     text = page.markdown(suite, rows, leaderboard(rows))
     assert "Clipped pixels above 1%: mute · heun · nfe 5 (3.4%)." in text
+    everywhere = rows.copy()
+    everywhere["clipped_fraction"] = np.where(rows["train"] == "mute", 0.034, 0.02)
+    monkeypatch.setattr(page, "NAMED", 1)
+    text = page.markdown(suite, everywhere, leaderboard(everywhere))
+    assert "Clipped pixels above 1%: mute · heun · nfe 5 (3.4%); and 1 more." in text, "of the two of its budget"
     for name, share in (("nn_ratio(pixels)", 0.4), ("near_copies(pixels)", 0.2)):
         rows[name] = np.where(rows["train"] == "mute", share, 1.0 if "ratio" in name else 0.0)
         rows.attrs["metrics"][name] = False

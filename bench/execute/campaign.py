@@ -654,6 +654,8 @@ class Compute:
     cpu: float = 0.0
     wall: float = 0.0
     lost: float = 0.0
+    submitted: bool = False
+    """Whether a cluster has made any of the attempts."""
 
 
 def compute(store: Store, jobs: Sequence[Job]) -> Compute:
@@ -671,6 +673,7 @@ def compute(store: Store, jobs: Sequence[Job]) -> Compute:
                         took = max(0.0, facts["beat"] - datetime.fromisoformat(attempt["start"]).timestamp())
                 total.gpu += took * attempt.get("gpus", 0)
                 total.cpu += took * attempt.get("cpus", 1)
+                total.submitted |= "submission" in attempt
                 spent += took
             total.wall += spent
             wasted = sum(seconds(attempt) for attempt in attempts if attempt["state"] not in ("done", "running"))

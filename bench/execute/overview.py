@@ -50,8 +50,8 @@ class Overview:
 
 def overview(jobs: Sequence[Job], store: Store, results: Path) -> Overview:
     """Returns what is known of a suite's jobs on a cluster; nothing where none was ever submitted."""
-    known = submissions(results)
-    if not known:
+    known, spent = submissions(results), compute(store, jobs)
+    if not known and not spent.submitted:
         return Overview(store)
     open_ = [submission for submission in known if not submission.over and not submission.abandoned]
     entries: dict[str, Entry] = {}
@@ -69,7 +69,6 @@ def overview(jobs: Sequence[Job], store: Store, results: Path) -> Overview:
             lines.append(line)
     if not lines and open_:
         lines = ["no job of the suite is in the queue"]
-    spent = compute(store, jobs)
     cost = f"{spent.gpu / 3600:.2f} GPU-hours and {spent.cpu / 3600:.2f} CPU-hours in all attempts"
     lines.append(f"compute: {cost}; {spent.lost / 3600:.2f} hours of {spent.wall / 3600:.2f} were lost work")
     return Overview(store, tuple(lines), where, bool(silent))

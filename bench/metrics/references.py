@@ -33,9 +33,8 @@ from bench.data import Images
 from bench.metrics.extractors import Extractor
 from bench.metrics.frechet import Moments
 from bench.metrics.summary import Summary
-from bench.store import DamagedError, Store, UnitId
+from bench.store import REFERENCES, DamagedError, Store, UnitId
 
-STAGE = "references"
 MOMENTS, FEATURES = "moments", "features"
 POOLS = ("pool_3", "feats", "features")
 """Names under which files of features hold them."""
@@ -61,7 +60,7 @@ class References:
         """
 
         def absent(wanted: Collection[str]) -> Summary:
-            known = self.store is not None and self.store.record(STAGE, sha256, MOMENTS) is not None
+            known = self.store is not None and self.store.record(REFERENCES, sha256, MOMENTS) is not None
             why = "holds mean and covariance alone, and this metric compares images" if known else "were not imported"
             raise ValueError(
                 f"statistics {sha256[:8]}... {why}: run_bench.py reference import FILE"
@@ -76,7 +75,7 @@ class References:
 
     def facts(self, sha256: str) -> dict[str, Any]:
         """Returns what is noted of an imported file."""
-        record = self.store.record(STAGE, sha256, MOMENTS) if self.store is not None else None
+        record = self.store.record(REFERENCES, sha256, MOMENTS) if self.store is not None else None
         return {} if record is None else record["of"]
 
     def _summary(self, key: str, uses: Collection[Any], compute: Callable[[Collection[str]], Summary]) -> Summary:
@@ -92,13 +91,13 @@ class References:
             return compute(wanted)
         found = _read(self.store, key, wanted)
         if found is None:
-            with _lock(self.store.folder(STAGE, key)):
+            with _lock(self.store.folder(REFERENCES, key)):
                 found = _read(self.store, key, wanted)  # somebody else may have made it meanwhile
                 if found is None:
                     compute(wanted)
                     found = _read(self.store, key, wanted)
         if found is None:
-            raise ValueError(f"{self.store.folder(STAGE, key)}: what was written cannot be read back")
+            raise ValueError(f"{self.store.folder(REFERENCES, key)}: what was written cannot be read back")
         return found
 
     def _compute(
@@ -127,7 +126,7 @@ class References:
         if self.store is None:
             return compute()
         folder = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:20]
-        unit = UnitId(STAGE, folder, "floor")
+        unit = UnitId(REFERENCES, folder, "floor")
         with contextlib.suppress(DamagedError):
             record = self.store.check(unit)
             if record is not None:
@@ -176,7 +175,7 @@ class _FeatureFile:
     """Writes features of known number as an .npy file under another name, and then in its place."""
 
     def __init__(self, store: Store, key: str, count: int, extractor: Extractor, wanted: bool) -> None:
-        self.store, self.unit = store, UnitId(STAGE, key, FEATURES)
+        self.store, self.unit = store, UnitId(REFERENCES, key, FEATURES)
         self.path = store.path(self.unit, ".npy")
         self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         self.count, self.extractor, self.wanted = count, extractor, wanted
@@ -215,7 +214,7 @@ def put_moments(store: Store, key: str, moments: Moments, facts: Mapping[str, An
     mean, covariance = moments.statistics()
     buffer = io.BytesIO()
     np.savez(buffer, mu=mean, sigma=covariance, count=moments.count)
-    store.finish(UnitId(STAGE, key, MOMENTS), {"of": dict(facts)}, {".npz": buffer.getvalue()})
+    store.finish(UnitId(REFERENCES, key, MOMENTS), {"of": dict(facts)}, {".npz": buffer.getvalue()})
 
 
 def _read(store: Store, key: str, wanted: Collection[str]) -> Summary | None:
@@ -223,12 +222,14 @@ def _read(store: Store, key: str, wanted: Collection[str]) -> Summary | None:
     summary = Summary()
     try:
         if MOMENTS in wanted:
-            if store.check(UnitId(STAGE, key, MOMENTS)) is None:
+            if store.check(UnitId(REFERENCES, key, MOMENTS)) is None:
                 return None
-            with np.load(io.BytesIO(store.read(UnitId(STAGE, key, MOMENTS), ".npz")), allow_pickle=False) as arrays:
+            with np.load(
+                io.BytesIO(store.read(UnitId(REFERENCES, key, MOMENTS), ".npz")), allow_pickle=False
+            ) as arrays:
                 summary.moments = Moments(arrays["mu"], arrays["sigma"], int(arrays["count"]))
         if FEATURES in wanted:
-            unit = UnitId(STAGE, key, FEATURES)
+            unit = UnitId(REFERENCES, key, FEATURES)
             if store.check(unit) is None:
                 return None
             summary.hold("features", np.load(store.path(unit, ".npy"), mmap_mode="r", allow_pickle=False))
@@ -324,7 +325,7 @@ def import_statistics(store: Store, path: Path) -> str:
     facts = {"file": path.name, "sha256": sha256, "images": count, "dimension": moments.dimension}
     put_moments(store, sha256, moments, facts)
     if features is not None:
-        unit, buffer = UnitId(STAGE, sha256, FEATURES), io.BytesIO()
+        unit, buffer = UnitId(REFERENCES, sha256, FEATURES), io.BytesIO()
         np.save(buffer, np.ascontiguousarray(features))
         store.finish(unit, {"of": facts}, {".npy": buffer.getvalue()})
     return sha256

@@ -46,6 +46,7 @@ from bench.report.drawing import (
     tile,
 )
 from bench.report.front import pareto
+from bench.report.page import number
 from bench.report.table import BITS_TITLE, SECONDS, Reader, bare, buckets, identities
 from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, TrainSpec
 from bench.store import DamagedError, Store
@@ -349,7 +350,7 @@ def _floor_handles(floor: Mapping[str, Any] | None) -> list[Patch]:
     if floor is None:
         return []
     std = _deviation(floor)
-    label = f"real images: {floor['mean']:.2g}" + (f" ± {std:.1g}" if std else "")
+    label = f"real images: {number(floor['mean'], 2)}" + (f" ± {number(std, 1)}" if std else "")
     return [Patch(color="0.5", alpha=0.35, lw=0, label=label)]
 
 

@@ -39,6 +39,8 @@ NEAR = "≈"
 """Marks a value that is too near the best one for the difference to be discussed."""
 CLIPPED = 0.01
 """Share of clipped pixels above which a row is named."""
+NAMED = 8
+"""Rows named for it, those with most first."""
 MEMORISED: Mapping[str, tuple[float, bool]] = {"nn_ratio": (0.5, False), "near_copies": (0.01, True)}
 """By metric: the value beyond which a row is flagged as memorised, and whether beyond is above.
 
@@ -291,8 +293,10 @@ def _memorised(groups: pd.DataFrame, metrics: Mapping[str, bool], floors: Mappin
 def _clipped(groups: pd.DataFrame) -> list[str]:
     """Returns a line that names the groups of which many pixels were clipped."""
     much = groups[groups["clipped_fraction"] > CLIPPED]
-    found = "; ".join(f"{group['group']} ({group['clipped_fraction']:.1%})" for _, group in much.iterrows())
-    return [f"Clipped pixels above {CLIPPED:.0%}: {found}."] if found else []
+    much = much.sort_values("clipped_fraction", ascending=False, kind="stable")
+    found = "; ".join(f"{group['group']} ({group['clipped_fraction']:.1%})" for _, group in much[:NAMED].iterrows())
+    more = f"; and {len(much) - NAMED} more" if len(much) > NAMED else ""
+    return [f"Clipped pixels above {CLIPPED:.0%}: {found}{more}."] if found else []
 
 
 def _claims(judged: pd.DataFrame) -> Section:

@@ -471,7 +471,7 @@ def uncontrolled(rows: pd.DataFrame) -> str:
         "forward GFLOPs a row": (models["network_gflops_per_row"].max().dropna(), ".4g"),
     }
     unlike = [
-        f"{what} differ by {values.max() / values.min() - 1 if values.min() else math.inf:.1%} "
+        f"{what} differ{f' by {values.max() / values.min() - 1:.1%}' if values.min() else ''} "
         f"({values.idxmin()}: {values.min():{form}}, {values.idxmax()}: {values.max():{form}})"
         for what, (values, form) in sizes.items()
         if len(values) and values.max() > (1 + LIKENESS) * values.min()

@@ -48,17 +48,19 @@ def read(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"(\S+) was not an allowed global", str(error))
         if named is None:
-            raise CheckpointError(f"{path}: not a checkpoint that can be read ({_line(error)})") from error
+            raise _unreadable(path, error) from error
         raise CheckpointError(
             f"{path}: refused, reading it would call {named[1]}; weights need no code, so do not trust this file "
             "(if you made it yourself, save its tensors and plain numbers alone)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint that can be read ({_line(error)})") from error
+    except Exception as error:  # bytes that are no pickle make the unpickler raise anything
+        raise _unreadable(path, error) from error
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    """Returns what to say of a file; torch's own words would advise to let it run code."""
+    why = str(error) if isinstance(error, OSError) else f"damaged, or of another format: {type(error).__name__}"
+    return CheckpointError(f"{path}: not a checkpoint that can be read ({why})")
 
 
 def agree(where: str, expected: Mapping[str, Sequence[int]], found: Mapping[str, Any]) -> None:

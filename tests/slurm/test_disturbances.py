@@ -23,8 +23,8 @@ train:
   vp:
     method: sde
     params:
-      network: {width: 8, multipliers: [1, 2], blocks: 1, attention: [4], dropout: %s}
-      training: {steps: %d, batch: 8, warmup_steps: 2, heldout_images: 16}
+      network: {width: 8, multipliers: [1, 2], blocks: 1, attention: [4], dropout: 0.1}
+      training: {steps: 400, batch: 8, warmup_steps: 2, heldout_images: 16}
 points:
   - {train: vp, sampler: euler_maruyama, grid: {nfe: [3]}}
 """
@@ -173,14 +173,16 @@ def test_stale_submissions_do_not_believe_in_ids_that_a_new_cluster_gives_out_ag
 
 @pytest.mark.slow
 def test_training_shared_by_two_nodes_has_the_losses_of_one_process(tmp_path, cluster):
-    suite = TRAINING % (0.0, 20)
-    two = EXECUTOR + "train: {nodes: 2, tasks: 1}\n"
-    bench = OnCluster(tmp_path, suite, two)
-    code, _, err = bench(*bench.executor)
+    suite = (ROOT / "suites" / "shared_training.yaml").read_text()
+    smoke = ("--profile", "smoke", "--set", "figures=none")
+    bench = OnCluster(tmp_path, suite, EXECUTOR + "train: {nodes: 2, tasks: 1}\n")
+    code, _, err = bench(*bench.executor, *smoke)
     assert code == 0, err
     (record,) = bench.store.root.glob("train/*/weights.json")
     assert json.loads(record.read_text())["provenance"]["processes"] == 2
-    local_run(tmp_path / "alone", suite)
+    (tmp_path / "alone").mkdir()
+    alone = OnCluster(tmp_path / "alone", suite)
+    assert alone("--executor", "inline", *smoke)[0] == 0
     curves = [
         [json.loads(line) for line in next(root.glob("**/train/*/log.jsonl")).read_text().splitlines()]
         for root in (bench.store.root, tmp_path / "alone")
@@ -193,9 +195,10 @@ def test_training_shared_by_two_nodes_has_the_losses_of_one_process(tmp_path, cl
 
 @pytest.mark.slow
 def test_training_shared_by_two_nodes_resumes_bit_by_bit_after_preemption(tmp_path, cluster):
-    suite = TRAINING % (0.1, 400)
+    suite = TRAINING
     two = EXECUTOR.replace("partition: debug", "partition: scavenge") + "train: {nodes: 2, tasks: 1}\n"
-    whole = OnCluster(tmp_path / "whole", suite, two) if (tmp_path / "whole").mkdir() is None else None
+    (tmp_path / "whole").mkdir()
+    whole = OnCluster(tmp_path / "whole", suite, two)
     assert whole(*whole.executor)[0] == 0
     (tmp_path / "preempted").mkdir()
     bench = OnCluster(tmp_path / "preempted", suite, two)
@@ -248,8 +251,7 @@ def test_thousand_tiny_points_cost_little_of_driver_and_cluster(tmp_path, cluste
     assert (driver + on_nodes) / 1000 < 0.2
 
 
-SHIPPED = [("quickstart", ("--smoke",)), ("cifar10_nfe_sweep", ("--profile", "smoke"))]
-SHIPPED = [pair for pair in SHIPPED if (ROOT / "suites" / f"{pair[0]}.yaml").exists()]
+SHIPPED = [("quickstart", ("--smoke",)), ("detached", ()), ("cifar10_nfe_sweep", ("--profile", "smoke"))]
 
 
 @pytest.mark.slow
@@ -265,7 +267,7 @@ def test_shipped_suite_gives_on_the_cluster_attached_and_detached_what_it_gives_
         code, out, err = bench(*words, *(("--detach",) if way == "detached" else ()))
         assert code == 0, out + err
         if way == "detached":
-            wait(lambda: not any(entry.alive for entry in slurm.queue().values()), 600, 2)
+            wait(lambda: not any(entry.alive for entry in slurm.queue().values()), 1800, 2)
             assert bench("report", *options, "--set", "figures=none", "--set", "name=small")[0] == 0
         found[way] = board(bench), hashes(bench)
     assert found["attached"] == found["here"]
