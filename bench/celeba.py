@@ -1,8 +1,9 @@
 """CelebA: the aligned photographs, a folder or the zip archive of them, and the authors' partition of them.
 
 ``list_eval_partition.txt`` has a line a photograph, its name and 0, 1 or 2 for training, validation and test. An image
-is the central 140x140 pixels of the 178x218, resized to 64x64 by Pillow's bilinear filter, as NCSN's and Score-SDE's
-authors have it. The exact filter is part of what the images are: another one is another data set.
+is the central 140x140 pixels of the 178x218, resized by Pillow's bilinear filter: to 32x32 as NCSN's authors have it,
+to 64x64 as those of NCSNv2 and Score-SDE. The exact filter is part of what the images are: another one is another data
+set.
 
 Source: Liu et al., 2015, https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
 
@@ -21,7 +22,7 @@ from bench.mapped import converted
 if TYPE_CHECKING:
     import numpy as np
 
-SHAPING = pictures.Shaping(size=64, crop=140, resize="bilinear")
+SHAPINGS = {size: pictures.Shaping(size=size, crop=140, resize="bilinear") for size in (32, 64)}
 SPLITS = {"train": 162_770, "validation": 19_867, "test": 19_962}
 PLACES = ("celeba/img_align_celeba.zip", "celeba/img_align_celeba")
 PARTITION = "celeba/list_eval_partition.txt"
@@ -32,11 +33,12 @@ HOW = (
 )
 
 
-def images(root: Path, split: str) -> np.ndarray:
-    """Returns the images of a split, uint8 of shape (N, 3, 64, 64), memory-mapped.
+def images(root: Path, size: int, split: str) -> np.ndarray:
+    """Returns the images of a split, uint8 of shape (N, 3, size, size), memory-mapped.
 
     Args:
         root: Folder that holds :data:`PARTITION` and one of :data:`PLACES`; the first that is there is read.
+        size: One of :data:`SHAPINGS`.
         split: "train", "validation" or "test".
 
     Raises:
@@ -46,16 +48,17 @@ def images(root: Path, split: str) -> np.ndarray:
     place = next((root / name for name in PLACES if (root / name).exists()), None)
     if place is None:
         raise FileNotFoundError(f"{root} holds none of {', '.join(PLACES)}: {HOW}")
+    shaping = SHAPINGS[size]
     chosen = partition(root / PARTITION)[split]
     files = [place] if place.is_file() else [place / name for name in chosen]
 
     def chunks() -> Iterator[np.ndarray]:
         within = {} if place.is_dir() else {name.rsplit("/", 1)[-1]: name for name in pictures.names(place)}
-        yield from pictures.read(place, [within.get(name, name) for name in chosen], SHAPING)
+        yield from pictures.read(place, [within.get(name, name) for name in chosen], shaping)
 
     try:
-        shape = (len(chosen), *SHAPING.shape)
-        return converted(root, f"celeba64-{split}", SHAPING.rule, [root / PARTITION, *files], shape, chunks)
+        shape = (len(chosen), *shaping.shape)
+        return converted(root, f"celeba{size}-{split}", shaping.rule, [root / PARTITION, *files], shape, chunks)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; {HOW}" if HOW not in str(error) else str(error)) from None
 

@@ -401,6 +401,24 @@ def _cifar(kind: cifar.Cifar, what: Literal["images", "labels"], split: str) -> 
     )
 
 
+def _celeba_card(size: int) -> DataCard:
+    return DataCard(
+        version=1,
+        summary=f"CelebA's aligned faces, central 140x140 pixels, Pillow's bilinear filter to {size}x{size}, in colour",
+        shape=celeba.SHAPINGS[size].shape,
+        levels=256,
+        splits=celeba.SPLITS,
+        split_rule="the authors': list_eval_partition.txt",
+        load=lambda split: celeba.images(data_root(), size, split),
+        flips=True,
+        files={celeba.PLACES: celeba.HOW, (celeba.PARTITION,): celeba.HOW},
+        facts={
+            celeba.PLACES[0]: FileFacts(size=1_443_490_838, md5="00d2c5bc6d35e252742224ab0c1e8fcb"),
+            celeba.PARTITION: FileFacts(md5="d32c9cbf5e040fd4025c592c306e6668"),
+        },
+    )
+
+
 def _cifar_card(kind: cifar.Cifar, split_rule: str, facts: Mapping[str, FileFacts]) -> DataCard:
     return DataCard(
         version=1,
@@ -547,21 +565,8 @@ DATASETS: Mapping[str, DataCard] = {
             ),
         },
     ),
-    "celeba64": DataCard(
-        version=1,
-        summary="CelebA's aligned faces, central 140x140 pixels, Pillow's bilinear filter to 64x64, in colour",
-        shape=celeba.SHAPING.shape,
-        levels=256,
-        splits=celeba.SPLITS,
-        split_rule="the authors': list_eval_partition.txt",
-        load=lambda split: celeba.images(data_root(), split),
-        flips=True,
-        files={celeba.PLACES: celeba.HOW, (celeba.PARTITION,): celeba.HOW},
-        facts={
-            celeba.PLACES[0]: FileFacts(size=1_443_490_838, md5="00d2c5bc6d35e252742224ab0c1e8fcb"),
-            celeba.PARTITION: FileFacts(md5="d32c9cbf5e040fd4025c592c306e6668"),
-        },
-    ),
+    "celeba32": _celeba_card(32),
+    "celeba64": _celeba_card(64),
     "gaussian": _toy_card(
         "gaussian", "points of one Gaussian of unit width in eight dimensions", 8.0, mixture=True, dimensions=8
     ),

@@ -72,22 +72,23 @@ def faces(root, monkeypatch):
     return folder
 
 
-def small_celeba():
-    return Images("celeba64", replace(DATASETS["celeba64"], splits=SPLITS))
+def small_celeba(name="celeba64"):
+    return Images(name, replace(DATASETS[name], splits=SPLITS))
 
 
+@pytest.mark.parametrize("size", [32, 64])
 @pytest.mark.parametrize("form", ["zip", "folder"])
-def test_faces_are_the_central_pixels_in_the_partitions_order(faces, form):
+def test_faces_are_the_central_pixels_in_the_partitions_order(faces, form, size):
     if form == "zip":
         names = {f"img_align_celeba/{name}": content for name, content in reversed(FACES.items())}
         zipped(faces / "img_align_celeba.zip", {"img_align_celeba/": b"", **names, "img_align_celeba/readme.txt": b""})
     else:
         unpacked(faces / "img_align_celeba", FACES)
-    images = small_celeba()
+    images = small_celeba(f"celeba{size}")
     assert [len(images.split(split)) for split in SPLITS] == [4, 2, 3]
     for row, number in enumerate((1, 3, 5, 7)):
         photograph = Image.open(io.BytesIO(FACES[f"{number:06}.jpg"]))
-        small = photograph.crop((19, 39, 159, 179)).resize((64, 64), Image.Resampling.BILINEAR)
+        small = photograph.crop((19, 39, 159, 179)).resize((size, size), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(images.train[row].transpose(1, 2, 0), np.asarray(small))
 
 
@@ -99,7 +100,8 @@ def test_faces_are_converted_once_and_read_without_the_photographs_decoder(faces
 
 
 def test_the_exact_filter_is_part_of_what_the_faces_are():
-    assert celeba.SHAPING.rule == "pictures 1: crop 140, bilinear to 64, 3 channels"
+    assert celeba.SHAPINGS[64].rule == "pictures 1: crop 140, bilinear to 64, 3 channels"
+    assert celeba.SHAPINGS[32].rule == "pictures 1: crop 140, bilinear to 32, 3 channels"
 
 
 def test_missing_and_damaged_faces_are_told_by_name_with_what_to_do(faces):

@@ -44,9 +44,9 @@ class Bench:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(self.command(*arguments), env=self.environment(), cwd=self.folder, **pipes, **options)
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments, timeout=300):
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=timeout)
         return process.returncode, out, err
 
     def rows(self, name="small"):

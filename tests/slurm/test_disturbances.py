@@ -264,7 +264,7 @@ def test_shipped_suite_gives_on_the_cluster_attached_and_detached_what_it_gives_
         bench = OnCluster(tmp_path / way, text)
         where = ("--executor", "inline") if way == "here" else bench.executor
         words = (*where, *options, "--set", "figures=none", "--set", "name=small")
-        code, out, err = bench(*words, *(("--detach",) if way == "detached" else ()))
+        code, out, err = bench(*words, *(("--detach",) if way == "detached" else ()), timeout=1800)
         assert code == 0, out + err
         if way == "detached":
             wait(lambda: not any(entry.alive for entry in slurm.queue().values()), 1800, 2)
