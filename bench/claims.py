@@ -19,6 +19,8 @@ LEAST_PAIRS = 6
 """Trainings that two samplers share in a claim about samplers: the least of sign flips is then p = 0.031."""
 LEAST_SEEDS = 2
 """Sample seeds of any claim: from one, what it does to all trainings alike cannot be known at all."""
+FIT_SEEDS = 4
+"""Sample seeds from which most large differences show, with trainings as few as may be: ``docs/calibration``."""
 
 
 class Claim(NamedTuple):
@@ -135,5 +137,10 @@ def note_power(
         notes.append(
             f"claims: no difference can be shown: the least p-value of so few trainings is {min(least):.2g}, after "
             f"Holm's correction over {len(claims)} claims {min(best, 1.0):.2g}; state fewer claims or train more often"
+        )
+    if LEAST_SEEDS <= seeds < FIT_SEEDS:
+        notes.append(
+            f"claims: {seeds} sample seeds; of differences of three deviations between trainings, two show one in six "
+            f"and {FIT_SEEDS} show three in four (docs/calibration)"
         )
     return notes
