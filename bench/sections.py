@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import given as conditions
-from bench.card import Card, LikelihoodCard, Problem, SamplerCard, check, differences, field_types, merge, names
+from bench.card import Card, LikelihoodCard, Problem, SamplerCard, build, check, differences, field_types, merge, names
 from bench.data import DataCard, data_card, data_root, settle
 from bench.digest import checkpoint_files, count_images
 from bench.document import KeyPath, check_keys
@@ -414,7 +414,22 @@ class Reader:
                     self._refuse(path, given, f"the column {metric.column} is there already")
                 else:
                     metrics.append(metric)
+        self._note_one_sided(metrics)
         return metrics
+
+    def _note_one_sided(self, metrics: Sequence[Metric]) -> None:
+        """Notes distances that are asked to training or to held-out images alone, where both can be had."""
+        cards = {metric.column: self.known.metrics[metric.name] for metric in metrics}
+        both = {m.column: build(cards[m.column].params, m.params) for m in metrics if cards[m.column].both}
+        asked = {(params.extractor, params.reference) for params in both.values() if not params.statistics}
+        for column, params in both.items():
+            other = "train" if params.reference == "test" else "test"
+            twin = replace(params, reference=other)
+            if params.statistics or self.smoke or (params.extractor, other) in asked:
+                continue
+            if not cards[column].refuse(twin, self.data):
+                images = "training" if other == "test" else "held-out"
+                self.notes.append(f"{column}: to {images} images alone; ask for reference: {other} too")
 
     def _asked(self, path: KeyPath, given: Any, samples: Samples | None) -> list[Metric]:
         """Returns the metrics of one entry: a shorthand may stand for several."""

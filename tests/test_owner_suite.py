@@ -26,6 +26,7 @@ from bench.suite import read_suite
 SUITES = Path(__file__).resolve().parent.parent / "suites"
 SWEEP = SUITES / "cifar10_nfe_sweep.yaml"
 INLINE = str(SUITES / "executors" / "inline.yaml")
+COLUMNS = ("FID", "FID(to test)", "IS", "KID", "precision", "recall", "clean-FID", "clean-FID(to test)")
 BUDGETS = {5, 10, 20, 50, 100, 200, 500, 1000, 2000}
 PAPERS = {
     "sde": {"euler_maruyama", "reverse_diffusion", "ancestral", "predictor_corrector", "flow_adaptive"},
@@ -45,6 +46,30 @@ def root(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
+ONE_SIDED = {
+    "[fd]": ["fd(digits-cnn@8): to training images alone; ask for reference: test too"],
+    "[{metric: fd, reference: test}]": [
+        "fd(digits-cnn@8, to test): to held-out images alone; ask for reference: train too"
+    ],
+    "[fd, {metric: fd, reference: test}]": [],
+    "[fd, {metric: fd, reference: test}, {metric: fd, backend: clean-fid}]": [],
+    "[{metric: fd, extractor: pixels}, {metric: fd, reference: test}]": [
+        "fd(pixels): to training images alone; ask for reference: test too",
+        "fd(digits-cnn@8, to test): to held-out images alone; ask for reference: train too",
+    ],
+    "[is, recall]": [],
+}
+
+
+@pytest.mark.parametrize("metrics", ONE_SIDED)
+def test_distance_to_one_split_alone_is_noted(metrics, tmp_path):
+    text = (SUITES / "quickstart.yaml").read_text()
+    path = tmp_path / "suite.yaml"
+    path.write_text(text.replace("[fd, {metric: fd, reference: test}, is, recall]", metrics).replace("256", "700"))
+    notes = read_suite(path).notes
+    assert [note for note in notes if "alone" in note] == ONE_SIDED[metrics]
+
+
 def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
     begin = time.process_time()
     suite = read_suite(SWEEP)
@@ -62,7 +87,7 @@ def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
             least = 0 if method != "ncsn" else 10
             assert budgets == ({None} if adaptive else {budget for budget in BUDGETS if budget >= least})
     assert used["sde"].keys() >= LATER
-    assert [metric.column for metric in suite.metrics] == ["FID", "IS", "KID", "precision", "recall", "clean-FID"]
+    assert [metric.column for metric in suite.metrics] == list(COLUMNS)
     assert {point.count for point in suite.points} == {50_000}
     stages = [job.stage for job in jobs]
     assert stages.count("train") == 7
@@ -99,7 +124,7 @@ def test_assets_tell_a_newcomer_what_to_fetch_and_where_to_put_it(root, capsys):
     archive, weights = root / "cifar-10-binary.tar.gz", root / "weights" / extractors.INCEPTION
     assert f"{archive} (170,052,171 bytes, md5 c32a1d4ab5d03f1284b67883e8d87530)" in out
     assert f"--download fetches https://www.cs.toronto.edu/~kriz/{archive.name} to {archive}" in out
-    assert "weights of inception (metrics FID, IS, KID, precision, recall, clean-FID): MISSING" in out
+    assert f"weights of inception (metrics {', '.join(COLUMNS)}): MISSING" in out
     assert f"{weights} (sha256 6726825d...)" in out
     assert f"--download fetches {extractors.RELEASE} to {weights}" in out
     assert f"run_bench.py assets {SWEEP} --download" in out
@@ -147,7 +172,8 @@ def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, ca
         *(f"train.{label}.params.training={TRAINING}" for label in ("cld", "soft", "ncsn")),
         "samples={count: 10, batch: 5, quantise: round}",
         "likelihood={images: 2, batch: 2, tolerance: 0.1}",
-        "metrics=[{metric: fid, allow_few: true}, is, kid, prc, {metric: clean_fid, allow_few: true}]",
+        "metrics=[{metric: fid, allow_few: true}, {metric: fid, allow_few: true, reference: test}, is, kid, prc, "
+        "{metric: clean_fid, allow_few: true}, {metric: clean_fid, allow_few: true, reference: test}]",
     ]
     options = [word for value in sets for word in ("--set", value)]
     options += [word for point in POINTS for word in ("--only", point)]
@@ -166,7 +192,7 @@ def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, ca
     for label, row in rows.items():
         assert row["state"] == "done"
         assert row["weights"] == ("checkpoint, ema" if label == "vp" else row["weights"])
-        for column in ("FID", "IS", "KID", "precision", "recall", "clean-FID"):
+        for column in COLUMNS:
             assert np.isfinite(float(row[column])), (label, column)
         assert float(row["FID"]) != float(row["clean-FID"])
         assert float(row["nfe"]) <= (10 if label == "ncsn" else 5)

@@ -212,6 +212,8 @@ class MetricCard:
         uses: What a summary must hold (:mod:`bench.metrics.summary`): only ``features`` and ``log_probs`` grow with
             the number of images.
         also: A second split that the reference's summary holds as ``other``.
+        both: Whether its parameter ``reference`` belongs to be given twice, as training and as held-out images: near
+            the ones alone, a model may have memorised them.
         floor: Sets of real images that are drawn to tell what such images score; 0: that is not measured.
         tasks: What the samples should be given for the metric to be measured (:mod:`bench.given`); empty: any sample
             set.
@@ -229,6 +231,7 @@ class MetricCard:
     needs: Callable[[Any, DataCard], tuple[int, str]] = lambda params, data: (1, "")
     uses: Callable[[Any], tuple[Any, ...]] = lambda params: ()
     also: str | None = None
+    both: bool = False
     floor: int = 20
     tasks: tuple[str, ...] = ()
 
@@ -508,6 +511,7 @@ METRICS: Mapping[str, MetricCard] = {
         least_count=_ten_a_dimension,
         needs=_needs_dimensions,
         uses=lambda params: ("moments",),
+        both=True,
     ),
     "is": MetricCard(
         version=2,
