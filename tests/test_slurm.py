@@ -309,6 +309,41 @@ def test_unit_whose_job_dies_is_tried_as_often_as_its_kind_allows(study, queue, 
         assert "it had 3 GB" in study[1].attempts(*failed[0])[-1]["cause"]
 
 
+def test_units_whose_job_ran_out_of_memory_before_their_turn_get_more_as_well(study, queue):
+    campaign = Campaign(*study, replace(EXECUTOR, train=replace(EXECUTOR.train, units=2)))
+    campaign._look(campaign._take_stock())
+    campaign._submit_ready()
+    (first,) = queue.taken
+    ((one, other),) = first.elements
+    note(study, first, one)
+    queue.set(first, "OUT_OF_MEMORY")
+    look(look(campaign, queue), queue)
+    later = queue.taken[1:]
+    assert {unit for submission in later for units in submission.elements for unit in units} == {one, other}
+    assert {submission.intent["memory"] for submission in later} == {1.5}
+    for submission in later:
+        for units in submission.elements:
+            for unit in units:
+                note(study, submission, unit)
+        queue.set(submission, "OUT_OF_MEMORY")
+    look(look(campaign, queue), queue)
+    assert {campaign.over[one], campaign.over[other]} == {"failed"}, "each has had what there is"
+    assert queue.taken[1:] == later
+
+
+def test_expected_time_of_a_unit_is_learned_from_those_that_finish(study, queue):
+    campaign = begun(study)
+    one, other = (job.units[0] for job in study[0] if job.stage == "train")
+    scores = [job for job in study[0] if job.stage == "scores"]
+    assert (campaign.sizes.of(other), campaign.sizes.source(other)) == (campaigns.SECONDS["train"], "assumed")
+    study[1].finish(one, {"seconds": 7.0, "provenance": {"attempt_seconds": 9.0}})
+    for result in scores[0].results:
+        study[1].finish(result, {"provenance": {"attempt_seconds": 0.25}})
+    look(campaign, queue)
+    assert (campaign.sizes.of(other), campaign.sizes.source(other)) == (7.0, "finished alike")
+    assert campaign.sizes.of(scores[1].units[0]) == 0.25
+
+
 def test_training_that_gets_on_between_deaths_is_tried_on_and_on(study, queue):
     campaign = begun(study)
     for step in range(1, 8):

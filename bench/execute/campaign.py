@@ -57,6 +57,9 @@ HOLD_SECONDS = 60.0
 NODE_SECONDS = 60.0
 """How long a job whose node failed may stay out of the queue before it counts as gone: SLURM starts it again."""
 
+ENOUGH = 200
+"""Finished units of a stage from which the time of the others is known well enough."""
+
 RETURNING = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"})
 """States that SLURM may follow up by queueing the same job again."""
 
@@ -121,6 +124,7 @@ class Campaign:
         self.judged: set[tuple[str, int]] = set()
         self.gone: dict[tuple[str, int], float] = {}
         self.tries: dict[UnitId, list[str]] = {}
+        self.roomy: set[UnitId] = set()
         self.groups = {stage: Group() for stage in STAGES}
         self.refused = 0
         self.not_before = 0.0
@@ -284,8 +288,10 @@ class Campaign:
         self.over[unit] = state
         counts = self.tally.done if state == "done" else self.tally.failed
         counts[unit.stage] = counts.get(unit.stage, 0) + 1
+        job = self._job(unit)
+        if state == "done":
+            self.sizes.learn(job, unit)
         if state == "done" and unit.stage == "samples":
-            job = self._job(unit)
             self.tally.images += job.images // len(job.parts)
 
     def _job(self, unit: UnitId) -> Job:
@@ -337,7 +343,10 @@ class Campaign:
         left = [unit for unit in units if not self._is_done(self._job(unit), unit)]
         group.succeeded |= len(left) < len(units)
         failures = {}
-        for unit, seen in endings(self.store, left, submission, element, state).items():
+        ended = endings(self.store, left, submission, element, state)
+        if any(seen.kind == "memory" for seen in ended.values()):
+            self.roomy |= ended.keys()  # those whose turn did not come would meet the same end, one job each
+        for unit, seen in ended.items():
             if seen.kind == "missing":
                 self._look_again()
             if self._may_try_again(unit, seen, submission):
@@ -357,7 +366,9 @@ class Campaign:
         if seen.kind in ("missing", "unreached"):
             return True
         if seen.kind == "memory":
-            return "memory" not in earlier and submission.intent["resources"]["memory_gb"] is not None
+            return (
+                submission.intent["memory"] < MEMORY_FACTOR and submission.intent["resources"]["memory_gb"] is not None
+            )
         if seen.kind in ("exception", "broken"):
             return False
         if seen.kind == "time" and (seen.attempt or {}).get("state") == "failed":
@@ -473,7 +484,7 @@ class Campaign:
         """Returns the arrays that make units, one or more for each stage and class of resources."""
         classes: dict[tuple[str, float], list[UnitId]] = {}
         for unit in units:
-            memory = MEMORY_FACTOR if "memory" in self.tries.get(unit, []) else 1.0
+            memory = MEMORY_FACTOR if unit in self.roomy else 1.0
             classes.setdefault((unit.stage, memory), []).append(unit)
         orders = []
         for (stage, memory), members in classes.items():
@@ -580,21 +591,29 @@ class Sizes:
     """
 
     def __init__(self, store: Store, jobs: Sequence[Job], measured: Mapping[str, float]) -> None:
+        self.store = store
         self.measured = dict(measured)
         self.by_key: dict[str, float] = {}
-        by_stage: dict[str, list[float]] = {}
+        self.by_stage: dict[str, list[float]] = {}
         for job in jobs:
-            for unit in job.results[:20]:
-                record = store.record(*unit)
-                took = None if record is None else record_seconds(record)
-                if took is not None:
-                    self.by_key.setdefault(job.key, took)
-                    by_stage.setdefault(job.stage, []).append(took)
-        self.by_stage = {stage: statistics.fmean(values) for stage, values in by_stage.items()}
+            for unit in job.units[:20]:
+                self.learn(job, unit)
+
+    def learn(self, job: Job, unit: UnitId) -> None:
+        """Takes note of how long a unit took, if it is finished: the first of each key, and enough of each stage."""
+        alike = self.by_stage.setdefault(job.stage, [])
+        if job.key in self.by_key or len(alike) >= ENOUGH:
+            return
+        records = [record for result in job.made_by(unit) if (record := self.store.record(*result)) is not None]
+        if records and (took := max(map(record_seconds, records))) > 0:
+            self.by_key[job.key] = took
+            alike.append(took)
 
     def of(self, unit: UnitId) -> float:
         """Returns the seconds of a unit."""
-        known = self.by_key.get(unit.key) or self.measured.get(unit.key) or self.by_stage.get(unit.stage)
+        known = self.by_key.get(unit.key) or self.measured.get(unit.key)
+        if known is None and (alike := self.by_stage.get(unit.stage)):
+            known = statistics.fmean(alike)
         return SECONDS[unit.stage] if known is None else known
 
     def source(self, unit: UnitId) -> str:
@@ -603,15 +622,15 @@ class Sizes:
             return "finished"
         if unit.key in self.measured:
             return "measured"
-        return "finished alike" if unit.stage in self.by_stage else "assumed"
+        return "finished alike" if self.by_stage.get(unit.stage) else "assumed"
 
 
-def record_seconds(record: Mapping[str, Any]) -> float | None:
-    """Returns how long the unit of a record took."""
-    if isinstance(record.get("seconds"), int | float) and math.isfinite(record["seconds"]):
-        return float(record["seconds"])
-    took = seconds(record.get("provenance", {}))
-    return took or None
+def record_seconds(record: Mapping[str, Any]) -> float:
+    """Returns how long the unit of a record took, 0 where it does not say."""
+    for took in (record.get("seconds"), record.get("provenance", {}).get("attempt_seconds")):
+        if isinstance(took, int | float) and math.isfinite(took):
+            return float(took)
+    return 0.0
 
 
 # Cancelling and counting

@@ -261,7 +261,7 @@ def test_shipped_suite_gives_on_the_cluster_attached_and_detached_what_it_gives_
     found = {}
     for way in ("here", "attached", "detached"):
         (tmp_path / way).mkdir()
-        bench = OnCluster(tmp_path / way, text)
+        bench = OnCluster(tmp_path / way, text, EXECUTOR.replace("memory_gb: 1.4", "memory_gb: 1.9"))
         where = ("--executor", "inline") if way == "here" else bench.executor
         words = (*where, *options, "--set", "figures=none", "--set", "name=small")
         code, out, err = bench(*words, *(("--detach",) if way == "detached" else ()), timeout=1800)
