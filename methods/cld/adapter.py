@@ -43,11 +43,11 @@ from methods.shared.checkpoint import CheckpointError
 from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.grids import grid
 from methods.shared.layers import initialise
-from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, dequantise, measure
+from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, measure
 from methods.shared.objective import level_losses
 from methods.shared.process import like
-from methods.shared.quantisation import from_bins
-from methods.shared.training import fit, under
+from methods.shared.quantisation import Bins
+from methods.shared.training import fit, load_weights, weights_of
 
 
 class CriticallyDampedLangevin(Method):
@@ -57,6 +57,7 @@ class CriticallyDampedLangevin(Method):
 
     def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
         super().__init__(params, data, device)
+        self.bins = Bins(self.levels, params.dequantise)
         self.process = CLD(params.beta0, params.beta1, params.mass, params.gamma, params.numerical_eps)
         self.data, channels, height = data, *data.shape[:2]
         if params.exact:
@@ -124,7 +125,7 @@ class CriticallyDampedLangevin(Method):
 
     def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
         params, shape = self.params, x0.shape
-        x0 = self._enter(self._dequantised(x0, noise))
+        x0 = self._enter(self.bins.fill(x0, noise))
         v0 = self._first_velocity(x0, noise)
         t = params.t_min + (1 - params.t_min) * noise.uniform(shape[:1]).double()
         z = noise.normal((shape[0], 2 * shape[1], *shape[2:]))
@@ -183,7 +184,7 @@ class CriticallyDampedLangevin(Method):
     @torch.no_grad()
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
         """Returns the loss of the averaged network at ten times, and images with their velocities at these."""
-        x0 = self._enter(self._dequantised(images.to(self.device), noise))
+        x0 = self._enter(self.bins.fill(images.to(self.device), noise))
         v0 = self._first_velocity(x0, noise)
         z = noise.normal((len(x0), 2 * x0.shape[1], *x0.shape[2:]))
         times = torch.arange(1, 11, dtype=torch.float64) / 10
@@ -205,29 +206,20 @@ class CriticallyDampedLangevin(Method):
         v = v / math.sqrt(self.process.mass)
         return {"an image (above) and its velocity, t = 0.1 to 1": (torch.stack([x, v]) + 1) / 2}
 
-    def _dequantised(self, x0: Tensor, noise: Noise) -> Tensor:
-        """Returns images in [0, 1], with uniform noise of one level where the parameters ask for it."""
-        if not self.params.dequantise:
-            return x0
-        return dequantise(x0 * (self.levels - 1), self.levels, noise.child("dequantise"))
-
     def _enter(self, x: Tensor) -> Tensor:
         """Returns images in [0, 1] in the range of the diffusion."""
         return 2 * x - 1
 
     def _leave(self, x: Tensor) -> Tensor:
         """Returns images in the diffusion's range in that of levels a / (levels - 1), from 0 to 1."""
-        x = (x + 1) / 2
-        return from_bins(x, self.levels) if self.params.dequantise else x
+        return self.bins.leave((x + 1) / 2)
 
     def state(self) -> dict[str, Tensor]:
         """Returns network and average ("ema."); nothing else is fitted."""
-        state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        return state | {f"ema.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        return weights_of(self.network, self.average)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.network.load_state_dict(under("network.", state))
-        self.average.load_state_dict(under("ema.", state))
+        load_weights(self.network, self.average, state)
 
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
         """Takes over the authors' weights; see :func:`methods.cld.checkpoint.read_checkpoint`."""

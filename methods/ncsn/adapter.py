@@ -44,11 +44,10 @@ from methods.shared.checkpoint import CheckpointError
 from methods.shared.controllable import Known
 from methods.shared.distance import largest_distance
 from methods.shared.exact import ExactNetwork, Mixture
-from methods.shared.likelihood import dequantise
 from methods.shared.objective import level_losses
 from methods.shared.process import like
-from methods.shared.quantisation import from_bins, to_bins
-from methods.shared.training import fit, under
+from methods.shared.quantisation import Bins
+from methods.shared.training import fit, load_weights, weights_of
 
 INSPECTED = 10
 """The most noise levels at which the loss is inspected."""
@@ -70,6 +69,7 @@ class NCSN(Method):
 
     def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
         super().__init__(params, data, device)
+        self.bins = Bins(self.levels, params.dequantise)
         # Until training fits it, sigma_begin = "data" is the largest distance that two images can have.
         self.sigmas = self._levels(math.sqrt(math.prod(data.shape)))
         self.data = data
@@ -143,7 +143,7 @@ class NCSN(Method):
         return self._loss(self.network, x0, noise)
 
     def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
-        x0 = self._dequantised(x0, noise)
+        x0 = self.bins.fill(x0, noise)
         level = noise.integers(x0.shape[:1], len(self.sigmas))
         return self._loss_at(network, x0, self.sigmas.to(x0)[level], noise)
 
@@ -156,12 +156,6 @@ class NCSN(Method):
             return annealed_loss(lambda x: score_fn(x, sigma), x0, sigma, z, *weights)
         directions = noise.normal((params.particles, *x0.shape))
         return sliced_loss(lambda x: score_fn(x, sigma), x0 + like(sigma, x0) * z, sigma, directions, *weights)
-
-    def _dequantised(self, x0: Tensor, noise: Noise) -> Tensor:
-        """Returns images in [0, 1], with uniform noise of one level where the parameters ask for it."""
-        if not self.params.dequantise:
-            return x0
-        return dequantise(x0 * (self.levels - 1), self.levels, noise.child("dequantise"))
 
     def train(self, data: Images, run: Run) -> None:
         if self.params.sigma_begin == "data":
@@ -178,9 +172,9 @@ class NCSN(Method):
         score_fn, steps = self.score_fn(self.average), noise.child("steps")
         if sampler.name == "langevin":
             sigma = knobs.pop("sigma")
-            return self._leave(langevin(score_fn, x, sigma or self.sigmas[-1].item(), steps, **knobs))
+            return self.bins.leave(langevin(score_fn, x, sigma or self.sigmas[-1].item(), steps, **knobs))
         known = self._known(given) if given is not None else None
-        return self._leave(self._anneal(sampler.params, x, steps, known))
+        return self.bins.leave(self._anneal(sampler.params, x, steps, known))
 
     def _anneal(self, chosen: Annealed, x: Tensor, noise: Noise | Arc, known: Known | None = None) -> Tensor:
         sigmas = self._sampled(chosen.levels)
@@ -218,13 +212,13 @@ class NCSN(Method):
 
     def _known(self, given: Given) -> Known:
         """Returns which pixels are known, on the scale that the model was trained on."""
-        return Known(self._centre(given.images.to(self.device)), given.known)
+        return Known(self.bins.enter(given.images.to(self.device)), given.known)
 
     @torch.no_grad()
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
         """Returns the loss at ten levels or fewer; images that are noised and denoised, and rows of samples."""
         params, most = self.params, len(self.sigmas)
-        x0 = self._dequantised(images.to(self.device), noise)
+        x0 = self.bins.fill(images.to(self.device), noise)
         index = torch.linspace(most - 1, 0, min(INSPECTED, most)).round().long()
         sigmas = self.sigmas[index]
         losses = level_losses(
@@ -253,7 +247,7 @@ class NCSN(Method):
         for sigma in sigmas.tolist():
             noisy = x0 + sigma * z
             clean = noisy + sigma**2 * score_fn(noisy, self._all(x0, sigma))
-            columns.append(torch.stack([self._leave(noisy), self._leave(clean)], dim=1).flatten(0, 1))
+            columns.append(torch.stack([self.bins.leave(noisy), self.bins.leave(clean)], dim=1).flatten(0, 1))
         return torch.stack(columns, dim=1).cpu()
 
     def _arcs(self, noise: Noise) -> Tensor:
@@ -263,7 +257,7 @@ class NCSN(Method):
         step_lr = "technique" if steps_each > 1 else self.params.sigma_end**2
         chosen = Annealed(levels=levels, steps_each=steps_each, step_lr=step_lr)
         x = self._start(chosen.start, SHOWN, noise.child("prior")).repeat_interleave(ARC, dim=0)
-        images = self._leave(self._anneal(chosen, x, Arc(noise.child("steps"), ARC)))
+        images = self.bins.leave(self._anneal(chosen, x, Arc(noise.child("steps"), ARC)))
         return images.view(SHOWN, ARC, *self.image_shape).cpu()
 
     @staticmethod
@@ -273,13 +267,11 @@ class NCSN(Method):
 
     def state(self) -> dict[str, Tensor]:
         """Returns network, average ("ema.") and the noise levels that training fitted."""
-        state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        state |= {f"ema.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        state = weights_of(self.network, self.average)
         return state | {"fitted.sigmas": self.sigmas.clone()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.network.load_state_dict(under("network.", state))
-        self.average.load_state_dict(under("ema.", state))
+        load_weights(self.network, self.average, state)
         self.sigmas = state["fitted.sigmas"].cpu()
 
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
@@ -298,11 +290,3 @@ class NCSN(Method):
     def take_average(self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]) -> dict[str, Any]:
         """Makes the average that is sampled from anew (:mod:`methods.shared.average`)."""
         return average_of(self.average, width, kept)
-
-    def _leave(self, x: Tensor) -> Tensor:
-        """Returns images as the model has them in the range of levels a / (levels - 1), from 0 to 1."""
-        return from_bins(x, self.levels) if self.params.dequantise else x
-
-    def _centre(self, x: Tensor) -> Tensor:
-        """Returns images of levels a / (levels - 1) on the scale that the model was trained on."""
-        return to_bins(x, self.levels) if self.params.dequantise else x

@@ -50,7 +50,6 @@ from methods.shared.likelihood import (
     bits_per_dim,
     continuous,
     dequantisation_floor,
-    dequantise,
     log_likelihood,
     measure,
 )
@@ -58,9 +57,9 @@ from methods.shared.multistep import dpm_solver_2m
 from methods.shared.objective import Levels, denoising_loss, discrete_loss, edm_loss, importance_times, level_losses
 from methods.shared.precondition import denoiser, log_normal, score_of
 from methods.shared.process import VE, VP, Process, SubVP, like
-from methods.shared.quantisation import from_bins, to_bins
+from methods.shared.quantisation import Bins
 from methods.shared.samplers import ScoreFn, ancestral, ddim, euler_maruyama, reverse_diffusion
-from methods.shared.training import fit, under
+from methods.shared.training import fit, load_weights, under, weights_of
 
 IN_DATA_RANGE = frozenset({"data_std", "churn_min", "churn_max"})
 """Sampler parameters in units of the data range [0, 1]."""
@@ -73,6 +72,7 @@ class ScoreSDE(Method):
 
     def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
         super().__init__(params, data, device)
+        self.bins = Bins(self.levels, params.dequantise)
         self.data, channels, height = data, *data.shape[:2]
         if params.exact:
             self.network = self.average = ExactNetwork(self._exact_score)
@@ -185,7 +185,7 @@ class ScoreSDE(Method):
 
     def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
         params, shape, weighting, weight = self.params, x0.shape, self.params.weighting, 1.0
-        x0 = self._dequantised(x0, noise)
+        x0 = self.bins.fill(x0, noise)
         if params.parametrisation == "edm":
             level = log_normal(noise.normal(shape[:1]), params.edm.p_mean, params.edm.p_std)
         elif params.time == "discrete":
@@ -212,7 +212,7 @@ class ScoreSDE(Method):
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
         """Returns the loss of the averaged network at ten times, t = 1 the last, or at the discrete levels there."""
         params = self.params
-        x0 = self._dequantised(images.to(self.device), noise)
+        x0 = self.bins.fill(images.to(self.device), noise)
         z = noise.normal(x0.shape)
         times = torch.arange(1, 11, dtype=torch.float64) / 10
         noise_levels = self.process.noise_level(times)
@@ -228,12 +228,6 @@ class ScoreSDE(Method):
             return self._loss_at(self.average, x0, level.expand(len(x0)), z, params.weighting)
 
         return Inspection(times, noise_levels, level_losses(loss_at, levels), f"{weighting}, {params.reduction}")
-
-    def _dequantised(self, x0: Tensor, noise: Noise) -> Tensor:
-        """Returns images in [0, 1], with uniform noise of one level where the parameters ask for it."""
-        if not self.params.dequantise:
-            return x0
-        return dequantise(x0 * (self.levels - 1), self.levels, noise.child("dequantise"))
 
     def train(self, data: Images, run: Run) -> None:
         if self.params.process == "ve" and self.params.sigma_max == "data":
@@ -268,7 +262,7 @@ class ScoreSDE(Method):
 
     def _known(self, given: Given) -> Known:
         """Returns what is known of images, in the range of the diffusion."""
-        images = self._enter(self._centre(given.images.to(self.device)))
+        images = self._enter(self.bins.enter(given.images.to(self.device)))
         return Known(images, given.known) if given.task == "inpainting" else Known.grey(images)
 
     def _class_log_prob(self, labels: Tensor) -> ScoreFn:
@@ -285,7 +279,7 @@ class ScoreSDE(Method):
 
     def _class_loss(self, classifier: nn.Module, x0: Tensor, labels: Tensor, noise: Noise) -> Tensor:
         """Returns the cross-entropy of images in [0, 1], (B, C, H, W), at one random time each, shape (B,)."""
-        x0 = self._dequantised(x0, noise)
+        x0 = self.bins.fill(x0, noise)
         t = self.params.t_min + (1 - self.params.t_min) * noise.uniform(x0.shape[:1])
         mean, std = self.process.perturb(self._enter(x0), t)
         return cross_entropy(self._logits(classifier, mean + std * noise.normal(x0.shape), t), labels, reduction="none")
@@ -320,15 +314,13 @@ class ScoreSDE(Method):
 
     def state(self) -> dict[str, Tensor]:
         """Returns network, average ("ema."), a classifier's ("class_") and the sigma_max that training fitted."""
-        state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        state |= {f"ema.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        state = weights_of(self.network, self.average)
         for prefix, part in self._classifiers():
             state |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
         return state | {"fitted.sigma_max": torch.tensor(self.sigma_max, dtype=torch.float64)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.network.load_state_dict(under("network.", state))
-        self.average.load_state_dict(under("ema.", state))
+        load_weights(self.network, self.average, state)
         for prefix, part in self._classifiers():
             part.load_state_dict(under(prefix, state))
         self.sigma_max = state["fitted.sigma_max"].item()
@@ -363,12 +355,7 @@ class ScoreSDE(Method):
 
     def _leave(self, x: Tensor) -> Tensor:
         """Returns images in the diffusion's range in that of levels a / (levels - 1), from 0 to 1."""
-        x = x if self.width == 1 else (x + 1) / 2
-        return from_bins(x, self.levels) if self.params.dequantise else x
-
-    def _centre(self, x: Tensor) -> Tensor:
-        """Returns images of levels a / (levels - 1) on the scale that the model was trained on."""
-        return to_bins(x, self.levels) if self.params.dequantise else x
+        return self.bins.leave(x if self.width == 1 else (x + 1) / 2)
 
 
 @lru_cache(maxsize=4)

@@ -236,6 +236,18 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def weights_of(network: nn.Module, average: nn.Module) -> dict[str, Tensor]:
+    """Returns the tensors of a network ("network.") and of the average of its weights ("ema.")."""
+    state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    return state | {f"ema.{name}": tensor for name, tensor in average.state_dict().items()}
+
+
+def load_weights(network: nn.Module, average: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Takes over what :func:`weights_of` returned."""
+    network.load_state_dict(under("network.", state))
+    average.load_state_dict(under("ema.", state))
+
+
 def learning_rate(settings: Training, step: int) -> float:
     """Returns the learning rate of update ``step`` = 0, 1, ...; with a warm-up the first is 0, as the authors'."""
     warm = min(step / settings.warmup_steps, 1.0) if settings.warmup_steps else 1.0

@@ -35,11 +35,11 @@ from methods.shared.backbone import make_network
 from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.layers import initialise
-from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, dequantise, measure
+from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, measure
 from methods.shared.objective import level_losses
 from methods.shared.process import like
-from methods.shared.quantisation import from_bins
-from methods.shared.training import fit, under
+from methods.shared.quantisation import Bins
+from methods.shared.training import fit, load_weights, under, weights_of
 from methods.soft.card import CARD, Params
 from methods.soft.corruption import Blur, Corruption, Diagonal, Linear, Scaling, cosines, make_corruption
 from methods.soft.denoiser import Denoiser, residual
@@ -70,6 +70,7 @@ class SoftDiffusion(Method):
 
     def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
         super().__init__(params, data, device)
+        self.bins = Bins(self.levels, params.dequantise)
         channels, height, width = data.shape
         if params.exact:
             self.data = data
@@ -319,15 +320,13 @@ class SoftDiffusion(Method):
 
     def state(self) -> dict[str, Tensor]:
         """Returns network, average ("ema."), and what training fitted: prior, levels of blur, size of the residual."""
-        state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        state |= {f"ema.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        state = weights_of(self.network, self.average)
         state |= {f"fitted.prior.{name}": tensor for name, tensor in self.prior.tensors().items()}
         fitted = {"levels": self.blur_levels, "hops": self.hops, "residual_size": self.residual_size}
         return state | {f"fitted.{name}": tensor for name, tensor in fitted.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.network.load_state_dict(under("network.", state))
-        self.average.load_state_dict(under("ema.", state))
+        load_weights(self.network, self.average, state)
         self.prior = restore_prior(under("fitted.prior.", state), self.basis, self.image_shape)
         self.blur_levels, self.hops = state["fitted.levels"].cpu(), state["fitted.hops"].cpu()
         self.residual_size = state["fitted.residual_size"].to(self.device)
@@ -339,14 +338,11 @@ class SoftDiffusion(Method):
 
     def _enter(self, x: Tensor, noise: Noise) -> Tensor:
         """Returns images in [0, 1] in [-1, 1], with uniform noise of one level where the parameters ask for it."""
-        if self.params.dequantise:
-            x = dequantise(x * (self.levels - 1), self.levels, noise.child("dequantise"))
-        return 2 * x - 1
+        return 2 * self.bins.fill(x, noise) - 1
 
     def _leave(self, x: Tensor) -> Tensor:
         """Returns images in [-1, 1] in that of levels a / (levels - 1), from 0 to 1."""
-        x = (x + 1) / 2
-        return from_bins(x, self.levels) if self.params.dequantise else x
+        return self.bins.leave((x + 1) / 2)
 
 
 def grid(name: str, steps: int, t_min: float) -> Tensor:
