@@ -292,21 +292,32 @@ def _work(study: Study, options: argparse.Namespace, executor: Executor | Slurm,
             Campaign(study.jobs, study.store, study.results, executor, display.show, expected)(lease)
         else:
             Driver(study.jobs, study.store, study.results, executor, display.show)(lease)
-    status = _make_report(study)
-    _prune(study, study.suite.keep)
+    status = _finish(study)
     print(f"{time.monotonic() - begin:.0f} s in all")
     return status
 
 
+def _finish(study: Study) -> int:
+    """Makes tables and figures, then deletes the images that the suite does not keep."""
+    status = _make_report(study)
+    _prune(study, study.suite.keep)
+    return status
+
+
 def _detach(study: Study, options: argparse.Namespace, executor: Slurm, lease: Lease) -> int:
-    """Submits everything that is neither there nor in the queue, and says what."""
+    """Submits everything that is neither there nor in the queue, and says what; ends the run if all of it is there."""
     campaign = Campaign(study.jobs, study.store, study.results, executor, expected=measured(study.results))
     made, left_out = campaign.detach(lease)
+    if not campaign.missing():
+        return _finish(study)
     for submission in made:
         print(elements_line(submission))
-    print("" if made else "nothing to submit: all of it is done or in the queue")
+    print("" if made else "nothing to submit: all that is missing is in the queue")
     print(f"how far it is: run_bench.py status {options.suite}; tables of what is there: run_bench.py report ...")
-    print("once the queue is empty, run the same command again: it submits what failed by chance, and nothing twice")
+    print(
+        "once the queue is empty, run the same command again: it submits what failed by chance, and nothing twice, or "
+        "else makes the tables"
+    )
     if left_out:
         print(f"{left_out} units were not submitted, for the cluster takes no more jobs now: run it again later")
     return DONE

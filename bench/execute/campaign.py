@@ -173,7 +173,9 @@ class Campaign:
             What was submitted, and how many units were left out, for the cluster takes no more jobs now.
         """
         lease.note(run=self.run)
-        self._look(self._take_stock())
+        if not self._look(self._take_stock()):
+            self._tidy()
+            return [], 0
         there = {unit: where for unit, where in self.where.items() if where.alive}
         made: list[Submission] = []
         left_out = 0
