@@ -26,7 +26,7 @@ from bench.data import DataCard, FileFacts, data_card, data_root
 from bench.digest import digest_checkpoint
 from bench.metrics import METRICS, extractor_card
 from bench.spec import ImagesSpec
-from bench.store import Store
+from bench.store import REFERENCES, Store
 from bench.suite import Suite
 
 CHUNK = 2**20
@@ -119,9 +119,9 @@ def of_suite(suite: Suite, store: Store) -> list[Asset]:
     return assets + [_elsewhere(suite, label, path) for label, path in suite.sources.items()]
 
 
-def missing(suite: Suite, store: Store) -> list[str]:
+def missing(assets: Iterable[Asset]) -> list[str]:
     """Returns a message for everything that is missing."""
-    return [asset.missing for asset in of_suite(suite, store) if asset.missing]
+    return [asset.missing for asset in assets if asset.missing]
 
 
 def _metrics(suite: Suite) -> list[tuple[str, Any]]:
@@ -131,7 +131,7 @@ def _metrics(suite: Suite) -> list[tuple[str, Any]]:
 def _statistics(column: str, sha256: str, store: Store) -> Asset:
     how = "run_bench.py reference import FILE"
     lack = f"metric {column}: statistics {sha256[:12]}... are not in {store.root}: {how}"
-    place = store.folder("references", sha256) / "moments.json"
+    place = store.folder(REFERENCES, sha256) / "moments.json"
     return Asset(what=f"statistics {sha256[:12]}... (metric {column})", places=(place,), how=how, lack=lack)
 
 

@@ -239,7 +239,7 @@ def _run(options: argparse.Namespace) -> int:
         )
         return WRONG
     study = Study(options)
-    if missing := assets.missing(study.suite, study.store):
+    if missing := assets.missing(assets.of_suite(study.suite, study.store)):
         print("\n".join(missing), file=sys.stderr)
         return FAILED
     try:
@@ -308,7 +308,7 @@ def _detach(study: Study, options: argparse.Namespace, executor: Slurm, lease: L
     """Submits everything that is neither there nor in the queue, and says what; ends the run if all of it is there."""
     campaign = Campaign(study.jobs, study.store, study.results, executor, expected=measured(study.results))
     made, left_out = campaign.detach(lease)
-    if not campaign.missing():
+    if not campaign.tally.open:
         return _finish(study)
     for submission in made:
         print(elements_line(submission))
@@ -493,7 +493,7 @@ def show_assets(options: argparse.Namespace) -> int:
     if not card.files:
         print(f"data set {suite.dataset}: nothing to fetch ({card.summary})")
     print("\n".join(failed), file=sys.stderr, end="\n" if failed else "")
-    lacking = assets.missing(suite, study.store)
+    lacking = assets.missing(needed)
     offered = any(asset.needed and asset.path is None and asset.offer is not None for asset in needed)
     if lacking and offered and not options.download:
         print(f"fetch what has an address: run_bench.py assets {options.suite} --download")
@@ -645,8 +645,7 @@ def _unknown(name: str, known: Mapping[str, object], what: str) -> str:
 
 def _absent(dataset: str, extractor: str) -> list[str]:
     """Returns what is missing of a data set and an extractor, and how to get it."""
-    needed = [*assets.of_data(dataset, DATASETS[dataset]), *assets.of_extractor(extractor)]
-    return [asset.missing for asset in needed if asset.missing]
+    return assets.missing([*assets.of_data(dataset, DATASETS[dataset]), *assets.of_extractor(extractor)])
 
 
 def prune(options: argparse.Namespace) -> int:

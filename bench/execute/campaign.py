@@ -9,9 +9,9 @@ import contextlib
 import math
 import shutil
 import signal
-import statistics
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -290,11 +290,11 @@ class Campaign:
         self.over[unit] = state
         counts = self.tally.done if state == "done" else self.tally.failed
         counts[unit.stage] = counts.get(unit.stage, 0) + 1
-        job = self._job(unit)
         if state == "done":
+            job = self._job(unit)
             self.sizes.learn(job, unit)
-        if state == "done" and unit.stage == "samples":
-            self.tally.images += job.images // len(job.parts)
+            if unit.stage == "samples":
+                self.tally.images += job.images // len(job.parts)
 
     def _job(self, unit: UnitId) -> Job:
         return self.jobs[unit.stage, unit.key]
@@ -596,26 +596,27 @@ class Sizes:
         self.store = store
         self.measured = dict(measured)
         self.by_key: dict[str, float] = {}
-        self.by_stage: dict[str, list[float]] = {}
+        self.by_stage: dict[str, float] = {}
+        self._learned: Counter[str] = Counter()
         for job in jobs:
             for unit in job.units[:20]:
                 self.learn(job, unit)
 
     def learn(self, job: Job, unit: UnitId) -> None:
         """Takes note of how long a unit took, if it is finished: the first of each key, and enough of each stage."""
-        alike = self.by_stage.setdefault(job.stage, [])
-        if job.key in self.by_key or len(alike) >= ENOUGH:
+        stage = job.stage
+        if job.key in self.by_key or self._learned[stage] >= ENOUGH:
             return
         records = [record for result in job.made_by(unit) if (record := self.store.record(*result)) is not None]
         if records and (took := max(map(record_seconds, records))) > 0:
             self.by_key[job.key] = took
-            alike.append(took)
+            self._learned[stage] += 1
+            mean = self.by_stage.get(stage, 0.0)
+            self.by_stage[stage] = mean + (took - mean) / self._learned[stage]
 
     def of(self, unit: UnitId) -> float:
         """Returns the seconds of a unit."""
-        known = self.by_key.get(unit.key) or self.measured.get(unit.key)
-        if known is None and (alike := self.by_stage.get(unit.stage)):
-            known = statistics.fmean(alike)
+        known = self.by_key.get(unit.key) or self.measured.get(unit.key) or self.by_stage.get(unit.stage)
         return SECONDS[unit.stage] if known is None else known
 
     def source(self, unit: UnitId) -> str:
@@ -624,7 +625,7 @@ class Sizes:
             return "finished"
         if unit.key in self.measured:
             return "measured"
-        return "finished alike" if self.by_stage.get(unit.stage) else "assumed"
+        return "finished alike" if unit.stage in self.by_stage else "assumed"
 
 
 def record_seconds(record: Mapping[str, Any]) -> float:
@@ -675,8 +676,6 @@ class Compute:
     cpu: float = 0.0
     wall: float = 0.0
     lost: float = 0.0
-    submitted: bool = False
-    """Whether a cluster has made any of the attempts."""
 
 
 def compute(store: Store, jobs: Sequence[Job]) -> Compute:
@@ -694,7 +693,6 @@ def compute(store: Store, jobs: Sequence[Job]) -> Compute:
                         took = max(0.0, facts["beat"] - datetime.fromisoformat(attempt["start"]).timestamp())
                 total.gpu += took * attempt.get("gpus", 0)
                 total.cpu += took * attempt.get("cpus", 1)
-                total.submitted |= "submission" in attempt
                 spent += took
             total.wall += spent
             wasted = sum(seconds(attempt) for attempt in attempts if attempt["state"] not in ("done", "running"))

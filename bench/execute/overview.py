@@ -11,7 +11,7 @@ from bench.execute.cluster import Entry
 from bench.execute.lease import noted
 from bench.execute.outcome import Outcome
 from bench.execute.reconcile import Where, find, lost_and_found, reconcile
-from bench.execute.submission import Submission, submissions
+from bench.execute.submission import Submission, folder_of, submissions
 from bench.plan import Job
 from bench.store import Store, UnitId
 
@@ -50,9 +50,9 @@ class Overview:
 
 def overview(jobs: Sequence[Job], store: Store, results: Path) -> Overview:
     """Returns what is known of a suite's jobs on a cluster; nothing where none was ever submitted."""
-    known, spent = submissions(results), compute(store, jobs)
-    if not known and not spent.submitted:
+    if not folder_of(results).exists():
         return Overview(store)
+    known = submissions(results)
     open_ = [submission for submission in known if not submission.over and not submission.abandoned]
     entries: dict[str, Entry] = {}
     silent = ""
@@ -69,6 +69,7 @@ def overview(jobs: Sequence[Job], store: Store, results: Path) -> Overview:
             lines.append(line)
     if not lines and open_:
         lines = ["no job of the suite is in the queue"]
+    spent = compute(store, jobs)
     cost = f"{spent.gpu / 3600:.2f} GPU-hours and {spent.cpu / 3600:.2f} CPU-hours in all attempts"
     lines.append(f"compute: {cost}; {spent.lost / 3600:.2f} hours of {spent.wall / 3600:.2f} were lost work")
     return Overview(store, tuple(lines), where, bool(silent))

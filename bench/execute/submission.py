@@ -140,11 +140,16 @@ def add_line(path: Path, **values: Any) -> None:
         file.write(("\n" + json.dumps(values) + "\n").encode())
 
 
+def folder_of(results: Path) -> Path:
+    """Returns where the submissions of a suite lie; it stays when they are deleted."""
+    return results / "submissions"
+
+
 def submissions(results: Path) -> list[Submission]:
     """Returns the submissions of a suite, oldest first."""
     found = []
-    for name in scan(results / "submissions"):
-        folder = results / "submissions" / name
+    for name in scan(folder_of(results)):
+        folder = folder_of(results) / name
         if (folder / "intent.json").exists():
             submission = Submission(folder)
             submission.look()
@@ -181,7 +186,7 @@ def intend(
     """Writes down what is to be submitted, before it is."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     suite = re.sub(r"[^A-Za-z0-9_.-]+", "_", results.name)
-    folder = results.absolute() / "submissions" / f"{suite}-{order.stage}-{stamp}-{uuid.uuid4().hex[:8]}"
+    folder = folder_of(results.absolute()) / f"{suite}-{order.stage}-{stamp}-{uuid.uuid4().hex[:8]}"
     needed = {(unit.stage, unit.key): jobs[unit.stage, unit.key] for units in order.elements for unit in units}
     intent = {
         "run": run,
@@ -280,7 +285,7 @@ def sbatch_text(order: Order, results: Path, settings: Mapping[str, Any]) -> str
     """Returns what sbatch would be given, wherever SLURM is."""
     from submitit.slurm.slurm import _make_sbatch_string
 
-    folder = results.absolute() / "submissions" / f"{results.name}-{order.stage}-..." / "jobs" / "%j"
+    folder = folder_of(results.absolute()) / f"{results.name}-{order.stage}-..." / "jobs" / "%j"
     values = parameters(f"{results.name}-{order.stage}-...", order, settings)
     count = len(order.elements)
     command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
