@@ -28,28 +28,28 @@ def as_yaml(values: Any) -> str:
 def print_all(options: argparse.Namespace) -> int:
     """Lists methods, samplers, data sets, metrics, suites and executors."""
     for name, card in cards().items():
-        print(f"method   {name:<14} {card.title} ({card.paper})")
+        say(f"method   {name:<14} {card.title} ({card.paper})")
         for sampler, facts in card.samplers.items():
-            print(f"  sampler  {sampler:<20} {facts.summary}")
+            say(f"  sampler  {sampler:<20} {facts.summary}")
         for preset in card.presets:
-            print(f"  preset   {preset}")
+            say(f"  preset   {preset}")
     for name, card in DATASETS.items():
         splits = ", ".join(f"{count} {split}" for split, count in card.splits.items())
-        print(f"dataset  {name:<14} {card.summary}; {'x'.join(map(str, card.shape))}, {_values(card)}; {splits}")
+        say(f"dataset  {name:<14} {card.summary}; {'x'.join(map(str, card.shape))}, {_values(card)}; {splits}")
     for name, kind in GALLERIES.items():
-        print(f"dataset  {name:<14} {_first_line(kind)} Described in a suite: see show {name}")
+        say(f"dataset  {name:<14} {_first_line(kind)} Described in a suite: see show {name}")
     for name, metric in METRICS.items():
-        print(f"metric   {name:<14} {metric.summary}")
+        say(f"metric   {name:<14} {metric.summary}")
     for name, meant in SHORTHANDS.items():
         of = ", ".join(f"{one} of {options['extractor']}" for one, options in meant)
-        print(f"metric   {name:<14} short for {of}")
+        say(f"metric   {name:<14} short for {of}")
     for name, card in EXTRACTORS.items():
         size = "@SIZE" if card.sized else ""
-        print(f"extractor {name + size:<20} {card.summary}" + ("; weights are missing" if card.missing() else ""))
+        say(f"extractor {name + size:<20} {card.summary}" + ("; weights are missing" if card.missing() else ""))
     for path in sorted((checkout() / "suites").glob("*.yaml")):
-        print(f"suite    {path.relative_to(checkout())}")
+        say(f"suite    {path.relative_to(checkout())}")
     for path in sorted(executor_folder().glob("*.yaml")):
-        print(f"executor {path.stem}")
+        say(f"executor {path.stem}")
     return 0
 
 
@@ -66,9 +66,9 @@ def show(options: argparse.Namespace) -> int:
     name, _, inner = options.what.partition(".")
     if name in cards() and not inner:
         card = cards()[name]
-        print(f"{card.title}, version {card.version}, {card.paper}\n\nparams:")
-        print(textwrap.indent(as_yaml(plain(card.params())), "  "))
-        print("samplers: " + ", ".join(card.samplers))
+        say(f"{card.title}, version {card.version}, {card.paper}\n\nparams:")
+        say(textwrap.indent(as_yaml(plain(card.params())), "  "))
+        say("samplers: " + ", ".join(card.samplers))
         return 0
     samplers = [(card, inner or name) for card in cards().values() if not inner or card.name == name]
     samplers = [(card, sampler) for card, sampler in samplers if sampler in card.samplers]
@@ -78,24 +78,24 @@ def show(options: argparse.Namespace) -> int:
         return 0
     if name in DATASETS:
         card = DATASETS[name]
-        print(f"{card.summary}\nshape {card.shape}, {_values(card)}, splits {dict(card.splits)}: {card.split_rule}")
+        say(f"{card.summary}\nshape {card.shape}, {_values(card)}, splits {dict(card.splits)}: {card.split_rule}")
         return 0
     if name in GALLERIES:
-        print(f"{_first_line(GALLERIES[name])}\n\n    dataset: {{name: {name}, ...}} with")
+        say(f"{_first_line(GALLERIES[name])}\n\n    dataset: {{name: {name}, ...}} with")
         for item in fields(GALLERIES[name]):
-            print(f"      {item.name}: {'needed' if item.default is MISSING else item.default}")
+            say(f"      {item.name}: {'needed' if item.default is MISSING else item.default}")
         return 0
     if name in METRICS:
-        print(f"{METRICS[name].summary}\nparams: {as_yaml(plain(METRICS[name].params()))}")
+        say(f"{METRICS[name].summary}\nparams: {as_yaml(plain(METRICS[name].params()))}")
         return 0
     return _show_stored(options)
 
 
 def _show_sampler(card: Card, name: str) -> None:
     sampler = card.samplers[name]
-    print(f"{card.name}.{name}, version {sampler.version}: {sampler.summary}\n\nparams:")
-    print(textwrap.indent(as_yaml(plain(sampler.params())), "  "))
-    print(f"times: {', '.join(sampler.times) or 'none of its own'}")
+    say(f"{card.name}.{name}, version {sampler.version}: {sampler.summary}\n\nparams:")
+    say(textwrap.indent(as_yaml(plain(sampler.params())), "  "))
+    say(f"times: {', '.join(sampler.times) or 'none of its own'}")
 
 
 def _show_stored(options: argparse.Namespace) -> int:
@@ -107,23 +107,23 @@ def _show_stored(options: argparse.Namespace) -> int:
         words = [*cards(), *samplers, *DATASETS, *GALLERIES, *METRICS]
         near = difflib.get_close_matches(options.what, words, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        print(f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}", file=sys.stderr)
+        say(f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}", file=sys.stderr)
         return 2
     for stage, name in found:
         folder = store.folder(stage, name)
-        print(f"{folder}")
+        say(f"{folder}")
         spec = folder / "spec.json"
         if spec.exists():
-            print(textwrap.indent(as_yaml(json.loads(spec.read_text())), "  "))
+            say(textwrap.indent(as_yaml(json.loads(spec.read_text())), "  "))
         parts = sorted({entry.split(".")[0] for entry in scan(folder) if entry[0] != "."} - {"spec", "log", "resume"})
         for part in parts:
             record = store.record(stage, name, part)
-            print(f"  {part}: {'done' if record else 'not done'}")
+            say(f"  {part}: {'done' if record else 'not done'}")
             if record:
-                print(textwrap.indent(json.dumps(record, indent=1), "    "))
+                say(textwrap.indent(json.dumps(record, indent=1), "    "))
             for attempt in store.attempts(stage, name, part):
                 when = f"from {attempt.get('start')} to {attempt.get('end')}"
-                print(f"    attempt {attempt['state']} on {attempt.get('host')} {when}")
+                say(f"    attempt {attempt['state']} on {attempt.get('host')} {when}")
                 if "traceback" in attempt:
-                    print(textwrap.indent(attempt["traceback"], "      "))
+                    say(textwrap.indent(attempt["traceback"], "      "))
     return 0

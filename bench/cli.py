@@ -38,6 +38,7 @@ from bench.execute.submission import submissions
 from bench.metrics import default_extractor, extractor_label
 from bench.metrics.cards import refuse_extractor
 from bench.plan import Job, Progress, examine, expand, to_prune
+from bench.printable import let_any_text_through, one_line, say
 from bench.store import STAGES, Store, scan, write
 from bench.suite import Suite, read_suite
 
@@ -80,11 +81,12 @@ exit status: 0 all done; 1 some rows failed or something is missing; 2 the suite
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
+    let_any_text_through()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] not in VERBS and not arguments[0].startswith("-"):
         near = difflib.get_close_matches(arguments[0], VERBS, 1, 0.7)
         if near and not Path(arguments[0]).suffix:
-            print(f"run_bench.py: no command {arguments[0]!r}; did you mean {near[0]}?", file=sys.stderr)
+            say(f"run_bench.py: no command {arguments[0]!r}; did you mean {near[0]}?", file=sys.stderr)
             return WRONG
         arguments.insert(0, "run")
     elif arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
@@ -97,9 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return VERBS[options.verb](options)
     except SuiteError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            say(problem, file=sys.stderr)
         count = len(error.problems)
-        print(f"{count} problem{'s' if count > 1 else ''}; nothing was run.", file=sys.stderr)
+        say(f"{count} problem{'s' if count > 1 else ''}; nothing was run.", file=sys.stderr)
         return WRONG
     except BrokenPipeError:  # the reader of a pipe went away (head, less)
         sys.stderr.close()
@@ -107,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in NOT_OURS:
             raise
-        print(f"{error.filename or 'files'}: {error.strerror}; nothing that was finished is lost", file=sys.stderr)
+        say(f"{error.filename or 'files'}: {error.strerror}; nothing that was finished is lost", file=sys.stderr)
         return FAILED
 
 
@@ -225,14 +227,14 @@ def run(options: argparse.Namespace) -> int:
         with handling():
             return _run(options)
     except Interrupted as stop:
-        print("\nstopped; nothing is lost: start the same command again to go on.", file=sys.stderr)
+        say("\nstopped; nothing is lost: start the same command again to go on.", file=sys.stderr)
         return 128 + stop.number
 
 
 def _run(options: argparse.Namespace) -> int:
     executor = read_executor(options.executor, options.jobs)
     if options.detach and not isinstance(executor, Slurm):
-        print(
+        say(
             "--detach leaves jobs in the queue of a cluster; this executor has none (leave --detach out, or run the "
             "command under nohup)",
             file=sys.stderr,
@@ -240,7 +242,7 @@ def _run(options: argparse.Namespace) -> int:
         return WRONG
     study = Study(options)
     if missing := assets.missing(assets.of_suite(study.suite, study.store)):
-        print("\n".join(missing), file=sys.stderr)
+        say("\n".join(missing), file=sys.stderr)
         return FAILED
     try:
         with hold(study.results) as lease:
@@ -252,11 +254,11 @@ def _run(options: argparse.Namespace) -> int:
                 stop_workers(study.results / "workers")  # those of a driver before us, where ours had not begun
                 raise
     except HeldError as error:
-        print(error, file=sys.stderr)
+        say(error, file=sys.stderr)
     except ClusterRefusesError as error:
-        print(f"the cluster takes no jobs; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
+        say(f"the cluster takes no jobs; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
     except WorkersFailError as error:
-        print(f"workers cannot work; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
+        say(f"workers cannot work; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
     return FAILED
 
 
@@ -264,7 +266,7 @@ def _say_what_goes_on(study: Study, options: argparse.Namespace) -> None:
     left = [submission for submission in submissions(study.results) if not submission.over and not submission.abandoned]
     if left:
         ids = ", ".join(str(submission.job) for submission in left)
-        print(
+        say(
             f"\njobs go on without this driver: {ids}\nsee: run_bench.py status {options.suite}; "
             f"end them: run_bench.py cancel {options.suite}",
             file=sys.stderr,
@@ -277,9 +279,9 @@ def _work(study: Study, options: argparse.Namespace, executor: Executor | Slurm,
     found = examine(study.jobs, study.store, rehash=options.verify, reasons=False)
     _forget(study, found)
     to_do = [progress.job for progress in found.values() if not progress.finished]
-    print(f"{study.suite.name}: {_counts(study.jobs)}; {len(study.jobs) - len(to_do)} of {len(study.jobs)} are done")
+    say(f"{study.suite.name}: {_counts(study.jobs)}; {len(study.jobs) - len(to_do)} of {len(study.jobs)} are done")
     for note in study.suite.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     write(study.results / "suite.resolved.yaml", as_yaml(study.suite.resolved).encode())
     _note_keys(study, options)
     if options.detach:
@@ -293,7 +295,7 @@ def _work(study: Study, options: argparse.Namespace, executor: Executor | Slurm,
         else:
             Driver(study.jobs, study.store, study.results, executor, display.show)(lease)
     status = _finish(study)
-    print(f"{time.monotonic() - begin:.0f} s in all")
+    say(f"{time.monotonic() - begin:.0f} s in all")
     return status
 
 
@@ -311,15 +313,15 @@ def _detach(study: Study, options: argparse.Namespace, executor: Slurm, lease: L
     if not campaign.tally.open:
         return _finish(study)
     for submission in made:
-        print(elements_line(submission))
-    print("" if made else "nothing to submit: all that is missing is in the queue")
-    print(f"how far it is: run_bench.py status {options.suite}; tables of what is there: run_bench.py report ...")
-    print(
+        say(elements_line(submission))
+    say("" if made else "nothing to submit: all that is missing is in the queue")
+    say(f"how far it is: run_bench.py status {options.suite}; tables of what is there: run_bench.py report ...")
+    say(
         "once the queue is empty, run the same command again: it submits what failed by chance, and nothing twice, or "
         "else makes the tables"
     )
     if left_out:
-        print(f"{left_out} units were not submitted, for the cluster takes no more jobs now: run it again later")
+        say(f"{left_out} units were not submitted, for the cluster takes no more jobs now: run it again later")
     return DONE
 
 
@@ -348,7 +350,7 @@ def _forget(study: Study, found: Mapping[str, Progress]) -> None:
     """Names and discards what is damaged, and what was pruned and is needed again."""
     for progress in found.values():
         for error in progress.damaged:
-            print(f"damaged, will be made again: {error}", file=sys.stderr)
+            say(f"damaged, will be made again: {error}", file=sys.stderr)
         for unit in progress.job.results:
             if unit.part in progress.stale:
                 study.store.discard(unit)
@@ -364,9 +366,9 @@ def _make_report(study: Study) -> int:
     print_leaderboard(rows, Console(), study.results)
     failures = _failures(study)
     for label, seen in failures:
-        print(f"failed: {label}: {seen.cause}" + _evidence(seen), file=sys.stderr)
+        say(f"failed: {label}: {seen.cause}" + _evidence(seen), file=sys.stderr)
     states = rows["state"].value_counts().to_dict()
-    print("rows: " + ", ".join(f"{count} {state}" for state, count in states.items()))
+    say("rows: " + ", ".join(f"{count} {state}" for state, count in states.items()))
     return DONE if set(states) <= {"done"} and not failures else FAILED
 
 
@@ -397,18 +399,18 @@ def plan(options: argparse.Namespace) -> int:
         lines.append(
             f"{job.stage:<10} {state:>5}  {job.key}  {job.label}" + (f"  [{progress.why}]" if progress.why else "")
         )
-    print("\n".join(lines))
+    say("\n".join(lines))
     done = sum(progress.finished for progress in found.values())
     points = f"{len(study.suite.points)} points"
-    print(f"\n{study.suite.name}: {_counts(study.jobs)}, {points}; {done} done, {len(found) - done} to do")
+    say(f"\n{study.suite.name}: {_counts(study.jobs)}, {points}; {done} done, {len(found) - done} to do")
     for note in study.suite.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     if options.executor is not None:
         executor = read_executor(options.executor)
         if not isinstance(executor, Slurm):
-            print(f"executor {options.executor}: {executor.slots} workers at once on this machine")
+            say(f"executor {options.executor}: {executor.slots} workers at once on this machine")
             return DONE
-        print(forecast(study.jobs, study.store, study.results, executor, measure=options.measure))
+        say(forecast(study.jobs, study.store, study.results, executor, measure=options.measure))
     return DONE
 
 
@@ -431,16 +433,16 @@ def status(options: argparse.Namespace) -> int:
                 who = f"job {seen.live['job']}" if "job" in seen.live else f"process {seen.live.get('pid')}"
                 running.append(f"running: {job.stage} {job.label}, part {unit.part}{step} ({who})")
     for stage, of_stage in counts.items():
-        print(f"{stage:<10} " + ", ".join(f"{count} {state}" for state, count in sorted(of_stage.items())))
-    print("\n".join(running + failures)) if running or failures else None
+        say(f"{stage:<10} " + ", ".join(f"{count} {state}" for state, count in sorted(of_stage.items())))
+    say("\n".join(running + failures)) if running or failures else None
     facts = holder(study.results / "driver.lock")
     workers = living(study.results / "workers")
-    print("\n".join(seen_cluster.lines)) if seen_cluster.lines else None
+    say("\n".join(seen_cluster.lines)) if seen_cluster.lines else None
     who = f"process {facts.get('pid')} on {facts.get('host')}" if facts else "none"
-    print(f"driver: {who}; workers: {len(workers)}")
+    say(f"driver: {who}; workers: {len(workers)}")
     waiting = sum(of_stage.get("waiting", 0) for of_stage in counts.values())
     if waiting and not facts:
-        print(f"{waiting} units wait that no job has: start the suite again to go on")
+        say(f"{waiting} units wait that no job has: start the suite again to go on")
     return FAILED if failures else DONE
 
 
@@ -460,16 +462,16 @@ def cancel(options: argparse.Namespace) -> int:
         try:
             while holder(study.results / "driver.lock") and time.monotonic() - begin < 60:
                 time.sleep(0.2)  # it may be about to submit
-            print(f"{cancel_submissions(study.results)} jobs cancelled")
+            say(f"{cancel_submissions(study.results)} jobs cancelled")
         except ClusterError as error:
-            print(f"jobs could not be cancelled: {error}", file=sys.stderr)
+            say(f"jobs could not be cancelled: {error}", file=sys.stderr)
             return FAILED
     while time.monotonic() - begin < 60:
         if not living(study.results / "workers") and not holder(study.results / "driver.lock"):
-            print(f"{study.suite.name}: nothing runs; start it again to go on")
+            say(f"{study.suite.name}: nothing runs; start it again to go on")
             return DONE
         time.sleep(0.2)
-    print(f"{study.suite.name}: still stopping; see: run_bench.py status {options.suite}", file=sys.stderr)
+    say(f"{study.suite.name}: still stopping; see: run_bench.py status {options.suite}", file=sys.stderr)
     return FAILED
 
 
@@ -478,7 +480,7 @@ def show_assets(options: argparse.Namespace) -> int:
     study = Study(options, absent=True)
     suite, cache = study.suite, study.store.root / "external"
     given = "environment variable BENCH_DATA" if "BENCH_DATA" in os.environ else "set BENCH_DATA to have it elsewhere"
-    print(f"data and weights lie below {data_root()} ({given})")
+    say(f"data and weights lie below {data_root()} ({given})")
     failed = []
     if options.download:
         with _Line() as line:
@@ -487,19 +489,19 @@ def show_assets(options: argparse.Namespace) -> int:
     wrong = 0
     for asset in needed:
         lines, right = assets.describe(asset, cache)
-        print("\n".join(lines))
+        say("\n".join(lines))
         wrong += not right
     card = data_card(suite.dataset)
     if not card.files:
-        print(f"data set {suite.dataset}: nothing to fetch ({card.summary})")
-    print("\n".join(failed), file=sys.stderr, end="\n" if failed else "")
+        say(f"data set {suite.dataset}: nothing to fetch ({card.summary})")
+    say("\n".join(failed), file=sys.stderr, end="\n" if failed else "")
     lacking = assets.missing(needed)
     offered = any(asset.needed and asset.path is None and asset.offer is not None for asset in needed)
     if lacking and offered and not options.download:
-        print(f"fetch what has an address: run_bench.py assets {options.suite} --download")
+        say(f"fetch what has an address: run_bench.py assets {options.suite} --download")
     damaged = wrong - len(lacking)
     told = [f"{len(lacking)} missing"] * bool(lacking) + [f"{damaged} not as published"] * bool(damaged)
-    print(f"{len(needed)} needed: {', '.join(told)}" if told else "nothing is missing")
+    say(f"{len(needed)} needed: {', '.join(told)}" if told else "nothing is missing")
     return FAILED if told or failed else DONE
 
 
@@ -521,16 +523,16 @@ class _Line:
         """Shows a line for now."""
         now = time.monotonic()
         if self.terminal:
-            print(f"\r\x1b[K{text}", end="", flush=True)
+            print(f"\r\x1b[K{one_line(text)}", end="", flush=True)
             self.open = True
         elif now - self.shown >= 10:
-            print(text, flush=True)
+            say(text, flush=True)
             self.shown = now
 
     def say(self, text: str) -> None:
         """Writes a line to keep."""
         self._end()
-        print(text, flush=True)
+        say(text, flush=True)
 
     def _end(self) -> None:
         if self.open:
@@ -547,16 +549,16 @@ def explain(options: argparse.Namespace) -> int:
     try:
         first, second = (comparison.find(table.bare(rows), text) for text in options.rows)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        say(error, file=sys.stderr)
         return WRONG
-    print("\n".join(comparison.explain(rows, first, second)))
+    say("\n".join(comparison.explain(rows, first, second)))
     return DONE
 
 
 def check_metrics(options: argparse.Namespace) -> int:
     """Checks that distances rise with known damage, and that libraries agree on equal features."""
     if (problem := _unknown(options.dataset, DATASETS, "data set")) or options.images < 2:
-        print(problem or f"--images should be at least 2, got {options.images}", file=sys.stderr)
+        say(problem or f"--images should be at least 2, got {options.images}", file=sys.stderr)
         return WRONG
     card = DATASETS[options.dataset]
     try:
@@ -566,26 +568,26 @@ def check_metrics(options: argparse.Namespace) -> int:
         reasons = [str(error)]
     missing = [] if reasons else _absent(options.dataset, name)
     if reasons or missing:
-        print("\n".join(reasons or missing), file=sys.stderr)
+        say("\n".join(reasons or missing), file=sys.stderr)
         return WRONG if reasons else FAILED
     from bench.data import load_images
     from bench.metrics.audit import check
     from bench.metrics.references import References
 
-    print(f"{options.dataset} in the features of {extractor_label(name)}, held-out images against training images")
+    say(f"{options.dataset} in the features of {extractor_label(name)}, held-out images against training images")
     references, failed, judged = References(_store(options)), 0, 0
     try:
         for finding in check(
             load_images(options.dataset), name, count=options.images, device=options.device, references=references
         ):
             mark = {True: "ok", False: "FAILS", None: "  "}[finding.right]
-            print(f"{mark:<6}{finding.what}: {finding.found}", flush=True)
+            say(f"{mark:<6}{finding.what}: {finding.found}", flush=True)
             failed += finding.right is False
             judged += finding.right is not None
     except (ValueError, OSError) as error:
-        print(f"FAILS {error}", file=sys.stderr)
+        say(f"FAILS {error}", file=sys.stderr)
         return FAILED
-    print(f"{judged - failed} of {judged} are as they should be" + (f"; {failed} FAIL" if failed else ""))
+    say(f"{judged - failed} of {judged} are as they should be" + (f"; {failed} FAIL" if failed else ""))
     return FAILED if failed else DONE
 
 
@@ -594,10 +596,10 @@ def reference(options: argparse.Namespace) -> int:
     path, store = Path(options.file), _store(options)
     if options.do == "export":
         if options.dataset is None:
-            print("export needs --dataset", file=sys.stderr)
+            say("export needs --dataset", file=sys.stderr)
             return WRONG
         if problem := _unknown(options.dataset, DATASETS, "data set"):
-            print(problem, file=sys.stderr)
+            say(problem, file=sys.stderr)
             return WRONG
         card = DATASETS[options.dataset]
         try:
@@ -606,14 +608,14 @@ def reference(options: argparse.Namespace) -> int:
             reasons = [str(error)]
         missing = [] if reasons else _absent(options.dataset, options.extractor)
         if reasons or missing:
-            print("\n".join(reasons or missing), file=sys.stderr)
+            say("\n".join(reasons or missing), file=sys.stderr)
             return WRONG if reasons else FAILED
     from bench.metrics import references
 
     try:
         if options.do == "import":
             sha256 = references.import_statistics(store, path)
-            print(f"imported into {store.root}; in a suite: {{metric: fid, statistics: {sha256}}}")
+            say(f"imported into {store.root}; in a suite: {{metric: fid, statistics: {sha256}}}")
             return DONE
         from bench.data import load_images
         from bench.metrics.extractors import load_extractor
@@ -624,10 +626,10 @@ def reference(options: argparse.Namespace) -> int:
             references.References(store), data, options.split, extractor, options.features
         )
     except ValueError as error:
-        print(error, file=sys.stderr)
+        say(error, file=sys.stderr)
         return FAILED
     write(path, content)
-    print(f"{path}: {options.dataset} {options.split} by {options.extractor}, {len(content) / 1e6:.1f} MB")
+    say(f"{path}: {options.dataset} {options.split} by {options.extractor}, {len(content) / 1e6:.1f} MB")
     return DONE
 
 
@@ -653,16 +655,16 @@ def prune(options: argparse.Namespace) -> int:
     study = Study(options)
     facts = holder(study.results / "driver.lock")
     if facts is not None:
-        print(f"{study.results} is held by process {facts.get('pid')}: prune when it is done", file=sys.stderr)
+        say(f"{study.results} is held by process {facts.get('pid')}: prune when it is done", file=sys.stderr)
         return FAILED
     if options.unused and (overrides := _overrides(options)):
-        print(f"--unused keeps what whole suites use: leave out {', '.join(overrides)}", file=sys.stderr)
+        say(f"--unused keeps what whole suites use: leave out {', '.join(overrides)}", file=sys.stderr)
         return WRONG
     keep = study.suite.keep if options.samples is None else options.samples
     freed = _prune(study, keep, dry=options.dry_run)
     if options.unused:
         freed += _prune_unused(study, options.dry_run)
-    print(f"{freed / 1e6:.1f} MB {'could be ' if options.dry_run else ''}freed")
+    say(f"{freed / 1e6:.1f} MB {'could be ' if options.dry_run else ''}freed")
     return DONE
 
 
@@ -679,10 +681,10 @@ def _prune_unused(study: Study, dry: bool) -> int:
             if f"{stage}/{name}" in used:
                 continue
             if any(holder(path) is not None for path in folder.glob("*.lease")):
-                print(f"kept, somebody works on it: {folder}")
+                say(f"kept, somebody works on it: {folder}")
                 continue
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            print(f"{'would delete' if dry else 'deleting'} {folder} ({size / 1e6:.1f} MB)")
+            say(f"{'would delete' if dry else 'deleting'} {folder} ({size / 1e6:.1f} MB)")
             freed += size if dry else study.store.remove(stage, name)
     return freed
 

@@ -21,17 +21,22 @@ from typing import Any, NamedTuple
 import yaml
 
 from bench.card import Problem
+from bench.printable import one_line
 
 KeyPath = tuple[str, ...]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SCALARS = yaml.constructor.SafeConstructor()
 _TAG = "tag:yaml.org,2002:"
-_TEXTS = {f"{_TAG}{name}" for name in ("str", "timestamp", "merge", "value")}
+MERGE = f"{_TAG}merge"
+"""The tag of a key ``<<`` without quotes."""
+_TEXTS = {f"{_TAG}{name}" for name in ("str", "timestamp", "value")}
 _BOOLS = {"true": True, "false": False}
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+")
 
+MOST_WHOLE = 2**63 - 1
+"""The largest whole number that tables, arrays and random generators can all hold."""
 MOST_VALUES = 200_000
 DEEPEST = 100
 """What a file may hold once its aliases are written out: far above any suite, and read in a second or two."""
@@ -68,7 +73,7 @@ class Fault:
             help_ += f" allowed: {', '.join(self.allowed)}"
         value = "" if self.value is None else f" (value: {_shorten(self.value)})"
         path = ".".join(self.path)
-        return f"{self.place.text}: {path}{': ' if path else ''}{self.why}{';' if help_ else ''}{help_}{value}"
+        return one_line(f"{self.place.text}: {path}{': ' if path else ''}{self.why}{';' if help_ else ''}{help_}{value}")
 
 
 class SuiteError(ValueError):
@@ -150,22 +155,44 @@ class Document:
         return self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath, open_nodes: tuple[int, ...]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
+        values = self._merged(node, path, open_nodes)
+        own: set[str] = set()
         for key, item in node.value:
+            if key.tag == MERGE:
+                continue
             if not isinstance(key, yaml.ScalarNode) or _tag(key) not in _TEXTS:
                 self._put((*path, "?"), key)
                 shown = key.value if isinstance(key, yaml.ScalarNode) else None
                 self._refuse((*path, "?"), shown, "a key should be a text: write it in quotes")
                 continue
             inner = (*path, key.value)
-            if key.value in values:
+            if key.value in own:
                 first = self.places[inner].order
                 fault = Fault(self._at(key), inner, None, f"the key stands here twice, first on line {first}")
                 self.problems.append(fault)
                 continue
+            own.add(key.value)
+            self._forget(inner)
             self._put(inner, key)
             values[key.value] = self._construct(item, inner, open_nodes)
         return values
+
+    def _merged(self, node: yaml.MappingNode, path: KeyPath, open_nodes: tuple[int, ...]) -> dict[str, Any]:
+        """Returns what ``<<`` puts in before the mapping's own keys: of several mappings, the first that has a key."""
+        merged: dict[str, Any] = {}
+        sources = [item for key, item in node.value if key.tag == MERGE]
+        if len(sources) > 1:
+            self._refuse((*path, "<<"), None, "the key stands here twice: merge a list, <<: [*first, *second]")
+        for source in sources[:1]:
+            parts = source.value if isinstance(source, yaml.SequenceNode) else [source]
+            for part in reversed(parts):
+                if not isinstance(part, yaml.MappingNode):
+                    why = "should be a mapping, usually an anchor (<<: *name), or a list of mappings"
+                    self._refuse((*path, "<<"), None, why)
+                    continue
+                given = self._construct(part, path, open_nodes)
+                merged |= given if isinstance(given, dict) else {}
+        return merged
 
     def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
         kind = _tag(node).removeprefix(_TAG)
@@ -181,7 +208,9 @@ class Document:
                     why = "is not a plain decimal number: write it without a leading 0, or in quotes as a text"
                     self._refuse(path, node.value, why)
                     return None
-                if kind in ("int", "float", "null"):
+                if kind == "int":
+                    return self._whole(node.value, path)
+                if kind in ("float", "null"):
                     value = getattr(_SCALARS, f"construct_yaml_{kind}")(node)
                     return self._finite(value, path) if kind == "float" else value
             except (ValueError, KeyError, yaml.YAMLError):
@@ -189,6 +218,13 @@ class Document:
                 return None
         self._refuse(path, node.tag.replace(_TAG, "!!"), "this tag is not allowed: values are plain")
         return None
+
+    def _whole(self, text: str, path: KeyPath) -> int | None:
+        value = int(text) if len(text) <= 2 * len(str(MOST_WHOLE)) else math.inf
+        if not -MOST_WHOLE <= value <= MOST_WHOLE:
+            self._refuse(path, text, f"is too large for a whole number: {MOST_WHOLE} at most, here and in the tables")
+            return None
+        return value
 
     def _finite(self, value: float, path: KeyPath) -> float:
         if not math.isfinite(value):

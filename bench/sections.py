@@ -287,7 +287,11 @@ class Reader:
         allowed = tuple(allowed)
         if isinstance(value, str) and value in allowed:
             return True
-        self._refuse(path, value, f"unknown {what}", allowed)
+        if isinstance(value, str):
+            self._refuse(path, value, f"unknown {what}", allowed)
+        else:
+            kind = {list: "a list", dict: "a mapping", type(None): "empty"}.get(type(value), "not a text")
+            self._refuse(path, value, f"should be the name of one {what}, and is {kind}", allowed)
         return False
 
     def _typed(self, kind: Any, path: KeyPath, value: Any) -> Any:
@@ -339,6 +343,8 @@ class Reader:
     def _name(self) -> str:
         name = self._plain(str, "name", "unnamed") or "unnamed"
         self._safe(("name",), name)
+        if name.casefold() == "store":
+            self._refuse(("name",), name, "is the folder of the store, results/store: take another name")
         return f"{name}-smoke" if self.smoke else name
 
     def _keep(self) -> int | None:
@@ -467,7 +473,8 @@ class Reader:
         """Whether there are images enough for a metric to have a value; notes where it would be no evidence."""
         needs, why = card.needs(params, self.data)
         least, column = card.least_count(params, self.data), card.column(params)
-        asked = self.tree["samples"].get("count", 0)  # 0 is refused already
+        given_samples = self.tree["samples"]
+        asked = given_samples.get("count", 0) if isinstance(given_samples, Mapping) else 0  # refused already
         if 0 < asked < needs:
             text = f"{column} needs {needs} images, and samples.count asks for {asked}"
             self._refuse(path, given, f"{text}: {why}" if why else text)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.printable import one_line
 from bench.report.page import arrow, compact, estimate, marked, number, quality, reach
 from bench.report.table import BITS, BITS_ERROR, SECONDS, bare, leaderboard, uncontrolled
 from bench.report.verdicts import judge
@@ -25,24 +26,29 @@ def print_leaderboard(rows: pd.DataFrame, console: Console, folder: Path | str |
     """
     board = leaderboard(rows)
     headers, cells = _cells(board.head(MOST))
+    cells = [[one_line(text) for text in row] for row in cells]
     if console.is_terminal:
         console.print(_table(headers, cells))
     else:
         for line in _plain(headers, cells):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            _print(console, line)
     if len(board) > MOST:
         console.print(f"... and {len(board) - MOST} more groups in leaderboard.md", highlight=False)
     if unlike := uncontrolled(rows):
-        console.print(unlike, markup=False, highlight=False, soft_wrap=True)
+        _print(console, unlike)
     for _, claim in judge(rows).iterrows():
         line = f"claim: {claim['first']} against {claim['second']} in {claim['metric']}: {claim['verdict']}"
         line += f" ({claim['note']})" if claim["note"] else ""
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _print(console, line)
     for line in _lacking(board):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _print(console, line)
     if folder is not None:
         for line in _places(Path(folder)):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            _print(console, line)
+
+
+def _print(console: Console, line: str) -> None:
+    console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from bench import printable
 from bench.claims import LEAST_PAIRS, LEAST_TRAININGS
 from bench.report.comparison import apart
 from bench.report.front import COSTS, dominated
@@ -498,31 +499,37 @@ def markdown(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> str:
     """Returns the leaderboard as Markdown whose tables are aligned as plain text too."""
     lines = [f"# {suite.name}", ""]
     for part in sections(suite, rows, board):
-        lines += [f"## {part.title}", ""] if part.title else []
+        lines += [f"## {printable.markdown(part.title)}", ""] if part.title else []
         for text in part.text:
-            lines += [text, ""]
+            lines += [printable.markdown(text), ""]
         if part.cells:
             lines += [*_aligned(part.headers, part.cells), ""]
         for text in part.below:
-            lines += [text, ""]
+            lines += [printable.markdown(text), ""]
         if part.bullets:
-            lines += [*(f"- {text}" for text in part.bullets), ""]
+            lines += [*(f"- {printable.markdown(text)}" for text in part.bullets), ""]
     return "\n".join(lines)
 
 
 def _aligned(headers: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list[str]:
-    texts = [[_escaped(f"**{cell.text}**" if cell.strong else cell.text) for cell in row] for row in cells]
-    widths = [max(len(row[i]) for row in [list(headers), *texts]) for i in range(len(headers))]
+    texts = [[_bold(cell) if cell.strong else printable.markdown(cell.text) for cell in row] for row in cells]
+    headers = [printable.markdown(header) for header in headers]
+    widths = [max(len(row[i]) for row in [headers, *texts]) for i in range(len(headers))]
     rule = ["-" * width for width in widths]
     padded = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in [headers, rule, *texts]]
     return ["| " + " | ".join(row) + " |" for row in padded]
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _bold(cell: Cell) -> str:
+    return f"**{printable.markdown(cell.text)}**"
 
 
 # HTML
+
+
+def _html(text: str) -> str:
+    return markup.escape(printable.printable(text))
+
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
@@ -542,7 +549,7 @@ def html(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame, pictures: Sequ
     first, *parts = sections(suite, rows, board)
     tables = [part for part in parts if part.cells]
     notes = [part for part in parts if not part.cells]
-    name = markup.escape(suite.name)
+    name = _html(suite.name)
     body = [f"<h1>{name}</h1>", _block(first), *map(_block, tables)]
     drawn = [picture for picture in pictures if not picture.fault]
     faulty = [f"{picture.title} ({picture.name}): {picture.fault}" for picture in pictures if picture.fault]
@@ -558,24 +565,24 @@ def html(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame, pictures: Sequ
 
 def _block(part: Section) -> str:
     """Returns one section."""
-    lines = [f"<h2>{markup.escape(part.title)}</h2>"] if part.title else []
-    lines += [f"<p>{markup.escape(text)}</p>" for text in part.text]
+    lines = [f"<h2>{_html(part.title)}</h2>"] if part.title else []
+    lines += [f"<p>{_html(text)}</p>" for text in part.text]
     if part.cells:
-        head = "".join(f"<th>{markup.escape(header)}</th>" for header in part.headers)
+        head = "".join(f"<th>{_html(header)}</th>" for header in part.headers)
         body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in part.cells)
         lines.append(f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>')
-    lines += [f"<p>{markup.escape(text)}</p>" for text in part.below]
+    lines += [f"<p>{_html(text)}</p>" for text in part.below]
     if part.bullets:
-        lines.append("<ul>" + "".join(f"<li>{markup.escape(text)}</li>" for text in part.bullets) + "</ul>")
+        lines.append("<ul>" + "".join(f"<li>{_html(text)}</li>" for text in part.bullets) + "</ul>")
     return "\n".join(lines)
 
 
 def _cell(cell: Cell) -> str:
-    text = markup.escape(cell.text).replace("`", "")
+    text = _html(cell.text).replace("`", "")
     return f"<td><strong>{text}</strong></td>" if cell.strong else f"<td>{text}</td>"
 
 
 def _figure(picture: "Picture") -> str:
-    title, caption = markup.escape(picture.title), markup.escape(picture.caption)
+    title, caption = _html(picture.title), _html(picture.caption)
     image = f'<a href="figures/{picture.name}.svg"><img src="figures/{picture.name}.png" alt="{title}"></a>'
     return f'<figure id="{picture.name}">{image}<figcaption>{caption}</figcaption></figure>'

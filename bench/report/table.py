@@ -667,7 +667,7 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> p
     else:
         (folder / "claims.csv").unlink(missing_ok=True)  # of an earlier suite of this name
     for name, text in texts.items():
-        put(folder / name, text.encode())
+        put(folder / name, text.encode(errors="backslashreplace"))
     pictures = []
     if suite.figures != "none":
         from bench.report import figures

@@ -1,0 +1,58 @@
+"""Text from outside (names, paths, causes, logs) made safe to show: in a terminal, and in a Markdown table.
+
+A terminal obeys control characters, and a Markdown viewer reads HTML; neither may come from a file's name or from an
+exception's message.
+
+Standard library only.
+"""
+
+import io
+import sys
+import unicodedata
+from typing import TextIO
+
+_KEPT = "\n\t"
+_DIRECTIONS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+"""Bidirectional controls: they reorder what stands after them on the line."""
+
+
+def printable(text: str) -> str:
+    r"""Returns a text whose control characters are written out, ``\x1b``: line ends and tabs stay.
+
+    Lone surrogates (bytes of a file name that are no UTF-8) are written out as well, so that any text can be encoded.
+    """
+    return "".join(character if _is_plain(character) else _written_out(character) for character in text)
+
+
+def one_line(text: str) -> str:
+    r"""Returns :func:`printable` text on one line: line ends and tabs are written out, ``\n``."""
+    return "".join(_written_out(c) if c in _KEPT else c for c in printable(text))
+
+
+def markdown(text: str) -> str:
+    """Returns a text as one line of Markdown in which nothing is HTML or a link, and a cell of a table does not end."""
+    escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
+    return escaped.replace("|", "\\|")
+
+
+def say(text: object = "", *, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:
+    """Prints :func:`printable` text."""
+    print(printable(str(text)), file=file, end=end, flush=flush)
+
+
+def let_any_text_through() -> None:
+    """Makes standard output and error replace what their encoding lacks, where they would raise in mid-run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_plain(character: str) -> bool:
+    if character in _KEPT or " " <= character <= "~":
+        return True
+    category = unicodedata.category(character)
+    return category not in ("Cc", "Cs", "Zl", "Zp") and unicodedata.bidirectional(character) not in _DIRECTIONS
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
