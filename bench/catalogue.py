@@ -17,6 +17,7 @@ from bench.execute.executor import executor_folder
 from bench.gallery import KINDS as GALLERIES
 from bench.metrics import EXTRACTORS, METRICS, SHORTHANDS
 from bench.plan import checkout
+from bench.printable import say
 from bench.store import REFERENCES, STAGES, Store, scan
 
 

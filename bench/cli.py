@@ -53,8 +53,10 @@ NOT_OURS = {
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
 }
-"""Errors of the place where results go, not of the program: full, not to be written, not a folder."""
+"""Errors of the place where results go, not of the program: full, not to be written, not a folder, no such name."""
 
 EPILOG = """\
 examples:
@@ -570,6 +572,9 @@ def check_metrics(options: argparse.Namespace) -> int:
     if reasons or missing:
         say("\n".join(reasons or missing), file=sys.stderr)
         return WRONG if reasons else FAILED
+    if problem := _no_device(options.device):
+        say(problem, file=sys.stderr)
+        return WRONG
     from bench.data import load_images
     from bench.metrics.audit import check
     from bench.metrics.references import References
@@ -610,6 +615,9 @@ def reference(options: argparse.Namespace) -> int:
         if reasons or missing:
             say("\n".join(reasons or missing), file=sys.stderr)
             return WRONG if reasons else FAILED
+        if problem := _no_device(options.device):
+            say(problem, file=sys.stderr)
+            return WRONG
     from bench.metrics import references
 
     try:
@@ -645,6 +653,18 @@ def _unknown(name: str, known: Mapping[str, object], what: str) -> str:
     return f"there is no {what} {name!r}" + (f"; did you mean {near[0]}?" if near else f": {', '.join(known)}")
 
 
+def _no_device(name: str) -> str:
+    """Returns why a device cannot be used; empty where it can."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).splitlines()[0]
+        return f"--device {name}: cannot be used here: {why}; a device reads as cpu, cuda or cuda:1"
+    return ""
+
+
 def _absent(dataset: str, extractor: str) -> list[str]:
     """Returns what is missing of a data set and an extractor, and how to get it."""
     return assets.missing([*assets.of_data(dataset, DATASETS[dataset]), *assets.of_extractor(extractor)])
@@ -659,6 +679,9 @@ def prune(options: argparse.Namespace) -> int:
         return FAILED
     if options.unused and (overrides := _overrides(options)):
         say(f"--unused keeps what whole suites use: leave out {', '.join(overrides)}", file=sys.stderr)
+        return WRONG
+    if options.samples is not None and options.samples < 0:
+        say(f"--samples should be at least 0, got {options.samples}", file=sys.stderr)
         return WRONG
     keep = study.suite.keep if options.samples is None else options.samples
     freed = _prune(study, keep, dry=options.dry_run)

@@ -73,7 +73,9 @@ class Fault:
             help_ += f" allowed: {', '.join(self.allowed)}"
         value = "" if self.value is None else f" (value: {_shorten(self.value)})"
         path = ".".join(self.path)
-        return one_line(f"{self.place.text}: {path}{': ' if path else ''}{self.why}{';' if help_ else ''}{help_}{value}")
+        return one_line(
+            f"{self.place.text}: {path}{': ' if path else ''}{self.why}{';' if help_ else ''}{help_}{value}"
+        )
 
 
 class SuiteError(ValueError):
@@ -198,6 +200,9 @@ class Document:
         kind = _tag(node).removeprefix(_TAG)
         if isinstance(node, yaml.ScalarNode):
             try:
+                if "\0" in node.value:
+                    self._refuse(path, node.value, "holds a NUL character, which neither a name nor a path can")
+                    return None
                 if _tag(node) in _TEXTS:
                     is_number = not node.style and _FLOAT.fullmatch(node.value)
                     return self._finite(float(node.value), path) if is_number else node.value

@@ -44,7 +44,7 @@ def let_any_text_through() -> None:
     """Makes standard output and error replace what their encoding lacks, where they would raise in mid-run."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="replace")
 
 
 def _is_plain(character: str) -> bool:

@@ -3,6 +3,8 @@
 import time
 from typing import TYPE_CHECKING, Any
 
+from bench.printable import one_line, say
+
 if TYPE_CHECKING:
     from bench.execute.drive import Tally
 
@@ -71,15 +73,18 @@ class ProgressDisplay:
     def _print(self, force: bool = False) -> None:
         now = time.monotonic()
         if force or now - self.shown >= PLAIN_SECONDS:
-            print(f"[{now - self.begin:6.0f} s] {self.line}", flush=True)
+            say(f"[{now - self.begin:6.0f} s] {one_line(self.line)}", flush=True)
             self.shown = now
 
     def _note(self, stage: str, tally: "Tally", ended: dict[str, int]) -> str:
+        from rich.markup import escape
+
         failed = tally.failed.get(stage, 0)
         notes = [f"[red]{failed} failed or blocked[/red]"] if failed else []
         if stage == "train":
             notes += [
-                f"{live.get('label', '')}: step {live['step']}" + (f"/{live['steps']}" if live.get("steps") else "")
+                f"{escape(one_line(str(live.get('label', ''))))}: step {live['step']}"
+                + (f"/{live['steps']}" if live.get("steps") else "")
                 for live in tally.live
                 if live.get("stage") == "train" and "step" in live
             ][:3]

@@ -382,6 +382,8 @@ class Reader:
         if "samples" not in self.tree:
             return None
         given = check_keys(self.problems, path, self.tree["samples"], names(Samples), ("count",))
+        if not isinstance(self.tree["samples"], Mapping):
+            return None
         seeds = self._seeds((*path, "seeds"), given.get("seeds", [0]))
         known = self._without_levels() | {name: value for name, value in given.items() if name in names(Samples)}
         samples = self._typed(Samples, path, {"count": 1, **known, "seeds": [0]})
@@ -391,6 +393,7 @@ class Reader:
         self._at_least((*path, "count"), samples.count, 1)
         self._at_least((*path, "batch"), samples.batch, 1)
         self._at_most((*path, "count"), samples.count, MOST_IMAGES, "images a point")
+        self._at_most((*path, "batch"), samples.batch, MOST_IMAGES, "images at a time")
         count, batch = samples.count, samples.batch
         if self.smoke:
             count = batch = min(SMOKE_IMAGES, count)
@@ -473,8 +476,7 @@ class Reader:
         """Whether there are images enough for a metric to have a value; notes where it would be no evidence."""
         needs, why = card.needs(params, self.data)
         least, column = card.least_count(params, self.data), card.column(params)
-        given_samples = self.tree["samples"]
-        asked = given_samples.get("count", 0) if isinstance(given_samples, Mapping) else 0  # refused already
+        asked = self.tree["samples"].get("count", 0)  # 0 is refused already
         if 0 < asked < needs:
             text = f"{column} needs {needs} images, and samples.count asks for {asked}"
             self._refuse(path, given, f"{text}: {why}" if why else text)
@@ -662,7 +664,11 @@ class Reader:
         if given is None:
             return None
         places = dict.fromkeys([data_root() / given, Path.cwd() / given])
-        found = next((place for place in places if place.exists()), None)
+        try:
+            found = next((place for place in places if place.exists()), None)
+        except OSError as error:  # too long a name, a loop of links, a folder that may not be read
+            self._refuse(path, given, f"cannot be a path: {error.strerror}")
+            return None
         if found is None and not needed:
             return data_root() / given
         if found is None:

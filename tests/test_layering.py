@@ -14,6 +14,7 @@ from bench.card import cards
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {  # a new module of bench states here what it stands on
     "spec": "",
+    "printable": "",
     "cifar": "",
     "toy": "",
     "digest": "",
@@ -27,7 +28,7 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "card": "spec",
     "course": "card spec",
     "claims": "card spec",
-    "document": "card",
+    "document": "card printable",
     "metrics": "card data given spec store",
     "external": "data",
     "method": "card data",
@@ -38,10 +39,10 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "assets": "card data digest metrics spec store suite",
     "stages": "card course data digest external given method metrics plan spec store",
     "execute": "card data document plan spec store",
-    "report": "card claims data execute given metrics plan spec store suite",
-    "progress": "execute",
-    "catalogue": "card data execute gallery metrics plan store",
-    "cli": "assets card catalogue data document execute metrics plan progress report spec store suite",
+    "report": "card claims data execute given metrics plan printable spec store suite",
+    "progress": "execute printable",
+    "catalogue": "card data execute gallery metrics plan printable store",
+    "cli": "assets card catalogue data document execute metrics plan printable progress report spec store suite",
 }
 METHODS_SEE = {"bench.card", "bench.data", "bench.method"}
 LIGHT = [f"bench.{name}" for name in ("spec", "card", "data", "suite", "plan", "store", "execute", "metrics", "cli")]

@@ -895,6 +895,27 @@ def test_the_terminal_says_what_failed_and_where_the_pictures_are(small, tmp_pat
     assert str(tmp_path / "report" / "figures") in output.getvalue()
 
 
+def test_a_cause_with_markup_and_control_characters_is_text_everywhere(small, tmp_path):
+    suite, store = replace(small[0], figures="none"), small[1]
+    unit = UnitId(*place(suite.points[0].scores[0]))
+    store.discard(unit)
+    fail(store, unit._replace(part=METRICS_PART), "<script>alert(1)</script> \x1b[2J | [a](b) \udcff\nnext")
+    rows = write(suite, store, tmp_path / "report", methods=CARDS)
+    markdown, html, csv = (
+        (tmp_path / "report" / name).read_text() for name in ("leaderboard.md", "report.html", "results.csv")
+    )
+    assert "&lt;script>alert(1)&lt;/script> \\x1b[2J \\| [a]\\(b) \\udcff\\nnext" in markdown
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "<script" not in markdown + html
+    assert "\x1b" not in markdown + html
+    assert "\\udcff" in csv
+    for terminal in (True, False):
+        output = io.StringIO()
+        print_leaderboard(rows, Console(file=output, width=400, force_terminal=terminal, color_system=None))
+        assert "alert(1)" in output.getvalue()
+        assert "\x1b[2J" not in output.getvalue()
+
+
 # Pieces
 
 

@@ -11,6 +11,8 @@ from bench.execute.slurm import Slurm, check_slurm
 from bench.plan import checkout
 from bench.store import scan
 
+WORKERS_PER_CORE = 4
+WORKERS_PER_GPU = 8
 CLUSTERS = ("local", "inline", "slurm")
 
 
@@ -58,6 +60,11 @@ class Executor:
         if self.workers != "auto":
             return self.workers
         return len(self._gpus()) or max(1, len(os.sched_getaffinity(0)) // self.threads)
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers this machine can hold: more only wait for one another, and take its memory."""
+        return max(WORKERS_PER_CORE * len(os.sched_getaffinity(0)), WORKERS_PER_GPU * len(self._gpus()))
 
     def gpu(self, slot: int) -> str | None:
         """Returns the GPU of a slot as CUDA_VISIBLE_DEVICES names it, None where there is none."""
@@ -109,6 +116,11 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
         faults.append(Fault(Place(1, f"--jobs {jobs}"), (), None, "should be at least 1"))
     if faults:
         raise SuiteError(faults)
-    if jobs is None:
-        return executor
-    return executor.limited(jobs) if isinstance(executor, Slurm) else replace(executor, workers=jobs)
+    if isinstance(executor, Slurm):
+        return executor if jobs is None else executor.limited(jobs)
+    executor = executor if jobs is None else replace(executor, workers=jobs)
+    if executor.slots > executor.most_workers:
+        place, path = (document.place(("workers",)), ("workers",)) if jobs is None else (Place(1, f"--jobs {jobs}"), ())
+        why = f"is more than this machine can hold: {executor.most_workers} at most ({WORKERS_PER_CORE} a core)"
+        raise SuiteError([Fault(place, path, executor.slots, why)])
+    return executor

@@ -226,6 +226,10 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
 }
 
 
+MOST_SIZE = 4096
+"""The largest input size or number of components: beyond it, almost certainly a typo."""
+
+
 @cache
 def extractor_card(name: str) -> ExtractorCard:
     """Returns the card of an extractor's name.
@@ -243,9 +247,10 @@ def extractor_card(name: str) -> ExtractorCard:
         if at:
             raise ValueError(f"extractor {family} has one size: write {family}, not {name}")
         return card
-    if not (size.isascii() and size.isdigit() and str(int(size)) == size and int(size) >= card.least_size):
-        least = card.least_size
-        raise ValueError(f"extractor {family} needs a size of at least {least}, as in {family}@{least}; got {name!r}")
+    least, plain = card.least_size, size.isascii() and size.isdigit() and size[0] != "0"
+    if not (plain and len(size) <= len(str(MOST_SIZE)) and least <= int(size) <= MOST_SIZE):
+        allowed = f"a size of at least {least} and at most {MOST_SIZE}, as in {family}@{least}"
+        raise ValueError(f"extractor {family} needs {allowed}; got {name!r}")
     card = replace(card, size=int(size))
     return replace(card, dimension=card.size) if family == "pca" else card
 
