@@ -22,7 +22,7 @@ from torch import Tensor
 
 from methods.shared.checkpoint import CheckpointError, agree, read
 from methods.shared.ddpm import DDPM, GROUPS
-from methods.shared.layers import ConvResample, Fourier, ResBlock
+from methods.shared.layers import ACTIVATIONS, ConvResample, Fourier, ResBlock
 from methods.shared.mlp import MLP
 from methods.shared.ncsnpp import Level, NCSNpp
 
@@ -143,8 +143,10 @@ def _is_matrix(name: str) -> bool:
 def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
     """Yields in what the checkpoint is another network, where the shapes of its tensors do not tell."""
     ddpm = isinstance(network, DDPM)
-    if network.embedding is None:
+    if not network.conditional:
         yield "conditional: a UNet2DModel always sees the noise level"
+    if network.activation is not ACTIVATIONS["silu"]:
+        yield "activation: a UNet2DModel takes SiLU of the noise level's embedding (network.activation: silu)"
     if not ddpm and not _has_pyramids(network):
         yield (
             "this NCSN++ has no counterpart in the library: it should have fir, block biggan, progressive output_skip, "
@@ -166,6 +168,7 @@ def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
     }
     for name, ours in expected.items():
         theirs = config.get(name, DEFAULTS.get(name))
+        theirs = "silu" if theirs == "swish" else theirs
         close = isinstance(ours, float) and isinstance(theirs, int | float) and math.isclose(ours, theirs)
         if theirs != ours and not close:
             yield f"{name}: the checkpoint has {theirs}, here it is {ours}"

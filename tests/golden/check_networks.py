@@ -48,6 +48,9 @@ KEYWORDS = {
 }
 """Our keywords, and the names of the same in the authors' configurations."""
 
+ACTIVATIONS = {"swish": "silu", "elu": "elu", "relu": "relu", "lrelu": "leaky_relu"}
+"""The authors' names of nonlinearities, and ours."""
+
 BOUNDS = {"ve": ("sigma_min", "sigma_max"), "vp": ("beta_min", "beta_max")}
 
 
