@@ -15,8 +15,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -25,6 +23,7 @@ from methods.shared.ddpm import DDPM, GROUPS
 from methods.shared.layers import ACTIVATIONS, ConvResample, Fourier, ResBlock
 from methods.shared.mlp import MLP
 from methods.shared.ncsnpp import Level, NCSNpp
+from methods.shared.weights import check_values, is_named, noted
 
 FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
@@ -75,8 +74,8 @@ class Entry(NamedTuple):
     part: int | None = None
 
 
-def read_diffusers(folder: Path, network: NCSNpp | DDPM | MLP) -> dict[str, Tensor]:
-    """Returns the state of ``network`` with the weights in ``folder``.
+def read_diffusers(folder: Path, network: NCSNpp | DDPM | MLP) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns the state of ``network`` with the weights in ``folder``, and what a model's rows should say of them.
 
     Raises:
         CheckpointError: It cannot be read safely, or is not of this network.
@@ -95,13 +94,14 @@ def read_diffusers(folder: Path, network: NCSNpp | DDPM | MLP) -> dict[str, Tens
     targets = {e.theirs: state[e.own] if e.part is None else state[e.own].chunk(3)[e.part] for e in entries}
     shapes = {name: t.shape[:2] if _is_matrix(name) else t.shape for name, t in targets.items()}
     agree(str(folder), shapes, tensors)
+    facts = noted(check_values(str(folder), tensors))
     for name, target in targets.items():
         target.copy_(tensors[name].view(target.shape))
     flipped = config.get("flip_sin_to_cos", DEFAULTS["flip_sin_to_cos"])
     if flipped and not isinstance(network.embedding, Fourier):
         cosines, sines = state["dense1.weight"].chunk(2, dim=1)
         state["dense1.weight"] = torch.cat([sines, cosines], dim=1)
-    return state
+    return state, facts
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -120,13 +120,16 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_tensors(folder: Path) -> Mapping[str, Tensor]:
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if path is None:
-        raise CheckpointError(f"{folder}: holds neither {' nor '.join(FILES)}")
-    if path.suffix == ".bin":
-        return read(path)
-    try:
-        return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a file of tensors that can be read ({error})") from error
+        held = sorted(file.name for file in folder.iterdir())
+        if shards := [name for name in held if name.endswith(".index.json")]:
+            raise CheckpointError(
+                f"{folder}: is in shards ({shards[0]}): save the network as one file (max_shard_size)"
+            )
+        raise CheckpointError(f"{folder}: holds neither {' nor '.join(FILES)}, but {', '.join(held)}")
+    tensors = read(path)
+    if not is_named(tensors):
+        raise CheckpointError(f"{path}: holds no tensors by name")
+    return tensors
 
 
 def _new_name(name: str) -> str:
