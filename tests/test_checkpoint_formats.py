@@ -30,7 +30,7 @@ from methods.ncsn.published import to_published as ncsn_published
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import Params
 from methods.shared.checkpoint import CheckpointError, Opaque, read
-from methods.shared.published import published_layout, to_published
+from methods.shared.published import to_published, trained_names
 
 RGB = Images("rgb", replace(DATASETS["digits"], shape=(3, 8, 8)))
 NETWORK = {"width": 8, "multipliers": [1, 1], "blocks": 1, "attention": [4], "embedding": "fourier"}
@@ -51,11 +51,6 @@ def drawn(tensors, seed):
 def weights_of(network, seed=1):
     """Returns weights by published names, which differ everywhere."""
     return drawn(to_published(network, network.state_dict()), seed)
-
-
-def trained(network):
-    names = dict(network.named_parameters())
-    return [entry.published for entry in published_layout(network) if entry.own in names]
 
 
 def saved(path, content, **options):
@@ -142,8 +137,8 @@ def test_weights_alone_have_no_average_and_the_message_says_what_to_write(tmp_pa
 def averages(method):
     """Returns the forms in which files hold an average, with how many updates each tells of."""
     network, average = method.network, weights_of(method.network, seed=2)
-    shadow = [average[name] for name in trained(network)]
-    named = {name: average[name] for name in trained(network)}
+    shadow = [average[name] for name in trained_names(network)]
+    named = {name: average[name] for name in trained_names(network)}
     return {
         "list": ("ema", {"shadow_params": shadow, "num_updates": 5, "decay": 0.9, "collected_params": []}, 5),
         "parameters": ("ema", {"shadow_params": list(map(nn.Parameter, shadow)), "num_updates": 5}, 5),

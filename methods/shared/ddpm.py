@@ -82,6 +82,7 @@ class DDPM(nn.Module):
             return Resample(direction, fir=False)
 
         self.conditional = conditional
+        self.unused_frequencies = 0
         self.embedding = None
         if conditional:
             self.embedding = Positional(width)

@@ -88,8 +88,7 @@ class NCSNpp(nn.Module):
         in_channels: Channels of x.
         out_channels: Channels of the output.
         image_size: Height of the training images; it only places the attention.
-        conditional: Whether the network sees the condition at all. With Fourier features it has their frequencies
-            all the same, unused, as published checkpoints have.
+        conditional: Whether the network sees the condition at all.
         recompute: Keep no activations of inside a block or an attention for the backward pass, but compute them
             again there (Chen et al., 2016, https://arxiv.org/abs/1604.06174): less memory, more time, equal gradients.
 
@@ -143,11 +142,9 @@ class NCSNpp(nn.Module):
 
         self.conditional = conditional
         self.embedding = None
-        if embedding == "fourier":
-            self.embedding = Fourier(width, fourier_scale)
-        elif conditional:
-            self.embedding = Positional(width)
+        self.unused_frequencies = width if embedding == "fourier" and not conditional else 0
         if conditional:
+            self.embedding = Fourier(width, fourier_scale) if embedding == "fourier" else Positional(width)
             self.dense1 = Dense(self.embedding.features, features)
             self.dense2 = Dense(features, features)
         self.input = Conv(in_channels, width)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.shared.checkpoint import CheckpointError, agree, read
-from methods.shared.published import from_published, published_layout, to_published
+from methods.shared.published import from_published, to_published, trained_names
 
 WEIGHTS = ("model", "state_dict", "model_state_dict", "net", "network", "score_model", "module", "params", "weights")
 """Under which names files hold the last weights."""
@@ -230,9 +230,8 @@ def _average(
     path: Path, content: Any, network: nn.Module, constants: Collection[str]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Returns the averaged weights by published names, and how they were averaged."""
-    trained = dict(network.named_parameters())
     own = {name: tensor.shape for name, tensor in to_published(network, network.state_dict()).items()}
-    names = [entry.published for entry in published_layout(network) if entry.own in trained]
+    names = trained_names(network)
     shadow, told = shadow_in(average_in(path, content))
     if is_named(shadow):
         average = plain_names(f"{path}: ema", shadow, own)
