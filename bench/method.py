@@ -242,6 +242,8 @@ class Method(ABC):
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
         """Takes over weights that were trained elsewhere; returns what the checkpoint tells of itself, plain values.
 
+        Among them "weights" says which were taken if not those that were asked for, "note" what rows should say.
+
         Only called where the card says ``checkpoints``.
 
         Args:

@@ -207,6 +207,8 @@ def take_over(job: Job, unit: UnitId, context: Context) -> None:
     context.store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
     method = load_method(spec.method, spec.params, load_images(spec.dataset), context.device)
     told = method.import_checkpoint(path, spec.weights)
+    if "note" in told:
+        print(f"{path}: {told['note']}", flush=True)
     state = _finite_state(method)
     record = {
         "images": 0,

@@ -173,18 +173,6 @@ def test_plain_pickle_is_refused_too(tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short", b"\x80\x02abc", bytes(range(256))]
-)
-def test_damaged_file_is_told_by_name(tmp_path, content):
-    path = tmp_path / "c.pth"
-    path.write_bytes(content)
-    with pytest.raises(
-        CheckpointError, match=r"c\.pth: not a checkpoint that can be read \(damaged, or of another format: \w+\)$"
-    ):
-        read(path)
-
-
 def test_missing_file_is_told_as_such(tmp_path):
     with pytest.raises(CheckpointError, match=r"not a checkpoint that can be read \(.*No such file"):
         read(tmp_path / "c.pth")
@@ -326,7 +314,7 @@ def test_network_filled_from_the_library_gives_what_the_library_gives(tmp_path, 
     model, network = library_model(config), network_of(kind)
     model.save_pretrained(tmp_path, safe_serialization=suffix == ".safetensors")
     assert (tmp_path / f"diffusion_pytorch_model{suffix}").exists()
-    network.load_state_dict(read_diffusers(tmp_path, network))
+    network.load_state_dict(read_diffusers(tmp_path, network)[0])
     x, t = Noise(5).normal((2, 3, 8, 8)), torch.tensor([0.3, 17.0])
     with torch.no_grad():
         if kind == "ddpm":
@@ -339,14 +327,14 @@ def test_network_filled_from_the_library_gives_what_the_library_gives(tmp_path, 
 def test_earlier_names_of_the_librarys_attention_are_known(tmp_path):
     model, network = library_model(DDPM), network_of("ddpm")
     model.save_pretrained(tmp_path, safe_serialization=False)
-    expected = read_diffusers(tmp_path, network)
+    expected, _ = read_diffusers(tmp_path, network)
     path = tmp_path / "diffusion_pytorch_model.bin"
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     tensors = torch.load(path)
     for new, name in old.items():
         tensors = {key.replace(f".{new}.", f".{name}."): tensor for key, tensor in tensors.items()}
     torch.save(tensors, path)
-    found = read_diffusers(tmp_path, network)
+    found, _ = read_diffusers(tmp_path, network)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 

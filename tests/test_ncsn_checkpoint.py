@@ -123,7 +123,7 @@ def test_every_missing_unexpected_and_misshaped_tensor_is_listed(tmp_path):
 
 def test_average_of_other_tensors_is_refused(tmp_path):
     method, content = method_of(SECOND), authors_file(SECOND)
-    content[4]["sigmas"] = content[0]["module.sigmas"]
+    content[4]["other"] = content[0]["module.sigmas"]
     del content[4][BLOCK]
     path = saved(tmp_path / "c.pth", content)
     with pytest.raises(CheckpointError, match=rf"average is not of this network, 1 missing, 1 unexp.*{BLOCK}"):
@@ -180,7 +180,6 @@ def test_noise_levels_between_equal_ends_have_to_agree_too(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ({"model": {}}, "a dict"),
         ([], "a list of nothing"),
         ([{}, {}, 1], "a list of dict, dict, int"),
         ([{1: torch.zeros(2)}, {}], "a list of dict, dict"),

@@ -206,7 +206,8 @@ class Reader:
     def _training(self, spec: ModelSpec) -> dict[str, Any]:
         record = self.record(self.place(spec)) or {}
         names = {"training_images": "images", "training_flops": "flops", "training_seconds": "seconds"}
-        return {column: record.get(name) for column, name in names.items()} | {"parameters": record.get("parameters")}
+        row = {column: record.get(name) for column, name in names.items()} | {"parameters": record.get("parameters")}
+        return row | ({"weights": taken_over(record["imported"])} if "imported" in record else {})
 
     def _sampling(self, point: Point) -> dict[str, Any]:
         """Returns what sampling cost, over the batches that the point's count asks for."""
@@ -395,6 +396,12 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
         "sample_seed": spec.seed,
         "batch": spec.batch,
     }
+
+
+def taken_over(imported: Mapping[str, Any]) -> str:
+    """Returns which weights of a checkpoint a model has, and what its reader noted of them."""
+    note = f" ({imported['note']})" if "note" in imported else ""
+    return f"checkpoint, {imported['weights']}{note}"
 
 
 def swept_names(card: SamplerCard, params: Any) -> set[str]:

@@ -1,4 +1,4 @@
-"""The authors' PyTorch checkpoints, of the format of :func:`methods.shared.checkpoint.read_published`.
+"""The authors' PyTorch checkpoints, of the format of :func:`methods.shared.weights.read_published`.
 
 They hold no constant of the process. The parametrisation has ``numerical_eps`` in it, so a checkpoint has to be sampled
 from with the parameters that it was trained with: those of its preset.
@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import nn
 
-from methods.shared.checkpoint import Imported, read_published
+from methods.shared.weights import Imported, read_published
 
 
 def read_checkpoint(path: Path, network: nn.Module, weights: Literal["ema", "raw"]) -> Imported:

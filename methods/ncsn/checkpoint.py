@@ -3,7 +3,8 @@
 NCSN's file is a list of the weights, by names that begin with ``module.``, and the optimiser. NCSNv2's has the noise
 levels ``sigmas`` among the weights, and goes on with epoch, step and, where one was kept, the average of the weights by
 names without ``module.``. Where a file holds no average the authors sample from the weights themselves, so they are
-what is chosen, and the facts say so.
+what is chosen, and the facts say so. Weights saved in another way are found as Score-SDE's are
+(:mod:`methods.shared.weights`).
 
 Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600; 2020, https://arxiv.org/abs/2006.09011 (their PyTorch
 checkpoints).
@@ -18,7 +19,19 @@ from torch import Tensor
 
 from methods.ncsn.published import from_published, to_published
 from methods.ncsn.refinenet import RefineNetwork
-from methods.shared.checkpoint import CheckpointError, Imported, agree, read
+from methods.shared.checkpoint import CheckpointError, agree, read
+from methods.shared.weights import (
+    Imported,
+    average_in,
+    check_values,
+    is_named,
+    noted,
+    number,
+    plain_names,
+    shadow_in,
+    updates_in,
+    weights_in,
+)
 
 SIGMA_TOLERANCE = 1e-4
 FORMATS = {2: "ncsn", 4: "ncsnv2", 5: "ncsnv2"}
@@ -37,33 +50,43 @@ def read_checkpoint(path: Path, network: RefineNetwork, weights: Literal["ema", 
         CheckpointError: It cannot be read safely, or is not of this network.
     """
     content = read(path)
-    if not isinstance(content, list) or len(content) not in FORMATS or not _is_named(content[0]):
-        raise CheckpointError(
-            f"{path}: an authors' checkpoint is a list of the weights and the optimiser (NCSN), then epoch, step and "
-            f"the average of the weights (NCSNv2); this one is {_kind(content)}"
-        )
-    model = {name.removeprefix("module."): tensor for name, tensor in content[0].items()}
-    levels = model.pop("sigmas", None)
     shapes = {name: tensor.shape for name, tensor in to_published(network, network.state_dict()).items()}
-    agree(f"{path}: model", shapes, model)
+    where, held, average, facts = _parts(path, content)
+    model = plain_names(f"{path}: {where}", held, shapes)
+    levels = model.pop("sigmas", None)
+    agree(f"{path}: {where}", shapes, model)
+    notes = check_values(f"{path}: {where}", model)
     if levels is not None:
         _check_levels(path, sigmas, levels)
     constants = {} if levels is None else {"sigmas": levels}
     raw = from_published(network, model)
-    facts: dict[str, Any] = {"format": FORMATS[len(content)]}
-    if len(content) > 2:
-        facts["updates"] = content[3] if isinstance(content[3], int) else None
-    average = content[4] if len(content) == 5 else None
     if weights == "raw" or average is None:
-        return Imported(raw, raw, facts | {"weights": "raw"}, constants)
-    if not _is_named(average):
-        raise CheckpointError(f"{path}: the average of the weights is {_kind(average)}, not tensors by name")
+        return Imported(raw, raw, facts | {"weights": "raw"} | noted(notes), constants)
+    shadow, told = shadow_in(average)
+    if not is_named(shadow):
+        raise CheckpointError(f"{path}: the average of the weights is {_kind(shadow)}, not tensors by name")
+    average = plain_names(f"{path}: average", shadow, shapes)
+    average.pop("sigmas", None)
     agree(f"{path}: average", shapes, average)
-    return Imported(raw, from_published(network, average), facts | {"weights": "ema"}, constants)
+    notes = check_values(f"{path}: average", average)
+    updates = facts.get("updates") if told["ema_updates"] is None else told["ema_updates"]
+    facts |= {"weights": "ema"} | noted(notes, updates)
+    return Imported(raw, from_published(network, average), facts, constants)
 
 
-def _is_named(content: Any) -> bool:
-    return isinstance(content, Mapping) and all(isinstance(name, str) for name in content)
+def _parts(path: Path, content: Any) -> tuple[str, Mapping[str, Any], Any, dict[str, Any]]:
+    """Returns where a file holds its weights, the weights, their average or None, and what it tells of itself."""
+    if isinstance(content, Mapping):
+        where, held = weights_in(path, content)
+        updates = {} if (count := updates_in(content)) is None else {"updates": count}
+        return where, held, average_in(path, content), {"format": "weights alone", **updates}
+    if not isinstance(content, list) or len(content) not in FORMATS or not is_named(content[0]):
+        raise CheckpointError(
+            f"{path}: an authors' checkpoint is a list of the weights and the optimiser (NCSN), then epoch, step and "
+            f"the average of the weights (NCSNv2); this one is {_kind(content)}"
+        )
+    updates = {"updates": number(content[3])} if len(content) > 2 else {}
+    return "model", content[0], content[4] if len(content) == 5 else None, {"format": FORMATS[len(content)], **updates}
 
 
 def _kind(content: Any) -> str:

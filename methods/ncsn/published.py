@@ -16,8 +16,16 @@ UNITS = {"enter": "adapt_convs", "leave": "output_convs"}
 
 
 def published_names(network: RefineNetwork) -> dict[str, str]:
-    """Returns the published name of each tensor by its name here, in the order of a checkpoint."""
-    return {name: _published(network, name) for name in network.state_dict()}
+    """Returns the published name of each tensor by its name here, in the order of a checkpoint.
+
+    A checkpoint holds the refinements by their numbers (1, 2, 3, 31, ...), not in the order of their use.
+    """
+
+    def number(name: str) -> str:
+        part, index = name.split(".")[:2]
+        return network.refinements[int(index)] if part == "decoder" else ""
+
+    return {name: _published(network, name) for name in sorted(network.state_dict(), key=number)}
 
 
 def _published(network: RefineNetwork, name: str) -> str:
@@ -25,12 +33,13 @@ def _published(network: RefineNetwork, name: str) -> str:
     if part in PARTS:
         return f"{PARTS[part]}.{rest}"
     index, _, rest = rest.partition(".")
-    label = network.stages[int(index)].label
     if part == "encoder":
+        label = network.stages[int(index)].label
         rest = re.sub(r"norm(\d)", r"normalize\1", rest)
         if network.encoder[int(index)][int(rest[0])].pooled:
             rest = re.sub(r"(conv2|shortcut)", r"\1.conv", rest)
         return f"res{label}.{rest}"
+    label = network.refinements[int(index)]
     part, _, rest = rest.partition(".")
     if part in PARTS:
         return f"refine{label}.{PARTS[part]}.{rest}"

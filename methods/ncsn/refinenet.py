@@ -31,11 +31,14 @@ from torch.nn import functional as F
 
 from bench.method import Noise
 from methods.ncsn.settings import RefineNet
+from methods.shared.layers import ACTIVATIONS
 
 EPS = 1e-5
 
 MakeNorm = Callable[[int], nn.Module]
 """Returns a normalisation of so many channels, called with (x, level)."""
+
+Pointwise = Callable[[Tensor], Tensor]
 
 
 class Conv(nn.Conv2d):
@@ -111,12 +114,22 @@ class ResidualBlock(nn.Module):
         pooled: Whether the image is halved.
         dilation: Of the 3x3 convolutions.
         changes: Whether the shortcut is a convolution; else nothing may change.
+        activation: The nonlinearity.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, norm: MakeNorm, *, pooled: bool, dilation: int, changes: bool
+        self,
+        inputs: int,
+        outputs: int,
+        norm: MakeNorm,
+        *,
+        pooled: bool,
+        dilation: int,
+        changes: bool,
+        activation: Pointwise,
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.pooled = pooled
         self.conv1 = Conv(inputs, inputs, dilation=dilation)
         self.norm2 = norm(inputs)
@@ -125,30 +138,31 @@ class ResidualBlock(nn.Module):
         self.norm1 = norm(inputs)
 
     def forward(self, x: Tensor, level: Tensor | None) -> Tensor:
-        h = self.conv1(F.elu(self.norm1(x, level)))
-        h = self.conv2(F.elu(self.norm2(h, level)))
+        h = self.conv1(self.activation(self.norm1(x, level)))
+        h = self.conv2(self.activation(self.norm2(h, level)))
         if self.pooled:
             x, h = F.avg_pool2d(x, 2), F.avg_pool2d(h, 2)
         return h + (x if self.shortcut is None else self.shortcut(x))
 
 
 class Unit(nn.Module):
-    """One stage of a residual convolution unit: normalisation, ELU, convolution."""
+    """One stage of a residual convolution unit: normalisation, nonlinearity, convolution."""
 
-    def __init__(self, channels: int, norm: MakeNorm) -> None:
+    def __init__(self, channels: int, norm: MakeNorm, activation: Pointwise) -> None:
         super().__init__()
+        self.activation = activation
         self.norm = norm(channels)
         self.conv = Conv(channels, channels, bias=False)
 
     def forward(self, x: Tensor, level: Tensor | None) -> Tensor:
-        return self.conv(F.elu(self.norm(x, level)))
+        return self.conv(self.activation(self.norm(x, level)))
 
 
 class Units(nn.ModuleList):
     """Residual convolution units of two stages each, one after the other."""
 
-    def __init__(self, channels: int, count: int, norm: MakeNorm) -> None:
-        super().__init__(nn.ModuleList(Unit(channels, norm) for _ in range(2)) for _ in range(count))
+    def __init__(self, channels: int, count: int, norm: MakeNorm, activation: Pointwise) -> None:
+        super().__init__(nn.ModuleList(Unit(channels, norm, activation) for _ in range(2)) for _ in range(count))
 
     def forward(self, x: Tensor, level: Tensor | None) -> Tensor:
         for first, second in self:
@@ -178,14 +192,15 @@ class Fusion(nn.Module):
 class Pooling(nn.Module):
     """Chained residual pooling: two rounds of 5x5 pooling and convolution, summed."""
 
-    def __init__(self, channels: int, norm: MakeNorm, pool: Callable[..., Tensor]) -> None:
+    def __init__(self, channels: int, norm: MakeNorm, pool: Callable[..., Tensor], activation: Pointwise) -> None:
         super().__init__()
         self.pool = pool
+        self.activation = activation
         self.convs = nn.ModuleList(Conv(channels, channels, bias=False) for _ in range(2))
         self.norms = nn.ModuleList(norm(channels) for _ in range(2))
 
     def forward(self, x: Tensor, level: Tensor | None) -> Tensor:
-        x = path = F.elu(x)
+        x = path = self.activation(x)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             path = conv(self.pool(norm(path, level), 5, stride=1, padding=2))
             x = x + path
@@ -200,17 +215,25 @@ class Refinement(nn.Module):
         outputs: Channels that leave.
         norm: Makes the normalisations.
         pool: 5x5 pooling.
+        activation: The nonlinearity.
         last: Whether it is the last, which has more units.
     """
 
     def __init__(
-        self, inputs: Sequence[int], outputs: int, norm: MakeNorm, pool: Callable[..., Tensor], *, last: bool
+        self,
+        inputs: Sequence[int],
+        outputs: int,
+        norm: MakeNorm,
+        pool: Callable[..., Tensor],
+        activation: Pointwise,
+        *,
+        last: bool,
     ) -> None:
         super().__init__()
-        self.enter = nn.ModuleList(Units(channels, 2, norm) for channels in inputs)
-        self.leave = Units(outputs, 3 if last else 1, norm)
+        self.enter = nn.ModuleList(Units(channels, 2, norm, activation) for channels in inputs)
+        self.leave = Units(outputs, 3 if last else 1, norm, activation)
         self.fusion = Fusion(inputs, outputs, norm) if len(inputs) > 1 else None
-        self.pooling = Pooling(outputs, norm, pool)
+        self.pooling = Pooling(outputs, norm, pool, activation)
 
     def forward(self, xs: Sequence[Tensor], level: Tensor | None) -> Tensor:
         xs = [units(x, level) for x, units in zip(xs, self.enter, strict=True)]
@@ -230,6 +253,8 @@ class RefineNetwork(nn.Module):
     def __init__(self, settings: RefineNet, channels: int, levels: int) -> None:
         super().__init__()
         self.stages = settings.stages
+        self.refinements = settings.refinements
+        self.activation = ACTIVATIONS[settings.activation]
         norm, inner, pool = _parts(settings, levels)
         widths = [settings.width * stage.multiplier for stage in self.stages]
         self.begin = Conv(channels, settings.width)
@@ -238,15 +263,17 @@ class RefineNetwork(nn.Module):
         self.encoder = nn.ModuleList()
         entering = settings.width
         for i, (stage, width) in enumerate(zip(self.stages, widths, strict=True)):
-            first = ResidualBlock(entering, width, norm, pooled=stage.pooled, dilation=stage.dilation, changes=bool(i))
-            second = ResidualBlock(width, width, norm, pooled=False, dilation=stage.dilation, changes=False)
+            rule = {"dilation": stage.dilation, "activation": self.activation}
+            first = ResidualBlock(entering, width, norm, pooled=stage.pooled, changes=bool(i), **rule)
+            second = ResidualBlock(width, width, norm, pooled=False, changes=False, **rule)
             self.encoder.append(nn.ModuleList([first, second]))
             entering = width
         self.decoder = nn.ModuleList()
         below: list[int] = []
         for i in reversed(range(len(widths))):
             leaving = widths[max(i - 1, 0)]
-            self.decoder.append(Refinement([widths[i], *below], leaving, inner, pool, last=i == 0))
+            inputs = [widths[i], *below]
+            self.decoder.append(Refinement(inputs, leaving, inner, pool, self.activation, last=i == 0))
             below = [leaving]
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
@@ -260,7 +287,7 @@ class RefineNetwork(nn.Module):
         below: list[Tensor] = []
         for refinement in self.decoder:
             below = [refinement([found.pop(), *below], level)]
-        return self.end(F.elu(self.norm(below[0], level)))
+        return self.end(self.activation(self.norm(below[0], level)))
 
 
 def _parts(settings: RefineNet, levels: int) -> tuple[MakeNorm, MakeNorm, Callable[..., Tensor]]:

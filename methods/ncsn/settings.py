@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from methods.shared.hyperparameters import Activation
+
 
 class Stage(NamedTuple):
     """Two residual blocks of the encoder, the first of which changes what enters unless it is the first of all.
@@ -41,6 +43,15 @@ STAGES: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
 )
 """The encoder of each variant, from full resolution down."""
 
+REFINEMENTS: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {4: ("1", "2", "3", "4"), 5: ("1", "2", "3", "4", "5"), 6: ("1", "2", "31", "3", "4", "5")}
+)
+"""Published numbers of the refinements on the way up, by how many there are, from the deepest.
+
+With six the one of number 31 comes before number 3, although the authors define and store it after: the two have equal
+shapes, so that nothing but their order tells them apart.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RefineNet:
@@ -50,14 +61,18 @@ class RefineNet:
         variant: Of NCSN, whose normalisations know the noise level, or of NCSNv2, which does not see it; deeper ones
             are for larger images.
         width: Channels at full resolution.
+        activation: Of NCSNv2; NCSN's is always ELU. "leaky_relu" has slope 0.2 below 0.
     """
 
     variant: Literal["ncsn", "ncsn_deeper", "ncsnv2", "ncsnv2_deeper", "ncsnv2_deepest"] = "ncsn"
     width: int = 128
+    activation: Activation = "elu"
 
     def __post_init__(self) -> None:
         if self.width < 2:
             raise ValueError("width should be at least 2: the normalisations take the variance over channels")
+        if self.conditional and self.activation != "elu":
+            raise ValueError(f"activation {self.activation} is of NCSNv2's variants: {self.variant} has elu")
 
     @property
     def conditional(self) -> bool:
@@ -68,6 +83,11 @@ class RefineNet:
     def stages(self) -> tuple[Stage, ...]:
         """The encoder, from full resolution down."""
         return STAGES[self.variant]
+
+    @property
+    def refinements(self) -> tuple[str, ...]:
+        """Published numbers of the decoder's refinements, in the order in which they are used."""
+        return REFINEMENTS[len(self.stages)]
 
     def refuse(self, shape: tuple[int, int, int]) -> list[str]:
         """Returns the reasons why this network cannot take images of shape (C, H, W)."""

@@ -1,4 +1,4 @@
-"""The authors' PyTorch checkpoints (:func:`methods.shared.checkpoint.read_published`), and those of diffusers.
+"""The authors' PyTorch checkpoints (:func:`methods.shared.weights.read_published`), and those of diffusers.
 
 The authors' ``model`` holds the noise levels ``sigmas`` beside the weights.
 
@@ -9,10 +9,11 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from methods.shared.checkpoint import CheckpointError, Imported, read_published
+from methods.shared.checkpoint import CheckpointError
 from methods.shared.diffusers import read_diffusers
+from methods.shared.weights import Imported, read_published
 
 SIGMA_TOLERANCE = 1e-4
 
@@ -31,11 +32,13 @@ def read_checkpoint(
         CheckpointError: It cannot be read safely, or is not of this network.
     """
     if path.is_dir():
-        state = read_diffusers(path, network)
-        return Imported(state, state, {"format": "diffusers"}, {})
+        state, facts = read_diffusers(path, network)
+        return Imported(state, state, {"format": "diffusers", **facts}, {})
     found = read_published(path, network, weights, "score_sde_pytorch", constants=("sigmas",))
     levels = found.constants.get("sigmas")
     if sigmas is not None and levels is not None:
+        if not isinstance(levels, Tensor) or levels.numel() == 0:
+            raise CheckpointError(f"{path}: the noise levels (sigmas) are not a list of numbers")
         _check_levels(path, sigmas, (levels.min().item(), levels.max().item()))
     return found
 

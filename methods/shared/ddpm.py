@@ -17,9 +17,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from methods.shared.hyperparameters import Activation
 from methods.shared.layers import (
+    ACTIVATIONS,
     Attention,
     Conv,
     ConvResample,
@@ -63,21 +64,25 @@ class DDPM(nn.Module):
         dropout: float = 0.0,
         init_scale: float = 0.0,
         conditional: bool = True,
+        activation: Activation = "silu",
         recompute: bool = False,
     ) -> None:
         super().__init__()
         self.recompute = recompute
+        self.activation = ACTIVATIONS[activation]
         features = 4 * width if conditional else None
         rule = {"skip_rescale": False, "init_scale": init_scale, "groups": GROUPS}
 
         def residual(inputs: int, outputs: int) -> ResBlock:
-            return ResBlock(inputs, outputs, features, dropout=dropout, **rule)
+            return ResBlock(inputs, outputs, features, dropout=dropout, activation=self.activation, **rule)
 
         def resampling(channels: int, direction: Literal["up", "down"]) -> nn.Module:
             if resample_with_conv:
                 return ConvResample(channels, channels, direction, fir=False)
             return Resample(direction, fir=False)
 
+        self.conditional = conditional
+        self.unused_frequencies = 0
         self.embedding = None
         if conditional:
             self.embedding = Positional(width)
@@ -122,7 +127,7 @@ class DDPM(nn.Module):
         """
         embedded = None
         if self.embedding is not None:
-            embedded = F.silu(self.dense2(F.silu(self.dense1(self.embedding(condition)))))
+            embedded = self.activation(self.dense2(self.activation(self.dense1(self.embedding(condition)))))
         h = self.input(x.contiguous(memory_format=torch.channels_last))
         skips = [h]
         for level in self.down:
@@ -141,7 +146,7 @@ class DDPM(nn.Module):
                 h = self._run(attention, h) if attention is not None else h
             if level.resample is not None:
                 h = level.resample(h)
-        return self.output(F.silu(self.norm(h))).contiguous()
+        return self.output(self.activation(self.norm(h))).contiguous()
 
     def units(self) -> Iterator[nn.Module]:
         """Yields the layers that a published checkpoint numbers, in its order (:mod:`methods.shared.published`)."""

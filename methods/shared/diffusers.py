@@ -15,16 +15,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from methods.shared.checkpoint import CheckpointError, agree, read
 from methods.shared.ddpm import DDPM, GROUPS
-from methods.shared.layers import ConvResample, Fourier, ResBlock
+from methods.shared.layers import ACTIVATIONS, ConvResample, Fourier, ResBlock
 from methods.shared.mlp import MLP
 from methods.shared.ncsnpp import Level, NCSNpp
+from methods.shared.weights import check_values, is_named, noted
 
 FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
@@ -75,8 +74,8 @@ class Entry(NamedTuple):
     part: int | None = None
 
 
-def read_diffusers(folder: Path, network: NCSNpp | DDPM | MLP) -> dict[str, Tensor]:
-    """Returns the state of ``network`` with the weights in ``folder``.
+def read_diffusers(folder: Path, network: NCSNpp | DDPM | MLP) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns the state of ``network`` with the weights in ``folder``, and what a model's rows should say of them.
 
     Raises:
         CheckpointError: It cannot be read safely, or is not of this network.
@@ -95,13 +94,14 @@ def read_diffusers(folder: Path, network: NCSNpp | DDPM | MLP) -> dict[str, Tens
     targets = {e.theirs: state[e.own] if e.part is None else state[e.own].chunk(3)[e.part] for e in entries}
     shapes = {name: t.shape[:2] if _is_matrix(name) else t.shape for name, t in targets.items()}
     agree(str(folder), shapes, tensors)
+    facts = noted(check_values(str(folder), tensors))
     for name, target in targets.items():
         target.copy_(tensors[name].view(target.shape))
     flipped = config.get("flip_sin_to_cos", DEFAULTS["flip_sin_to_cos"])
     if flipped and not isinstance(network.embedding, Fourier):
         cosines, sines = state["dense1.weight"].chunk(2, dim=1)
         state["dense1.weight"] = torch.cat([sines, cosines], dim=1)
-    return state
+    return state, facts
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -120,13 +120,16 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_tensors(folder: Path) -> Mapping[str, Tensor]:
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if path is None:
-        raise CheckpointError(f"{folder}: holds neither {' nor '.join(FILES)}")
-    if path.suffix == ".bin":
-        return read(path)
-    try:
-        return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a file of tensors that can be read ({error})") from error
+        held = sorted(file.name for file in folder.iterdir())
+        if shards := [name for name in held if name.endswith(".index.json")]:
+            raise CheckpointError(
+                f"{folder}: is in shards ({shards[0]}): save the network as one file (max_shard_size)"
+            )
+        raise CheckpointError(f"{folder}: holds neither {' nor '.join(FILES)}, but {', '.join(held)}")
+    tensors = read(path)
+    if not is_named(tensors):
+        raise CheckpointError(f"{path}: holds no tensors by name")
+    return tensors
 
 
 def _new_name(name: str) -> str:
@@ -143,8 +146,10 @@ def _is_matrix(name: str) -> bool:
 def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
     """Yields in what the checkpoint is another network, where the shapes of its tensors do not tell."""
     ddpm = isinstance(network, DDPM)
-    if network.embedding is None:
+    if not network.conditional:
         yield "conditional: a UNet2DModel always sees the noise level"
+    if network.activation is not ACTIVATIONS["silu"]:
+        yield "activation: a UNet2DModel takes SiLU of the noise level's embedding (network.activation: silu)"
     if not ddpm and not _has_pyramids(network):
         yield (
             "this NCSN++ has no counterpart in the library: it should have fir, block biggan, progressive output_skip, "
@@ -166,6 +171,7 @@ def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
     }
     for name, ours in expected.items():
         theirs = config.get(name, DEFAULTS.get(name))
+        theirs = "silu" if theirs == "swish" else theirs
         close = isinstance(ours, float) and isinstance(theirs, int | float) and math.isclose(ours, theirs)
         if theirs != ours and not close:
             yield f"{name}: the checkpoint has {theirs}, here it is {ours}"

@@ -20,10 +20,13 @@ NCSNPP_ALONE = frozenset(
         *("progressive", "progressive_input", "combine", "skip_rescale"),
     }
 )
+Activation = Literal["silu", "elu", "relu", "leaky_relu"]
+"""Nonlinearities that the authors' networks come with (:data:`methods.shared.layers.ACTIVATIONS`)."""
+
 PERCEPTRONS = ("mlp", "mlp_residual")
 CONVOLUTIONAL = NCSNPP_ALONE | {
     *("multipliers", "attention", "resample_with_conv", "dropout", "init_scale", "conditional"),
-    *("up_attention", "recompute"),
+    *("up_attention", "recompute", "activation"),
 }
 FOREIGN: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -65,6 +68,7 @@ class Backbone:
         dropout: Probability of dropping an activation in training.
         init_scale: Scale of the initial weights of the last layer of each branch (0: a branch starts at 0).
         conditional: Whether the network sees the noise level.
+        activation: The nonlinearity; "leaky_relu" has slope 0.2 below 0. A perceptron's is always SiLU.
         up_attention: Where DDPM's way up attends: after the last block of a resolution, or after every one.
         recompute: Keep no activations of inside a block for the backward pass, but compute them again there: less
             memory, more time, equal gradients.
@@ -87,6 +91,7 @@ class Backbone:
     dropout: float = 0.1
     init_scale: float = 0.0
     conditional: bool = True
+    activation: Activation = "silu"
     up_attention: Literal["last", "every"] = "last"
     recompute: bool = False
 

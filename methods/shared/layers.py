@@ -9,6 +9,9 @@ https://arxiv.org/abs/1904.11486; blocks after Brock et al., 2019, https://arxiv
 """
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -20,6 +23,10 @@ from bench.method import Noise
 from methods.shared.hyperparameters import norm_groups
 
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {"silu": F.silu, "elu": F.elu, "relu": F.relu, "leaky_relu": partial(F.leaky_relu, negative_slope=0.2)}
+)
 
 
 class Conv(nn.Conv2d):
@@ -192,6 +199,7 @@ class ResBlock(nn.Module):
         resample: Resample inside the block (BigGAN's block).
         skip_rescale: Divide the sum by sqrt(2).
         groups: Of the normalisations; see :func:`group_norm`.
+        activation: The nonlinearity.
     """
 
     def __init__(
@@ -206,8 +214,10 @@ class ResBlock(nn.Module):
         dropout: float,
         init_scale: float,
         groups: int | None = None,
+        activation: Callable[[Tensor], Tensor] = F.silu,
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.norm1 = group_norm(in_channels, groups)
         self.conv1 = Conv(in_channels, out_channels)
         self.dense = Dense(features, out_channels) if features else None
@@ -220,13 +230,13 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, embedded: Tensor | None) -> Tensor:
         """Returns the block's output for the *activated* embedding, shape (B, features)."""
-        h = F.silu(self.norm1(x))
+        h = self.activation(self.norm1(x))
         if self.resample is not None:
             h, x = self.resample(h), self.resample(x)
         h = self.conv1(h)
         if self.dense is not None:
             h = h + self.dense(embedded)[:, :, None, None]
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        h = self.conv2(self.dropout(self.activation(self.norm2(h))))
         if self.skip is not None:
             x = self.skip(x)
         return (x + h) * self.gain if self.gain != 1 else x + h

@@ -18,9 +18,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from methods.shared.hyperparameters import Activation
 from methods.shared.layers import (
+    ACTIVATIONS,
     Attention,
     Combine,
     Conv,
@@ -116,10 +117,12 @@ class NCSNpp(nn.Module):
         dropout: float = 0.0,
         init_scale: float = 0.0,
         conditional: bool = True,
+        activation: Activation = "silu",
         recompute: bool = False,
     ) -> None:
         super().__init__()
         self.recompute = recompute
+        self.activation = ACTIVATIONS[activation]
         self.progressive = progressive
         self.progressive_input = progressive_input
         self.gain = math.sqrt(0.5) if skip_rescale else 1.0
@@ -127,7 +130,8 @@ class NCSNpp(nn.Module):
         rule = {"skip_rescale": skip_rescale, "init_scale": init_scale}
 
         def residual(inputs: int, outputs: int, resample: Literal["up", "down"] | None = None) -> ResBlock:
-            return ResBlock(inputs, outputs, features, resample=resample, fir=fir, dropout=dropout, **rule)
+            layers = {"resample": resample, "fir": fir, "dropout": dropout, "activation": self.activation}
+            return ResBlock(inputs, outputs, features, **layers, **rule)
 
         def resampling(channels: int, direction: Literal["up", "down"]) -> nn.Module:
             if block == "biggan":
@@ -136,7 +140,9 @@ class NCSNpp(nn.Module):
                 return ConvResample(channels, channels, direction, fir=fir)
             return Resample(direction, fir=fir)
 
+        self.conditional = conditional
         self.embedding = None
+        self.unused_frequencies = width if embedding == "fourier" and not conditional else 0
         if conditional:
             self.embedding = Fourier(width, fourier_scale) if embedding == "fourier" else Positional(width)
             self.dense1 = Dense(self.embedding.features, features)
@@ -216,7 +222,7 @@ class NCSNpp(nn.Module):
         """Yields the layers that a published checkpoint numbers, in its order (:mod:`methods.shared.published`)."""
         if isinstance(self.embedding, Fourier):
             yield self.embedding
-        if self.embedding is not None:
+        if self.conditional:
             yield from (self.dense1, self.dense2)
         yield self.input
         for level in self.down:
@@ -240,9 +246,9 @@ class NCSNpp(nn.Module):
             yield from (self.norm, self.output)
 
     def _embed(self, condition: Tensor) -> Tensor | None:
-        if self.embedding is None:
+        if not self.conditional:
             return None
-        return F.silu(self.dense2(F.silu(self.dense1(self.embedding(condition)))))
+        return self.activation(self.dense2(self.activation(self.dense1(self.embedding(condition)))))
 
     def _encode(self, x: Tensor, embedded: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         pyramid = x
@@ -270,16 +276,16 @@ class NCSNpp(nn.Module):
                 h = self._run(block, torch.cat([h, skips.pop()], dim=1), embedded)
                 h = self._run(attention, h) if attention is not None else h
             if self.progressive == "output_skip":
-                out = level.head(F.silu(level.norm(h)))
+                out = level.head(self.activation(level.norm(h)))
                 pyramid = out if pyramid is None else level.pyramid(pyramid) + out
             elif self.progressive == "residual":
                 if pyramid is None:
-                    pyramid = level.head(F.silu(level.norm(h)))
+                    pyramid = level.head(self.activation(level.norm(h)))
                 else:
                     pyramid = h = (level.pyramid(pyramid) + h) * self.gain
             if level.resample is not None:
                 h = self._resample(level.resample, h, embedded)
-        return pyramid if self.output is None else self.output(F.silu(self.norm(h)))
+        return pyramid if self.output is None else self.output(self.activation(self.norm(h)))
 
     def _resample(self, layer: nn.Module, h: Tensor, embedded: Tensor | None) -> Tensor:
         return self._run(layer, h, embedded) if isinstance(layer, ResBlock) else layer(h)

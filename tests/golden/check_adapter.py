@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from check_networks import KEYWORDS, numbers
-from check_sde import NAMES, close, counted, recorded_noise, tolerance
+from check_networks import KEYWORDS, keywords_of, numbers
+from check_sde import NAMES, RANGES, close, counted, recorded_noise, tolerance
 from exact import Replay
 from torch import Tensor
 
@@ -43,6 +43,7 @@ def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
         "norms": "batch",
         "variance": "posterior" if config["sde"]["kind"] == "ve" else "transition",
         "last_noise": not config["denoise"],
+        "probability_flow": config["probability_flow"],
         "published": True,
         "t_min": config["eps"],
     }
@@ -59,6 +60,7 @@ def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
 
 def check_flow(path: Path, entry: dict, manifest: dict) -> None:
     config, arrays = entry["config"], numbers(path)
+    assert config["rtol"] == config["atol"]
     method = method_of(path, config, manifest)
     values = {"tolerance": config["rtol"], "t_min": config["eps"], "last": "published" if config["denoise"] else "none"}
     params = build(CARD.samplers["flow_adaptive"].params, values)
@@ -80,11 +82,13 @@ def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
     method = method_of(path, config, manifest)
     score_fn, calls = counted(method.score_fn(method.average))
     (draw,) = recorded_noise(arrays)
-    knobs = {"eps": config["eps"], "tolerance": config["rtol"], "probe": config["hutchinson"].lower()}
+    probe = config["hutchinson"].lower()
+    knobs = {"eps": config["eps"], "tolerance": config["rtol"], "probe": probe}
+    draw = 2 * draw - 1 if probe == "rademacher" else draw
 
     def run(x: Tensor) -> tuple[int, dict[str, Tensor]]:
         calls.clear()
-        log_prob, z = log_likelihood(method.process, score_fn, x, Replay(2 * draw - 1), probe_drift=True, **knobs)
+        log_prob, z = log_likelihood(method.process, score_fn, x, Replay(draw), probe_drift=True, **knobs)
         return len(calls), {"bpd": bits_per_dim(log_prob, z[0].numel(), levels=256, width=method.width), "z": z}
 
     agree([run(x) for x in (arrays["in/data"], *rounded(arrays["in/data"]))], arrays, rtol)
@@ -123,6 +127,8 @@ def method_of(path: Path, config: dict, manifest: dict) -> ScoreSDE:
     shape = (net["data"]["num_channels"], net["data"]["image_size"], net["data"]["image_size"])
     card = DataCard(version=1, summary="", shape=shape, levels=256, splits={}, split_rule="", load=lambda split: None)
     method = ScoreSDE(params, Images("golden", card))
+    scaler = config.get("inverse_scaler")
+    assert scaler is None or RANGES[scaler][1] == method.width, "the process has its images in another range here"
     state = under("sd/", numbers(path.parent / config["net_file"]))
     method.average.load_state_dict(from_published(method.average, state))
     return method
@@ -131,8 +137,7 @@ def method_of(path: Path, config: dict, manifest: dict) -> ScoreSDE:
 def network_of(net: dict) -> dict:
     """Returns the parameters of the network of one of the authors' configurations."""
     kind = net["model"]["name"]
-    keywords = {own: net["model"][theirs] for own, theirs in KEYWORDS.items() if own not in FOREIGN[kind]}
-    return {"architecture": kind, **keywords}
+    return {"architecture": kind, **keywords_of(net["model"], KEYWORDS.keys() - FOREIGN[kind])}
 
 
 CHECKS = {

@@ -255,7 +255,8 @@ def check_network_run(path: Path, entry: dict, arrays: Mapping) -> None:
 def method_of(path: Path, entry: dict, arrays: Mapping) -> tuple[CriticallyDampedLangevin, nn.Module]:
     """Returns the adapter with the authors' process and parametrisation, and the network of a case, which it holds."""
     config = entry["config"]
-    name = re.match(r"net_[a-z]+", entry["case"])
+    files = sorted(path.parent.glob("net_*.safetensors"), key=lambda file: len(file.stem))
+    name = next((file for file in reversed(files) if f"{entry['case']}_".startswith(f"{file.stem}_")), None)
     fourier = config.get("embedding_type") == "fourier"
     # Data of a Gaussian have a network for their whole score.
     mixed = config.get("mixed_score", False) and "in/gauss" not in arrays
@@ -276,7 +277,7 @@ def method_of(path: Path, entry: dict, arrays: Mapping) -> tuple[CriticallyDampe
     method = CriticallyDampedLangevin(params, Images("golden", card))
     if name:
         network = network_of(config)
-        network.load_state_dict(from_published(network, load_file(path.with_name(f"{name[0]}.safetensors"))))
+        network.load_state_dict(from_published(network, load_file(name)))
     elif "in/lin" in arrays:
         network = LinearNetwork(arrays["in/lin"])
     else:

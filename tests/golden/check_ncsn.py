@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from check_adapter import Streams
-from check_ncsn_networks import VARIANTS
+from check_ncsn_networks import settings_of
 from check_networks import numbers
 from check_oracle import close as close_each
 from check_oracle import data_of, frechet
@@ -17,7 +17,7 @@ from check_sde import close, read, recorded_noise, tolerance
 from exact import Mixture, Replay
 from torch import Tensor
 
-from bench.card import build
+from bench.card import build, plain
 from bench.data import DataCard, Images
 from bench.method import NetworkCounter, Sampler
 from methods.ncsn.adapter import NCSN
@@ -120,7 +120,8 @@ def method_of(entry: dict, arrays: dict[str, Tensor]) -> NCSN:
     config = entry["config"]
     model, data = config["net"]["model"], config["net"]["data"]
     levels = {"sigma_begin": model["sigma_begin"], "sigma_end": model["sigma_end"], "levels": model["num_classes"]}
-    settings = {"variant": VARIANTS[config["cls"]], "width": model["ngf"]}
+    settings = plain(settings_of(config))
+    assert model.get("sigma_dist", "geometric") == "geometric"
     shape = (data["channels"], data["image_size"], data["image_size"])
     card = DataCard(version=1, summary="", shape=shape, levels=256, splits={}, split_rule="", load=lambda split: None)
     method = NCSN(build(CARD.params, {**levels, "refinenet": settings}), Images("golden", card))

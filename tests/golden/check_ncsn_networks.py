@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from check_networks import gradient_tolerance, norms_agree, numbers, strings
+from check_networks import ACTIVATIONS, gradient_tolerance, norms_agree, numbers, strings
 from check_sde import close, recorded_noise, tolerance
 from exact import Replay
 from torch import Tensor, nn
@@ -28,13 +28,23 @@ VARIANTS = {
 """The authors' classes and our names for them."""
 
 
+def settings_of(config: Mapping) -> RefineNet:
+    """Returns our settings of an authors' network; the first of their classes knows one nonlinearity alone."""
+    model, variant = config["net"]["model"], VARIANTS[config["cls"]]
+    assert model.get("normalization", "InstanceNorm++") == "InstanceNorm++"
+    assert not model.get("spec_norm", False)
+    if not variant.startswith("ncsnv2"):
+        return RefineNet(variant=variant, width=model["ngf"])
+    return RefineNet(variant=variant, width=model["ngf"], activation=ACTIVATIONS[model["nonlinearity"]])
+
+
 class Published(nn.Module):
     """A network with what the authors' classes have around it: the scaling of input and, in NCSNv2, of the output."""
 
     def __init__(self, config: Mapping, state: Mapping[str, Tensor]) -> None:
         super().__init__()
         model, data = config["net"]["model"], config["net"]["data"]
-        settings = RefineNet(variant=VARIANTS[config["cls"]], width=model["ngf"])
+        settings = settings_of(config)
         self.network = make_refinenet(settings, data["channels"], model["num_classes"])
         self.network.load_state_dict(from_published(self.network, state))
         self.sigmas = state.get("sigmas")

@@ -3,29 +3,31 @@
 import inspect
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from check_sde import close, process_of, tolerance
+from check_sde import PROCESSES, close, place, process_of, tolerance
 from exact import Replay
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.card import build
 from bench.data import DATASETS, Images
 from bench.method import Noise
 from methods.sde.adapter import ScoreSDE, discrete_levels
 from methods.sde.card import Params
 from methods.shared.ddpm import DDPM
-from methods.shared.hyperparameters import Backbone, Training
+from methods.shared.hyperparameters import FOREIGN, Backbone, Training
 from methods.shared.layers import Fourier, Positional, Resample, fir_down, fir_for_strided, fir_kernel, fir_up
 from methods.shared.ncsnpp import NCSNpp
 from methods.shared.objective import Levels, denoising_loss, discrete_loss
-from methods.shared.process import VE, like
-from methods.shared.published import from_published, published_layout, to_published
+from methods.shared.process import Process, like
+from methods.shared.published import from_published, published_layout, to_published, trained_names
 from methods.shared.training import Trainer, average_decay, under, update_average
 
 KEYWORDS = {
@@ -45,10 +47,32 @@ KEYWORDS = {
     "dropout": "dropout",
     "init_scale": "init_scale",
     "conditional": "conditional",
+    "activation": "nonlinearity",
 }
 """Our keywords, and the names of the same in the authors' configurations."""
 
-BOUNDS = {"ve": ("sigma_min", "sigma_max"), "vp": ("beta_min", "beta_max")}
+ACTIVATIONS = {"swish": "silu", "elu": "elu", "relu": "relu", "lrelu": "leaky_relu"}
+"""The authors' names of nonlinearities, and ours."""
+
+FIXED = {"fir_kernel": [1, 3, 3, 1], "conv_size": 3, "normalization": "GroupNorm", "attention_type": "ddpm"}
+"""What the authors' configurations say and the networks here always have."""
+
+BOUNDS = {"ve": ("sigma_min", "sigma_max"), **dict.fromkeys(("vp", "subvp"), ("beta_min", "beta_max"))}
+"""The constants of each process, under the names that the authors give them too."""
+
+
+def keywords_of(model: Mapping, known: Collection[str]) -> dict:
+    """Returns our keywords of a network, those in ``known``, for an authors' configuration of it."""
+    other = {name: model[name] for name, value in FIXED.items() if model.get(name, value) != value}
+    assert not other, f"the networks here have no {other}"
+    found = {own: model[theirs] for own, theirs in KEYWORDS.items() if own in known and theirs in model}
+    return found | {"activation": ACTIVATIONS[model["nonlinearity"]]}
+
+
+def process_in(net: Mapping) -> tuple[str, Process]:
+    """Returns name and process of an authors' configuration of a training."""
+    kind = net["training"]["sde"].removesuffix("sde")
+    return kind, PROCESSES[kind](*(net["model"][name] for name in BOUNDS[kind]))
 
 
 class Published(nn.Module):
@@ -60,16 +84,17 @@ class Published(nn.Module):
         channels = data["num_channels"]
         kind = {"ncsnpp": NCSNpp, "ddpm": DDPM}[model["name"]]
         known = inspect.signature(kind).parameters  # a DDPM's configuration names much that it does not have
-        keywords = {own: model[theirs] for own, theirs in KEYWORDS.items() if own in known}
+        keywords = keywords_of(model, known)
         self.network = kind(channels, channels, image_size=data["image_size"], **keywords)
         self.network.load_state_dict(from_published(self.network, state))
         self.centered = data["centered"]
-        self.fourier = isinstance(self.network.embedding, Fourier)
-        self.sigmas = state["sigmas"] if model["scale_by_sigma"] else None
+        self.fourier = model["name"] == "ncsnpp" and model["embedding_type"] == "fourier"
+        self.scaled = model["scale_by_sigma"]
+        self.sigmas = state.get("sigmas")
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         y = self.network(x if self.centered else 2 * x - 1, labels.log() if self.fourier else labels.float())
-        if self.sigmas is None:
+        if not self.scaled:
             return y
         return y / like(labels if self.fourier else self.sigmas[labels], y)
 
@@ -97,6 +122,10 @@ def check_network(path: Path, entry: dict, manifest: dict) -> None:
     network = Published(entry["config"]["net"], under("sd/", arrays)).eval()
     names = [item.published for item in published_layout(network.network)]
     assert names == strings(path, "out/param_names")
+    if "out/param_requires_grad" in arrays:
+        assert trained_names(network.network) == [
+            name for name, trained in zip(names, arrays["out/param_requires_grad"].tolist(), strict=True) if trained
+        ]
 
     x = arrays["in/x"].requires_grad_()
     y = network(x, arrays["in/labels"])
@@ -140,16 +169,16 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
 def check_primitives(path: Path, entry: dict, manifest: dict) -> None:
     arrays = numbers(path)
     x, rtol = arrays["in/x"], tolerance(manifest)
-    for name, taps in {"1331": (1.0, 3.0, 3.0, 1.0), "121": (1.0, 2.0, 1.0), "none": (1.0, 1.0)}.items():
-        kernel = fir_kernel(taps)
-        close(fir_up(x, kernel), arrays[f"out/upsample_2d[{name}]"], rtol)
-        close(fir_down(x, kernel), arrays[f"out/downsample_2d[{name}]"], rtol)
+    for name in under("out/upsample_2d", arrays):
+        kernel = fir_kernel((1.0, 1.0) if name == "[none]" else tuple(map(float, name.strip("[]"))))
+        close(fir_up(x, kernel), arrays[f"out/upsample_2d{name}"], rtol)
+        close(fir_down(x, kernel), arrays[f"out/downsample_2d{name}"], rtol)
         strided = F.conv2d(fir_for_strided(x, kernel), arrays["in/w"], stride=2)
-        close(strided, arrays[f"out/conv_downsample_2d[{name}]"], rtol)
+        close(strided, arrays[f"out/conv_downsample_2d{name}"], rtol)
     close(Resample("up", fir=False)(x), arrays["out/naive_upsample_2d"], rtol)
     close(Resample("down", fir=False)(x), arrays["out/naive_downsample_2d"], rtol)
-    for width in (7, 8, 16):
-        close(Positional(width)(arrays["in/t"]), arrays[f"out/timestep_embedding[{width}]"], rtol)
+    for width, expected in under("out/timestep_embedding", arrays).items():
+        close(Positional(int(width.strip("[]")))(arrays["in/t"]), expected, rtol)
     fourier = Fourier(len(arrays["in/fw"]), 16.0)
     fourier.frequencies.copy_(arrays["in/fw"])
     close(fourier(arrays["in/sig"].log()), arrays["out/fourier(log sigma)"], rtol)
@@ -166,66 +195,110 @@ def check_average(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_training(path: Path, entry: dict, manifest: dict) -> None:
+    """Every update of the authors' loop, and at the end the loss of the average on the first batch."""
     arrays, config = numbers(path), entry["config"]["net"]
-    model, optim = config["model"], config["optim"]
-    process = VE(model["sigma_min"], model["sigma_max"])
-    draws = Replay(*(arrays[name] for name in sorted(arrays) if name.startswith("noise/")))
-    losses = []
+    draws = [arrays[name] for name in sorted(arrays, key=place) if name.startswith("noise/")]
+    replay, losses = Replay(*draws), []
 
     def loss(network: Published, x0: Tensor, noise: Noise) -> Tensor:
-        t = draws.uniform((len(x0),)) * (1 - 1e-5) + 1e-5
-        score_fn = network.score_fn(process, "ve")
-        value = denoising_loss(process, score_fn, x0, t, draws.normal(x0.shape), reduction="sum")
+        value = published_loss(network, x0, replay, entry["config"])
         losses.append(value.mean())
         return value
 
-    batches = arrays["in/batches"]
-    settings = Training(
-        steps=len(batches),
-        batch=len(batches[0]),
-        learning_rate=optim["lr"],
-        warmup_steps=optim["warmup"],
-        clip=optim["grad_clip"],
-        ema_half_life_images=len(batches[0]) * math.log(0.5) / math.log(model["ema_rate"]),
-    )
-    state = under("sd/", arrays)
+    batches, state = arrays["in/batches"], under("sd/", arrays)
     network, average = Published(config, state), Published(config, state)
-    trainer = Trainer(network, average, loss, settings)
-    names = [item.published for item in published_layout(network.network) if item.published != "all_modules.0.W"]
-    # The keys' bias has no gradient but rounding, which Adam turns into steps of full size.
-    kept = torch.cat([torch.full((state[name].numel(),), "NIN_1.b" not in name) for name in names])[::37]
+    kept = kept_entries(network, batches[0], draws, entry["config"])
+    trainer = Trainer(network, average, loss, training_of(config, batches))
+    names = trained_names(network.network)
+    (every,) = {int(found[1]) for name in arrays if (found := re.match(r"out/params_every(\d+)_", name))}
     for step, x0 in enumerate(batches):
         trainer.update(step, x0, Noise(0))
         assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(arrays["out/lrs"][step].item())
         for trained, where in ((network, "params"), (average, "ema")):
             weights = to_published(trained.network, trained.network.state_dict())
-            sparse = torch.cat([weights[name].flatten() for name in names])[::37]
-            expected = arrays[f"out/{where}_every37_after_each_step"][step]
-            close(sparse[kept], expected[kept], tolerance(manifest))
+            sparse = torch.cat([weights[name].flatten() for name in names])[::every]
+            expected = arrays[f"out/{where}_every{every}_after_each_step"][step]
+            close(sparse[kept[::every]], expected[kept[::every]], tolerance(manifest))
     final = trainer.heldout_loss(batches[0], Noise(0))
     close(torch.stack(losses[:-1]).detach(), arrays["out/losses"], tolerance(manifest))
     close(final, arrays["out/eval_loss_ema"], tolerance(manifest))
+    assert not replay.draws
+
+
+def training_of(config: Mapping, batches: Tensor) -> Training:
+    """Returns the settings of an authors' training on these batches."""
+    model, optim = config["model"], config["optim"]
+    assert optim.get("beta1", 0.9) == 0.9
+    return Training(
+        steps=len(batches),
+        batch=len(batches[0]),
+        optimiser=optim["optimizer"].lower(),
+        learning_rate=optim["lr"],
+        adam_eps=optim["eps"],
+        weight_decay=optim["weight_decay"],
+        warmup_steps=optim["warmup"],
+        clip=optim["grad_clip"] if optim["grad_clip"] >= 0 else None,
+        ema_half_life_images=len(batches[0]) * math.log(0.5) / math.log(model["ema_rate"]),
+    )
+
+
+def published_loss(network: Published, x0: Tensor, draws: Replay, config: Mapping) -> Tensor:
+    """Returns the loss that a configuration names, of each image: times or labels are drawn first, then the noise."""
+    training, (kind, process) = config["net"]["training"], process_in(config["net"])
+    reduction = "mean" if training["reduce_mean"] else "sum"
+    drawn = draws.uniform((len(x0),))
+    if training["continuous"] or kind == "subvp":
+        eps = config.get("t_eps", 1e-5)
+        weighting = "likelihood" if training["likelihood_weighting"] else "std"
+        t, z = drawn.to(x0) * (1 - eps) + eps, draws.normal(x0.shape).to(x0)
+        return denoising_loss(process, network.score_fn(process, kind), x0, t, z, weighting, reduction)
+    model = config["net"]["model"]
+    levels = discrete_levels(kind, *(model[name] for name in BOUNDS[kind]), model["num_scales"])
+    level = len(levels.std) - 1 - drawn if kind == "ve" else drawn
+    return discrete_loss(levels, network.level_score(levels, kind), x0, level, draws.normal(x0.shape), reduction)
+
+
+def kept_entries(network: Published, x0: Tensor, draws: list[Tensor], config: Mapping) -> Tensor:
+    """Returns which of all trained numbers have a gradient that is more than rounding, which Adam turns into steps.
+
+    The bias of an attention's keys has none, nor has one that a normalisation of its own channel takes away: their
+    gradients in float32 and in float64 have nothing in common.
+    """
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        copy = deepcopy(network).to(dtype)
+        published_loss(copy, x0.to(dtype), Replay(*draws[:2]), config).mean().backward()
+        gradients = {name: weight.grad for name, weight in copy.network.named_parameters() if weight.grad is not None}
+        zeros = {name: torch.zeros_like(tensor) for name, tensor in copy.network.state_dict().items()}
+        found.append(to_published(copy.network, zeros | gradients))
+    rounded, exact = found
+    names = trained_names(network.network)
+    sound = [float((rounded[name] - exact[name]).norm()) <= 0.01 * float(exact[name].norm()) for name in names]
+    return torch.cat([torch.full((exact[name].numel(),), good) for name, good in zip(names, sound, strict=True)])
 
 
 def check_checkpoint(path: Path, entry: dict, manifest: dict) -> None:
-    """The file was saved after the training of train_trace.npz, which holds the same weights."""
-    trace = path.parent / "train_trace.npz"
+    """The file was saved after the training that its description names, whose file holds the same weights."""
+    trace = path.parent / re.search(r"[\w.-]+\.npz", entry["description"])[0]
     arrays, config = numbers(trace), manifest["files"][trace.name]["config"]["net"]
-    data, model = config["data"], config["model"]
-    names = {item.name for item in fields(Backbone)}
-    network = Backbone(**{own: model[theirs] for own, theirs in KEYWORDS.items() if own in names})
-    params = Params(process="ve", sigma_min=model["sigma_min"], sigma_max=model["sigma_max"], network=network)
+    data, (kind, _) = config["data"], process_in(config)
+    foreign = FOREIGN[config["model"]["name"]]
+    keywords = keywords_of(config["model"], {item.name for item in fields(Backbone)} - foreign)
+    constants = {name: config["model"][name] for name in BOUNDS[kind]}
+    network = {"architecture": config["model"]["name"], **keywords}
     shape = (data["num_channels"], data["image_size"], data["image_size"])
+    params = build(Params, {"process": kind, **constants, "network": network})
     method = ScoreSDE(params, Images("fixture", replace(DATASETS["digits"], shape=shape)))
     method.import_checkpoint(path, "raw")
     raw = to_published(method.network, method.average.state_dict())
     assert_equal(raw, {name: t for name, t in under("out/final_sd/", arrays).items() if name != "sigmas"})
     facts = method.import_checkpoint(path, "ema")
     assert facts["updates"] == facts["ema_updates"] == int(arrays["out/num_updates"])
-    average = to_published(method.average, method.average.state_dict())
-    assert_equal({"all_modules.0.W": average.pop("all_modules.0.W")}, {"all_modules.0.W": raw["all_modules.0.W"]})
+    average, names = to_published(method.average, method.average.state_dict()), trained_names(method.network)
+    fixed = raw.keys() - set(names)  # Fourier frequencies, where there are any
+    assert_equal({name: average[name] for name in fixed}, {name: raw[name] for name in fixed})
     shadow = [arrays[name] for name in sorted(arrays) if name.startswith("out/ema_shadow/")]
-    assert_equal(average, dict(zip(average, shadow, strict=True)))
+    assert_equal({name: average[name] for name in names}, dict(zip(names, shadow, strict=True)))
 
 
 def assert_equal(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

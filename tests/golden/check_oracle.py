@@ -31,9 +31,7 @@ SAMPLERS = {
     "ve_reverse_diffusion_pf": partial(reverse_diffusion, probability_flow=True),
     "ve_ancestral": partial(ancestral, last_noise=True),
     "vp_ancestral": partial(ancestral, variance="transition", last_noise=True),
-    "ve_pc_ald": partial(
-        predictor_corrector, corrector="ald", snr=0.16 / math.sqrt(2), first="predictor", last_noise=True
-    ),
+    "ve_pc_ald": partial(predictor_corrector, corrector="ald", first="predictor", last_noise=True),
     "ddim": ddim,
     "pf_euler": partial(flow_euler, variable="t"),
     "pf_heun": partial(flow_heun, variable="t", last="heun"),
@@ -124,13 +122,22 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
 def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
     arrays, (_, name, kind, sampler) = read(path), path.stem.split("__")
     data, process = data_of(path, name), process_of(kind, manifest)
-    parts = [partial(SAMPLERS[sampler], **changes) for changes in PARTS.get(sampler, ({},))]
-    check_trajectory(SAMPLERS[sampler], parts, data, process, arrays, manifest, name)
+    whole = partial(SAMPLERS[sampler], **stated(sampler, manifest))
+    parts = [partial(whole, **changes) for changes in PARTS.get(sampler, ({},))]
+    check_trajectory(whole, parts, data, process, arrays, manifest, name)
     for grid in ("lin", "quad"):
         if any(key.endswith(grid) for key in arrays):
             for position, steps in enumerate(arrays["K"].tolist()):
                 times = oracle_grid(grid, steps, arrays["t_end"].item())
                 check_moments(parts, data, process, arrays, manifest, grid, times, position)
+
+
+def stated(sampler: str, manifest: dict) -> dict:
+    """Returns what the manifest says of a sampler in numbers: its corrector's step is (r s)^2, ours 2 (snr s)^2."""
+    if "corrector" not in SAMPLERS[sampler].keywords:
+        return {}
+    found = re.search(r"a=\(([0-9.]+) s_tn\)\^2", manifest["samplers"][sampler])
+    return {"snr": float(found[1]) / math.sqrt(2)}
 
 
 def check_trajectory(sampler, parts: list, data: Mixture, process, arrays: dict, manifest: dict, name: str) -> None:

@@ -1,6 +1,6 @@
 """Makes one pytest item for each file of the golden sets' manifests (for cld: for each case of a file).
 
-A set is a folder of --golden-dir with a manifest.json; one that is absent collects nothing.
+A set is a folder of --golden-dir with a manifest.json.
 """
 
 import json
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import pytest
 
 HERE = Path(__file__).parent
-SETS = ("sde", "cld", "oracle")
 
 
 class Golden(NamedTuple):
@@ -28,16 +27,28 @@ class Golden(NamedTuple):
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    folder = metafunc.config.getoption("--golden-dir") or HERE / "data"
     if "golden" in metafunc.fixturenames:
-        folder = metafunc.config.getoption("--golden-dir") or HERE / "data"
-        metafunc.parametrize("golden", [item for name in SETS for item in collect(folder, name)], ids=str)
+        metafunc.parametrize("golden", [item for name in sets(folder) for item in collect(folder, name)], ids=str)
+    if "golden_set" in metafunc.fixturenames:
+        metafunc.parametrize("golden_set", [folder / name for name in sets(folder)], ids=lambda path: path.name)
+
+
+def sets(folder: Path) -> list[str]:
+    """Returns the sets in a folder by name.
+
+    Raises:
+        pytest.UsageError: There is none, so that nothing would be checked.
+    """
+    found = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
+    if not found:
+        raise pytest.UsageError(f"{folder} holds no set, a folder with a manifest.json")
+    return found
 
 
 def collect(folder: Path, name: str) -> list[Golden]:
-    """Returns what there is to check in one set, nothing where it has no manifest."""
+    """Returns what there is to check in one set."""
     path = folder / name / "manifest.json"
-    if not path.exists():
-        return []
     manifest = json.loads(path.read_text())
     items = []
     for file, entry in {**manifest["files"], **manifest.get("files_other", {})}.items():
