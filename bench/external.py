@@ -143,7 +143,7 @@ MODES = {1: "L", 3: "RGB"}
 def _picture(where: str, content: bytes, data: DataCard) -> np.ndarray:
     """Returns one picture as it is stored, upright: uint8 of shape (C, H, W)."""
     channels, height, width = data.shape
-    picture = decode(where, content)
+    picture = decode(where, content, (width, height))
     if picture.mode != MODES[channels] or "transparency" in picture.info:
         told = f"{picture.mode}{', with transparency' if 'transparency' in picture.info else ''}"
         raise ValueError(f"{where}: is of Pillow mode {told}, asked for is 8-bit {MODES[channels]}; convert it")

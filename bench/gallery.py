@@ -15,7 +15,6 @@ Standard library alone until images are read.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -253,7 +252,9 @@ def settle(kind: str, params: Any, root: Path, cache: Path | None) -> tuple[Gall
     rule = "folders" if kind == "lsun" or found.folders is not None else "random"
     gallery = Gallery(kind=kind, sha256=found.digest(cache), rule=rule, **counts, **known)
     _write(folder(root) / f"{gallery.sha256}.json", {part: str(place.absolute()) for part, place in places.items()})
-    return gallery, _line(params.category if kind == "lsun" else params.path, gallery, found)
+    line = _line(params.category if kind == "lsun" else params.path, gallery, found)
+    equal = _noted_equal(gallery, root)
+    return gallery, line + (f"; {equal:,} held-out pictures equal one for training" if equal else "")
 
 
 def _look(places: Mapping[str, Path], *, random: bool) -> _Found:
@@ -305,11 +306,8 @@ def equal_pictures(gallery: Gallery, root: Path) -> int | None:
     Raises:
         FileNotFoundError, ValueError: As :func:`load`.
     """
-    note = folder(root) / f"{_array_name(gallery)}-equal.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(note.read_text())
-        if known["rule"] == gallery.shaping.rule:
-            return int(known["equal"])
+    if (known := _noted_equal(gallery, root)) is not None:
+        return known
     places = _places(gallery, root)
     if not is_converted(root, f"{_array_name(gallery)}-train"):
         return None
@@ -318,8 +316,21 @@ def equal_pictures(gallery: Gallery, root: Path) -> int | None:
     seen = set(held_out)
     in_both = {digest for digest in _digests(train) if digest in seen}
     count = sum(digest in in_both for digest in held_out)
-    _write(note, {"rule": gallery.shaping.rule, "equal": count})
+    _write(_equal_note(gallery, root), {"rule": gallery.shaping.rule, "equal": count})
     return count
+
+
+def _equal_note(gallery: Gallery, root: Path) -> Path:
+    return folder(root) / f"{_array_name(gallery)}-equal.json"
+
+
+def _noted_equal(gallery: Gallery, root: Path) -> int | None:
+    """Returns what :func:`equal_pictures` noted, None where it did not."""
+    try:
+        known = json.loads(_equal_note(gallery, root).read_text())
+        return int(known["equal"]) if known["rule"] == gallery.shaping.rule else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _digests(images: np.ndarray) -> Iterator[bytes]:

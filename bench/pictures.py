@@ -12,6 +12,7 @@ Standard library alone until a picture is read.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import warnings
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.collection import VERSION, collect, contents
+from bench.collection import VERSION, collect, contents, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,8 +82,13 @@ def read(path: Path, chosen: Sequence[str], shaping: Shaping) -> Iterator[np.nda
         yield _image(where, content, shaping)
 
 
-def decode(where: str, content: bytes) -> Image.Image:
+def decode(where: str, content: bytes, size: tuple[int, int] | None = None) -> Image.Image:
     """Returns the picture that a file holds, decoded and upright; its width and height are checked before.
+
+    Args:
+        where: Names it in messages.
+        content: The file.
+        size: Width and height that it should have, before or after it is turned; None: any.
 
     Raises:
         ValueError: It cannot be decoded, is too large, or one of several; the message names it and the remedy.
@@ -91,21 +97,44 @@ def decode(where: str, content: bytes) -> Image.Image:
 
     if not content:
         raise ValueError(f"{where}: cannot be decoded (it is empty): get it again, or take it out")
+    with _decoding(where):
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
+        frames = picture.n_frames if picture.format in SEVERAL and hasattr(picture, "n_frames") else 1
+    if frames > 1:
+        raise ValueError(f"{where}: holds {frames} pictures: save each as a file of its own, or take it out")
+    if size is not None and picture.size not in (size, size[::-1]):
+        found, asked = ("x".join(map(str, lengths)) for lengths in (picture.size, size))
+        raise ValueError(f"{where}: is {found} pixels, asked for are {asked}; nothing is resized")
+    with _decoding(where):
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+@contextlib.contextmanager
+def _decoding(where: str) -> Iterator[None]:
+    """Raises ValueError for what damaged and too large pictures make Pillow raise."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged notes beside the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(content), formats=FORMATS)
-            if picture.format in SEVERAL and getattr(picture, "n_frames", 1) > 1:
-                raise ValueError(f"holds {picture.n_frames} pictures: save each as a file of its own")
-            picture.load()
-            ImageOps.exif_transpose(picture, in_place=True)
+            yield
+    except UnidentifiedImageError:
+        formats = ", ".join(FORMATS)
+        raise ValueError(
+            f"{where}: cannot be decoded (it is none of {formats}): get it again, or take it out"
+        ) from None
     except (*UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{where}: cannot be decoded ({error}): get it again, or take it out") from error
-    return picture
+        why = shown(str(error))
+        raise ValueError(f"{where}: cannot be decoded ({why}): get it again, or take it out") from error
 
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, OverflowError, IndexError, KeyError)
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, TypeError, EOFError, OverflowError, IndexError, KeyError),
+    *(struct.error, zlib.error),
+)
 """What damaged pictures make Pillow raise."""
 
 
