@@ -15,6 +15,7 @@ import re
 import stat
 import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,9 +36,6 @@ MOST_BYTES = 256 * 2**20
 PIECE = 2**20
 """Bytes that are unpacked at once."""
 
-DENSE_PIECE = 2**12
-"""The same where what is packed may unpack to tens of thousands of times its size (bzip2, LZMA)."""
-
 PLURALS = {
     "hidden file": "hidden files",
     "hidden folder": "hidden folders",
@@ -52,9 +50,9 @@ PLURALS = {
 
 ARCHIVE_ERRORS = (
     *(zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError),
-    *(struct.error, UnicodeError, OverflowError, IndexError),
+    *(struct.error, zlib.error, UnicodeError, OverflowError, IndexError),
 )
-"""What damaged zip archives make the standard library raise, beside ``zlib.error`` and ``lzma.LZMAError``."""
+"""What damaged zip archives make the standard library raise."""
 
 
 def shown(name: str | Path) -> str:
@@ -153,14 +151,10 @@ def _read(file: Path) -> bytes:
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
     """Returns a member's bytes, which are as many as it says: never more, whatever it unpacks to."""
-    import lzma
-    import zlib
-
-    step = PIECE if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else DENSE_PIECE
     try:
         with archive.open(member) as stream:
-            content = b"".join(iter(lambda: stream.read(step), b""))
-    except (*ARCHIVE_ERRORS, zlib.error, lzma.LZMAError) as error:
+            content = b"".join(iter(lambda: stream.read(PIECE), b""))
+    except ARCHIVE_ERRORS as error:
         raise ValueError(f"{where}: cannot be unpacked ({shown(str(error))}): get the archive again") from error
     if len(content) != member.file_size:
         raise ValueError(f"{where}: holds {len(content):,} of {member.file_size:,} bytes: get the archive again")
@@ -388,4 +382,7 @@ def members_of(archive: zipfile.ZipFile, path: Path) -> tuple[dict[str, zipfile.
 def _check_member(where: str, info: zipfile.ZipInfo) -> None:
     if info.flag_bits & 1:
         raise ValueError(f"{where}: is encrypted: make the archive again without a password")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        how = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")
+        raise ValueError(f"{where}: is packed by {how}: make the archive again with deflate, or without packing")
     _check_size(where, info.file_size)

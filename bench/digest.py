@@ -14,7 +14,6 @@ import json
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +128,7 @@ def npz_header(path: Path) -> NpzHeader:
             _check_member(member, where, again)
             with archive.open(member) as stream:
                 header, start = _header(stream, shown(name), f"{where} is not an .npz file that can be read", again)
-    except (*ARCHIVE_ERRORS, zlib.error) as error:
+    except ARCHIVE_ERRORS as error:
         raise ValueError(f"{where} is not an .npz file that can be read ({shown(str(error))}); {again}") from None
     claimed, held = header.item, member.file_size - start
     for length in header.shape:

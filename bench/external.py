@@ -12,7 +12,6 @@ what is there before memory is taken for it.
 
 import math
 import os
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +54,7 @@ def _read_array(path: Path, data: DataCard) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images = arrays[header.name]
-    except (*ARCHIVE_ERRORS, zlib.error, ValueError) as error:
+    except (*ARCHIVE_ERRORS, ValueError) as error:
         why = shown(str(error))
         raise ValueError(
             f"{shown(path)} is not an .npz file that can be read ({why}); write it again with numpy.savez"

@@ -107,7 +107,8 @@ def decode(where: str, content: bytes, size: tuple[int, int] | None = None) -> I
         raise ValueError(f"{where}: is {found} pixels, asked for are {asked}; nothing is resized")
     with _decoding(where):
         picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
+        with contextlib.suppress(*UNREADABLE):  # notes that cannot be read turn nothing: the pixels are whole
+            ImageOps.exif_transpose(picture, in_place=True)
     return picture
 
 

@@ -210,9 +210,10 @@ def _in_both_splits(dataset: str) -> list[str]:
         return [f"Whether held-out pictures equal ones for training is not known: {error}."]
     if not count:
         return []
+    held_out = data_card(dataset).splits["test"]
     return [
-        f"Warning: {count:,} of {data_card(dataset).splits['test']:,} held-out pictures equal a training picture, pixel "
-        "by pixel as they are used: held-out numbers are too good by them."
+        f"Warning: {count:,} of {held_out:,} held-out pictures equal a training picture, pixel by pixel as they are "
+        "used: held-out numbers are too good by them."
     ]
 
 
