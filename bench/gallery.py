@@ -252,7 +252,7 @@ def settle(kind: str, params: Any, root: Path, cache: Path | None) -> tuple[Gall
     rule = "folders" if kind == "lsun" or found.folders is not None else "random"
     gallery = Gallery(kind=kind, sha256=found.digest(cache), rule=rule, **counts, **known)
     _write(folder(root) / f"{gallery.sha256}.json", {part: str(place.absolute()) for part, place in places.items()})
-    line = _line(params.category if kind == "lsun" else params.path, gallery, found)
+    line = _line(kind, params, gallery, found)
     equal = _noted_equal(gallery, root)
     return gallery, line + (f"; {equal:,} held-out pictures equal one for training" if equal else "")
 
@@ -275,14 +275,16 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
     os.replace(new, path)
 
 
-def _line(what: str, gallery: Gallery, found: _Found) -> str:
+def _line(kind: str, params: Any, gallery: Gallery, found: _Found) -> str:
     """Returns ``photos: 20 train, 5 test, by folders train/ and val/; left out: 2 .txt``."""
     if gallery.rule == "folders":
         how = gallery.split_rule
         both = found.folders.in_both if found.folders else 0
         how += f"; {both:,} that links put into both are held out" if both else ""
     else:
-        how = "at random (by no folders train and test or val)"
+        asked = params.split == "random"
+        how = f"at random ({'as split: random asks' if asked else 'no folders for training and testing'})"
+    what = params.category if kind == "lsun" else params.path
     left_out = "".join(f"; {told}" for item in found.collections.values() if (told := item.what_is_left_out))
     return f"{shown(what)}: {gallery.train:,} train, {gallery.test:,} test, {how}{left_out}"
 

@@ -102,6 +102,8 @@ def decode(where: str, content: bytes, size: tuple[int, int] | None = None) -> I
         frames = picture.n_frames if picture.format in SEVERAL and hasattr(picture, "n_frames") else 1
     if frames > 1:
         raise ValueError(f"{where}: holds {frames} pictures: save each as a file of its own, or take it out")
+    if picture.format == "PNG" and content[24:25] == b"\x10" and picture.mode == "RGB":  # Pillow drops half of them
+        raise ValueError(f"{where}: has 16 bits a channel: convert it to 8-bit RGB or grey, or take it out")
     if size is not None and picture.size not in (size, size[::-1]):
         found, asked = ("x".join(map(str, lengths)) for lengths in (picture.size, size))
         raise ValueError(f"{where}: is {found} pixels, asked for are {asked}; nothing is resized")

@@ -132,11 +132,11 @@ def test_damaged_archives_never_end_in_anything_but_one_line(tmp_path):
 # Headers of pictures
 
 
-def png(width, height, frames=0):
+def png(width, height, bits=8):
     def chunk(name, body):
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    header = chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">2I5B", width, height, bits, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
 
 
@@ -189,6 +189,7 @@ UNFIT = {
     "empty.png": (b"", r"empty\.png: cannot be decoded \(it is empty\)"),
     "text.png": (b"hello", r"text\.png: cannot be decoded \(it is none of JPEG, PNG"),
     "sixteen.png": (Image.new("I;16", (8, 8)), r"mode I;16: convert it|mode I;16, asked for is 8-bit RGB; convert it"),
+    "deep.png": (png(8, 8, 16), r"deep\.png: has 16 bits a channel: convert it to 8-bit RGB or grey"),
     "alpha.png": (Image.new("RGBA", (8, 8)), r"mode RGBA: convert it|mode RGBA, asked for is 8-bit RGB; convert it"),
     "floats.tif": (Image.new("F", (8, 8)), r"mode F: convert it|mode F, asked for is 8-bit RGB; convert it"),
 }

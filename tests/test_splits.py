@@ -243,7 +243,7 @@ def test_split_at_random_is_asked_for_and_has_another_identity(root, capsys):
     assert known.dataset != drawn.dataset
     assert Gallery.of(drawn.dataset).rule == "random"
     assert load_images(drawn.dataset).card.splits == {"train": 2, "test": 2}
-    assert "photos: 2 train, 2 test, at random (by no folders train and test or val); left out: 1 .txt" in drawn.notes
+    assert "photos: 2 train, 2 test, at random (as split: random asks); left out: 1 .txt" in drawn.notes
 
 
 def test_identity_changes_when_links_change_which_images_are_trained_on(root):
