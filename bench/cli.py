@@ -15,6 +15,7 @@ from bench import assets, catalogue
 from bench.catalogue import as_yaml
 from bench.data import DATASETS, data_card, data_root
 from bench.document import SuiteError
+from bench.drawn import describe_part
 from bench.execute.campaign import Campaign, ClusterRefusesError, ask_to_cancel, cancel_submissions
 from bench.execute.cluster import ClusterError
 from bench.execute.drive import (
@@ -572,7 +573,9 @@ def check_metrics(options: argparse.Namespace) -> int:
     from bench.metrics.audit import check
     from bench.metrics.references import References
 
-    print(f"{options.dataset} in the features of {extractor_label(name)}, held-out images against training images")
+    said = describe_part(options.images, card.splits["test"])
+    held_out = f"held-out images ({said})" if said else "held-out images"
+    print(f"{options.dataset} in the features of {extractor_label(name)}, {held_out} against training images")
     references, failed, judged = References(_store(options)), 0, 0
     try:
         for finding in check(

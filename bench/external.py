@@ -1,10 +1,10 @@
 """Images made elsewhere, read as a sample set: an ``.npz`` file or a folder of PNG files.
 
 - ``.npz``: the array ``images``, else ``arr_0``, else the only one; shape (N, C, H, W) or (N, H, W, C); uint8 in
-  0, ..., levels - 1, or floats in [0, 1], which are rounded to these levels. Pickled objects are never read.
+  0, ..., levels - 1, or floats in [0, 1], which are rounded to these levels (:mod:`bench.scale` has other scales).
+  Pickled objects are never read.
 - Of a data set of real values, the ``.npz`` holds floats in its own units, of shape (N, C, H, W) or (N, C H W).
-- Folder: every ``*.png`` directly in it, by name; 8-bit grey or RGB as the data set has channels, mapped to its
-  levels by round(v / 255 * (levels - 1)).
+- Folder: every ``*.png`` directly in it, by name; 8-bit grey or RGB as the data set has channels, white at 255.
 """
 
 import zipfile
@@ -15,15 +15,21 @@ import numpy as np
 from PIL import Image
 
 from bench.data import DataCard
+from bench.scale import PICTURE_WHITE, Scale, check_finite, to_levels
 
 NAMES = ("images", "arr_0")
 """Arrays looked for in an .npz file, in this order."""
 
 
-def read_external(path: str | Path, data: DataCard) -> np.ndarray:
+def read_external(path: str | Path, data: DataCard, scale: Scale | None = None) -> np.ndarray:
     """Returns the images of a file or folder as the data set stores its own, shape (N, C, H, W).
 
     That is uint8 in 0, ..., ``data.levels`` - 1, or float32 where its values are real.
+
+    Args:
+        path: Where they lie.
+        data: The data set that they are to be like.
+        scale: The values of black and white in them; None: as usual (:mod:`bench.scale`).
 
     Raises:
         FileNotFoundError: Nothing lies at ``path``.
@@ -33,14 +39,14 @@ def read_external(path: str | Path, data: DataCard) -> np.ndarray:
     if path.is_dir() and data.kind == "real":
         raise ValueError(f"{path}: PNG files hold no real values; use an .npz file")
     if path.is_dir():
-        return _read_folder(path, data)
+        return to_levels(_read_folder(path, data), data.levels, path, scale, usual_white=PICTURE_WHITE)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder of images")
     if path.suffix != ".npz":
         raise ValueError(f"{path}: should be an .npz file or a folder of .png files")
     if data.kind == "real":
         return _real(_read_array(path), data, path)
-    return _quantise(_order_axes(_read_array(path), data, path), data, path)
+    return to_levels(_order_axes(_read_array(path), data, path), data.levels, path, scale)
 
 
 def _read_array(path: Path) -> np.ndarray:
@@ -77,34 +83,8 @@ def _real(values: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
         values = values.reshape(-1, *data.shape)
     if values.dtype.kind != "f":
         raise ValueError(f"{path}: dtype {values.dtype}; save floats in the data set's own units")
-    _check_finite(values, path)
+    check_finite(values, path)
     return _order_axes(values, data, path).astype(np.float32)
-
-
-def _check_finite(images: np.ndarray, path: Path) -> None:
-    bad = int((~np.isfinite(images)).reshape(len(images), -1).any(1).sum())
-    if bad:
-        raise ValueError(f"{path}: {bad} of {len(images)} images hold NaN or infinity; leave them out, or mend them")
-
-
-def _quantise(images: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
-    top = data.levels - 1
-    if images.dtype == np.uint8:
-        if images.max() > top:
-            raise ValueError(
-                f"{path}: pixels go up to {images.max()}, but this data set has levels 0..{top}; "
-                f"if they are on the scale 0..255, save round(v / 255 * {top})"
-            )
-        return np.ascontiguousarray(images)
-    if images.dtype.kind != "f":
-        raise ValueError(f"{path}: dtype {images.dtype}; save uint8 in 0..{top}, or floats in [0, 1]")
-    _check_finite(images, path)
-    if images.min() < 0 or images.max() > 1:
-        raise ValueError(
-            f"{path}: floats lie in [{images.min():.3g}, {images.max():.3g}]; save them in [0, 1] "
-            "(from [-1, 1]: (x + 1) / 2), clipped"
-        )
-    return np.ascontiguousarray(np.rint(images.astype(np.float64) * top).astype(np.uint8))
 
 
 def _read_folder(folder: Path, data: DataCard) -> np.ndarray:
@@ -129,5 +109,4 @@ def _read_png(path: Path, data: DataCard) -> np.ndarray:
         raise ValueError(f"{path}: is of Pillow mode {mode}, asked for is 8-bit {modes[channels]}; convert it")
     if size != (width, height):
         raise ValueError(f"{path}: is {size[0]}x{size[1]} pixels, asked for are {width}x{height}; nothing is resized")
-    levels = np.rint(pixels / 255 * (data.levels - 1)).astype(np.uint8)
-    return levels[None] if channels == 1 else levels.transpose(2, 0, 1)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.report.page import arrow, compact, estimate, marked, number, quality, reach
-from bench.report.table import BITS, BITS_ERROR, SECONDS, bare, leaderboard, uncontrolled
+from bench.report.table import BITS, BITS_ERROR, SECONDS, bare, drawn_lines, leaderboard, uncontrolled
 from bench.report.verdicts import judge
 
 MOST = 120
@@ -37,6 +37,8 @@ def print_leaderboard(rows: pd.DataFrame, console: Console, folder: Path | str |
     for _, claim in judge(rows).iterrows():
         line = f"claim: {claim['first']} against {claim['second']} in {claim['metric']}: {claim['verdict']}"
         line += f" ({claim['note']})" if claim["note"] else ""
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in drawn_lines(rows):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for line in _lacking(board):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
