@@ -616,6 +616,7 @@ def reference(options: argparse.Namespace) -> int:
     try:
         if options.do == "import":
             sha256 = references.import_statistics(store, path)
+            print(references.describe_statistics(references.References(store).facts(sha256)))
             print(f"imported into {store.root}; in a suite: {{metric: fid, statistics: {sha256}}}")
             return DONE
         from bench.data import load_images

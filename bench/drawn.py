@@ -1,8 +1,8 @@
 """Which images stand for a set when a part of it is taken: drawn by their content, never by their place in a file.
 
 Files are sorted: by class, by writer, by when a sampler made them; so the first N of one are no sample of it. Images
-are ranked by the sha256 of their bytes instead, and the N first in that order are taken. A hash knows nothing of what an
-image shows, so this is one fixed random permutation of the set; and since it is a function of the images alone, the
+are ranked by the sha256 of their bytes instead, and the N first in that order are taken. A hash knows nothing of what
+an image shows, so this is one fixed random permutation of the set; and since it is a function of the images alone, the
 same images in another order, or under other names, give the same N in the same order. A part is a part of every
 larger part.
 

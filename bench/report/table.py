@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from bench.card import BudgetError, Card, SamplerCard, build, cards, differences, plain
-from bench.execute.outcome import outcome
 from bench.data import data_card
 from bench.drawn import ALL, describe_copies, describe_part
+from bench.execute.outcome import outcome
 from bench.given import RESTORATIONS, SPLIT, condition
 from bench.given import describe as describe_given
 from bench.metrics import METRICS, MetricCard
