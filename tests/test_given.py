@@ -81,7 +81,7 @@ def test_repeats_set_the_count_and_not_the_key(read):
     few, many = (read({**LEFT, "images": 5, "repeats": repeats}).points[0] for repeats in (2, 3))
     assert (few.count, many.count) == (10, 15)
     assert key(few.sample) == key(many.sample)
-    assert few.sample.given == {**LEFT, "images": 5}
+    assert few.sample.given == {**LEFT, "images": 5, "drawn": 1}
     assert few.group.endswith("inpainting left")
 
 
