@@ -1,4 +1,4 @@
-"""A part of a set is a sample of it: drawn by content, whatever the order of the file, and said wherever it is shown."""
+"""A part of a set is a sample of it: drawn by content, whatever the order of the file, and said where it is shown."""
 
 from dataclasses import replace
 
@@ -59,7 +59,7 @@ def test_frechet_distance_of_a_part_does_not_depend_on_how_the_file_is_sorted(di
     for images in (digits, shuffled(digits)):
         (found,) = score([images[drawing(images).order[:300]]], [request], data)
         values.append(found.value)
-    assert values[0] == values[1]
+    assert values[0] == pytest.approx(values[1], rel=1e-9)
     assert values[0] < 1  # the first 300 of the sorted file are zeros and ones: 22.6
 
 

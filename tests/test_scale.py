@@ -146,7 +146,7 @@ def read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     npz(tmp_path / "mine.npz", np.full((8, 1, 8, 8), 9, np.uint8))
 
-    def reader(scale, dataset="digits", metric="fd"):
+    def reader(scale, dataset="digits", metric="kd"):
         (tmp_path / "suite.yaml").write_text(SUITE % (dataset, metric, scale))
         return read_suite(tmp_path / "suite.yaml")
 
@@ -172,8 +172,8 @@ def test_part_of_the_images_is_noted_when_the_suite_is_read(read):
         ("0", "should be the value of white, above 0, or a list of those of black and white"),
         ("-1", "should be the value of white"),
         ("[1, 1]", "should be the value of white"),
-        (".inf", "should be the value of white"),
-        (".nan", "should be the value of white"),
+        (".inf", "should be finite"),
+        (".nan", "should be finite"),
         ("native", "should be a number or a list of numbers"),
         ("[0, 1, 2]", "should be a number or a list of numbers"),
         ("true", "should be a number or a list of numbers"),
