@@ -26,6 +26,8 @@ SHAPINGS = {size: pictures.Shaping(size=size, crop=140, resize="bilinear") for s
 SPLITS = {"train": 162_770, "validation": 19_867, "test": 19_962}
 PLACES = ("celeba/img_align_celeba.zip", "celeba/img_align_celeba")
 PARTITION = "celeba/list_eval_partition.txt"
+MOST_BYTES = 2**26
+"""Bytes of it at most: it has three million."""
 HOW = (
     "get img_align_celeba.zip (1.4 GB, md5 00d2c5bc6d35e252742224ab0c1e8fcb) and list_eval_partition.txt (md5 "
     "d32c9cbf5e040fd4025c592c306e6668) from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and put them there, as "
@@ -72,6 +74,8 @@ def partition(path: Path) -> dict[str, list[str]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {HOW}")
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{path}: has {path.stat().st_size:,} bytes, more than such a list has; {HOW}")
     found: dict[str, list[str]] = {split: [] for split in SPLITS}
     splits = list(SPLITS)
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):

@@ -13,21 +13,27 @@ Standard library alone until images are read.
 
 from __future__ import annotations
 
+import gzip
 import io
 import math
 import pickle
+import pickletools
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
 SHAPE = (3, 32, 32)
 PIXELS = math.prod(SHAPE)
+NO_CODES = ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER")
+"""What no batch is pickled with, and what takes memory before it is there."""
+ARCHIVE_MARGIN = 2**26
+"""Bytes that an archive may unpack to beside twice its batches."""
 PICKLED_MARGIN = 200
 """Bytes an image that a pickled batch may hold beside its pixels: its classes, its file name."""
 
@@ -156,8 +162,9 @@ def _unpacked(path: Path, names: Sequence[str], rows: int, kind: Cifar) -> Itera
     """Yields the same of an archive; nothing is written, so a member's path is only ever compared."""
     folder = kind.archives[path.name]
     wanted = {f"{folder}/{name}{kind.folders[folder]}": name for name in names}
+    most = ARCHIVE_MARGIN + 2 * rows * (kind.record + PICKLED_MARGIN) * sum(map(len, kind.batches.values()))
     try:
-        with tarfile.open(path, "r|gz") as archive:
+        with gzip.open(path) as file, tarfile.open(fileobj=_Bounded(file, most), mode="r|") as archive:
             for member in archive:
                 name = wanted.pop(member.name.removeprefix("./"), None) if member.isfile() else None
                 if name is not None:
@@ -166,9 +173,34 @@ def _unpacked(path: Path, names: Sequence[str], rows: int, kind: Cifar) -> Itera
                     yield where, name, archive.extractfile(member).read()
                 if not wanted:
                     return
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError, UnicodeError, OverflowError) as error:
         raise ValueError(f"{path}: cannot be unpacked ({error or 'cut short'}), get it again: {kind.how}") from error
     raise ValueError(f"{path}: does not hold {', '.join(wanted)}; {kind.how}")
+
+
+class _Bounded:
+    """A file of which so many bytes are read at most, whatever it unpacks to.
+
+    Args:
+        file: The file.
+        most: Bytes.
+    """
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self.file = file
+        self.left = most
+
+    def read(self, size: int) -> bytes:
+        """Returns the next bytes.
+
+        Raises:
+            OSError: There are more than there may be.
+        """
+        content = self.file.read(min(size, self.left + 1))
+        self.left -= len(content)
+        if self.left < 0:
+            raise OSError("it unpacks to more than such an archive holds")
+        return content
 
 
 def _check_size(where: str, size: int, rows: int, kind: Cifar) -> None:
@@ -201,6 +233,9 @@ def _batch(where: str, content: bytes, rows: int, kind: Cifar) -> tuple[np.ndarr
 def _unpickle(where: str, content: bytes, kind: Cifar) -> dict[bytes, Any]:
     """Returns the mapping of a python batch, with bytes for its names."""
     try:
+        for code, argument, _ in pickletools.genops(content):  # before memory is taken for what it claims
+            if code.name in NO_CODES or ("PUT" in code.name and argument is not None and argument > len(content)):
+                raise ValueError(f"{code.name} {argument if isinstance(argument, int) else ''}".strip())
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except _RefusedError as error:
         raise ValueError(
@@ -210,7 +245,7 @@ def _unpickle(where: str, content: bytes, kind: Cifar) -> dict[bytes, Any]:
         raise ValueError(f"{where}: cut short or damaged ({type(error).__name__}: {error}); {kind.how}") from error
     if not isinstance(batch, dict):
         raise ValueError(f"{where}: holds no mapping, so this is no batch of {kind.name}; {kind.how}")
-    return {name.encode() if isinstance(name, str) else name: value for name, value in batch.items()}
+    return {name.encode("utf-8", "replace") if isinstance(name, str) else name: value for name, value in batch.items()}
 
 
 class _RefusedError(Exception):

@@ -493,6 +493,8 @@ def show_assets(options: argparse.Namespace) -> int:
     card = data_card(suite.dataset)
     if not card.files:
         print(f"data set {suite.dataset}: nothing to fetch ({card.summary})")
+    for note in suite.notes:
+        print(f"note: {note}")
     print("\n".join(failed), file=sys.stderr, end="\n" if failed else "")
     lacking = assets.missing(needed)
     offered = any(asset.needed and asset.path is None and asset.offer is not None for asset in needed)

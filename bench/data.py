@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bench import celeba, cifar, gallery, idx
+from bench.collection import VERSION
 from bench.drawn import Drawing, drawing
 from bench.mapped import converted
 
@@ -306,7 +307,7 @@ def load_images(name: str) -> Images:
 def _gallery_card(name: str) -> DataCard:
     pictures = gallery.Gallery.of(name)
     return DataCard(
-        version=1,
+        version=VERSION,
         summary=pictures.summary,
         shape=pictures.shaping.shape,
         levels=256,
@@ -326,16 +327,29 @@ def data_card(name: str) -> DataCard:
     return _gallery_card(name) if "{" in name else DATASETS[name]
 
 
-def settle(kind: str, params: Any, cache: Path | None) -> str:
-    """Returns the name of the data set that a suite describes: a kind of :data:`bench.gallery.KINDS` with parameters.
+def settle(kind: str, params: Any, cache: Path | None) -> tuple[str, str]:
+    """Returns the name of the data set that a suite describes, and a line on it for a person.
 
     Args:
+        kind: One of :data:`bench.gallery.KINDS`, with an instance of it.
         cache: Folder that remembers digests; None: always read the pictures.
 
     Raises:
-        ValueError: The pictures are not there, or too few.
+        ValueError: The pictures are not there, too few, or cannot be split or read.
     """
-    return gallery.settle(kind, params, data_root(), cache).name
+    settled, line = gallery.settle(kind, params, data_root(), cache)
+    return settled.name, line
+
+
+def equal_pictures(name: str) -> int | None:
+    """Returns how many held-out images of a data set that a suite describes equal one for training.
+
+    None where that is not known: of other data sets, and before the images are converted.
+
+    Raises:
+        FileNotFoundError, ValueError: The pictures are gone, changed or damaged.
+    """
+    return gallery.equal_pictures(gallery.Gallery.of(name), data_root()) if "{" in name else None
 
 
 def _digits(split: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What was made elsewhere: the digest of images (a folder of PNG files or an .npz) and of checkpoints, how many images.
+"""What was made elsewhere: the digest of images (pictures or an .npz) and of checkpoints, how many images there are.
 
 A suite is planned from these alone, so numpy is not needed and a known digest is not computed again: it is
 remembered by path, size and modification time. Reading the images themselves is :mod:`bench.external`'s, reading a
@@ -8,123 +8,209 @@ Standard library only.
 """
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
-import struct
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
-"""How the names of pictures end, in small letters."""
+from bench.collection import ARCHIVE_ERRORS, VERSION, Collection, collect, shown
 
 KEYS = ("images", "arr_0")
 """Arrays of an .npz that hold the images, the first found; or else its only array."""
 
+LONGEST_HEADER = 2**16
+"""Characters of an array's header at most."""
+
+MOST_DIMENSIONS = 32
+
+EXPANSION = 200
+"""How many times its packed size an array may have, beyond :data:`MOST_EXPANDED` bytes: images never shrink so."""
+
+MOST_EXPANDED = 64 * 2**20
+
 
 def image_files(path: Path) -> list[Path]:
-    """Returns the files that make a set of images: the .npz itself, or a folder's PNG files by name.
+    """Returns the files that make a set of images: an .npz, a zip archive, or the pictures below a folder by name.
 
     Raises:
-        ValueError: There is nothing of the kind at ``path``.
+        ValueError: There is nothing of the kind at ``path``, or something below it cannot be read.
     """
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
-        if not files:
-            raise ValueError(f"{path} holds no .png file")
-        return files
-    if not path.is_file():
-        raise ValueError(f"there is no folder or file {path}")
-    if path.suffix != ".npz":
-        raise ValueError(f"{path} should be a folder of PNG files or an .npz file")
-    return [path]
+    return [path] if _is_array(path) else collect(path).files
 
 
 def count_images(path: Path) -> int:
-    """Returns the number of images at ``path``: of files in a folder, of rows of the array in an .npz.
+    """Returns the number of images at ``path``: of pictures in a folder or archive, of rows of the array in an .npz.
 
     Raises:
-        ValueError: There are none, or the .npz cannot be read.
+        ValueError: There are none, or something cannot be read.
     """
-    files = image_files(path)
-    return len(files) if path.is_dir() else _rows(path)
+    return npz_header(path).shape[0] if _is_array(path) else len(collect(path).names)
 
 
-def _rows(path: Path) -> int:
-    """Returns the first length of an .npz's image array, read from its header."""
+def what_is_left_out(path: Path) -> str:
+    """Returns what of a folder or archive is not read, by kind; empty where nothing is, and for an .npz.
+
+    Raises:
+        ValueError: As :func:`count_images`.
+    """
+    return "" if _is_array(path) else collect(path).what_is_left_out
+
+
+def _is_array(path: Path) -> bool:
+    """Whether it is an .npz; otherwise it is a folder or archive.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        folder, file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise ValueError(f"{shown(path)}: cannot be read ({error.strerror})") from None
+    if folder:
+        return False
+    if not file:
+        raise ValueError(f"there is no folder or file {shown(path)}")
+    if path.suffix.lower() not in (".npz", ".zip"):
+        raise ValueError(f"{shown(path)} should be a folder or .zip of pictures or an .npz file")
+    return path.suffix.lower() == ".npz"
+
+
+@dataclass(frozen=True)
+class NpzHeader:
+    """What an .npz says of the array that holds its images, before it is read.
+
+    Args:
+        name: The array.
+        shape: Its lengths, at least one.
+        kind: The letter of its type: u for unsigned whole numbers, f for floats, ...
+        item: Bytes of a value.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    item: int
+
+    @property
+    def dtype(self) -> str:
+        """Its type for a person: ``u1`` for bytes."""
+        return f"{self.kind}{self.item}"
+
+
+def npz_header(path: Path) -> NpzHeader:
+    """Returns what an .npz says of its image array, compared with the bytes that are there; no memory is taken for it.
+
+    Raises:
+        ValueError: The header is none, or claims what the file cannot hold; the message names file and remedy.
+    """
+    where = shown(path)
+    again = "write it again with numpy.savez"
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{where} is not an .npz file that can be read (empty, cut short or of another kind); {again}")
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-            name = next((key for key in KEYS if key in arrays), arrays[0] if len(arrays) == 1 else None)
+            found = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            name = next((key for key in KEYS if key in found), found[0] if len(found) == 1 else None)
             if name is None:
-                raise ValueError(f"{path} should hold an array called images (it holds {', '.join(arrays) or 'none'})")
-            with archive.open(f"{name}.npy") as file:
-                start = file.read(8)
-                size = struct.unpack("<H" if start[6] == 1 else "<I", file.read(2 if start[6] == 1 else 4))[0]
-                shape = ast.literal_eval(file.read(size).decode("latin1"))["shape"]
-    except (OSError, zipfile.BadZipFile, struct.error, IndexError, KeyError, SyntaxError) as error:
-        raise ValueError(f"{path} is not an .npz file that can be read: {error}") from None
+                arrays = shown(", ".join(found[:10])) or "none"
+                raise ValueError(
+                    f"{where} should hold an array called {KEYS[0]}; which array holds the images? (arrays: {arrays})"
+                )
+            if found.count(name) > 1:
+                raise ValueError(f"{where} holds the array {shown(name)} twice; {again}")
+            member = archive.getinfo(f"{name}.npy")
+            _check_member(member, where, again)
+            with archive.open(member) as stream:
+                header, start = _header(stream, shown(name), f"{where} is not an .npz file that can be read", again)
+    except ARCHIVE_ERRORS as error:
+        raise ValueError(f"{where} is not an .npz file that can be read ({shown(str(error))}); {again}") from None
+    claimed, held = header.item, member.file_size - start
+    for length in header.shape:
+        claimed *= length
+    if claimed != held:
+        what = "cut short" if held < claimed else "damaged"
+        raise ValueError(
+            f"{where}: {shown(name)} claims shape {header.shape} of {header.dtype}, {claimed:,} bytes, and "
+            f"{held:,} are there: {what}; {again}"
+        )
+    return header
+
+
+def _check_member(member: zipfile.ZipInfo, where: str, again: str) -> None:
+    """Refuses what numpy never writes, and what unpacks to far more than it is."""
+    if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{where}: {shown(member.filename)} is encrypted or packed as numpy packs nothing; {again}")
+    if member.file_size > max(MOST_EXPANDED, EXPANSION * member.compress_size):
+        raise ValueError(
+            f"{where}: {shown(member.filename)} says that {member.compress_size:,} bytes unpack to "
+            f"{member.file_size:,}, which images never do; {again}"
+        )
+
+
+def _header(stream: IO[bytes], name: str, bad: str, again: str) -> tuple[NpzHeader, int]:
+    """Returns what the header of an array says, and how many bytes it has.
+
+    Source: numpy.lib.format, https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
+    """
+    start = stream.read(12)
+    if start[:6] != b"\x93NUMPY" or len(start) < 12 or start[6] not in (1, 2, 3):
+        raise ValueError(f"{bad} ({name} has no header of an array); {again}")
+    begin = 10 if start[6] == 1 else 12
+    length = int.from_bytes(start[8:begin], "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"{bad} ({name} has a header of {length:,} bytes); {again}")
+    text = start[begin:] + stream.read(length - len(start[begin:]))
+    try:
+        values = ast.literal_eval(text[:length].decode("utf-8" if start[6] == 3 else "latin1").strip())
+        shape, descr, _ = (values[key] for key in ("shape", "descr", "fortran_order"))
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
+        raise ValueError(f"{bad} ({name} has a header without shape and type); {again}") from None
+    whole = isinstance(shape, tuple) and all(type(length) is int and 0 <= length < 2**62 for length in shape)
+    if not whole or len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"{bad} ({name} claims shape {shown(repr(shape))[:60]}); {again}")
+    kind = re.fullmatch(r"[<>|=]?([a-zA-Z])(\d{0,9})", descr) if isinstance(descr, str) else None
+    if kind is None or kind[1] == "O":
+        told = "objects" if kind else shown(repr(descr))[:60]
+        raise ValueError(f"{bad} ({name} is an array of {told}, which is never loaded); save one plain uint8 array")
     if not shape:
-        raise ValueError(f"{path}: {name} is a single number, not images")
-    return shape[0]
+        raise ValueError(f"{bad} ({name} is a single number, not images); {again}")
+    wide = 4 if kind[1] == "U" else 1  # bytes of a character
+    return NpzHeader(name, shape, kind[1], int(kind[2] or 1) * wide), begin + length
 
 
 def digest_images(path: Path, cache: Path | None = None) -> str:
     """Returns the sha256 of the images at ``path``, 64 hexadecimal digits.
 
     Args:
-        path: A folder of PNG files, taken in the order of their names, or an .npz.
+        path: A folder of pictures, taken in the order of their names, a zip archive of them, or an .npz.
         cache: Folder that remembers digests by path, size and modification time; None: always read the files.
 
     Raises:
-        ValueError: There are no images at ``path``.
+        ValueError: There are no images at ``path``, or something below it cannot be read.
     """
     path = path.absolute()
-    return _digest_known(path, image_files(path), cache)
+    if _is_array(path):
+        return _digest_known(path, [path], cache)
+    return _digest_known(path, collect(path).files, cache, rule=f"pictures {VERSION}\n")
 
 
-def picture_files(path: Path) -> list[Path]:
-    """Returns the pictures anywhere below a folder by their names from there, or the zip archive that ``path`` is.
-
-    Hidden files and folders are left out.
-
-    Raises:
-        ValueError: There is nothing of the kind at ``path``.
-    """
-    if path.is_file() and path.suffix.lower() == ".zip":
-        return [path]
-    if not path.is_dir():
-        raise ValueError(f"there is no folder or .zip of pictures {path}")
-    files = [file for file in _below(path) if is_picture(file.name)]
-    if not files:
-        raise ValueError(f"{path} holds no picture ({', '.join(PICTURES)})")
-    return sorted(files, key=lambda file: file.relative_to(path).as_posix())
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file's name is that of a picture."""
-    base = name.rsplit("/", 1)[-1]
-    return base.lower().endswith(PICTURES) and not base.startswith(".") and "__MACOSX/" not in name
-
-
-def _below(path: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(path, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(folder, name) for name in names)
-
-
-def digest_pictures(path: Path, cache: Path | None = None) -> str:
-    """Returns the sha256 of the pictures below a folder and of their names, or of a zip archive: 64 digits.
+def digest_pictures(found: Collection, cache: Path | None = None) -> str:
+    """Returns the sha256 of the pictures below a folder and of all their names, or of a zip archive: 64 digits.
 
     Args:
         cache: As for :func:`digest_images`.
 
     Raises:
-        ValueError: There are no pictures at ``path``.
+        ValueError: A file cannot be read.
     """
-    path = path.absolute()
-    return _digest_known(path, picture_files(path), cache, named=True)
+    links = "".join(f"{other}\n{used}\n" for other, used in found.links)
+    return _digest_known(found.path, found.files, cache, rule=links, named=True)
 
 
 def checkpoint_files(path: Path) -> list[Path]:
@@ -155,28 +241,44 @@ def digest_checkpoint(path: Path, cache: Path | None = None) -> str:
     return _digest_known(path, checkpoint_files(path), cache)
 
 
-def _digest_known(path: Path, files: Sequence[Path], cache: Path | None, *, named: bool = False) -> str:
+def _digest_known(path: Path, files: Sequence[Path], cache: Path | None, *, rule: str = "", named: bool = False) -> str:
     """Returns the digest of a file, or of a folder's ``files``, from the cache where their stamp is known.
 
     Args:
+        rule: What else is part of it.
         named: Whether the names of a folder's files are part of it.
+
+    Raises:
+        ValueError: A file cannot be read.
     """
-    state = stamp(files, path) + (" named" if named else "")
-    known = None if cache is None else cache / f"{hashlib.sha256(str(path).encode()).hexdigest()[:20]}.json"
+    with _readable(path):
+        state = stamp(files, path) + (f" {_of_text(rule)[:20]}" if rule else "") + (" named" if named else "")
+    known = None if cache is None else cache / f"{_of_text(str(path))[:20]}.json"
     if known is not None and (remembered := _remembered(known, state)) is not None:
         return remembered
-    if path.is_dir():
-        names = [f"{file.relative_to(path).as_posix()}\n" if named else "" for file in files]
-        parts = "".join(name + _digest(file) for name, file in zip(names, files, strict=True))
-        digest = hashlib.sha256(parts.encode()).hexdigest()
-    else:
-        digest = _digest(path)
+    with _readable(path):
+        if path.is_dir():
+            names = [f"{file.relative_to(path).as_posix()}\n" if named else "" for file in files]
+            parts = "".join(name + _digest(file) for name, file in zip(names, files, strict=True))
+            digest = _of_text(rule + parts)
+        else:
+            digest = _of_text(rule + _digest(path)) if rule else _digest(path)
     if known is not None:
         known.parent.mkdir(parents=True, exist_ok=True)
         new = known.with_suffix(f".{os.getpid()}.tmp")
         new.write_text(json.dumps({"path": str(path), "stamp": state, "sha256": digest}))
         os.replace(new, known)
     return digest
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raises ValueError where a file is gone or cannot be read, and names it."""
+    try:
+        yield
+    except OSError as error:
+        where, why = shown(error.filename or path), error.strerror or error
+        raise ValueError(f"{where}: cannot be read ({why}): put it back, allow it, or start again") from None
 
 
 def stamp(files: Sequence[Path], root: Path | None = None) -> str:
@@ -186,7 +288,7 @@ def stamp(files: Sequence[Path], root: Path | None = None) -> str:
         state = file.stat()
         name = file.relative_to(root) if root is not None and file.is_relative_to(root) else file.name
         states.append((str(name), state.st_size, state.st_mtime_ns))
-    return hashlib.sha256(repr(states).encode()).hexdigest()
+    return _of_text(repr(states))
 
 
 def _remembered(known: Path, state: str) -> str | None:
@@ -195,6 +297,11 @@ def _remembered(known: Path, state: str) -> str | None:
     except (OSError, ValueError):
         return None  # nothing remembered, or cut short: the files are read again
     return entry["sha256"] if entry.get("stamp") == state else None
+
+
+def _of_text(text: str) -> str:
+    """Returns the sha256 of a text; bytes of a file's name that are no text are taken as they are."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def _digest(file: Path) -> str:

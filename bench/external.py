@@ -1,24 +1,27 @@
-"""Images made elsewhere, read as a sample set: an ``.npz`` file or a folder of PNG files.
+"""Images made elsewhere, read as a sample set: an ``.npz`` file, or a folder or ``.zip`` of pictures.
 
 - ``.npz``: the array ``images``, else ``arr_0``, else the only one; shape (N, C, H, W) or (N, H, W, C); uint8 in
   0, ..., levels - 1, or floats in [0, 1], which are rounded to these levels (:mod:`bench.scale` has other scales).
   Pickled objects are never read.
 - Of a data set of real values, the ``.npz`` holds floats in its own units, of shape (N, C, H, W) or (N, C H W).
-- Folder: every ``*.png`` directly in it, by name; 8-bit grey or RGB as the data set has channels, white at 255.
+- Folder or zip archive: every picture anywhere in it, by name (:mod:`bench.collection`); upright, 8-bit grey or RGB as
+  the data set has channels and of its size, white at 255.
+
+What a file claims of itself (the shape of an array, the size of a picture) is compared with what is asked for and with
+what is there before memory is taken for it.
 """
 
-import zipfile
-import zlib
+import math
+import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from bench.collection import ARCHIVE_ERRORS, collect, contents, shown
 from bench.data import DataCard
+from bench.digest import NpzHeader, npz_header
+from bench.pictures import decode
 from bench.scale import PICTURE_WHITE, Scale, check_finite, to_levels
-
-NAMES = ("images", "arr_0")
-"""Arrays looked for in an .npz file, in this order."""
 
 
 def read_external(path: str | Path, data: DataCard, scale: Scale | None = None) -> np.ndarray:
@@ -36,77 +39,95 @@ def read_external(path: str | Path, data: DataCard, scale: Scale | None = None) 
         ValueError: What lies there does not fit the data set; the message names the file and a remedy.
     """
     path = Path(path)
-    if path.is_dir() and data.kind == "real":
-        raise ValueError(f"{path}: PNG files hold no real values; use an .npz file")
-    if path.is_dir():
-        return to_levels(_read_folder(path, data), data.levels, path, scale, usual_white=PICTURE_WHITE)
+    if path.suffix.lower() == ".npz" and not path.is_dir():
+        if not path.exists():
+            raise FileNotFoundError(f"{shown(path)}: no such file or folder of images")
+        values = _read_array(path, data)
+        return _real(values, path) if data.kind == "real" else to_levels(values, data.levels, path, scale)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder of images")
-    if path.suffix != ".npz":
-        raise ValueError(f"{path}: should be an .npz file or a folder of .png files")
+        raise FileNotFoundError(f"{shown(path)}: no such file or folder of images")
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        raise ValueError(f"{shown(path)}: should be an .npz file, or a folder or .zip of pictures")
     if data.kind == "real":
-        return _real(_read_array(path), data, path)
-    return to_levels(_order_axes(_read_array(path), data, path), data.levels, path, scale)
+        raise ValueError(f"{shown(path)}: pictures hold no real values; use an .npz file")
+    return to_levels(_read_folder(path, data), data.levels, path, scale, usual_white=PICTURE_WHITE)
 
 
-def _read_array(path: Path) -> np.ndarray:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: not a readable .npz file (empty, cut short or of another kind); use numpy.savez")
+def _read_array(path: Path, data: DataCard) -> np.ndarray:
+    """Returns the array of images, axes in order; its header is checked before it is read."""
+    header = npz_header(path)
+    order = _axes(header.shape, data, path)
+    _check_memory(header, path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            name = next((name for name in NAMES if name in arrays.files), None)
-            if name is None and len(arrays.files) != 1:
-                found = ", ".join(arrays.files) or "none"
-                raise ValueError(f"which array holds the images? name it {NAMES[0]} (arrays: {found})")
-            return arrays[name or arrays.files[0]]
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable .npz file ({error}); write it again with numpy.savez") from error
-    except ValueError as error:  # numpy's own: pickled objects, a broken header
-        raise ValueError(f"{path}: {error}; save one plain uint8 array of shape (N, C, H, W)") from error
+            images = arrays[header.name]
+    except (*ARCHIVE_ERRORS, ValueError) as error:
+        why = shown(str(error))
+        raise ValueError(
+            f"{shown(path)} is not an .npz file that can be read ({why}); write it again with numpy.savez"
+        ) from error
+    return images.reshape(len(images), *data.shape) if order is None else images.transpose(order)
 
 
-def _order_axes(images: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
+def _check_memory(header: NpzHeader, path: Path) -> None:
+    needed = math.prod(header.shape) * header.item
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise ValueError(
+            f"{shown(path)}: {header.name} takes {needed / 1e9:,.1f} GB, and this machine has {there / 1e9:,.1f} GB; "
+            "save fewer images, or uint8"
+        )
+
+
+def _axes(shape: tuple[int, ...], data: DataCard, path: Path) -> tuple[int, ...] | None:
+    """Returns the order of axes that makes images of the data set of an array; None where it is to be reshaped.
+
+    Raises:
+        ValueError: It holds no such images.
+    """
     channels, height, width = data.shape
-    if images.ndim == 4 and len(images):
-        if images.shape[1:] == (channels, height, width):
-            return images
-        if images.shape[1:] == (height, width, channels):
-            return images.transpose(0, 3, 1, 2)
+    if data.kind == "real" and len(shape) == 2 and shape[1] == math.prod(data.shape) and shape[0]:
+        return None
+    if len(shape) == 4 and shape[0]:
+        if shape[1:] == (channels, height, width):
+            return (0, 1, 2, 3)
+        if shape[1:] == (height, width, channels):
+            return (0, 3, 1, 2)
     raise ValueError(
-        f"{path}: images have shape {images.shape}; this data set asks for (N, {channels}, {height}, {width}) or "
+        f"{shown(path)}: images have shape {shape}; this data set asks for (N, {channels}, {height}, {width}) or "
         f"(N, {height}, {width}, {channels}) with N > 0"
     )
 
 
-def _real(values: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
-    if values.ndim == 2 and values.shape[1] == np.prod(data.shape):
-        values = values.reshape(-1, *data.shape)
+def _real(values: np.ndarray, path: Path) -> np.ndarray:
     if values.dtype.kind != "f":
         raise ValueError(f"{path}: dtype {values.dtype}; save floats in the data set's own units")
     check_finite(values, path)
-    return _order_axes(values, data, path).astype(np.float32)
+    return values.astype(np.float32)
 
 
-def _read_folder(folder: Path, data: DataCard) -> np.ndarray:
-    files = sorted((path for path in folder.iterdir() if path.suffix.lower() == ".png"), key=lambda path: path.name)
-    if not files:
-        raise ValueError(f"{folder}: no .png files in this folder (folders below it are not searched)")
-    return np.stack([_read_png(path, data) for path in files])
+def _read_folder(path: Path, data: DataCard) -> np.ndarray:
+    """Returns the pictures of a folder or archive as they are stored, uint8 of shape (N, C, H, W)."""
+    if data.shape[0] not in MODES:
+        raise ValueError(
+            f"{shown(path)}: pictures cannot hold this data set's {data.shape[0]} channels; use an .npz file"
+        )
+    return np.stack([_picture(where, content, data) for where, content in contents(path, collect(path).names)])
 
 
-def _read_png(path: Path, data: DataCard) -> np.ndarray:
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's mode of 8-bit pictures by their channels."""
+
+
+def _picture(where: str, content: bytes, data: DataCard) -> np.ndarray:
+    """Returns one picture as it is stored, upright: uint8 of shape (C, H, W)."""
     channels, height, width = data.shape
-    modes = {1: "L", 3: "RGB"}
-    if channels not in modes:
-        raise ValueError(f"{path.parent}: PNG files cannot hold this data set's {channels} channels; use an .npz file")
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            image.load()
-            mode, size, pixels = image.mode, image.size, np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable PNG image ({error}); write it again or take it out") from error
-    if mode != modes[channels]:
-        raise ValueError(f"{path}: is of Pillow mode {mode}, asked for is 8-bit {modes[channels]}; convert it")
-    if size != (width, height):
-        raise ValueError(f"{path}: is {size[0]}x{size[1]} pixels, asked for are {width}x{height}; nothing is resized")
+    picture = decode(where, content, (width, height))
+    if picture.mode != MODES[channels] or "transparency" in picture.info:
+        told = f"{picture.mode}{', with transparency' if 'transparency' in picture.info else ''}"
+        raise ValueError(f"{where}: is of Pillow mode {told}, asked for is 8-bit {MODES[channels]}; convert it")
+    if picture.size != (width, height):
+        found = f"{picture.size[0]}x{picture.size[1]}"
+        raise ValueError(f"{where}: is {found} pixels, asked for are {width}x{height}; nothing is resized")
+    pixels = np.asarray(picture)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)

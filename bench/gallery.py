@@ -6,7 +6,9 @@
 Such a data set is known by its content: the name under which specs hold it says the rule, the digest of the pictures
 and how many there are, ``image_folder{"sha256":"...","size":64,...}``, and not where they lie, so that equal pictures
 elsewhere are the same data set. Where they were last seen is noted beside the converted arrays
-(:mod:`bench.mapped`), for the jobs.
+(:mod:`bench.mapped`), for the jobs; so is how many held-out pictures equal one for training.
+
+Which pictures are held out follows from the names of their folders (:mod:`bench.splits`), or else from a draw.
 
 Standard library alone until images are read.
 """
@@ -17,14 +19,16 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import pictures
-from bench.digest import digest_pictures, picture_files
-from bench.mapped import converted, folder
+from bench.collection import Collection, collect, shown
+from bench.digest import digest_pictures
+from bench.mapped import converted, folder, is_converted
+from bench.splits import Folders, by_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +47,9 @@ class ImageFolder:
         path: Where it lies, below the data root or else the working folder.
         size, crop, resize, channels: How a picture becomes an image (:class:`bench.pictures.Shaping`).
         flips: Whether training mirrors images.
-        test: Share of the pictures that is held out, drawn at random; not used where the pictures lie in two folders
-            ``train`` and ``test``.
+        split: "folders" to hold out what folders named test or val hold (:mod:`bench.splits`), a random share where
+            there are none; "random" for a random share whatever folders are called.
+        test: Share of the pictures that is held out where that is drawn at random.
     """
 
     path: str
@@ -53,6 +58,7 @@ class ImageFolder:
     resize: pictures.Filter = "bicubic"
     channels: Literal[1, 3] = 3
     flips: bool = False
+    split: Literal["folders", "random"] = "folders"
     test: float = 0.1
 
     def __post_init__(self) -> None:
@@ -104,6 +110,8 @@ class Gallery:
         sha256: The first digits of the digest of the pictures and their names.
         train, test: How many there are.
         rule: How they are split: "folders", or "random" with the held-out share in ``test``.
+        folders: Those of the two splits, where it is by folders of one path: ``train/ and val/``.
+        unused: How many pictures are neither: a folder for validation beside one for testing.
     """
 
     kind: str
@@ -117,6 +125,8 @@ class Gallery:
     channels: Literal[1, 3] = 3
     flips: bool = False
     category: str = ""
+    folders: str = ""
+    unused: int = 0
 
     @property
     def name(self) -> str:
@@ -155,7 +165,8 @@ class Gallery:
     def split_rule(self) -> str:
         """How the splits are told apart."""
         if self.rule == "folders":
-            return "by folder, as the pictures lie"
+            unused = f"; {self.unused:,} for validation are not used" if self.unused else ""
+            return f"by folders {self.folders}{unused}" if self.folders else "by folder, as the pictures lie"
         return f"random: numpy default_rng(0).permutation({self.train + self.test}), the last {self.test} held out"
 
     @property
@@ -166,8 +177,53 @@ class Gallery:
         return f"{what} (sha256 {self.sha256}), {crop}, {self.resize} to {self.size}x{self.size}"
 
 
-def settle(kind: str, params: Any, root: Path, cache: Path | None) -> Gallery:
-    """Returns what a suite's parameters stand for, and notes where its pictures lie.
+@dataclass(frozen=True)
+class _Found:
+    """The pictures of a data set: where they lie, and how they are split.
+
+    Args:
+        collections: What there is: of one place, or of one for each split.
+        folders: The splits that folders of one place make; None: by place, or at random.
+    """
+
+    collections: Mapping[str, Collection]
+    folders: Folders | None = None
+
+    @property
+    def where(self) -> str:
+        """The places, for a message."""
+        return ", ".join(shown(found.path) for found in self.collections.values())
+
+    @property
+    def files(self) -> list[Path]:
+        """What the images are made from."""
+        return [file for found in self.collections.values() for file in found.files]
+
+    def digest(self, cache: Path | None) -> str:
+        """Returns the first digits of the digest of all pictures and their names."""
+        digests = [digest_pictures(found, cache) for found in self.collections.values()]
+        whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+        return whole[:DIGITS]
+
+    def chosen(self, split: str, rule: str, train: int) -> tuple[Path, Sequence[str]]:
+        """Returns the place of a split and the names of its pictures, in the order of its images.
+
+        Args:
+            rule: "folders" or "random".
+            train: How many are for training.
+        """
+        if "" not in self.collections:
+            return self.collections[split].path, self.collections[split].names
+        (found,) = self.collections.values()
+        if rule == "random":
+            return found.path, _at_random(found.names, train)[split]
+        if self.folders is None:
+            raise ValueError(f"{self.where}: its folders are no splits any more; start the suite again")
+        return found.path, self.folders.train if split == "train" else self.folders.test
+
+
+def settle(kind: str, params: Any, root: Path, cache: Path | None) -> tuple[Gallery, str]:
+    """Returns what a suite's parameters stand for and a line on it for a person, and notes where its pictures lie.
 
     Args:
         kind: A name of :data:`KINDS`, with an instance of it.
@@ -175,28 +231,62 @@ def settle(kind: str, params: Any, root: Path, cache: Path | None) -> Gallery:
         cache: Folder that remembers digests; None: always read the pictures.
 
     Raises:
-        ValueError: There are no pictures, or too few to split; the message says where they were looked for.
+        ValueError: There are no pictures, too few to split, it is not clear which are held out, or one cannot be read;
+            the message says where they were looked for.
     """
     places = _lsun_places(params, root) if kind == "lsun" else {"": _find(params.path, root)}
-    digest = _digest(places, cache)
-    by_folder = kind == "lsun" or _has_folders(pictures.names(places[""]))
-    if by_folder:
-        counts = {part: len(chosen) for part, (_, chosen) in _by_folder(places).items()}
+    found = _look(places, random=kind != "lsun" and params.split == "random")
+    if kind == "lsun":
+        counts = {part: len(found.collections[part].names) for part in PARTS}
+    elif found.folders is not None:
+        counts = {"train": len(found.folders.train), "test": len(found.folders.test)}
     else:
-        total = len(pictures.names(places[""]))
+        total = len(found.collections[""].names)
         held_out = max(1, math.floor(params.test * total + 0.5))
         counts = {"train": total - held_out, "test": held_out}
     if min(counts.values()) < 1:
-        raise ValueError(
-            f"{', '.join(map(str, places.values()))}: {sum(counts.values())} pictures are too few to split"
-        )
-    known = {name: value for name, value in asdict(params).items() if name not in ("path", "test")}
-    gallery = Gallery(kind=kind, sha256=digest, rule="folders" if by_folder else "random", **counts, **known)
-    note = folder(root) / f"{digest}.json"
-    new = note.with_suffix(f".{os.getpid()}.tmp")
-    new.write_text(json.dumps({part: str(place.absolute()) for part, place in places.items()}))
-    os.replace(new, note)
-    return gallery
+        raise ValueError(f"{found.where}: {_too_few(found, sum(counts.values()))}")
+    known = {name: value for name, value in asdict(params).items() if name not in ("path", "test", "split")}
+    if found.folders is not None:
+        known |= {"folders": " and ".join(f"{name}/" for name in found.folders.folders), "unused": found.folders.unused}
+    rule = "folders" if kind == "lsun" or found.folders is not None else "random"
+    gallery = Gallery(kind=kind, sha256=found.digest(cache), rule=rule, **counts, **known)
+    _write(folder(root) / f"{gallery.sha256}.json", {part: str(place.absolute()) for part, place in places.items()})
+    line = _line(kind, params, gallery, found)
+    equal = _noted_equal(gallery, root)
+    return gallery, line + (f"; {equal:,} held-out pictures equal one for training" if equal else "")
+
+
+def _look(places: Mapping[str, Path], *, random: bool) -> _Found:
+    collections = {part: collect(place) for part, place in places.items()}
+    return _Found(collections, by_folder(collections[""]) if "" in collections and not random else None)
+
+
+def _too_few(found: _Found, count: int) -> str:
+    if found.folders is None:
+        return f"{count} pictures are too few to split"
+    train, test = found.folders.folders
+    return f"links put the same pictures into {train}/ and {test}/, so that nothing is left to train on"
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    new = path.with_suffix(f".{os.getpid()}.tmp")
+    new.write_text(json.dumps(values))
+    os.replace(new, path)
+
+
+def _line(kind: str, params: Any, gallery: Gallery, found: _Found) -> str:
+    """Returns ``photos: 20 train, 5 test, by folders train/ and val/; left out: 2 .txt``."""
+    if gallery.rule == "folders":
+        how = gallery.split_rule
+        both = found.folders.in_both if found.folders else 0
+        how += f"; {both:,} that links put into both are held out" if both else ""
+    else:
+        asked = params.split == "random"
+        how = f"at random ({'as split: random asks' if asked else 'no folders for training and testing'})"
+    what = params.category if kind == "lsun" else params.path
+    left_out = "".join(f"; {told}" for item in found.collections.values() if (told := item.what_is_left_out))
+    return f"{shown(what)}: {gallery.train:,} train, {gallery.test:,} test, {how}{left_out}"
 
 
 def load(gallery: Gallery, split: str, root: Path) -> np.ndarray:
@@ -206,38 +296,98 @@ def load(gallery: Gallery, split: str, root: Path) -> np.ndarray:
         FileNotFoundError: Nobody knows where the pictures lie, or they are gone.
         ValueError: They are no longer what they were, or one is damaged.
     """
+    return _load(gallery, split, root, _places(gallery, root))
+
+
+def equal_pictures(gallery: Gallery, root: Path) -> int | None:
+    """Returns how many held-out images equal one for training, pixel by pixel as they are used.
+
+    Compared once and noted beside the converted arrays; None where that was not done and those for training are not
+    converted yet.
+
+    Raises:
+        FileNotFoundError, ValueError: As :func:`load`.
+    """
+    if (known := _noted_equal(gallery, root)) is not None:
+        return known
+    places = _places(gallery, root)
+    if not is_converted(root, f"{_array_name(gallery)}-train"):
+        return None
+    train, test = (_load(gallery, split, root, places) for split in PARTS)
+    held_out = list(_digests(test))
+    seen = set(held_out)
+    in_both = {digest for digest in _digests(train) if digest in seen}
+    count = sum(digest in in_both for digest in held_out)
+    _write(_equal_note(gallery, root), {"rule": gallery.shaping.rule, "equal": count})
+    return count
+
+
+def _equal_note(gallery: Gallery, root: Path) -> Path:
+    return folder(root) / f"{_array_name(gallery)}-equal.json"
+
+
+def _noted_equal(gallery: Gallery, root: Path) -> int | None:
+    """Returns what :func:`equal_pictures` noted, None where it did not."""
+    try:
+        known = json.loads(_equal_note(gallery, root).read_text())
+        return int(known["equal"]) if known["rule"] == gallery.shaping.rule else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _digests(images: np.ndarray) -> Iterator[bytes]:
+    """Yields a digest of each image."""
+    for image in images:
+        yield hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+
+
+def _array_name(gallery: Gallery) -> str:
+    return f"{gallery.kind}-{gallery.sha256}-{hashlib.sha256(gallery.name.encode()).hexdigest()[:8]}"
+
+
+def _places(gallery: Gallery, root: Path) -> dict[str, Path]:
+    """Returns where the pictures lie.
+
+    Raises:
+        FileNotFoundError: Nobody knows, or they are gone.
+    """
     note = folder(root) / f"{gallery.sha256}.json"
     try:
         places = {part: Path(place) for part, place in json.loads(note.read_text()).items()}
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError, TypeError):
         raise FileNotFoundError(
             f"{gallery.summary}: {note} does not say where the pictures lie; start the suite again where they are"
         ) from None
     for place in places.values():
         if not place.exists():
             raise FileNotFoundError(
-                f"{place}: the pictures are no longer there; put them back, or start the suite again"
+                f"{shown(place)}: the pictures are no longer there; put them back, or start the suite again"
             )
-    sources = [file for place in places.values() for file in picture_files(place)]
+    return places
+
+
+def _load(gallery: Gallery, split: str, root: Path, places: Mapping[str, Path]) -> np.ndarray:
+    found = _look(places, random=gallery.rule == "random")
 
     def chunks() -> Iterator[np.ndarray]:
-        if _digest(places, None) != gallery.sha256:
-            where = ", ".join(map(str, places.values()))
-            raise ValueError(f"{where}: the pictures are no longer those that were planned with; start the suite again")
-        known = _by_folder(places) if gallery.rule == "folders" else _at_random(places[""], gallery.train)
-        place, chosen = known[split]
-        yield from pictures.read(place, chosen, gallery.shaping)
+        if found.digest(None) != gallery.sha256:
+            raise ValueError(
+                f"{found.where}: the pictures are no longer those that were planned with; start the suite again"
+            )
+        yield from pictures.read(*found.chosen(split, gallery.rule, gallery.train), gallery.shaping)
 
-    rule = gallery.shaping.rule
-    name = f"{gallery.kind}-{gallery.sha256}-{hashlib.sha256(gallery.name.encode()).hexdigest()[:8]}-{split}"
-    return converted(root, name, rule, sources, (gallery.splits[split], *gallery.shaping.shape), chunks)
+    shape = (gallery.splits[split], *gallery.shaping.shape)
+    return converted(root, f"{_array_name(gallery)}-{split}", gallery.shaping.rule, found.files, shape, chunks)
 
 
 def _find(path: str, root: Path) -> Path:
     places = list(dict.fromkeys([root / path, Path.cwd() / path]))
-    found = next((place for place in places if place.exists()), None)
+    try:
+        found = next((place for place in places if place.exists()), None)
+    except OSError as error:
+        raise ValueError(f"{shown(path)} cannot be looked for ({error.strerror})") from None
     if found is None:
-        raise ValueError(f"nothing lies at {' or at '.join(map(str, places))}")
+        raise ValueError(f"nothing lies at {' or at '.join(map(shown, places))}")
     return found
 
 
@@ -252,29 +402,10 @@ def _lsun_places(params: Lsun, root: Path) -> dict[str, Path]:
     return places
 
 
-def _digest(places: Mapping[str, Path], cache: Path | None) -> str:
-    digests = [digest_pictures(place, cache) for place in places.values()]
-    whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    return whole[:DIGITS]
-
-
-def _has_folders(names: list[str]) -> bool:
-    return {name.partition("/")[0] for name in names if "/" in name} >= set(PARTS)
-
-
-def _by_folder(places: Mapping[str, Path]) -> dict[str, tuple[Path, list[str]]]:
-    """Returns where each split lies and the names of its pictures, in the order of its images."""
-    if "" not in places:
-        return {part: (place, pictures.names(place)) for part, place in places.items()}
-    names = pictures.names(places[""])
-    return {part: (places[""], [name for name in names if name.startswith(f"{part}/")]) for part in PARTS}
-
-
-def _at_random(place: Path, train: int) -> dict[str, tuple[Path, list[str]]]:
-    """Returns the same of pictures of which ``train``, drawn at random, are for training."""
+def _at_random(names: Sequence[str], train: int) -> dict[str, list[str]]:
+    """Returns the names of each split of pictures of which ``train``, drawn at random, are for training."""
     import numpy as np
 
-    names = pictures.names(place)
     order = np.random.default_rng(0).permutation(len(names))
     parts = zip(PARTS, (order[:train], order[train:]), strict=True)
-    return {part: (place, [names[index] for index in chosen]) for part, chosen in parts}
+    return {part: [names[index] for index in chosen] for part, chosen in parts}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 FOLDER = "converted"
+DIGITS = 16
+"""Hexadecimal digits by which a file's name says what it was made from."""
 
 
 def folder(root: Path) -> Path:
@@ -65,18 +67,23 @@ def converted(
     """
     import numpy as np
 
-    known = hashlib.sha256(f"{rule}\n{shape}\n{dtype}\n{stamp(sources, root)}".encode()).hexdigest()[:16]
+    known = hashlib.sha256(f"{rule}\n{shape}\n{dtype}\n{stamp(sources, root)}".encode()).hexdigest()[:DIGITS]
     place = folder(root)
     path = place / f"{name}-{known}.npy"
     with _alone(place / f"{name}.lock"):
         found = _mapped(path)
         if found is None or (found.shape, found.dtype) != (shape, np.dtype(dtype)):
             _write(path, shape, dtype, chunks())
-            for other in place.glob(f"{name}-{'?' * len(known)}.npy"):
+            for other in place.glob(f"{name}-{'?' * DIGITS}.npy"):
                 if other != path:
                     other.unlink(missing_ok=True)
             found = _mapped(path)
     return found
+
+
+def is_converted(root: Path, name: str) -> bool:
+    """Whether some array of that name has been made."""
+    return any(folder(root).glob(f"{name}-{'?' * DIGITS}.npy"))
 
 
 def _mapped(path: Path) -> np.ndarray | None:

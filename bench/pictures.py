@@ -1,8 +1,9 @@
 """Folders and zip archives of pictures, cropped and resized to one shape: CelebA, LSUN, or any.
 
-A picture becomes an image in three steps: it is decoded (Pillow), cropped about its centre, and resized by Pillow's
-filter, which averages over what a new pixel covers. Rounding to levels is Pillow's, at the end of each pass of the
-filter; so is what the papers' pipelines do that call ``torchvision.transforms`` on Pillow images.
+A picture becomes an image in four steps: it is decoded (Pillow), turned upright as its EXIF orientation says, cropped
+about its centre, and resized by Pillow's filter, which averages over what a new pixel covers. Rounding to levels is
+Pillow's, at the end of each pass of the filter; so is what the papers' pipelines do that call
+``torchvision.transforms`` on Pillow images.
 
 Where the rows and columns cut off are odd in number, the one left over goes as Python rounds halves: to the even side.
 
@@ -11,15 +12,17 @@ Standard library alone until a picture is read.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
 import warnings
-import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.digest import is_picture, picture_files
+from bench.collection import VERSION, collect, contents, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 
 Filter = Literal["bilinear", "bicubic", "lanczos", "box"]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
-VERSION = 1
-"""Rises when equal pictures would become other images."""
+SEVERAL = ("PNG", "WEBP", "TIFF")
+"""Formats of which one file may hold several pictures; of a JPEG file's, all but the first are previews."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +68,7 @@ def names(path: Path) -> list[str]:
     Raises:
         ValueError: There are none, or the archive cannot be read.
     """
-    if path.is_dir():
-        return [file.relative_to(path).as_posix() for file in picture_files(path)]
-    with _opened(path) as archive:
-        found = sorted(info.filename for info in archive.infolist() if not info.is_dir() and is_picture(info.filename))
-    if not found:
-        raise ValueError(f"{path} holds no picture")
-    return found
+    return list(collect(path).names)
 
 
 def read(path: Path, chosen: Sequence[str], shaping: Shaping) -> Iterator[np.ndarray]:
@@ -81,47 +78,81 @@ def read(path: Path, chosen: Sequence[str], shaping: Shaping) -> Iterator[np.nda
         FileNotFoundError: A picture is not there.
         ValueError: A picture cannot be decoded or cropped; the message names it and the remedy.
     """
-    if path.is_dir():
-        for name in chosen:
-            file = path / name
-            if not file.is_file():
-                raise FileNotFoundError(f"{file} is missing: unpack the archive again, or put it back")
-            yield _image(str(file), file.read_bytes(), shaping)
-        return
-    with _opened(path) as archive:
-        for name in chosen:
-            try:
-                content = archive.read(name)
-            except KeyError:
-                raise FileNotFoundError(f"{path}: {name} is missing: get the archive again") from None
-            except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
-                raise ValueError(f"{path}: {name}: cannot be unpacked ({error}): get the archive again") from error
-            yield _image(f"{path}: {name}", content, shaping)
+    for where, content in contents(path, chosen):
+        yield _image(where, content, shaping)
 
 
-def _opened(path: Path) -> zipfile.ZipFile:
+def decode(where: str, content: bytes, size: tuple[int, int] | None = None) -> Image.Image:
+    """Returns the picture that a file holds, decoded and upright; its width and height are checked before.
+
+    Args:
+        where: Names it in messages.
+        content: The file.
+        size: Width and height that it should have, before or after it is turned; None: any.
+
+    Raises:
+        ValueError: It cannot be decoded, is too large, or one of several; the message names it and the remedy.
+    """
+    from PIL import Image, ImageOps
+
+    if not content:
+        raise ValueError(f"{where}: cannot be decoded (it is empty): get it again, or take it out")
+    with _decoding(where):
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
+        frames = picture.n_frames if picture.format in SEVERAL and hasattr(picture, "n_frames") else 1
+    if frames > 1:
+        raise ValueError(f"{where}: holds {frames} pictures: save each as a file of its own, or take it out")
+    if picture.format == "PNG" and content[24:25] == b"\x10" and picture.mode == "RGB":  # Pillow drops half of them
+        raise ValueError(f"{where}: has 16 bits a channel: convert it to 8-bit RGB or grey, or take it out")
+    if size is not None and picture.size not in (size, size[::-1]):
+        found, asked = ("x".join(map(str, lengths)) for lengths in (picture.size, size))
+        raise ValueError(f"{where}: is {found} pixels, asked for are {asked}; nothing is resized")
+    with _decoding(where):
+        picture.load()
+        with contextlib.suppress(*UNREADABLE):  # notes that cannot be read turn nothing: the pixels are whole
+            ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+@contextlib.contextmanager
+def _decoding(where: str) -> Iterator[None]:
+    """Raises ValueError for what damaged and too large pictures make Pillow raise."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{path}: is no zip archive that can be read ({error}): get it again") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged notes beside the pixels
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except UnidentifiedImageError:
+        formats = ", ".join(FORMATS)
+        raise ValueError(
+            f"{where}: cannot be decoded (it is none of {formats}): get it again, or take it out"
+        ) from None
+    except (*UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        why = shown(str(error))
+        raise ValueError(f"{where}: cannot be decoded ({why}): get it again, or take it out") from error
+
+
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, TypeError, EOFError, OverflowError, IndexError, KeyError),
+    *(struct.error, zlib.error),
+)
+"""What damaged pictures make Pillow raise."""
 
 
 def _image(where: str, content: bytes, shaping: Shaping) -> np.ndarray:
     import numpy as np
-    from PIL import Image
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(content), formats=FORMATS)
-            picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{where}: cannot be decoded ({error}): get it again, or take it out") from error
+    picture = decode(where, content)
     if picture.mode not in ("RGB", "L", "P", "1", "CMYK", "YCbCr") or "transparency" in picture.info:
         why = f"has mode {picture.mode}{', with transparency' if 'transparency' in picture.info else ''}"
         raise ValueError(f"{where}: {why}: convert it to 8-bit RGB or grey, or take it out")
+    mode = "RGB" if shaping.channels == 3 else "L"
+    if picture.mode != mode:
+        picture = picture.convert(mode)
     try:
-        image = shape(picture.convert("RGB" if shaping.channels == 3 else "L"), shaping)
+        image = shape(picture, shaping)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     pixels = np.asarray(image)

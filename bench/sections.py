@@ -17,7 +17,7 @@ from typing import Any, Literal
 from bench import given as conditions
 from bench.card import Card, LikelihoodCard, Problem, SamplerCard, build, check, differences, field_types, merge, names
 from bench.data import DataCard, data_card, data_root, settle
-from bench.digest import checkpoint_files, count_images
+from bench.digest import checkpoint_files, count_images, what_is_left_out
 from bench.document import KeyPath, check_keys
 from bench.gallery import KINDS as GALLERIES
 from bench.metrics import METRICS, SHORTHANDS, MetricCard, choose
@@ -278,13 +278,15 @@ class Reader:
             self._refuse(path, None, f"takes no parameters: write dataset: {name}")
         elif self._choice((*path, "name"), name, GALLERIES, "data set with parameters"):
             params = self._typed(GALLERIES[name], path, values)
+            if params is None:
+                return None
             try:
-                settled = None if params is None else settle(name, params, self.cache)
+                settled, line = settle(name, params, self.cache)
             except ValueError as error:
                 self._refuse(path, None, str(error))
                 return None
-            if settled is not None:
-                self.data = data_card(settled)
+            self.data = data_card(settled)
+            self.notes.append(line)
             return settled
         return None
 
@@ -658,10 +660,12 @@ class Reader:
         if self.absent and not found.exists():
             return Source(found, scale=scale)
         try:
-            count = count_images(found)
+            count, left_out = count_images(found), what_is_left_out(found)
         except ValueError as error:
             self._refuse(path, given, str(error))
             return None
+        if left_out:
+            self.notes.append(f"{'.'.join(path)}: {count:,} pictures; {left_out}")
         samples = self.tree.get("samples")
         asked = samples.get("count") if isinstance(samples, Mapping) else None
         if isinstance(asked, int) and count < asked and not self.smoke:
@@ -679,7 +683,11 @@ class Reader:
         if given is None:
             return None
         places = dict.fromkeys([data_root() / given, Path.cwd() / given])
-        found = next((place for place in places if place.exists()), None)
+        try:
+            found = next((place for place in places if place.exists()), None)
+        except OSError as error:
+            self._refuse(path, given, f"cannot be looked for ({error.strerror})")
+            return None
         if found is None and not needed:
             return data_root() / given
         if found is None:

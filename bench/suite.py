@@ -248,16 +248,16 @@ class _Expansion:
         self.left_out = 0
         self.of_models: dict[tuple[int, int | None, float | None], LikelihoodSpec] = {}
         self.version = sections.data.version
-        self.train = {label: self._specs(entry, cache) for label, entry in sections.train.items()}
+        self.train = {label: self._specs(label, entry, cache) for label, entry in sections.train.items()}
         self.likelihoods = {
             label: tuple(self._likelihood(spec, entry) for spec in self.train[label])
             for label, entry in sections.train.items()
         }
 
-    def _specs(self, entry: Model | Source, cache: Path | None) -> tuple[TrainSpec | ImagesSpec, ...]:
+    def _specs(self, label: str, entry: Model | Source, cache: Path | None) -> tuple[TrainSpec | ImagesSpec, ...]:
         dataset = {"dataset": self.sections.dataset, "dataset_version": self.version}
         if isinstance(entry, Source):
-            digest = digest_images(entry.path, cache) if entry.path.exists() else NOT_THERE
+            digest = self._digest(label, entry.path, cache) if entry.path.exists() else NOT_THERE
             return (ImagesSpec(sha256=digest, scale=entry.scale, **dataset),)
         params = differences(entry.params)
         method = {"method": entry.card.name, "method_version": entry.card.version}
@@ -266,6 +266,14 @@ class _Expansion:
             digest = digest_checkpoint(entry.checkpoint, cache) if there else NOT_THERE
             return (TrainSpec(params=params, checkpoint=digest, weights=entry.weights, **method, **dataset),)
         return tuple(TrainSpec(params=params, seed=seed, **method, **dataset) for seed in entry.seeds)
+
+    def _digest(self, label: str, path: Path, cache: Path | None) -> str:
+        """Returns the digest of images made elsewhere; one that cannot be read is a problem."""
+        try:
+            return digest_images(path, cache)
+        except ValueError as error:
+            self.problems.append(Problem(("train", label, "samples_from"), None, str(error)))
+            return NOT_THERE
 
     def _likelihood(
         self, spec: TrainSpec | ImagesSpec, entry: Model | Source, params: Any = None

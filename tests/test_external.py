@@ -73,31 +73,31 @@ def test_colour_pngs_keep_their_channels(tmp_path):
         (np.zeros((2, 1, 8, 8), bool), "dtype bool"),
         (np.full((2, 1, 8, 8), -1.0), r"\[-1, -1\], outside 0 \(black\) to 1 \(white\).*`scale: \[-1, 1\]`"),
         (np.full((2, 1, 8, 8), np.nan), "2 of 2 images hold NaN"),
-        (np.array([{"a": 1}], dtype=object), "Object arrays cannot be loaded.*save one plain uint8 array"),
+        (np.array([{"a": 1}], dtype=object), "array of objects, which is never loaded.*save one plain uint8 array"),
     ],
 )
 def test_wrong_arrays_are_named_with_a_remedy(tmp_path, array, why):
     path = save(tmp_path / "wrong.npz", images=array)
-    with pytest.raises(ValueError, match=rf"wrong\.npz: .*{why}"):
+    with pytest.raises(ValueError, match=rf"wrong\.npz.*{why}"):
         read_external(path, DIGITS)
 
 
 def test_ambiguous_arrays_are_listed(tmp_path):
-    with pytest.raises(ValueError, match=r"b\.npz: which array.*arrays: x, y"):
+    with pytest.raises(ValueError, match=r"b\.npz should hold an array called images; which .*arrays: x, y"):
         read_external(save(tmp_path / "b.npz", x=np.zeros(1), y=np.zeros(1)), DIGITS)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip at all"])
 def test_broken_npz_is_named(tmp_path, content):
     (tmp_path / "c.npz").write_bytes(content)
-    with pytest.raises(ValueError, match=r"c\.npz: not a readable .npz"):
+    with pytest.raises(ValueError, match=r"c\.npz is not an \.npz file that can be read"):
         read_external(tmp_path / "c.npz", DIGITS)
 
 
 def test_truncated_npz_is_named(tmp_path, levels):
     path = save(tmp_path / "d.npz", images=levels)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ValueError, match=r"d\.npz: not a readable .npz"):
+    with pytest.raises(ValueError, match=r"d\.npz is not an \.npz file that can be read"):
         read_external(path, DIGITS)
 
 
@@ -106,7 +106,7 @@ def test_altered_npz_is_named(tmp_path, levels):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"e\.npz: not a readable .npz"):
+    with pytest.raises(ValueError, match=r"e\.npz is not an \.npz file that can be read"):
         read_external(path, DIGITS)
 
 
@@ -114,9 +114,10 @@ def test_nothing_there_and_other_files_are_told_apart(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none: no such file"):
         read_external(tmp_path / "none", DIGITS)
     (tmp_path / "a.jpg").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"a\.jpg: should be an \.npz file or a folder"):
+    with pytest.raises(ValueError, match=r"a\.jpg: should be an \.npz file, or a folder"):
         read_external(tmp_path / "a.jpg", DIGITS)
-    with pytest.raises(ValueError, match=r"no \.png files in this folder"):
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(ValueError, match=r"holds no picture"):
         read_external(tmp_path, DIGITS)
 
 
@@ -132,14 +133,14 @@ def test_unfitting_pngs_are_named(tmp_path, mode, size, why):
 
 def test_file_that_is_no_png_is_named(tmp_path):
     (tmp_path / "fake.png").write_bytes(b"GIF89a")
-    with pytest.raises(ValueError, match=r"fake\.png: not a readable PNG"):
+    with pytest.raises(ValueError, match=r"fake\.png: cannot be decoded"):
         read_external(tmp_path, DIGITS)
 
 
 def test_truncated_png_is_named(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"cut\.png: not a readable PNG"):
+    with pytest.raises(ValueError, match=r"cut\.png: cannot be decoded"):
         read_external(tmp_path, DIGITS)
 
 
@@ -165,5 +166,5 @@ def test_values_that_are_no_points_of_the_data_set_are_refused(tmp_path, values,
 
 
 def test_folder_of_pictures_holds_no_real_values(tmp_path):
-    with pytest.raises(ValueError, match="PNG files hold no real values"):
+    with pytest.raises(ValueError, match="pictures hold no real values"):
         read_external(tmp_path, DATASETS["two_modes"])

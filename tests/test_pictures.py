@@ -100,8 +100,8 @@ def test_faces_are_converted_once_and_read_without_the_photographs_decoder(faces
 
 
 def test_the_exact_filter_is_part_of_what_the_faces_are():
-    assert celeba.SHAPINGS[64].rule == "pictures 1: crop 140, bilinear to 64, 3 channels"
-    assert celeba.SHAPINGS[32].rule == "pictures 1: crop 140, bilinear to 32, 3 channels"
+    assert celeba.SHAPINGS[64].rule == "pictures 2: crop 140, bilinear to 64, 3 channels"
+    assert celeba.SHAPINGS[32].rule == "pictures 2: crop 140, bilinear to 32, 3 channels"
 
 
 def test_missing_and_damaged_faces_are_told_by_name_with_what_to_do(faces):
@@ -283,7 +283,7 @@ def test_archive_and_folder_split_by_folder_where_there_are_two(root, tmp_path):
     files |= {f"test/{k}.png": encoded(picture(10 + k, 20, 20), "PNG") for k in range(2)}
     zipped(root / "photos.zip", {**files, "__MACOSX/train/0.png": b""})
     images = load_images(suite_of("{name: image_folder, path: photos.zip, size: 8, channels: 1}", tmp_path).dataset)
-    assert (images.card.splits, images.card.split_rule) == ({"train": 5, "test": 2}, "by folder, as the pictures lie")
+    assert (images.card.splits, images.card.split_rule) == ({"train": 5, "test": 2}, "by folders train/ and test/")
     expected = picture(11, 20, 20).convert("L").resize((8, 8), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(images.test[1, 0], np.asarray(expected))
 

@@ -1256,7 +1256,7 @@ def test_images_are_counted_from_the_header_alone(tmp_path):
     np.savez_compressed(path, labels=np.zeros(3), arr_0=np.zeros((7, 1, 2, 2)))
     assert count_images(path) == 7
     np.savez(path, a=np.zeros(3), b=np.zeros(4))
-    with pytest.raises(ValueError, match=r"should hold an array called images \(it holds a, b\)"):
+    with pytest.raises(ValueError, match=r"should hold an array called images; .* \(arrays: a, b\)"):
         count_images(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("images.npy", b"cut")

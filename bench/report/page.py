@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from bench.claims import LEAST_PAIRS, LEAST_TRAININGS
+from bench.data import data_card, equal_pictures
 from bench.report.comparison import apart
 from bench.report.front import COSTS, dominated
 from bench.report.table import (
@@ -174,6 +175,7 @@ def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Se
         "a row a group: mean over trainings and sample seeds [95 % interval]."
     )
     warnings = [f"Warning: {unlike}."] if unlike else []
+    warnings += _in_both_splits(suite.dataset)
     text = [summary, *warnings, *_warnings(rows, known), *drawn_lines(rows), *_unproven(rows)]
     parts = [Section("", text), _claims(judged)]
     for budget, groups in board.groupby("budget", sort=True):
@@ -199,6 +201,21 @@ def _warnings(rows: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
         f"Too few images: {name} on {known[short]['count']} is a smoke test, not evidence; it needs {least}."
         for name, short in used
         if (least := known[short].get("least_count", 0)) > known[short].get("count", least)
+    ]
+
+
+def _in_both_splits(dataset: str) -> list[str]:
+    """Returns a line where held-out pictures of a data set that the suite describes equal ones for training."""
+    try:
+        count = equal_pictures(dataset)
+    except (OSError, ValueError) as error:
+        return [f"Whether held-out pictures equal ones for training is not known: {error}."]
+    if not count:
+        return []
+    held_out = data_card(dataset).splits["test"]
+    return [
+        f"Warning: {count:,} of {held_out:,} held-out pictures equal a training picture, pixel by pixel as they are "
+        "used: held-out numbers are too good by them."
     ]
 
 
