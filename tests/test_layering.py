@@ -32,7 +32,7 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "course": "card spec",
     "claims": "card spec",
     "document": "card",
-    "metrics": "card data given spec store",
+    "metrics": "card collection data digest given spec store",
     "external": "collection data digest pictures scale",
     "method": "card data",
     "store": "spec",

@@ -2,6 +2,7 @@
 
 import io
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -115,6 +116,35 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path, capsys, content):
         said = capsys.readouterr().err
         assert said.startswith(f"{path}: ")
         assert said.count("\n") == 1
+
+
+def member(header, values=b""):
+    content = header.ljust(118)[:117] + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(content).to_bytes(2, "little") + content + values
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (member(b"{'shape': 5}"), "mu has a header without shape and type"),
+        (
+            member(b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000, 6)}"),
+            "480,000,000,000 bytes, and 0",
+        ),
+        (member(b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"), "it would run code when it is read"),
+        (member(b"{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}"), "claims shape"),
+        (b"no header", "mu has no header of an array"),
+    ],
+    ids=["no shape", "480 GB", "objects", "negative", "none"],
+)
+def test_headers_that_claim_what_is_not_there_are_one_line(tmp_path, capsys, content, told):
+    with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive:
+        archive.writestr("mu.npy", content)
+    assert main(["reference", "import", str(tmp_path / "s.npz"), "--store", str(tmp_path / "store")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"{tmp_path / 's.npz'}: no reference statistics: ")
+    assert told in said
+    assert said.count("\n") == 1
 
 
 def test_import_says_how_many_images_the_statistics_are_of(tmp_path, capsys):

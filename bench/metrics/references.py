@@ -23,15 +23,15 @@ import math
 import os
 import sys
 import uuid
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.collection import ARCHIVE_ERRORS, shown
 from bench.data import Images
+from bench.digest import check_claims
 from bench.metrics.extractors import Extractor
 from bench.metrics.frechet import Moments
 from bench.metrics.summary import Summary
@@ -40,6 +40,9 @@ from bench.store import REFERENCES, DamagedError, Store, UnitId
 MOMENTS, FEATURES = "moments", "features"
 POOLS = ("pool_3", "feats", "features")
 """Names under which files of features hold them."""
+
+WANTED = ("mu", "sigma", "count", *POOLS)
+"""Arrays that a file of statistics is read for."""
 
 
 class References:
@@ -300,11 +303,13 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("it is a single array, not an .npz file")
         with loaded:
             names = list(loaded)
-            arrays = {name: loaded[name] for name in ("mu", "sigma", "count", *POOLS) if name in names}
+            check_claims(path, WANTED, "get it again", "it would run code when it is read")
+            arrays = {name: loaded[name] for name in WANTED if name in names}
     except FileNotFoundError as error:
         raise ValueError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
-        why = "it would run code when it is read" if "allow_pickle" in str(error) else str(error) or "it is cut short"
+    except (*ARCHIVE_ERRORS, ValueError, SyntaxError) as error:
+        why = str(error).removeprefix(f"{shown(path)}: ").removeprefix(f"{shown(path)} ") or "it is cut short"
+        why = "it would run code when it is read" if "allow_pickle" in why else why
         raise ValueError(f"{path}: no reference statistics: {why}") from error
     if not {"mu", "sigma"} <= set(arrays) and not set(POOLS) & set(arrays):
         held = ", ".join(names) or "nothing"
