@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import DATASETS
+from bench.data import DATASETS, load_images, settle
 from bench.document import SuiteError
 from bench.external import read_external
+from bench.gallery import ImageFolder
 from bench.scale import to_levels
 from bench.spec import ImagesSpec, key
 from bench.suite import read_suite
@@ -187,3 +188,26 @@ def test_scale_that_is_none_is_refused_in_one_line(read, scale, told):
 def test_real_values_have_no_scale(read):
     with pytest.raises(SuiteError, match=r"train\.mine\.scale: is of pictures, and the values .* are real"):
         read("16", "two_modes", "energy_distance")
+
+
+def test_folder_of_pictures_to_train_on_says_its_scale_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    masks = np.random.default_rng(0).integers(0, 2, (10, 8, 8)).astype(np.uint8)
+    pngs(tmp_path / "data" / "masks", masks)
+
+    def train(**options):
+        params = ImageFolder(path="masks", size=8, channels=1, test=0.5, **options)
+        return load_images(settle("image_folder", params, None)[0]).train
+
+    with pytest.raises(ValueError, match=r"masks: the brightest value of the train pictures is 1 .*`scale: 1`"):
+        train()
+    assert np.unique(train(scale=1)).tolist() == [0, 255]
+    assert np.unique(train(scale=255)).tolist() == [0, 1]
+    assert np.array_equal(train(scale=1), train(scale=255) * 255)
+    with pytest.raises(ValueError, match="scale should be the value of white in the files, from 1 to 255"):
+        train(scale=0)
+    for file in (tmp_path / "data" / "masks").iterdir():
+        Image.fromarray(masks[0] * 3).save(file)
+    with pytest.raises(ValueError, match=r"\d\.png: has values up to 3, above the white of scale: 1"):
+        train(scale=1)
