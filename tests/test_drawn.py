@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench import drawn, given
+from bench.cli import main
 from bench.data import DATASETS, Images, load_images
 from bench.drawn import describe_copies, describe_part, drawing
 from bench.metrics import METRICS
@@ -133,3 +135,54 @@ def test_every_key_that_depends_on_what_is_drawn_holds_the_version_of_the_rule()
     assert given.condition(values) == given.Inpainting()
     assert given.given_values("class", given.Class()) == {"task": "class"}  # nothing is drawn for it
     assert "drawn" not in canonical(TRAIN)
+
+
+ORDER = """\
+name: order
+dataset: digits
+metrics: [{metric: fd, extractor: pca@4}]
+samples: {count: 40, batch: 40, seeds: [0, 1]}
+likelihood: {images: 4, batch: 4, tolerance: 0.1}
+inspect: {images: 6}
+train:
+  sorted: {samples_from: sorted.npz}
+  shuffled: {samples_from: shuffled.npz}
+  vp:
+    method: sde
+    params: {network: {width: 8, multipliers: [1], blocks: 1, attention: []}, training: {steps: 1, batch: 4}}
+points:
+  - {train: [sorted, shuffled]}
+  - {train: vp, sampler: euler_maruyama, grid: {nfe: [2]}}
+figures: none
+"""
+
+
+def test_suite_says_what_was_drawn_in_plan_row_page_and_terminal(digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    images = np.concatenate([digits[:100], digits[:20]])
+    np.savez("sorted.npz", images)
+    np.savez("shuffled.npz", shuffled(images))
+    (tmp_path / "order.yaml").write_text(ORDER)
+    assert main(["plan", "order.yaml"]) == 0
+    assert "note: train.sorted.samples_from: 40 of 120, drawn at random\n" in capsys.readouterr().out
+    assert main(["order.yaml", "--executor", "inline"]) == 0
+    copies = describe_copies(drawing(images).copies(40))
+    told = f"40 of 120, drawn at random; {copies}"
+    terminal = " ".join(capsys.readouterr().out.split())
+    assert f"Images of sorted, shuffled: {told}." in terminal
+    rows = pd.read_csv("results/order/results.csv").set_index("train")
+    (column,) = (name for name in rows if name.startswith("fd("))
+    assert rows.loc["sorted", column] == pytest.approx(rows.loc["shuffled", column], rel=1e-9)
+    assert rows.loc["sorted", "drawn"] == rows.loc["shuffled", "drawn"] == told
+    assert set(rows.loc["vp", "drawn"]) == {"bits/dim: 4 of 360, drawn at random"}
+    assert set(rows.loc["vp", "heldout_loss_note"]) == {"6 of 360, drawn at random"}
+    page = (tmp_path / "results/order/leaderboard.md").read_text()
+    assert f"Images of sorted, shuffled: {told}." in page
+    assert "Mean over held-out images (split test: 6 of 360, drawn at random)" in page
+
+
+def test_scale_and_drawing_of_images_made_elsewhere_are_shown(capsys):
+    assert main(["show", "samples_from"]) == 0
+    said = capsys.readouterr().out
+    assert "scale: the value of white in the file" in said
+    assert "drawn at random by their content" in " ".join(said.split())
