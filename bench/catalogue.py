@@ -62,6 +62,15 @@ def _first_line(kind: type) -> str:
     return kind.__doc__.strip().splitlines()[0]
 
 
+ELSEWHERE = """\
+images made elsewhere, under train: {samples_from: PATH, scale: WHITE}
+
+samples_from: an .npz, or a folder or .zip of pictures. Of more images than samples.count asks for, that many are drawn
+  at random by their content, so the order of the file does not matter. They are one row, whatever samples.seeds says.
+scale: the value of white in the file (16, 255, 1.0), black being 0; or both, [-1, 1]. Left out: 255 in pictures, the
+  data set's levels - 1 in whole numbers, 1 in floats; values that contradict this or leave it open are refused."""
+
+
 def show(options: argparse.Namespace) -> int:
     """Shows a method, sampler, data set or metric, or what is stored under a key."""
     name, _, inner = options.what.partition(".")
@@ -89,6 +98,9 @@ def show(options: argparse.Namespace) -> int:
     if name in METRICS:
         say(f"{METRICS[name].summary}\nparams: {as_yaml(plain(METRICS[name].params()))}")
         return 0
+    if name == "samples_from":
+        print(ELSEWHERE)
+        return 0
     return _show_stored(options)
 
 
@@ -105,7 +117,7 @@ def _show_stored(options: argparse.Namespace) -> int:
     found = [(stage, name) for stage in stages for name in scan(store.root / stage) if name.startswith(options.what)]
     if not found:
         samplers = [name for card in cards().values() for name in card.samplers]
-        words = [*cards(), *samplers, *DATASETS, *GALLERIES, *METRICS]
+        words = [*cards(), *samplers, *DATASETS, *GALLERIES, *METRICS, "samples_from"]
         near = difflib.get_close_matches(options.what, words, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         say(f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}", file=sys.stderr)

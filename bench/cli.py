@@ -15,6 +15,7 @@ from bench import assets, catalogue
 from bench.catalogue import as_yaml
 from bench.data import DATASETS, data_card, data_root
 from bench.document import SuiteError
+from bench.drawn import describe_part
 from bench.execute.campaign import Campaign, ClusterRefusesError, ask_to_cancel, cancel_submissions
 from bench.execute.cluster import ClusterError
 from bench.execute.drive import (
@@ -581,7 +582,9 @@ def check_metrics(options: argparse.Namespace) -> int:
     from bench.metrics.audit import check
     from bench.metrics.references import References
 
-    say(f"{options.dataset} in the features of {extractor_label(name)}, held-out images against training images")
+    said = describe_part(options.images, card.splits["test"])
+    held_out = f"held-out images ({said})" if said else "held-out images"
+    say(f"{options.dataset} in the features of {extractor_label(name)}, {held_out} against training images")
     references, failed, judged = References(_store(options)), 0, 0
     try:
         for finding in check(
@@ -625,6 +628,7 @@ def reference(options: argparse.Namespace) -> int:
     try:
         if options.do == "import":
             sha256 = references.import_statistics(store, path)
+            say(references.describe_statistics(references.References(store).facts(sha256)))
             say(f"imported into {store.root}; in a suite: {{metric: fid, statistics: {sha256}}}")
             return DONE
         from bench.data import load_images

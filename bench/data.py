@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bench import celeba, cifar, gallery, idx
 from bench.collection import VERSION
+from bench.drawn import Drawing, drawing
 from bench.mapped import converted
 
 if TYPE_CHECKING:
@@ -213,6 +214,21 @@ class Images:
             for start in range(0, len(images), step):
                 digest.update(np.ascontiguousarray(images[start : start + step]))
             known[name] = digest.hexdigest()
+        return known[name]
+
+    def drawn(self, name: str, which: slice | np.ndarray) -> np.ndarray:
+        """Returns images of a split by their numbers in the order in which they are drawn (:mod:`bench.drawn`).
+
+        Whoever takes a part of a split takes its first images in this order: ``drawn("test", slice(256))``. They are as
+        stored, shape (N, C, H, W).
+        """
+        return self.split(name)[self.drawing(name).order[which]]
+
+    def drawing(self, name: str) -> Drawing:
+        """Returns the order in which the images of a split are drawn, made once."""
+        known = self.__dict__.setdefault("_drawings", {})
+        if name not in known:
+            known[name] = drawing(self.split(name))
         return known[name]
 
     def batch(self, seed: int, k: int, size: int) -> Tensor:

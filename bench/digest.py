@@ -87,7 +87,7 @@ class NpzHeader:
 
     Args:
         name: The array.
-        shape: Its lengths, at least one.
+        shape: Its lengths.
         kind: The letter of its type: u for unsigned whole numbers, f for floats, ...
         item: Bytes of a value.
     """
@@ -130,16 +130,46 @@ def npz_header(path: Path) -> NpzHeader:
                 header, start = _header(stream, shown(name), f"{where} is not an .npz file that can be read", again)
     except ARCHIVE_ERRORS as error:
         raise ValueError(f"{where} is not an .npz file that can be read ({shown(str(error))}); {again}") from None
-    claimed, held = header.item, member.file_size - start
+    if not header.shape:
+        raise ValueError(
+            f"{where} is not an .npz file that can be read ({shown(name)} is a single number, not images); {again}"
+        )
+    _check_claim(header, member.file_size - start, where, again)
+    return header
+
+
+def check_claims(path: Path, names: Sequence[str], again: str, objects: str) -> None:
+    """Compares what an .npz says of some of its arrays with the bytes that are there, before memory is taken for them.
+
+    Args:
+        path: The file.
+        names: The arrays; those that are not there are not missed.
+        again: The remedy that messages end with.
+        objects: What they say of an array of objects.
+
+    Raises:
+        ValueError: A header is none, or claims what the file cannot hold; the message names the file.
+    """
+    where = shown(path)
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if (name := member.filename.removesuffix(".npy")) in names:
+                _check_member(member, where, again)
+                with archive.open(member) as stream:
+                    header, start = _header(stream, name, where, again, objects)
+                _check_claim(header, member.file_size - start, where, again)
+
+
+def _check_claim(header: NpzHeader, held: int, where: str, again: str) -> None:
+    claimed = header.item
     for length in header.shape:
         claimed *= length
     if claimed != held:
         what = "cut short" if held < claimed else "damaged"
         raise ValueError(
-            f"{where}: {shown(name)} claims shape {header.shape} of {header.dtype}, {claimed:,} bytes, and "
+            f"{where}: {shown(header.name)} claims shape {header.shape} of {header.dtype}, {claimed:,} bytes, and "
             f"{held:,} are there: {what}; {again}"
         )
-    return header
 
 
 def _check_member(member: zipfile.ZipInfo, where: str, again: str) -> None:
@@ -153,7 +183,9 @@ def _check_member(member: zipfile.ZipInfo, where: str, again: str) -> None:
         )
 
 
-def _header(stream: IO[bytes], name: str, bad: str, again: str) -> tuple[NpzHeader, int]:
+def _header(
+    stream: IO[bytes], name: str, bad: str, again: str, objects: str = "save one plain uint8 array"
+) -> tuple[NpzHeader, int]:
     """Returns what the header of an array says, and how many bytes it has.
 
     Source: numpy.lib.format, https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
@@ -177,9 +209,7 @@ def _header(stream: IO[bytes], name: str, bad: str, again: str) -> tuple[NpzHead
     kind = re.fullmatch(r"[<>|=]?([a-zA-Z])(\d{0,9})", descr) if isinstance(descr, str) else None
     if kind is None or kind[1] == "O":
         told = "objects" if kind else shown(repr(descr))[:60]
-        raise ValueError(f"{bad} ({name} is an array of {told}, which is never loaded); save one plain uint8 array")
-    if not shape:
-        raise ValueError(f"{bad} ({name} is a single number, not images); {again}")
+        raise ValueError(f"{bad} ({name} is an array of {told}, which is never loaded); {objects}")
     wide = 4 if kind[1] == "U" else 1  # bytes of a character
     return NpzHeader(name, shape, kind[1], int(kind[2] or 1) * wide), begin + length
 

@@ -1,10 +1,11 @@
 """Images made elsewhere, read as a sample set: an ``.npz`` file, or a folder or ``.zip`` of pictures.
 
 - ``.npz``: the array ``images``, else ``arr_0``, else the only one; shape (N, C, H, W) or (N, H, W, C); uint8 in
-  0, ..., levels - 1, or floats in [0, 1], which are rounded to these levels. Pickled objects are never read.
+  0, ..., levels - 1, or floats in [0, 1], which are rounded to these levels (:mod:`bench.scale` has other scales).
+  Pickled objects are never read.
 - Of a data set of real values, the ``.npz`` holds floats in its own units, of shape (N, C, H, W) or (N, C H W).
 - Folder or zip archive: every picture anywhere in it, by name (:mod:`bench.collection`); upright, 8-bit grey or RGB as
-  the data set has channels and of its size, mapped to its levels by round(v / 255 * (levels - 1)).
+  the data set has channels and of its size, white at 255.
 
 What a file claims of itself (the shape of an array, the size of a picture) is compared with what is asked for and with
 what is there before memory is taken for it.
@@ -20,12 +21,18 @@ from bench.collection import ARCHIVE_ERRORS, collect, contents, shown
 from bench.data import DataCard
 from bench.digest import NpzHeader, npz_header
 from bench.pictures import decode
+from bench.scale import PICTURE_WHITE, Scale, check_finite, to_levels
 
 
-def read_external(path: str | Path, data: DataCard) -> np.ndarray:
+def read_external(path: str | Path, data: DataCard, scale: Scale | None = None) -> np.ndarray:
     """Returns the images of a file or folder as the data set stores its own, shape (N, C, H, W).
 
     That is uint8 in 0, ..., ``data.levels`` - 1, or float32 where its values are real.
+
+    Args:
+        path: Where they lie.
+        data: The data set that they are to be like.
+        scale: The values of black and white in them; None: as usual (:mod:`bench.scale`).
 
     Raises:
         FileNotFoundError: Nothing lies at ``path``.
@@ -36,14 +43,14 @@ def read_external(path: str | Path, data: DataCard) -> np.ndarray:
         if not path.exists():
             raise FileNotFoundError(f"{shown(path)}: no such file or folder of images")
         values = _read_array(path, data)
-        return _real(values, data, path) if data.kind == "real" else _quantise(values, data, path)
+        return _real(values, path) if data.kind == "real" else to_levels(values, data.levels, path, scale)
     if not path.exists():
         raise FileNotFoundError(f"{shown(path)}: no such file or folder of images")
     if not path.is_dir() and path.suffix.lower() != ".zip":
         raise ValueError(f"{shown(path)}: should be an .npz file, or a folder or .zip of pictures")
     if data.kind == "real":
         raise ValueError(f"{shown(path)}: pictures hold no real values; use an .npz file")
-    return _read_folder(path, data)
+    return to_levels(_read_folder(path, data), data.levels, path, scale, usual_white=PICTURE_WHITE)
 
 
 def _read_array(path: Path, data: DataCard) -> np.ndarray:
@@ -92,47 +99,20 @@ def _axes(shape: tuple[int, ...], data: DataCard, path: Path) -> tuple[int, ...]
     )
 
 
-def _real(values: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
+def _real(values: np.ndarray, path: Path) -> np.ndarray:
     if values.dtype.kind != "f":
         raise ValueError(f"{path}: dtype {values.dtype}; save floats in the data set's own units")
-    _check_finite(values, path)
+    check_finite(values, path)
     return values.astype(np.float32)
 
 
-def _check_finite(images: np.ndarray, path: Path) -> None:
-    bad = int((~np.isfinite(images)).reshape(len(images), -1).any(1).sum())
-    if bad:
-        raise ValueError(f"{path}: {bad} of {len(images)} images hold NaN or infinity; leave them out, or mend them")
-
-
-def _quantise(images: np.ndarray, data: DataCard, path: Path) -> np.ndarray:
-    top = data.levels - 1
-    if images.dtype == np.uint8:
-        if images.max() > top:
-            raise ValueError(
-                f"{path}: pixels go up to {images.max()}, but this data set has levels 0..{top}; "
-                f"if they are on the scale 0..255, save round(v / 255 * {top})"
-            )
-        return np.ascontiguousarray(images)
-    if images.dtype.kind != "f":
-        raise ValueError(f"{path}: dtype {images.dtype}; save uint8 in 0..{top}, or floats in [0, 1]")
-    _check_finite(images, path)
-    if images.min() < 0 or images.max() > 1:
-        raise ValueError(
-            f"{path}: floats lie in [{images.min():.3g}, {images.max():.3g}]; save them in [0, 1] "
-            "(from [-1, 1]: (x + 1) / 2), clipped"
-        )
-    return np.ascontiguousarray(np.rint(images.astype(np.float64) * top).astype(np.uint8))
-
-
 def _read_folder(path: Path, data: DataCard) -> np.ndarray:
-    """Returns the pictures of a folder or archive in the data set's levels."""
+    """Returns the pictures of a folder or archive as they are stored, uint8 of shape (N, C, H, W)."""
     if data.shape[0] not in MODES:
         raise ValueError(
             f"{shown(path)}: pictures cannot hold this data set's {data.shape[0]} channels; use an .npz file"
         )
-    images = [_picture(where, content, data) for where, content in contents(path, collect(path).names)]
-    return np.stack([np.rint(image / 255 * (data.levels - 1)).astype(np.uint8) for image in images])
+    return np.stack([_picture(where, content, data) for where, content in contents(path, collect(path).names)])
 
 
 MODES = {1: "L", 3: "RGB"}

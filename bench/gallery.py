@@ -50,6 +50,7 @@ class ImageFolder:
         split: "folders" to hold out what folders named test or val hold (:mod:`bench.splits`), a random share where
             there are none; "random" for a random share whatever folders are called.
         test: Share of the pictures that is held out where that is drawn at random.
+        scale: The value of white in the files; null: 255, and pictures of which no value is above 1 are refused.
     """
 
     path: str
@@ -60,11 +61,14 @@ class ImageFolder:
     flips: bool = False
     split: Literal["folders", "random"] = "folders"
     test: float = 0.1
+    scale: int | None = None
 
     def __post_init__(self) -> None:
         _check(self)
         if not 0 < self.test < 1:
             raise ValueError("test should be between 0 and 1: the share of the pictures that is held out")
+        if self.scale is not None and not 1 <= self.scale <= 255:
+            raise ValueError("scale should be the value of white in the files, from 1 to 255")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +129,7 @@ class Gallery:
     channels: Literal[1, 3] = 3
     flips: bool = False
     category: str = ""
+    scale: int | None = None
     folders: str = ""
     unused: int = 0
 
@@ -154,7 +159,9 @@ class Gallery:
     @property
     def shaping(self) -> pictures.Shaping:
         """How a picture becomes an image."""
-        return pictures.Shaping(size=self.size, crop=self.crop, resize=self.resize, channels=self.channels)
+        return pictures.Shaping(
+            size=self.size, crop=self.crop, resize=self.resize, channels=self.channels, white=self.scale
+        )
 
     @property
     def splits(self) -> dict[str, int]:
@@ -374,7 +381,15 @@ def _load(gallery: Gallery, split: str, root: Path, places: Mapping[str, Path]) 
             raise ValueError(
                 f"{found.where}: the pictures are no longer those that were planned with; start the suite again"
             )
-        yield from pictures.read(*found.chosen(split, gallery.rule, gallery.train), gallery.shaping)
+        brightest = 0
+        for image in pictures.read(*found.chosen(split, gallery.rule, gallery.train), gallery.shaping):
+            brightest = max(brightest, int(image.max()))
+            yield image
+        if brightest == 1 and gallery.scale is None:
+            raise ValueError(
+                f"{found.where}: the brightest value of the {split} pictures is 1 where white is 255: give what white "
+                "is beside the path, `scale: 1` if that is it, `scale: 255` if they are so dark"
+            )
 
     shape = (gallery.splits[split], *gallery.shaping.shape)
     return converted(root, f"{_array_name(gallery)}-{split}", gallery.shaping.rule, found.files, shape, chunks)

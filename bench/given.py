@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.card import build
+from bench.card import build, differences
 from bench.data import DataCard
+from bench.drawn import RULE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ class Inpainting:
     Args:
         mask: What is hidden: a half, the central quarter (half of the height and width), or each pixel with
             probability 1/2, drawn anew for each image.
-        images: How many images, the first of the split.
+        images: How many images, drawn from the split (:mod:`bench.drawn`).
         repeats: Samples of each.
     """
 
@@ -49,7 +50,7 @@ class Colourisation:
     """The mean over the colours of held-out images is known, the colours are to be found.
 
     Args:
-        images: How many images, the first of the split.
+        images: How many images, drawn from the split (:mod:`bench.drawn`).
         repeats: Samples of each.
     """
 
@@ -110,7 +111,18 @@ def describe(values: Mapping[str, Any]) -> str:
 
 def condition(values: Mapping[str, Any]) -> Any:
     """Returns the parameters of :data:`TASKS` that the ``given`` of a :class:`bench.spec.SampleSpec` stands for."""
-    return build(TASKS[values["task"]], {name: value for name, value in values.items() if name != "task"})
+    return build(
+        TASKS[values["task"]], {name: value for name, value in values.items() if name not in ("task", "drawn")}
+    )
+
+
+def given_values(task: str, params: Any) -> dict[str, Any]:
+    """Returns the ``given`` of a spec: all that a batch depends on, so not how many repeats there are.
+
+    Where images are restored, ``drawn`` is the version of the rule that says which (:mod:`bench.drawn`).
+    """
+    values = {name: value for name, value in differences(params).items() if name != "repeats"}
+    return {"task": task, **values, **({"drawn": RULE} if task in RESTORATIONS else {})}
 
 
 @dataclass(frozen=True)
@@ -159,7 +171,7 @@ def truth(values: Mapping[str, Any], data: Images, first: int, count: int) -> Tr
     known = None
     if task == "inpainting":
         known = np.stack([~_hidden(params.mask, data.shape, image) for image in range(params.images)])[index]
-    return Truth(task, index, data.split(SPLIT)[index], known)
+    return Truth(task, index, data.drawn(SPLIT, index), known)
 
 
 def _hidden(mask: str, shape: tuple[int, int, int], image: int) -> np.ndarray:

@@ -44,17 +44,20 @@ class Shaping:
             is, "none" for pictures that are square already.
         resize: Pillow's filter.
         channels: 3 for RGB, 1 for grey.
+        white: The value of white in the files; None: 255, as usual.
     """
 
     size: int
     crop: Literal["center", "none"] | int = "center"
     resize: Filter = "bicubic"
     channels: Literal[1, 3] = 3
+    white: int | None = None
 
     @property
     def rule(self) -> str:
         """Names all that an image depends on beside its picture."""
-        return f"pictures {VERSION}: crop {self.crop}, {self.resize} to {self.size}, {self.channels} channels"
+        white = "" if self.white is None else f", white {self.white}"
+        return f"pictures {VERSION}: crop {self.crop}, {self.resize} to {self.size}, {self.channels} channels{white}"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -152,11 +155,24 @@ def _image(where: str, content: bytes, shaping: Shaping) -> np.ndarray:
     if picture.mode != mode:
         picture = picture.convert(mode)
     try:
-        image = shape(picture, shaping)
+        image = shape(picture if shaping.white is None else whiten(picture, shaping.white), shaping)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     pixels = np.asarray(image)
     return (pixels[None] if shaping.channels == 1 else pixels.transpose(2, 0, 1))[None]
+
+
+def whiten(picture: Image.Image, white: int) -> Image.Image:
+    """Returns an 8-bit picture, whose white is the value ``white``, with white at 255.
+
+    Raises:
+        ValueError: It holds values above that.
+    """
+    bands = picture.getextrema() if len(picture.getbands()) > 1 else [picture.getextrema()]
+    most = max(high for _, high in bands)
+    if most > white:
+        raise ValueError(f"has values up to {most}, above the white of scale: {white}; give theirs, or take it out")
+    return picture.point([min(255, round(value * 255 / white)) for value in range(256)] * len(bands))
 
 
 def shape(picture: Image.Image, shaping: Shaping) -> Image.Image:

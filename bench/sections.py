@@ -26,6 +26,7 @@ from bench.spec import Values
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
 OPTIONAL = ("likelihood", "inspect", "points", "claims", "keep", "figures", "controlled", "most_nfe", "profiles")
 MODEL = ("method", "preset", "params", "seeds", "snapshots", "ema", "checkpoint", "weights")
+ELSEWHERE = ("samples_from", "scale")
 CLAIM = ("metric", "smallest_effect", "pairs", "vs")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 MOST_IMAGES = 10_000_000
@@ -126,9 +127,17 @@ class Model:
 
 @dataclass(frozen=True)
 class Source:
-    """A train entry whose images were made elsewhere."""
+    """A train entry whose images were made elsewhere.
+
+    Args:
+        path: Where they lie.
+        count: How many there are; 0 where they are not there.
+        scale: The values of black and white in them; None: as usual.
+    """
 
     path: Path
+    count: int = 0
+    scale: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -539,8 +548,9 @@ class Reader:
 
     def _entry(self, path: KeyPath, given: Any) -> Model | Source | None:
         if isinstance(given, Mapping) and "samples_from" in given:
-            check_keys(self.problems, path, given, ("samples_from",))
-            return self._source((*path, "samples_from"), given["samples_from"])
+            check_keys(self.problems, path, given, ELSEWHERE)
+            scale = self._scale((*path, "scale"), given["scale"]) if "scale" in given else None
+            return self._source((*path, "samples_from"), given["samples_from"], scale)
         given = check_keys(self.problems, path, given, (*MODEL, "samples_from"))
         if "method" not in given:
             self._refuse((*path, "method"), None, "is missing", self.known.cards)
@@ -638,12 +648,26 @@ class Reader:
         known = tuple(width for width in widths if width is not None)
         return known[:1] if self.smoke else known
 
-    def _source(self, path: KeyPath, given: Any) -> Source | None:
+    def _scale(self, path: KeyPath, given: Any) -> tuple[float, float] | None:
+        """Returns the values of black and white in images made elsewhere: one number is white, and black is 0."""
+        if self.data is not None and self.data.kind == "real":
+            self._refuse(path, given, "is of pictures, and the values of the data set are real: they have no white")
+            return None
+        scale = self._typed(float | tuple[float, float], path, given)
+        if scale is None:
+            return None
+        black, white = scale if isinstance(scale, tuple) else (0.0, scale)
+        if not (math.isfinite(black) and math.isfinite(white) and black < white):
+            self._refuse(path, given, "should be the value of white, above 0, or a list of those of black and white")
+            return None
+        return black, white
+
+    def _source(self, path: KeyPath, given: Any, scale: tuple[float, float] | None) -> Source | None:
         found = self._find(path, given, needed=not self.absent)
         if found is None:
             return None
         if self.absent and not found.exists():
-            return Source(found)
+            return Source(found, scale=scale)
         try:
             count, left_out = count_images(found), what_is_left_out(found)
         except ValueError as error:
@@ -655,7 +679,7 @@ class Reader:
         asked = samples.get("count") if isinstance(samples, Mapping) else None
         if isinstance(asked, int) and count < asked and not self.smoke:
             self._refuse(path, given, f"holds {count} images, and samples.count asks for {asked}")
-        return Source(found)
+        return Source(found, count, scale)
 
     def _wants(self, label: str) -> bool:
         """Whether ``--only`` may ask for a train entry: it does not where it names other entries alone."""

@@ -15,8 +15,18 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any
 
+from bench.drawn import RULE
+
 Values = Mapping[str, Any]
 """Plain values: str, int, float, bool, None, lists and mappings of them."""
+
+ALWAYS = "always in the key"
+"""Metadata of a field that is part of the key whatever its value: the version of a rule of the harness's own."""
+
+
+def _drawn() -> int:
+    """A field for the version of the rule by which images are drawn from a set (:mod:`bench.drawn`)."""
+    return field(default=RULE, metadata={ALWAYS: True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +74,16 @@ class AverageSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesSpec:
-    """Images made elsewhere, known by the digest of their content."""
+    """Images made elsewhere, known by the digest of their content.
+
+    ``scale`` are the values of black and white in them, None where they are as usual (:mod:`bench.external`).
+    """
 
     dataset: str
     dataset_version: int
     sha256: str
+    scale: tuple[float, float] | None = None
+    drawn: int = _drawn()
 
 
 ModelSpec = TrainSpec | SnapshotSpec | AverageSpec
@@ -113,6 +128,7 @@ class LikelihoodSpec:
     batch: int
     params: Values = field(default_factory=dict)
     split: str = "test"
+    drawn: int = _drawn()
     seed: int = 0
     snapshot: int | None = None
     ema: float | None = None
@@ -131,6 +147,7 @@ class InspectSpec:
     version: int
     images: int
     split: str = "test"
+    drawn: int = _drawn()
     seed: int = 0
     snapshot: int | None = None
     ema: float | None = None
@@ -156,7 +173,7 @@ def _model(train: TrainSpec, snapshot: int | None, ema: float | None = None) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSpec:
-    """One metric of the first ``count`` images of a sample set."""
+    """One metric of the first ``count`` images of a sample set, in the order drawn where it was made elsewhere."""
 
     source: SampleSpec | ImagesSpec
     count: int
@@ -189,7 +206,7 @@ class Point:
 
 
 def canonical(spec: Any) -> Any:
-    """Returns ``spec`` as plain values, leaving out every dataclass field that equals its default.
+    """Returns ``spec`` as plain values, leaving out fields that equal their default, unless they are :data:`ALWAYS` in.
 
     What it returns is to be read, not changed: a spec remembers it, since one model lies within many points.
     """
@@ -210,9 +227,10 @@ def canonical(spec: Any) -> Any:
 
 @cache
 def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
-    """Returns name and default of each field of a dataclass, MISSING where it has none."""
+    """Returns name and default of each field of a dataclass, MISSING where it has none or is always in the key."""
     made = [(item, item.default_factory) for item in fields(kind)]
-    return tuple((item.name, item.default if make is MISSING else make()) for item, make in made)
+    known = [(item, item.default if make is MISSING else make()) for item, make in made]
+    return tuple((item.name, MISSING if item.metadata.get(ALWAYS) else default) for item, default in known)
 
 
 def key(spec: Spec) -> str:
@@ -256,7 +274,9 @@ def from_plain(kind: type, values: Values) -> Any:
         values["train"] = TrainSpec(**values["train"])
     if "source" in values:
         source = values["source"]
-        values["source"] = ImagesSpec(**source) if "sha256" in source else from_plain(SampleSpec, source)
+        values["source"] = from_plain(ImagesSpec if "sha256" in source else SampleSpec, source)
+    if values.get("scale") is not None:
+        values["scale"] = tuple(values["scale"])
     return kind(**values)
 
 

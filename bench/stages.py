@@ -31,6 +31,7 @@ from bench.card import BudgetError, build, cards, plain
 from bench.course import leg
 from bench.data import Images, load_images
 from bench.digest import digest_checkpoint, digest_images
+from bench.drawn import ALL, describe_part, drawing
 from bench.external import read_external
 from bench.given import truth
 from bench.method import Given, Inspection, Method, NetworkCounter, Noise, Run, Sampler, evaluated, load_method
@@ -43,6 +44,7 @@ from bench.spec import (
     InspectSpec,
     LikelihoodSpec,
     SampleSpec,
+    ScoreSpec,
     SnapshotSpec,
     TrainSpec,
     canonical,
@@ -427,7 +429,7 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     context.store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
     data = _data(spec.train.dataset)
     first = int(unit.part) * spec.batch
-    held_out = data.split(spec.split)[first : min(first + spec.batch, spec.images)]
+    held_out = data.drawn(spec.split, slice(first, min(first + spec.batch, spec.images)))
     stored = torch.from_numpy(held_out)
     images = data.scaled(stored.double()) if data.kind == "real" else stored.long()
     images = images.to(method.device)
@@ -445,6 +447,7 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
         points = data.scaled(held_out.astype(np.float64)).reshape(-1, dims)
         values["exact_bits_per_dim"] = (-data.mixture.log_prob(points) / (dims * math.log(2))).tolist()
     identity = {**scored.identity, "images": spec.images, "split": spec.split, "batch": spec.batch}
+    identity |= {"drawn": describe_part(spec.images, data.card.splits[spec.split]) or ALL}
     record = {
         "values": values,
         "identity": {**identity, "dataset": f"{spec.train.dataset}@{spec.train.dataset_version}"},
@@ -461,7 +464,7 @@ def inspect(job: Job, unit: UnitId, context: Context) -> None:
     method = _trained(context, spec)
     context.store.write_spec(unit.stage, unit.key, spec, {})
     data = _data(spec.train.dataset)
-    held_out = data.scaled(torch.from_numpy(data.split(spec.split)[: spec.images]).float()).to(method.device)
+    held_out = data.scaled(torch.from_numpy(data.drawn(spec.split, slice(spec.images))).float()).to(method.device)
     noise = Noise(spec.seed, ("inspect",), device=method.device)
     begin = _clock(context.device)
     with torch.no_grad():
@@ -469,6 +472,7 @@ def inspect(job: Job, unit: UnitId, context: Context) -> None:
     seconds = _clock(context.device) - begin
     losses = _checked_losses(seen, len(held_out))
     facts = {"dataset": f"{spec.train.dataset}@{spec.train.dataset_version}", "split": spec.split, "seed": spec.seed}
+    facts |= {"drawn": describe_part(spec.images, data.card.splits[spec.split]) or ALL}
     record = {
         "times": seen.times.tolist(),
         "noise_levels": [level if math.isfinite(level) else None for level in seen.noise_levels.tolist()],
@@ -525,7 +529,7 @@ def _array(values: torch.Tensor) -> np.ndarray:
 def scores(job: Job, unit: UnitId, context: Context) -> None:
     """Computes every metric asked of one sample set in one pass over its images."""
     spec = job.specs[0]
-    source = spec.source
+    source, made_elsewhere = spec.source, {}
     if isinstance(source, SampleSpec):
         data = _data(source.train.dataset)
         images = _shards(context, source, spec.count)
@@ -534,14 +538,11 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
         if sampler.couples(build(sampler.params, source.params)):
             rule["batch"] = source.batch
     else:
-        if digest_images(Path(job.path or "")) != source.sha256:
-            raise ValueError(f"{job.path}: the images are not those that the suite was read with; start it again")
         data = _data(source.dataset)
-        whole = read_external(Path(job.path or ""), data.card)[: spec.count]
-        if len(whole) < spec.count:
-            raise ValueError(f"{job.label}: {spec.count} images are asked for, there are {len(whole)}")
-        images = iter([whole])
+        images, made_elsewhere = _elsewhere(job, spec, data)
         rule = {"quantise" if data.kind == "real" else "uint8": "as given", "source sha256": source.sha256}
+        rule |= {"drawn": describe_part(spec.count, made_elsewhere["images"]) or ALL}
+        rule |= {"scale": list(source.scale)} if source.scale is not None else {}
     missing = [
         (part, spec)
         for part, spec in zip(job.parts, job.specs, strict=True)
@@ -554,10 +555,28 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     for (part, wanted), value in zip(missing, measured, strict=True):
         card, params = METRICS[wanted.metric], build(METRICS[wanted.metric].params, wanted.params)
         record = {"value": value.value, "identity": {**value.identity, **rule}, "spec": canonical(wanted)}
+        record |= {"source": made_elsewhere} if made_elsewhere else {}
         record |= {"provenance": context.provenance()}
         if card.reference(params) is not None and card.floor:
             record["floor"] = _floor(context, wanted.metric, params, data, value.identity, kept)
         context.store.finish(UnitId(unit.stage, unit.key, part), record)
+
+
+def _elsewhere(job: Job, spec: ScoreSpec, data: Images) -> tuple[Iterator[np.ndarray], dict[str, Any]]:
+    """Returns the images to score of a set made elsewhere, drawn from it, and what they are of it.
+
+    Raises:
+        ValueError: The set is not what it was, does not fit the data set, or has too few images.
+    """
+    path, source = Path(job.path or ""), spec.source
+    if digest_images(path) != source.sha256:
+        raise ValueError(f"{path}: the images are not those that the suite was read with; start it again")
+    whole = read_external(path, data.card, source.scale)
+    if len(whole) < spec.count:
+        raise ValueError(f"{job.label}: {spec.count} images are asked for, there are {len(whole)}")
+    found = drawing(whole)
+    facts = {"drawn": spec.count, "images": len(whole), "copies": found.copies(spec.count)}
+    return iter([whole[found.order[: spec.count]]]), facts
 
 
 @functools.lru_cache(maxsize=1)

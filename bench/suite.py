@@ -26,7 +26,8 @@ from bench.claims import Claim, note_power, paired, words_of
 from bench.data import DATASETS, DataCard
 from bench.digest import digest_checkpoint, digest_images
 from bench.document import Document, Fault, KeyPath, Place, SuiteError
-from bench.given import RESTORATIONS, describe
+from bench.drawn import describe_part
+from bench.given import RESTORATIONS, describe, given_values
 from bench.metrics import METRICS, MetricCard
 from bench.sections import Known, Metric, Model, Reader, Sections, Source, Sweep
 from bench.spec import ImagesSpec, InspectSpec, LikelihoodSpec, Point, SampleSpec, ScoreSpec, TrainSpec, Values
@@ -225,11 +226,8 @@ def _group(sweep: Sweep, card: SamplerCard, params: Any, bought: Values, times: 
 
 
 def _given(sweep: Sweep) -> dict[str, Any] | None:
-    """Returns what a point samples under as plain values: all that a batch depends on, so not how many repeats."""
-    if sweep.task is None:
-        return None
-    values = differences(sweep.given)
-    return {"task": sweep.task, **{name: value for name, value in values.items() if name != "repeats"}}
+    """Returns what a point samples under as plain values."""
+    return None if sweep.task is None else given_values(sweep.task, sweep.given)
 
 
 def _elsewhere(entry: Model | Source) -> Path | None:
@@ -260,7 +258,7 @@ class _Expansion:
         dataset = {"dataset": self.sections.dataset, "dataset_version": self.version}
         if isinstance(entry, Source):
             digest = self._digest(label, entry.path, cache) if entry.path.exists() else NOT_THERE
-            return (ImagesSpec(sha256=digest, **dataset),)
+            return (ImagesSpec(sha256=digest, scale=entry.scale, **dataset),)
         params = differences(entry.params)
         method = {"method": entry.card.name, "method_version": entry.card.version}
         if entry.checkpoint is not None:
@@ -332,7 +330,10 @@ class _Expansion:
     def _images(self, sweep: Sweep) -> Iterator[Point]:
         if self._is_new(sweep, (sweep.label,), sweep.label):
             (spec,) = self.train[sweep.label]
-            yield self._point(sweep.label, sweep.label, sweep.label, spec, None, None, self.sections.samples.count)
+            source, count = self.sections.train[sweep.label], self.sections.samples.count
+            if drawn := describe_part(count, source.count):
+                self.notes.append(f"train.{sweep.label}.samples_from: {drawn}")
+            yield self._point(sweep.label, sweep.label, sweep.label, spec, None, None, count)
 
     def _grid(self, sweep: Sweep, model: Model) -> Iterator[Point]:
         sampler, most = model.card.samplers[sweep.sampler], self.sections.most_nfe
@@ -555,7 +556,8 @@ class _Expansion:
     def _resolved_entry(self, label: str, entry: Model | Source) -> dict[str, Any]:
         if isinstance(entry, Source):
             (spec,) = self.train[label]
-            return {"samples_from": str(entry.path), "sha256": spec.sha256}
+            scale = {} if entry.scale is None else {"scale": list(entry.scale)}
+            return {"samples_from": str(entry.path), **scale, "sha256": spec.sha256}
         card = entry.card
         versions = {"version": card.version, "likelihood_version": card.likelihood and card.likelihood.version}
         versions |= {"inspection_version": card.inspection}

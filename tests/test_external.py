@@ -67,11 +67,11 @@ def test_colour_pngs_keep_their_channels(tmp_path):
         (np.zeros((8, 8), np.uint8), "shape"),
         (
             np.full((2, 1, 8, 8), 255, np.uint8),
-            r"up to 255, .* has levels 0\.\.16.*round\(v / 255 \* 16",
+            r"values lie in \[255, 255\], outside 0 \(black\) to 16 \(white\).*`scale: 255`",
         ),
         (np.zeros((2, 1, 8, 8), np.int64), "dtype int64; save uint8"),
         (np.zeros((2, 1, 8, 8), bool), "dtype bool"),
-        (np.full((2, 1, 8, 8), -1.0), r"\[-1, -1\]; save them in \[0, 1\]"),
+        (np.full((2, 1, 8, 8), -1.0), r"\[-1, -1\], outside 0 \(black\) to 1 \(white\).*`scale: \[-1, 1\]`"),
         (np.full((2, 1, 8, 8), np.nan), "2 of 2 images hold NaN"),
         (np.array([{"a": 1}], dtype=object), "array of objects, which is never loaded.*save one plain uint8 array"),
     ],

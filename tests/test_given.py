@@ -81,7 +81,7 @@ def test_repeats_set_the_count_and_not_the_key(read):
     few, many = (read({**LEFT, "images": 5, "repeats": repeats}).points[0] for repeats in (2, 3))
     assert (few.count, many.count) == (10, 15)
     assert key(few.sample) == key(many.sample)
-    assert few.sample.given == {**LEFT, "images": 5}
+    assert few.sample.given == {**LEFT, "images": 5, "drawn": 1}
     assert few.group.endswith("inpainting left")
 
 
@@ -204,7 +204,7 @@ def test_metric_of_given_images_says_when_nothing_was_given():
     request = ("unknown_rmse", METRICS["unknown_rmse"].params())
     with pytest.raises(ValueError, match="ask for samples that were given something"):
         score([data.test[:8]], [request], data)
-    measured = score([data.test[:8]], [request], data, given=LEFT)
+    measured = score([data.drawn("test", slice(8))], [request], data, given=LEFT)
     assert measured[0].value == 0
     assert "extractor" not in measured[0].identity
 

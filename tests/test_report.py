@@ -215,7 +215,10 @@ def finish_scores(store: Store, point, *, weights: str = "aa" * 32) -> None:
             value = (floor + 8 * quality_of(point) * cost_of(point) ** -1.5) * shake
             value = value if score.metric == "fd" else 9.5 - 2 * value
         identity = {"metric": score.metric, "count": score.count, "weights": weights, "reference": {"n": 1437}}
-        store.finish(UnitId(*place(score)), {"value": value, "identity": identity, "provenance": PROVENANCE})
+        record = {"value": value, "identity": identity, "provenance": PROVENANCE}
+        if isinstance(point.sample, ImagesSpec):
+            record["source"] = {"drawn": point.count, "images": point.count, "copies": 0}
+        store.finish(UnitId(*place(score)), record)
 
 
 def fail(store: Store, unit: UnitId, cause: str) -> None:

@@ -241,9 +241,11 @@ def test_record_of_an_inspection_holds_mean_and_standard_error_of_each_level_ove
     assert record["noise_levels"] == [pytest.approx(0.1), None]
     assert record["errors"] == [pytest.approx((2.5 / 5) ** 0.5), 0.0]
     assert record["identity"] == {
-        **{"dataset": "digits@1", "split": "test", "seed": 0, "images": 5, "weighting": "std", "version": 1}
+        **{"dataset": "digits@1", "split": "test", "drawn": "5 of 360, drawn at random", "seed": 0, "images": 5},
+        **{"weighting": "std", "version": 1},
     }
-    assert torch.equal(seen[0][0], torch.from_numpy(load_images("digits").test[:5]).float() / 16)
+    drawn = load_images("digits").drawn("test", slice(5))
+    assert torch.equal(seen[0][0], torch.from_numpy(drawn).float() / 16)
     assert torch.equal(seen[0][1], Noise(0, ("inspect",)).normal((3,)))
     arrays = np.load(context.store.path(UnitId(*place(INSPECT)), ".npz"))
     assert {name: arrays[name].shape for name in arrays} == {

@@ -140,7 +140,7 @@ class _Suite:
         self, data: Images, extractor: str, count: int, device: str, references: References, seed: int
     ) -> None:
         self.data, self.extractor, self.device, self.references = data, extractor, device, references
-        self.real = np.ascontiguousarray(data.test[:count])
+        self.real = data.drawn("test", slice(count))
         self.seed = seed
         card = extractor_card(extractor)
         names = ["fd", "kd", "precision", "recall"] + (["is"] if card.classes else [])

@@ -19,17 +19,19 @@ import functools
 import hashlib
 import io
 import json
+import math
 import os
 import sys
 import uuid
-import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.collection import ARCHIVE_ERRORS, shown
 from bench.data import Images
+from bench.digest import check_claims
 from bench.metrics.extractors import Extractor
 from bench.metrics.frechet import Moments
 from bench.metrics.summary import Summary
@@ -38,6 +40,9 @@ from bench.store import REFERENCES, DamagedError, Store, UnitId
 MOMENTS, FEATURES = "moments", "features"
 POOLS = ("pool_3", "feats", "features")
 """Names under which files of features hold them."""
+
+WANTED = ("mu", "sigma", "count", *POOLS)
+"""Arrays that a file of statistics is read for."""
 
 
 class References:
@@ -61,7 +66,10 @@ class References:
 
         def absent(wanted: Collection[str]) -> Summary:
             known = self.store is not None and self.store.record(REFERENCES, sha256, MOMENTS) is not None
-            why = "holds mean and covariance alone, and this metric compares images" if known else "were not imported"
+            file = self.facts(sha256).get("file")
+            why = "were not imported"
+            if known:
+                why = f"({file}) holds mean and covariance alone, and this metric compares images"
             raise ValueError(
                 f"statistics {sha256[:8]}... {why}: run_bench.py reference import FILE"
                 + ("" if self.store is None else f" --store {self.store.root}")
@@ -70,7 +78,10 @@ class References:
         found = self._summary(sha256, uses, absent)
         has = found.moments.dimension if found.moments is not None else found.features.shape[1]
         if has != dimension:
-            raise ValueError(f"statistics {sha256[:8]}... have {has} dimensions, the extractor has {dimension}")
+            name = self.facts(sha256).get("file", "")
+            raise ValueError(
+                f"statistics {sha256[:8]}... ({name}) have {has} dimensions, the extractor has {dimension}"
+            )
         return found
 
     def facts(self, sha256: str) -> dict[str, Any]:
@@ -253,63 +264,171 @@ def _lock(folder: Path) -> Iterator[None]:
 # Files that papers ship
 
 
-def read_statistics(path: Path) -> tuple[Moments, np.ndarray | None]:
-    """Returns moments, and the features where the file holds them, of a file of reference statistics.
+AGREEMENT = 1e-3
+"""Largest difference between mean or covariance and what the features beside them have, in units of their spread."""
 
-    Raises:
-        ValueError: It is no such file, would run code, or holds what can be no mean and covariance.
-    """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise ValueError("it is a single array, not an .npz file")
-        with loaded as arrays:
-            names = list(arrays)
-            pool = next((name for name in POOLS if name in names), None)
-            if {"mu", "sigma"} <= set(names):
-                mean, covariance = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
-                count = int(arrays["count"]) if "count" in names else 0
-                features = arrays[pool] if pool else None
-            elif pool:
-                features = arrays[pool]
-                mean = None
-            else:
-                raise ValueError(f"it holds {', '.join(names)}, neither mu and sigma nor {' or '.join(POOLS)}")
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, FileNotFoundError):
-            raise ValueError(f"{path}: there is no such file") from error
-        why = "it would run code when it is read" if "allow_pickle" in str(error) else str(error)
-        raise ValueError(f"{path}: no reference statistics: {why}") from error
-    try:
-        if features is not None:
-            if features.ndim != 2 or len(features) < 2 or features.dtype.kind != "f":
-                raise ValueError(f"features have shape {features.shape} and type {features.dtype}, not (images, D)")
-            moments = Moments()
-            for start in range(0, len(features), 4096):
-                moments.add(features[start : start + 4096])
-            return moments, features
-        _check_moments(mean, covariance)
-    except ValueError as error:
-        raise ValueError(f"{path}: no reference statistics: {error}") from error
-    return Moments(mean, covariance, count or UNKNOWN), None
+ROUNDING = 1e-6
+"""What of a covariance is rounding (imaginary, asymmetric, below 0), in units of its largest value."""
 
+RANK = 1e-5
+"""Eigenvalues above this part of the largest count towards a covariance's rank."""
 
 UNKNOWN = 2**31
 """Stands for the number of images of a file that does not say it: large, for statistics are of whole data sets."""
 
 
+def read_statistics(path: Path) -> tuple[Moments, np.ndarray | None]:
+    """Returns moments, and the features where the file holds them, of a file of reference statistics.
+
+    Raises:
+        ValueError: It is no such file, would run code, holds what can be no mean and covariance, or what disagrees
+            with itself; the message names the file.
+    """
+    arrays = _arrays_of(path)
+    try:
+        return _statistics_of(arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: no reference statistics: {error}") from error
+
+
+def _arrays_of(path: Path) -> dict[str, np.ndarray]:
+    """Returns those arrays of an .npz file that say something of statistics; nothing in it is run.
+
+    Raises:
+        ValueError: It cannot be read, or holds none; the message names the file.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise ValueError("it is a single array, not an .npz file")
+        with loaded:
+            names = list(loaded)
+            check_claims(path, WANTED, "get it again", "it would run code when it is read")
+            arrays = {name: loaded[name] for name in WANTED if name in names}
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file") from error
+    except (*ARCHIVE_ERRORS, ValueError, SyntaxError) as error:
+        why = str(error).removeprefix(f"{shown(path)}: ").removeprefix(f"{shown(path)} ") or "it is cut short"
+        why = "it would run code when it is read" if "allow_pickle" in why else why
+        raise ValueError(f"{path}: no reference statistics: {why}") from error
+    if not {"mu", "sigma"} <= set(arrays) and not set(POOLS) & set(arrays):
+        held = ", ".join(names) or "nothing"
+        raise ValueError(
+            f"{path}: no reference statistics: it holds {held}, neither mu and sigma nor {' or '.join(POOLS)}"
+        )
+    return arrays
+
+
+def _statistics_of(arrays: Mapping[str, np.ndarray]) -> tuple[Moments, np.ndarray | None]:
+    """Returns moments, and the features where they are there.
+
+    Raises:
+        ValueError: See :func:`read_statistics`.
+    """
+    mean, covariance = (_real(arrays[name], name) if name in arrays else None for name in ("mu", "sigma"))
+    count = _count(arrays["count"]) if "count" in arrays else None
+    pools = [name for name in POOLS if name in arrays]
+    if mean is not None and covariance is not None:
+        _check_moments(mean, covariance)
+    if not pools:
+        if count is not None:
+            _check_rank(covariance, count)
+        return Moments(mean, covariance, UNKNOWN if count is None else count), None
+    features = arrays[pools[0]]
+    if features.ndim != 2 or len(features) < 2 or features.dtype.kind != "f":
+        raise ValueError(f"{pools[0]} has shape {features.shape} and type {features.dtype}, not (images, D) of floats")
+    for name in pools[1:]:
+        if not np.array_equal(features, arrays[name]):
+            raise ValueError(f"it holds {pools[0]} and {name}, and they differ: leave one of them out")
+    moments = Moments()
+    for start in range(0, len(features), 4096):
+        moments.add(features[start : start + 4096])
+    if count is not None and count != len(features):
+        raise ValueError(f"count is {count}, and {pools[0]} holds the features of {len(features)} images")
+    _check_agreement(mean, covariance, moments, pools[0])
+    return moments, features
+
+
+def _real(values: np.ndarray, name: str) -> np.ndarray:
+    """Returns numbers as float64; what is imaginary in them may be rounding alone."""
+    if values.dtype.kind not in "fiuc":
+        raise ValueError(f"{name} is of type {values.dtype}, not of numbers")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinity")
+    if values.dtype.kind == "c" and values.size:
+        imaginary, real = float(np.abs(values.imag).max()), float(np.abs(values.real).max())
+        if imaginary > ROUNDING * real:
+            raise ValueError(
+                f"{name} has an imaginary part of up to {imaginary:.3g} beside real values of up to {real:.3g}: more "
+                "than rounding leaves; compute it again from the features"
+            )
+        values = values.real
+    return values.astype(np.float64)
+
+
+def _count(value: np.ndarray) -> int:
+    """Returns a file's number of images."""
+    if value.size != 1 or value.dtype.kind not in "fiu":
+        raise ValueError(f"count should be one whole number, and is of shape {value.shape} and type {value.dtype}")
+    number = value.reshape(()).item()
+    if not math.isfinite(number) or number != math.floor(number):
+        raise ValueError(f"count is {number}, and should be a whole number of images")
+    if not 2 <= number < UNKNOWN:
+        raise ValueError(
+            f"count is {int(number)}: a covariance is of at least 2 images (and of fewer than {UNKNOWN:,})"
+        )
+    return int(number)
+
+
 def _check_moments(mean: np.ndarray, covariance: np.ndarray) -> None:
     d = mean.size
-    if mean.shape != (d,) or covariance.shape != (d, d):
+    if not d or mean.shape != (d,) or covariance.shape != (d, d):
         raise ValueError(f"mu and sigma have shapes {mean.shape} and {covariance.shape}, not (D,) and (D, D)")
-    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise ValueError("mu or sigma holds NaN or infinity")
-    scale = max(float(np.abs(covariance).max()), 1e-300)
-    if np.abs(covariance - covariance.T).max() > 1e-6 * scale:
-        raise ValueError("sigma is not symmetric")
+    scale = float(np.abs(covariance).max())
+    if not scale:
+        raise ValueError("sigma is 0 everywhere: it would be of equal images")
+    apart = np.abs(covariance - covariance.T)
+    if apart.max() > ROUNDING * scale:
+        i, j = np.unravel_index(apart.argmax(), apart.shape)
+        values = f"sigma[{i}, {j}] is {covariance[i, j]:.6g}, sigma[{j}, {i}] is {covariance[j, i]:.6g}"
+        raise ValueError(f"sigma is not symmetric: {values}")
     least = np.linalg.eigvalsh(covariance)[0]
-    if least < -1e-6 * max(np.trace(covariance), 1e-300):
+    if least < -ROUNDING * max(np.trace(covariance), scale):
         raise ValueError(f"sigma has the negative eigenvalue {least:.3g}: it is no covariance")
+
+
+def _check_rank(covariance: np.ndarray, count: int) -> None:
+    """Refuses a covariance that so few images cannot have."""
+    if count > len(covariance):
+        return
+    values = np.linalg.eigvalsh(covariance)
+    rank = int((values > RANK * values[-1]).sum())
+    if rank > count - 1:
+        raise ValueError(f"count is {count}, and sigma has rank {rank}: of so many images it is at most {count - 1}")
+
+
+def _check_agreement(mean: np.ndarray | None, covariance: np.ndarray | None, moments: Moments, pool: str) -> None:
+    """Refuses a mean or covariance that is not that of the features beside it, saying both numbers."""
+    their_mean, theirs = moments.statistics()
+    spread = float(np.trace(theirs) / len(theirs))
+    for name, found, expected, unit in (
+        ("mu", mean, their_mean, math.sqrt(spread)),
+        ("sigma", covariance, theirs, spread),
+    ):
+        if found is None:
+            continue
+        if found.shape != expected.shape:
+            raise ValueError(f"{name} has shape {found.shape}, and that of {pool} has {expected.shape}")
+        apart = np.abs(found - expected)
+        biased = np.abs(found - expected * ((moments.count - 1) / moments.count))  # a covariance may be divided by n
+        apart = np.minimum(apart, biased) if name == "sigma" else apart
+        if apart.max() > AGREEMENT * unit + ROUNDING * float(np.abs(expected).max()):
+            where = np.unravel_index(apart.argmax(), apart.shape)
+            place = ", ".join(map(str, where))
+            raise ValueError(
+                f"{name}[{place}] is {found[where]:.6g}, and that of the features {pool} beside it is "
+                f"{expected[where]:.6g}: they are of unlike images; leave one of them out"
+            )
 
 
 def import_statistics(store: Store, path: Path) -> str:
@@ -329,6 +448,15 @@ def import_statistics(store: Store, path: Path) -> str:
         np.save(buffer, np.ascontiguousarray(features))
         store.finish(unit, {"of": facts}, {".npy": buffer.getvalue()})
     return sha256
+
+
+def describe_statistics(facts: Mapping[str, Any]) -> str:
+    """Returns what an imported file holds, for a person, and what speaks against it."""
+    images, dimension = facts["images"], facts["dimension"]
+    if images is None:
+        return f"{facts['file']}: of an unknown number of images, {dimension} dimensions"
+    few = "; fewer images than dimensions: the covariance is singular" if images <= dimension else ""
+    return f"{facts['file']}: of {images:,} images, {dimension} dimensions{few}"
 
 
 def export_statistics(references: References, data: Images, split: str, extractor: Extractor, features: bool) -> bytes:

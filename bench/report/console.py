@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bench.printable import one_line
 from bench.report.page import arrow, compact, estimate, marked, number, quality, reach
-from bench.report.table import BITS, BITS_ERROR, SECONDS, bare, leaderboard, uncontrolled
+from bench.report.table import BITS, BITS_ERROR, SECONDS, bare, drawn_lines, leaderboard, uncontrolled
 from bench.report.verdicts import judge
 
 MOST = 120
@@ -39,6 +39,8 @@ def print_leaderboard(rows: pd.DataFrame, console: Console, folder: Path | str |
     for _, claim in judge(rows).iterrows():
         line = f"claim: {claim['first']} against {claim['second']} in {claim['metric']}: {claim['verdict']}"
         line += f" ({claim['note']})" if claim["note"] else ""
+        _print(console, line)
+    for line in drawn_lines(rows):
         _print(console, line)
     for line in _lacking(board):
         _print(console, line)

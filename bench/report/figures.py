@@ -617,7 +617,7 @@ def _samples(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look:
     if not best:
         return
     real = _held_out(data)
-    beside = ", and real held-out ones" if len(real) else ""
+    beside = ", and real held-out ones, drawn at random" if len(real) else ""
     caption = f"{label}: the first images of each sampler at its largest budget, not selected{beside}."
     yield (
         Picture(f"samples-{slug(label)}", f"Samples of {label}", caption),
@@ -636,7 +636,7 @@ def _samples(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look:
 def _held_out(data: Images) -> np.ndarray:
     """Returns held-out images, none where the data set is not there: samples of imported weights do not need it."""
     try:
-        return data.test[: GRID * GRID]
+        return data.drawn("test", slice(GRID * GRID))
     except FileNotFoundError:
         return np.zeros((0, *data.shape), dtype=np.uint8)
 
@@ -835,7 +835,7 @@ def _conditionals(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, 
             caption += "; a column a class." if what.endswith(" all") else "."
         else:
             caption = (
-                "a row a held-out image, the first ones; what was given of it (what was hidden is blue), samples of "
+                "a row a held-out image, drawn at random; what was given of it (what was hidden is blue), samples of "
                 "each sampler at its largest budget, not selected, and the truth."
             )
         yield (

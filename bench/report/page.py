@@ -24,6 +24,7 @@ from bench.report.table import (
     HELD_OUT,
     SECONDS,
     bare,
+    drawn_lines,
     identities,
     uncontrolled,
 )
@@ -176,7 +177,8 @@ def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Se
     )
     warnings = [f"Warning: {unlike}."] if unlike else []
     warnings += _in_both_splits(suite.dataset)
-    parts = [Section("", [summary, *warnings, *_warnings(rows, known), *_unproven(rows)]), _claims(judged)]
+    text = [summary, *warnings, *_warnings(rows, known), *drawn_lines(rows), *_unproven(rows)]
+    parts = [Section("", text), _claims(judged)]
     for budget, groups in board.groupby("budget", sort=True):
         title = f"Budget {compact(budget)} (network evaluations an image)"
         parts.append(_ranking(title, groups, metrics, floors, known))
@@ -423,10 +425,11 @@ def _heldout(inspections: Sequence[Mapping[str, Any]]) -> list[Section]:
             facts = [model_title(first), first["method"], first["weighting"], str(len(models))]
             facts += [spread(losses[name].mean(), losses[name].std(ddof=1)) for name in columns]
             cells.append([Cell(text) for text in facts])
+        images = part[0]["drawn"] or f"all {part[0]['images']:,}"
         text = (
-            f"Mean over {part[0]['images']} held-out images (split {part[0]['split']}), with equal noise at every time "
-            "t (0 is data, 1 is noise); ±: sample standard deviation between trainings. Losses of unlike weighting are "
-            "not comparable."
+            f"Mean over held-out images (split {part[0]['split']}: {images}), with equal noise at every time t (0 is "
+            "data, 1 is noise); ±: sample standard deviation between trainings. Losses of unlike weighting are not "
+            "comparable."
         )
         headers = ["model", "method", "weighting", "trainings"]
         headers += [name.removeprefix(f"{HELD_OUT}@") for name in columns]

@@ -11,7 +11,7 @@ says what it lacks and why.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,10 @@ import numpy as np
 import pandas as pd
 
 from bench.card import BudgetError, Card, SamplerCard, build, cards, differences, plain
+from bench.data import data_card
+from bench.drawn import ALL, describe_copies, describe_part
 from bench.execute.outcome import outcome
+from bench.given import RESTORATIONS, SPLIT, condition
 from bench.given import describe as describe_given
 from bench.metrics import METRICS, MetricCard
 from bench.plan import METRICS_PART
@@ -62,7 +65,7 @@ LEADING = (
 )
 TRAILING = (
     *(BITS, BITS_ERROR, EXACT_BITS, f"{BITS}_note", f"{SECONDS}_note", "likelihood_nfe", "clipped_fraction"),
-    *("train_seed", "sample_seed", "count", "batch"),
+    *("train_seed", "sample_seed", "count", "batch", "drawn"),
     *("state", "cause", "log", "key", "train_key", "versions", "identity", "commit", "dirty", "host"),
     *("records", "unproven"),
 )
@@ -83,7 +86,7 @@ GROUP_TRAILING = (
     *(SECONDS, f"{SECONDS} sd", "sampling_gflops_per_image"),
     *("training_images", "training_flops", "training_seconds", "parameters", "device", BITS, f"{BITS} sd"),
     *(BITS_ERROR, EXACT_BITS, f"{BITS}_note", f"{SECONDS}_note", "likelihood_nfe", "clipped_fraction"),
-    *("count", "versions", "identity", "commit", "dirty", "cause", "log", "keys", "train_keys"),
+    *("count", "drawn", "versions", "identity", "commit", "dirty", "cause", "log", "keys", "train_keys"),
 )
 
 
@@ -164,8 +167,9 @@ class Reader:
             row |= self._training(point.sample.model) | self._sampling(point)
             row |= self._likelihood(point, methods[point.sample.train.method])
             if (shown := self.shown.get(row["train_key"])) is not None:
-                row |= {**shown["losses"], f"{HELD_OUT}_note": shown["cause"]}
+                row |= {**shown["losses"], f"{HELD_OUT}_note": shown["cause"] or shown["drawn"]}
         row |= self._scores(point)
+        row["drawn"] = "; ".join(filter(None, self._drawn(point)))
         row["versions"] = versions(point)
         return row | self._provenance(point, units) | self._state(units)
 
@@ -277,7 +281,7 @@ class Reader:
         unit, record = self.place(spec), self.record(self.place(spec))
         shown = {"train": label, "method": methods[spec.train.method].title, "seed": spec.train.seed}
         shown |= {"snapshot": spec.snapshot, "ema": spec.ema, "images": spec.images, "split": spec.split}
-        shown |= {"file": self._file(unit), "losses": {}, "cause": ""}
+        shown |= {"file": self._file(unit), "losses": {}, "cause": "", "drawn": ""}
         if record is None:
             found = outcome(self.store, unit)
             failed = f"inspect failed: {found.cause or 'cause unknown'}"
@@ -287,6 +291,7 @@ class Reader:
             shown["losses"] = dict(zip(names, record["losses"], strict=True))
             shown |= {name: record[name] for name in ("times", "noise_levels", "strips", "curves")}
             shown["weighting"] = record["identity"]["weighting"]
+            shown["drawn"] = _part_of(record["identity"])
         return self.shown.setdefault(self.place(spec.model)[1], shown) | {"train": label}
 
     def _scores(self, point: Point) -> dict[str, Any]:
@@ -303,6 +308,20 @@ class Reader:
         if point.likelihood is not None and (measured := self.likelihood(point.likelihood)) is not None:
             named.append(f"{BITS}={self.identify(measured['identity'])}")
         return row | {"identity": "; ".join(named)}
+
+    def _drawn(self, point: Point) -> Iterator[str]:
+        """Yields which part of a set was taken wherever it was not all of it, and what repeats in it."""
+        if isinstance(point.sample, ImagesSpec):
+            records = (self.record(self.place(score)) for score in point.scores)
+            source = next((record["source"] for record in records if record is not None), None)
+            if source is not None:
+                yield describe_part(source["drawn"], source["images"])
+                yield describe_copies(source["copies"])
+        elif (given := point.sample.given) is not None and given["task"] in RESTORATIONS:
+            splits = data_card(point.sample.train.dataset).splits
+            yield _headed("given", describe_part(condition(given).images, splits[SPLIT]))
+        if point.likelihood is not None and (measured := self.likelihood(point.likelihood)) is not None:
+            yield _headed("bits/dim", _part_of(measured["identity"]))
 
     def identify(self, identity: Mapping[str, Any]) -> str:
         """Returns the short hash of an identity, remembering what it stands for."""
@@ -366,6 +385,16 @@ class Reader:
                 done = f" ({len(stage) - len(missing)} of {len(stage)} done)" if len(stage) > 1 else ""
                 open_stage = {"state": "waiting", "cause": f"waits for {name}{done}", "log": ""}
         return open_stage or {"state": "done", "cause": "", "log": ""}
+
+
+def _headed(head: str, text: str) -> str:
+    return f"{head}: {text}" if text else ""
+
+
+def _part_of(identity: Mapping[str, Any]) -> str:
+    """Returns which part of a split a number is of, empty where it is of all."""
+    drawn = identity.get("drawn", ALL)
+    return "" if drawn == ALL else drawn
 
 
 def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
@@ -461,6 +490,13 @@ def bare(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def drawn_lines(rows: pd.DataFrame) -> list[str]:
+    """Returns a line for each part of a set that rows are of: ``Images of a, b: 300 of 1,797, drawn at random.``"""
+    known = rows[rows["drawn"] != ""].drop_duplicates(["train", "drawn"])
+    parts = known.groupby("drawn", sort=False)["train"]
+    return [f"Images of {', '.join(dict.fromkeys(labels))}: {text}." for text, labels in parts]
+
+
 def uncontrolled(rows: pd.DataFrame) -> str:
     """Returns why a comparison that its suite calls controlled is none, empty where nothing speaks against it.
 
@@ -530,6 +566,7 @@ def _group(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> dict[str, Any]:
         "points_done": int((rows["state"] == "done").sum()),
         "device": _joined(rows["device"].dropna()),
         "identity": max(rows["identity"], key=len),
+        "drawn": max(rows["drawn"], key=len),
         "commit": _joined(commit for text in rows["commit"].dropna() for commit in text.split(" + ")),
         "dirty": rows["dirty"].any(),
         "keys": " ".join(rows["key"].drop_duplicates()),

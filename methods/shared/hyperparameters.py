@@ -178,7 +178,7 @@ class Training:
         ema_half_life_images: Images after which an update's weight in the average has halved (0.9999 an update
             of 128 images is 887,000); with 0 the last weights stand in its place.
         ema_warmup: Let the average forget faster at first: its rate is at most (1 + n) / (10 + n) after n updates.
-        heldout_images: Held-out images of the loss that is logged beside the training loss.
+        heldout_images: Held-out images, drawn from the split, of the loss that is logged beside the training loss.
         precision: Of the network's products and convolutions in training; weights, loss and updates are float32.
         averages_every_images: Training images after which power-function averages of the weights are kept, and again
             after as many more, from which an average of any length can be made (:mod:`methods.shared.average`); None

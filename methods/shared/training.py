@@ -65,7 +65,7 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
     if restored is not None:
         done, tensors = restored
         trainer.load(tensors)
-    heldout = data.scaled(torch.from_numpy(data.test[: settings.heldout_images]).to(run.device).float())
+    heldout = data.scaled(torch.from_numpy(data.drawn("test", slice(settings.heldout_images))).to(run.device).float())
     every = max(1, settings.steps // LOG_POINTS)
     averaged_at = settings.averaged_at(steps * settings.batch)
     with evaluated([network], precision=settings.precision, compiled=run.compiled):
