@@ -55,7 +55,10 @@ def problems(tmp_path, text):
         ("cluster: slrum", "cluster: is no cluster; did you mean slurm?"),
         ("cluster: slurm\nresources: {partion: gpu}", "resources.partion: unknown key; did you mean partition?"),
         ("cluster: slurm\nsample: {gpus: 1}", "sample: unknown key; did you mean samples?"),
-        ("cluster: slurm\ntrain: {gpus: one}", 'train.gpus: should be a whole number (value: "one")'),
+        (
+            "cluster: slurm\ntrain: {gpus: one}",
+            'train.gpus: should be a whole number, or a type and a number: write gpus: "one:1"',
+        ),
         ("cluster: slurm\nresources: {cpus: 0}", "cpus should be at least 1"),
         ("cluster: slurm\nresources: {sbatch: {contraint: a}}", "contraint: unknown key; did you mean constraint?"),
         ("cluster: slurm\nresources: {sbatch: {time: 3}}", "resources.sbatch.time: is said by minutes, outside sbatch"),

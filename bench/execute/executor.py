@@ -1,9 +1,11 @@
 """Where jobs run and with what: the executor files of suites/executors."""
 
 import os
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bench.card import Problem, check
 from bench.document import Document, Fault, Place, SuiteError
@@ -95,7 +97,7 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
         raise SuiteError([Fault(place, (), name, "is neither an executor's name nor a file", tuple(known))])
     document = Document(path)
     tree = document.tree if document.tree is not None else {}
-    problems: list[Problem] = []
+    problems = list(_unprintable(tree))
     executor: Executor | Slurm
     if isinstance(tree, dict) and tree.get("cluster") == "slurm":
         executor = check_slurm(tree, problems)
@@ -112,3 +114,19 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
     if jobs is None:
         return executor
     return executor.limited(jobs) if isinstance(executor, Slurm) else replace(executor, workers=jobs)
+
+
+def _unprintable(value: Any, path: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """Yields the texts that would not stay on one line of a job's script."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _unprintable(inner, (*path, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unprintable(inner, (*path, str(index)))
+    elif isinstance(value, str):
+        kinds = {character: unicodedata.category(character) for character in value if character != "\t"}
+        if set(kinds) & set("\n\r\v\f\x85") or {"Zl", "Zp"} & set(kinds.values()):
+            yield Problem(path, value, "holds a line end: what follows it would be a line of its own in a job's script")
+        elif "Cc" in kinds.values():
+            yield Problem(path, value, "holds a control character")

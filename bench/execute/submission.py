@@ -12,14 +12,16 @@ finds the job again. Every submission has a folder of its own, so that an id tha
 nothing of the first time.
 """
 
+import contextlib
 import json
+import math
 import os
 import re
 import shlex
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -219,13 +221,43 @@ def submit(submission: Submission, order: Order) -> None:
 
     executor = submitit.SlurmExecutor(folder=submission.folder / "jobs" / "%j", max_num_timeout=MOST_RESTARTS)
     executor.update_parameters(**parameters(submission.name, order, submission.intent["settings"]))
+    # What the file says goes before what the site says in the environment, which goes before the script.
+    said = {name: getattr(order.resources, name) for name in ("account", "partition", "qos")}
+    words = [f"--{name}={value}" for name, value in said.items() if value is not None]
+    executor._make_submission_command = lambda path: ["sbatch", *words, str(path)]
     try:
-        with executor.batch():
+        with clean_environment(), executor.batch():
             jobs = [executor.submit(Element(str(submission.folder), index)) for index in range(len(order.elements))]
         job = jobs[0].job_id
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         raise RefusedError(_last_words(str(error))) from None
     submission.note_job(job.partition("_")[0])
+
+
+OF_THE_SITE = frozenset(
+    {
+        *("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"),
+        *("SBATCH_ACCOUNT", "SBATCH_CLUSTERS", "SBATCH_PARTITION", "SBATCH_QOS"),
+    }
+)
+"""Variables of SLURM that say where the cluster is and whom it charges, not what job the caller is in."""
+
+
+def leaks(name: str) -> bool:
+    """Tells whether a variable is of the job that the caller is in, or of what that was asked for with."""
+    return name.startswith(("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_")) and name not in OF_THE_SITE
+
+
+@contextlib.contextmanager
+def clean_environment() -> Iterator[None]:
+    """Hides the variables of the caller's own job from what is submitted, which would take them for its own."""
+    hidden = {name: value for name, value in os.environ.items() if leaks(name)}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def mend(submission: Submission, job: str) -> None:
@@ -257,18 +289,20 @@ def parameters(name: str, order: Order, settings: Mapping[str, Any]) -> dict[str
         "cpus_per_task": resources.cpus,
         "signal_delay_s": resources.signal_seconds,
         "array_parallelism": resources.at_once,
-        "srun_args": [f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1"],
+        "srun_args": [f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1", "--export=ALL"],
         "setup": [*_exports(settings), *resources.setup],
-        "additional_parameters": {"requeue": True, **resources.sbatch},
+        "additional_parameters": {"requeue": True, **resources.options},
     }
     optional = {
         "partition": resources.partition,
         "account": resources.account,
         "qos": resources.qos,
         "gpus_per_node": resources.gpus or None,
-        "mem": None if order.memory_gb is None else f"{round(1024 * order.memory_gb)}MB",
+        "mem": None if order.memory_gb is None else f"{math.ceil(1024 * order.memory_gb)}MB",
         "dependency": f"afterany:{':'.join(order.after)}" if order.after else None,
     }
+    if resources.sbatch.get("wckey") is False:
+        values["wckey"] = None  # submitit's own is left out too
     return values | {name: value for name, value in optional.items() if value is not None}
 
 
