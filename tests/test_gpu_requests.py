@@ -65,7 +65,7 @@ def test_gpus_are_counted_however_they_are_asked_for(tmp_path, written, count, k
 def test_gpus_of_several_nodes_and_tasks_are_those_of_each_node():
     assert Resources(nodes=2, tasks=2, sbatch={"gpus": 8}).gpus_on_node == Gpus(4)
     assert Resources(nodes=2, tasks=2, sbatch={"gpus-per-task": "a100:1"}).gpus_on_node == Gpus(2, "a100")
-    with pytest.raises(ValueError, match="sbatch.gpus are 3 in all, which 2 nodes do not share evenly"):
+    with pytest.raises(ValueError, match=r"sbatch.gpus are 3 in all, which 2 nodes do not share evenly"):
         Resources(nodes=2, tasks=1, sbatch={"gpus": 3})
 
 
