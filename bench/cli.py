@@ -29,10 +29,11 @@ from bench.execute.drive import (
     stop_workers,
 )
 from bench.execute.executor import Executor, read_executor
-from bench.execute.forecast import forecast, measured
+from bench.execute.forecast import forecast
 from bench.execute.lease import Lease, holder
 from bench.execute.outcome import Outcome, outcome
 from bench.execute.overview import elements_line, overview
+from bench.execute.sizes import measured
 from bench.execute.slurm import Slurm
 from bench.execute.submission import submissions
 from bench.metrics import default_extractor, extractor_label
@@ -408,7 +409,8 @@ def plan(options: argparse.Namespace) -> int:
         if not isinstance(executor, Slurm):
             print(f"executor {options.executor}: {executor.slots} workers at once on this machine")
             return DONE
-        print(forecast(study.jobs, study.store, study.results, executor, measure=options.measure))
+        budgets = {point.label: point.budget for point in study.suite.points if point.budget is not None}
+        print(forecast(study.jobs, study.store, study.results, executor, budgets))
     return DONE
 
 

@@ -108,6 +108,7 @@ class Context:
         return {
             **_environment(),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _processor(),
+            "accelerator": self.device.type,
             "threads": torch.get_num_threads(),
             "tf32": self.device.type == "cuda" and self.tf32,
             "compiled": self.compiled,

