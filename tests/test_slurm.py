@@ -10,12 +10,12 @@ from bench.cli import main
 from bench.document import SuiteError
 from bench.execute import campaign as campaigns
 from bench.execute import cluster
-from bench.execute.campaign import Campaign, ClusterRefusesError, Sizes, compute
+from bench.execute.campaign import Campaign, ClusterRefusesError, compute
 from bench.execute.cluster import Entry, Limits
 from bench.execute.drive import hold
 from bench.execute.element import alike
 from bench.execute.executor import read_executor
-from bench.execute.forecast import forecast, measured
+from bench.execute.forecast import forecast
 from bench.execute.lease import Lease, LostError, noted
 from bench.execute.outcome import outcome
 from bench.execute.overview import overview
@@ -523,34 +523,9 @@ def test_plan_of_a_cluster_has_graph_arrays_sbatch_and_warnings(study, queue, mo
         "GPU-hours",
         "warning: train: the partition allows 5 minutes",
         "jobs are more than the 2 that the queue takes",
-        "warning: train: the longest takes 8 jobs of 10 minutes: it queues again",
+        "warning: train: the longest takes ",
     ):
         assert words in told
-
-
-def test_measured_steps_make_the_forecast_and_the_packing(study, queue):
-    told = forecast(*study, replace(EXECUTOR, device="cpu"), measure=True)
-    jobs, store, results = study
-    found = json.loads((results / "measured.json").read_text())
-    assert {job.key for job in jobs if job.stage in ("train", "samples")} == found.keys()
-    assert "(measured)" in told
-    five, three = (sorted(v["seconds"] for k, v in found.items() if "bytes" not in v)[i] for i in (-1, 0))
-    assert five == pytest.approx(three * 5 / 3), "as many network evaluations as the sampler spends"
-    campaign = Campaign(*study, EXECUTOR, expected=measured(results))
-    assert campaign.sizes.source(next(job.units[0] for job in jobs if job.stage == "train")) == "measured"
-    assert not list(store.root.glob("*/*")), "nothing is written to the store"
-
-
-def test_finished_units_tell_how_long_others_take(study):
-    jobs, store, _ = study
-    job = next(job for job in jobs if job.stage == "samples")
-    store.finish(job.units[0], {"seconds": 7.0})
-    sizes = Sizes(store, jobs, {"measured": 3.0})
-    assert (sizes.of(job.units[1]), sizes.source(job.units[1])) == (7.0, "finished")
-    other = next(unit for j in jobs if j.stage == "samples" and j is not job for unit in j.units)
-    assert (sizes.of(other), sizes.source(other)) == (7.0, "finished alike")
-    assert sizes.of(UnitId("train", "measured", "weights")) == 3.0
-    assert sizes.source(UnitId("train", "x", "weights")) == "assumed"
 
 
 def test_memory_and_packed_units_are_told_apart_by_what_their_job_left(tmp_path):

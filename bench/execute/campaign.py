@@ -136,9 +136,7 @@ class Campaign:
     def missing(self) -> list[UnitId]:
         """Returns the units that are not there yet."""
         begun = {stage: set(scan(self.store.root / stage)) for stage in STAGES}
-        return [
-            unit for job, unit in self.units if unit.key not in begun[unit.stage] or not self._is_done(job, unit)
-        ]
+        return [unit for job, unit in self.units if unit.key not in begun[unit.stage] or not self._is_done(job, unit)]
 
     def __call__(self, lease: Lease) -> None:
         """Works until nothing is left to do, while ``lease`` on the results folder is held.

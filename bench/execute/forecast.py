@@ -1,7 +1,7 @@
 """What a suite would be to a cluster: its job graph, its arrays, the sbatch text, and what it would cost.
 
-Seconds are those of finished units, or follow from the FLOPs of a unit at a throughput: of finished units of its model or
-stage, of a measurement (``--measure``), or assumed. Which of these is said, stage by stage.
+Seconds are those of finished units, or follow from the FLOPs of a unit at a throughput: of finished units of its model
+or stage, of a measurement (``--measure``), or assumed. Which of these is said, stage by stage.
 """
 
 import math
@@ -113,7 +113,9 @@ def _load(campaign: Campaign, orders: list[Order]) -> Load:
 
 def _line(load: Load, campaign: Campaign, missing: set[UnitId]) -> str:
     units = [unit for order in load.orders for units in order.elements for unit in units]
-    needs = Counter(need.stage for unit in units for need in campaign.jobs[unit.stage, unit.key].needs if need in missing)
+    needs = Counter(
+        need.stage for unit in units for need in campaign.jobs[unit.stage, unit.key].needs if need in missing
+    )
     sources = "/".join(sorted({campaign.sizes.source(unit) for unit in units}))
     after = ", ".join(f"{count} of {name}" for name, count in needs.items()) or "nothing"
     each = f"{_span(load.each)} ({sources})"
@@ -139,8 +141,8 @@ def _costs(
         *bill.by_point(),
         "",
         *bill.by_stage(loads),
-        f"predicted: {two(bill.flops / 1e18)} EFLOP, {two(gpus)} GPU-hours, {two(cpus)} CPU-hours, "
-        f"{_words(wall)} without waiting in the queue, {two(disk / 1e6)} MB of disk",
+        f"predicted: {_flops(bill.flops)}, {two(gpus)} GPU-hours, {two(cpus)} CPU-hours, "
+        f"{_words(wall)} without waiting in the queue, {_scaled(disk, 'MB GB TB', 1e6)} of disk",
         *bill.by_budget(budgets),
     ]
     return lines
@@ -182,9 +184,12 @@ class Bill:
             why = Counter(self.sizes.explain(unit) for unit in self.stages[stage])
             told = "; ".join(f"{words}" for words, _ in why.most_common(2)) + ("; ..." if len(why) > 2 else "")
             work = [self.sizes.work.of(unit) for unit in self.stages[stage]]
-            guess = ", evaluations of adaptive solvers guessed" if any(w is not None and w.guessed for w in work) else ""
-            count = f"{two(self.flops_of[stage] / 1e15)} PFLOP"
-            lines.append(f"{stage:<10} {count:>14} {two(hours):>8} {self.unit(stage)}  by {told}{guess}")
+            guess = (
+                ", evaluations of adaptive solvers guessed" if any(w is not None and w.guessed for w in work) else ""
+            )
+            lines.append(
+                f"{stage:<10} {_flops(self.flops_of[stage]):>10} {two(hours):>8} {self.unit(stage)}  by {told}{guess}"
+            )
         return lines
 
     def by_point(self) -> list[str]:
@@ -211,7 +216,9 @@ class Bill:
                 rows.append((*map(two, cells), job.label))
         if not rows and not alone:
             return []
-        names = zip(("train", "likelihood", "samples", "scores"), ("training", "likelihood", "sampling", "scoring"), strict=True)
+        names = zip(
+            ("train", "likelihood", "samples", "scores"), ("training", "likelihood", "sampling", "scoring"), strict=True
+        )
         head = " ".join(f"{f'{name} {self.unit(stage)}':>16}" for stage, name in names)
         told = "  point (a model's training and likelihood are shared by its points)"
         return [head + told, *(" ".join(f"{cell:>16}" for cell in row[:4]) + f"  {row[4]}" for row in rows + alone)]
@@ -255,6 +262,17 @@ def two(value: float) -> str:
     return f"{rounded:,.0f}" if abs(rounded) >= 10 else f"{rounded:.{1 - math.floor(math.log10(abs(rounded)))}f}"
 
 
+def _flops(value: float) -> str:
+    return _scaled(value, "GFLOP TFLOP PFLOP EFLOP", 1e9)
+
+
+def _scaled(value: float, units: str, first: float) -> str:
+    """Returns a number in the largest of rising units, each a thousand of the one before, that it has one of."""
+    names = units.split()
+    power = max(0, min(len(names) - 1, math.floor(math.log10(value / first) / 3 + 1e-9))) if value > 0 else 0
+    return f"{two(value / first / 1000**power)} {names[power]}"
+
+
 # What is to be said of it
 
 
@@ -267,7 +285,9 @@ def _unused(executor: Slurm, stages: Iterable[str]) -> list[str]:
         resources = executor.of(stage)
         gpus = resources.gpus_on_node
         if executor.threads > resources.cpus:
-            found.append(f"{stage}: threads ({executor.threads}) are more than the CPUs of a process ({resources.cpus})")
+            found.append(
+                f"{stage}: threads ({executor.threads}) are more than the CPUs of a process ({resources.cpus})"
+            )
         if gpus.count and executor.device == "cpu":
             found.append(f"{stage}: asks for {gpus.count} GPUs and device is cpu: they would stand idle")
         elif gpus.count > resources.tasks:

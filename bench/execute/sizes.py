@@ -68,7 +68,9 @@ def kind_of(spec: TrainSpec) -> str:
     """Returns a text that trainings share which differ in their seed alone: they take the same time."""
     known = vars(spec)
     if "_kind" not in known:
-        plain = {name: value for name, value in canonical(spec).items() if name not in ("seed", "checkpoint", "weights")}
+        plain = {
+            name: value for name, value in canonical(spec).items() if name not in ("seed", "checkpoint", "weights")
+        }
         known["_kind"] = json.dumps(plain, sort_keys=True)
     return known["_kind"]
 
@@ -154,7 +156,9 @@ class Sizes:
         """Returns the seconds of a unit by a measurement of its model."""
         job, work = self.jobs.get((unit.stage, unit.key)), None
         found = self.measured.models.get(self._kind(job)) if job is not None and self.measured.models else None
-        if found is None or not self._is_alike(unit.stage, {"processes": self._processes(unit), **self.measured.provenance}):
+        if found is None or not self._is_alike(
+            unit.stage, {"processes": self._processes(unit), **self.measured.provenance}
+        ):
             return None
         work = self.work.of(unit)
         if unit.stage == "train" and work is not None:

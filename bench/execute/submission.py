@@ -21,12 +21,13 @@ import shlex
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.execute import cluster
 from bench.execute.slurm import Resources, plain_resources
 from bench.plan import Job, checkout
 from bench.store import Store, UnitId, scan, write
@@ -214,24 +215,46 @@ def submit(submission: Submission, order: Order) -> None:
     Raises:
         RefusedError: sbatch did not take it.
     """
+    from bench.execute.element import Element
+
+    elements = [Element(str(submission.folder), index) for index in range(len(order.elements))]
+    settings = submission.intent["settings"]
+    try:
+        jobs = array_of(elements, submission.folder / "jobs" / "%j", submission.name, order, settings)
+    except cluster.ClusterError as error:
+        raise RefusedError(str(error)) from None
+    submission.note_job(jobs[0].job_id.partition("_")[0])
+
+
+def array_of(
+    callables: Sequence[Callable[[], None]], folder: Path, name: str, order: Order, settings: Mapping[str, Any]
+) -> list[Any]:
+    """Hands callables to SLURM as one array and returns submitit's jobs.
+
+    Args:
+        folder: Where submitit's files go, with ``%j`` for the id.
+        name: Of the jobs in the queue.
+        order: Whose resources they get.
+
+    Raises:
+        ClusterError: sbatch did not take them.
+    """
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    from bench.execute.element import Element
-
-    executor = submitit.SlurmExecutor(folder=submission.folder / "jobs" / "%j", max_num_timeout=MOST_RESTARTS)
-    executor.update_parameters(**parameters(submission.name, order, submission.intent["settings"]))
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MOST_RESTARTS)
+    executor.update_parameters(**parameters(name, order, settings))
     # What the file says goes before what the site says in the environment, which goes before the script.
-    said = {name: getattr(order.resources, name) for name in ("account", "partition", "qos")}
-    words = [f"--{name}={value}" for name, value in said.items() if value is not None]
+    said = {option: getattr(order.resources, option) for option in ("account", "partition", "qos")}
+    words = [f"--{option}={value}" for option, value in said.items() if value is not None]
     executor._make_submission_command = lambda path: ["sbatch", *words, str(path)]
     try:
         with clean_environment(), executor.batch():
-            jobs = [executor.submit(Element(str(submission.folder), index)) for index in range(len(order.elements))]
-        job = jobs[0].job_id
+            jobs = [executor.submit(function) for function in callables]
+        _ = jobs[0].job_id
     except (FailedJobError, FailedSubmissionError, OSError) as error:
-        raise RefusedError(_last_words(str(error))) from None
-    submission.note_job(job.partition("_")[0])
+        raise cluster.ClusterError(_last_words(str(error))) from None
+    return jobs
 
 
 OF_THE_SITE = frozenset(
