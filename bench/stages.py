@@ -306,7 +306,7 @@ class _EnoughSteps(BaseException):
     """A measurement has seen enough of a training; not an Exception, so that no adapter swallows it."""
 
 
-def measure(job: Job, context: Context, seconds: float = 3.0) -> dict[str, float] | None:
+def measure(job: Job, context: Context, seconds: float) -> dict[str, float] | None:
     """Times the first steps of a training, and a batch of what it then samples; writes nothing.
 
     Args:
@@ -326,8 +326,8 @@ def measure(job: Job, context: Context, seconds: float = 3.0) -> dict[str, float
     short = _shortest(method)
     if short is not None:
         count = 128 if context.device.type == "cuda" else 16
-        way = evaluated(method.networks, precision="float32", compiled=context.compiled)
         for _ in range(2):  # the first one warms up
+            way = evaluated(method.networks, precision="float32", compiled=context.compiled)
             with NetworkCounter(method.networks) as counter, torch.no_grad(), way:
                 begin = _clock(context.device)
                 method.sample(count, short, Noise(0, ("measure",), device=method.device))

@@ -50,7 +50,7 @@ class Work:
         calls: Layers that are called, one after the other: what a small network takes its time for.
         rows: Rows through the score's network, in passes forward.
         precision: Of the products.
-        nfe: Network evaluations an image, of samples.
+        nfe: Network evaluations an image, of samples: of the score, and of what guides it.
         guessed: Whether how often the network is asked is a guess.
     """
 
@@ -154,7 +154,7 @@ def _passes(spec: TrainSpec, rows: float, each: float, calls: float) -> Work | N
 
 
 def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
-    """Returns network evaluations an image of a sample set, and whether they are a guess; None where nobody knows."""
+    """Returns evaluations of the score an image, and whether they are a guess; None where nobody knows."""
     sampler = cards()[spec.train.method].samplers[spec.sampler]
     params = build(sampler.params, spec.params)
     if sampler.cost is not None:
@@ -168,11 +168,12 @@ def _sampling(spec: SampleSpec) -> Work | None:
         return None
     nfe, guessed = asked
     task = (spec.given or {}).get("task", "")
-    guides = found[1:] if cards()[spec.train.method].samplers[spec.sampler].conditions.get(task, 1) > 1 else ()
+    asks = cards()[spec.train.method].samplers[spec.sampler].conditions.get(task, 1)
+    guides = found[1:] if asks > 1 else ()
     flops = sum(net.flops for net in found[:1]) + TO_THE_INPUT * sum(net.flops for net in guides)
     layers = sum(net.layers for net in found[:1]) + TO_THE_INPUT * sum(net.layers for net in guides)
     rows = nfe * spec.batch
-    return Work(rows * flops, 0.0, nfe * layers, rows, spec.precision, nfe, guessed)
+    return Work(rows * flops, 0.0, nfe * layers, rows, spec.precision, asks * nfe, guessed)
 
 
 def _likelihood(spec: LikelihoodSpec, images: float) -> Work | None:

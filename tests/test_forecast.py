@@ -45,6 +45,7 @@ CPU = {stage: Resources(cpus=4, minutes=600) for stage in STAGES}
 
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch):
+    monkeypatch.setattr(measure, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(cluster, "limits", Limits)
     monkeypatch.setattr(cluster, "refusals", lambda resources: [])
 
@@ -102,16 +103,14 @@ def test_a_snapshot_costs_what_lies_between_it_and_the_one_before(study):
 
 
 def test_guided_samples_cost_a_pass_back_through_the_classifier_too(tmp_path):
-    text = SUITE.replace("params: {network", "params: {classifier: {kind: resnet}, network").replace(
-        "samples: {", "given: {task: class, label: 3}\nsamples: {"
-    )
-    (tmp_path / "guided.yaml").write_text(
-        text.replace("likelihood: {images: 30, batch: 20, tolerance: 1.0e-3, probes: 2}\n", "")
-    )
+    text = SUITE.replace("params: {network", "params: {classifier: {kind: resnet}, network")
+    text = text.replace("grid: {nfe", "given: {task: class, label: 3}, grid: {nfe")
+    (tmp_path / "guided.yaml").write_text(text)
     jobs = expand(read_suite(tmp_path / "guided.yaml"))
     work = Workload({(job.stage, job.key): job for job in jobs})
     score, classifier = networks(of_stage(jobs, "train")[0].specs[0])
-    assert work.of(of_stage(jobs, "samples")[0].units[0]).flops == 10 * 20 * (score.flops + 2 * classifier.flops)
+    guided = work.of(of_stage(jobs, "samples")[0].units[0])  # its 10 evaluations are five of each network
+    assert (guided.flops, guided.nfe) == (5 * 20 * (score.flops + 2 * classifier.flops), 10)
     trained = work.of(of_stage(jobs, "train")[0].units[0]).flops
     assert trained == 3 * (1000 * score.flops + classifier.images * classifier.flops)
 
@@ -420,8 +419,8 @@ def test_a_plan_with_an_executor_takes_at_most_three_times_the_plan_and_grows_wi
     perf = importlib.util.module_from_spec(place)
     place.loader.exec_module(perf)
     perf.plan_seconds(tmp_path, 20)  # imports
-    plain, priced = perf.plan_seconds(tmp_path, 200)
-    more, much = perf.plan_seconds(tmp_path, 1600)
+    plain, priced = perf.plan_seconds(tmp_path, 100)
+    more, much = perf.plan_seconds(tmp_path, 800)
     assert priced <= 3 * plain
     assert much <= 3 * more
     assert much <= 2 * 8 * priced

@@ -28,6 +28,8 @@ from bench.store import Store, UnitId, write
 from bench.workload import trained_images
 
 MOST_MINUTES = 60
+LOOK_SECONDS = 3.0
+"""How long the steps of a training are looked at."""
 
 
 class MeasureError(Exception):
@@ -66,7 +68,7 @@ def measure_here(jobs: Sequence[Job], results: Path, settings: dict[str, Any], n
     models = {}
     for kind, job in _kinds(jobs).items():
         spec = job.specs[0]
-        if (found := stages.measure(job, context)) is not None:
+        if (found := stages.measure(job, context, LOOK_SECONDS)) is not None:
             images = trained_images(spec)
             seconds = found.pop("seconds", None)
             models[kind] = {**found, **({"seconds_per_image": seconds / images} if seconds and images else {})}
@@ -117,12 +119,12 @@ def _wait(id_: str, name: str, folder: Path, results: Path, executor: Slurm) -> 
     ended = 0.0
     while measured(results).content.get("name") != str(folder):
         entry = cluster.queue([name]).get(id_)
-        if entry is None or not entry.alive:
-            ended = ended or time.monotonic()
-            if time.monotonic() - ended > executor.grace_seconds:
+        if entry is None or not entry.alive:  # a file system may show late what another node wrote
+            if ended and time.monotonic() - ended > executor.grace_seconds:
                 tail = [line for log in folder.glob("jobs/*/*.err") for line in last_lines(log)]
                 why = "\n".join(f"  | {line}" for line in tail)
                 raise MeasureError(f"the job {id_} that measures ended and has found nothing (logs: {folder})\n{why}")
+            ended = ended or time.monotonic()
         time.sleep(executor.poll_seconds)
 
 
