@@ -103,6 +103,11 @@ def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
         ("sbatch: {oversubscribe: 'yes'}", "takes no value: true sets it, false leaves it out"),
         ("sbatch: {constraint: true}", "takes a value"),
         ("sbatch: {mem: 0.5}", "write memory_gb"),
+        ("gpus_per_node: 2", "resources.gpus_per_node: is said by gpus"),
+        ('gres: "gpu:1"', "resources.gres: stands under sbatch: write sbatch: {gres: ...}"),
+        ('tres-per-node: "gres/gpu:a100:2"', 'is said by gpus: write gpus: "a100:2"'),
+        ("memory_gb: 1.0e+300", "resources.memory_gb: is larger than 1,000,000,000"),
+        (f"minutes: {10**400}", "resources.minutes: is larger than 1,000,000,000"),
         ("partition: ''", "is empty: null is the cluster's default"),
         ('partition: "gpu\\n#SBATCH --nodes=9"', "resources.partition: holds a line end"),
         ('setup: ["module load x\\nrm -r y"]', "resources.setup.0: holds a line end"),
@@ -113,6 +118,14 @@ def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
 def test_what_cannot_be_counted_or_run_is_refused_with_what_to_write(tmp_path, written, told):
     (problem,) = refused(tmp_path, f"cluster: slurm\nresources: {{{written}}}\n")
     assert told in problem
+
+
+def test_what_stands_outside_resources_is_told_where_it_belongs(tmp_path):
+    told = refused(tmp_path, 'cluster: slurm\ngpus: 1\npartition: gpu\ngres: "gpu:1"\nresource: {}\n')
+    assert [line.partition(": ")[0] for line in told] == ["gpus", "partition", "gres", "resource"]
+    assert "stands under resources, or under a stage: resources: {gpus: ...}" in told[0]
+    assert "resources: {sbatch: {gres: ...}" in told[2]
+    assert "did you mean resources?" in told[3]
 
 
 def test_setup_lines_of_this_machine_keep_to_one_line_too(tmp_path):

@@ -97,7 +97,7 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
         raise SuiteError([Fault(place, (), name, "is neither an executor's name nor a file", tuple(known))])
     document = Document(path)
     tree = document.tree if document.tree is not None else {}
-    problems = list(_unprintable(tree))
+    problems = list(_unusable(tree))
     executor: Executor | Slurm
     if isinstance(tree, dict) and tree.get("cluster") == "slurm":
         executor = check_slurm(tree, problems)
@@ -116,14 +116,20 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
     return executor.limited(jobs) if isinstance(executor, Slurm) else replace(executor, workers=jobs)
 
 
-def _unprintable(value: Any, path: tuple[str, ...] = ()) -> Iterator[Problem]:
-    """Yields the texts that would not stay on one line of a job's script."""
+LARGEST = 10**9
+"""Numbers beyond this are mistakes, whatever they are of."""
+
+
+def _unusable(value: Any, path: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """Yields the texts that would not stay on one line of a job's script, and numbers that are none of anything."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _unprintable(inner, (*path, name))
+            yield from _unusable(inner, (*path, name))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _unprintable(inner, (*path, str(index)))
+            yield from _unusable(inner, (*path, str(index)))
+    elif isinstance(value, int | float) and abs(value) > LARGEST:
+        yield Problem(path, None, f"is larger than {LARGEST:,}")
     elif isinstance(value, str):
         kinds = {character: unicodedata.category(character) for character in value if character != "\t"}
         if set(kinds) & set("\n\r\v\f\x85") or {"Zl", "Zp"} & set(kinds.values()):

@@ -158,15 +158,15 @@ class Bill:
         self.stages: dict[str, list[UnitId]] = {}
         self.flops = 0.0
         self.flops_of: Counter[str] = Counter()
-        self.uncounted = False
+        each = {}
+        for stage in STAGES:
+            resources = campaign.executor.of(stage)
+            each[stage] = resources.nodes * (resources.gpus_on_node.count or resources.cpus * resources.tasks)
         for (stage, key), count in Counter((unit.stage, unit.key) for unit in missing).items():
             unit = campaign.jobs[stage, key].units[0]
-            resources = campaign.executor.of(stage)
-            many = resources.gpus_on_node.count or resources.cpus * resources.tasks
-            self.hours[stage, key] = self.sizes.of(unit) * count * many * resources.nodes / 3600
+            self.hours[stage, key] = self.sizes.of(unit) * count * each[stage] / 3600
             self.stages.setdefault(stage, []).append(unit)
             work = self.sizes.work.of(unit)
-            self.uncounted |= work is None
             if work is not None:
                 self.flops_of[stage] += count * (work.flops + work.host_flops)
         self.flops = sum(self.flops_of.values())
@@ -248,7 +248,8 @@ class Bill:
             if work is not None and work.nfe is not None and not work.guessed:
                 found[budgets.get(job.label, round(work.nfe))] += hours
         unit = self.unit("samples")
-        whole = sum(hours for (stage, _), hours in self.hours.items() if self.unit(stage) == unit)
+        alike = {stage for stage in STAGES if self.unit(stage) == unit}
+        whole = sum(hours for (stage, _), hours in self.hours.items() if stage in alike)
         shown = sorted(found.most_common(SHOWN_BUDGETS), reverse=True)
         told = [f"{two(hours)} {unit} at {nfe:,} NFE ({two(100 * hours / whole)} %)" for nfe, hours in shown if whole]
         return [f"of these, sampling takes {', '.join(told)}"] if told else []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.execute.slurm import Slurm
-from bench.execute.throughput import accelerator, host_rate, on_gpu, rate, target
+from bench.execute.throughput import Rate, accelerator, host_rate, on_gpu, rate, target
 from bench.plan import Job
 from bench.spec import TrainSpec, canonical
 from bench.store import STAGES, Store, UnitId, scan
@@ -96,6 +96,8 @@ class Sizes:
         self.devices: dict[str, set[str]] = {}
         self._learned: Counter[str] = Counter()
         self._assumed: dict[tuple[str, str], float | None] = {}
+        self._rates: dict[tuple[str, str], Rate] = {}
+        self._host = host_rate(executor).tflops
         begun = {stage: set(scan(store.root / stage)) for stage in STAGES}
         for job in jobs:
             for unit in job.units[:20] if job.key in begun[job.stage] else ():
@@ -146,8 +148,8 @@ class Sizes:
             self._assumed[place] = None
             if work is not None:
                 share = self.executor.train.world if unit.stage == "train" else 1
-                device = 1e12 * rate(self.executor, unit.stage, work.precision).tflops
-                host = work.host_flops / (1e12 * host_rate(self.executor).tflops)
+                device = 1e12 * self._rate(unit.stage, work.precision).tflops
+                host = work.host_flops / (1e12 * self._host)
                 busy = max(work.flops / share / device, CALL_SECONDS * work.calls)
                 self._assumed[place] = LEAST_SECONDS + busy + host
         return self._assumed[place]
@@ -215,7 +217,12 @@ class Sizes:
         work = self.work.of(unit)
         if work is None:
             return f"{SECONDS[unit.stage]:g} s a unit, for its method does not say what it computes"
-        return rate(self.executor, unit.stage, work.precision).words
+        return self._rate(unit.stage, work.precision).words
+
+    def _rate(self, stage: str, precision: str) -> Rate:
+        if (stage, precision) not in self._rates:
+            self._rates[stage, precision] = rate(self.executor, stage, precision)
+        return self._rates[stage, precision]
 
 
 def record_seconds(record: Mapping[str, Any]) -> float:

@@ -127,6 +127,9 @@ class Resources:
         return self.nodes * self.tasks
 
 
+_NAMES = frozenset(item.name for item in fields(Resources))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Slurm:
     """An executor file with ``cluster: slurm``.
@@ -201,6 +204,7 @@ class Slurm:
 def check_slurm(tree: Mapping[str, Any], problems: list[Problem]) -> Slurm:
     """Returns the executor of a file with each stage's resources laid over those of all, noting every problem."""
     places = ("resources", *STAGES)
+    tree = {name: value for name, value in tree.items() if not _stands_elsewhere(name, value, problems)}
     plain = {name: _checked_place(name, value, problems) if name in places else value for name, value in tree.items()}
     written = check(Slurm, plain, problems)
     if problems:
@@ -218,6 +222,16 @@ def check_slurm(tree: Mapping[str, Any], problems: list[Problem]) -> Slurm:
     return executor
 
 
+def _stands_elsewhere(name: str, value: Any, problems: list[Problem]) -> bool:
+    """Tells whether a key of a file belongs under resources, and notes it."""
+    own = {item.name for item in fields(Slurm)}
+    if name in own or (name not in _NAMES and dashed(name) not in (*SBATCH, *OTHERS, *_OURS)):
+        return False
+    inner = name if name in _NAMES else f"sbatch: {{{dashed(name)}"
+    problems.append(Problem((name,), value, f"stands under resources, or under a stage: resources: {{{inner}: ...}}"))
+    return True
+
+
 def dashed(name: str) -> str:
     """Returns the name of an option as sbatch spells it: ``mem-per-gpu`` for ``mem_per_gpu``."""
     return name.replace("_", "-")
@@ -227,7 +241,17 @@ def _checked_place(place: str, given: Any, problems: list[Problem]) -> Any:
     """Returns the resources written at a place, options of sbatch as it spells them, without what is wrong of them."""
     if not isinstance(given, Mapping):
         return given
-    values = dict(given)
+    values = {}
+    for name, value in given.items():
+        plain = dashed(name)
+        if name in _NAMES or plain not in (*SBATCH, *OTHERS, *_OURS):
+            values[name] = value
+        elif plain in SBATCH:
+            problems.append(Problem((place, name), value, f"stands under sbatch: write sbatch: {{{plain}: ...}}"))
+        else:
+            problems.append(
+                Problem((place, name), value, _refuse_option(plain, value, 1).replace(", outside sbatch", ""))
+            )
     gpus = values.get("gpus")
     if isinstance(gpus, int | str) and not isinstance(gpus, bool):
         try:
