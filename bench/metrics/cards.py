@@ -111,23 +111,30 @@ RELEASE = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{I
 FROM_RELEASE = f"fetch {RELEASE} into BENCH_DATA/weights"
 VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"
 CLIP_DIGESTS = {
-    "clip-rn50": (224, 1024, 12, "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
-    "clip-rn101": (224, 512, 20, "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599"),
-    "clip-rn50x4": (288, 640, 42, "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd"),
-    "clip-rn50x16": (384, 768, 140, "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa"),
-    "clip-rn50x64": (448, 1024, 530, "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c"),
-    "clip-vit-b-32": (224, 512, 8.8, "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
-    "clip-vit-b-16": (224, 512, 35, "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"),
-    "clip-vit-l-14": (224, 768, 162, "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"),
-    "clip-vit-l-14-336px": (336, 768, 382, "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"),
+    "clip-rn50": (224, 1024, "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
+    "clip-rn101": (224, 512, "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599"),
+    "clip-rn50x4": (288, 640, "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd"),
+    "clip-rn50x16": (384, 768, "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa"),
+    "clip-rn50x64": (448, 1024, "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c"),
+    "clip-vit-b-32": (224, 512, "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
+    "clip-vit-b-16": (224, 512, "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"),
+    "clip-vit-l-14": (224, 768, "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"),
+    "clip-vit-l-14-336px": (336, 768, "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"),
 }
-"""Input side, dimension, GFLOPs and published sha256 of OpenAI's files, by torch-fidelity's names."""
+"""Input side, dimension and published sha256 of OpenAI's files, by torch-fidelity's names."""
 
-DINO = {"s": ("dinov2_vits14", 384, 11), "b": ("dinov2_vitb14", 768, 44), "l": ("dinov2_vitl14", 1024, 155)}
-DINO |= {"g": ("dinov2_vitg14", 1536, 583)}
+CLIP_GFLOPS = {
+    **{"clip-rn50": 12, "clip-rn101": 20, "clip-rn50x4": 42, "clip-rn50x16": 140, "clip-rn50x64": 530},
+    **{"clip-vit-b-32": 8.8, "clip-vit-b-16": 35, "clip-vit-l-14": 162, "clip-vit-l-14-336px": 382},
+}
+DINO_GFLOPS = {"s": 11, "b": 44, "l": 155, "g": 583}
+"""About, of one image: twice the multiplications with additions that papers and model cards tell."""
+
+DINO = {"s": ("dinov2_vits14", 384), "b": ("dinov2_vitb14", 768), "l": ("dinov2_vitl14", 1024)}
+DINO |= {"g": ("dinov2_vitg14", 1536)}
 
 
-def _clip(name: str, size: int, dimension: int, gflops: float, digest: str) -> ExtractorCard:
+def _clip(name: str, size: int, dimension: int, digest: str) -> ExtractorCard:
     file = f"{name}-{digest}.pt"
     return ExtractorCard(
         summary=f"OpenAI's {name}, image side, as torch-fidelity calls it",
@@ -138,11 +145,11 @@ def _clip(name: str, size: int, dimension: int, gflops: float, digest: str) -> E
         sha256=digest,
         how=f"fetch the model file of this sha256 that OpenAI's CLIP repository names, as BENCH_DATA/weights/{file}",
         backend="torch-fidelity",
-        gflops=gflops,
+        gflops=CLIP_GFLOPS[name],
     )
 
 
-def _dino(letter: str, hub: str, dimension: int, gflops: float) -> ExtractorCard:
+def _dino(letter: str, hub: str, dimension: int) -> ExtractorCard:
     return ExtractorCard(
         summary=f"DINOv2 ({hub}), as torch-fidelity calls it; runs the code of facebookresearch/dinov2 in torch.hub",
         family="dinov2",
@@ -151,7 +158,7 @@ def _dino(letter: str, hub: str, dimension: int, gflops: float) -> ExtractorCard
         weights=(f"{hub}_pretrain.pth",),
         how=f"once, with a network: python -c \"import torch; torch.hub.load('facebookresearch/dinov2', '{hub}')\"",
         backend="torch-fidelity",
-        gflops=gflops,
+        gflops=DINO_GFLOPS[letter],
     )
 
 
