@@ -147,7 +147,7 @@ class Card:
         checkpoints: Whether the adapter imports published weights (:meth:`bench.method.Method.import_checkpoint`).
         variant: A word for the kind of model that the parameters make ("vp"), a column of the tables.
         networks: What the networks cost, given (parameters, image shape, classes): the score's first, then what guides
-            it; none where nothing is trained. None where it is not known before a run.
+            it; none where there is none (an exact score). None where it is not known before a run.
         training: None where training keeps no snapshots.
         likelihood: None where the method has none; then ``no_likelihood`` gives the reason shown in tables.
         inspection: Version of :meth:`bench.method.Method.inspect`, raised when it would give other numbers.

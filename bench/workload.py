@@ -122,6 +122,8 @@ class Workload:
         found, images = networks(train), trained_images(spec)
         if found is None or images is None:
             return None
+        if not found:
+            return Work()
         before = [self.jobs.get((need.stage, need.key)) for need in job.needs if need.stage == "train"]
         done = max((trained_images(other.specs[0]) or 0 for other in before if other is not None), default=0)
         settings = getattr(_params(train), "training", None)
@@ -147,10 +149,9 @@ def trained_images(spec: Any) -> int | None:
 def _passes(spec: TrainSpec, rows: float, each: float, calls: float) -> Work | None:
     """Returns the work of so many rows, in so many calls, each as long as ``each`` passes forward."""
     found = networks(spec)
-    if found is None:
+    if not found:
         return None
-    flops, layers = (found[0].flops, found[0].layers) if found else (0, 0)
-    return Work(flops=each * rows * flops, calls=each * calls * layers, rows=each * rows)
+    return Work(flops=each * rows * found[0].flops, calls=each * calls * found[0].layers, rows=each * rows)
 
 
 def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
@@ -164,14 +165,14 @@ def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
 
 def _sampling(spec: SampleSpec) -> Work | None:
     found, asked = networks(spec.train), evaluations(spec)
-    if found is None or asked is None:
+    if not found or asked is None:
         return None
     nfe, guessed = asked
     task = (spec.given or {}).get("task", "")
     asks = cards()[spec.train.method].samplers[spec.sampler].conditions.get(task, 1)
     guides = found[1:] if asks > 1 else ()
-    flops = sum(net.flops for net in found[:1]) + TO_THE_INPUT * sum(net.flops for net in guides)
-    layers = sum(net.layers for net in found[:1]) + TO_THE_INPUT * sum(net.layers for net in guides)
+    flops = found[0].flops + TO_THE_INPUT * sum(net.flops for net in guides)
+    layers = found[0].layers + TO_THE_INPUT * sum(net.layers for net in guides)
     rows = nfe * spec.batch
     return Work(rows * flops, 0.0, nfe * layers, rows, spec.precision, asks * nfe, guessed)
 

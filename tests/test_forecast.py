@@ -125,6 +125,18 @@ def test_every_sampler_of_every_method_says_what_it_costs_or_guesses():
     assert callable(evaluations)
 
 
+def test_exact_scores_are_not_trained_and_not_counted(tmp_path):
+    text = SUITE.replace("params: {network", "params: {exact: true, network")
+    (tmp_path / "exact.yaml").write_text(text)
+    jobs = expand(read_suite(tmp_path / "exact.yaml"))
+    work = Workload({(job.stage, job.key): job for job in jobs})
+    found = {job.stage: work.of(job.units[0]) for job in jobs}
+    assert found["train"].flops == 0
+    assert (found["samples"], found["likelihood"], found["inspect"]) == (None, None, None)
+    told = forecast(jobs, Store(tmp_path / "store"), tmp_path / "exact", Slurm(**CPU))
+    assert "60 s a unit where nothing says what it computes" in told
+
+
 # At what throughput
 
 
@@ -232,7 +244,7 @@ def test_units_of_a_method_that_says_nothing_take_what_others_of_their_stage_did
     jobs, store, _ = study
     sizes = Sizes(store, jobs, Slurm(**CPU))
     assert sizes.of(UnitId("train", "unknown", "weights")) == 3600.0
-    assert "does not say what it computes" in sizes.explain(UnitId("train", "unknown", "weights"))
+    assert "where nothing says what it computes" in sizes.explain(UnitId("train", "unknown", "weights"))
 
 
 def test_measured_steps_make_the_forecast_and_the_packing(study):

@@ -24,8 +24,8 @@ SECONDS = {"train": 3600.0, "samples": 60.0, "likelihood": 60.0, "inspect": 30.0
 LEAST_SECONDS = 1.0
 """What a unit takes to read its inputs and to write its results."""
 
-CALL_SECONDS = 4e-5
-"""What calling one layer takes, however small it is."""
+CALL_SECONDS = 1e-4
+"""What a layer takes with what stands around it, however small it is."""
 
 ENOUGH = 200
 """Finished units of a stage from which the time of the others is known well enough."""
@@ -216,7 +216,7 @@ class Sizes:
                 return f"{told.flops / told.took / 1e12:.2g} TFLOP/s of {told.units} finished units{where}"
         work = self.work.of(unit)
         if work is None:
-            return f"{SECONDS[unit.stage]:g} s a unit, for its method does not say what it computes"
+            return f"{SECONDS[unit.stage]:g} s a unit where nothing says what it computes (an exact score, say)"
         return self._rate(unit.stage, work.precision).words
 
     def _rate(self, stage: str, precision: str) -> Rate:
