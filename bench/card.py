@@ -33,6 +33,7 @@ class SamplerCard:
         params: Frozen dataclass of the sampler's parameters, all with defaults.
         cost: Network evaluations an image that the parameters spend, exactly; None where only a run can tell
             (adaptive solvers).
+        guess: About how many where only a run can tell, for plans.
         spend: Parameters that use the most of a budget, given (budget, parameters); by default ``steps`` is
             raised as far as ``cost`` allows. Raises :class:`BudgetError` when nothing fits.
         times: Time grids that the sampler accepts, its default first; empty where it has none of its own.
@@ -47,6 +48,7 @@ class SamplerCard:
     summary: str
     params: type
     cost: Callable[[Any], int] | None
+    guess: Callable[[Any], float] | None = None
     spend: Callable[[int, Any], Values] | None = None
     times: tuple[str, ...] = ()
     batch_coupled: bool | Callable[[Any], bool] = False
@@ -85,11 +87,14 @@ class LikelihoodCard:
         params: Frozen dataclass of its parameters (eps, tolerance, probes, ...), all with defaults.
         kind: "exact" along the flow, or a "bound", which never competes with exact values.
         refuse: Reasons why models of these parameters have none, shown in its place in tables (none: an empty list).
+        guess: About how many network evaluations an image its parameters take, and how many backward passes go with
+            each, given (parameters, numbers in an image), for plans.
     """
 
     version: int
     params: type
     kind: Literal["exact", "bound"] = "exact"
+    guess: Callable[[Any, int], tuple[float, float]] | None = None
     refuse: Callable[[Any], list[str]] = lambda params: []
 
 
@@ -111,6 +116,23 @@ class TrainingCard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkCost:
+    """What a network costs, counted from its settings.
+
+    Args:
+        flops: Of one row forward, as torch's counter has them: 2 for each multiplication with an addition.
+        parameters: How many weights are trained.
+        layers: Convolutions and linear maps: a small network takes as long as they take to be called.
+        images: Training images that it sees where it is trained beside the score; None: those of the method's training.
+    """
+
+    flops: int
+    parameters: int
+    layers: int
+    images: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """What the harness must know of a method before torch is imported.
 
@@ -124,6 +146,8 @@ class Card:
         shapes: Image shape (C, H, W) that a preset is for; one that is not here fits any that ``refuse`` lets pass.
         checkpoints: Whether the adapter imports published weights (:meth:`bench.method.Method.import_checkpoint`).
         variant: A word for the kind of model that the parameters make ("vp"), a column of the tables.
+        networks: What the networks cost, given (parameters, image shape, classes): the score's first, then what guides
+            it; none where there is none (an exact score). None where it is not known before a run.
         training: None where training keeps no snapshots.
         likelihood: None where the method has none; then ``no_likelihood`` gives the reason shown in tables.
         inspection: Version of :meth:`bench.method.Method.inspect`, raised when it would give other numbers.
@@ -146,6 +170,7 @@ class Card:
     presets: Mapping[str, Values] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     checkpoints: bool = False
+    networks: Callable[[Any, tuple[int, int, int], int], tuple[NetworkCost, ...]] | None = None
     training: TrainingCard | None = None
     likelihood: LikelihoodCard | None = None
     no_likelihood: str = ""

@@ -30,10 +30,12 @@ from bench.execute.drive import (
     stop_workers,
 )
 from bench.execute.executor import Executor, read_executor
-from bench.execute.forecast import forecast, measured
+from bench.execute.forecast import forecast
 from bench.execute.lease import Lease, holder
+from bench.execute.measure import MeasureError, measure_there
 from bench.execute.outcome import Outcome, outcome
 from bench.execute.overview import elements_line, overview
+from bench.execute.sizes import measured
 from bench.execute.slurm import Slurm
 from bench.execute.submission import submissions
 from bench.metrics import default_extractor, extractor_label
@@ -160,7 +162,9 @@ def _parser() -> argparse.ArgumentParser:
         "--executor", metavar="NAME|FILE", help="show also what would be submitted to this cluster, and its cost"
     )
     plan_.add_argument(
-        "--measure", action="store_true", help="with --executor: time a few steps of each training here for the cost"
+        "--measure",
+        action="store_true",
+        help="with --executor: first time a few steps of each model, as a job on the partition of the trainings",
     )
     add("status", "say how far a suite is, what runs, what failed and why", suite)
     add("report", "make tables and figures of what is there by now", suite)
@@ -413,8 +417,24 @@ def plan(options: argparse.Namespace) -> int:
         if not isinstance(executor, Slurm):
             say(f"executor {options.executor}: {executor.slots} workers at once on this machine")
             return DONE
-        say(forecast(study.jobs, study.store, study.results, executor, measure=options.measure))
+        if options.measure and not _measure(study, executor):
+            return FAILED
+        budgets = {point.label: point.budget for point in study.suite.points if point.budget is not None}
+        say(forecast(study.jobs, study.store, study.results, executor, budgets))
     return DONE
+
+
+def _measure(study: Study, executor: Slurm) -> bool:
+    """Times the suite's models on the cluster; tells whether that went well."""
+    try:
+        measure_there(study.jobs, study.results, executor)
+    except (ClusterError, MeasureError) as error:
+        say(f"nothing was measured: {error}", file=sys.stderr)
+        return False
+    except KeyboardInterrupt:
+        say("\nstopped: the job that measures was cancelled", file=sys.stderr)
+        return False
+    return True
 
 
 def status(options: argparse.Namespace) -> int:

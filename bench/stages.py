@@ -110,6 +110,7 @@ class Context:
         return {
             **_environment(),
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _processor(),
+            "accelerator": self.device.type,
             "threads": torch.get_num_threads(),
             "tf32": self.device.type == "cuda" and self.tf32,
             "compiled": self.compiled,
@@ -309,43 +310,59 @@ class _EnoughSteps(BaseException):
     """A measurement has seen enough of a training; not an Exception, so that no adapter swallows it."""
 
 
-def measure(job: Job, device: str, seconds: float = 3.0) -> dict[str, float] | None:
+def measure(job: Job, context: Context, seconds: float) -> dict[str, float] | None:
     """Times the first steps of a training, and a batch of what it then samples; writes nothing.
 
     Args:
         seconds: How long to look at the steps.
 
     Returns:
-        ``seconds`` of the whole training, ``seconds_per_row`` of the network in sampling, and ``bytes`` of the
-        weights; None where nothing is trained (an average, a checkpoint made elsewhere).
+        ``seconds`` of the whole training, which a checkpoint made elsewhere has none of, and ``seconds_per_row`` of
+        the network in sampling; None where there is no model (an average).
     """
     (model,) = job.specs
     spec = model.train if isinstance(model, SnapshotSpec) else model
-    if not isinstance(spec, TrainSpec) or spec.checkpoint is not None:
+    if not isinstance(spec, TrainSpec):
         return None
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    method = load_method(spec.method, spec.params, _data(spec.dataset), where)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = context.tf32
+    method = load_method(spec.method, spec.params, _data(spec.dataset), context.device)
+    found = {} if spec.checkpoint is not None else {"seconds": _time_steps(model, spec, method, context, seconds)}
+    short = _shortest(method)
+    if short is not None:
+        count = 128 if context.device.type == "cuda" else 16
+        for _ in range(2):  # the first one warms up
+            way = evaluated(method.networks, precision="float32", compiled=context.compiled)
+            with NetworkCounter(method.networks) as counter, torch.no_grad(), way:
+                begin = _clock(context.device)
+                method.sample(count, short, Noise(0, ("measure",), device=method.device))
+                found["seconds_per_row"] = (_clock(context.device) - begin) / max(1, counter.rows)
+    return found
+
+
+def _time_steps(
+    model: TrainSpec | SnapshotSpec, spec: TrainSpec, method: Method, context: Context, seconds: float
+) -> float:
+    """Returns the seconds of a whole training, from its first steps."""
     total, moments = [0], []
 
     def step(finished: int, tensors: Callable[[], dict[str, torch.Tensor]]) -> None:
-        moments.append(_clock(where))
+        moments.append(_clock(context.device))
         if len(moments) > 2 and moments[-1] - moments[0] > seconds:
             raise _EnoughSteps
 
     until = model.images if isinstance(model, SnapshotSpec) else None
-    run = Run(seed=spec.seed, device=where, until=until, checkpoint=step, announce=lambda n: total.append(n))
+    run = Run(
+        seed=spec.seed,
+        device=context.device,
+        until=until,
+        checkpoint=step,
+        announce=lambda n: total.append(n),
+        compiled=context.compiled,
+    )
     with contextlib.suppress(_EnoughSteps):
         method.train(_data(spec.dataset), run)
     each = (moments[-1] - moments[0]) / (len(moments) - 1) if len(moments) > 1 else 0.0
-    found = {"seconds": each * total[-1], "bytes": float(sum(t.nbytes for t in method.state().values()))}
-    short = _shortest(method)
-    if short is not None:
-        for _ in range(2):  # the first one warms up
-            with NetworkCounter(method.networks) as counter, torch.no_grad():
-                begin = _clock(where)
-                method.sample(16, short, Noise(0, ("measure",), device=method.device))
-                found["seconds_per_row"] = (_clock(where) - begin) / max(1, counter.rows)
-    return found
+    return each * total[-1]
 
 
 def samples(job: Job, unit: UnitId, context: Context) -> None:

@@ -13,6 +13,7 @@ from bench.card import cards
 
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {  # a new module of bench states here what it stands on
+    "workload": "card data metrics plan spec store",
     "scale": "",
     "drawn": "",
     "spec": "drawn",
@@ -42,7 +43,7 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "plan": "course spec store suite",
     "assets": "card data digest metrics spec store suite",
     "stages": "card course data digest drawn external given method metrics plan spec store",
-    "execute": "card data document plan spec store",
+    "execute": "card data document plan spec store workload",
     "report": "card claims data drawn execute given metrics plan printable spec store suite",
     "progress": "execute printable",
     "catalogue": "card data execute gallery metrics plan printable store",

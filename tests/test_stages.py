@@ -313,13 +313,14 @@ def test_record_says_who_made_it_where_when_and_with_what(trained):
     provenance = trained["provenance"]
     environment = {"commit", "dirty", "host", "packages"}
     assert set(provenance) == environment | {
-        *("device", "threads", "tf32", "compiled", "start", "end", "attempts", "attempt_seconds"),
+        *("device", "accelerator", "threads", "tf32", "compiled", "start", "end", "attempts", "attempt_seconds"),
     }
     assert set(provenance["packages"]) == {"python", "torch", "numpy", "scipy", "scikit-learn"}
     assert provenance["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert (provenance["start"], provenance["attempts"], provenance["compiled"]) == ("2026-01-01", 7, False)
     assert provenance["tf32"] is False  # a CPU has none, whatever the executor says
     assert provenance["threads"] == torch.get_num_threads()
+    assert provenance["accelerator"] == "cpu"
     assert all(provenance[name] for name in ("host", "device", "end"))
 
 

@@ -6,12 +6,10 @@ Both read the same files, and so does whoever only looks (:mod:`bench.execute.re
 """
 
 import contextlib
-import math
 import shutil
 import signal
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,6 +23,7 @@ from bench.execute.element import ALIKE, alike
 from bench.execute.lease import Lease, noted
 from bench.execute.outcome import DEATHS
 from bench.execute.reconcile import Ending, Where, endings, find, last_lines, lost_and_found, reconcile
+from bench.execute.sizes import Measured, Sizes
 from bench.execute.slurm import Slurm
 from bench.execute.submission import (
     Order,
@@ -40,10 +39,7 @@ from bench.execute.submission import (
 )
 from bench.execute.work import now, seconds
 from bench.plan import Job
-from bench.store import STAGES, Store, UnitId, sweep, write
-
-SECONDS = {"train": 3600.0, "samples": 60.0, "likelihood": 60.0, "inspect": 30.0, "scores": 30.0}
-"""What a unit is taken to need where neither finished ones nor a measurement tell."""
+from bench.store import STAGES, Store, UnitId, scan, sweep, write
 
 LONGEST_POLL = 6.0
 """How many times ``poll_seconds`` a look at an old run waits at most."""
@@ -56,9 +52,6 @@ HOLD_SECONDS = 60.0
 
 NODE_SECONDS = 60.0
 """How long a job whose node failed may stay out of the queue before it counts as gone: SLURM starts it again."""
-
-ENOUGH = 200
-"""Finished units of a stage from which the time of the others is known well enough."""
 
 RETURNING = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"})
 """States that SLURM may follow up by queueing the same job again."""
@@ -99,7 +92,7 @@ class Campaign:
         jobs: What is to be there in the end; finished units are left alone.
         results: The suite's results folder.
         watch: Called with a :class:`Tally` at every look.
-        expected: Seconds that units are expected to take, by key, where they were measured.
+        expected: What was measured of the time that units take.
     """
 
     def __init__(
@@ -109,7 +102,7 @@ class Campaign:
         results: Path,
         executor: Slurm,
         watch: Callable[[Tally], None] = lambda tally: None,
-        expected: Mapping[str, float] | None = None,
+        expected: Measured | None = None,
     ) -> None:
         self.jobs = {(job.stage, job.key): job for job in jobs}
         self.store = store
@@ -118,7 +111,7 @@ class Campaign:
         self.watch = watch
         self.run = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
         self.units = [(job, unit) for job in jobs for unit in job.units]
-        self.sizes = Sizes(store, jobs, expected or {})
+        self.sizes = Sizes(store, jobs, executor, expected)
         self.over: dict[UnitId, str] = {}
         self.submitted: list[Submission] = []
         self.judged: set[tuple[str, int]] = set()
@@ -142,7 +135,8 @@ class Campaign:
 
     def missing(self) -> list[UnitId]:
         """Returns the units that are not there yet."""
-        return [unit for job, unit in self.units if not self._is_done(job, unit)]
+        begun = {stage: set(scan(self.store.root / stage)) for stage in STAGES}
+        return [unit for job, unit in self.units if unit.key not in begun[unit.stage] or not self._is_done(job, unit)]
 
     def __call__(self, lease: Lease) -> None:
         """Works until nothing is left to do, while ``lease`` on the results folder is held.
@@ -197,16 +191,20 @@ class Campaign:
     def levels(self, units: Iterable[UnitId]) -> list[list[UnitId]]:
         """Returns units in levels, one stage each, each of which needs only earlier ones."""
         depth: dict[UnitId, int] = {}
-
-        def deep(unit: UnitId) -> int:
-            if unit not in depth:
-                job = self.jobs.get((unit.stage, unit.key))
-                depth[unit] = 1 + max((deep(need) for need in job.needs), default=0) if job is not None else 0
-            return depth[unit]
-
+        wanted = list(units)
+        for start in wanted:
+            open_ = [start]
+            while open_:  # no recursion: a chain of snapshots may be long
+                job = self.jobs.get((open_[-1].stage, open_[-1].key))
+                needs = () if job is None else job.needs
+                if deeper := [need for need in needs if need not in depth]:
+                    open_ += deeper
+                    continue
+                known = max((depth[need] for need in needs), default=0)
+                depth[open_.pop()] = 0 if job is None else 1 + known
         levels: dict[tuple[int, int], list[UnitId]] = {}
-        for unit in units:
-            levels.setdefault((deep(unit), STAGES.index(unit.stage)), []).append(unit)
+        for unit in wanted:
+            levels.setdefault((depth[unit], STAGES.index(unit.stage)), []).append(unit)
         return [levels[level] for level in sorted(levels)]
 
     # Looking
@@ -466,21 +464,24 @@ class Campaign:
     def _hold_back(self, order: Order, stage: str) -> Order | None:
         """Leaves out an element that is not full for a while, in which more of its stage may become ready."""
         group = self.groups[stage]
-        units = {unit for units in order.elements for unit in units}
-        waiting = any(
-            job.stage == stage and unit not in self.over and unit not in units and unit not in self.where
-            for job, unit in self.units
-        )
         last, most = order.elements[-1], order.resources.units
         target = 60 * order.resources.element_minutes
         full = sum(map(self.sizes.of, last)) >= 0.5 * target if most == "auto" else len(last) >= most
         since = time.monotonic() if group.held is None else group.held
-        if full or not waiting or time.monotonic() - since >= HOLD_SECONDS:
+        if full or time.monotonic() - since >= HOLD_SECONDS or not self._waits(order, stage):
             group.held = None
             return order
         group.held = since
         rest = order.elements[:-1]
         return replace(order, elements=rest) if rest else None
+
+    def _waits(self, order: Order, stage: str) -> bool:
+        """Tells whether more of a stage than an order holds may become ready."""
+        units = {unit for units in order.elements for unit in units}
+        return any(
+            job.stage == stage and unit not in self.over and unit not in units and unit not in self.where
+            for job, unit in self.units
+        )
 
     def orders(self, units: Sequence[UnitId]) -> list[Order]:
         """Returns the arrays that make units, one or more for each stage and class of resources."""
@@ -493,7 +494,8 @@ class Campaign:
             resources = self.executor.of(stage)
             # One that takes the whole job with it is tried again alone.
             alone = [unit for unit in members if {"died", "time", "node"} & set(self.tries.get(unit, []))]
-            together = [unit for unit in members if unit not in set(alone)]
+            apart = set(alone)
+            together = [unit for unit in members if unit not in apart]
             elements = [*self._pack(together, stage), *((unit,) for unit in alone)]
             size = self.most_elements(stage)
             for part in split(elements, size):
@@ -536,14 +538,14 @@ class Campaign:
         return self._alive() + count <= limit
 
     def _alive(self) -> int:
-        known = {entry.id for entry in (self.entries or {}).values() if entry.alive}
+        entries = self.entries or {}
+        masters = {id_.partition("_")[0] for id_ in entries}
         fresh = sum(
             len(submission.elements)
             for submission in self.submitted
-            if submission.job and not any(id_.partition("_")[0] == submission.job for id_ in (self.entries or {}))
-            if not submission.over
+            if submission.job and submission.job not in masters and not submission.over
         )
-        return len(known) + fresh
+        return sum(entry.alive for entry in entries.values()) + fresh
 
     def _submit(self, order: Order) -> Submission | None:
         """Submits an array; None where sbatch refused it, which is tried again later.
@@ -583,57 +585,6 @@ class Campaign:
         for submission in submissions(self.results):
             if submission.over or submission.abandoned:
                 shutil.rmtree(submission.folder, ignore_errors=True)
-
-
-class Sizes:
-    """How long units are expected to take: as finished ones of the same key or stage did, or as measured.
-
-    Args:
-        measured: Seconds of a unit by key.
-    """
-
-    def __init__(self, store: Store, jobs: Sequence[Job], measured: Mapping[str, float]) -> None:
-        self.store = store
-        self.measured = dict(measured)
-        self.by_key: dict[str, float] = {}
-        self.by_stage: dict[str, float] = {}
-        self._learned: Counter[str] = Counter()
-        for job in jobs:
-            for unit in job.units[:20]:
-                self.learn(job, unit)
-
-    def learn(self, job: Job, unit: UnitId) -> None:
-        """Takes note of how long a unit took, if it is finished: the first of each key, and enough of each stage."""
-        stage = job.stage
-        if job.key in self.by_key or self._learned[stage] >= ENOUGH:
-            return
-        records = [record for result in job.made_by(unit) if (record := self.store.record(*result)) is not None]
-        if records and (took := max(map(record_seconds, records))) > 0:
-            self.by_key[job.key] = took
-            self._learned[stage] += 1
-            mean = self.by_stage.get(stage, 0.0)
-            self.by_stage[stage] = mean + (took - mean) / self._learned[stage]
-
-    def of(self, unit: UnitId) -> float:
-        """Returns the seconds of a unit."""
-        known = self.by_key.get(unit.key) or self.measured.get(unit.key) or self.by_stage.get(unit.stage)
-        return SECONDS[unit.stage] if known is None else known
-
-    def source(self, unit: UnitId) -> str:
-        """Says where the number is from."""
-        if unit.key in self.by_key:
-            return "finished"
-        if unit.key in self.measured:
-            return "measured"
-        return "finished alike" if unit.stage in self.by_stage else "assumed"
-
-
-def record_seconds(record: Mapping[str, Any]) -> float:
-    """Returns how long the unit of a record took, 0 where it does not say."""
-    for took in (record.get("seconds"), record.get("provenance", {}).get("attempt_seconds")):
-        if isinstance(took, int | float) and math.isfinite(took):
-            return float(took)
-    return 0.0
 
 
 # Cancelling and counting

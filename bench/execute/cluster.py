@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.execute.gpus import Gpus
 from bench.execute.slurm import Resources
 
 TIMEOUT_SECONDS = 60.0
@@ -126,7 +127,7 @@ def limits() -> Limits:
 def refusals(resources: Resources) -> list[str]:
     """Returns why the site would not take a job that asks for this, as far as its partitions tell."""
     try:
-        lines = _call(["sinfo", "--noheader", "--format=%R|%l|%c|%m|%D"]).splitlines()
+        lines = _call(["sinfo", "--noheader", "--format=%R|%l|%c|%m|%G"]).splitlines()
     except ClusterError:
         return []
     rows = [line.strip().split("|") for line in lines]
@@ -144,7 +145,22 @@ def refusals(resources: Resources) -> list[str]:
     memory = max((int(row[3].rstrip("+")) for row in rows), default=0)
     if rows and resources.memory_gb is not None and 1024 * resources.memory_gb > memory:
         found.append(f"no node has {resources.memory_gb:g} GB; the largest has {memory / 1024:.1f}")
-    return found
+    return found + _refuse_gpus(resources.gpus_on_node, [row[4] for row in rows])
+
+
+def _refuse_gpus(asked: Gpus, nodes: Sequence[str]) -> list[str]:
+    """Returns why no node has the GPUs that are asked for, given the generic resources of each kind of node."""
+    if not asked.count or asked.share or not nodes:
+        return []
+    there = {part.partition("(")[0] for node in nodes for part in node.split(",") if part.startswith("gpu:")}
+    known = {part.split(":")[1] for part in there if part.count(":") == 2}
+    lacking = [name for name in asked.type.split(",") if name and name not in known]
+    if lacking:
+        return [f"no node has GPUs of type {', '.join(lacking)}; there are {', '.join(sorted(there)) or 'none'}"]
+    most = max((int(part.rpartition(":")[2]) for part in there if part.rpartition(":")[2].isdigit()), default=0)
+    if not asked.type and asked.count > most:
+        return [f"no node has {asked.count} GPUs; there are {', '.join(sorted(there)) or 'none'}"]
+    return []
 
 
 def _minutes(limit: str) -> float:

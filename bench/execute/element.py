@@ -94,7 +94,7 @@ class _Maker:
         self.restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
         self.facts = {
             **{"submission": submission.name, "element": index, "job": self.job, "restart": self.restart},
-            "gpus": resources["gpus"] * resources["nodes"],
+            "gpus": resources["gpus_on_node"] * resources["nodes"],
             "cpus": resources["cpus"] * resources["tasks"] * resources["nodes"],
         }
         self.log = str(self.environment.paths.stderr)

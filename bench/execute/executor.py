@@ -1,9 +1,11 @@
 """Where jobs run and with what: the executor files of suites/executors."""
 
 import os
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bench.card import Problem, check
 from bench.document import Document, Fault, Place, SuiteError
@@ -102,7 +104,7 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
         raise SuiteError([Fault(place, (), name, "is neither an executor's name nor a file", tuple(known))])
     document = Document(path)
     tree = document.tree if document.tree is not None else {}
-    problems: list[Problem] = []
+    problems = list(_unusable(tree))
     executor: Executor | Slurm
     if isinstance(tree, dict) and tree.get("cluster") == "slurm":
         executor = check_slurm(tree, problems)
@@ -124,3 +126,25 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
         why = f"is more than this machine can hold: {executor.most_workers} at most ({WORKERS_PER_CORE} a core)"
         raise SuiteError([Fault(place, path, executor.slots, why)])
     return executor
+
+
+LARGEST = 10**9
+"""Numbers beyond this are mistakes, whatever they are of."""
+
+
+def _unusable(value: Any, path: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """Yields the texts that would not stay on one line of a job's script, and numbers that are none of anything."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _unusable(inner, (*path, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unusable(inner, (*path, str(index)))
+    elif isinstance(value, int | float) and abs(value) > LARGEST:
+        yield Problem(path, None, f"is larger than {LARGEST:,}")
+    elif isinstance(value, str):
+        kinds = {character: unicodedata.category(character) for character in value if character != "\t"}
+        if set(kinds) & set("\n\r\v\f\x85") or {"Zl", "Zp"} & set(kinds.values()):
+            yield Problem(path, value, "holds a line end: what follows it would be a line of its own in a job's script")
+        elif "Cc" in kinds.values():
+            yield Problem(path, value, "holds a control character")

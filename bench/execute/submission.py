@@ -12,19 +12,22 @@ finds the job again. Every submission has a folder of its own, so that an id tha
 nothing of the first time.
 """
 
+import contextlib
 import json
+import math
 import os
 import re
 import shlex
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.execute import cluster
 from bench.execute.slurm import Resources, plain_resources
 from bench.plan import Job, checkout
 from bench.store import Store, UnitId, scan, write
@@ -212,20 +215,72 @@ def submit(submission: Submission, order: Order) -> None:
     Raises:
         RefusedError: sbatch did not take it.
     """
+    from bench.execute.element import Element
+
+    elements = [Element(str(submission.folder), index) for index in range(len(order.elements))]
+    settings = submission.intent["settings"]
+    try:
+        jobs = array_of(elements, submission.folder / "jobs" / "%j", submission.name, order, settings)
+    except cluster.ClusterError as error:
+        raise RefusedError(str(error)) from None
+    submission.note_job(jobs[0].job_id.partition("_")[0])
+
+
+def array_of(
+    callables: Sequence[Callable[[], None]], folder: Path, name: str, order: Order, settings: Mapping[str, Any]
+) -> list[Any]:
+    """Hands callables to SLURM as one array and returns submitit's jobs.
+
+    Args:
+        folder: Where submitit's files go, with ``%j`` for the id.
+        name: Of the jobs in the queue.
+        order: Whose resources they get.
+
+    Raises:
+        ClusterError: sbatch did not take them.
+    """
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    from bench.execute.element import Element
-
-    executor = submitit.SlurmExecutor(folder=submission.folder / "jobs" / "%j", max_num_timeout=MOST_RESTARTS)
-    executor.update_parameters(**parameters(submission.name, order, submission.intent["settings"]))
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MOST_RESTARTS)
+    executor.update_parameters(**parameters(name, order, settings))
+    # What the file says goes before what the site says in the environment, which goes before the script.
+    said = {option: getattr(order.resources, option) for option in ("account", "partition", "qos")}
+    words = [f"--{option}={value}" for option, value in said.items() if value is not None]
+    executor._make_submission_command = lambda path: ["sbatch", *words, str(path)]
     try:
-        with executor.batch():
-            jobs = [executor.submit(Element(str(submission.folder), index)) for index in range(len(order.elements))]
-        job = jobs[0].job_id
+        with clean_environment(), executor.batch():
+            jobs = [executor.submit(function) for function in callables]
+        _ = jobs[0].job_id
     except (FailedJobError, FailedSubmissionError, OSError) as error:
-        raise RefusedError(_last_words(str(error))) from None
-    submission.note_job(job.partition("_")[0])
+        raise cluster.ClusterError(_last_words(str(error))) from None
+    return jobs
+
+
+OF_THE_SITE = frozenset(
+    {
+        *("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_CLUSTERS"),
+        *("SBATCH_ACCOUNT", "SBATCH_CLUSTERS", "SBATCH_PARTITION", "SBATCH_QOS"),
+    }
+)
+"""Variables of SLURM that say where the cluster is and whom it charges, not what job the caller is in."""
+
+
+def leaks(name: str) -> bool:
+    """Tells whether a variable is of the job that the caller is in, or of what that was asked for with."""
+    return name.startswith(("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_")) and name not in OF_THE_SITE
+
+
+@contextlib.contextmanager
+def clean_environment() -> Iterator[None]:
+    """Hides the variables of the caller's own job from what is submitted, which would take them for its own."""
+    hidden = {name: value for name, value in os.environ.items() if leaks(name)}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def mend(submission: Submission, job: str) -> None:
@@ -257,18 +312,20 @@ def parameters(name: str, order: Order, settings: Mapping[str, Any]) -> dict[str
         "cpus_per_task": resources.cpus,
         "signal_delay_s": resources.signal_seconds,
         "array_parallelism": resources.at_once,
-        "srun_args": [f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1"],
+        "srun_args": [f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1", "--export=ALL"],
         "setup": [*_exports(settings), *resources.setup],
-        "additional_parameters": {"requeue": True, **resources.sbatch},
+        "additional_parameters": {"requeue": True, **resources.options},
     }
     optional = {
         "partition": resources.partition,
         "account": resources.account,
         "qos": resources.qos,
         "gpus_per_node": resources.gpus or None,
-        "mem": None if order.memory_gb is None else f"{round(1024 * order.memory_gb)}MB",
+        "mem": None if order.memory_gb is None else f"{math.ceil(1024 * order.memory_gb)}MB",
         "dependency": f"afterany:{':'.join(order.after)}" if order.after else None,
     }
+    if resources.sbatch.get("wckey") is False:
+        values["wckey"] = None  # submitit's own is left out too
     return values | {name: value for name, value in optional.items() if value is not None}
 
 

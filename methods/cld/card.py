@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import Card, LikelihoodCard
+from bench.card import Card, LikelihoodCard, NetworkCost
 from methods.cld.presets import PRESETS, SHAPES
 from methods.cld.sampling import SAMPLERS
 from methods.cld.settings import CLDLikelihoodParams
-from methods.shared.hyperparameters import FITTED, Backbone, Training
+from methods.shared.counting import backbone_cost
+from methods.shared.hyperparameters import FITTED, Backbone, Training, likelihood_evaluations
 from methods.shared.mistakes import Mistakes, check_mistakes
 
 
@@ -88,6 +89,10 @@ def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
     return [] if params.exact else params.network.refuse(shape) + params.training.refuse()
 
 
+def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tuple[NetworkCost, ...]:
+    return () if params.exact else (backbone_cost(params.network, 2 * shape[0], shape[0], shape[1:]),)
+
+
 TINY: Mapping[str, Any] = MappingProxyType(
     {
         "network": {"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
@@ -107,8 +112,9 @@ CARD = Card(
     presets=PRESETS,
     shapes=SHAPES,
     checkpoints=True,
+    networks=_networks,
     training=FITTED,
-    likelihood=LikelihoodCard(version=1, params=CLDLikelihoodParams, kind="bound"),
+    likelihood=LikelihoodCard(version=1, params=CLDLikelihoodParams, kind="bound", guess=likelihood_evaluations),
     refuse=_refuse,
     needs_levels=lambda params: params.dequantise,
     tiny=TINY,

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from bench.card import SamplerCard
+from methods.shared.hyperparameters import adaptive_evaluations
 
 TIMES = ("quadratic", "uniform", "log_snr", "rho7")
 
@@ -151,6 +152,7 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             summary="the probability-flow ODE by an adaptive Runge-Kutta method (RK45)",
             params=Adaptive,
             cost=None,
+            guess=lambda chosen: adaptive_evaluations(chosen.tolerance),
             batch_coupled=lambda params: params.error_norm == "batch",
         ),
     }

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import Card
+from bench.card import Card, NetworkCost
+from methods.ncsn.counting import refinenet_cost
 from methods.ncsn.presets import PRESETS, SHAPES
 from methods.ncsn.sampling import SAMPLERS
 from methods.ncsn.settings import RefineNet
+from methods.shared.counting import backbone_cost
 from methods.shared.hyperparameters import FITTED, Backbone, Training
 from methods.shared.mistakes import Mistakes, check_mistakes
 
@@ -101,6 +103,15 @@ def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
     return settings.refuse(shape) + params.training.refuse()
 
 
+def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tuple[NetworkCost, ...]:
+    if params.exact:
+        return ()
+    if params.backbone == "unet":
+        return (backbone_cost(params.network, shape[0], shape[0], shape[1:]),)
+    levels = params.levels if isinstance(params.levels, int) else 1  # a variant that knows levels has a number of them
+    return (refinenet_cost(params.refinenet, shape[0], levels, shape[1:]),)
+
+
 TINY: Mapping[str, Any] = MappingProxyType(
     {
         "refinenet": {"width": 4},
@@ -120,6 +131,7 @@ CARD = Card(
     presets=PRESETS,
     shapes=SHAPES,
     checkpoints=True,
+    networks=_networks,
     training=FITTED,
     no_likelihood="the score is learned at separate noise levels, with no diffusion between them to follow",
     refuse=_refuse,

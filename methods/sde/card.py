@@ -5,14 +5,22 @@ them by name. Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import Card, LikelihoodCard
+from bench.card import Card, LikelihoodCard, NetworkCost
 from methods.sde.presets import PRESETS, SHAPES
 from methods.sde.sampling import SAMPLERS
-from methods.shared.hyperparameters import FITTED, Backbone, LikelihoodParams, Training, norm_groups
+from methods.shared.counting import Tally, backbone_cost
+from methods.shared.hyperparameters import (
+    FITTED,
+    Backbone,
+    LikelihoodParams,
+    Training,
+    likelihood_evaluations,
+    norm_groups,
+)
 from methods.shared.mistakes import Mistakes, check_mistakes
 
 
@@ -91,6 +99,23 @@ class Classifier:
     def keywords(self) -> dict[str, Any]:
         """Returns the keywords of the network's class."""
         return {name: getattr(self, name) for name in ("width", "multipliers", "blocks", "fourier_scale", "dropout")}
+
+    def cost(self, shape: tuple[int, int, int], classes: int) -> NetworkCost:
+        """Returns what it costs for images of shape (C, H, W)."""
+        channels, at, tally = shape[0], shape[1:], Tally()
+        features, inputs = 4 * self.width, self.width
+        tally.dense(2 * self.width, features)
+        tally.dense(features, features)
+        tally.conv(channels, self.width, at)
+        for i, multiplier in enumerate(self.multipliers):
+            if i > 0:
+                at = tally.residual(inputs, inputs, features, at, "down")
+            for _ in range(self.blocks):
+                tally.residual(inputs, self.width * multiplier, features, at)
+                inputs = self.width * multiplier
+        tally.norm(inputs)
+        tally.dense(inputs, classes)
+        return replace(tally.cost, images=self.training.images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +243,13 @@ def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
     return reasons
 
 
+def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tuple[NetworkCost, ...]:
+    if params.exact:
+        return ()
+    score = backbone_cost(params.network, shape[0], shape[0], shape[1:])
+    return (score,) if params.classifier.kind == "none" else (score, params.classifier.cost(shape, classes))
+
+
 def _refuse_given(params: Params, task: str) -> list[str]:
     if task == "class" and params.classifier.kind == "none":
         return ["samples of a class are guided by a classifier, and none is trained: set params.classifier.kind"]
@@ -243,8 +275,9 @@ CARD = Card(
     presets=PRESETS,
     shapes=SHAPES,
     checkpoints=True,
+    networks=_networks,
     training=FITTED,
-    likelihood=LikelihoodCard(version=1, params=LikelihoodParams),
+    likelihood=LikelihoodCard(version=1, params=LikelihoodParams, guess=likelihood_evaluations),
     refuse=_refuse,
     needs_classes=lambda params: params.classifier.kind != "none",
     needs_levels=lambda params: params.dequantise,

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import Card, LikelihoodCard
-from methods.shared.hyperparameters import FITTED, Backbone, LikelihoodParams, Training
+from bench.card import Card, LikelihoodCard, NetworkCost
+from methods.shared.counting import backbone_cost
+from methods.shared.hyperparameters import FITTED, Backbone, LikelihoodParams, Training, likelihood_evaluations
 from methods.shared.mistakes import Mistakes, check_mistakes
 from methods.soft.presets import PRESETS, SHAPES
 from methods.soft.sampling import SAMPLERS
@@ -148,6 +149,10 @@ def _refuse_likelihood(params: Params) -> list[str]:
     )
 
 
+def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tuple[NetworkCost, ...]:
+    return () if params.exact else (backbone_cost(params.network, shape[0], shape[0], shape[1:]),)
+
+
 TINY: Mapping[str, Any] = MappingProxyType(
     {
         "network": {"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
@@ -168,8 +173,11 @@ CARD = Card(
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,
+    networks=_networks,
     training=FITTED,
-    likelihood=LikelihoodCard(version=1, params=LikelihoodParams, refuse=_refuse_likelihood),
+    likelihood=LikelihoodCard(
+        version=1, params=LikelihoodParams, refuse=_refuse_likelihood, guess=likelihood_evaluations
+    ),
     refuse=_refuse,
     needs_levels=lambda params: params.dequantise,
     tiny=TINY,

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from bench.card import SamplerCard
+from methods.shared.hyperparameters import adaptive_evaluations
 
 TIMES = ("uniform", "quadratic")
 
@@ -176,6 +177,7 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             summary="the flow by an adaptive Runge-Kutta method (RK45)",
             params=Adaptive,
             cost=None,
+            guess=lambda chosen: adaptive_evaluations(chosen.tolerance),
             batch_coupled=lambda params: params.error_norm == "batch",
             refuse=refuse_flow,
         ),
