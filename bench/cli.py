@@ -37,7 +37,7 @@ from bench.execute.slurm import Slurm
 from bench.execute.submission import submissions
 from bench.metrics import default_extractor, extractor_label
 from bench.metrics.cards import refuse_extractor
-from bench.plan import Job, Progress, examine, expand, to_prune
+from bench.plan import Job, Progress, examine, expand, to_prune, verify_references
 from bench.store import STAGES, Store, scan, write
 from bench.suite import Suite, read_suite
 
@@ -276,6 +276,9 @@ def _work(study: Study, options: argparse.Namespace, executor: Executor | Slurm,
     begin = time.monotonic()
     found = examine(study.jobs, study.store, rehash=options.verify, reasons=False)
     _forget(study, found)
+    for error in verify_references(study.store) if options.verify else ():
+        print(f"reference is damaged: {error}", file=sys.stderr)
+        study.store.discard(error.unit)
     to_do = [progress.job for progress in found.values() if not progress.finished]
     print(f"{study.suite.name}: {_counts(study.jobs)}; {len(study.jobs) - len(to_do)} of {len(study.jobs)} are done")
     for note in study.suite.notes:
@@ -398,6 +401,8 @@ def plan(options: argparse.Namespace) -> int:
             f"{job.stage:<10} {state:>5}  {job.key}  {job.label}" + (f"  [{progress.why}]" if progress.why else "")
         )
     print("\n".join(lines))
+    for error in verify_references(study.store) if options.verify else ():
+        print(f"{'references':<10} damaged  {error}")
     done = sum(progress.finished for progress in found.values())
     points = f"{len(study.suite.points)} points"
     print(f"\n{study.suite.name}: {_counts(study.jobs)}, {points}; {done} done, {len(found) - done} to do")
@@ -477,7 +482,11 @@ def show_assets(options: argparse.Namespace) -> int:
     """Lists the files that a suite needs, and whether they are there; fetches what is missing where that is asked."""
     study = Study(options, absent=True)
     suite, cache = study.suite, study.store.root / "external"
-    given = "environment variable BENCH_DATA" if "BENCH_DATA" in os.environ else "set BENCH_DATA to have it elsewhere"
+    given = (
+        "environment variable BENCH_DATA"
+        if os.environ.get("BENCH_DATA", "").strip()
+        else "set BENCH_DATA to have it elsewhere"
+    )
     print(f"data and weights lie below {data_root()} ({given})")
     failed = []
     if options.download:

@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.card import BudgetError, build, cards, plain
 from bench.course import leg
-from bench.data import Images, load_images
+from bench.data import Images, check_content, data_root, load_images
 from bench.digest import digest_checkpoint, digest_images
 from bench.external import read_external
 from bench.given import truth
@@ -40,9 +40,11 @@ from bench.metrics.scoring import real_floor, score
 from bench.plan import Job, checkout
 from bench.spec import (
     AverageSpec,
+    ImagesSpec,
     InspectSpec,
     LikelihoodSpec,
     SampleSpec,
+    ScoreSpec,
     SnapshotSpec,
     TrainSpec,
     canonical,
@@ -129,8 +131,23 @@ def make(job: Job, unit: UnitId, context: Context) -> None:
         DivergedError: The model gave NaN or infinity.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = context.tf32
+    _check_data(job, context)
     stage: Callable[[Job, UnitId, Context], None] = STAGES[job.stage]
     stage(job, unit, context)
+
+
+def _check_data(job: Job, context: Context) -> None:
+    """Makes sure that the data set's files, where they are there, are those that the job was planned with."""
+    spec: Any = job.specs[0]
+    spec = spec.source if isinstance(spec, ScoreSpec) else spec
+    spec = spec if isinstance(spec, TrainSpec | ImagesSpec) else spec.train
+    _checked(spec.dataset, spec.dataset_sha256, context.store.root / "external", data_root())
+
+
+@functools.lru_cache(maxsize=8)
+def _checked(dataset: str, sha256: str | None, cache: Path, root: Path) -> None:
+    """Checks a data set once a process: what is read of it then is kept."""
+    check_content(dataset, sha256, cache)
 
 
 def train(job: Job, unit: UnitId, context: Context) -> None:
@@ -445,12 +462,18 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     identity = {**scored.identity, "images": spec.images, "split": spec.split, "batch": spec.batch}
     record = {
         "values": values,
-        "identity": {**identity, "dataset": f"{spec.train.dataset}@{spec.train.dataset_version}"},
+        "identity": {**identity, **_data_facts(spec.train)},
         "nfe": counter.rows / len(images),
         "seconds": seconds,
         "provenance": context.provenance(),
     }
     context.store.finish(unit, record)
+
+
+def _data_facts(spec: TrainSpec) -> dict[str, Any]:
+    """Returns which images a model's own numbers are of."""
+    other = {"dataset_sha256": spec.dataset_sha256} if spec.dataset_sha256 else {}
+    return {"dataset": f"{spec.dataset}@{spec.dataset_version}", **other}
 
 
 def inspect(job: Job, unit: UnitId, context: Context) -> None:
@@ -466,7 +489,7 @@ def inspect(job: Job, unit: UnitId, context: Context) -> None:
         seen = method.inspect(held_out, noise)
     seconds = _clock(context.device) - begin
     losses = _checked_losses(seen, len(held_out))
-    facts = {"dataset": f"{spec.train.dataset}@{spec.train.dataset_version}", "split": spec.split, "seed": spec.seed}
+    facts = {**_data_facts(spec.train), "split": spec.split, "seed": spec.seed}
     record = {
         "times": seen.times.tolist(),
         "noise_levels": [level if math.isfinite(level) else None for level in seen.noise_levels.tolist()],
@@ -550,6 +573,11 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     kept = _references(context.store.root.absolute())
     measured = score(images, requests, data, device=context.device, given=given, count=spec.count, references=kept)
     for (part, wanted), value in zip(missing, measured, strict=True):
+        if wanted.weights not in (None, found := value.identity.get("weights_sha256")):
+            raise ValueError(
+                f"{wanted.metric}: the extractor's weights are not those that the suite was planned with (sha256 "
+                f"{found[:12]}..., not {wanted.weights[:12]}...); start the suite again"
+            )
         card, params = METRICS[wanted.metric], build(METRICS[wanted.metric].params, wanted.params)
         record = {"value": value.value, "identity": {**value.identity, **rule}, "spec": canonical(wanted)}
         record |= {"provenance": context.provenance()}

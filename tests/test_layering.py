@@ -22,7 +22,7 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "pictures": "digest",
     "celeba": "mapped pictures",
     "gallery": "digest mapped pictures",
-    "data": "celeba cifar gallery idx mapped toy",
+    "data": "celeba cifar digest gallery idx mapped toy",
     "given": "card data",
     "card": "spec",
     "course": "card spec",

@@ -25,6 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.data import data_root
 from bench.execute.slurm import Resources, plain_resources
 from bench.plan import Job, checkout
 from bench.store import Store, UnitId, scan, write
@@ -276,8 +277,8 @@ def _exports(settings: Mapping[str, Any]) -> list[str]:
     path = os.pathsep.join(filter(None, [str(checkout()), os.environ.get("PYTHONPATH")]))
     values = {name: str(settings["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     values["PYTHONPATH"] = path
-    if "BENCH_DATA" in os.environ:
-        values["BENCH_DATA"] = str(Path(os.environ["BENCH_DATA"]).absolute())
+    if os.environ.get("BENCH_DATA", "").strip():
+        values["BENCH_DATA"] = str(data_root())
     return [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
 
 
