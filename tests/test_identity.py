@@ -13,11 +13,12 @@ import pytest
 
 from bench import data, digest, mapped
 from bench.cli import main
-from bench.data import DATASETS, check_content, content, data_root
+from bench.data import DATASETS, check_content, content, data_root, load_images
 from bench.digest import digest_checkpoint, digest_files
 from bench.idx import FASHION_MNIST, ROWS, file_name
 from bench.mapped import converted
 from bench.spec import ImagesSpec, ScoreSpec, TrainSpec, canonical, from_plain, key
+from bench.store import Store
 from bench.suite import NOT_THERE, read_suite
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -241,6 +242,48 @@ def test_source_whose_content_changes_and_nothing_else_is_converted_again(tmp_pa
     make()
     make()
     assert len(calls) == 2
+
+
+# Statistics of real images
+
+
+def flip(path):
+    """Alters a byte in place and keeps size and modification time."""
+    content_, stat = bytearray(path.read_bytes()), path.stat()
+    content_[-1] ^= 1
+    path.write_bytes(content_)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_altered_features_are_found_when_a_process_first_reads_them(tmp_path, capsys, monkeypatch):
+    from bench.metrics import references
+    from bench.metrics.extractors import load_extractor
+
+    store, digits, extractor = (
+        Store(tmp_path / "store"),
+        load_images("digits"),
+        load_extractor("pixels", data=load_images("digits")),
+    )
+
+    def read():
+        return np.array(references.References(store).get(digits, "test", extractor, {"features"}).features)
+
+    first = read()
+    (path,) = (store.root / "references").glob("*/features.npy")
+    assert main(["plan", str(ROOT / "suites" / "quickstart.yaml"), "--store", str(store.root), "--verify"]) == 0
+    assert "damaged" not in capsys.readouterr().out
+    flip(path)
+    assert main(["plan", str(ROOT / "suites" / "quickstart.yaml"), "--store", str(store.root)]) == 0
+    assert "damaged" not in capsys.readouterr().out
+    assert main(["plan", str(ROOT / "suites" / "quickstart.yaml"), "--store", str(store.root), "--verify"]) == 0
+    assert f"references damaged  {path}" in capsys.readouterr().out
+    monkeypatch.setattr(references, "_CHECKED", {})  # as a new process has it
+    np.testing.assert_array_equal(read(), first)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert str(path) in said[0]
+    np.testing.assert_array_equal(read(), first)
+    assert capsys.readouterr().err == ""
 
 
 # Elsewhere

@@ -127,10 +127,12 @@ class References:
             return compute()
         folder = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:20]
         unit = UnitId(REFERENCES, folder, "floor")
-        with contextlib.suppress(DamagedError):
+        try:
             record = self.store.check(unit)
-            if record is not None:
+            if record is not None and "floor" in record:
                 return record["floor"]
+        except DamagedError as error:
+            print(f"reference is damaged, it will be made again: {error}", file=sys.stderr)
         floor = compute()
         self.store.finish(unit, {"floor": floor, "of": dict(key)})
         return floor
@@ -250,7 +252,7 @@ def _read(store: Store, key: str, wanted: Collection[str]) -> Summary | None:
 
 
 _CHECKED: dict[Path, tuple[int, ...]] = {}
-"""Features whose digest this process has compared, with inode, size and times of the file: they are mapped, not read."""
+"""Features whose digest this process has compared, with inode, size and times of the file: they are mapped."""
 
 
 def _checked(store: Store, unit: UnitId) -> dict[str, Any] | None:
