@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import errno
 import json
 import os
 import signal
@@ -15,13 +14,14 @@ from bench import assets, catalogue
 from bench.catalogue import as_yaml
 from bench.data import DATASETS, data_card, data_root
 from bench.document import SuiteError
-from bench.execute.campaign import Campaign, ClusterRefusesError, ask_to_cancel, cancel_submissions
+from bench.execute.campaign import Campaign, ClusterRefusesError, cancel_submissions
 from bench.execute.cluster import ClusterError
 from bench.execute.drive import (
     Driver,
     HeldError,
     Interrupted,
     WorkersFailError,
+    ask_to_cancel,
     handling,
     hold,
     living,
@@ -35,25 +35,14 @@ from bench.execute.outcome import Outcome, outcome
 from bench.execute.overview import elements_line, overview
 from bench.execute.slurm import Slurm
 from bench.execute.submission import submissions
+from bench.execute.work import PlaceError
 from bench.metrics import default_extractor, extractor_label
 from bench.metrics.cards import refuse_extractor
 from bench.plan import Job, Progress, examine, expand, to_prune, verify_references
-from bench.store import STAGES, Store, scan, write
+from bench.store import NOT_OURS, STAGES, Store, read_json, scan, write
 from bench.suite import Suite, read_suite
 
 DONE, FAILED, WRONG = 0, 1, 2
-
-NOT_OURS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-}
-"""Errors of the place where results go, not of the program: full, not to be written, not a folder."""
 
 EPILOG = """\
 examples:
@@ -104,6 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away (head, less)
         sys.stderr.close()
         return DONE
+    except KeyboardInterrupt:
+        print("\nstopped; nothing that was finished is lost.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except PlaceError as error:
+        print(f"{error}; nothing that was finished is lost", file=sys.stderr)
+        return FAILED
     except OSError as error:
         if error.errno not in NOT_OURS:
             raise
@@ -331,15 +326,26 @@ def _note_keys(study: Study, options: argparse.Namespace) -> None:
     path = study.results / "keys.json"
     keys = {f"{job.stage}/{job.key}" for job in study.jobs}
     if _overrides(options):
-        keys |= _noted_keys(path)
+        try:
+            keys |= _noted_keys(path)
+        except ValueError as error:
+            print(f"note: {error}", file=sys.stderr)
+            return
     write(path, json.dumps(sorted(keys)).encode())
 
 
 def _noted_keys(path: Path) -> set[str]:
-    try:
-        return set(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return set()
+    """Returns the keys that were noted, none where there is no such file.
+
+    Raises:
+        ValueError: There is one, and it is damaged.
+    """
+    keys = read_json(path)
+    if isinstance(keys, list) and all(isinstance(key, str) for key in keys):
+        return set(keys)
+    if path.exists():
+        raise ValueError(f"{path}: damaged, so nobody knows what that suite uses; run it once, which writes it again")
+    return set()
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
@@ -454,9 +460,8 @@ def cancel(options: argparse.Namespace) -> int:
     study = Study(options)
     driver = holder(study.results / "driver.lock")
     on_cluster = submissions(study.results)
-    if on_cluster:
-        ask_to_cancel(study.results)
     if driver:
+        ask_to_cancel(study.results, driver)
         signal_workers([driver], signal.SIGTERM)
     else:
         stop_workers(study.results / "workers")
@@ -677,11 +682,14 @@ def prune(options: argparse.Namespace) -> int:
 
 def _prune_unused(study: Study, dry: bool) -> int:
     """Deletes keys that neither this suite nor any other run into the same results folder uses."""
-    used = {f"{job.stage}/{job.key}" for job in study.jobs}
+    used, freed = {f"{job.stage}/{job.key}" for job in study.jobs}, 0
     for folder in scan(study.results.parent):
         if folder != study.suite.name:
-            used |= _noted_keys(study.results.parent / folder / "keys.json")
-    freed = 0
+            try:
+                used |= _noted_keys(study.results.parent / folder / "keys.json")
+            except ValueError as error:
+                print(f"{error}; nothing unused was deleted", file=sys.stderr)
+                return 0
     for stage in STAGES:
         for name in scan(study.store.root / stage):
             folder = study.store.folder(stage, name)

@@ -148,7 +148,7 @@ def _write(path: Path, shape: tuple[int, ...], dtype: str, chunks: Iterable[np.n
         _note(path).write_text(json.dumps(digest.hexdigest()))
         os.replace(new, path)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise error if error.errno is None else OSError(error.errno, error.strerror, str(path)) from error
     finally:
         new.unlink(missing_ok=True)
 

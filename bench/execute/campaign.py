@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.execute import cluster
 from bench.execute.cluster import ClusterError, Entry
-from bench.execute.drive import Interrupted, Tally
+from bench.execute.drive import Interrupted, Tally, is_cancelled, sweep_orders
 from bench.execute.element import ALIKE, alike
 from bench.execute.lease import Lease, noted
 from bench.execute.outcome import DEATHS
@@ -40,7 +40,7 @@ from bench.execute.submission import (
 )
 from bench.execute.work import now, seconds
 from bench.plan import Job
-from bench.store import STAGES, Store, UnitId, sweep, write
+from bench.store import STAGES, Store, UnitId
 
 SECONDS = {"train": 3600.0, "samples": 60.0, "likelihood": 60.0, "inspect": 30.0, "scores": 30.0}
 """What a unit is taken to need where neither finished ones nor a measurement tell."""
@@ -155,7 +155,7 @@ class Campaign:
         entries = self._take_stock()
         while self._look(entries):
             self._submit_ready()
-            if (asked := cancelled_at(self.results)) is not None and asked > self.begin:
+            if is_cancelled(self.results, lease):
                 raise Interrupted(signal.SIGTERM)
             time.sleep(self.pause())
             entries = self._queue()
@@ -214,8 +214,9 @@ class Campaign:
     def _take_stock(self) -> dict[str, Entry]:
         """Goes on from what earlier drivers submitted: what SLURM still has is adopted, the rest is over."""
         self.limits = cluster.limits()
+        sweep_orders(self.results)
         for job in self.jobs.values():
-            sweep(self.store.folder(job.stage, job.key))
+            self.store.tidy(job.stage, job.key)
         entries = self._queue(patience=3)
         if entries is None:
             raise ClusterRefusesError("squeue does not answer, so nobody knows which jobs there are; try again later")
@@ -637,19 +638,6 @@ def record_seconds(record: Mapping[str, Any]) -> float:
 
 
 # Cancelling and counting
-
-
-def cancelled_at(results: Path) -> float | None:
-    """Returns when ``cancel`` was last asked for."""
-    try:
-        return (results / "cancel").stat().st_mtime
-    except FileNotFoundError:
-        return None
-
-
-def ask_to_cancel(results: Path) -> None:
-    """Tells a driver, on whatever host, to leave at its next look."""
-    write(results / "cancel", now().encode())
 
 
 def cancel_submissions(results: Path) -> int:
