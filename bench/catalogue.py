@@ -17,7 +17,7 @@ from bench.execute.executor import executor_folder
 from bench.gallery import KINDS as GALLERIES
 from bench.metrics import EXTRACTORS, METRICS, SHORTHANDS
 from bench.plan import checkout
-from bench.store import REFERENCES, STAGES, Store, scan
+from bench.store import REFERENCES, STAGES, Store, read_json, scan
 
 
 def as_yaml(values: Any) -> str:
@@ -112,9 +112,9 @@ def _show_stored(options: argparse.Namespace) -> int:
     for stage, name in found:
         folder = store.folder(stage, name)
         print(f"{folder}")
-        spec = folder / "spec.json"
-        if spec.exists():
-            print(textwrap.indent(as_yaml(json.loads(spec.read_text())), "  "))
+        if (spec := folder / "spec.json").exists():
+            values = read_json(spec)
+            print(textwrap.indent(as_yaml(values), "  ") if isinstance(values, dict) else f"  {spec.name} is damaged")
         parts = sorted({entry.split(".")[0] for entry in scan(folder) if entry[0] != "."} - {"spec", "log", "resume"})
         for part in parts:
             record = store.record(stage, name, part)

@@ -52,7 +52,7 @@ from bench.spec import (
     part_name,
     place,
 )
-from bench.store import DamagedError, Store, UnitId, hash_file, write
+from bench.store import FULL, DamagedError, Store, UnitId, hash_file, put_aside, write
 
 if TYPE_CHECKING:
     from bench.execute.lease import Lease
@@ -724,7 +724,7 @@ class Checkpoints:
     def _read(self, path: Path) -> tuple[int, dict[str, torch.Tensor]] | None:
         try:
             with safetensors.safe_open(path, "pt", device=str(self.context.device)) as file:
-                notes = file.metadata()
+                notes = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if notes.pop("sha256") != _checksum(notes, tensors):
                 raise ValueError("its content is not what was written (sha256)")
@@ -737,9 +737,11 @@ class Checkpoints:
             self.diary.lines = json.loads(notes["log"])
             self.began_at = notes.get("went_on_from") or None
             self.kept = kept
-        except (safetensors.SafetensorError, FileNotFoundError, KeyError, ValueError, TypeError) as error:
+        except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
             print(f"{path}: unreadable checkpoint put aside, training starts over: {error}", file=sys.stderr)
-            os.replace(path, path.with_suffix(".damaged"))
+            put_aside(path, path.with_suffix(".damaged"))
             return None
         self.diary.images = self.diary.lines[-1]["images"] if self.diary.lines else 0
         return self.step, tensors

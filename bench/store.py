@@ -383,9 +383,9 @@ def parse(content: bytes | str) -> Any:
         return None
 
 
-def put_aside(path: Path) -> Path | None:
+def put_aside(path: Path, target: Path | None = None) -> Path | None:
     """Renames a file or folder to ``<name>.damaged``, in the place of an earlier one; None where there is none."""
-    target = path.with_name(f"{path.name}.damaged")
+    target = target or path.with_name(f"{path.name}.damaged")
     try:
         if target.is_dir() or (target.exists() and path.is_dir()):
             target = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")

@@ -38,7 +38,7 @@ from bench.execute.submission import (
     submit,
     trained_steps,
 )
-from bench.execute.work import now, seconds
+from bench.execute.work import begun, now, seconds
 from bench.plan import Job
 from bench.store import STAGES, Store, UnitId
 
@@ -678,14 +678,14 @@ def compute(store: Store, jobs: Sequence[Job]) -> Compute:
                 if "end" not in attempt:  # it died, or lives: until when, its lease says
                     facts = noted(store.path(unit, ".lease"))
                     if facts.get("attempt") == attempt["attempt"] and "beat" in facts:
-                        took = max(0.0, facts["beat"] - datetime.fromisoformat(attempt["start"]).timestamp())
+                        took = max(0.0, facts["beat"] - begun(attempt, facts["beat"]))
                 total.gpu += took * attempt.get("gpus", 0)
                 total.cpu += took * attempt.get("cpus", 1)
                 spent += took
             total.wall += spent
             wasted = sum(seconds(attempt) for attempt in attempts if attempt["state"] not in ("done", "running"))
             record = store.record(*unit) if unit.stage == "train" else None
-            if record is not None:  # what earlier attempts left in checkpoints was of use
+            if record is not None and "seconds" in record:  # what earlier attempts left in checkpoints was of use
                 wasted -= max(0.0, record["seconds"] - (spent - wasted))
             total.lost += max(0.0, wasted)
     return total

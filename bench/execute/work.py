@@ -305,6 +305,14 @@ def seconds(of: Mapping[str, Any]) -> float:
         return 0.0
 
 
+def begun(attempt: Mapping[str, Any], otherwise: float) -> float:
+    """Returns when an attempt began, in seconds of the epoch, or something else where it does not say."""
+    try:
+        return datetime.fromisoformat(attempt["start"]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return otherwise
+
+
 def now() -> str:
     """Returns the time, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
