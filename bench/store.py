@@ -411,7 +411,8 @@ def probe(folder: Path) -> None:
     except OSError as error:
         raise named(error, folder) from error
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _mark() -> str:

@@ -128,6 +128,10 @@ class Driver:
                 self._local(path, lease)
         finally:
             path.unlink(missing_ok=True)  # a worker that starts after this finds nothing to do
+        for unit, state in self.over.items():
+            tries = self.store.attempts(*unit) if state == "failed" else []
+            if tries and tries[-1].get("kind") == "place":
+                raise PlaceError(tries[-1].get("cause", ""))
         if "failed" not in self.over.values():
             shutil.rmtree(self.folder, ignore_errors=True)
 

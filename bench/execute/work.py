@@ -274,7 +274,7 @@ def attempt(
         stop.gracefully = False
     if place is not None:
         with contextlib.suppress(OSError):  # it may not even take that
-            guarded.note_attempt(unit, attempt=name, end=now(), **ending)
+            guarded.note_attempt(unit, attempt=name, end=now(), **{**ending, "cause": str(place), "kind": "place"})
         raise place
     guarded.note_attempt(unit, attempt=name, end=now(), **ending)
     return damaged
