@@ -329,6 +329,8 @@ def write(path: Path, content: bytes) -> None:
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise named(error, path) from error
     finally:
         os.close(descriptor)
 
