@@ -30,7 +30,7 @@ from bench.execute.drive import (
 )
 from bench.execute.executor import Executor, read_executor
 from bench.execute.forecast import forecast, measured
-from bench.execute.lease import Lease, holder
+from bench.execute.lease import Lease, clear_hint, holder
 from bench.execute.outcome import Outcome, outcome
 from bench.execute.overview import elements_line, overview
 from bench.execute.slurm import Slurm
@@ -440,7 +440,9 @@ def status(options: argparse.Namespace) -> int:
             if seen.live is not None:
                 step = f", step {seen.live['step']}" if "step" in seen.live else ""
                 who = f"job {seen.live['job']}" if "job" in seen.live else f"process {seen.live.get('pid')}"
-                running.append(f"running: {job.stage} {job.label}, part {unit.part}{step} ({who})")
+                hint = clear_hint(study.store.path(unit, ".lease"), seen.live)
+                where = f" on {seen.live.get('host')}; {hint}" if hint else ""
+                running.append(f"running: {job.stage} {job.label}, part {unit.part}{step} ({who}{where})")
     for stage, of_stage in counts.items():
         print(f"{stage:<10} " + ", ".join(f"{count} {state}" for state, count in sorted(of_stage.items())))
     print("\n".join(running + failures)) if running or failures else None

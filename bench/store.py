@@ -8,8 +8,8 @@
 
 A unit of work (stage, key, part) is finished when its record ``<part>.json`` is there, its own checksum holds
 and every data file that it lists has the recorded size. A data file whose modification time differs from the
-recorded one is hashed again; readers always hash. Beside a record lie ``<part>.attempts.jsonl`` (who tried, when,
-how it ended) and, while somebody works on it, ``<part>.lease``.
+recorded one is hashed again; readers always hash. What is damaged is made again. Beside a record lie
+``<part>.attempts.jsonl`` (who tried, when, how it ended) and, while somebody works on it, ``<part>.lease``.
 
 Standard library only; arrays and tensors are read in functions that import what they need.
 """
@@ -387,6 +387,8 @@ def parse(content: bytes | str) -> Any:
 
 def put_aside(path: Path, target: Path | None = None) -> Path | None:
     """Renames a file or folder to ``<name>.damaged``, in the place of an earlier one; None where there is none."""
+    if not os.path.lexists(path):
+        return None
     target = target or path.with_name(f"{path.name}.damaged")
     try:
         if target.is_dir() or (target.exists() and path.is_dir()):

@@ -177,7 +177,7 @@ class Driver:
                 self.tally.workers = len(taken)
                 if len(taken) < min(self.executor.slots, self.tally.open):
                     slot = next(number for number in range(len(taken) + 1) if number not in taken)
-                    self.started.append((slot, self._submit(orders, slot)))
+                    self._submit(orders, slot)
                 time.sleep(max(POLL_SECONDS, 2 * self.looking))
         except Interrupted:
             stop_workers(self.registry, lambda: [job for _, job in self.started if not job.done()])
@@ -194,7 +194,7 @@ class Driver:
             "slot": slot,
         }
 
-    def _submit(self, orders: Path, slot: int) -> Any:
+    def _submit(self, orders: Path, slot: int) -> None:
         """Starts one worker through submitit; it outlives this process and does not hear its Ctrl-C."""
         import submitit
 
@@ -213,7 +213,8 @@ class Driver:
             "PYTHONPATH": os.pathsep.join(filter(None, [str(checkout()), os.environ.get("PYTHONPATH")])),
         }
         with _undisturbed(), _environment(environment), _deaf():
-            return executor.submit(Work(str(orders.absolute()), str(self.registry.absolute()), self._settings(slot)))
+            work = Work(str(orders.absolute()), str(self.registry.absolute()), self._settings(slot))
+            self.started.append((slot, executor.submit(work)))
 
     def _look(self) -> int:
         """Looks at every open unit and shows the tally; returns how many can still be made."""
