@@ -669,7 +669,8 @@ def prune(options: argparse.Namespace) -> int:
     study = Study(options)
     facts = holder(study.results / "driver.lock")
     if facts is not None:
-        print(f"{study.results} is held by process {facts.get('pid')}: prune when it is done", file=sys.stderr)
+        remedy = clear_hint(study.results / "driver.lock", facts) or "prune when it is done"
+        print(f"{study.results} is held by process {facts.get('pid')}: {remedy}", file=sys.stderr)
         return FAILED
     if options.unused and (overrides := _overrides(options)):
         print(f"--unused keeps what whole suites use: leave out {', '.join(overrides)}", file=sys.stderr)

@@ -252,6 +252,9 @@ class _Expansion:
         self.version = sections.data.version
         ours = DATASETS.get(sections.dataset) is sections.data
         self.content = content(sections.dataset, cache) if ours else None
+        if self.content:
+            other = f"its files are not known to be the published ones (sha256 {self.content[:12]}...)"
+            self.notes.append(f"dataset: {sections.dataset}: {other}, so what is made from them has keys of its own")
         self.weights = {metric.column: self._weights(metric, cache) for metric in sections.metrics}
         self.train = {label: self._specs(entry, cache) for label, entry in sections.train.items()}
         self.likelihoods = {
@@ -535,7 +538,11 @@ class _Expansion:
         metrics = {m.column: self._resolved_metric(m) for m in sections.metrics}
         return {
             "name": sections.name,
-            "dataset": {"name": sections.dataset, "version": self.version},
+            "dataset": {
+                "name": sections.dataset,
+                "version": self.version,
+                **({"sha256": self.content} if self.content else {}),
+            },
             "metrics": metrics,
             "samples": plain(sections.samples),
             "likelihood": self._resolved_likelihood(),

@@ -70,6 +70,8 @@ def test_other_files_under_the_name_of_a_data_set_are_another_training(root, tmp
     put(root, seed=1)
     first = spec_of(tmp_path)
     assert first.sample.train.dataset_sha256 == content("fashion_mnist14")
+    notes = read_suite(tmp_path / "small.yaml", cache=tmp_path / "external").notes
+    assert any("its files are not known to be the published ones (sha256" in note for note in notes)
     assert spec_of(tmp_path) == first
     put(root, seed=2)
     second = spec_of(tmp_path)
