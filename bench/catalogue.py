@@ -18,7 +18,7 @@ from bench.gallery import KINDS as GALLERIES
 from bench.metrics import EXTRACTORS, METRICS, SHORTHANDS
 from bench.plan import checkout
 from bench.printable import say
-from bench.store import REFERENCES, STAGES, Store, scan
+from bench.store import REFERENCES, STAGES, Store, read_json, scan
 
 
 def as_yaml(values: Any) -> str:
@@ -99,7 +99,7 @@ def show(options: argparse.Namespace) -> int:
         say(f"{METRICS[name].summary}\nparams: {as_yaml(plain(METRICS[name].params()))}")
         return 0
     if name == "samples_from":
-        print(ELSEWHERE)
+        say(ELSEWHERE)
         return 0
     return _show_stored(options)
 
@@ -125,9 +125,9 @@ def _show_stored(options: argparse.Namespace) -> int:
     for stage, name in found:
         folder = store.folder(stage, name)
         say(f"{folder}")
-        spec = folder / "spec.json"
-        if spec.exists():
-            say(textwrap.indent(as_yaml(json.loads(spec.read_text())), "  "))
+        if (spec := folder / "spec.json").exists():
+            values = read_json(spec)
+            say(textwrap.indent(as_yaml(values), "  ") if isinstance(values, dict) else f"  {spec.name} is damaged")
         parts = sorted({entry.split(".")[0] for entry in scan(folder) if entry[0] != "."} - {"spec", "log", "resume"})
         for part in parts:
             record = store.record(stage, name, part)

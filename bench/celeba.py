@@ -65,6 +65,15 @@ def images(root: Path, size: int, split: str) -> np.ndarray:
         raise FileNotFoundError(f"{error}; {HOW}" if HOW not in str(error) else str(error)) from None
 
 
+def sources(root: Path) -> list[Path]:
+    """Returns all files that images are read from; raises FileNotFoundError where nothing is there."""
+    place = next((root / name for name in PLACES if (root / name).exists()), None)
+    if place is None or not (root / PARTITION).is_file():
+        raise FileNotFoundError(f"{root} holds not both {PARTITION} and one of {', '.join(PLACES)}: {HOW}")
+    files = [place] if place.is_file() else sorted(file for file in place.iterdir() if file.suffix == ".jpg")
+    return [root / PARTITION, *files]
+
+
 def partition(path: Path) -> dict[str, list[str]]:
     """Returns the names of the photographs of each split, in the file's order.
 

@@ -50,6 +50,7 @@ class Cifar:
         archives: Archives, each with its folder.
         codes: Bytes of a binary record before its planes; the last is the class.
         labels: Where a python batch has the classes.
+        unpacked: md5 of the python batches as their archive holds them; of the binary ones it is not told.
         how: How to get the files.
     """
 
@@ -61,6 +62,7 @@ class Cifar:
     archives: Mapping[str, str]
     codes: int
     labels: bytes
+    unpacked: Mapping[str, str]
     how: str
 
     @property
@@ -83,6 +85,14 @@ CIFAR10 = Cifar(
     archives={"cifar-10-binary.tar.gz": "cifar-10-batches-bin", "cifar-10-python.tar.gz": "cifar-10-batches-py"},
     codes=1,
     labels=b"labels",
+    unpacked={
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    },
     how="get cifar-10-binary.tar.gz (162 MB, md5 c32a1d4ab5d03f1284b67883e8d87530) or cifar-10-python.tar.gz (163 MB, "
     "md5 c58f30108f718f92721af3b95e74349a) from https://www.cs.toronto.edu/~kriz/cifar.html and put it there, as it is "
     "or unpacked",
@@ -96,6 +106,10 @@ CIFAR100 = Cifar(
     archives={"cifar-100-binary.tar.gz": "cifar-100-binary", "cifar-100-python.tar.gz": "cifar-100-python"},
     codes=2,
     labels=b"fine_labels",
+    unpacked={
+        "train": "16019d7e3df5f24257cddd939b257f8d",
+        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    },
     how="get cifar-100-binary.tar.gz (161 MB, md5 03b5dce01913d631647c71ecec9e9cb8) or cifar-100-python.tar.gz "
     "(161 MB, md5 eb9058c3a382ffc7106e4002c42a8d85) from https://www.cs.toronto.edu/~kriz/cifar.html and put it there, "
     "as it is or unpacked",

@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import errno
 import json
 import os
 import signal
@@ -16,13 +15,14 @@ from bench.catalogue import as_yaml
 from bench.data import DATASETS, data_card, data_root
 from bench.document import SuiteError
 from bench.drawn import describe_part
-from bench.execute.campaign import Campaign, ClusterRefusesError, ask_to_cancel, cancel_submissions
+from bench.execute.campaign import Campaign, ClusterRefusesError, cancel_submissions
 from bench.execute.cluster import ClusterError
 from bench.execute.drive import (
     Driver,
     HeldError,
     Interrupted,
     WorkersFailError,
+    ask_to_cancel,
     handling,
     hold,
     living,
@@ -31,35 +31,22 @@ from bench.execute.drive import (
 )
 from bench.execute.executor import Executor, read_executor
 from bench.execute.forecast import forecast
-from bench.execute.lease import Lease, holder
+from bench.execute.lease import Lease, clear_hint, holder
 from bench.execute.measure import MeasureError, measure_there
 from bench.execute.outcome import Outcome, outcome
 from bench.execute.overview import elements_line, overview
 from bench.execute.sizes import measured
 from bench.execute.slurm import Slurm
 from bench.execute.submission import submissions
+from bench.execute.work import PlaceError
 from bench.metrics import default_extractor, extractor_label
 from bench.metrics.cards import refuse_extractor
-from bench.plan import Job, Progress, examine, expand, to_prune
+from bench.plan import Job, Progress, examine, expand, to_prune, verify_references
 from bench.printable import let_any_text_through, one_line, say
-from bench.store import STAGES, Store, scan, write
+from bench.store import NOT_OURS, STAGES, Store, read_json, scan, write
 from bench.suite import Suite, read_suite
 
 DONE, FAILED, WRONG = 0, 1, 2
-
-NOT_OURS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-}
-"""Errors of the place where results go, not of the program: full, not to be written, not a folder, no such name."""
 
 EPILOG = """\
 examples:
@@ -111,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away (head, less)
         sys.stderr.close()
         return DONE
+    except KeyboardInterrupt:
+        say("\nstopped; nothing that was finished is lost.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except PlaceError as error:
+        say(f"{error}; nothing that was finished is lost", file=sys.stderr)
+        return FAILED
     except OSError as error:
         if error.errno not in NOT_OURS:
             raise
@@ -285,6 +278,9 @@ def _work(study: Study, options: argparse.Namespace, executor: Executor | Slurm,
     begin = time.monotonic()
     found = examine(study.jobs, study.store, rehash=options.verify, reasons=False)
     _forget(study, found)
+    for error in verify_references(study.store) if options.verify else ():
+        say(f"reference is damaged: {error}", file=sys.stderr)
+        study.store.discard(error.unit)
     to_do = [progress.job for progress in found.values() if not progress.finished]
     say(f"{study.suite.name}: {_counts(study.jobs)}; {len(study.jobs) - len(to_do)} of {len(study.jobs)} are done")
     for note in study.suite.notes:
@@ -337,15 +333,26 @@ def _note_keys(study: Study, options: argparse.Namespace) -> None:
     path = study.results / "keys.json"
     keys = {f"{job.stage}/{job.key}" for job in study.jobs}
     if _overrides(options):
-        keys |= _noted_keys(path)
+        try:
+            keys |= _noted_keys(path)
+        except ValueError as error:
+            say(f"note: {error}", file=sys.stderr)
+            return
     write(path, json.dumps(sorted(keys)).encode())
 
 
 def _noted_keys(path: Path) -> set[str]:
-    try:
-        return set(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return set()
+    """Returns the keys that were noted, none where there is no such file.
+
+    Raises:
+        ValueError: There is one, and it is damaged.
+    """
+    keys = read_json(path)
+    if isinstance(keys, list) and all(isinstance(key, str) for key in keys):
+        return set(keys)
+    if path.exists():
+        raise ValueError(f"{path}: damaged, so nobody knows what that suite uses; run it once, which writes it again")
+    return set()
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
@@ -407,6 +414,8 @@ def plan(options: argparse.Namespace) -> int:
             f"{job.stage:<10} {state:>5}  {job.key}  {job.label}" + (f"  [{progress.why}]" if progress.why else "")
         )
     say("\n".join(lines))
+    for error in verify_references(study.store) if options.verify else ():
+        say(f"{'references':<10} damaged  {error}")
     done = sum(progress.finished for progress in found.values())
     points = f"{len(study.suite.points)} points"
     say(f"\n{study.suite.name}: {_counts(study.jobs)}, {points}; {done} done, {len(found) - done} to do")
@@ -454,7 +463,9 @@ def status(options: argparse.Namespace) -> int:
             if seen.live is not None:
                 step = f", step {seen.live['step']}" if "step" in seen.live else ""
                 who = f"job {seen.live['job']}" if "job" in seen.live else f"process {seen.live.get('pid')}"
-                running.append(f"running: {job.stage} {job.label}, part {unit.part}{step} ({who})")
+                hint = clear_hint(study.store.path(unit, ".lease"), seen.live)
+                where = f" on {seen.live.get('host')}; {hint}" if hint else ""
+                running.append(f"running: {job.stage} {job.label}, part {unit.part}{step} ({who}{where})")
     for stage, of_stage in counts.items():
         say(f"{stage:<10} " + ", ".join(f"{count} {state}" for state, count in sorted(of_stage.items())))
     say("\n".join(running + failures)) if running or failures else None
@@ -474,9 +485,8 @@ def cancel(options: argparse.Namespace) -> int:
     study = Study(options)
     driver = holder(study.results / "driver.lock")
     on_cluster = submissions(study.results)
-    if on_cluster:
-        ask_to_cancel(study.results)
     if driver:
+        ask_to_cancel(study.results, driver)
         signal_workers([driver], signal.SIGTERM)
     else:
         stop_workers(study.results / "workers")
@@ -502,7 +512,11 @@ def show_assets(options: argparse.Namespace) -> int:
     """Lists the files that a suite needs, and whether they are there; fetches what is missing where that is asked."""
     study = Study(options, absent=True)
     suite, cache = study.suite, study.store.root / "external"
-    given = "environment variable BENCH_DATA" if "BENCH_DATA" in os.environ else "set BENCH_DATA to have it elsewhere"
+    given = (
+        "environment variable BENCH_DATA"
+        if os.environ.get("BENCH_DATA", "").strip()
+        else "set BENCH_DATA to have it elsewhere"
+    )
     say(f"data and weights lie below {data_root()} ({given})")
     failed = []
     if options.download:
@@ -701,7 +715,8 @@ def prune(options: argparse.Namespace) -> int:
     study = Study(options)
     facts = holder(study.results / "driver.lock")
     if facts is not None:
-        say(f"{study.results} is held by process {facts.get('pid')}: prune when it is done", file=sys.stderr)
+        remedy = clear_hint(study.results / "driver.lock", facts) or "prune when it is done"
+        say(f"{study.results} is held by process {facts.get('pid')}: {remedy}", file=sys.stderr)
         return FAILED
     if options.unused and (overrides := _overrides(options)):
         say(f"--unused keeps what whole suites use: leave out {', '.join(overrides)}", file=sys.stderr)
@@ -719,11 +734,14 @@ def prune(options: argparse.Namespace) -> int:
 
 def _prune_unused(study: Study, dry: bool) -> int:
     """Deletes keys that neither this suite nor any other run into the same results folder uses."""
-    used = {f"{job.stage}/{job.key}" for job in study.jobs}
+    used, freed = {f"{job.stage}/{job.key}" for job in study.jobs}, 0
     for folder in scan(study.results.parent):
         if folder != study.suite.name:
-            used |= _noted_keys(study.results.parent / folder / "keys.json")
-    freed = 0
+            try:
+                used |= _noted_keys(study.results.parent / folder / "keys.json")
+            except ValueError as error:
+                say(f"{error}; nothing unused was deleted", file=sys.stderr)
+                return 0
     for stage in STAGES:
         for name in scan(study.store.root / stage):
             folder = study.store.folder(stage, name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bench import celeba, cifar, gallery, idx
 from bench.collection import VERSION
+from bench.digest import digest_files, digest_md5, unpacked_name
 from bench.drawn import Drawing, drawing
 from bench.mapped import converted
 
@@ -108,6 +109,9 @@ class DataCard:
         files: What must lie under BENCH_DATA, with how to get it: relative paths, of which one is enough; none: ships
             with a package.
         facts: What is known of some of these files, by path.
+        unpacked: The md5 of files as their makers' archives hold them, by name, where it is told.
+        sources: Returns all files that the images and classes are read from, given the data's folder; None: they ship
+            with a package. Raises FileNotFoundError where one is missing.
     """
 
     version: int
@@ -125,6 +129,8 @@ class DataCard:
     labels: Callable[[str], np.ndarray] | None = None
     files: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     facts: Mapping[str, FileFacts] = field(default_factory=dict)
+    unpacked: Mapping[str, str] = field(default_factory=dict)
+    sources: Callable[[Path], Sequence[Path]] | None = None
 
 
 CHUNK = 2**24
@@ -294,8 +300,61 @@ class Images:
 
 
 def data_root() -> Path:
-    """Returns the one root of data and weights: the environment variable BENCH_DATA, or ``./data``."""
-    return Path(os.environ.get("BENCH_DATA", "data")).expanduser().absolute()
+    """Returns the one root of data and weights: the environment variable BENCH_DATA, or ``./data``; empty is unset."""
+    given = os.environ.get("BENCH_DATA", "")
+    return Path(os.path.expanduser(given if given.strip() else "data")).absolute()
+
+
+def content(name: str, cache: Path | None = None) -> str | None:
+    """Returns the sha256 of the files that a data set is read from, None where they are those that are published.
+
+    So the name and the version say which images are meant until other files lie under the name: then the digest says
+    it too (:attr:`bench.spec.TrainSpec.dataset_sha256`). None also where the data set ships with a package or is named
+    after its content, and where its files are not there: those that are published are expected.
+
+    Args:
+        cache: Folder that remembers digests; None: always read the files.
+    """
+    return _content(_sources(name), name, cache)
+
+
+def check_content(name: str, sha256: str | None, cache: Path | None = None) -> None:
+    """Makes sure that the files of a data set, where they are there, are those that a spec stands for.
+
+    Args:
+        sha256: What :func:`content` said when the spec was made.
+        cache: As for :func:`content`.
+
+    Raises:
+        ValueError: They are others.
+    """
+    files = _sources(name)
+    found = _content(files, name, cache)
+    if files and found != sha256:
+        is_, was = (f"sha256 {digest[:12]}..." if digest else "as published" for digest in (found, sha256))
+        raise ValueError(
+            f"data set {name}: its files, {files[0]}{' and others' if len(files) > 1 else ''}, are not those that the "
+            f"suite was planned with ({is_}, not {was}); start the suite again"
+        )
+
+
+def _sources(name: str) -> Sequence[Path]:
+    """Returns the files of a data set, none where one is missing or it has none."""
+    card = data_card(name)
+    try:
+        files = [] if card.sources is None else card.sources(data_root())
+    except FileNotFoundError:
+        return []
+    return files if all(file.is_file() for file in files) else []
+
+
+def _content(files: Sequence[Path], name: str, cache: Path | None) -> str | None:
+    card = data_card(name)
+    known = {place.rsplit("/", 1)[-1]: facts.md5 for place, facts in card.facts.items()} | dict(card.unpacked)
+    published = [known.get(unpacked_name(file)) for file in files]
+    if all(md5 and digest_md5(file, cache) == md5 for file, md5 in zip(files, published, strict=True)):
+        return None
+    return digest_files(files, cache)
 
 
 def load_images(name: str) -> Images:
@@ -446,6 +505,7 @@ def _celeba_card(size: int) -> DataCard:
             celeba.PLACES[0]: FileFacts(size=1_443_490_838, md5="00d2c5bc6d35e252742224ab0c1e8fcb"),
             celeba.PARTITION: FileFacts(md5="d32c9cbf5e040fd4025c592c306e6668"),
         },
+        sources=celeba.sources,
     )
 
 
@@ -463,6 +523,10 @@ def _cifar_card(kind: cifar.Cifar, split_rule: str, facts: Mapping[str, FileFact
         labels=partial(_cifar, kind, "labels"),
         files={kind.places: kind.how},
         facts=facts,
+        unpacked=kind.unpacked,
+        sources=lambda root: list(
+            dict.fromkeys(path for part in kind.rows for path in cifar.sources(root, part, kind))
+        ),
     )
 
 
@@ -483,6 +547,8 @@ def _mnist_card(kind: idx.Mnist, summary: str) -> DataCard:
         labels=lambda split: kind.labels(data_root(), split),
         files=dict.fromkeys(kind.places, kind.how),
         facts=facts,
+        unpacked=kind.unpacked,
+        sources=kind.sources,
     )
 
 

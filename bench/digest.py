@@ -1,7 +1,7 @@
 """What was made elsewhere: the digest of images (pictures or an .npz) and of checkpoints, how many images there are.
 
 A suite is planned from these alone, so numpy is not needed and a known digest is not computed again: it is
-remembered by path, size and modification time. Reading the images themselves is :mod:`bench.external`'s, reading a
+remembered by path, size, times, inode and device. Reading the images themselves is :mod:`bench.external`'s, reading a
 checkpoint its method's.
 
 Standard library only.
@@ -9,15 +9,19 @@ Standard library only.
 
 import ast
 import contextlib
+import gzip
 import hashlib
 import json
 import os
 import re
+import socket
+import time
 import zipfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from bench.collection import ARCHIVE_ERRORS, VERSION, Collection, collect, shown
 
@@ -219,7 +223,7 @@ def digest_images(path: Path, cache: Path | None = None) -> str:
 
     Args:
         path: A folder of pictures, taken in the order of their names, a zip archive of them, or an .npz.
-        cache: Folder that remembers digests by path, size and modification time; None: always read the files.
+        cache: Folder that remembers digests by path, size, times, inode and device; None: always read the files.
 
     Raises:
         ValueError: There are no images at ``path``, or something below it cannot be read.
@@ -271,6 +275,28 @@ def digest_checkpoint(path: Path, cache: Path | None = None) -> str:
     return _digest_known(path, checkpoint_files(path), cache)
 
 
+def digest_files(files: Sequence[Path], cache: Path | None = None) -> str:
+    """Returns the sha256 of files and of their names without the folders, 64 hexadecimal digits; in any order the same.
+
+    What gzip has compressed counts as it was before, with the name that it had, so that equal data have equal digests
+    whoever compressed them.
+
+    Args:
+        cache: As for :func:`digest_images`.
+    """
+
+    def compute() -> str:
+        parts = sorted(f"{unpacked_name(file)}\n{_digest(file, unpacked=True)}" for file in files)
+        return _of_text("".join(parts))
+
+    return _remembered("\n".join(str(file.absolute()) for file in files), files, cache, compute)
+
+
+def digest_md5(file: Path, cache: Path | None = None) -> str:
+    """Returns the md5 of a file, which is what data sets are published with; of a gzip file, of what is in it."""
+    return _remembered(f"md5 {file.absolute()}", [file], cache, lambda: _digest(file, "md5", unpacked=True))
+
+
 def _digest_known(path: Path, files: Sequence[Path], cache: Path | None, *, rule: str = "", named: bool = False) -> str:
     """Returns the digest of a file, or of a folder's ``files``, from the cache where their stamp is known.
 
@@ -281,23 +307,46 @@ def _digest_known(path: Path, files: Sequence[Path], cache: Path | None, *, rule
     Raises:
         ValueError: A file cannot be read.
     """
+
+    def compute() -> str:
+        if not path.is_dir():
+            return _of_text(rule + _digest(path)) if rule else _digest(path)
+        names = [f"{file.relative_to(path).as_posix()}\n" if named else "" for file in files]
+        parts = "".join(name + _digest(file) for name, file in zip(names, files, strict=True))
+        return _of_text(rule + parts)
+
     with _readable(path):
-        state = stamp(files, path) + (f" {_of_text(rule)[:20]}" if rule else "") + (" named" if named else "")
-    known = None if cache is None else cache / f"{_of_text(str(path))[:20]}.json"
-    if known is not None and (remembered := _remembered(known, state)) is not None:
-        return remembered
-    with _readable(path):
-        if path.is_dir():
-            names = [f"{file.relative_to(path).as_posix()}\n" if named else "" for file in files]
-            parts = "".join(name + _digest(file) for name, file in zip(names, files, strict=True))
-            digest = _of_text(rule + parts)
-        else:
-            digest = _of_text(rule + _digest(path)) if rule else _digest(path)
-    if known is not None:
-        known.parent.mkdir(parents=True, exist_ok=True)
+        return _remembered(f"{path}{' named' if named else ''} {rule}", files, cache, compute)
+
+
+RECENT_SECONDS = 2.0
+"""A file that was written so short a time ago may be written again without its times telling: it is not remembered."""
+
+
+def _remembered(what: str, files: Sequence[Path], cache: Path | None, compute: Callable[[], str]) -> str:
+    """Returns a digest of files: what the cache remembers of it while nothing about them has changed, or computed.
+
+    A cache that cannot be written to, or that holds something else, costs time and nothing more. Each host has entries
+    of its own, for the number of a device differs between hosts that share a file system.
+    """
+    state, newest = _state(files)
+    if cache is None:
+        return compute()
+    known = cache / f"{_of_text(f'{socket.gethostname()} {what}')[:20]}.json"
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        entry = json.loads(known.read_bytes())
+        if entry.get("stamp") == state and re.fullmatch("[0-9a-f]{32,64}", str(entry.get("digest"))):
+            return entry["digest"]
+    digest = compute()
+    if newest < time.time() - RECENT_SECONDS and _state(files)[0] == state:
         new = known.with_suffix(f".{os.getpid()}.tmp")
-        new.write_text(json.dumps({"path": str(path), "stamp": state, "sha256": digest}))
-        os.replace(new, known)
+        with contextlib.suppress(OSError):
+            known.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                new.write_text(json.dumps({"what": what[:1000], "stamp": state, "digest": digest}))
+                os.replace(new, known)
+            finally:
+                new.unlink(missing_ok=True)
     return digest
 
 
@@ -311,22 +360,23 @@ def _readable(path: Path) -> Iterator[None]:
         raise ValueError(f"{where}: cannot be read ({why}): put it back, allow it, or start again") from None
 
 
-def stamp(files: Sequence[Path], root: Path | None = None) -> str:
-    """Returns what changes when a file is added, removed, renamed or written; names below ``root`` count from there."""
-    states = []
+def _state(files: Sequence[Path]) -> tuple[str, float]:
+    """Returns what changes when a file is added, removed, renamed, replaced or written, and when that last was.
+
+    The time of its last change (ctime), which no program can set back, is among it, and so are inode and device.
+    """
+    states, newest = hashlib.sha256(), 0
     for file in files:
-        state = file.stat()
-        name = file.relative_to(root) if root is not None and file.is_relative_to(root) else file.name
-        states.append((str(name), state.st_size, state.st_mtime_ns))
-    return _of_text(repr(states))
+        stat = file.stat()
+        facts = (str(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
+        states.update(repr(facts).encode())
+        newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
+    return states.hexdigest(), newest / 1e9
 
 
-def _remembered(known: Path, state: str) -> str | None:
-    try:
-        entry = json.loads(known.read_text())
-    except (OSError, ValueError):
-        return None  # nothing remembered, or cut short: the files are read again
-    return entry["sha256"] if entry.get("stamp") == state else None
+def unpacked_name(file: Path) -> str:
+    """Returns the name of a file, without the ``.gz`` of one that gzip has compressed."""
+    return file.stem if _is_compressed(file) else file.name
 
 
 def _of_text(text: str) -> str:
@@ -334,6 +384,25 @@ def _of_text(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def _digest(file: Path) -> str:
+def _is_compressed(file: Path) -> bool:
+    return file.suffix == ".gz" and not file.name.endswith(".tar.gz")
+
+
+def _digest(file: Path, algorithm: str = "sha256", *, unpacked: bool = False) -> str:
+    def new() -> Any:
+        return hashlib.new(algorithm, usedforsecurity=False)
+
+    if unpacked and _is_compressed(file):
+        try:
+            with gzip.open(file) as stream:
+                return _digest_stream(stream, new())
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            pass  # damaged, as its reader will say: known by its bytes
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, new).hexdigest()
+
+
+def _digest_stream(stream: IO[bytes], digest: Any) -> str:
+    while part := stream.read(2**20):
+        digest.update(part)
+    return digest.hexdigest()

@@ -83,6 +83,7 @@ class Mnist:
         folders: Where its files may lie; in the first of them they are asked for.
         url: Where they are published, compressed.
         facts: Size and md5 of each compressed file as it is published.
+        unpacked: md5 of each file as it is when it is not compressed.
         how: How to get them.
     """
 
@@ -90,6 +91,7 @@ class Mnist:
     folders: tuple[str, ...]
     url: str
     facts: Mapping[str, tuple[int, str]]
+    unpacked: Mapping[str, str]
     how: str
 
     @property
@@ -115,6 +117,10 @@ class Mnist:
         if found is None:
             raise FileNotFoundError(f"{' or '.join(map(str, places))} is missing: {self.how}")
         return found
+
+    def sources(self, root: Path) -> list[Path]:
+        """Returns the four files; raises FileNotFoundError where one is missing."""
+        return [self._find(root, split, what) for split in ROWS for what in ("images", "labels")]
 
     def _read(self, root: Path, split: str, what: What) -> np.ndarray:
         count = ROWS["test" if split == "test" else "train"]
@@ -176,6 +182,12 @@ MNIST = Mnist(
         "t10k-images-idx3-ubyte": (1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
         "t10k-labels-idx1-ubyte": (4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
     },
+    unpacked={
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
     how="get the four files of MNIST from https://ossci-datasets.s3.amazonaws.com/mnist/, as torchvision does, and put "
     "them there, as they are or unpacked",
 )
@@ -188,6 +200,12 @@ FASHION_MNIST = Mnist(
         "train-labels-idx1-ubyte": (29_515, "25c81989df183df01b3e8a0aad5dffbe"),
         "t10k-images-idx3-ubyte": (4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
         "t10k-labels-idx1-ubyte": (5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
+    },
+    unpacked={
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
     how="get the four files of Fashion-MNIST from http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/, as "
     "torchvision does, and put them there, as they are or unpacked; or install Debian's package dataset-fashion-mnist",

@@ -28,7 +28,7 @@ from bench.spec import (
     part_name,
     place,
 )
-from bench.store import STAGES, DamagedError, Store, UnitId, pruned, scan
+from bench.store import REFERENCES, STAGES, DamagedError, Store, UnitId, pruned, scan
 from bench.suite import Suite
 
 _KINDS = (TrainSpec, SnapshotSpec, AverageSpec, SampleSpec, LikelihoodSpec, InspectSpec, ScoreSpec)
@@ -292,6 +292,22 @@ def examine(jobs: Sequence[Job], store: Store, *, rehash: bool = False, reasons:
             if not progress.finished and not progress.why:
                 progress.why = _reason(progress, store, found, neighbours, begun)
     return found
+
+
+def verify_references(store: Store) -> list[DamagedError]:
+    """Returns what is damaged of the statistics of real images in a store, whose files are all read and hashed.
+
+    Any suite may use them; which ones a suite does is known once its extractors are loaded.
+    """
+    damaged = []
+    for name in scan(store.root / REFERENCES):
+        for entry in scan(store.root / REFERENCES / name):
+            if entry.endswith(".json") and not entry.startswith("."):
+                try:
+                    store.check(UnitId(REFERENCES, name, entry.removesuffix(".json")), rehash=True)
+                except DamagedError as error:
+                    damaged.append(error)
+    return damaged
 
 
 def _reason(

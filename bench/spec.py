@@ -34,12 +34,15 @@ class TrainSpec:
     """One trained model: a method on a data set, with one training seed, or with weights trained elsewhere.
 
     ``checkpoint`` is the digest of the file or folder that holds such weights, ``weights`` which of them are taken.
+    ``dataset_sha256`` is the digest of the data set's files where they are not those that name and version stand for
+    (:func:`bench.data.content`).
     """
 
     method: str
     method_version: int
     dataset: str
     dataset_version: int
+    dataset_sha256: str | None = None
     params: Values = field(default_factory=dict)
     seed: int = 0
     checkpoint: str | None = None
@@ -74,7 +77,7 @@ class AverageSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesSpec:
-    """Images made elsewhere, known by the digest of their content.
+    """Images made elsewhere, known by the digest of their content; ``dataset_sha256`` as that of a TrainSpec.
 
     ``scale`` are the values of black and white in them, None where they are as usual (:mod:`bench.external`).
     """
@@ -84,6 +87,7 @@ class ImagesSpec:
     sha256: str
     scale: tuple[float, float] | None = None
     drawn: int = _drawn()
+    dataset_sha256: str | None = None
 
 
 ModelSpec = TrainSpec | SnapshotSpec | AverageSpec
@@ -173,12 +177,16 @@ def _model(train: TrainSpec, snapshot: int | None, ema: float | None = None) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSpec:
-    """One metric of the first ``count`` images of a sample set, in the order drawn where it was made elsewhere."""
+    """One metric of the first ``count`` images of a sample set, in the order drawn where it was made elsewhere.
+
+    ``weights`` is the digest of the extractor's weights where its card names none, None where it does.
+    """
 
     source: SampleSpec | ImagesSpec
     count: int
     metric: str
     metric_version: int
+    weights: str | None = None
     params: Values = field(default_factory=dict)
 
 

@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.card import BudgetError, build, cards, plain
 from bench.course import leg
-from bench.data import Images, load_images
+from bench.data import Images, check_content, data_root, load_images
 from bench.digest import digest_checkpoint, digest_images
 from bench.drawn import ALL, describe_part, drawing
 from bench.external import read_external
@@ -41,6 +41,7 @@ from bench.metrics.scoring import real_floor, score
 from bench.plan import Job, checkout
 from bench.spec import (
     AverageSpec,
+    ImagesSpec,
     InspectSpec,
     LikelihoodSpec,
     SampleSpec,
@@ -52,7 +53,7 @@ from bench.spec import (
     part_name,
     place,
 )
-from bench.store import DamagedError, Store, UnitId, hash_file, write
+from bench.store import FULL, DamagedError, Store, UnitId, hash_file, put_aside, write
 
 if TYPE_CHECKING:
     from bench.execute.lease import Lease
@@ -132,8 +133,23 @@ def make(job: Job, unit: UnitId, context: Context) -> None:
         DivergedError: The model gave NaN or infinity.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = context.tf32
+    _check_data(job, context)
     stage: Callable[[Job, UnitId, Context], None] = STAGES[job.stage]
     stage(job, unit, context)
+
+
+def _check_data(job: Job, context: Context) -> None:
+    """Makes sure that the data set's files, where they are there, are those that the job was planned with."""
+    spec: Any = job.specs[0]
+    spec = spec.source if isinstance(spec, ScoreSpec) else spec
+    spec = spec if isinstance(spec, TrainSpec | ImagesSpec) else spec.train
+    _checked(spec.dataset, spec.dataset_sha256, context.store.root / "external", data_root())
+
+
+@functools.lru_cache(maxsize=8)
+def _checked(dataset: str, sha256: str | None, cache: Path, root: Path) -> None:
+    """Checks a data set once a process: what is read of it then is kept."""
+    check_content(dataset, sha256, cache)
 
 
 def train(job: Job, unit: UnitId, context: Context) -> None:
@@ -467,12 +483,18 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     identity |= {"drawn": describe_part(spec.images, data.card.splits[spec.split]) or ALL}
     record = {
         "values": values,
-        "identity": {**identity, "dataset": f"{spec.train.dataset}@{spec.train.dataset_version}"},
+        "identity": {**identity, **_data_facts(spec.train)},
         "nfe": counter.rows / len(images),
         "seconds": seconds,
         "provenance": context.provenance(),
     }
     context.store.finish(unit, record)
+
+
+def _data_facts(spec: TrainSpec) -> dict[str, Any]:
+    """Returns which images a model's own numbers are of."""
+    other = {"dataset_sha256": spec.dataset_sha256} if spec.dataset_sha256 else {}
+    return {"dataset": f"{spec.dataset}@{spec.dataset_version}", **other}
 
 
 def inspect(job: Job, unit: UnitId, context: Context) -> None:
@@ -488,7 +510,7 @@ def inspect(job: Job, unit: UnitId, context: Context) -> None:
         seen = method.inspect(held_out, noise)
     seconds = _clock(context.device) - begin
     losses = _checked_losses(seen, len(held_out))
-    facts = {"dataset": f"{spec.train.dataset}@{spec.train.dataset_version}", "split": spec.split, "seed": spec.seed}
+    facts = {**_data_facts(spec.train), "split": spec.split, "seed": spec.seed}
     facts |= {"drawn": describe_part(spec.images, data.card.splits[spec.split]) or ALL}
     record = {
         "times": seen.times.tolist(),
@@ -570,6 +592,11 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     kept = _references(context.store.root.absolute())
     measured = score(images, requests, data, device=context.device, given=given, count=spec.count, references=kept)
     for (part, wanted), value in zip(missing, measured, strict=True):
+        if wanted.weights not in (None, found := value.identity.get("weights_sha256")):
+            raise ValueError(
+                f"{wanted.metric}: the extractor's weights are not those that the suite was planned with (sha256 "
+                f"{found[:12]}..., not {wanted.weights[:12]}...); start the suite again"
+            )
         card, params = METRICS[wanted.metric], build(METRICS[wanted.metric].params, wanted.params)
         record = {"value": value.value, "identity": {**value.identity, **rule}, "spec": canonical(wanted)}
         record |= {"source": made_elsewhere} if made_elsewhere else {}
@@ -734,7 +761,7 @@ class Checkpoints:
     def _read(self, path: Path) -> tuple[int, dict[str, torch.Tensor]] | None:
         try:
             with safetensors.safe_open(path, "pt", device=str(self.context.device)) as file:
-                notes = file.metadata()
+                notes = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if notes.pop("sha256") != _checksum(notes, tensors):
                 raise ValueError("its content is not what was written (sha256)")
@@ -747,9 +774,11 @@ class Checkpoints:
             self.diary.lines = json.loads(notes["log"])
             self.began_at = notes.get("went_on_from") or None
             self.kept = kept
-        except (safetensors.SafetensorError, FileNotFoundError, KeyError, ValueError, TypeError) as error:
+        except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
             print(f"{path}: unreadable checkpoint put aside, training starts over: {error}", file=sys.stderr)
-            os.replace(path, path.with_suffix(".damaged"))
+            put_aside(path, path.with_suffix(".damaged"))
             return None
         self.diary.images = self.diary.lines[-1]["images"] if self.diary.lines else 0
         return self.step, tensors

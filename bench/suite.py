@@ -23,12 +23,12 @@ from typing import Any, Literal
 from bench.card import BudgetError, Card, Problem, SamplerCard, build, differences, plain
 from bench.card import cards as all_cards
 from bench.claims import Claim, note_power, paired, words_of
-from bench.data import DATASETS, DataCard
+from bench.data import DATASETS, DataCard, content
 from bench.digest import digest_checkpoint, digest_images
 from bench.document import Document, Fault, KeyPath, Place, SuiteError
 from bench.drawn import describe_part
 from bench.given import RESTORATIONS, describe, given_values
-from bench.metrics import METRICS, MetricCard
+from bench.metrics import METRICS, MetricCard, extractor_card
 from bench.sections import Known, Metric, Model, Reader, Sections, Source, Sweep
 from bench.spec import ImagesSpec, InspectSpec, LikelihoodSpec, Point, SampleSpec, ScoreSpec, TrainSpec, Values
 
@@ -248,14 +248,30 @@ class _Expansion:
         self.left_out = 0
         self.of_models: dict[tuple[int, int | None, float | None], LikelihoodSpec] = {}
         self.version = sections.data.version
+        ours = DATASETS.get(sections.dataset) is sections.data
+        self.content = content(sections.dataset, cache) if ours else None
+        if self.content:
+            other = f"its files are not known to be the published ones (sha256 {self.content[:12]}...)"
+            self.notes.append(f"dataset: {sections.dataset}: {other}, so what is made from them has keys of its own")
+        self.weights = {metric.column: self._weights(metric, cache) for metric in sections.metrics}
         self.train = {label: self._specs(label, entry, cache) for label, entry in sections.train.items()}
         self.likelihoods = {
             label: tuple(self._likelihood(spec, entry) for spec in self.train[label])
             for label, entry in sections.train.items()
         }
 
+    def _weights(self, metric: Metric, cache: Path | None) -> str | None:
+        """Returns the digest of an extractor's weights where its card does not fix them, and so they might be any."""
+        params = build(self.known.metrics[metric.name].params, metric.params)
+        name = getattr(params, "extractor", "")
+        card = extractor_card(name) if name else None
+        if card is None or not card.weights or card.sha256:
+            return None
+        path = card.path()
+        return NOT_THERE if path is None else digest_checkpoint(path, cache)
+
     def _specs(self, label: str, entry: Model | Source, cache: Path | None) -> tuple[TrainSpec | ImagesSpec, ...]:
-        dataset = {"dataset": self.sections.dataset, "dataset_version": self.version}
+        dataset = {"dataset": self.sections.dataset, "dataset_version": self.version, "dataset_sha256": self.content}
         if isinstance(entry, Source):
             digest = self._digest(label, entry.path, cache) if entry.path.exists() else NOT_THERE
             return (ImagesSpec(sha256=digest, scale=entry.scale, **dataset),)
@@ -441,7 +457,14 @@ class _Expansion:
     ) -> Point:
         task = spec.given["task"] if isinstance(spec, SampleSpec) and spec.given else None
         scores = tuple(
-            ScoreSpec(source=spec, count=count, metric=m.name, metric_version=m.version, params=m.params)
+            ScoreSpec(
+                source=spec,
+                count=count,
+                metric=m.name,
+                metric_version=m.version,
+                weights=self.weights[m.column],
+                params=m.params,
+            )
             for m in self.sections.metrics
             if not m.tasks or task in m.tasks
         )
@@ -524,7 +547,11 @@ class _Expansion:
         metrics = {m.column: self._resolved_metric(m) for m in sections.metrics}
         return {
             "name": sections.name,
-            "dataset": {"name": sections.dataset, "version": self.version},
+            "dataset": {
+                "name": sections.dataset,
+                "version": self.version,
+                **({"sha256": self.content} if self.content else {}),
+            },
             "metrics": metrics,
             "samples": plain(sections.samples),
             "likelihood": self._resolved_likelihood(),

@@ -11,6 +11,9 @@ import json
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":  # of this checkout, whatever is installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import pytest
 
 from bench.card import cards, plain

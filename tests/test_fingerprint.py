@@ -15,6 +15,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+if __name__ == "__main__":  # of this checkout, whatever is installed
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import pytest
 import torch

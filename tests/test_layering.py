@@ -13,6 +13,7 @@ from bench.card import cards
 
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {  # a new module of bench states here what it stands on
+    "host": "",
     "workload": "card data metrics plan spec store",
     "scale": "",
     "drawn": "",
@@ -28,7 +29,7 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "pictures": "collection",
     "celeba": "mapped pictures",
     "gallery": "collection digest mapped pictures splits",
-    "data": "celeba cifar collection drawn gallery idx mapped toy",
+    "data": "celeba cifar collection digest drawn gallery idx mapped toy",
     "given": "card data drawn",
     "card": "spec",
     "course": "card spec",
@@ -37,13 +38,13 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "metrics": "card collection data digest given spec store",
     "external": "collection data digest pictures scale",
     "method": "card data",
-    "store": "spec",
+    "store": "host spec",
     "sections": "card data digest document gallery given metrics spec",
     "suite": "card claims data digest document drawn given metrics sections spec",
     "plan": "course spec store suite",
     "assets": "card data digest metrics spec store suite",
     "stages": "card course data digest drawn external given method metrics plan spec store",
-    "execute": "card data document plan spec store workload",
+    "execute": "card data document host plan spec store workload",
     "report": "card claims data drawn execute given metrics plan printable spec store suite",
     "progress": "execute printable",
     "catalogue": "card data execute gallery metrics plan printable store",

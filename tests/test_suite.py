@@ -1265,22 +1265,24 @@ def test_images_are_counted_from_the_header_alone(tmp_path):
 
 
 def test_digest_is_of_the_content_and_is_remembered_until_a_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.digest.RECENT_SECONDS", -60)
     folder, cache = tmp_path / "images", tmp_path / "cache"
     folder.mkdir()
     for name in ("b.png", "a.png"):
         (folder / name).write_bytes(name.encode())
     first = digest_images(folder, cache)
     assert digest_images(folder) == first
-    monkeypatch.setattr("bench.digest._digest", lambda file: pytest.fail("was read again"))
-    assert digest_images(folder, cache) == first
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.digest._digest", lambda file: pytest.fail("was read again"))
+        assert digest_images(folder, cache) == first
     (folder / "a.png").write_bytes(b"another")
     assert digest_images(folder, cache) != first
     (folder / "a.png").write_bytes(b"a.png")
     assert digest_images(folder, cache) == first
 
 
-def test_cut_short_cache_is_read_over(tmp_path):
+def test_cut_short_cache_is_read_over(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.digest.RECENT_SECONDS", -60)
     path, cache = tmp_path / "a.npz", tmp_path / "cache"
     np.savez(path, images=np.zeros((1, 1, 2, 2)))
     first = digest_images(path, cache)

@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.execute import cluster
 from bench.execute.cluster import ClusterError, Entry
-from bench.execute.drive import Interrupted, Tally
+from bench.execute.drive import Interrupted, Tally, is_cancelled, sweep_orders
 from bench.execute.element import ALIKE, alike
 from bench.execute.lease import Lease, noted
 from bench.execute.outcome import DEATHS
@@ -37,9 +37,9 @@ from bench.execute.submission import (
     submit,
     trained_steps,
 )
-from bench.execute.work import now, seconds
+from bench.execute.work import begun, now, seconds
 from bench.plan import Job
-from bench.store import STAGES, Store, UnitId, scan, sweep, write
+from bench.store import STAGES, Store, UnitId, scan
 
 LONGEST_POLL = 6.0
 """How many times ``poll_seconds`` a look at an old run waits at most."""
@@ -149,7 +149,7 @@ class Campaign:
         entries = self._take_stock()
         while self._look(entries):
             self._submit_ready()
-            if (asked := cancelled_at(self.results)) is not None and asked > self.begin:
+            if is_cancelled(self.results, lease):
                 raise Interrupted(signal.SIGTERM)
             time.sleep(self.pause())
             entries = self._queue()
@@ -212,8 +212,9 @@ class Campaign:
     def _take_stock(self) -> dict[str, Entry]:
         """Goes on from what earlier drivers submitted: what SLURM still has is adopted, the rest is over."""
         self.limits = cluster.limits()
+        sweep_orders(self.results)
         for job in self.jobs.values():
-            sweep(self.store.folder(job.stage, job.key))
+            self.store.tidy(job.stage, job.key)
         entries = self._queue(patience=3)
         if entries is None:
             raise ClusterRefusesError("squeue does not answer, so nobody knows which jobs there are; try again later")
@@ -590,19 +591,6 @@ class Campaign:
 # Cancelling and counting
 
 
-def cancelled_at(results: Path) -> float | None:
-    """Returns when ``cancel`` was last asked for."""
-    try:
-        return (results / "cancel").stat().st_mtime
-    except FileNotFoundError:
-        return None
-
-
-def ask_to_cancel(results: Path) -> None:
-    """Tells a driver, on whatever host, to leave at its next look."""
-    write(results / "cancel", now().encode())
-
-
 def cancel_submissions(results: Path) -> int:
     """Cancels all jobs of a suite, those included whose driver died before it knew them; returns how many.
 
@@ -641,14 +629,14 @@ def compute(store: Store, jobs: Sequence[Job]) -> Compute:
                 if "end" not in attempt:  # it died, or lives: until when, its lease says
                     facts = noted(store.path(unit, ".lease"))
                     if facts.get("attempt") == attempt["attempt"] and "beat" in facts:
-                        took = max(0.0, facts["beat"] - datetime.fromisoformat(attempt["start"]).timestamp())
+                        took = max(0.0, facts["beat"] - begun(attempt, facts["beat"]))
                 total.gpu += took * attempt.get("gpus", 0)
                 total.cpu += took * attempt.get("cpus", 1)
                 spent += took
             total.wall += spent
             wasted = sum(seconds(attempt) for attempt in attempts if attempt["state"] not in ("done", "running"))
             record = store.record(*unit) if unit.stage == "train" else None
-            if record is not None:  # what earlier attempts left in checkpoints was of use
+            if record is not None and "seconds" in record:  # what earlier attempts left in checkpoints was of use
                 wasted -= max(0.0, record["seconds"] - (spent - wasted))
             total.lost += max(0.0, wasted)
     return total

@@ -11,24 +11,26 @@ import os
 import shlex
 import shutil
 import signal
-import socket
+import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from bench import host
 from bench.execute.executor import Executor
-from bench.execute.lease import Lease, holder
+from bench.execute.lease import Lease, clear_hint, holder
 from bench.execute.outcome import outcome
-from bench.execute.work import BROKEN, READY, Stop, Work, work_through
+from bench.execute.work import BROKEN, READY, PlaceError, Stop, Work, now, work_through
 from bench.plan import Job, checkout
-from bench.store import Store, UnitId, scan, sweep, write
+from bench.store import Store, UnitId, probe, put_aside, read_json, scan, write
 
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 30.0
+KILL_SECONDS = 5.0
 BARREN = 3
 """How many workers in a row may end without having begun a unit before the driver stops starting others."""
 
@@ -101,29 +103,49 @@ class Driver:
 
         Raises:
             WorkersFailError: Workers cannot start.
+            PlaceError: The store takes nothing more.
             Interrupted: SIGINT or SIGTERM came (see :func:`handling`); workers have been stopped.
         """
+        sweep_orders(self.results)
         plain = [job.plain() for job in self.jobs]
         digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
         lease.note(run=self.run, digest=digest)
         orders = {"run": self.run, "digest": digest, "lock": str(lease.path.absolute())}
         if self._look():
+            probe(self.store.root)
             for job in self.jobs:
-                sweep(self.store.folder(job.stage, job.key))
-            self._work({**orders, "store": str(self.store.root.absolute()), "jobs": plain})
+                self.store.tidy(job.stage, job.key)
+            self._say_who_cannot_be_seen()
+            self._work(lease, {**orders, "store": str(self.store.root.absolute()), "jobs": plain})
 
-    def _work(self, orders: dict[str, Any]) -> None:
+    def _work(self, lease: Lease, orders: dict[str, Any]) -> None:
         path = self.folder / "orders.json"
         write(path, json.dumps(orders).encode())
         try:
             if self.executor.cluster == "inline":
                 self._inline(path)
             else:
-                self._local(path)
+                self._local(path, lease)
         finally:
             path.unlink(missing_ok=True)  # a worker that starts after this finds nothing to do
+        for unit, state in self.over.items():
+            tries = self.store.attempts(*unit) if state == "failed" else []
+            if tries and tries[-1].get("kind") == "place":
+                raise PlaceError(tries[-1].get("cause", ""))
         if "failed" not in self.over.values():
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _say_who_cannot_be_seen(self) -> None:
+        """Tells which units wait for processes that may or may not live."""
+        for job, unit in self.units:
+            path = self.store.path(unit, ".lease")
+            if (
+                unit not in self.over
+                and path.exists()
+                and (facts := holder(path))
+                and (hint := clear_hint(path, facts))
+            ):
+                print(f"{job.stage} {job.label} waits for {host.describe(facts)}: {hint}", file=sys.stderr)
 
     def _inline(self, orders: Path) -> None:
         stop = Stop()
@@ -133,27 +155,32 @@ class Driver:
         if stop.requested:
             raise Interrupted(stop.number)
 
-    def _local(self, orders: Path) -> None:
+    def _local(self, orders: Path, lease: Lease) -> None:
         barren = 0
         try:
             while self._look():
-                taken = {facts.get("slot") for facts in living(self.registry)}
+                if is_cancelled(self.results, lease):
+                    interrupt(signal.SIGTERM, None)
+                taken = {facts.get("slot") for facts in living(self.registry) if host.is_here(facts)}
                 for slot, job in list(self.started):
                     if not job.done():
                         taken.add(slot)
                         continue
                     self.started.remove((slot, job))
                     self._reopen()
+                    if why := _place_of(job):
+                        raise PlaceError(why)
+                    probe(self.store.root)
                     barren = 0 if _began(job) else barren + 1
                     if barren >= BARREN:
                         raise WorkersFailError(f"{barren} workers ended before they began. {_tail(job.paths.stderr)}")
                 self.tally.workers = len(taken)
                 if len(taken) < min(self.executor.slots, self.tally.open):
                     slot = next(number for number in range(len(taken) + 1) if number not in taken)
-                    self.started.append((slot, self._submit(orders, slot)))
+                    self._submit(orders, slot)
                 time.sleep(max(POLL_SECONDS, 2 * self.looking))
         except Interrupted:
-            stop_workers(self.registry, lambda: not all(job.done() for _, job in self.started))
+            stop_workers(self.registry, lambda: [job for _, job in self.started if not job.done()])
             raise
 
     def _settings(self, slot: int) -> dict[str, Any]:
@@ -167,7 +194,7 @@ class Driver:
             "slot": slot,
         }
 
-    def _submit(self, orders: Path, slot: int) -> Any:
+    def _submit(self, orders: Path, slot: int) -> None:
         """Starts one worker through submitit; it outlives this process and does not hear its Ctrl-C."""
         import submitit
 
@@ -185,8 +212,9 @@ class Driver:
             "OPENBLAS_NUM_THREADS": threads,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(checkout()), os.environ.get("PYTHONPATH")])),
         }
-        with _environment(environment), _deaf():
-            return executor.submit(Work(str(orders.absolute()), str(self.registry.absolute()), self._settings(slot)))
+        with _undisturbed(), _environment(environment), _deaf():
+            work = Work(str(orders.absolute()), str(self.registry.absolute()), self._settings(slot))
+            self.started.append((slot, executor.submit(work)))
 
     def _look(self) -> int:
         """Looks at every open unit and shows the tally; returns how many can still be made."""
@@ -230,27 +258,70 @@ class Driver:
             self.tally.images += job.images // len(job.parts)
 
 
-def stop_workers(registry: Path, starting: Callable[[], bool] = lambda: False) -> None:
+def stop_workers(registry: Path, starting: Callable[[], Sequence[Any]] = tuple) -> None:
     """Asks every worker of a suite to stop and waits; those that do not within the grace time are killed.
 
-    The orders of every run are taken away, so that a worker that a killed driver had just started finds none.
+    The orders of every run are taken away, so that a worker that a killed driver had just started finds none. Whoever
+    is impatient, and asks for a stop once more, has all of them killed at once. Workers that are not of this host are
+    named, for nothing here can end them.
 
     Args:
         registry: Where the suite's living workers are known.
-        starting: Tells whether workers have been started that may not be known yet.
+        starting: Returns the jobs that have been started and may not be known yet.
     """
-    for orders in registry.parent.glob("jobs/*/orders.json"):
-        orders.unlink(missing_ok=True)
-    deadline = time.monotonic() + GRACE_SECONDS
-    asked: set[int] = set()
-    while time.monotonic() < deadline:
-        alive = living(registry)
-        signal_workers([facts for facts in alive if facts.get("pid") not in asked], signal.SIGTERM)
-        asked |= {facts["pid"] for facts in alive if "pid" in facts}
-        if not alive and not starting():
-            return
+    sweep_orders(registry.parent)
+    for facts in living(registry):
+        if not host.lives(facts):
+            hint = clear_hint(Path(facts["lease"]), facts)
+            print(f"not stopped: a worker, {host.describe(facts)}; {hint}", file=sys.stderr)
+    again: list[int] = []
+    with handling(lambda number, frame: again.append(number)):
+        deadline = time.monotonic() + GRACE_SECONDS
+        asked: set[int] = set()
+        while (alive := _living_here(registry)) or starting():
+            if again or time.monotonic() >= deadline:
+                _kill(registry, starting)
+                return
+            signal_workers([facts for facts in alive if facts["pid"] not in asked], signal.SIGTERM)
+            asked |= {facts["pid"] for facts in alive}
+            time.sleep(0.1)
+
+
+def _kill(registry: Path, starting: Callable[[], Sequence[Any]]) -> None:
+    """Kills every worker here, those included that are only starting, and waits until they are gone."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while time.monotonic() < deadline and ((alive := _living_here(registry)) or starting()):
+        signal_workers(alive, signal.SIGKILL)
+        for job in starting():  # its controller passes SIGTERM on, and the worker has not begun anything
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int(job.job_id), signal.SIGTERM)
         time.sleep(0.1)
-    signal_workers(living(registry), signal.SIGKILL)
+
+
+def _living_here(registry: Path) -> list[dict[str, Any]]:
+    return [facts for facts in living(registry) if host.lives(facts)]
+
+
+def sweep_orders(results: Path) -> None:
+    """Deletes the orders that drivers left which were killed: workers that start by them would find no driver."""
+    for orders in results.glob("jobs/*/orders.json"):
+        with contextlib.suppress(OSError):
+            put_aside(orders) if orders.is_dir() else orders.unlink(missing_ok=True)
+
+
+def ask_to_cancel(results: Path, driver: Mapping[str, Any]) -> None:
+    """Tells a driver, on whatever host, to leave at its next look.
+
+    Args:
+        driver: What it noted in its lease, whose token names it: no clock has to agree with another one.
+    """
+    write(results / "cancel", json.dumps({"driver": driver.get("token"), "at": now()}).encode())
+
+
+def is_cancelled(results: Path, lease: Lease) -> bool:
+    """Tells whether the driver that holds a lease has been asked to leave."""
+    asked = read_json(results / "cancel")
+    return isinstance(asked, dict) and asked.get("driver") == lease.token
 
 
 def hold(results: Path) -> Lease:
@@ -263,31 +334,45 @@ def hold(results: Path) -> Lease:
     lease = Lease.take(lock)
     if lease is None:
         facts = holder(lock) or {}
+        remedy = clear_hint(lock, facts) or "wait for it, or stop it with: run_bench.py cancel SUITE"
         raise HeldError(
-            f"{results} is held by another driver: process {facts.get('pid')} on {facts.get('host')}, "
-            f"run {facts.get('run')}; wait for it, or stop it with: run_bench.py cancel SUITE"
+            f"{results} is held by another driver: {host.describe(facts)}, run {facts.get('run')}; {remedy}"
         )
     return lease
 
 
 def living(registry: Path) -> list[dict[str, Any]]:
-    """Returns what the living workers of a suite note of themselves: host, pid, run, slot, log."""
+    """Returns what the living workers of a suite note of themselves: host, pid, run, slot, log; and where (``lease``).
+
+    The leases of those that have provably ended are deleted.
+    """
     alive = []
     for name in scan(registry):
-        facts = holder(registry / name)
+        path = registry / name
+        facts = holder(path)
         if facts is not None:
-            alive.append(facts)
-        else:
-            (registry / name).unlink(missing_ok=True)
+            alive.append({**facts, "lease": str(path)})
+        elif name.endswith(".lease"):
+            with contextlib.suppress(OSError):
+                put_aside(path) if path.is_dir() else path.unlink(missing_ok=True)
     return alive
 
 
 def signal_workers(workers: Sequence[dict[str, Any]], number: signal.Signals) -> None:
-    """Sends a signal to workers of this host."""
+    """Sends a signal to those processes that are of this host and pid namespace, and the very ones that are meant."""
     for facts in workers:
-        if facts.get("host") == socket.gethostname():
-            with contextlib.suppress(ProcessLookupError):
+        if host.lives(facts):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(facts["pid"], number)
+
+
+def _place_of(job: Any) -> str:
+    """Returns what a worker that could write nothing more said of the place; empty where none did."""
+    with contextlib.suppress(OSError):
+        for line in job.paths.stderr.read_text(errors="replace").splitlines():
+            if line.startswith(f"{BROKEN}: "):
+                return line.removeprefix(f"{BROKEN}: ")
+    return ""
 
 
 def _began(job: Any) -> bool:
@@ -306,7 +391,9 @@ def _tail(path: Path, lines: int = 15) -> str:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Handles a signal by raising :class:`Interrupted`."""
+    """Handles a signal by raising :class:`Interrupted`; further ones do not disturb what it leads to."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, frame: None)
     raise Interrupted(number)
 
 
@@ -319,6 +406,16 @@ def handling(handler: Callable[[int, FrameType | None], None] = interrupt) -> It
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Puts off the handling of SIGINT and SIGTERM, so that nothing is started that nobody knows of."""
+    came: list[int] = []
+    with handling(lambda number, frame: came.append(number)):
+        yield
+    if came:
+        os.kill(os.getpid(), came[0])
 
 
 @contextlib.contextmanager

@@ -1,22 +1,35 @@
 """Who works on what, held by the kernel: a lock on a file lives exactly as long as its process.
 
 Locks are those of flock(2): released when the holder ends in whatever way, SIGKILL included, so no heartbeat and
-no guess about dead owners is needed among processes of one machine.
+no guess about dead owners is needed among processes of one machine. A free lock proves no more than that: some file
+systems keep locks of other nodes to themselves. So where a lease says that a process of another host, or of another
+pid namespace, took it and never released it, it counts as held, and people are told who holds it and what to delete if
+they know better. (Of jobs of a cluster, which note their ``job``, the queue knows.) A file system without locks is
+refused by whoever wants to take a lease.
 
 Where the scheduler of a cluster has given a unit to another process while the old one still lives somewhere, the new
 one takes the lease over (:meth:`Lease.take_over`); the old one finds a foreign token in the file and writes no more.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
+import math
 import os
-import socket
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from bench import host
+from bench.store import named, put_aside
+
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+NUMBERS = ("pid", "born", "slot", "step", "steps", "since", "beat", "element", "restart", "gpus", "cpus")
+"""What holders note as numbers; everything else that is read is text."""
 
 
 class LostError(BaseException):
@@ -40,26 +53,32 @@ class Lease:
 
     @classmethod
     def take(cls, path: Path, **facts: Any) -> "Lease | None":
-        """Returns the lease on ``path``, or None while a living process holds it."""
+        """Returns the lease on ``path``, or None while a process holds it that has not provably ended.
+
+        Raises:
+            OSError: The file system knows no locks, is full or is not to be written to.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = _open(path)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                held = _is_held(descriptor)
-                os.close(descriptor)
-                if held:
-                    return None
-                time.sleep(0.001)  # somebody only looked (holder)
-                continue
-            # The file may have been released and deleted between open and lock: then the lock is on nothing.
-            with contextlib.suppress(FileNotFoundError):
-                if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
-                    lease = cls(path, descriptor)
-                    lease.note(host=socket.gethostname(), pid=os.getpid(), since=time.time(), **facts)
-                    return lease
-            os.close(descriptor)
+                if not _lock(descriptor, path, fcntl.LOCK_EX):
+                    if _is_held(descriptor, path):
+                        return None
+                    time.sleep(0.001)  # somebody only looked (holder)
+                    continue
+                # The file may have been released and deleted between open and lock: then the lock is on nothing.
+                with contextlib.suppress(FileNotFoundError):
+                    if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                        lease = cls(path, descriptor)
+                        if not _is_free(lease.before):
+                            return None
+                        lease.note(**host.myself(), since=time.time(), **facts)
+                        descriptor = -1  # now the lease's
+                        return lease
+            finally:
+                if descriptor >= 0:
+                    os.close(descriptor)
 
     @classmethod
     def take_over(cls, path: Path, **facts: Any) -> "Lease | None":
@@ -80,8 +99,13 @@ class Lease:
         with self._noting:
             self.facts.update(facts, beat=time.time())
             content = json.dumps(self.facts).encode()
-            os.pwrite(self.descriptor, content, 0)
-            os.ftruncate(self.descriptor, len(content))
+            try:
+                written = os.pwrite(self.descriptor, content, 0)
+                os.ftruncate(self.descriptor, written)
+                if written < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                raise named(error, self.path) from error
 
     def check(self) -> None:
         """Makes sure that the lease is still ours: to be called before anything is written in its name.
@@ -108,28 +132,71 @@ class Lease:
         self.release()
 
 
-def _is_held(descriptor: int) -> bool:
-    """Tells whether somebody holds the lease, as against only looking at it."""
+def _open(path: Path) -> int:
+    """Opens the file of a lease; a folder in its place is put aside."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return os.open(path, flags, 0o644)
+    except IsADirectoryError:
+        put_aside(path)
+        return os.open(path, flags, 0o644)
+
+
+def _lock(descriptor: int, path: Path, kind: int) -> bool:
+    """Locks a file, or returns False where somebody else has locked it.
+
+    Raises:
+        OSError: The file system knows no locks.
+    """
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    return False
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        why = f"this file system knows no locks ({error.strerror}), without which two processes might do the same work"
+        remedy = "put the results and the store (--results, --store) on one that does, such as a local disk"
+        raise OSError(error.errno, f"{why}: {remedy}", str(path)) from None
+    return True
+
+
+def _is_held(descriptor: int, path: Path) -> bool:
+    """Tells whether somebody holds the lease, as against only looking at it."""
+    return not _lock(descriptor, path, fcntl.LOCK_SH)
+
+
+def _is_free(before: Mapping[str, Any]) -> bool:
+    """Tells whether a lease that nobody here has locked may be taken, given what its last holder noted."""
+    return not before or "job" in before or host.is_here(before) or host.has_ended(before)
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """Returns what the living holder of a lease noted, or None where nobody holds it."""
+    """Returns what the holder of a lease noted, or None where nobody holds it.
+
+    Where locks do not tell, a holder counts as one until it has provably ended.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _facts(descriptor)
+        if not _lock(descriptor, path, fcntl.LOCK_SH):
+            return _facts(descriptor)
+        facts = _facts(descriptor)
+        return None if _is_free(facts) else facts
+    except OSError:
+        facts = _facts(descriptor)
+        return None if not facts or host.has_ended(facts) else facts
     finally:
         os.close(descriptor)
-    return None
+
+
+def clear_hint(path: Path, facts: Mapping[str, Any]) -> str:
+    """Returns what to do about a holder that cannot be seen from here; empty where it can."""
+    if host.is_here(facts) or "job" in facts:
+        return ""
+    return f"whether it still lives cannot be seen from here; if it does not, delete {path}"
 
 
 def noted(path: Path) -> dict[str, Any]:
@@ -145,10 +212,18 @@ def noted(path: Path) -> dict[str, Any]:
 
 
 def _facts(descriptor: int) -> dict[str, Any]:
+    """Returns what stands in a lease; of what no holder writes, nothing."""
     for _ in range(20):
         try:
             facts = json.loads(os.pread(descriptor, 65536, 0) or b"{}")
-            return facts if isinstance(facts, dict) else {}
-        except (ValueError, OSError):  # read while its holder was writing
+            return {name: value for name, value in facts.items() if _is_sound(name, value)}
+        except (ValueError, OSError, AttributeError, RecursionError):  # read while its holder was writing, or damaged
             time.sleep(0.002)
     return {}
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    if name in NUMBERS:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return (is_number and abs(value) < 1e11) or (value is None and name == "slot")
+    return isinstance(value, str)

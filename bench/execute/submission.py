@@ -23,18 +23,23 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.data import data_root
 from bench.execute import cluster
 from bench.execute.slurm import Resources, plain_resources
 from bench.plan import Job, checkout
-from bench.store import Store, UnitId, scan, write
+from bench.store import STAGES, Store, UnitId, append, read_json, read_lines, scan, write
 
 MOST_RESTARTS = 10_000
 """How often submitit may queue a job again. Whether it gets on is for us to judge, and submitit counts every signal
 of a job of ten minutes or less as a time-out."""
+
+
+MOST_HEADER = 2**27
+"""Bytes of a checkpoint's header that are read at most: a damaged file may claim any number."""
 
 
 class RefusedError(Exception):
@@ -109,38 +114,20 @@ class Submission:
 
     def told(self, element: int) -> list[dict[str, Any]]:
         """Returns what an element has noted of itself, oldest first."""
-        return read_lines(self.folder / "elements" / f"{element}.jsonl")
+        lines = read_lines(self.folder / "elements" / f"{element}.jsonl")
+        sound = [line for line in lines if isinstance(line.get("state"), str)]
+        return [{**line, "cause": str(line.get("cause") or "")} for line in sound]
 
 
 def _job(folder: Path) -> str | None:
-    try:
-        return json.loads((folder / "job.json").read_bytes())["job"]
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Returns the objects of a file with one a line; what was cut short is left out."""
-    found = []
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(values, dict):
-            found.append(values)
-    return found
+    values = read_json(folder / "job.json")
+    job = values.get("job") if isinstance(values, dict) else None
+    return job if isinstance(job, str) and job else None
 
 
 def add_line(path: Path, **values: Any) -> None:
     """Adds an object to a file with one a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab", buffering=0) as file:  # it begins with a line end, for the last one may have been cut short
-        file.write(("\n" + json.dumps(values) + "\n").encode())
+    append(path, values)
 
 
 def folder_of(results: Path) -> Path:
@@ -155,9 +142,34 @@ def submissions(results: Path) -> list[Submission]:
         folder = folder_of(results) / name
         if (folder / "intent.json").exists():
             submission = Submission(folder)
+            if not _is_sound(read_json(folder / "intent.json")):
+                _say_damaged(folder)
+                continue
             submission.look()
             found.append(submission)
     return sorted(found, key=lambda submission: (submission.intent["created"], submission.name))
+
+
+def _is_sound(intent: Any) -> bool:
+    """Tells whether what was read is an intent, as far as others read it."""
+    kinds = {"run": str, "stage": str, "store": str, "created": (int, float), "world": int, "memory": (int, float)}
+    kinds |= {"elements": list, "jobs": list, "after": list, "settings": dict, "resources": dict, "steps": dict}
+    if not isinstance(intent, dict) or not all(isinstance(intent.get(name), kind) for name, kind in kinds.items()):
+        return False
+    whole = {"minutes", "memory_gb", "signal_seconds", "gpus", "nodes", "cpus", "tasks"} <= intent["resources"].keys()
+    return whole and intent["stage"] in STAGES and all(map(_is_element, intent["elements"]))
+
+
+def _is_element(units: Any) -> bool:
+    """Tells whether an entry of an intent's elements is a list of units."""
+    parts = [part for unit in units for part in unit] if isinstance(units, list) else [None]
+    return all(isinstance(part, str) for part in parts) and all(len(unit) == 3 for unit in units)
+
+
+@cache
+def _say_damaged(folder: Path) -> None:
+    where = f"whether SLURM still has its jobs: squeue --name {folder.name}"
+    print(f"{folder / 'intent.json'}: damaged, so this submission is not counted; {where}", file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,8 +345,8 @@ def _exports(settings: Mapping[str, Any]) -> list[str]:
     path = os.pathsep.join(filter(None, [str(checkout()), os.environ.get("PYTHONPATH")]))
     values = {name: str(settings["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     values["PYTHONPATH"] = path
-    if "BENCH_DATA" in os.environ:
-        values["BENCH_DATA"] = str(Path(os.environ["BENCH_DATA"]).absolute())
+    if os.environ.get("BENCH_DATA", "").strip():
+        values["BENCH_DATA"] = str(data_root())
     return [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
 
 
@@ -385,7 +397,7 @@ def trained_steps(store: Store, key: str) -> int:
     """Returns how far the checkpoint of a training is that has not ended; 0 without any."""
     try:
         with open(store.folder("train", key) / "resume.safetensors", "rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), MOST_HEADER)))
         return int(header["__metadata__"]["step"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return 0

@@ -7,7 +7,7 @@ was killed go on, and a new driver adopts them.
 No torch before :meth:`Work.__call__`.
 """
 
-import json
+import contextlib
 import os
 import signal
 import sys
@@ -24,11 +24,22 @@ from typing import Any
 from bench.execute.lease import Lease, LostError, holder
 from bench.execute.outcome import outcome
 from bench.plan import Job
-from bench.store import DamagedError, Store, UnitId
+from bench.store import FULL, NOT_OURS, DamagedError, Store, UnitId, read_json
 
 POLL_SECONDS = 0.3
 READY = "worker ready"
 BROKEN = "worker broken"
+
+
+class PlaceError(Exception):
+    """The place where results go takes no more: a full disk, a store that is only read, a file system without locks."""
+
+    @classmethod
+    def of(cls, error: OSError, store: Store) -> "PlaceError | None":
+        """Returns what an error says of the place, None where it is one of the unit that was being made."""
+        where = str(error.filename or "")
+        ours = error.errno in FULL or (error.errno in NOT_OURS and Path(where).is_relative_to(store.root))
+        return cls(f"{where or 'files'}: {error.strerror}") if ours else None
 
 
 class Stopped(BaseException):
@@ -94,6 +105,9 @@ class Work:
         stop.install()
         try:
             work_through(Path(self.orders), Path(self.registry), self.settings, stop, log=str(paths.stderr))
+        except PlaceError as error:
+            with contextlib.suppress(OSError):  # the log may lie on the same full disk
+                print(f"{BROKEN}: {error}", file=sys.stderr, flush=True)
         except Exception:
             print(BROKEN, file=sys.stderr, flush=True)  # not a unit's failure: the place or the installation is broken
             raise
@@ -117,13 +131,31 @@ def work_through(
 
     Args:
         watch: Called after every unit.
+
+    Raises:
+        PlaceError: Nothing can be written any more.
     """
-    try:
-        content = json.loads(orders.read_bytes())
-    except FileNotFoundError:
-        print("the run is over", file=sys.stderr)
+    content = read_json(orders)
+    if not isinstance(content, dict):
+        print("the run is over" if not orders.exists() else f"{orders}: damaged", file=sys.stderr)
         return
     store = Store(content["store"])
+    try:
+        _work_through(content, store, orders, registry, settings, stop, log, watch)
+    except OSError as error:
+        raise PlaceError.of(error, store) or error from error
+
+
+def _work_through(
+    content: dict[str, Any],
+    store: Store,
+    orders: Path,
+    registry: Path,
+    settings: dict[str, Any],
+    stop: Stop,
+    log: str,
+    watch: Callable[[], Any],
+) -> None:
     run = content["run"]
     name = f"{run}-{uuid.uuid4().hex[:8]}"
     facts = {"run": run, "slot": settings.get("slot"), "log": log}
@@ -133,6 +165,9 @@ def work_through(
     lease = Lease.take(registry / f"{name}.lease", **facts)
     assert lease is not None, "a fresh name cannot be held"
     with lease:
+        if not orders.exists():  # whoever stops a run takes its orders away, and then looks for workers
+            print("the run is over", file=sys.stderr)
+            return
         queue = Queue([Job.from_plain(job) for job in content["jobs"]], store, run)
         try:
             stages = start(settings)
@@ -196,6 +231,7 @@ def attempt(
     Raises:
         Stopped: As asked.
         LostError: Somebody else was given the unit; then nothing is noted.
+        PlaceError: Nothing can be written any more.
     """
     name = uuid.uuid4().hex[:12]
     earlier = close_attempts(store, unit, held.before)
@@ -204,7 +240,7 @@ def attempt(
     facts |= {"host": os.uname().nodename, "pid": os.getpid(), "log": log, "slot": settings.get("slot")}
     store.note_attempt(unit, attempt=name, run=run, start=start, **facts)
     print(f"{start} {unit} {job.label}", file=sys.stderr, flush=True)
-    damaged = None
+    damaged = place = None
     guarded = Store(store.root, guard=held.check)
     try:
         stop.check()
@@ -226,14 +262,20 @@ def attempt(
     except LostError:
         raise
     except BaseException as error:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+            sys.stderr.flush()
         cause = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         ending = {"state": "failed", "cause": cause, "traceback": traceback.format_exc()}
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             ending["kind"] = "memory"
+        place = PlaceError.of(error, store) if isinstance(error, OSError) else None
     finally:
         stop.gracefully = False
-        sys.stderr.flush()
+    if place is not None:
+        with contextlib.suppress(OSError):  # it may not even take that
+            guarded.note_attempt(unit, attempt=name, end=now(), **{**ending, "cause": str(place), "kind": "place"})
+        raise place
     guarded.note_attempt(unit, attempt=name, end=now(), **ending)
     return damaged
 
@@ -259,8 +301,16 @@ def seconds(of: Mapping[str, Any]) -> float:
     """Returns how long an attempt took, 0 where it is not known."""
     try:
         return (datetime.fromisoformat(of["end"]) - datetime.fromisoformat(of["start"])).total_seconds()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return 0.0
+
+
+def begun(attempt: Mapping[str, Any], otherwise: float) -> float:
+    """Returns when an attempt began, in seconds of the epoch, or something else where it does not say."""
+    try:
+        return datetime.fromisoformat(attempt["start"]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return otherwise
 
 
 def now() -> str:

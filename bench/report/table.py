@@ -445,7 +445,8 @@ def versions(point: Point) -> str:
     """Returns the versions that a row's numbers depend on: ``sde 1, flow_heun 1, digits 1, fd 1``."""
     spec = point.sample
     data = spec if isinstance(spec, ImagesSpec) else spec.train
-    named = {data.dataset: data.dataset_version}
+    other = f" (sha256 {data.dataset_sha256[:12]}...)" if data.dataset_sha256 else ""
+    named = {data.dataset: f"{data.dataset_version}{other}"}
     if not isinstance(spec, ImagesSpec):
         named = {spec.train.method: spec.train.method_version, spec.sampler: spec.sampler_version, **named}
     named |= {score.metric: score.metric_version for score in point.scores}
