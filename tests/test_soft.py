@@ -13,7 +13,7 @@ from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.process import like
 from methods.soft.adapter import SoftDiffusion
 from methods.soft.card import CARD, SAMPLERS
-from methods.soft.prior import Fitted, Points
+from methods.shared.prior import Fitted, Points
 from methods.soft.samplers import momentum
 
 DIGITS = load_images("digits")
