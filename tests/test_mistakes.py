@@ -30,7 +30,7 @@ def flow(mistakes, **params):
     method = exact("sde", process="ve", sigma_max=1.5, mistakes=mistakes, **params)
     sampler = Sampler("flow_heun", "rho7", SDE.samplers["flow_heun"].params(steps=200))
     samples = method.sample(50, sampler, Noise(0)).double()
-    return samples, method.process.prior((50, 8, 1, 1), Noise(0).child("prior")).double(), method.process
+    return samples, method.prior.sample(50, Noise(0).child("prior")).double(), method.process
 
 
 def shrunk(x, process, variance, power=1.0):

@@ -15,9 +15,9 @@ parametrisation "edm" is Karras et al., 2022, https://arxiv.org/abs/2206.00364 (
 Departures: the loss is the mean over dimensions for VE too, where the authors sum; VE's sigma_max follows the
 training images unless it is given; sampling starts from, and the likelihood ends under, a distribution that is fitted
 to the noisy training images at t = 1 (:mod:`methods.shared.prior`), where the authors take N(0, sigma_max^2) for VE and
-N(0, 1) for VP and sub-VP ("published"): with VE's mean of the images left out a flow never gets it back; Fourier features see log(s / m), which is the authors' log sigma for VE and
-lets VP and sub-VP use them too; in continuous time sinusoids see 999 t for VE too; the flow is solved by Heun's
-method besides RK45.
+N(0, 1) for VP and sub-VP ("published"), which leaves VE's flows without the mean of the images; Fourier features see
+log(s / m), which is the authors' log sigma for VE and lets VP and sub-VP use them too; in continuous time sinusoids see
+999 t for VE too; the flow is solved by Heun's method besides RK45.
 """
 
 import copy
@@ -54,6 +54,7 @@ from methods.shared.likelihood import (
     dequantisation_floor,
     log_likelihood,
     measure,
+    over_draws,
 )
 from methods.shared.multistep import dpm_solver_2m
 from methods.shared.objective import Levels, denoising_loss, discrete_loss, edm_loss, importance_times, level_losses
@@ -235,6 +236,18 @@ class ScoreSDE(Method):
 
         return Inspection(times, noise_levels, level_losses(loss_at, levels), f"{weighting}, {params.reduction}")
 
+    def other_losses(self, data: Images, seed: int) -> Sequence[tuple[Callable[[int], Tensor], int]]:
+        """Returns that of the classifier, where there is one."""
+        if self.classifier is None:
+            return ()
+        settings, noise = self.params.classifier.training, Noise(seed, ("flops", "classifier"), device=self.device)
+
+        def losses(count: int) -> Tensor:
+            x0, classes = (batch.to(self.device) for batch in data.labelled_batch(seed, 0, count))
+            return self._class_loss(self.classifier, x0, classes, noise)
+
+        return ((losses, settings.steps * settings.batch),)
+
     def train(self, data: Images, run: Run) -> None:
         if self.params.process == "ve" and self.params.sigma_max == "data":
             self.sigma_max = largest_distance(torch.from_numpy(data.train).to(run.device)) / data.span
@@ -343,10 +356,10 @@ class ScoreSDE(Method):
             "floor": dequantisation_floor(level * self.levels / self.width),
             "prior": self.params.prior.kind,
         }
-        return Scored({"bits_per_dim": torch.stack(bits).mean(0)}, identity)
+        return Scored(over_draws(bits), identity)
 
     def state(self) -> dict[str, Tensor]:
-        """Returns network, average ("ema."), a classifier's ("class_"), and the sigma_max and prior that training fitted."""
+        """Returns network, average ("ema."), a classifier's ("class_"), and sigma_max and prior as training fitted them."""
         state = weights_of(self.network, self.average)
         for prefix, part in self._classifiers():
             state |= {prefix + name: tensor for name, tensor in part.state_dict().items()}

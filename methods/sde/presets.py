@@ -1,9 +1,9 @@
 """The authors' published configurations of Score-SDE, by the names of their configuration files.
 
 Each preset holds the differences from :class:`methods.sde.card.Params`. Departures of the bare parameters from the
-authors are taken back: sampling starts from a centred normal distribution, VP's and sub-VP's noise is rounded as theirs,
-VE's loss is half the sum over dimensions, the average of the weights has the authors' decay, and a training makes one update more than their configuration says, as
-their loop does.
+authors are taken back: sampling starts from a centred normal distribution, VP's and sub-VP's noise is rounded as
+theirs, VE's loss is half the sum over dimensions, the average of the weights has the authors' decay, and a training
+makes one update more than their configuration says, as their loop does.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (its PyTorch configurations). The authors'
 ``vp/ddpm/cifar10_unconditional`` stops with an error in their code; here it is the network that ignores time.

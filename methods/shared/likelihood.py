@@ -164,6 +164,19 @@ def bits_per_dim(log_prob: Tensor, dims: int, levels: int, width: float) -> Tens
     return -log_prob / (dims * math.log(2)) + math.log2(levels or 1) - math.log2(width)
 
 
+def over_draws(bits: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Returns what a method scores images by, given bits/dim of equal images by independent draws, each of shape (B,).
+
+    Their mean, and where there is more than one draw the variance of that mean over draws (dequantisations, probes,
+    velocities): the unbiased estimate of an image's variance over the number of draws.
+    """
+    stacked = torch.stack(list(bits))
+    found = {"bits_per_dim": stacked.mean(0)}
+    if len(stacked) > 1:
+        found["bits_per_dim_draw_variance"] = stacked.var(0) / len(stacked)
+    return found
+
+
 def dequantise(images: Tensor, levels: int, noise: Noise) -> Tensor:
     """Returns images in {0, ..., levels - 1} spread uniformly over their bins, in [0, 1), in the noise's dtype."""
     return (images + noise.uniform(images.shape)) / levels

@@ -243,7 +243,7 @@ def training_images(data: Images, enter: Callable[[Tensor, Noise], Tensor], run:
     """Goes once through the training images as a loss sees them, mirrored too where training flips them, by chunks.
 
     Args:
-        enter: Takes images in [0, 1], shape (B, C, H, W), to the range of the diffusion, dequantised where that is done.
+        enter: Takes images in [0, 1], shape (B, C, H, W), to the range of the diffusion, dequantised if they are.
         run: Where, and whose noise.
     """
     for k, start in enumerate(range(0, len(data.train), CHUNK)):

@@ -35,7 +35,7 @@ from methods.shared.backbone import make_network
 from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.layers import initialise
-from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, measure
+from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, measure, over_draws
 from methods.shared.objective import level_losses
 from methods.shared.prior import Basis, Chunks, Fitted, Prior, fit_prior, restore_prior, training_images
 from methods.shared.process import like
@@ -249,7 +249,7 @@ class SoftDiffusion(Method):
             "floor": dequantisation_floor(std * self.levels / 2),
             "prior": self.params.prior.kind,
         }
-        return Scored({"bits_per_dim": torch.stack(bits).mean(0)}, identity)
+        return Scored(over_draws(bits), identity)
 
     @torch.no_grad()
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
