@@ -359,7 +359,7 @@ class ScoreSDE(Method):
         return Scored(over_draws(bits), identity)
 
     def state(self) -> dict[str, Tensor]:
-        """Returns network, average ("ema."), a classifier's ("class_"), and sigma_max and prior as training fitted them."""
+        """Returns network, average ("ema."), a classifier's ("class_"), and what training fitted: sigma_max, prior."""
         state = weights_of(self.network, self.average)
         for prefix, part in self._classifiers():
             state |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
