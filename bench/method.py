@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -140,7 +141,8 @@ class Scored:
     """Per-image numbers of :meth:`Method.score`, each of shape (B,), and what they cost.
 
     Args:
-        values: Numbers by name, ``bits_per_dim`` first of all.
+        values: Numbers by name, ``bits_per_dim`` first of all; ``bits_per_dim_draw_variance`` is the variance of an
+            image's value over its random draws (dequantisations, probes), where there were several to tell it from.
         identity: What the numbers depend on, to be shown with them (eps, the floor it implies, tolerances).
     """
 
@@ -209,6 +211,13 @@ class Method(ABC):
     @abstractmethod
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
         """Returns the training loss of each image, shape (B,), for images in [0, 1] of shape (B, C, H, W)."""
+
+    def other_losses(self, data: Images, seed: int) -> Sequence[tuple[Callable[[int], Tensor], int]]:
+        """Returns what training minimises besides :meth:`loss`, so that its cost can be counted: none.
+
+        Each is (the losses of so many training images, as a function of their number; the images that it sees in all).
+        """
+        return ()
 
     @abstractmethod
     def train(self, data: Images, run: Run) -> None:
@@ -324,26 +333,55 @@ def _in_bfloat16(forward: Callable[..., Tensor], network: nn.Module) -> Callable
 
 
 class NetworkCounter:
-    """Counts rows through a method's networks, so NFE is measured where it is spent.
+    """Counts rows through a method's networks, forward and backward: NFE and FLOPs are measured where they are spent.
 
     >>> with NetworkCounter(method.networks) as counter:
     ...     images = method.sample(64, sampler, noise)
     >>> nfe = counter.rows / 64
+
+    Attributes:
+        rows: Rows of all forward passes.
+        calls: Forward passes.
+        forward: Rows of the forward passes of each network.
+        backward: Rows of each network's backward passes (vector-Jacobian products), those of one forward pass as often
+            as there are.
+        inputs: The first row of what each network was first called with; of those that were.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self.networks = networks
         self.rows = 0
         self.calls = 0
+        self.forward = [0] * len(networks)
+        self.backward = [0] * len(networks)
+        self.inputs: dict[int, tuple[Any, ...]] = {}
 
     def __enter__(self) -> "NetworkCounter":
-        self.handles = [network.register_forward_hook(self._count) for network in self.networks]
+        self.handles = [
+            network.register_forward_hook(partial(self._count, index)) for index, network in enumerate(self.networks)
+        ]
         return self
 
     def __exit__(self, *exception: object) -> None:
         for handle in self.handles:
             handle.remove()
 
-    def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self.rows += inputs[0].shape[0]
+    def _count(self, index: int, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        rows = inputs[0].shape[0]
+        self.rows += rows
         self.calls += 1
+        self.forward[index] += rows
+        if index not in self.inputs:
+            self.inputs[index] = tuple(_first_row(value, rows) for value in inputs)
+        if output.requires_grad:
+            output.register_hook(partial(self._count_backward, index, rows))
+
+    def _count_backward(self, index: int, rows: int, gradient: Tensor) -> None:
+        self.backward[index] += rows
+
+
+def _first_row(value: Any, rows: int) -> Any:
+    """Returns the first row of a tensor that has so many; what else a network was called with as it is."""
+    if isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows:
+        return value[:1].detach().clone()
+    return value

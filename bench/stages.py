@@ -60,6 +60,13 @@ if TYPE_CHECKING:
     from bench.execute.work import Stop
 
 
+DRAW_VARIANCE = "bits_per_dim_draw_variance"
+"""The variance of an image's bits/dim over dequantisations and probes, where a method has several draws of them."""
+
+AGAIN = 8
+"""The most images of a likelihood that are scored by a second draw, where there is one alone."""
+
+
 class DivergedError(Exception):
     """A model gave NaN or infinity."""
 
@@ -203,7 +210,7 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
     record = {
         "images": diary.images,
         "steps": keeper.step,
-        "flops": _training_flops(method, data, spec) * diary.images if diary.images else 0.0,
+        "flops": _training_flops(method, data, spec, diary.images) if diary.images else 0.0,
         "parameters": sum(p.numel() for network in method.networks for p in network.parameters()),
         "seconds": seconds,
         "state": keeper.keep() if here is not None and here.open else None,
@@ -408,7 +415,8 @@ def samples(job: Job, unit: UnitId, context: Context) -> None:
         "nfe": counter.rows / spec.batch,
         "seconds": seconds,
         "warm": warm,
-        "flops_per_row": _network_flops(context, method, place(spec.train)[1]),
+        "flops_per_row": _row_flops(counter, 0, place(spec.model)[1])[0] if counter.forward[0] else 0.0,
+        "flops_per_image": _flops(counter, place(spec.model)[1]) / spec.batch,
         "clipped": None if real else clipped(images, method.levels, spec.quantise),
         "provenance": context.provenance(),
     }
@@ -485,9 +493,13 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
         "values": values,
         "identity": {**identity, **_data_facts(spec.train)},
         "nfe": counter.rows / len(images),
+        "flops_per_image": _flops(counter, place(spec.model)[1]) / len(images),
         "seconds": seconds,
         "provenance": context.provenance(),
     }
+    if unit.part == part_name(0) and DRAW_VARIANCE not in values:
+        again = method.score(images[:AGAIN], noise.child("again"), params)
+        record["again"] = again.values["bits_per_dim"].detach().double().cpu().tolist()
     context.store.finish(unit, record)
 
 
@@ -900,39 +912,74 @@ def _shortest(method: Method) -> Sampler | None:
     return None
 
 
-_FLOPS: dict[str, float] = {}
+_FLOPS: dict[tuple[Any, ...], tuple[float, float]] = {}
 
 
-def _network_flops(context: Context, method: Method, key: str) -> float:
-    """Returns FLOPs of one row through the network, from one untimed call under torch's counter."""
-    if key not in _FLOPS:
-        seen: list[tuple[Any, ...]] = []
-        network = method.networks[0]
-        handle = network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
-        sampler = _shortest(method)
-        with torch.no_grad():
-            method.sample(1, sampler, Noise(0, device=method.device))
-            handle.remove()
-            with _counted() as counter:
-                network(*seen[0])
-        _FLOPS[key] = counter.get_total_flops() / seen[0][0].shape[0]
-    return _FLOPS[key]
+def _flops(counter: NetworkCounter, key: str) -> float:
+    """Returns the FLOPs of the calls that were counted of the networks of a model, and of their backward passes.
+
+    It is each network's rows times its own FLOPs. What lies between the calls (a solver's sums, the draw from the
+    start distribution) is left out.
+    """
+    total = 0.0
+    for index in counter.inputs:
+        forward, backward = _row_flops(counter, index, key)
+        total += counter.forward[index] * forward + counter.backward[index] * backward
+    return total
 
 
-def _training_flops(method: Method, data: Images, spec: TrainSpec) -> float:
-    """Returns FLOPs of one training image, forward and backward, from one untimed step under torch's counter."""
-    count = 4
-    x0 = data.batch(spec.seed, 0, count).to(method.device)
-    with _counted() as counter, torch.enable_grad():
-        method.loss(x0, Noise(spec.seed, ("flops",), device=method.device)).mean().backward()
-    return counter.get_total_flops() / count
+def _row_flops(counter: NetworkCounter, index: int, key: str) -> tuple[float, float]:
+    """Returns the FLOPs of one row through a network, forward and backward (0 where there was no backward pass).
+
+    They are those of one untimed call under torch's counter; a backward pass is that to the network's first input.
+    """
+    network, inputs, backward = counter.networks[index], counter.inputs[index], counter.backward[index] > 0
+    name = (key, index, backward, *(tuple(value.shape) for value in inputs if isinstance(value, torch.Tensor)))
+    if name not in _FLOPS:
+        first = inputs[0].detach().requires_grad_(backward)
+        found = 0
+        with torch.inference_mode(False), torch.set_grad_enabled(backward):
+            with _counted() as forward:
+                output = network(first, *inputs[1:])
+            if backward:
+                with _counted() as back:
+                    torch.autograd.grad(output, first, torch.ones_like(output))
+                found = back.get_total_flops()
+        _FLOPS[name] = float(forward.get_total_flops()), float(found)
+    return _FLOPS[name]
+
+
+def _training_flops(method: Method, data: Images, spec: TrainSpec, images: int) -> float:
+    """Returns FLOPs of a training on so many images, forward and backward.
+
+    An image's are those of one untimed step under torch's counter; so are those of what else is trained, a classifier.
+    """
+
+    def main(count: int) -> torch.Tensor:
+        x0 = data.batch(spec.seed, 0, count).to(method.device)
+        return method.loss(x0, Noise(spec.seed, ("flops",), device=method.device))
+
+    count, total = 4, 0.0
+    for losses, seen in ((main, images), *method.other_losses(data, spec.seed)):
+        with _counted() as counter, torch.enable_grad():
+            losses(count).mean().backward()
+        total += counter.get_total_flops() / count * seen
+    return total
 
 
 @contextlib.contextmanager
 def _counted() -> Iterator[FlopCounterMode]:
     """Counts FLOPs; attention is made of products that torch's counter knows on every device."""
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _Whole()  # torch's own cannot follow a gradient by the input of a module
+    with counter, sdpa_kernel(SDPBackend.MATH):
         yield counter
+
+
+class _Whole(contextlib.nullcontext):
+    """In place of the counter's record of which module runs: one sum for all."""
+
+    parents = frozenset({"Global"})
 
 
 def _clock(device: torch.device) -> float:

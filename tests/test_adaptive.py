@@ -6,9 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from bench.card import build
 from bench.method import Noise
-from methods.sde.card import CARD
 from methods.shared.adaptive import dormand_prince, flow_adaptive, solve
 from methods.shared.process import VE, VP, SubVP
 from methods.shared.samplers import denoise, reverse_diffusion
@@ -155,13 +153,3 @@ def test_rows_are_told_apart_when_others_have_arrived():
     for solver, error_norm in (("scipy", "batch"), ("device", "batch"), ("device", "image")):
         end = solve(lambda t, y, rows: rates[rows][:, None] * y, y, **known, solver=solver, error_norm=error_norm)
         torch.testing.assert_close(end, torch.exp(-rates)[:, None].expand(3, 2), rtol=1e-6, atol=1e-7)
-
-
-def test_the_card_refuses_steps_of_each_image_from_scipy_and_knows_what_couples_a_batch():
-    card = CARD.samplers["flow_adaptive"]
-    with pytest.raises(ValueError, match="needs solver device"):
-        build(card.params, {"error_norm": "image"})
-    with pytest.raises(ValueError, match="device's"):
-        flow_adaptive(VP(), Counted(VP()), prior(VP()), error_norm="image")
-    assert card.couples(card.params())
-    assert not card.couples(build(card.params, SOLVERS["image"]))

@@ -6,7 +6,6 @@ import re
 import pytest
 import torch
 
-from methods.sde.card import Classifier
 from methods.shared.hyperparameters import Backbone, LikelihoodParams, Training
 from methods.shared.ncsnpp import NCSNpp
 
@@ -34,8 +33,6 @@ SMALL = {"width": 8, "multipliers": (1, 2), "blocks": 1}
         (Training, {"ema_half_life_images": -1.0}, "ema_half_life_images should be at least 0"),
         (Training, {"adam_eps": 0.0}, "adam_eps should be positive"),
         (Training, {"weight_decay": -0.1}, "weight_decay should be at least 0"),
-        (Classifier, {"width": 14}, "width: 3 groups do not divide 14 channels"),
-        (Classifier, {"fourier_scale": 0.0}, "fourier_scale should be positive"),
         (LikelihoodParams, {"probes": 0}, "probes should be positive"),
         (LikelihoodParams, {"tolerance": -1e-5}, "tolerance should be positive"),
     ],

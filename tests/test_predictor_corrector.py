@@ -7,10 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from bench.card import build
 from bench.method import Noise
-from bench.suite import SuiteError, read_suite
-from methods.sde.card import CARD, Params
 from methods.shared.grids import grid
 from methods.shared.predictor_corrector import predictor_corrector
 from methods.shared.process import VE, VP, SubVP
@@ -19,7 +16,6 @@ from methods.shared.samplers import ancestral, euler_maruyama, reverse_diffusion
 SHAPE = (1, 4, 4)
 PROCESSES = {"ve": VE(0.01, 20.0), "vp": VP(), "subvp": SubVP()}
 PREDICTORS = {"euler_maruyama": euler_maruyama, "reverse_diffusion": reverse_diffusion, "ancestral": ancestral}
-CARDED = CARD.samplers["predictor_corrector"]
 
 each_process = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 
@@ -113,8 +109,6 @@ def test_an_image_depends_on_its_batch_with_the_batchs_norms_alone(process):
         alone = run(prior[:1], times, FirstRows(1, dtype=torch.float64))
         together = run(prior, times, FirstRows(1, dtype=torch.float64))[:1]
         assert torch.allclose(alone, together, rtol=1e-10) == (norms == "image")
-        assert CARDED.couples(build(CARDED.params, {"norms": norms})) == (norms == "batch")
-    assert not CARDED.couples(build(CARDED.params, {"norms": "batch", "corrector": "ald"}))
 
 
 @each_process
@@ -137,34 +131,6 @@ def test_correctors_mend_a_wrong_score_that_predictors_alone_do_not(process):
 
 
 @each_process
-@pytest.mark.parametrize("first", ["corrector", "predictor"])
-@pytest.mark.parametrize("last_noise", [False, True])
-@pytest.mark.parametrize("predictor", [*PREDICTORS, "none"])
-@pytest.mark.parametrize("corrector", ["langevin", "none"])
-def test_evaluations_are_as_the_card_counts_them_and_every_one_is_used(
-    process, predictor, corrector, first, last_noise
-):
-    if predictor == corrector == "none":
-        return
-    gradients, exact = [], gaussian_score(process)
-
-    def score_fn(x, t):
-        gradients.append(exact(x, t).requires_grad_())
-        return gradients[-1]
-
-    knobs = {"predictor": predictor, "corrector": corrector, "first": first, "last_noise": last_noise}
-    knobs["corrector_steps"] = 2
-    with torch.enable_grad():
-        # Each score gets a gradient of its own, so one whose value never reached the images has none.
-        x = predictor_corrector(
-            process, score_fn, normal(2), grid("uniform", process, 5), Noise(1, dtype=torch.float64), **knobs
-        )
-        used = torch.autograd.grad(x.sum(), gradients, allow_unused=True)
-    assert all(gradient is not None for gradient in used)
-    assert len(gradients) == CARDED.cost(build(CARDED.params, {"steps": 5, **knobs}))
-
-
-@each_process
 def test_it_ends_at_the_last_time_by_a_predictor_and_by_a_corrector_alone(process):
     x = marginal_std(process, 1.0) * normal(1500)
     both, alone = (
@@ -177,59 +143,3 @@ def test_it_ends_at_the_last_time_by_a_predictor_and_by_a_corrector_alone(proces
             process, gaussian_score(process), x, times, Noise(1, dtype=torch.float64), last_noise=True, **knobs
         )
         assert abs(float(end.std()) / marginal_std(process, 0.05) - 1) < 0.03
-
-
-def reasons(method, times="uniform", **values):
-    return CARDED.refuse(build(Params, method), build(CARDED.params, values), times)
-
-
-def test_what_cannot_be_is_refused_with_the_reason():
-    assert "no discrete chain" in reasons({"process": "subvp"}, predictor="ancestral")[0]
-    assert "more than 20 steps" in reasons({}, published=True, steps=20)[0]
-    assert "more than 20 steps" in reasons({}, published=True, steps=20, predictor="euler_maruyama", corrector="ald")[0]
-    assert "uniform times, not of rho7" in reasons({}, "rho7", published=True)[0]
-    assert "no corrector for sub-VP" in reasons({"process": "subvp"}, published=True)[0]
-    assert (
-        "no discrete chain"
-        in CARD.samplers["ancestral"].refuse(
-            build(Params, {"process": "subvp"}), CARD.samplers["ancestral"].params(), "uniform"
-        )[0]
-    )
-    for values, why in (
-        ({"predictor": "none", "corrector": "none"}, "nothing is left to do"),
-        ({"predictor": "ancestral", "probability_flow": True}, "no probability flow"),
-        ({"published": True, "first": "predictor"}, "correct before they predict"),
-        ({"snr": 0.0}, "snr should be positive"),
-    ):
-        with pytest.raises(ValueError, match=why):
-            build(CARDED.params, values)
-
-
-@pytest.mark.parametrize(
-    ("process", "point", "why"),
-    [
-        ("subvp", "{train: m, sampler: ancestral, grid: {nfe: [10]}}", "no ancestral steps"),
-        ("subvp", "{train: m, sampler: predictor_corrector, params: {predictor: ancestral}}", "no ancestral steps"),
-        ("vp", "{train: m, sampler: predictor_corrector, params: {published: true}, grid: {nfe: [40]}}", "20 steps"),
-        ("vp", "{train: m, sampler: predictor_corrector, times: rho7, params: {published: true}}", "uniform times"),
-        ("ve", "{train: m, sampler: predictor_corrector, params: {predictor: none, corrector: none}}", "nothing"),
-    ],
-)
-def test_a_suite_that_asks_for_what_cannot_be_dies_when_it_is_read(tmp_path, process, point, why):
-    path = tmp_path / "suite.yaml"
-    path.write_text(
-        f"name: s\ndataset: digits\nmetrics: [{{metric: fd, allow_few: true}}]\nsamples: {{count: 8, batch: 8}}\n"
-        f"train:\n  m: {{method: sde, params: {{process: {process}}}}}\npoints:\n  - {point}\n"
-    )
-    with pytest.raises(SuiteError, match=why):
-        read_suite(path)
-
-
-def test_what_can_be_is_not_refused():
-    assert reasons({"process": "subvp"}) == []
-    assert reasons({"process": "ve"}, published=True, steps=2) == []
-    assert reasons({}, published=True, steps=21) == []
-    assert reasons({}, published=True, steps=5, predictor="euler_maruyama", corrector="none") == []
-    assert reasons({"process": "subvp"}, published=True, corrector="none") == []
-    for times, predictor in itertools.product(CARDED.times, ("euler_maruyama", "reverse_diffusion", "ancestral")):
-        assert reasons({}, times, predictor=predictor) == []

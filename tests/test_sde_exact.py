@@ -73,12 +73,12 @@ def test_exact_score_of_real_values_without_a_mixture_is_that_of_the_training_po
 
 def test_exact_model_is_its_fitted_noise_alone_and_goes_round():
     data = load_images("two_modes")
-    method = exact(data, process="ve")
+    method = exact(data, process="ve", prior={"kind": "published"})
     flat = data.train.reshape(-1, 2).astype(float) / 20
     farthest = max(math.dist(a, b) for a in flat[flat.sum(1).argsort()[:50]] for b in flat[flat.sum(1).argsort()[-50:]])
     assert list(method.state()) == ["fitted.sigma_max"]
     assert method.state()["fitted.sigma_max"].item() == pytest.approx(farthest, rel=1e-6)
-    fresh = load_method("sde", {"exact": True, "process": "ve"}, data)
+    fresh = load_method("sde", {"exact": True, "process": "ve", "prior": {"kind": "published"}}, data)
     fresh.load_state(method.state())
     sampler = Sampler("euler_maruyama", "uniform", CARD.samplers["euler_maruyama"].params(steps=5))
     assert torch.equal(fresh.sample(3, sampler, Noise(0)), method.sample(3, sampler, Noise(0)))

@@ -10,10 +10,10 @@ from bench.data import load_images
 from bench.method import NetworkCounter, Noise, Run, Sampler
 from methods.shared.exact import Mixture
 from methods.shared.hyperparameters import LikelihoodParams
+from methods.shared.prior import Fitted, Points
 from methods.shared.process import like
 from methods.soft.adapter import SoftDiffusion
 from methods.soft.card import CARD, SAMPLERS
-from methods.soft.prior import Fitted, Points
 from methods.soft.samplers import momentum
 
 DIGITS = load_images("digits")

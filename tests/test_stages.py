@@ -201,8 +201,8 @@ def test_seconds_of_a_training_are_without_those_of_counting_its_operations(cont
 
 
 def test_seconds_of_a_batch_are_those_of_sampling_it(context, clock, trained, monkeypatch):
-    count = stages._network_flops
-    monkeypatch.setattr(stages, "_network_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
+    count = stages._flops
+    monkeypatch.setattr(stages, "_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
     for part in ("00000", "00001"):
         assert made(context, sample_spec(), part)["seconds"] == SAMPLE_SECONDS
 

@@ -20,6 +20,8 @@ from bench.report.table import (
     BITS_ERROR,
     BITS_TITLE,
     COLD,
+    DRAW_ERROR,
+    DRAW_SD,
     EXACT_BITS,
     HELD_OUT,
     SECONDS,
@@ -118,10 +120,18 @@ def quality(group: Mapping[str, Any], name: str) -> str:
     return f"{text} {ONE_TRAINING}" if "[" in text and group["train_seeds"] <= 1 else text
 
 
-def bits(mean: Any, error: Any) -> str:
-    """Returns bits/dim with their standard error over the images, which says so."""
+def bits(mean: Any, error: Any, draws: tuple[Any, Any] | None = None) -> str:
+    """Returns bits/dim with their standard error over the images, which says so.
+
+    Args:
+        draws: What random draws (dequantisations, probes) make of the mean and of one image, to be told beside it.
+    """
     text = estimate(mean, error)
-    return f"{text} (over images)" if "±" in text else text
+    if "±" not in text:
+        return text
+    if draws is None or pd.isna(draws[1]):
+        return f"{text} (over images)"
+    return f"{text} (over images; of it draws ± {number(draws[0], 2)}, of one image ± {number(draws[1], 2)})"
 
 
 def marked(text: str, note: Any) -> str:
@@ -382,7 +392,7 @@ def _models(rows: pd.DataFrame) -> Section:
     headers += ["trainings", "images each", "compute (TFLOPs each)"]
     true = models[EXACT_BITS].notna().any()
     headers += ["time (s each)", f"{BITS_TITLE} ↓", *(["the same by the true density"] if true else [])]
-    headers += ["likelihood NFE", "device", "train keys"]
+    headers += ["likelihood NFE", "likelihood GFLOPs", "device", "train keys"]
     cells = []
     for _, part in models.groupby(["train", "snapshot", "ema"], sort=False, dropna=False):
         first = part.iloc[0]
@@ -392,7 +402,7 @@ def _models(rows: pd.DataFrame) -> Section:
         facts += [number(part["training_flops"].mean() / TERA), number(part["training_seconds"].mean())]
         bits_shown = marked(_bits_of(part), first[f"{BITS}_note"])
         facts += [bits_shown, *([f"{part[EXACT_BITS].mean():.3f}"] if true else [])]
-        facts += [number(part["likelihood_nfe"].mean())]
+        facts += [number(part["likelihood_nfe"].mean()), number(part["likelihood_gflops_per_image"].mean())]
         facts += [first["device"] if isinstance(first["device"], str) else ""]
         facts += [" ".join(f"`{name[:8]}`" for name in part["train_key"])]
         cells.append([Cell(text) for text in facts])
@@ -406,7 +416,7 @@ def _bits_of(models: pd.DataFrame) -> str:
         return f"– ({models[f'{BITS}_note'].iloc[0]})"
     if len({identities(text).get(BITS) for text in known["identity"]}) > 1:
         return "– (several identities, see results.csv)"
-    text = bits(known[BITS].mean(), known[BITS_ERROR].mean())
+    text = bits(known[BITS].mean(), known[BITS_ERROR].mean(), (known[DRAW_ERROR].mean(), known[DRAW_SD].mean()))
     deviation = known[BITS].std(ddof=1)
     return text if pd.isna(deviation) else f"{text} ± {number(deviation, 2)} (over trainings)"
 

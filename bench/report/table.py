@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 BITS = "bits_per_dim"
 BITS_TITLE = "NLL of dequantised data (bits/dim)"
 BITS_ERROR = f"{BITS}_image_error"
+DRAW_SD, DRAW_ERROR = f"{BITS}_draw_sd", f"{BITS}_draw_error"
+"""What random draws (dequantisations, probes) make of one image's bits/dim, and of the mean over the images."""
 EXACT_BITS = f"exact_{BITS}"
 """What the distribution that the data are drawn from gives the same images, where it is known."""
 HELD_OUT = "heldout_loss"
@@ -64,7 +66,8 @@ LEADING = (
     *("parameters", "device"),
 )
 TRAILING = (
-    *(BITS, BITS_ERROR, EXACT_BITS, f"{BITS}_note", f"{SECONDS}_note", "likelihood_nfe", "clipped_fraction"),
+    *(BITS, BITS_ERROR, DRAW_ERROR, DRAW_SD, EXACT_BITS, f"{BITS}_note", f"{SECONDS}_note"),
+    *("likelihood_nfe", "likelihood_gflops_per_image", "clipped_fraction"),
     *("train_seed", "sample_seed", "count", "batch", "drawn"),
     *("state", "cause", "log", "key", "train_key", "versions", "identity", "commit", "dirty", "host"),
     *("records", "unproven"),
@@ -73,8 +76,8 @@ WHOLE = ("steps", "budget", "snapshot", "training_images", "parameters", "train_
 TRUTHS = ("adaptive", "dirty")
 NUMBERS = (
     *("tolerance", "ema", "nfe", "nfe_min", "nfe_max", SECONDS, "sampling_gflops_per_image", "network_gflops_per_row"),
-    *("training_flops", "training_seconds", BITS, BITS_ERROR, EXACT_BITS, "likelihood_nfe"),
-    "clipped_fraction",
+    *("training_flops", "training_seconds", BITS, BITS_ERROR, DRAW_ERROR, DRAW_SD, EXACT_BITS),
+    *("likelihood_nfe", "likelihood_gflops_per_image", "clipped_fraction"),
 )
 
 GROUP_LEADING = (
@@ -85,7 +88,8 @@ GROUP_LEADING = (
 GROUP_TRAILING = (
     *(SECONDS, f"{SECONDS} sd", "sampling_gflops_per_image"),
     *("training_images", "training_flops", "training_seconds", "parameters", "device", BITS, f"{BITS} sd"),
-    *(BITS_ERROR, EXACT_BITS, f"{BITS}_note", f"{SECONDS}_note", "likelihood_nfe", "clipped_fraction"),
+    *(BITS_ERROR, DRAW_ERROR, DRAW_SD, EXACT_BITS, f"{BITS}_note", f"{SECONDS}_note"),
+    *("likelihood_nfe", "likelihood_gflops_per_image", "clipped_fraction"),
     *("count", "drawn", "versions", "identity", "commit", "dirty", "cause", "log", "keys", "train_keys"),
 )
 
@@ -220,15 +224,16 @@ class Reader:
         if not records:
             return {}
         warm = [record for record in records if record["warm"]]
-        nfe, flops = _mean(records, "nfe"), _mean(records, "flops_per_row")
+        # Of a record without it, no network's call cost more than the score's forward pass.
+        priced = [{"flops_per_image": record["nfe"] * record["flops_per_row"], **record} for record in records]
         return {
-            "nfe": nfe,
+            "nfe": _mean(records, "nfe"),
             "nfe_min": min(record["nfe"] for record in records),
             "nfe_max": max(record["nfe"] for record in records),
             SECONDS: sum(r["seconds"] for r in warm) / sum(r["images"] for r in warm) if warm else None,
             f"{SECONDS}_note": "" if warm else COLD,
-            "sampling_gflops_per_image": nfe * flops / 1e9,
-            "network_gflops_per_row": flops / 1e9,
+            "sampling_gflops_per_image": _mean(priced, "flops_per_image") / 1e9,
+            "network_gflops_per_row": _mean(records, "flops_per_row") / 1e9,
             "clipped_fraction": None if records[0]["clipped"] is None else _mean(records, "clipped"),
             "device": _joined(record["provenance"].get("device") for record in records),
         }
@@ -246,16 +251,21 @@ class Reader:
         return {
             BITS: measured["mean"],
             BITS_ERROR: measured["error"],
+            DRAW_ERROR: measured["draw_error"],
+            DRAW_SD: measured["draw_sd"],
             EXACT_BITS: measured["exact"],
             "likelihood_nfe": measured["nfe"],
+            "likelihood_gflops_per_image": measured["gflops"],
             f"{BITS}_note": card.likelihood.kind,
         }
 
     def likelihood(self, spec: LikelihoodSpec) -> dict[str, Any] | None:
-        """Returns bits/dim (mean over images), its standard error, NFE and identity; None until every batch is there.
+        """Returns bits/dim (mean over images), its standard errors, cost and identity; None until every batch is there.
 
         The error is the sample standard deviation over the images divided by the square root of their number, NaN
-        for one image: how far the mean over other images of the same kind would lie.
+        for one image: how far the mean over other images of the same kind, with draws of their own, would lie.
+        ``draw_error`` is the part that draws (dequantisations, probes) have in it, ``draw_sd`` what they make of one
+        image; both None where nothing tells.
         """
         records = [self.record(unit) for unit in self.batches(spec, spec.images)]
         if any(record is None for record in records):
@@ -264,11 +274,16 @@ class Reader:
         known = all(EXACT_BITS in record["values"] for record in records)
         exact = [np.asarray(record["values"][EXACT_BITS], dtype=np.float64) for record in records] if known else None
         weighed = [{**record, "images": len(record["values"][BITS])} for record in records]
+        priced = all("flops_per_image" in record for record in records)
+        draw_sd = _draw_deviation(records)
         return {
             "mean": float(values.mean()),
             "error": float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan,
+            "draw_sd": draw_sd,
+            "draw_error": None if draw_sd is None else draw_sd / math.sqrt(len(values)),
             "exact": None if exact is None else float(np.concatenate(exact).mean()),
             "nfe": _mean(weighed, "nfe"),
+            "gflops": _mean(weighed, "flops_per_image") / 1e9 if priced else None,
             "identity": records[0]["identity"],
         }
 
@@ -576,13 +591,15 @@ def _group(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> dict[str, Any]:
     }
     if cold := int((rows[f"{SECONDS}_note"] == COLD).sum()):
         record[f"{SECONDS}_note"] = f"{COLD} in {cold} of {len(rows)} points"
-    for name in ("training_images", "training_flops", "training_seconds", "parameters", "likelihood_nfe"):
+    named = ("training_images", "training_flops", "training_seconds", "parameters")
+    for name in (*named, "likelihood_nfe", "likelihood_gflops_per_image"):
         record[name] = _blank(models[name].mean())
     record["training_images"] = _rounded(record["training_images"])
     record["parameters"] = _rounded(record["parameters"])
     if len({identities(text).get(BITS) for text in models.loc[models[BITS].notna(), "identity"]}) <= 1:
         record |= {BITS: models[BITS].mean(), f"{BITS} sd": models[BITS].std(ddof=1)}
         record[BITS_ERROR] = models[BITS_ERROR].mean()
+        record |= {name: _blank(models[name].mean()) for name in (DRAW_ERROR, DRAW_SD)}
         record[EXACT_BITS] = _blank(models[EXACT_BITS].mean())
     else:
         record |= {BITS: None, f"{BITS}_note": "several identities, see results.csv"}
@@ -734,6 +751,21 @@ def _tidy(folder: Path, kept: set[str]) -> None:
 def _mean(records: list[dict[str, Any]], name: str) -> float:
     """Returns the mean of a value over images."""
     return sum(record[name] * record["images"] for record in records) / sum(record["images"] for record in records)
+
+
+def _draw_deviation(records: list[dict[str, Any]]) -> float | None:
+    """Returns the standard deviation of one image's bits/dim over its random draws; None where nothing tells.
+
+    It is that of images with several draws each, or of the first ones, which are scored by a second draw where there
+    is one alone.
+    """
+    variances = [value for record in records for value in record["values"].get(f"{BITS}_draw_variance", ())]
+    if not variances:
+        pairs = [
+            pair for record in records for pair in zip(record["values"][BITS], record.get("again", ()), strict=False)
+        ]
+        variances = [(first - second) ** 2 / 2 for first, second in pairs]
+    return math.sqrt(sum(variances) / len(variances)) if variances else None
 
 
 def _joined(values: Iterable[Any]) -> str:

@@ -13,7 +13,9 @@ Time: t = 0 is data, t = 1 is noise.
 
 Source: Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (sections 3 and 4, appendices B to E).
 Departures: the loss is the mean over dimensions, where the authors sum; the network is told the noise level at which
-image and velocity together show the clean image, where the authors tell theirs t or log t (``condition``).
+image and velocity together show the clean image, where the authors tell theirs t or log t (``condition``); sampling
+starts from states fitted to the training images (:mod:`methods.cld.prior`), where the authors take their limit for long
+times ("published").
 """
 
 import copy
@@ -34,6 +36,7 @@ from methods.cld.checkpoint import read_checkpoint
 from methods.cld.exponential import gddim
 from methods.cld.likelihood import bound
 from methods.cld.objective import VelocityScore, velocity_loss
+from methods.cld.prior import StatePrior, fit_state_prior, last_factor
 from methods.cld.process import CLD
 from methods.cld.samplers import denoise, euler_maruyama, flow_adaptive, flow_euler, flow_heun, sscs, sscs_midpoint
 from methods.cld.settings import CLDLikelihoodParams
@@ -43,11 +46,12 @@ from methods.shared.checkpoint import CheckpointError
 from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.grids import grid
 from methods.shared.layers import initialise
-from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, measure
+from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, measure, over_draws
 from methods.shared.objective import level_losses
+from methods.shared.prior import Basis, restore_prior, training_images
 from methods.shared.process import like
 from methods.shared.quantisation import Bins
-from methods.shared.training import fit, load_weights, weights_of
+from methods.shared.training import fit, load_weights, under, weights_of
 
 
 class CriticallyDampedLangevin(Method):
@@ -60,6 +64,8 @@ class CriticallyDampedLangevin(Method):
         self.bins = Bins(self.levels, params.dequantise)
         self.process = CLD(params.beta0, params.beta1, params.mass, params.gamma, params.numerical_eps)
         self.data, channels, height = data, *data.shape[:2]
+        # Until training fits one, and where it is the authors', the limit for long times.
+        self.prior: StatePrior | None = None
         if params.exact:
             self.network = self.average = ExactNetwork(self._exact_score)
             return
@@ -142,15 +148,33 @@ class CriticallyDampedLangevin(Method):
         return math.sqrt(self.process.velocity_variance) * noise.normal(x0.shape)
 
     def train(self, data: Images, run: Run) -> None:
+        self._fit_prior(data, run)
         if self.params.exact:
             return
         initialise(self.network, run.noise("init"))
         fit(self.network, self.average, self._loss, data, self.params.training, run)
 
     @torch.no_grad()
+    def _fit_prior(self, data: Images, run: Run) -> None:
+        """Fits where sampling starts to the states of training images at t = 1, unless that is the authors'."""
+        if self.params.prior.kind == "published":
+            return
+        self.prior = fit_state_prior(
+            self.process, self.params.prior, lambda: training_images(data, self._fill, run), self._basis()
+        )
+
+    def _basis(self) -> Basis:
+        return Basis.cosines(*self.image_shape[1:], self.device)
+
+    def _fill(self, x: Tensor, noise: Noise) -> Tensor:
+        """Returns images in [0, 1] as the loss sees them, in the range of the diffusion."""
+        return self._enter(self.bins.fill(x, noise))
+
+    @torch.no_grad()
     def sample(self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None) -> Tensor:
         process, score_fn = self.process, self.score_fn(self.average)
-        u = process.prior((count, *self.image_shape), noise.child("prior"))
+        start, shape = noise.child("prior"), (count, *self.image_shape)
+        u = process.prior(shape, start) if self.prior is None else self.prior.sample(count, start)
         knobs = asdict(sampler.params)
         t_min, how = knobs.pop("t_min"), knobs.pop("denoise")
         if sampler.name == "flow_adaptive":
@@ -169,7 +193,7 @@ class CriticallyDampedLangevin(Method):
         bits = []
         for k in range(params.repeats):
             x = self._enter(continuous(images.to(self.device), self.levels, noise.child("dequantise").child(k)))
-            log_prob = bound(self.process, score_fn, x, noise.child("bound").child(k), **knobs)
+            log_prob = bound(self.process, score_fn, x, noise.child("bound").child(k), prior=self.prior, **knobs)
             bits.append(bits_per_dim(log_prob, dims, self.levels, 2))
         level = self.process.noise_level(torch.tensor(params.eps)).item()
         # Named in the identity where they are not as usual.
@@ -178,8 +202,9 @@ class CriticallyDampedLangevin(Method):
             "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
             **measure(self.levels, 2),
             "floor": dequantisation_floor(level * self.levels / 2),
+            "prior": self.params.prior.kind,
         }
-        return Scored({"bits_per_dim": torch.stack(bits).mean(0)}, identity)
+        return Scored(over_draws(bits), identity)
 
     @torch.no_grad()
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
@@ -215,19 +240,28 @@ class CriticallyDampedLangevin(Method):
         return self.bins.leave((x + 1) / 2)
 
     def state(self) -> dict[str, Tensor]:
-        """Returns network and average ("ema."); nothing else is fitted."""
-        return weights_of(self.network, self.average)
+        """Returns network, average ("ema.") and the prior that training fitted."""
+        prior = {} if self.prior is None else self.prior.tensors()
+        state = weights_of(self.network, self.average)
+        return state | {f"fitted.prior.{name}": tensor for name, tensor in prior.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         load_weights(self.network, self.average, state)
+        prior, (channels, *size) = under("fitted.prior.", state), self.image_shape
+        fitted = restore_prior(prior, self._basis(), (2 * channels, *size)) if prior else None
+        self.prior = None if fitted is None else StatePrior(fitted, last_factor(self.process))
 
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
-        """Takes over the authors' weights; see :func:`methods.cld.checkpoint.read_checkpoint`."""
+        """Takes over the authors' weights; see :func:`methods.cld.checkpoint.read_checkpoint`.
+
+        Where sampling starts is then fitted to the data set's training images, unless it is the authors'.
+        """
         if self.params.exact:
             raise CheckpointError(f"{path}: exact stands for a network's weights: leave one of them out")
         found = read_checkpoint(path, self.network, weights)
         self.network.load_state_dict(found.raw)
         self.average.load_state_dict(found.chosen)
+        self._fit_prior(self.data, Run(seed=0, device=self.device))
         return found.facts
 
     def take_average(self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]) -> dict[str, Any]:

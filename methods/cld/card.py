@@ -14,7 +14,7 @@ from methods.cld.presets import PRESETS, SHAPES
 from methods.cld.sampling import SAMPLERS
 from methods.cld.settings import CLDLikelihoodParams
 from methods.shared.counting import backbone_cost
-from methods.shared.hyperparameters import FITTED, Backbone, Training, likelihood_evaluations
+from methods.shared.hyperparameters import FITTED, Backbone, Prior, Training, likelihood_evaluations
 from methods.shared.mistakes import Mistakes, check_mistakes
 
 
@@ -41,6 +41,7 @@ class Params:
             is positional, as with every other method here; or what the authors tell theirs, log t or t.
         dequantise: Train on images with uniform noise of one level, as the likelihood sees them; samples are then
             taken back to the levels' own scale.
+        prior: Where sampling starts and the likelihood ends.
         network: The score network; it sees image and velocity.
         training: Its training.
         exact: Train nothing: in place of the network stands the exact score of the mixture that the data set declares,
@@ -60,6 +61,7 @@ class Params:
     t_min: float = 1e-5
     condition: Literal["noise_level", "log_time", "time"] = "noise_level"
     dequantise: bool = False
+    prior: Prior = field(default_factory=Prior)
     network: Backbone = field(default_factory=Backbone)
     training: Training = field(default_factory=Training)
     exact: bool = False
@@ -103,7 +105,7 @@ TINY: Mapping[str, Any] = MappingProxyType(
 CARD = Card(
     name="cld",
     title="CLD",
-    version=1,
+    version=2,
     paper="https://arxiv.org/abs/2112.07068",
     adapter="methods.cld.adapter:CriticallyDampedLangevin",
     params=Params,

@@ -28,7 +28,7 @@ from torch import Tensor
 from bench.method import Noise
 from methods.cld.objective import VelocityScore
 from methods.cld.process import CLD
-from methods.shared.likelihood import FlowFn, Slope, flow_log_likelihood, whole
+from methods.shared.likelihood import FlowFn, Prior, Slope, flow_log_likelihood, whole
 
 
 def bound(
@@ -62,19 +62,28 @@ def bound(
 
 
 def joint_log_likelihood(
-    process: CLD, score_fn: VelocityScore, u: Tensor, noise: Noise, *, probe_drift: bool = False, **knobs: Any
+    process: CLD,
+    score_fn: VelocityScore,
+    u: Tensor,
+    noise: Noise,
+    *,
+    prior: Prior | None = None,
+    probe_drift: bool = False,
+    **knobs: Any,
 ) -> tuple[Tensor, Tensor]:
     """Returns log p_eps(u) in nats, float64 of shape (B,), and the latent state of u's shape.
 
     Args:
         u: Images in [-1, 1] with velocities, shape (B, 2C, H, W).
+        prior: The distribution of states at t = 1; None for the diffusion's limit.
         probe_drift: Whether the probes are of u's shape and estimate the trace of all derivatives, that of the drift
             too, as the authors' do. The derivatives of v's change by x then add much noise at small times.
         knobs: Those of :func:`methods.shared.likelihood.flow_log_likelihood`.
     """
     flow_fn = joint_flow(process, score_fn, probe_drift=probe_drift)
     part = whole if probe_drift else velocity_part
-    return flow_log_likelihood(flow_fn, process.prior_log_prob, u, noise, part=part, **knobs)
+    log_prob = process.prior_log_prob if prior is None else prior.log_prob
+    return flow_log_likelihood(flow_fn, log_prob, u, noise, part=part, **knobs)
 
 
 def joint_flow(process: CLD, score_fn: VelocityScore, *, probe_drift: bool = False) -> FlowFn:

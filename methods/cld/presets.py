@@ -1,9 +1,10 @@
 """The authors' published configurations of CLD, by the names of their configuration files.
 
 Each preset holds the differences from :class:`methods.cld.card.Params`. Departures of the bare parameters from the
-authors are taken back: the loss is the sum over dimensions, the network is told t or its logarithm, and the variances
-are raised by ``numerical_eps``. ``celeba_post`` is the configuration that they added after the paper; its batch is that
-of the command that they give with it, 4 images on each of 16 GPUs, as for ``celeba_paper``.
+authors are taken back: sampling starts from the limit for long times, the loss is the sum over dimensions, the network
+is told t or its logarithm, and the variances are raised by ``numerical_eps``. ``celeba_post`` is the configuration that
+they added after the paper; its batch is that of the command that they give with it, 4 images on each of 16 GPUs, as for
+``celeba_paper``.
 
 The toy models come with either of their networks. They were trained on points in the data's own units, which is the
 scale here for data of the range [-1, 1].
@@ -34,6 +35,7 @@ def _preset(
     half_life = training.get("batch", 128) * math.log(0.5) / math.log(decay)
     return {
         "reduction": "sum",
+        "prior": {"kind": "published"},
         **model,
         "network": network,
         "training": {"ema_half_life_images": half_life, **training},

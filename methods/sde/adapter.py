@@ -13,9 +13,11 @@ Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (sections 3 and 4, a
 parametrisation "edm" is Karras et al., 2022, https://arxiv.org/abs/2206.00364 (table 1), and "mixed" Vahdat et al.,
 2021, https://arxiv.org/abs/2106.05931 (section 3.2), as the VP baseline of CLD has it.
 Departures: the loss is the mean over dimensions for VE too, where the authors sum; VE's sigma_max follows the
-training images unless it is given; Fourier features see log(s / m), which is the authors' log sigma for VE and
-lets VP and sub-VP use them too; in continuous time sinusoids see 999 t for VE too; the flow is solved by Heun's
-method besides RK45.
+training images unless it is given; sampling starts from, and the likelihood ends under, a distribution that is fitted
+to the noisy training images at t = 1 (:mod:`methods.shared.prior`), where the authors take N(0, sigma_max^2) for VE and
+N(0, 1) for VP and sub-VP ("published"), which leaves VE's flows without the mean of the images; Fourier features see
+log(s / m), which is the authors' log sigma for VE and lets VP and sub-VP use them too; in continuous time sinusoids see
+999 t for VE too; the flow is solved by Heun's method besides RK45.
 """
 
 import copy
@@ -52,10 +54,12 @@ from methods.shared.likelihood import (
     dequantisation_floor,
     log_likelihood,
     measure,
+    over_draws,
 )
 from methods.shared.multistep import dpm_solver_2m
 from methods.shared.objective import Levels, denoising_loss, discrete_loss, edm_loss, importance_times, level_losses
 from methods.shared.precondition import denoiser, log_normal, score_of
+from methods.shared.prior import Basis, Prior, fit_prior, restore_prior, training_images
 from methods.shared.process import VE, VP, Process, SubVP, like
 from methods.shared.quantisation import Bins
 from methods.shared.samplers import ScoreFn, ancestral, ddim, euler_maruyama, reverse_diffusion
@@ -89,6 +93,9 @@ class ScoreSDE(Method):
             self.class_average = copy.deepcopy(self.classifier).eval().requires_grad_(False)
         # Until training fits it, sigma_max = "data" is the largest distance that two images can have.
         self.sigma_max = math.sqrt(math.prod(data.shape)) if params.sigma_max == "data" else params.sigma_max
+
+        # Until training fits one, and where it is the authors', that of the process.
+        self.prior: Prior | None = None
 
     @property
     def process(self) -> Process:
@@ -229,9 +236,22 @@ class ScoreSDE(Method):
 
         return Inspection(times, noise_levels, level_losses(loss_at, levels), f"{weighting}, {params.reduction}")
 
+    def other_losses(self, data: Images, seed: int) -> Sequence[tuple[Callable[[int], Tensor], int]]:
+        """Returns that of the classifier, where there is one."""
+        if self.classifier is None:
+            return ()
+        settings, noise = self.params.classifier.training, Noise(seed, ("flops", "classifier"), device=self.device)
+
+        def losses(count: int) -> Tensor:
+            x0, classes = (batch.to(self.device) for batch in data.labelled_batch(seed, 0, count))
+            return self._class_loss(self.classifier, x0, classes, noise)
+
+        return ((losses, settings.steps * settings.batch),)
+
     def train(self, data: Images, run: Run) -> None:
         if self.params.process == "ve" and self.params.sigma_max == "data":
             self.sigma_max = largest_distance(torch.from_numpy(data.train).to(run.device)) / data.span
+        self._fit_prior(data, run)
         if self.params.exact:
             return
         if self.classifier is not None:
@@ -242,10 +262,35 @@ class ScoreSDE(Method):
         fit(self.network, self.average, self._loss, data, self.params.training, run)
 
     @torch.no_grad()
+    def _fit_prior(self, data: Images, run: Run) -> None:
+        """Fits where sampling starts to the noisy training images at t = 1, unless that is the authors'."""
+        settings = self.params.prior
+        if settings.kind == "published":
+            return
+        one = torch.ones((), dtype=torch.float64)
+        mean, std = self.process.mean_coefficient(one).item(), self.process.std(one).item()
+        self.prior = fit_prior(
+            settings.kind,
+            lambda: (mean * x0.double() for x0 in training_images(data, self._fill, run)),
+            std,
+            self._basis(),
+            modes=settings.modes,
+            components=settings.components,
+        )
+
+    def _basis(self) -> Basis:
+        return Basis.cosines(*self.image_shape[1:], self.device)
+
+    def _fill(self, x: Tensor, noise: Noise) -> Tensor:
+        """Returns images in [0, 1] as the loss sees them, in the range of the diffusion."""
+        return self._enter(self.bins.fill(x, noise))
+
+    @torch.no_grad()
     def sample(self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None) -> Tensor:
         process = self.process
         score_fn = self.score_fn(self.average)
-        x = process.prior((count, *self.image_shape), noise.child("prior"))
+        start, shape = noise.child("prior"), (count, *self.image_shape)
+        x = process.prior(shape, start) if self.prior is None else self.prior.sample(count, start)
         knobs = asdict(sampler.params)
         t_min, guidance = knobs.pop("t_min"), knobs.pop("guidance")
         if given is not None and given.labels is not None and guidance:
@@ -301,7 +346,7 @@ class ScoreSDE(Method):
         for k in range(params.repeats):
             x = self._enter(continuous(images.to(self.device), self.levels, noise.child("dequantise").child(k)))
             probe = noise.child("probe").child(k)
-            log_prob, _ = log_likelihood(self.process, self.score_fn(self.average), x, probe, **knobs)
+            log_prob, _ = log_likelihood(self.process, self.score_fn(self.average), x, probe, prior=self.prior, **knobs)
             bits.append(bits_per_dim(log_prob, dims, self.levels, self.width))
         level = self.process.noise_level(torch.tensor(params.eps, dtype=torch.float64)).item()
         usual = {"probe_drift": False, "error_norm": "batch"}  # named in the identity where they are not as usual
@@ -309,14 +354,17 @@ class ScoreSDE(Method):
             "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
             **measure(self.levels, self.width),
             "floor": dequantisation_floor(level * self.levels / self.width),
+            "prior": self.params.prior.kind,
         }
-        return Scored({"bits_per_dim": torch.stack(bits).mean(0)}, identity)
+        return Scored(over_draws(bits), identity)
 
     def state(self) -> dict[str, Tensor]:
-        """Returns network, average ("ema."), a classifier's ("class_") and the sigma_max that training fitted."""
+        """Returns network, average ("ema."), a classifier's ("class_"), and what training fitted: sigma_max, prior."""
         state = weights_of(self.network, self.average)
         for prefix, part in self._classifiers():
             state |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
+        prior = {} if self.prior is None else self.prior.tensors()
+        state |= {f"fitted.prior.{name}": tensor for name, tensor in prior.items()}
         return state | {"fitted.sigma_max": torch.tensor(self.sigma_max, dtype=torch.float64)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -324,6 +372,8 @@ class ScoreSDE(Method):
         for prefix, part in self._classifiers():
             part.load_state_dict(under(prefix, state))
         self.sigma_max = state["fitted.sigma_max"].item()
+        prior = under("fitted.prior.", state)
+        self.prior = restore_prior(prior, self._basis(), self.image_shape) if prior else None
 
     def _classifiers(self) -> list[tuple[str, nn.Module]]:
         """Returns classifier and average, none where there is no classifier, with the prefixes of their tensors."""
@@ -332,7 +382,10 @@ class ScoreSDE(Method):
         return [("class_network.", self.classifier), ("class_ema.", self.class_average)]
 
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
-        """Takes over the authors' weights, or those of the diffusers library; see :func:`read_checkpoint`."""
+        """Takes over the authors' weights, or those of the diffusers library; see :func:`read_checkpoint`.
+
+        Where sampling starts is then fitted to the data set's training images, unless it is the authors'.
+        """
         sigmas = None
         if self.params.exact:
             raise CheckpointError(f"{path}: exact stands for a network's weights: leave one of them out")
@@ -343,6 +396,7 @@ class ScoreSDE(Method):
         found = read_checkpoint(path, self.network, weights, sigmas)
         self.network.load_state_dict(found.raw)
         self.average.load_state_dict(found.chosen)
+        self._fit_prior(self.data, Run(seed=0, device=self.device))
         return found.facts
 
     def take_average(self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]) -> dict[str, Any]:

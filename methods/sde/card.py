@@ -17,6 +17,7 @@ from methods.shared.hyperparameters import (
     FITTED,
     Backbone,
     LikelihoodParams,
+    Prior,
     Training,
     likelihood_evaluations,
     norm_groups,
@@ -144,6 +145,7 @@ class Params:
         t_min: Least time of the loss.
         dequantise: Train on images with uniform noise of one level, as the likelihood sees them; samples are then
             taken back to the levels' own scale.
+        prior: Where sampling starts and the likelihood ends.
         network: The score network.
         training: Its training.
         classifier: A classifier trained beside it, for samples of a class.
@@ -167,6 +169,7 @@ class Params:
     reduction: Literal["mean", "sum"] = "mean"
     t_min: float = 1e-5
     dequantise: bool = False
+    prior: Prior = field(default_factory=Prior)
     network: Backbone = field(default_factory=Backbone)
     training: Training = field(default_factory=Training)
     classifier: Classifier = field(default_factory=Classifier)
@@ -266,7 +269,7 @@ TINY: Mapping[str, Any] = MappingProxyType(
 CARD = Card(
     name="sde",
     title="Score-SDE",
-    version=1,
+    version=2,
     paper="https://arxiv.org/abs/2011.13456",
     adapter="methods.sde.adapter:ScoreSDE",
     params=Params,

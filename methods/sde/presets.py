@@ -1,9 +1,9 @@
 """The authors' published configurations of Score-SDE, by the names of their configuration files.
 
 Each preset holds the differences from :class:`methods.sde.card.Params`. Departures of the bare parameters from the
-authors are taken back: VP's and sub-VP's noise is rounded as theirs, VE's loss is half the sum over dimensions, the
-average of the weights has the authors' decay, and a training makes one update more than their configuration says, as
-their loop does.
+authors are taken back: sampling starts from a centred normal distribution, VP's and sub-VP's noise is rounded as
+theirs, VE's loss is half the sum over dimensions, the average of the weights has the authors' decay, and a training
+makes one update more than their configuration says, as their loop does.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (its PyTorch configurations). The authors'
 ``vp/ddpm/cifar10_unconditional`` stops with an error in their code; here it is the network that ignores time.
@@ -30,6 +30,7 @@ DEEP = {"blocks": 8}
 DISCRETE = {"time": "discrete"}
 SUMMED = {"reduction": "sum"}
 ROUNDED = {"published_rounding": True}
+CENTRED = {"prior": {"kind": "published"}}
 
 
 def _training(updates: int, decay: float, batch: int = 128, **more: Any) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def _preset(
     model: Mapping[str, Any], network: Iterable[Mapping[str, Any]], training: Mapping[str, Any]
 ) -> dict[str, Any]:
     layers = merge(*network)
-    return {**model, **({"network": layers} if layers else {}), "training": training}
+    return {**model, **CENTRED, **({"network": layers} if layers else {}), "training": training}
 
 
 DDPM_256_VP = _preset({**ROUNDED, **DISCRETE}, [DDPM_256], _training(2_400_001, 0.9999, batch=64, learning_rate=2e-5))

@@ -263,6 +263,36 @@ def likelihood_evaluations(params: "LikelihoodParams", dims: int) -> tuple[float
 
 
 @dataclass(frozen=True, kw_only=True)
+class FittedPrior:
+    """How the distribution from which sampling starts is fitted to training images (:mod:`methods.shared.prior`).
+
+    Args:
+        modes: Most coefficients that are taken together; the others are independent.
+        components: Gaussians of a mixture.
+    """
+
+    modes: int = 256
+    components: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("modes", "components"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior(FittedPrior):
+    """The distribution from which a diffusion is sampled, and under which its likelihood ends.
+
+    Args:
+        kind: Fitted to the noisy training images at t = 1, one Gaussian or a Gaussian mixture over what stands out of
+            the noise; or the authors', a centred normal distribution that knows nothing of the data.
+    """
+
+    kind: Literal["gaussian", "mixture", "published"] = "gaussian"
+
+
+@dataclass(frozen=True, kw_only=True)
 class LikelihoodParams:
     """How the log-density along the probability-flow ODE is computed.
 

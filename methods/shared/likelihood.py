@@ -18,7 +18,7 @@ Departures: the offset of bits per dimension is that of the data's own levels an
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from scipy.integrate import quad
@@ -32,6 +32,13 @@ from methods.shared.process import Process
 from methods.shared.samplers import ScoreFn
 
 Probe = Literal["rademacher", "gaussian", "exact"]
+
+
+class Prior(Protocol):
+    """The distribution at t = 1."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Returns the log-density of states in nats, float64, shape (B,)."""
 
 
 class Slope(NamedTuple):
@@ -68,18 +75,21 @@ def log_likelihood(
     x: Tensor,
     noise: Noise,
     *,
+    prior: Prior | None = None,
     probe_drift: bool = False,
     **knobs: Any,
 ) -> tuple[Tensor, Tensor]:
     """Returns log p_eps(x) in nats, float64 of shape (B,), and the latent z of x's shape, for a linear diffusion.
 
     Args:
+        prior: The distribution at t = 1; None for the process's own, a centred normal one.
         probe_drift: Whether the trace of f x, known to be f d, is estimated by the probes as well. The authors do
             so; with Gaussian probes it only adds variance, with the others it changes nothing.
         knobs: Those of :func:`flow_log_likelihood`.
     """
     known = linear_flow(process, score_fn, probe_drift=probe_drift)
-    return flow_log_likelihood(known, process.prior_log_prob, x, noise, **knobs)
+    log_prob = process.prior_log_prob if prior is None else prior.log_prob
+    return flow_log_likelihood(known, log_prob, x, noise, **knobs)
 
 
 @torch.inference_mode(False)
@@ -152,6 +162,19 @@ def bits_per_dim(log_prob: Tensor, dims: int, levels: int, width: float) -> Tens
         width: Width of the range in which the density lives: 1 for [0, 1], 2 for [-1, 1].
     """
     return -log_prob / (dims * math.log(2)) + math.log2(levels or 1) - math.log2(width)
+
+
+def over_draws(bits: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Returns what a method scores images by, given bits/dim of equal images by independent draws, each of shape (B,).
+
+    Their mean, and where there is more than one draw the variance of that mean over draws (dequantisations, probes,
+    velocities): the unbiased estimate of an image's variance over the number of draws.
+    """
+    stacked = torch.stack(list(bits))
+    found = {"bits_per_dim": stacked.mean(0)}
+    if len(stacked) > 1:
+        found["bits_per_dim_draw_variance"] = stacked.var(0) / len(stacked)
+    return found
 
 
 def dequantise(images: Tensor, levels: int, noise: Noise) -> Tensor:

@@ -13,7 +13,7 @@ Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 
 Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442.
 Departures: the loss is the mean over dimensions; ``parametrisation`` scaled_residual and ``null_reg`` are ours, as are
-the start distribution (:mod:`methods.soft.prior`), the masks, and how the levels of a blur are found
+the start distribution (:mod:`methods.shared.prior`), the masks, and how the levels of a blur are found
 (:mod:`methods.soft.levels`); likelihoods are those of the flow, of images with the noise at t = eps.
 """
 
@@ -35,23 +35,20 @@ from methods.shared.backbone import make_network
 from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.layers import initialise
-from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, measure
+from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, measure, over_draws
 from methods.shared.objective import level_losses
+from methods.shared.prior import Basis, Chunks, Fitted, Prior, fit_prior, restore_prior, training_images
 from methods.shared.process import like
 from methods.shared.quantisation import Bins
 from methods.shared.training import fit, load_weights, under, weights_of
 from methods.soft.card import CARD, Params
-from methods.soft.corruption import Blur, Corruption, Diagonal, Linear, Scaling, cosines, make_corruption
+from methods.soft.corruption import Blur, Corruption, Diagonal, Linear, Scaling, make_corruption
 from methods.soft.denoiser import Denoiser, residual
 from methods.soft.flow import churn, flow_adaptive, flow_euler, flow_heun
 from methods.soft.levels import candidates, choose
 from methods.soft.likelihood import log_likelihood
 from methods.soft.objective import soft_loss
-from methods.soft.prior import Basis, Chunks, Fitted, Prior, fit_prior, restore_prior
 from methods.soft.samplers import ancestral, ddim, momentum, naive
-
-CHUNK = 1024
-"""Training images that are corrupted at once where something is fitted to them."""
 
 NODES = 129
 """Times at which the size of the residual is measured; between them it is linear."""
@@ -87,8 +84,7 @@ class SoftDiffusion(Method):
         self.hops = torch.zeros(params.selection.levels - 1, dtype=torch.float64)
         self._make_corruption()
         pixels = params.corruption.kind in ("mask", "blur_mask")
-        self.basis = Basis.pixels(height, width) if pixels else Basis(cosines(height), cosines(width))
-        self.basis = Basis(*(vectors.to(self.device) for vectors in self.basis))
+        self.basis = (Basis.pixels if pixels else Basis.cosines)(height, width, self.device)
         self.prior: Prior = Fitted.noise(self._last_std, self.basis, data.shape)
         self.residual_size = torch.ones(NODES, device=self.device)
 
@@ -166,7 +162,7 @@ class SoftDiffusion(Method):
         return soft_loss(self.corruption, denoiser, x0, t, z, params.weighting, params.null_reg, params.reduction)
 
     def train(self, data: Images, run: Run) -> None:
-        chunks = partial(self._training_images, data, run)
+        chunks = partial(training_images, data, self._enter, run)
         with torch.no_grad():
             if self.params.selects:
                 self._select_levels(chunks)
@@ -178,13 +174,6 @@ class SoftDiffusion(Method):
             return
         initialise(self.network, run.noise("init"))
         fit(self.network, self.average, self._loss, data, self.params.training, run)
-
-    def _training_images(self, data: Images, run: Run) -> Iterator[Tensor]:
-        """Goes once through the training images as the loss sees them, mirrored too where training flips them."""
-        for k, start in enumerate(range(0, len(data.train), CHUNK)):
-            images = torch.from_numpy(data.train[start : start + CHUNK]).to(run.device)
-            x0 = self._enter(data.scaled(images.float()), run.noise("fit").child(k))
-            yield torch.cat([x0, x0.flip(-1)]) if data.card.flips else x0
 
     def _select_levels(self, chunks: Chunks) -> None:
         """Finds the levels of the blur by shortest path between the distributions of blurred images."""
@@ -260,7 +249,7 @@ class SoftDiffusion(Method):
             "floor": dequantisation_floor(std * self.levels / 2),
             "prior": self.params.prior.kind,
         }
-        return Scored({"bits_per_dim": torch.stack(bits).mean(0)}, identity)
+        return Scored(over_draws(bits), identity)
 
     @torch.no_grad()
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:

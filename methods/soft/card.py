@@ -11,7 +11,14 @@ from typing import Any, Literal
 
 from bench.card import Card, LikelihoodCard, NetworkCost
 from methods.shared.counting import backbone_cost
-from methods.shared.hyperparameters import FITTED, Backbone, LikelihoodParams, Training, likelihood_evaluations
+from methods.shared.hyperparameters import (
+    FITTED,
+    Backbone,
+    FittedPrior,
+    LikelihoodParams,
+    Training,
+    likelihood_evaluations,
+)
 from methods.shared.mistakes import Mistakes, check_mistakes
 from methods.soft.presets import PRESETS, SHAPES
 from methods.soft.sampling import SAMPLERS
@@ -25,26 +32,22 @@ MOST_DIMS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prior:
-    """The distribution from which sampling starts, fitted to corrupted training images (:mod:`methods.soft.prior`).
+class Prior(FittedPrior):
+    """The distribution from which sampling starts, fitted to corrupted training images (:mod:`methods.shared.prior`).
 
     Args:
         kind: One Gaussian or a Gaussian mixture over what stands out of the noise; or "training", corrupted training
             images themselves, which gives away what was trained on and is named in tables.
-        modes: Most coefficients that are taken together; the others are independent.
-        components: Gaussians of a mixture.
         images: Most training images that "training" draws from.
     """
 
     kind: Literal["gaussian", "mixture", "training"] = "gaussian"
-    modes: int = 256
-    components: int = 10
     images: int = 5000
 
     def __post_init__(self) -> None:
-        for name in ("modes", "components", "images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1")
+        super().__post_init__()
+        if self.images < 1:
+            raise ValueError("images should be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from bench.method import Noise
+from methods.shared.prior import cosines
 from methods.shared.process import VP, Process, like
 from methods.soft.settings import Blur as BlurParams
 from methods.soft.settings import CorruptionParams, NoiseScale
@@ -459,14 +460,6 @@ def onsets(params: MaskParams, shape: tuple[int, int, int]) -> Tensor:
     # The last pixel has faded at t = 1; one that has no width to fade in is switched off before.
     last = 1 - params.width if params.width else 1 - 1e-3
     return last * rank / rank.max().clamp(min=1e-12)
-
-
-def cosines(n: int) -> Tensor:
-    """Returns the orthonormal DCT-II, float64, shape (n, n): row k is the k-th cosine."""
-    k = torch.arange(n, dtype=torch.float64)
-    matrix = math.sqrt(2 / n) * torch.cos(math.pi / n * k[:, None] * (k + 0.5))
-    matrix[0] /= math.sqrt(2)
-    return matrix
 
 
 def _operator(params: CorruptionParams, shape: tuple[int, int, int], levels: Sequence[float] | None) -> Operator:

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from methods.soft.prior import moments
+from methods.shared.prior import moments
 
 Covariance = Literal["diagonal", "full"]
 

@@ -120,7 +120,7 @@ def method_of(path: Path, config: dict, manifest: dict) -> ScoreSDE:
     constants = dict(config["sde"])
     kind, steps = constants.pop("kind"), constants.pop("N")
     net = manifest["files"][config["net_file"]]["config"]["net"]
-    values = {"process": kind, "published_rounding": True, **constants}
+    values = {"process": kind, "published_rounding": True, "prior": {"kind": "published"}, **constants}
     if not config.get("continuous", True):
         values |= {"time": "discrete", "scales": steps}
     params = build(CARD.params, {**values, "network": network_of(net)})

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from bench.method import Noise
-from methods.soft.prior import Basis, Fitted, Points, fit_prior, moments, restore_prior, standing_out
+from methods.shared.prior import Basis, Fitted, Points, fit_prior, moments, restore_prior, standing_out
 
 SHAPE = (1, 2, 3)
 STD = 0.5

@@ -1,26 +1,29 @@
-r"""The distribution from which sampling starts: that of corrupted images at t = 1, fitted to the training images.
+r"""The distribution from which sampling starts: that of noisy images at t = 1, fitted to the training images.
 
-A corruption need not end in pure noise. The widest blur of the paper keeps half of the amplitude of the lowest
-frequencies, so that :math:`p_1`, the density of :math:`x_1 = C_1 x_0 + s_1 z`, is far from a standard normal one.
-In an orthonormal basis in which few coefficients of :math:`C_1 x_0` stand out of the noise (cosines for blur, pixels
-for masks) it is taken to be
+At t = 1 an image is :math:`x_1 = C_1 x_0 + s_1 z`, and little of what C leaves is small beside the noise. A diffusion
+whose noise grows to the data's own spread (VE) leaves the images as they are, with their mean; the widest blur of Soft
+Diffusion keeps half of the amplitude of the lowest frequencies. Either is far from a centred normal one, and a flow
+carries what is wrong with its start to the end. In an orthonormal basis in which few coefficients of :math:`C_1 x_0`
+stand out of the noise (cosines for images and blurs, pixels for masks) the density is taken to be
 
 .. math:: p_1(a) = \sum_k w_k\,\mathcal{N}(a_M; \mu_k, \Sigma_k + s_1^2 I)
           \prod_{i \notin M} \mathcal{N}(a_i; \mu_i, v_i + s_1^2)
 
-with a mixture over the coefficients M that stand out, together, and every other one by itself. A pixel that is
+with a mixture over the coefficients M that stand out, together, and every other one by itself. With one component it
+has the mean of the training images and the variance of their coefficients added to that of the noise. A pixel that is
 wholly masked has no variance, and so gets :math:`\mathcal{N}(0, s_1^2)` exactly.
 
 Shapes: B images, C channels, H x W pixels, d = C H W coefficients, m of them in M, K components. Fits, states and
 densities are float64. Time: t = 1 is noise.
 
-Source: the paper needs such a distribution and names none; Bansal et al., 2022, https://arxiv.org/abs/2208.09392
-(Cold Diffusion) starts from a Gaussian mixture of what their blur leaves.
+Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442 (Soft Diffusion) needs such a distribution and names none;
+Bansal et al., 2022, https://arxiv.org/abs/2208.09392 (Cold Diffusion) starts from a Gaussian mixture of what their blur
+leaves; Song et al., 2021, https://arxiv.org/abs/2011.13456 (Score-SDE) takes a centred normal distribution.
 Departures: all of it, for that reason.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
@@ -28,12 +31,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.method import Noise
+from bench.data import Images
+from bench.method import Noise, Run
 
 Kind = Literal["gaussian", "mixture", "training"]
 
 Chunks = Callable[[], Iterable[Tensor]]
 """Goes once through the corrupted training images, without noise, in chunks of shape (B, C, H, W)."""
+
+CHUNK = 1024
+"""Training images that are corrupted at once."""
 
 SHARE_OF_NOISE = 0.01
 """A coefficient stands out of the noise where its variance exceeds this share of the noise's."""
@@ -54,6 +61,11 @@ class Basis(NamedTuple):
         options = {"dtype": torch.float64, "device": device}
         return cls(torch.eye(height, **options), torch.eye(width, **options))
 
+    @classmethod
+    def cosines(cls, height: int, width: int, device: torch.device | str = "cpu") -> "Basis":
+        """Returns the basis of products of cosines (DCT-II)."""
+        return cls(cosines(height).to(device), cosines(width).to(device))
+
     def coefficients(self, x: Tensor) -> Tensor:
         """Returns the coefficients of images of shape (B, C, H, W), shape (B, d), float64."""
         return (self.rows @ x.double() @ self.columns.T).flatten(1)
@@ -61,6 +73,14 @@ class Basis(NamedTuple):
     def images(self, a: Tensor, shape: tuple[int, int, int]) -> Tensor:
         """Returns the images of coefficients of shape (B, d), shape (B, C, H, W), float64."""
         return self.rows.T @ a.view(-1, *shape) @ self.columns
+
+
+def cosines(n: int) -> Tensor:
+    """Returns the orthonormal DCT-II, float64, shape (n, n): row k is the k-th cosine."""
+    k = torch.arange(n, dtype=torch.float64)
+    matrix = math.sqrt(2 / n) * torch.cos(math.pi / n * k[:, None] * (k + 0.5))
+    matrix[0] /= math.sqrt(2)
+    return matrix
 
 
 class Prior(Protocol):
@@ -217,6 +237,19 @@ def restore_prior(tensors: Mapping[str, Tensor], basis: Basis, shape: tuple[int,
     if "points" in tensors:
         return Points(tensors["points"].to(device), tensors["std"].item())
     return Fitted(basis, shape, **{name: tensors[name].to(device) for name in Fitted.fitted})
+
+
+def training_images(data: Images, enter: Callable[[Tensor, Noise], Tensor], run: Run) -> Iterator[Tensor]:
+    """Goes once through the training images as a loss sees them, mirrored too where training flips them, by chunks.
+
+    Args:
+        enter: Takes images in [0, 1], shape (B, C, H, W), to the range of the diffusion, dequantised if they are.
+        run: Where, and whose noise.
+    """
+    for k, start in enumerate(range(0, len(data.train), CHUNK)):
+        images = torch.from_numpy(data.train[start : start + CHUNK]).to(run.device)
+        x0 = enter(data.scaled(images.float()), run.noise("fit").child(k))
+        yield torch.cat([x0, x0.flip(-1)]) if data.card.flips else x0
 
 
 def standing_out(variance: Tensor, std: float, most: int) -> Tensor:

@@ -1,0 +1,45 @@
+"""What random draws (dequantisations, probes) make of bits/dim is told apart from what the images make of it."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from bench.report.page import bits
+from bench.report.table import _draw_deviation
+from methods.shared.likelihood import over_draws
+
+
+def test_several_draws_give_the_variance_of_their_mean():
+    bits_of = [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0]), torch.tensor([2.0, 2.0])]
+    found = over_draws(bits_of)
+    assert found["bits_per_dim"].tolist() == [2.0, 2.0]
+    assert found["bits_per_dim_draw_variance"].tolist() == pytest.approx([1 / 3, 0.0])
+    assert list(over_draws(bits_of[:1])) == ["bits_per_dim"]
+
+
+def test_deviation_of_one_image_is_that_of_its_draws_or_of_pairs():
+    values = {"bits_per_dim": [3.0, 4.0, 5.0]}
+    several = [{"values": {**values, "bits_per_dim_draw_variance": [0.01, 0.03, 0.05]}}]
+    assert _draw_deviation(several) == pytest.approx(math.sqrt(0.03))
+    pairs = [{"values": values, "again": [3.2, 4.4]}, {"values": values}]
+    assert _draw_deviation(pairs) == pytest.approx(math.sqrt((0.2**2 + 0.4**2) / 4))
+    assert _draw_deviation([{"values": values}]) is None
+
+
+def test_pairs_estimate_the_deviation_of_a_draw_whatever_the_images():
+    random = torch.Generator().manual_seed(0)
+    images = 3 + torch.rand(4000, generator=random)
+    first, second = (images + 0.3 * torch.randn(4000, generator=random) for _ in range(2))
+    record = {"values": {"bits_per_dim": first.tolist()}, "again": second.tolist()}
+    assert _draw_deviation([record]) == pytest.approx(0.3, rel=0.05)
+
+
+def test_page_says_what_draws_make_of_the_error_where_it_is_known():
+    assert bits(3.25, 0.02) == "3.250 ± 0.020 (over images)"
+    assert bits(3.25, 0.02, (None, None)) == "3.250 ± 0.020 (over images)"
+    assert bits(3.25, 0.02, (math.nan, pd.NA)) == "3.250 ± 0.020 (over images)"
+    assert bits(3.25, 0.02, (0.0091, 0.31)) == (
+        "3.250 ± 0.020 (over images; of it draws ± 0.0091, of one image ± 0.31)"
+    )
