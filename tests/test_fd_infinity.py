@@ -30,7 +30,7 @@ def test_the_line_is_right_on_gaussians_however_few_images_it_accepts(count, dev
         assert found.std() < 1.5 * deviation
 
 
-def test_many_images_are_as_right_and_nearer(rng=None):
+def test_many_images_are_as_right_and_nearer():
     found = at_infinity(1200, 1.2, draws=8)
     assert found.mean() == pytest.approx(1.2, abs=0.1)
 
@@ -42,7 +42,7 @@ def test_fewer_images_than_the_smallest_subsets_take_are_refused_with_the_number
     assert least == 10 * dimension
     features = np.random.default_rng(0).normal(size=(least, dimension))
     assert np.isfinite(frechet_at_infinity(features, reference))
-    with pytest.raises(ValueError, match=f"of {dimension} dimensions needs {least} images, got {least - 1}"):
+    with pytest.raises(ValueError, match=f"in {dimension} dimensions needs {least} images, got {least - 1}"):
         frechet_at_infinity(features[1:], reference)
 
 

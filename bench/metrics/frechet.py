@@ -145,7 +145,8 @@ def frechet_at_infinity(features: np.ndarray, reference: Moments, sizes: int = 1
     Args:
         features: Of the samples, shape (N, D); subsets are drawn from them without replacement.
         reference: What they are compared with, once and for all: its own bias stays.
-        sizes: How many subsets, of sizes from N/10 (but at least :data:`SUBSET_PER_DIMENSION` D) to N, evenly spaced in 1/n.
+        sizes: How many subsets, of sizes from N/10 (but at least :data:`SUBSET_PER_DIMENSION` D) to N, evenly spaced in
+            1/n.
         seed: Of the subsets.
 
     Raises:
@@ -154,7 +155,7 @@ def frechet_at_infinity(features: np.ndarray, reference: Moments, sizes: int = 1
     features = _checked(features)
     count, dimension = features.shape
     if count < (least := least_for_infinity(dimension)):
-        raise ValueError(f"a line through subsets of features of {dimension} dimensions needs {least} images, got {count}")
+        raise ValueError(f"a line through subsets in {dimension} dimensions needs {least} images, got {count}")
     smallest = max(count // 10, SUBSET_PER_DIMENSION * dimension)
     wanted = np.unique(np.rint(1 / np.linspace(1 / count, 1 / smallest, sizes)).astype(int))
     generator = np.random.default_rng([seed, count])

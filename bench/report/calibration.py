@@ -48,7 +48,7 @@ COMPONENTS = {
 quickstart's VP model, of flow_heun and of euler_maruyama at 20 evaluations; the others are extremes: what is often
 assumed, and sample seeds that decide nearly everything."""
 NOISES = {"normal": 0.0, "skewed": 0.5, "very skewed": 1.0}
-"""By name: standard deviation of the logarithm of the effects, 0 for normal ones. Their skewness is 0, 1.75 and 6.18."""
+"""By name: standard deviation of the logarithm of the effects, 0 for normal ones. Skewness is 0, 1.75 and 6.18."""
 VARIATION = 0.4
 """Standard deviation of a value as a fraction of its mean, where the interval is taken in logarithms."""
 

@@ -59,6 +59,9 @@ Scope = Literal["trainings and sample seeds", "trainings", "sample seeds", ""]
 very trainings. Empty: there is none."""
 
 
+BOTH: Scope = "trainings and sample seeds"
+
+
 class Estimate(NamedTuple):
     """A mean, or a difference of two, with its interval and the parts of a value's variance; arrays of leading axes.
 
@@ -138,8 +141,8 @@ class _Design(NamedTuple):
         means: Shape (N, N): the variance of the trainings' means over their number.
         parts: Shape (K, N, N): unbiased estimates of the variances of the effects ``kinds``.
         hidden: Variance of the mean by b beyond what ``means`` holds of it, as a multiple of the variance of b.
-        between: Shape (N, N): what the values of sample seeds differ by, beside trainings, as a variance of b that holds
-            ``rest`` times that of e as well.
+        between: Shape (N, N): what the values of sample seeds differ by beside trainings: the variance of b, and
+            ``rest`` times that of e.
     """
 
     trainings: int
@@ -192,7 +195,7 @@ def _over_trainings(y: np.ndarray, design: _Design, bounds: tuple[float, float])
     cut = {kind: np.maximum(part, 0) for kind, part in found.items()}
     retraining, shared, apart = (cut.get(kind, np.full(mean.shape, np.nan)) for kind in "abe")
     variances = [(np.einsum("...i,ij,...j", y, design.means, y), design.trainings - 1)]
-    most, scope = design.trainings, "trainings and sample seeds"
+    most, scope = design.trainings, BOTH
     if design.hidden > 1e-9 and "b" in design.kinds:
         most = max(design.trainings, design.seeds)
         between = np.einsum("...i,ij,...j", y, design.between, y)
@@ -284,7 +287,7 @@ def _apart(first: np.ndarray, second: np.ndarray) -> Estimate:
     trainings, seeds = min(first.shape[-2], second.shape[-2]), first.shape[-1]
     by_seed = first.mean(-2) - second.mean(-2)
     parts: list[tuple[Any, Any]] = []
-    scope: Scope = "trainings and sample seeds" if seeds > 1 else "trainings"
+    scope: Scope = BOTH if seeds > 1 else "trainings"
     if trainings == 1:
         scope = "sample seeds"
     else:
@@ -334,11 +337,11 @@ def compare(
         bounds: Of a value.
 
     Raises:
-        ValueError: Too few trainings or sample seeds for an interval of both, unlike numbers of them, or missing values.
+        ValueError: Too few trainings or sample seeds for an interval over both, unlike numbers of them, missing values.
     """
     found = contrast(first, second, paired=paired, bounds=bounds)
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if found.scope != "trainings and sample seeds":
+    if found.scope != BOTH:
         raise ValueError(f"tables of shapes {first.shape} and {second.shape} have no interval for both")
     groups = [(first - second).mean(-1)] if paired else [first.mean(-1), second.mean(-1)]
     by_seed, seeds = first.mean(-2) - second.mean(-2), first.shape[-1]
