@@ -199,16 +199,21 @@ def false_verdicts(
     return float(wrong.mean()), float(alike.mean())
 
 
-def calibrate(rng: np.random.Generator, boards: int = LEADERBOARDS) -> pd.DataFrame:
+def calibrate(names: Sequence[str] = tuple(COMPONENTS), boards: int = LEADERBOARDS) -> pd.DataFrame:
     """Returns a row a design, set of components and noise: coverage of its intervals, rates of false verdicts.
 
     The latter with skewed noise for the components first measured alone.
+
+    Args:
+        names: Of :data:`COMPONENTS`.
+        boards: Leaderboards for the verdicts; there are ten times as many for the intervals.
     """
     records, measured = [], next(iter(COMPONENTS.values()))
-    for name, components in COMPONENTS.items():
+    for name in names:
+        components, rng = COMPONENTS[name], np.random.default_rng([0, list(COMPONENTS).index(name)])
         for design in GROUPS:
             for noise, skew in NOISES.items():
-                covered = coverage(design, components, rng, 10 * boards, skew)  # cheap, and the bounds are narrow
+                covered = coverage(design, components, rng, 10 * boards, skew)
                 record = {"what": "interval", "design": design.title, "components": name, "noise": noise}
                 record |= {"interval over": covered.scope, "coverage": covered.plain}
                 records.append(record | {"coverage in logarithms": covered.logarithms})
@@ -288,7 +293,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--leaderboards", type=int, default=LEADERBOARDS)
     options = parser.parse_args()
-    found = calibrate(np.random.default_rng(0), options.leaderboards)
+    found = calibrate(boards=options.leaderboards)
     curves = powers(np.random.default_rng(1), options.leaderboards)
     for name, table in (("calibration", found), ("power", curves)):
         put(
