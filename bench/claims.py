@@ -140,7 +140,7 @@ def note_power(
         )
     if LEAST_SEEDS <= seeds < FIT_SEEDS:
         notes.append(
-            f"claims: {seeds} sample seeds; of differences of three deviations between trainings, two show one in six "
+            f"claims: {seeds} sample seeds; of differences of three deviations between trainings, two show one in five "
             f"and {FIT_SEEDS} show three in four (docs/calibration)"
         )
     return notes

@@ -46,7 +46,8 @@ def rows(**changes):
         row |= {FD: fd, IS: score, "identity": identity}
     found[3] |= {"sampler": "em", "state": "failed", "cause": "metrics failed: out of disk"}
     table = pd.DataFrame(found)
-    table.attrs = {"metrics": {FD: False, IS: True}, "identities": IDENTITIES}
+    bounds = {FD: (0, np.inf), IS: (1, np.inf)}
+    table.attrs = {"metrics": {FD: False, IS: True}, "bounds": bounds, "identities": IDENTITIES}
     return table
 
 

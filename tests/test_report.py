@@ -41,6 +41,7 @@ from bench.store import Store, UnitId
 from bench.suite import Suite, read_suite
 
 FD, IS = "fd(digits-cnn@8)", "is(digits-cnn@8)"
+BOUNDS = {FD: METRICS["fd"].bounds, IS: METRICS["is"].bounds}
 PROVENANCE = {"commit": "c0ffee" * 6, "dirty": False, "device": "cpu", "host": "here", "threads": 1}
 
 
@@ -310,7 +311,7 @@ def test_a_table_of_held_out_losses_has_a_row_a_model_with_its_spread_over_train
     (part,) = [part for part in page.sections(suite, rows, leaderboard(rows)) if part.title.startswith("Held-out")]
     assert part.headers == ["model", "method", "weighting", "trainings", "t=0.25", "t=0.5", "t=1"]
     good, mute = [[cell.text for cell in line] for line in part.cells]
-    assert good == ["good", "Toy", "std", "2", "1.00 ± 0.71", "1.50 ± 0.71", "2.50 ± 0.71"]
+    assert good == ["good", "Toy", "std", "2", "1.00 (0.500, 1.50)", "1.50 (1.00, 2.00)", "2.50 (2.00, 3.00)"]
     assert mute == ["mute", "Mute", "std", "1", "0.500", "1.00", "2.00"]
 
 
@@ -329,7 +330,9 @@ def test_held_out_losses_are_drawn_by_noise_level_or_by_time_where_a_model_has_n
     points = loss_points(table(suite, store).attrs["inspections"])
     good, mute = points[points["train"] == "good"], points[points["train"] == "mute"]
     assert (list(good["level"]), set(good["axis"]), set(good["panel"])) == ([0.1, 1, 10], {"noise level"}, {"Toy, std"})
-    assert good[["mean", "low", "high"]].to_numpy().tolist() == [[1, 0.5, 1.5], [1.5, 1, 2], [2.5, 2, 3]]
+    assert good["mean"].tolist() == [1, 1.5, 2.5]
+    assert good["values"].tolist() == [(0.5, 1.5), (1, 2), (2, 3)]
+    assert good[["low", "high"]].isna().all(axis=None)
     assert (list(mute["level"]), set(mute["axis"])) == ([0.25, 0.5, 1], {"t"})
     store.discard(UnitId(*place(suite.inspections["good"][1])))
     assert set(loss_points(table(suite, store).attrs["inspections"])["train"]) == {"mute"}
@@ -482,7 +485,7 @@ def test_bits_per_dim_is_printed_with_its_error_over_images_and_over_trainings_a
     lines = page.markdown(suite, rows, leaderboard(rows)).splitlines()
     ranked, models = (next(line for line in lines if start in line) for start in ("| good  |", "| good  | Toy"))
     assert text in ranked
-    assert f"{text} ± 0 (over trainings)" in models
+    assert f"{text}; over trainings 2.51 (2.51, 2.51)" in models
     assert "standard error of the mean over the images scored" in "\n".join(lines)
 
 
@@ -606,7 +609,7 @@ def test_what_real_images_score_stands_below_each_table_and_in_the_pictures_of_i
     text = page.markdown(suite, rows, leaderboard(rows))
     shown = {0.019: "0.039 ± 0.019", 0.19: "0.04 ± 0.19"}.get(std, "0.0390")
     line = f"{FD}: real images against themselves at n = 20: {shown}"
-    line += "" if math.isnan(std) else "; differences below 2 standard deviations of it are not discussed"
+    line += "" if math.isnan(std) else " (standard deviation over sets)"
     assert text.splitlines().count(f"{line}.") == 3  # two budgets and the adaptive one
     drawn = {picture.name: picture for picture in figures.write(suite, store, rows, tmp_path / "f", methods=CARDS)}
     assert not any(picture.fault for picture in drawn.values())
@@ -792,9 +795,9 @@ def test_pictures_show_complete_groups_alone(small):
     store.discard(UnitId(*place(point.scores[0])))
     rows = table(suite, store)
     look = Look(rows, list(suite.train))
-    shown = summarise(rows, look, FD)
+    shown = summarise(rows, look, FD, BOUNDS[FD])
     assert sorted(shown.query("train == 'good'")["nfe"].round()) == [19, 33]
-    assert len(summarise(rows, look, IS)) == 5  # the other metric lacks nothing
+    assert len(summarise(rows, look, IS, BOUNDS[IS])) == 5  # the other metric lacks nothing
 
 
 def test_pictures_never_mix_identities_of_a_metric(small, tmp_path):
@@ -803,11 +806,11 @@ def test_pictures_never_mix_identities_of_a_metric(small, tmp_path):
         if point.train == "good" and point.budget == 20 and point.sample.seed == 1:
             finish_scores(store, point, weights="bb" * 32)
     rows = write(suite, store, tmp_path / "report", methods=CARDS)
-    summary = summarise(rows, Look(rows, list(suite.train)), FD)
+    summary = summarise(rows, Look(rows, list(suite.train)), FD, BOUNDS[FD])
     at_20 = summary[(summary["train"] == "good") & (summary["nfe"] == 19)]
     for _, found in at_20.iterrows():
         mine = rows[rows["identity"].str.contains(f"={found['identity']}") & (rows["train"] == "good")]
-        assert found["mean"] == mine.loc[mine["nfe"] == 19, FD].mean()
+        assert found["mean"] == pytest.approx(mine.loc[mine["nfe"] == 19, FD].mean())
     assert list(at_20["seeds"]) == [2, 2]
     first, second = summary["identity"].unique()
     assert (summary["identity"] == first).sum() == 5
@@ -1067,29 +1070,16 @@ def test_a_group_has_the_interval_that_its_seeds_tell_and_its_parts_stand_in_a_t
     rows = table(suite, store)
     values = seed_table(rows[rows["group"] == "good · euler · nfe 10"], FD)
     assert values.shape == (6, 4)
-    found = estimate_of(values.to_numpy())
+    found = estimate_of(values.to_numpy(), BOUNDS[FD])
     group = leaderboard(rows).query("group == 'good · euler · nfe 10'").iloc[0]
     assert (group[FD], group[f"{FD} low"], group[f"{FD} high"]) == pytest.approx((found.mean, found.low, found.high))
     parts = uncertainty(rows).query(f"group == 'good · euler · nfe 10' and metric == '{FD}'").iloc[0]
     assert (parts["trainings"], parts["sample seeds"], parts["sample sets"]) == (6, 4, 24)
-    assert parts["interval over"] == "trainings"
+    assert parts["interval over"] == group[f"{FD} interval over"] == "trainings and sample seeds"
     assert parts["sd retraining"] == pytest.approx(found.retraining**0.5)
     assert 0.5 < parts["share of retraining"] < 1
+    assert parts["values"] == ""
     assert not parts.isna().any()
-
-
-def test_an_interval_of_one_training_is_marked_as_one_of_its_sample_sets(small):
-    suite, store = small
-    rows = table(suite, store)
-    board = leaderboard(rows)
-    text = page.markdown(suite, rows, board)
-    mute, good = (board.query(f"train == '{name}' and budget == 5").iloc[0] for name in ("mute", "good"))
-    assert f"{page.interval(mute[FD], mute[f'{FD} low'], mute[f'{FD} high'])} †" in text
-    assert page.interval(good[FD], good[f"{FD} low"], good[f"{FD} high"]) in text
-    assert f"{page.interval(good[FD], good[f'{FD} low'], good[f'{FD} high'])} †" not in text
-    assert set(uncertainty(rows).query("group.str.startswith('mute')")["interval over"]) == {
-        "sample sets of one training"
-    }
 
 
 def test_claims_are_judged_with_holms_correction_over_all_of_them(claimed):
@@ -1146,21 +1136,16 @@ def test_a_claim_about_what_is_not_complete_or_not_comparable_stays_undecided_wi
     assert judged["p"][[0, 3]].isna().all()
 
 
-def test_a_difference_below_two_deviations_of_the_floor_is_not_discussed(claimed, tmp_path):
+def test_a_difference_below_two_deviations_of_the_floor_is_said_to_be_so(claimed, tmp_path):
     suite, template = claimed
     shutil.copytree(template.root, tmp_path / "store")
     store = Store(tmp_path / "store")
     floor_of(store, suite, 0.4, 2.0)
-    rows = table(suite, store)
-    judged = judge(rows)
-    assert judged["verdict"][0] == "undecided"
-    assert "below 2 standard deviations (4) of what real images score: not discussed" in judged["note"][0]
-    text = page.markdown(suite, rows, leaderboard(rows))
-    assert "≈: less than 2 standard deviations of that from the best of the column." in text
+    judged = judge(table(suite, store))
+    assert list(judged["verdict"])[:2] == ["better", "worse"]
+    assert "smaller than 2 standard deviations (4) of what one set of real images scores" in judged["note"][0]
     floor_of(store, suite, 0.4, 1e-9)
-    rows = table(suite, store)
-    assert judge(rows)["verdict"][0] == "better"
-    assert "≈" not in page.markdown(suite, rows, leaderboard(rows))
+    assert "standard deviations" not in judge(table(suite, store))["note"][0]
 
 
 def test_both_references_have_columns_floors_and_the_training_set_itself(claimed, tmp_path):
@@ -1198,6 +1183,7 @@ def test_rows_with_many_clipped_pixels_or_memorised_images_are_named(small, monk
     for name, share in (("nn_ratio(pixels)", 0.4), ("near_copies(pixels)", 0.2)):
         rows[name] = np.where(rows["train"] == "mute", share, 1.0 if "ratio" in name else 0.0)
         rows.attrs["metrics"][name] = False
+        rows.attrs["bounds"][name] = (0, math.inf)
     text = page.markdown(suite, rows, leaderboard(rows))
     assert "Memorised, nn_ratio(pixels) below 0.5: mute · heun · nfe 5 (0.400)." in text
     assert "Memorised, near_copies(pixels) above 0.01: mute · heun · nfe 5 (0.200)." in text
@@ -1261,14 +1247,15 @@ def test_rows_of_a_snapshot_carry_what_it_had_seen(learnt):
 
 def test_the_learning_curve_has_snapshots_and_end_at_the_largest_budget_of_models_that_keep_some(learnt):
     rows = table(*learnt)
-    summary = learning(rows, Look(rows, ["kept", "plain"]), FD)
+    summary = learning(rows, Look(rows, ["kept", "plain"]), FD, BOUNDS[FD])
     assert list(summary["train"]) == ["kept"] * 3
     assert list(summary["training_images"]) == [100, 400, 1000]
     largest = rows[(rows["train"] == "kept") & (rows["budget"] == 10)]
     for _, point in summary.iterrows():
         values = largest.loc[largest["training_images"] == point["training_images"], FD]
         assert len(values) == 2
-        assert (point["mean"], point["low"], point["high"]) == (values.mean(), values.min(), values.max())
+        assert point["mean"] == pytest.approx(values.mean())
+        assert sorted(point["values"]) == sorted(values)
 
 
 def test_the_page_names_snapshots_and_pictures_of_compute_leave_them_out(learnt, tmp_path):
@@ -1280,7 +1267,7 @@ def test_the_page_names_snapshots_and_pictures_of_compute_leave_them_out(learnt,
     assert (tmp_path / "out" / "figures" / f"{slug(FD)}-vs-training.png").exists()
     rows = table(suite, store)
     ends = rows[rows["snapshot"].isna()]
-    assert len(summarise(ends, Look(rows, ["kept", "plain"]), FD)) == 4
+    assert len(summarise(ends, Look(rows, ["kept", "plain"]), FD, BOUNDS[FD])) == 4
 
 
 def test_points_of_many_dimensions_are_drawn_in_the_plane_in_which_real_ones_vary_most():

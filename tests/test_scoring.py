@@ -298,8 +298,8 @@ def test_the_line_to_infinity_takes_the_bias_of_few_images_away(rng):
 
 
 def test_the_line_to_infinity_needs_subsets(digits):
-    with pytest.raises(ValueError, match="needs 48 images, got 47"):
-        value(digits.test[:47], "fd_infinity", InfinityParams(), digits)
+    with pytest.raises(ValueError, match="needs 240 images, got 239"):
+        value(digits.test[:239], "fd_infinity", InfinityParams(), digits)
     infinite = value(digits.test, "fd_infinity", InfinityParams(), digits)
     assert infinite < value(digits.test, "fd", FrechetParams(), digits)
 

@@ -1158,7 +1158,7 @@ def test_claims_that_no_run_could_decide_are_noted(read):
 
     text = CLAIMED % "{metric: fd(train), smallest_effect: 0.5, pairs: [[vp heun, vp levels]]}"
     few = (
-        "claims: 2 sample seeds; of differences of three deviations between trainings, two show one in six and 4 show "
+        "claims: 2 sample seeds; of differences of three deviations between trainings, two show one in five and 4 show "
         "three in four (docs/calibration)"
     )
     fit = text.replace("seeds: [0, 1]}", "seeds: [0, 1, 2, 3]}")

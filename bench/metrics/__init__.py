@@ -16,6 +16,7 @@ Standard library only: a suite is checked without numpy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -81,7 +82,6 @@ class InfinityParams:
     reference: Split = "train"
     statistics: str = ""
     sizes: int = 15
-    allow_few: bool = False
 
     def __post_init__(self) -> None:
         _check_extractor(self)
@@ -177,6 +177,15 @@ class PointParams:
     reference: Split = "train"
 
 
+SUBSET_PER_DIMENSION = 5
+"""Images per dimension of the smallest subset of a line to infinitely many images: with fewer it is none."""
+
+
+def least_for_infinity(dimension: int) -> int:
+    """Returns the fewest images of so many dimensions that have subsets of several sizes, all large enough."""
+    return 2 * SUBSET_PER_DIMENSION * dimension
+
+
 MIXTURE = "mixture"
 """The reference that is no split: the mixture that a data set declares."""
 
@@ -215,6 +224,7 @@ class MetricCard:
         both: Whether its parameter ``reference`` belongs to be given twice, as training and as held-out images: near
             the ones alone, a model may have memorised them.
         floor: Sets of real images that are drawn to tell what such images score; 0: that is not measured.
+        bounds: The least and the greatest value that there can be, infinite where there is none: intervals stay within.
         tasks: What the samples should be given for the metric to be measured (:mod:`bench.given`); empty: any sample
             set.
         host_flops: About what it computes of features on the processor, for plans, given (parameters, samples, real
@@ -235,6 +245,7 @@ class MetricCard:
     also: str | None = None
     both: bool = False
     floor: int = 20
+    bounds: tuple[float, float] = (-math.inf, math.inf)
     tasks: tuple[str, ...] = ()
     host_flops: Callable[[Any, int, int, int], float] = lambda params, count, real, length: 0.0
 
@@ -334,12 +345,13 @@ def _refuse_features(params: Any, data: DataCard) -> list[str]:
 def _refuse_frechet(params: Any, data: DataCard) -> list[str]:
     """A covariance of fewer images than dimensions is singular, on the side of the reference too."""
     reasons = _refuse_features(params, data)
-    if reasons or params.allow_few or params.statistics:
+    if reasons or getattr(params, "allow_few", False) or params.statistics:
         return reasons
     has, dimension = data.splits[params.reference], extractor_card(params.extractor).features(data)
     if has < dimension:
         text = f"split {params.reference} has {has} images, fewer than the {dimension} dimensions of"
-        reasons.append(f"{text} {params.extractor}: choose another reference or extractor, or allow_few: true")
+        remedy = ", or allow_few: true" if hasattr(params, "allow_few") else ""
+        reasons.append(f"{text} {params.extractor}: choose another reference or extractor{remedy}")
     return reasons
 
 
@@ -372,6 +384,14 @@ def _needs_dimensions(params: Any, data: DataCard) -> tuple[int, str]:
     return dimension, (
         f"its covariance has {dimension} dimensions, and fewer images leave it singular; ask for more, take an "
         "extractor of fewer dimensions (digits-cnn, pca@K), use kd, or say allow_few: true"
+    )
+
+
+def _needs_line(params: InfinityParams, data: DataCard) -> tuple[int, str]:
+    dimension = extractor_card(params.extractor).features(data)
+    return least_for_infinity(dimension), (
+        f"its line is laid through subsets of {SUBSET_PER_DIMENSION} and more images for each of the {dimension} "
+        "dimensions; ask for more, or take an extractor of fewer dimensions (digits-cnn, pca@K)"
     )
 
 
@@ -464,6 +484,7 @@ def _restoration(name: str, summary: str, *, higher_is_better: bool = False) -> 
         reference=lambda params: None,
         refuse=lambda params, data: ["only images are restored, not real values"] if data.kind == "real" else [],
         least_count=lambda params, data: 32,
+        bounds=(0, 1),
         tasks=RESTORATIONS,
     )
 
@@ -538,6 +559,7 @@ METRICS: Mapping[str, MetricCard] = {
         uses=lambda params: ("moments",),
         host_flops=_frechet_flops,
         both=True,
+        bounds=(0, math.inf),
     ),
     "is": MetricCard(
         version=2,
@@ -551,6 +573,7 @@ METRICS: Mapping[str, MetricCard] = {
         least_count=_ten_a_class,
         needs=lambda params, data: (params.splits, ""),
         uses=lambda params: (("classes", params.splits) if params.backend == "own" else "log_probs",),
+        bounds=(1, math.inf),
     ),
     "kd": MetricCard(
         version=1,
@@ -581,6 +604,7 @@ METRICS: Mapping[str, MetricCard] = {
         uses=lambda params: ("features",),
         host_flops=_pairs_flops,
         floor=5,
+        bounds=(0, 1),
     ),
     "recall": MetricCard(
         version=1,
@@ -596,9 +620,10 @@ METRICS: Mapping[str, MetricCard] = {
         uses=lambda params: ("features",),
         host_flops=_pairs_flops,
         floor=5,
+        bounds=(0, 1),
     ),
     "fd_infinity": MetricCard(
-        version=1,
+        version=2,
         summary="Frechet distance of infinitely many samples: a line in 1/n through those of subsets, taken to 0",
         params=InfinityParams,
         higher_is_better=False,
@@ -607,7 +632,7 @@ METRICS: Mapping[str, MetricCard] = {
         reference=lambda params: params.reference,
         refuse=_refuse_frechet,
         least_count=_ten_a_dimension,
-        needs=lambda params, data: _twice(_needs_dimensions(params, data)),
+        needs=_needs_line,
         uses=lambda params: ("features", "moments"),
         host_flops=_frechet_flops,
         floor=5,
@@ -626,6 +651,7 @@ METRICS: Mapping[str, MetricCard] = {
         host_flops=_nearest_flops,
         also="test",
         floor=0,
+        bounds=(0, math.inf),
     ),
     "near_copies": MetricCard(
         version=1,
@@ -640,6 +666,7 @@ METRICS: Mapping[str, MetricCard] = {
         uses=lambda params: ("features",),
         host_flops=_nearest_flops,
         floor=5,
+        bounds=(0, 1),
     ),
     "unknown_rmse": _restoration("unknown_rmse", "error of what was not given, over all samples, in the range [0, 1]"),
     "unknown_best": _restoration("unknown_best", "the same of the best sample of each image"),
@@ -660,6 +687,7 @@ METRICS: Mapping[str, MetricCard] = {
         least_count=_ten_a_class,
         uses=lambda params: ("log_probs",),
         tasks=("class",),
+        bounds=(0, 1),
     ),
     "energy_distance": MetricCard(
         version=1,
@@ -671,6 +699,7 @@ METRICS: Mapping[str, MetricCard] = {
         reference=lambda params: params.reference,
         refuse=_refuse_points,
         least_count=lambda params, data: 1000,
+        bounds=(0, math.inf),
     ),
     "mode_weight_error": MetricCard(
         version=1,
@@ -682,6 +711,7 @@ METRICS: Mapping[str, MetricCard] = {
         reference=lambda params: MIXTURE,
         refuse=_refuse_modes,
         least_count=lambda params, data: 1000,
+        bounds=(0, 1),
     ),
     "exact_fd": MetricCard(
         version=1,
@@ -694,10 +724,6 @@ METRICS: Mapping[str, MetricCard] = {
         refuse=_refuse_modes,
         least_count=lambda params, data: 1000,
         needs=lambda params, data: (2, ""),
+        bounds=(0, math.inf),
     ),
 }
-
-
-def _twice(needs: tuple[int, str]) -> tuple[int, str]:
-    """A line needs subsets that have images enough themselves."""
-    return 2 * needs[0], needs[1]

@@ -12,7 +12,8 @@ dimensions.
 Everything in float64; covariances are unbiased (n - 1). Shapes: N images, D features.
 
 The distance of n images is biased upwards by about a constant over n; :func:`frechet_at_infinity` lays a line in 1/n
-through the distances of subsets and takes it to 0.
+through the distances of subsets and takes it to 0. With fewer than about 2.4 images per dimension the bias rises faster
+than 1/n, and a line through such subsets subtracts too much.
 
 Source: Dowson and Landau, 1982 (the closed form); Heusel et al., 2017, https://arxiv.org/abs/1706.08500; Chan, Golub
 and LeVeque, 1983 (merging moments); Chong and Forsyth, 2020, https://arxiv.org/abs/1911.07023 (the line).
@@ -20,6 +21,8 @@ and LeVeque, 1983 (merging moments); Chong and Forsyth, 2020, https://arxiv.org/
 
 import numpy as np
 from scipy import linalg
+
+from bench.metrics import SUBSET_PER_DIMENSION, least_for_infinity
 
 BLOCK = 2048
 """Images whose features are folded into the moments at once; a smaller set keeps its features."""
@@ -142,18 +145,19 @@ def frechet_at_infinity(features: np.ndarray, reference: Moments, sizes: int = 1
     Args:
         features: Of the samples, shape (N, D); subsets are drawn from them without replacement.
         reference: What they are compared with, once and for all: its own bias stays.
-        sizes: How many subsets, of sizes from N/10 (but at least D) to N, evenly spaced in 1/n.
+        sizes: How many subsets, of sizes from N/10 (but at least :data:`SUBSET_PER_DIMENSION` D) to N, evenly spaced in
+            1/n.
         seed: Of the subsets.
 
     Raises:
-        ValueError: Features that are not finite, or too few for a line.
+        ValueError: Features that are not finite, or of fewer images than :func:`bench.metrics.least_for_infinity`.
     """
     features = _checked(features)
     count, dimension = features.shape
-    smallest = max(count // 10, min(dimension, count // 2), 2)
+    if count < (least := least_for_infinity(dimension)):
+        raise ValueError(f"a line through subsets in {dimension} dimensions needs {least} images, got {count}")
+    smallest = max(count // 10, SUBSET_PER_DIMENSION * dimension)
     wanted = np.unique(np.rint(1 / np.linspace(1 / count, 1 / smallest, sizes)).astype(int))
-    if len(wanted) < 2:
-        raise ValueError(f"{count} images have no subsets of several sizes to lay a line through")
     generator = np.random.default_rng([seed, count])
     known, values = reference.statistics(), []
     for size in wanted:

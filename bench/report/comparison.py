@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.table import BITS, BITS_TITLE, identities
+from bench.report.statistics import BOTH
+from bench.report.table import BITS, BITS_TITLE, difference_of, identities
 from bench.spec import flatten
 
 FACTS = {
@@ -78,7 +79,7 @@ def explain(rows: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> li
         first: Some of its rows.
         second: Others.
     """
-    known, metrics = rows.attrs["identities"], rows.attrs["metrics"]
+    known, metrics, bounds = rows.attrs["identities"], rows.attrs["metrics"], rows.attrs["bounds"]
     lines = [f"A: {_named(first)}", f"B: {_named(second)}", ""]
     unlike = []
     for column, name in FACTS.items():
@@ -110,7 +111,7 @@ def explain(rows: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> li
         else:
             better = "A" if (a > b) == higher else "B"
             which = "equal" if a == b else f"{better} is ahead by {abs(a - b):.3g}"
-            lines.append(f"{text}: comparable, one identity; {which}")
+            lines.append(f"{text}: comparable, one identity; {which}{_certainty(first, second, name, bounds)}")
     if (budgets := [_values(part["budget"]) for part in (first, second)])[0] != budgets[1]:
         lines += ["", f"Not ranked against each other: budgets {' and '.join(b or 'none' for b in budgets)}."]
     return lines
@@ -140,6 +141,19 @@ def apart(rows: pd.DataFrame) -> list[str]:
                     f"{', '.join(groups[first])}: {why}."
                 )
     return lines
+
+
+def _certainty(first: pd.DataFrame, second: pd.DataFrame, name: str, bounds: Mapping[str, tuple[float, float]]) -> str:
+    """Returns the interval of a difference of metrics, or that there is none; nothing of bits/dim."""
+    if name not in bounds:
+        return ""
+    found = difference_of(first, second, name, bounds[name])
+    if found is None or not found.scope:
+        return ", of too few values in common for an interval"
+    over = f"for other {found.scope}" + (" alone" if found.scope != BOTH else "")
+    return f", A - B in [{found.low:.3g}, {found.high:.3g}] ({over}): " + (
+        "not told apart" if found.low <= 0 <= found.high else "told apart"
+    )
 
 
 def _identities(rows: pd.DataFrame) -> dict[str, list[str]]:

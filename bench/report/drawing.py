@@ -18,6 +18,10 @@ MARKERS = "osD^vP*X<>"
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), "-.", (0, (6, 1, 1, 1, 1, 1)))
 
 
+ROOM = 5
+"""Factor beyond the means at which a logarithmic axis of intervals ends."""
+
+
 class Picture(NamedTuple):
     """A figure on disk, ``<name>.png`` and ``<name>.svg``, or why there is none."""
 
@@ -128,6 +132,36 @@ def log_axis(axes: Axes, which: str, values: pd.Series) -> None:
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def draw_spread(axes: Axes, x: np.ndarray, part: pd.DataFrame, colour: Any, *, bars: bool = True) -> None:
+    """Draws the intervals of a line as a band, with bars at its points, and single values as dots.
+
+    Args:
+        axes: Where.
+        x: Shape (N,): where the points of the line stand.
+        part: N rows with the fields of :class:`bench.report.table.Measured`.
+        colour: The line's.
+        bars: Whether there are bars.
+    """
+    mean, low, high = (part[name].to_numpy(float) for name in ("mean", "low", "high"))
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
+    known = np.isfinite(low) & np.isfinite(high) if bars else np.zeros(len(x), bool)
+    reach = np.maximum([(mean - low)[known], (high - mean)[known]], 0)
+    axes.errorbar(x[known], mean[known], yerr=reach, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5)
+    dots = [(at, value) for at, values in zip(x, part["values"], strict=True) for value in values]
+    if dots:
+        axes.scatter(*zip(*dots, strict=True), s=7, color=colour, alpha=0.5, lw=0, zorder=2.5)
+
+
+def limit_spread(axes: Axes, means: pd.Series) -> None:
+    """Cuts off what is drawn far beyond the means: a wide interval would leave no room for them."""
+    bottom, top = axes.get_ylim()
+    least, most = means.min(), means.max()
+    if axes.get_yscale() == "log":
+        axes.set_ylim(max(bottom, least / ROOM), min(top, most * ROOM))
+    elif most > least:
+        axes.set_ylim(max(bottom, least - 2 * (most - least)), min(top, most + 2 * (most - least)))
 
 
 def tile(images: np.ndarray, columns: int, levels: int) -> np.ndarray:

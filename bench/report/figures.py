@@ -36,8 +36,10 @@ from bench.report.drawing import (
     Look,
     Picture,
     Sketch,
+    draw_spread,
     house_style,
     label_panels,
+    limit_spread,
     log_axis,
     new_figure,
     rendered,
@@ -47,7 +49,8 @@ from bench.report.drawing import (
 )
 from bench.report.front import pareto
 from bench.report.page import number
-from bench.report.table import BITS_TITLE, SECONDS, Reader, bare, buckets, identities
+from bench.report.statistics import UNBOUNDED
+from bench.report.table import BITS_TITLE, SECONDS, Measured, Reader, bare, buckets, identities, measured, seeds_of
 from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, TrainSpec
 from bench.store import DamagedError, Store
 from bench.store import write as put
@@ -87,16 +90,17 @@ def write(
         metrics: Metric cards by name.
     """
     methods = cards() if methods is None else methods
-    directions, floors, everything = rows.attrs["metrics"], rows.attrs["floors"], bare(rows)
+    directions, floors, bounds = rows.attrs["metrics"], rows.attrs["floors"], rows.attrs["bounds"]
+    everything = bare(rows)
     inspected = rows.attrs["inspections"]
     plain = everything[everything["ema"].isna()]  # the trainings' own averages
     rows = plain[plain["snapshot"].isna()]  # and their ends
     look = Look(everything, list(suite.train))
     reader = Reader(store, metrics)
     families = {
-        "quality versus compute": _quality(rows, directions, floors, look),
-        "quality versus training": _learning(plain, directions, floors, look),
-        "quality versus averages": _lengths(everything, directions, floors, look),
+        "quality versus compute": _quality(rows, directions, bounds, floors, look),
+        "quality versus training": _learning(plain, directions, bounds, floors, look),
+        "quality versus averages": _lengths(everything, directions, bounds, floors, look),
         "bits/dim versus its cost": _likelihoods(suite, reader, methods, look),
         "training curves": _training(suite, store, reader, look),
         "held-out loss by noise level": inspections.losses(inspected, look),
@@ -145,16 +149,24 @@ LEGEND_BESIDE = 40
 
 Floors = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """What a metric says of real images, by column and identity: mean and std."""
+Bounds = Mapping[str, tuple[float, float]]
+"""Of a metric's values, by column."""
+BAND = (
+    "band and bars: its 95 % interval as in the table (there with what it holds for: of one training or of one sample "
+    "seed, for that alone); dots: the values, of too few for an interval. What leaves the panel is cut off"
+)
 
 
-def _quality(rows: pd.DataFrame, directions: Mapping[str, bool], floors: Floors, look: Look) -> Iterator[Sketch]:
+def _quality(
+    rows: pd.DataFrame, directions: Mapping[str, bool], bounds: Bounds, floors: Floors, look: Look
+) -> Iterator[Sketch]:
     for metric, higher in directions.items():
         better = "higher is better" if higher else "lower is better"
-        for name, note, floor, summary in _comparable(summarise(rows, look, metric), metric, floors):
+        for name, note, floor, summary in _comparable(summarise(rows, look, metric, bounds[metric]), metric, floors):
             caption = (
                 f"{metric} ({better}) against measured network evaluations and seconds an image. Line: mean over the "
-                "seeds of complete groups; band: their range; horizontal bar: range of an adaptive sampler's "
-                "evaluations. Ringed: on the Pareto front (nothing else is at least as good for as little)."
+                f"seeds of complete groups; {BAND}; horizontal bar: range of an adaptive sampler's evaluations. "
+                "Ringed: on the Pareto front (nothing else is at least as good for as little)."
             )
             yield (
                 Picture(f"{name}-vs-compute", f"{metric} versus compute", caption + note),
@@ -194,8 +206,9 @@ def complete(rows: pd.DataFrame, metric: str) -> Iterator[tuple[str, pd.DataFram
                 yield identities(part["identity"].iloc[0]).get(metric, ""), part
 
 
-def summarise(rows: pd.DataFrame, look: Look, metric: str) -> pd.DataFrame:
-    """Returns mean and range of a metric over seeds, a row a complete (model, sampler, setting) and identity.
+def summarise(rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]) -> pd.DataFrame:
+    """Returns what the seeds tell of a metric (:class:`Measured`), a row a complete (model, sampler, setting) and
+    identity.
 
     Seconds are blank where they are of unlike devices.
     """
@@ -207,13 +220,9 @@ def summarise(rows: pd.DataFrame, look: Look, metric: str) -> pd.DataFrame:
             if group["device"].nunique() > 1:
                 record[SECONDS] = math.nan
             record |= {"nfe_min": group["nfe_min"].min(), "nfe_max": group["nfe_max"].max()}
-            records.append(record | _range(group[metric]))
-    columns = ["train", "sampler", "identity", "seeds", *AXES, "nfe_min", "nfe_max", "mean", "low", "high"]
+            records.append(record | seeds_of(group, metric, bounds)._asdict())
+    columns = ["train", "sampler", "identity", "seeds", *AXES, "nfe_min", "nfe_max", *Measured._fields]
     return pd.DataFrame(records, columns=columns)
-
-
-def _range(values: pd.Series) -> dict[str, float]:
-    return {"mean": values.mean(), "low": values.min(), "high": values.max()}
 
 
 def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None) -> Figure:
@@ -277,7 +286,7 @@ def _legend_columns(handles: Sequence[Line2D | Patch], figure: Figure) -> int:
 def _line(axes: Axes, part: pd.DataFrame, column: str, look: Look, train: str, sampler: str) -> None:
     colour = look.colour[train]
     x = part[column].to_numpy()
-    axes.fill_between(x, part["low"].to_numpy(), part["high"].to_numpy(), color=colour, alpha=0.15, lw=0)
+    draw_spread(axes, x, part, colour)
     style = {"linestyle": look.dash[sampler], "marker": look.marker[sampler]}
     axes.plot(x, part["mean"], color=colour, ms=5, lw=1.6, mec="white", mew=0.6, zorder=3, **style)
     if column == "nfe" and (part["nfe_min"] < part["nfe_max"]).any():
@@ -302,6 +311,7 @@ def _scale(axes: Axes, summary: pd.DataFrame, column: str, higher: bool) -> None
         axes.xaxis.set_major_formatter(EngFormatter("s", sep="\N{THIN SPACE}"))
     if not higher and (summary["mean"] > 0).all():
         log_axis(axes, "y", summary["mean"])
+    limit_spread(axes, summary["mean"])
 
 
 def _handles(summary: pd.DataFrame, look: Look) -> list[Line2D]:
@@ -362,54 +372,57 @@ def _deviation(floor: Mapping[str, Any]) -> float:
 # Quality versus training
 
 
-def _learning(rows: pd.DataFrame, directions: Mapping[str, bool], floors: Floors, look: Look) -> Iterator[Sketch]:
+def _learning(
+    rows: pd.DataFrame, directions: Mapping[str, bool], bounds: Bounds, floors: Floors, look: Look
+) -> Iterator[Sketch]:
     for metric, higher in directions.items():
         caption = (
             f"{metric} ({'higher' if higher else 'lower'} is better) along the trainings that keep snapshots, each "
-            "sampler at the largest budget that it has. Line: mean over the seeds of complete groups; band: their "
-            "range."
+            f"sampler at the largest budget that it has. Line: mean over the seeds of complete groups; {BAND}."
         )
-        for name, note, floor, summary in _comparable(learning(rows, look, metric), metric, floors):
+        for name, note, floor, summary in _comparable(learning(rows, look, metric, bounds[metric]), metric, floors):
             yield (
                 Picture(f"{name}-vs-training", f"{metric} versus training", caption + note),
                 partial(_along, summary, "training_images", metric, higher, look, floor),
             )
 
 
-def learning(rows: pd.DataFrame, look: Look, metric: str) -> pd.DataFrame:
-    """Returns mean and range of a metric over seeds, a row a (model, sampler, snapshot or end), by images seen.
+def learning(rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]) -> pd.DataFrame:
+    """Returns what the seeds tell of a metric, a row a (model, sampler, snapshot or end), by images seen.
 
     Each sampler stands at its largest measured NFE. Models without a finished snapshot are left out.
     """
-    summary = _summary(rows, look, metric, "training_images").astype({"training_images": int})
+    summary = _summary(rows, look, metric, "training_images", bounds).astype({"training_images": int})
     known = rows.loc[rows["snapshot"].notna(), "train"]
     return summary[summary["train"].isin(known)]
 
 
-def _lengths(rows: pd.DataFrame, directions: Mapping[str, bool], floors: Floors, look: Look) -> Iterator[Sketch]:
+def _lengths(
+    rows: pd.DataFrame, directions: Mapping[str, bool], bounds: Bounds, floors: Floors, look: Look
+) -> Iterator[Sketch]:
     for metric, higher in directions.items():
         caption = (
             f"{metric} ({'higher' if higher else 'lower'} is better) of averages of different lengths of the same "
             "trainings, each sampler at the largest budget that it has. Line: mean over the seeds of complete groups; "
-            "band: their range."
+            f"{BAND}."
         )
-        for name, note, floor, summary in _comparable(lengths(rows, look, metric), metric, floors):
+        for name, note, floor, summary in _comparable(lengths(rows, look, metric, bounds[metric]), metric, floors):
             yield (
                 Picture(f"{name}-vs-ema", f"{metric} versus the average's length", caption + note),
                 partial(_along, summary, "ema", metric, higher, look, floor),
             )
 
 
-def lengths(rows: pd.DataFrame, look: Look, metric: str) -> pd.DataFrame:
-    """Returns mean and range of a metric over seeds, a row a (model, sampler, relative width of the average).
+def lengths(rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]) -> pd.DataFrame:
+    """Returns what the seeds tell of a metric, a row a (model, sampler, relative width of the average).
 
     Each sampler stands at its largest measured NFE; snapshots are left out.
     """
-    return _summary(rows[rows["ema"].notna() & rows["snapshot"].isna()], look, metric, "ema")
+    return _summary(rows[rows["ema"].notna() & rows["snapshot"].isna()], look, metric, "ema", bounds)
 
 
-def _summary(rows: pd.DataFrame, look: Look, metric: str, axis: str) -> pd.DataFrame:
-    """Returns mean and range over seeds, a row a (model, sampler, identity, value of a column), at the largest NFE."""
+def _summary(rows: pd.DataFrame, look: Look, metric: str, axis: str, bounds: tuple[float, float]) -> pd.DataFrame:
+    """Returns what the seeds tell, a row a (model, sampler, identity, value of a column), at the largest NFE."""
     records = []
     for line, part in look.lines(rows[rows[axis].notna()]):
         best: dict[tuple[str, Any], pd.DataFrame] = {}
@@ -419,8 +432,8 @@ def _summary(rows: pd.DataFrame, look: Look, metric: str, axis: str) -> pd.DataF
                 best[where] = group
         for (identity, value), group in sorted(best.items(), key=lambda item: item[0]):
             record = {"train": line.train, "sampler": line.sampler, "identity": identity, axis: value}
-            records.append(record | _range(group[metric]))
-    return pd.DataFrame(records, columns=["train", "sampler", "identity", axis, "mean", "low", "high"])
+            records.append(record | seeds_of(group, metric, bounds)._asdict())
+    return pd.DataFrame(records, columns=["train", "sampler", "identity", axis, *Measured._fields])
 
 
 LENGTHS = {"training_images": "training images seen", "ema": "relative width of the average of the weights"}
@@ -439,6 +452,7 @@ def _along(
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if not higher and (summary["mean"] > 0).all():
         log_axis(axes, "y", summary["mean"])
+    limit_spread(axes, summary["mean"])
     axes.set_xlabel(LENGTHS[axis])
     axes.set_ylabel(f"{metric}, {'higher' if higher else 'lower'} is better")
     _floor([axes], floor)
@@ -458,8 +472,9 @@ def _likelihoods(suite: "Suite", reader: Reader, methods: Mapping[str, Card], lo
     caption = (
         "Bits/dim of held-out images against what computing it cost: a sweep of the solver's tolerance"
         + (f" down to {tightest.min():g}" if tightest.notna().any() else "")
-        + ". Line: mean over training seeds; band: their range; vertical bar: standard error over the images, which "
-        "every model shares. A line that still moves at its right end is not converged; processes with different "
+        + ". Line: mean over training seeds; band: its 95 % interval for other trainings, dots: the values, of too few "
+        "for one; vertical bar: standard error over the images, which every model shares. A line that still moves at "
+        "its right end is not converged; processes with different "
         "floors (see the identities) are not comparable."
     )
     picture = Picture("bits-per-dim-vs-nfe", "Bits/dim versus the likelihood's own NFE", caption)
@@ -471,11 +486,14 @@ def _bits(points: pd.DataFrame, look: Look) -> Figure:
     axes = figure.subplots()
     for model, part in points.groupby("train", sort=False):
         bound = part["kind"].iloc[0] == "bound"
-        means = {column: (column, "mean") for column in ("nfe", "value", "error")}
-        alike = part.groupby(["setting", "identity"], sort=False)
-        part = alike.agg(**means, low=("value", "min"), high=("value", "max")).sort_values("nfe")
+        records = [
+            {column: alike[column].mean() for column in ("nfe", "value", "error")}
+            | measured(alike[["value"]].to_numpy(float), UNBOUNDED)._asdict()
+            for _, alike in part.groupby(["setting", "identity"], sort=False)
+        ]
+        part = pd.DataFrame(records).sort_values("nfe")
         colour = look.colour[model]
-        axes.fill_between(part["nfe"], part["low"], part["high"], color=colour, alpha=0.15, lw=0)
+        draw_spread(axes, part["nfe"].to_numpy(), part, colour, bars=False)
         style = {"marker": "o", "ms": 5, "lw": 1.6, "mec": "white", "mew": 0.6, "ls": DASHES[1] if bound else "-"}
         label = f"{model} (bound)" if bound else model
         axes.plot(part["nfe"], part["value"], color=colour, label=label, **style)

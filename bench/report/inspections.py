@@ -15,14 +15,16 @@ from bench.report.drawing import (
     Look,
     Picture,
     Sketch,
+    draw_spread,
     label_panels,
+    limit_spread,
     log_axis,
     new_figure,
     show,
     slug,
     tile,
 )
-from bench.report.table import Reader
+from bench.report.table import LOSS, Measured, Reader, measured
 from bench.store import DamagedError, Store
 
 if TYPE_CHECKING:
@@ -42,13 +44,13 @@ def losses(inspections: Sequence[Mapping[str, Any]], look: Look) -> Iterator[Ske
     caption = (
         "Held-out denoising loss against the standard deviation of the noise over the factor of the image (against t "
         "where a corruption has no such number), a panel for each method and weighting of the loss. Line: mean over "
-        "training seeds; band: their range."
+        "training seeds; band and bars: its 95 % interval for other trainings; dots: the values, of too few for one."
     )
     yield Picture("heldout-loss", "Held-out loss versus noise level", caption), partial(_losses, points, look)
 
 
 def loss_points(inspections: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Returns mean, least and largest loss over the seeds of a model, a row a (panel, model, level).
+    """Returns what the seeds of a model tell of its loss (:class:`Measured`), a row a (panel, model, level).
 
     Models that lack a seed are left out, as are snapshots and averages of other lengths.
     """
@@ -64,12 +66,16 @@ def loss_points(inspections: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             {**what, "index": index, "level": level, "loss": loss}
             for index, (level, loss) in enumerate(zip(levels, shown["losses"].values(), strict=True))
         ]
-    columns = ["panel", "axis", "train", "index", "level", "mean", "low", "high"]
+    names = ["panel", "axis", "train", "index"]
     if not records:
-        return pd.DataFrame(columns=columns)
-    alike = pd.DataFrame(records).groupby(["panel", "axis", "train", "index"], sort=False)
-    points = alike.agg(level=("level", "mean"), mean=("loss", "mean"), low=("loss", "min"), high=("loss", "max"))
-    return points.reset_index()[columns]
+        return pd.DataFrame(columns=[*names, "level", *Measured._fields])
+    alike = pd.DataFrame(records).groupby(names, sort=False)
+    return pd.DataFrame(
+        dict(zip(names, which, strict=True))
+        | {"level": part["level"].mean()}
+        | measured(part[["loss"]].to_numpy(float), LOSS)._asdict()
+        for which, part in alike
+    )
 
 
 def _losses(points: pd.DataFrame, look: Look) -> Figure:
@@ -85,12 +91,13 @@ def _losses(points: pd.DataFrame, look: Look) -> Figure:
         (panel, axis), part = entry
         for model, line in part.groupby("train", sort=False):
             colour = look.colour[model]
-            axes.fill_between(line["level"], line["low"], line["high"], color=colour, alpha=0.15, lw=0)
+            draw_spread(axes, line["level"].to_numpy(float), line, colour)
             axes.plot(line["level"], line["mean"], color=colour, marker="o", ms=4, lw=1.6, mec="white", label=model)
         if axis == "noise level":
             log_axis(axes, "x", part["level"])
-        if (part["low"] > 0).all():
+        if (part["mean"] > 0).all():
             log_axis(axes, "y", part["mean"])
+        limit_spread(axes, part["mean"])
         axes.set_title(panel, fontsize=10)
     label_panels(panels, len(panels_of), "", "held-out loss")
     for axes, ((_, axis), _) in zip(figure.axes, panels_of, strict=True):

@@ -15,6 +15,7 @@ from bench.claims import LEAST_PAIRS, LEAST_TRAININGS
 from bench.data import data_card, equal_pictures
 from bench.report.comparison import apart
 from bench.report.front import COSTS, dominated
+from bench.report.statistics import LEAST_VALUES, UNBOUNDED
 from bench.report.table import (
     BITS,
     BITS_ERROR,
@@ -24,10 +25,14 @@ from bench.report.table import (
     DRAW_SD,
     EXACT_BITS,
     HELD_OUT,
+    LOSS,
     SECONDS,
+    Measured,
     bare,
+    best_of,
     drawn_lines,
     identities,
+    measured,
     uncontrolled,
 )
 from bench.report.verdicts import judge
@@ -38,10 +43,12 @@ if TYPE_CHECKING:
 
 MILLI = 1e3
 TERA = 1e12
-ONE_TRAINING = "†"
-"""Marks an interval over sample sets of one training."""
-NEAR = "≈"
-"""Marks a value that is too near the best one for the difference to be discussed."""
+MARKS = {"sample seeds": "†", "trainings": "‡"}
+"""Marks of intervals that hold for other sample seeds, or for other trainings, alone."""
+TIED = "≈"
+"""Marks a value that cannot be told from the best one: the interval of the difference holds 0."""
+LISTED = 4
+"""Values that a cell lists; of more, the least and the greatest."""
 CLIPPED = 0.01
 """Share of clipped pixels above which a row is named."""
 NAMED = 8
@@ -114,10 +121,24 @@ def interval(mean: Any, low: Any, high: Any) -> str:
     return f"{number(mean)} [{low:,.{decimals}f}, {high:,.{decimals}f}]"
 
 
+def told(found: Measured) -> str:
+    """Returns a mean with its interval, marked where that holds for one thing alone, or with the values."""
+    text = interval(found.mean, found.low, found.high)
+    if found.scope:
+        return f"{text} {MARKS[found.scope]}" if found.scope in MARKS else text
+    if not found.values or not math.isfinite(found.mean):
+        return text
+    if len(found.values) > LISTED:
+        return f"{text} ({number(min(found.values))} to {number(max(found.values))})"
+    return f"{text} ({', '.join(map(number, found.values))})"
+
+
 def quality(group: Mapping[str, Any], name: str) -> str:
-    """Returns a metric of a group with its interval, marked where that is over sample sets of one training."""
-    text = interval(group[name], group[f"{name} low"], group[f"{name} high"])
-    return f"{text} {ONE_TRAINING}" if "[" in text and group["train_seeds"] <= 1 else text
+    """Returns a metric of a group of the leaderboard as :func:`told` does."""
+    if pd.isna(group[name]):
+        return ""
+    over, values = (group[f"{name} {what}"] for what in ("interval over", "values"))
+    return told(Measured(group[name], group[f"{name} low"], group[f"{name} high"], over, values))
 
 
 def bits(mean: Any, error: Any, draws: tuple[Any, Any] | None = None) -> str:
@@ -183,10 +204,10 @@ def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Se
     done = int((rows["state"] == "done").sum())
     summary = (
         f"{len(board)} groups of {len(rows)} points ({done} done) on {suite.dataset}; "
-        "a row a group: mean over trainings and sample seeds [95 % interval]."
+        "a row a group: mean over trainings and sample seeds [95 % interval], or (the values) of too few for one."
     )
     warnings = [f"Warning: {unlike}."] if unlike else []
-    warnings += _in_both_splits(suite.dataset)
+    warnings += [*_one_seed(board), *_in_both_splits(suite.dataset)]
     text = [summary, *warnings, *_warnings(rows, known), *drawn_lines(rows), *_unproven(rows)]
     parts = [Section("", text), _claims(judged)]
     for budget, groups in board.groupby("budget", sort=True):
@@ -230,6 +251,15 @@ def _in_both_splits(dataset: str) -> list[str]:
     ]
 
 
+def _one_seed(board: pd.DataFrame) -> list[str]:
+    """Returns a line that counts the groups of a model that were sampled with one seed."""
+    sampled = board[board["train_keys"] != ""]
+    one = int((sampled["sample_seeds"] == 1).sum())
+    if not one:
+        return []
+    return [f"One sample seed: {one} of {len(sampled)} groups say nothing of what other sample seeds would give."]
+
+
 def _unproven(rows: pd.DataFrame) -> list[str]:
     """Returns a line that counts the rows whose numbers are of unknown code, by what lacks it."""
     lacking = rows.loc[rows["unproven"] != "", "unproven"]
@@ -253,7 +283,7 @@ def _floors(groups: pd.DataFrame, floors: Mapping[str, Any], known: Mapping[str,
         text = f"{name}: real images against themselves at n = {known[short].get('count')}: "
         text += estimate(floor["mean"], floor["std"])
         if floor["std"] is not None and math.isfinite(floor["std"]):
-            text += "; differences below 2 standard deviations of it are not discussed"
+            text += " (standard deviation over sets)"
         lines.append(f"{text}.")
         if (whole_set := floor.get("training_set")) is not None:
             count, value = whole_set["images"], number(whole_set["value"])
@@ -271,12 +301,11 @@ def _ranking(
     headers = ["rank", "model", "sampler", "steps", "NFE"]
     headers += [f"{name} {arrow(higher)}" for name, higher in metrics.items()]
     headers += ["time (ms/image)", "compute (GFLOPs/image)", f"{BITS_TITLE} ↓", "seeds (training × sampling)", "state"]
-    best = {name: _best(groups, name, higher) for name, higher in metrics.items()}
-    near = {name: _near(groups, name, best[name], floors.get(name, {})) for name in metrics}
+    best = {name: {i for part in best_of(groups, name, higher) for i in part} for name, higher in metrics.items()}
     cells = []
     for index, group in groups.iterrows():
         values = [
-            Cell(f"{NEAR} {text}" if index in near[name] else text, index in best[name])
+            Cell(f"{TIED} {text}" if group[f"{name} tied"] is True else text, index in best[name])
             for name, text in ((name, quality(group, name)) for name in metrics)
         ]
         facts = [whole(group["rank"]), model_title(group), sampler_title(group), whole(group["steps"]), reach(group)]
@@ -288,22 +317,25 @@ def _ranking(
             group["state"],
         ]
         cells.append([*map(Cell, facts), *values, *map(Cell, costs)])
-    below = _floors(groups, floors, known)
-    if any(near.values()):
-        below.append(f"{NEAR}: less than 2 standard deviations of that from the best of the column.")
+    below = [*_floors(groups, floors, known), *_ties(groups, metrics, best)]
     return Section(title, (), headers, cells, below=[*below, *_memorised(groups, metrics, floors), *_clipped(groups)])
 
 
-def _near(groups: pd.DataFrame, name: str, best: set[Any], floors: Mapping[str, Any]) -> set[Any]:
-    """Returns the groups whose difference from the best of their identity real images' own spread does not exceed."""
-    of = {index: identities(text).get(name, "") for index, text in groups["identity"].items()}
-    found = set()
-    for leader in best:
-        std = (floors.get(of[leader]) or {}).get("std")
-        if std is not None and math.isfinite(std):
-            close = (groups[name] - groups.loc[leader, name]).abs() < 2 * std
-            found |= {index for index in groups.index[close] if of[index] == of[leader]}
-    return found - best
+def _ties(groups: pd.DataFrame, metrics: Mapping[str, bool], best: Mapping[str, set[Any]]) -> list[str]:
+    """Returns what the tie marks of a table mean, and where there can be none."""
+    lines, unknown = [], []
+    if any(groups[f"{name} tied"].fillna(False).any() for name in metrics):
+        lines.append(f"{TIED}: not told from the best of the column: the 95 % interval of the difference holds 0.")
+    for name in metrics:
+        others = groups[(groups["state"] == "done") & groups[name].notna() & ~groups.index.isin(best[name])]
+        if best[name] and len(others) and others[f"{name} tied"].isna().all():
+            unknown.append(name)
+    if unknown:
+        lines.append(
+            f"No differences from the best are judged in {', '.join(unknown)}: they have no interval (fewer than "
+            f"{LEAST_VALUES} trainings or sample seeds in common)."
+        )
+    return lines
 
 
 def _memorised(groups: pd.DataFrame, metrics: Mapping[str, bool], floors: Mapping[str, Any]) -> list[str]:
@@ -338,7 +370,7 @@ def _claims(judged: pd.DataFrame) -> Section:
         f"trainings are compared in pairs, of which a claim needs {LEAST_PAIRS}; others need {LEAST_TRAININGS} "
         f"trainings each. p: two-sided, after Holm's correction over {len(judged)} claims. Within noise: two "
         "one-sided t tests say that the difference is smaller than the smallest effect of interest; where no test "
-        "says anything, the word is undecided."
+        "says anything, the word is undecided. Better and worse ask that the interval does not hold 0, and more."
     )
     headers = ["first", "second", "metric", "NFE", "verdict", "first's mean", "second's mean", "difference [95 %]"]
     headers += ["smallest effect", "p", "p of equivalence", "test", "note"]
@@ -366,17 +398,6 @@ def _front(beaten: pd.DataFrame, metrics: Mapping[str, bool]) -> Section:
     )
     cells = [[Cell(value) for value in row] for row in beaten.itertuples(index=False)]
     return Section("Dominated", [text], ["group", *(f"beaten in {cost} by" for cost in COSTS.values())], cells)
-
-
-def _best(groups: pd.DataFrame, name: str, higher: bool) -> set[Any]:
-    """Returns the complete groups that are best in a metric, of each identity that more than one of them has."""
-    found: set[Any] = set()
-    known = groups[(groups["state"] == "done") & groups[name].notna() & groups["budget"].notna()]
-    same = [identities(text).get(name, "") for text in known["identity"]]
-    for _, part in known.groupby(same):
-        if len(part) > 1:
-            found |= set(part.index[part[name] == (part[name].max() if higher else part[name].min())])
-    return found
 
 
 def model_title(row: Mapping[str, Any]) -> str:
@@ -417,8 +438,9 @@ def _bits_of(models: pd.DataFrame) -> str:
     if len({identities(text).get(BITS) for text in known["identity"]}) > 1:
         return "– (several identities, see results.csv)"
     text = bits(known[BITS].mean(), known[BITS_ERROR].mean(), (known[DRAW_ERROR].mean(), known[DRAW_SD].mean()))
-    deviation = known[BITS].std(ddof=1)
-    return text if pd.isna(deviation) else f"{text} ± {number(deviation, 2)} (over trainings)"
+    if len(known) == 1:
+        return text
+    return f"{text}; over trainings {told(measured(known[[BITS]].to_numpy(float), UNBOUNDED))}"
 
 
 def _heldout(inspections: Sequence[Mapping[str, Any]]) -> list[Section]:
@@ -433,13 +455,13 @@ def _heldout(inspections: Sequence[Mapping[str, Any]]) -> list[Section]:
         for _, models in pd.DataFrame(part).groupby(["train", "snapshot", "ema"], sort=False, dropna=False):
             first, losses = models.iloc[0], pd.DataFrame(list(models["losses"]))
             facts = [model_title(first), first["method"], first["weighting"], str(len(models))]
-            facts += [spread(losses[name].mean(), losses[name].std(ddof=1)) for name in columns]
+            facts += [told(measured(losses[[name]].to_numpy(float), LOSS)) for name in columns]
             cells.append([Cell(text) for text in facts])
         images = part[0]["drawn"] or f"all {part[0]['images']:,}"
         text = (
             f"Mean over held-out images (split {part[0]['split']}: {images}), with equal noise at every time t (0 is "
-            "data, 1 is noise); ±: sample standard deviation between trainings. Losses of unlike weighting are not "
-            "comparable."
+            "data, 1 is noise); [95 % interval] for other trainings on these images and this noise, or (the values) of "
+            "too few. Losses of unlike weighting are not comparable."
         )
         headers = ["model", "method", "weighting", "trainings"]
         headers += [name.removeprefix(f"{HELD_OUT}@") for name in columns]
@@ -473,8 +495,13 @@ def _reading(rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str
         "NFE: network evaluations an image, counted at the network call. A budget is what the suite asked for; a "
         "sampler spends the most whole steps that fit.",
         "[ ]: 95 % interval of the mean, for other trainings and other sample seeds; the unit is a training. "
-        f"{ONE_TRAINING}: of one training, for other sample sets of it alone. What of the spread comes from retraining "
-        "and what from resampling: uncertainty.csv.",
+        f"{MARKS['sample seeds']}: of one training, for other sample seeds of it alone. {MARKS['trainings']}: of one "
+        "sample seed, for other trainings alone: it says nothing of other sample seeds. ( ): the values of fewer than "
+        f"{LEAST_VALUES} trainings and sample seeds, which have no interval. A metric with bounds has its interval in "
+        "logarithms (one bound) or logits (two); a mean on a bound has none.",
+        f"One rule: the figures show these intervals, {TIED} and verdicts rest on those of differences. How often they "
+        "hold, and what skewed noise costs them: docs/calibration. What of the spread comes from retraining and what "
+        "from resampling: uncertainty.csv.",
         "Claims were stated in the suite; any other difference between rows is a hint."
         if stated
         else "The suite states no claims: every difference between rows is a hint.",
@@ -483,7 +510,7 @@ def _reading(rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str
         f"{BITS_TITLE}: processes have different floors, in the identities; a bound is not an exact value. Real values "
         "are not dequantised: of them it is that of their density in [0, 1], which may be below 0. ± (over "
         "images): standard error of the mean over the images scored, which every training shares: what other images "
-        "might give. ± (over trainings): sample standard deviation between trainings on the same images.",
+        "might give. Over trainings: the interval for other trainings on the same images, or the values.",
     ]
     if cold := int((rows[f"{SECONDS}_note"] == COLD).sum()):
         bullets.append(f"Time is blank for {cold} of {len(rows)} rows: none of their batches was warm.")

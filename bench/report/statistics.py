@@ -6,45 +6,76 @@ The value of training i sampled with seed j is taken to be
 
 with independent effects of mean 0: a of retraining, b of what a sample seed does to every training alike (the noise is
 a function of the sample seed, so all trainings of a suite share it), e of what it does to each training apart. The
-interval is one for :math:`\mu`, so for other trainings *and* other sample seeds. Two hazards are avoided: counting
-sample sets of one training as if they were trainings, and taking sample seeds that all trainings share for all there
-are. The second matters however many trainings there are: with two sample seeds, b is as good as unknown.
+interval is one for :math:`\mu`, so for other trainings *and* other sample seeds, as far as the design can say that:
+with one sample seed it holds for that seed alone, with one training for that training alone (:data:`Scope`), and fewer
+than :data:`LEAST_VALUES` independent values have no interval at all.
+
+**The rule**, which the table, the figures, the tie mark and the verdicts share. The variance of the mean is estimated
+in two parts, :math:`V_A` from the trainings' means (I - 1 degrees of freedom) and :math:`V_B` from the sample seeds'
+(J - 1). In a balanced table they are :math:`MS_A / IJ` and :math:`MS_B / IJ`; e is in both, so of the second,
+:data:`SUBTRACTED` of :math:`MS_E / IJ` is taken away, but it never falls below :data:`KEPT` of itself: with two sample
+seeds a small :math:`MS_B` is chance as often as not, and dropping it leaves 95 % intervals that cover 87 %. The half
+width is
+
+.. math:: h^2 = t_{I-1}^2 V_A + t_{J-1}^2 V_B,
+
+which covers at least as often as it says for any ratio of the two (Banerjee), where Satterthwaite's degrees of freedom
+let a part with one degree of freedom vanish. ``df`` are those whose t quantile is :math:`h / \sqrt{V_A + V_B}`. How
+often such intervals cover is simulated in :mod:`bench.report.calibration`, which the two constants were chosen with.
+
+**Bounds.** The interval of a metric with one finite bound is symmetric in the logarithm of the distance from it, with
+two in the logit; the error is carried over by the derivative at the mean, so the mean stays the arithmetic one and
+single values may lie on a bound. Where the mean itself does, all values do: they are shown without an interval.
 
 Shapes: I trainings, J sample seeds; any leading axes are independent tables of one design. All in float64.
 
 Source: Henderson, 1953, https://doi.org/10.2307/3001853 (method III: moments of unbalanced tables; balanced ones give
-the analysis of variance); Satterthwaite, 1946, https://doi.org/10.2307/3002019 (degrees of freedom); Schuirmann, 1987,
-https://doi.org/10.1007/BF01068419 (two one-sided tests of equivalence); Holm, 1979.
+the analysis of variance); Banerjee, Sankhya 22, 1960 (the half width); Welch, 1947 (two
+groups of trainings); Schuirmann, 1987, https://doi.org/10.1007/BF01068419 (two one-sided tests of equivalence); Holm,
+1979.
 """
 
-from functools import lru_cache
+import math
+from functools import lru_cache, reduce
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from bench.claims import LEVEL
 
 EXACT = 20_000
 """Permutations up to which all are tried; of more, as many are drawn."""
+LEAST_VALUES = 3
+"""Independent values below which there is no interval: trainings, or sample seeds."""
+SUBTRACTED = 0.5
+"""Share of the variance of e that is taken out of the sample seeds' part (see the module)."""
+KEPT = 0.03
+"""Share of the sample seeds' part that stays at least."""
+UNBOUNDED = (-math.inf, math.inf)
 
-Unit = Literal["trainings", "sample sets of one training", "one sample set"]
-"""What an interval is over."""
+Scope = Literal["trainings and sample seeds", "trainings", "sample seeds", ""]
+"""What an interval holds for: others of both; other trainings with these very sample seeds; other sample seeds of these
+very trainings. Empty: there is none."""
+
+
+BOTH: Scope = "trainings and sample seeds"
 
 
 class Estimate(NamedTuple):
-    """A mean with its interval and the parts of a value's variance; arrays of the leading axes.
+    """A mean, or a difference of two, with its interval and the parts of a value's variance; arrays of leading axes.
 
     Args:
         mean: Each training counts once, however many of its sample sets there are.
-        error: Standard error of the mean, NaN for one sample set.
+        low: NaN where there is no interval.
+        error: Standard error, NaN without an interval.
         df: Degrees of freedom of the error.
         retraining: Variance between trainings, NaN where the design cannot tell it.
         resampling: Variance between sample sets of one training, NaN where the design cannot tell it.
         shared: The part of ``resampling`` that all trainings share, NaN where the design cannot tell it.
     """
 
-    unit: Unit
+    scope: Scope
     mean: Any
     low: Any
     high: Any
@@ -74,16 +105,14 @@ class Comparison(NamedTuple):
     test: str
 
 
-def estimate(values: Any) -> Estimate:
+def estimate(values: Any, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
     """Returns the mean over trainings and sample seeds, its interval and the components of variance.
 
-    One training: a t interval over its sample sets, which says nothing of other trainings. Several: the variance of
-    the mean is that of the trainings' means, plus what they share by their sample seeds where that is seen, with
-    degrees of freedom after Satterthwaite; without it this is the t interval over trainings. Components are moment
-    estimates, cut off at 0.
+    Components are moment estimates, cut off at 0. For the interval see the module.
 
     Args:
         values: Shape (..., I, J); NaN where a value is missing, in every table alike.
+        bounds: Of a value, where it has some.
 
     Raises:
         ValueError: No value at all, or tables that lack unlike values.
@@ -95,37 +124,36 @@ def estimate(values: Any) -> Estimate:
         raise ValueError("tables of one design should have the same values, at least one")
     mask = mask[mask.any(1)][:, mask.any(0)]
     y = values[..., *np.nonzero(known.reshape(-1, *values.shape[-2:])[0])]
-    unknown = np.full(y.shape[:-1], np.nan)
     if len(mask) > 1:
-        return _over_trainings(y, _design(mask.tobytes(), mask.shape))
-    count = y.shape[-1]
-    if count == 1:
-        return Estimate("one sample set", y[..., 0], *[unknown] * 7)
-    variance = y.var(-1, ddof=1)
-    interval = _interval(y.mean(-1), np.sqrt(variance / count), np.full_like(unknown, count - 1))
-    return Estimate("sample sets of one training", *interval, unknown, variance, unknown)
+        return _over_trainings(y, _design(mask.tobytes(), mask.shape), bounds)
+    unknown, count = np.full(y.shape[:-1], np.nan), y.shape[-1]
+    variance = y.var(-1, ddof=1) if count > 1 else unknown
+    parts = [(variance / count, count - 1)] if count >= LEAST_VALUES else []
+    return Estimate(*_interval("sample seeds", y.mean(-1), parts, bounds), unknown, variance, unknown)
 
 
 class _Design(NamedTuple):
     """Quadratic forms of the N values of a table of that design; kinds of effects are a, b, e.
 
     Args:
+        seeds: Sample seeds.
         weights: Shape (N,): the mean of the trainings' means.
         means: Shape (N, N): the variance of the trainings' means over their number.
         parts: Shape (K, N, N): unbiased estimates of the variances of the effects ``kinds``.
-        seeds: Variance of the mean by b beyond what ``means`` holds of it, as a multiple of the variance of b.
-        expected: Shape (K,): what the variance of the mean, b included, is expected to be, by kind.
-        spread: Shape (K, K): half the variance of that estimate, by pairs of kinds.
+        hidden: Variance of the mean by b beyond what ``means`` holds of it, as a multiple of the variance of b.
+        between: Shape (N, N): what the values of sample seeds differ by beside trainings: the variance of b, and
+            ``rest`` times that of e.
     """
 
     trainings: int
+    seeds: int
     kinds: str
     weights: np.ndarray
     means: np.ndarray
     parts: np.ndarray
-    seeds: float
-    expected: np.ndarray
-    spread: np.ndarray
+    hidden: float
+    between: np.ndarray
+    rest: float
 
 
 @lru_cache(maxsize=256)
@@ -141,94 +169,194 @@ def _design(mask: bytes, shape: tuple[int, int]) -> _Design:
     averaging = (np.arange(trainings)[:, None] == train) / np.bincount(train)[:, None]
     centred = averaging - averaging.mean(0)
     weights, means = averaging.mean(0), centred.T @ centred / (trainings * (trainings - 1))
+    hidden = max(float(weights @ same["b"] @ weights - np.sum(means * same["b"])), 0.0)
     sums = {
         "abe": [to_both - to_seeds, to_both - to_means, np.eye(count) - to_both],
         "ae": [to_means - 1 / count, np.eye(count) - to_means],
     }
-    for kinds, forms in sums.items():
-        moments = np.array([[np.sum(form * same[kind]) for kind in kinds] for form in forms])
-        if np.linalg.matrix_rank(moments, tol=1e-9) == len(kinds):
+    kinds, parts = "", np.zeros((0, count, count))  # one sample set a training: a and e cannot be told apart
+    for found, forms in sums.items():
+        moments = np.array([[np.sum(form * same[kind]) for kind in found] for form in forms])
+        if np.linalg.matrix_rank(moments, tol=1e-9) == len(found):
+            kinds, parts = found, np.einsum("kl,lij->kij", np.linalg.inv(moments), np.stack(forms))
             break
-    else:  # one sample set a training: the two kinds cannot be told apart
-        none = np.zeros(0)
-        return _Design(trainings, "", weights, means, np.zeros((0, count, count)), 0.0, none, np.zeros((0, 0)))
-    parts = np.einsum("kl,lij->kij", np.linalg.inv(moments), np.stack(forms))
-    seeds, form = 0.0, means
+    between, rest = np.zeros((count, count)), 0.0
     if "b" in kinds:
-        seeds = max(float(weights @ same["b"] @ weights - np.sum(means * same["b"])), 0.0)
-        form = means + seeds * parts[kinds.index("b")]
-    products = [form @ same[kind] for kind in kinds]
-    expected = np.array([np.trace(product) for product in products])
-    spread = np.array([[np.sum(one * other.T) for other in products] for one in products])
-    return _Design(trainings, kinds, weights, means, parts, seeds, expected, spread)
+        form = to_both - to_means
+        scale = np.sum(form * same["b"])
+        between, rest = form / scale, np.trace(form) / scale
+    return _Design(trainings, shape[1], kinds, weights, means, parts, hidden, between, rest)
 
 
-def _over_trainings(y: np.ndarray, design: _Design) -> Estimate:
+def _over_trainings(y: np.ndarray, design: _Design, bounds: tuple[float, float]) -> Estimate:
     """Returns the estimate from the values of shape (..., N) of several trainings."""
     mean = y @ design.weights
-    variance = np.einsum("...i,ij,...j", y, design.means, y)
-    df = np.full(mean.shape, design.trainings - 1.0)
-    parts = dict(zip(design.kinds, np.maximum(np.einsum("...i,kij,...j->k...", y, design.parts, y), 0), strict=True))
-    retraining, shared, apart = (parts.get(kind, np.full(mean.shape, np.nan)) for kind in "abe")
-    if design.seeds:
-        effects = np.stack([parts[kind] for kind in design.kinds], -1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            spread = np.einsum("...k,kl,...l", effects, design.spread, effects)
-            found = np.square(effects @ design.expected) / spread
-        seen = shared > 0
-        variance = variance + design.seeds * shared
-        df = np.where(seen, np.maximum(np.nan_to_num(found, nan=1.0), 1.0), df)
-    interval = _interval(mean, np.sqrt(np.maximum(variance, 0)), df)
-    return Estimate("trainings", *interval, retraining, apart + np.nan_to_num(shared), shared)
+    found = dict(zip(design.kinds, np.einsum("...i,kij,...j->k...", y, design.parts, y), strict=True))
+    cut = {kind: np.maximum(part, 0) for kind, part in found.items()}
+    retraining, shared, apart = (cut.get(kind, np.full(mean.shape, np.nan)) for kind in "abe")
+    variances = [(np.einsum("...i,ij,...j", y, design.means, y), design.trainings - 1)]
+    most, scope = design.trainings, BOTH
+    if design.hidden > 1e-9 and "b" in design.kinds:
+        most = max(design.trainings, design.seeds)
+        between = np.einsum("...i,ij,...j", y, design.between, y)
+        variances.append((design.hidden * _of_seeds(between, design.rest * cut["e"]), design.seeds - 1))
+    elif design.hidden > 1e-9:
+        scope = "trainings"
+    interval = _interval(scope, mean, variances if most >= LEAST_VALUES else [], bounds)
+    return Estimate(*interval, retraining, apart + np.nan_to_num(shared), shared)
 
 
-def _interval(mean: Any, error: Any, df: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """Returns mean, low, high, error and degrees of freedom."""
-    half = stats.t.isf(LEVEL / 2, df) * error
-    return mean, mean - half, mean + half, error, df
+def _of_seeds(between: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Returns what sample seeds add to a variance: what they differ by, without some of what e makes of that."""
+    return np.maximum(between - SUBTRACTED * rest, KEPT * between)
 
 
-def compare(first: Any, second: Any, *, paired: bool, smallest_effect: Any) -> Comparison:
-    """Returns how two groups differ that were sampled with the same seeds.
+def _interval(
+    scope: Scope, mean: Any, parts: list[tuple[Any, Any]], bounds: tuple[float, float]
+) -> tuple[Scope, Any, Any, Any, Any, Any]:
+    """Returns scope, mean, low, high, error and degrees of freedom.
 
-    A difference should hold for other trainings and for other sample seeds, so the p-value is the largest of three: of
-    a permutation of the trainings (all signs of the pairs, or all ways to divide the trainings), which assumes no
-    distribution and takes the sample seeds for all there are; of a t test over the sample seeds, which takes the
-    trainings for all there are; and of a t test over both, whose interval is given. Equivalence: two one-sided t tests,
-    of the latter two errors.
+    Args:
+        parts: Parts of the mean's variance, each with its degrees of freedom; without any there is no interval.
+    """
+    unknown = np.full(np.shape(mean), np.nan)
+    if not parts:
+        return "", mean, unknown, unknown, unknown, unknown
+    variance = sum(np.maximum(part, 0) for part, _ in parts)
+    half = np.sqrt(sum(np.square(stats.t.isf(LEVEL / 2, df)) * np.maximum(part, 0) for part, df in parts))
+    error = np.sqrt(variance)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        df = special.stdtridf(1 - LEVEL / 2, half / error)
+    df = np.where(error > 0, df, reduce(np.minimum, [df for _, df in parts]))
+    return scope, mean, *bracket(mean, half, bounds), error, df
+
+
+def bracket(mean: Any, half: Any, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns low and high of an interval that stays within bounds (see the module), NaN where the mean does not.
+
+    Args:
+        half: Half of its width, where there are no bounds.
+    """
+    mean, half = np.asarray(mean, np.float64), np.asarray(half, np.float64)
+    least, most = bounds
+    if math.isinf(least) and math.isinf(most):
+        return mean - half, mean + half
+    if math.isinf(least):
+        low, high = bracket(-mean, half, (-most, math.inf))
+        return -high, -low
+    inside = (mean > least) & (mean < most)
+    above, below = np.where(inside, mean - least, np.nan), np.where(inside, most - mean, np.nan)
+    with np.errstate(over="ignore"):
+        if math.isinf(most):
+            return least + above * np.exp(-half / above), least + above * np.exp(half / above)
+        centre, reach = np.log(above / below), half * (most - least) / (above * below)
+        low, high = (special.expit(centre + sign * reach) for sign in (-1, 1))
+    return least + (most - least) * low, least + (most - least) * high
+
+
+def contrast(first: Any, second: Any, *, paired: bool, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
+    """Returns first minus second with its interval, of groups that were sampled with the same seeds.
+
+    Pairs: the interval of the trainings' differences. Otherwise the trainings of each side give the first part of its
+    variance (with Welch's degrees of freedom), and what the sides' answers to the sample seeds differ by the second;
+    with one training on a side the latter alone, for these trainings. A difference of values within two bounds stays
+    within their distance.
+
+    Args:
+        first: Shape (..., I, J), without missing values.
+        second: Shape (..., K, J); with ``paired`` K = I, and row i of both is one training.
+        paired: Whether the trainings are the same ones.
+        bounds: Of a value.
+
+    Raises:
+        ValueError: Unlike numbers of sample seeds or of pairs, or missing values.
+    """
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    units, seeds = (first.shape[-2], second.shape[-2]), first.shape[-1]
+    if second.shape[-1] != seeds or (paired and units[0] != units[1]):
+        raise ValueError(f"tables of shapes {first.shape} and {second.shape} cannot be compared")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("tables to compare should lack no value")
+    found = estimate(first - second) if paired else _apart(first, second)
+    width = bounds[1] - bounds[0]
+    return found._replace(low=np.clip(found.low, -width, width), high=np.clip(found.high, -width, width))
+
+
+def _apart(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """Returns the difference of two groups of other trainings."""
+    trainings, seeds = min(first.shape[-2], second.shape[-2]), first.shape[-1]
+    by_seed = first.mean(-2) - second.mean(-2)
+    parts: list[tuple[Any, Any]] = []
+    scope: Scope = BOTH if seeds > 1 else "trainings"
+    if trainings == 1:
+        scope = "sample seeds"
+    else:
+        parts.append(_welch(first, second))
+    if seeds > 1:
+        between = by_seed.var(-1, ddof=1) / seeds
+        rest = _rest_variance(first) + _rest_variance(second) if trainings > 1 else 0.0
+        parts.append((_of_seeds(between, rest) if trainings > 1 else between, seeds - 1))
+    if max(trainings, seeds) < LEAST_VALUES:
+        parts = []
+    unknown = np.full(by_seed.shape[:-1], np.nan)
+    return Estimate(*_interval(scope, by_seed.mean(-1), parts, UNBOUNDED), unknown, unknown, unknown)
+
+
+def _welch(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the variance that the trainings of both sides give to the difference, and its degrees of freedom."""
+    sides = [(side.mean(-1).var(-1, ddof=1) / side.shape[-2], side.shape[-2] - 1) for side in (first, second)]
+    variance = sides[0][0] + sides[1][0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        df = np.square(variance) / sum(np.square(value) / df for value, df in sides)
+    return variance, np.where(variance > 0, df, min(df for _, df in sides))
+
+
+def _rest_variance(side: np.ndarray) -> np.ndarray:
+    """Returns the variance that e gives to the mean of a side with I trainings and J seeds."""
+    trainings, seeds = side.shape[-2:]
+    rest = side - side.mean(-1, keepdims=True) - side.mean(-2, keepdims=True) + side.mean((-1, -2), keepdims=True)
+    return np.square(rest).sum((-1, -2)) / ((trainings - 1) * (seeds - 1)) / (trainings * seeds)
+
+
+def compare(
+    first: Any, second: Any, *, paired: bool, smallest_effect: Any, bounds: tuple[float, float] = UNBOUNDED
+) -> Comparison:
+    """Returns how two groups differ that were sampled with the same seeds, for other trainings and other sample seeds.
+
+    The p-value is the largest of three, so that no level of a correction makes a verdict of what the interval holds:
+    of a t test with the error and the degrees of freedom of the interval (:func:`contrast`); of a permutation of the
+    trainings (all signs of the pairs, or all ways to divide the trainings), which assumes no distribution and takes the
+    sample seeds for all there are; and of a t test over the sample seeds, which takes the trainings for all there are.
+    Equivalence: two one-sided t tests, of the errors of the first and the last.
 
     Args:
         first: Shape (..., I, J), without missing values.
         second: Shape (..., K, J); with ``paired`` K = I, and row i of both is one training.
         paired: Whether the trainings are the same ones.
         smallest_effect: The least difference that is of interest, positive; a number, or an array that broadcasts.
+        bounds: Of a value.
 
     Raises:
-        ValueError: Fewer than two trainings or sample seeds, unlike numbers of them, or missing values.
+        ValueError: Too few trainings or sample seeds for an interval over both, unlike numbers of them, missing values.
     """
+    found = contrast(first, second, paired=paired, bounds=bounds)
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    units = (first.shape[-2], second.shape[-2])
-    if first.shape[-1] != second.shape[-1] or min(*units, first.shape[-1]) < 2 or (paired and units[0] != units[1]):
-        raise ValueError(f"tables of shapes {first.shape} and {second.shape} cannot be compared")
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("tables to compare should lack no value")
-    if paired:
-        found = estimate(first - second)
-        error, df = found.error, found.df
-        permuted = _permuted((first - second).mean(-1))
-    else:
-        error, df = _welch(first, second)
-        permuted = _permuted(first.mean(-1), second.mean(-1))
-    by_seed = first.mean(-2) - second.mean(-2)
-    difference = by_seed.mean(-1)
-    over_both = _tested(difference, error, df, smallest_effect)
-    seeds = by_seed.shape[-1]
-    over_seeds = _tested(difference, by_seed.std(-1, ddof=1) / np.sqrt(seeds), seeds - 1, smallest_effect)
+    if found.scope != BOTH:
+        raise ValueError(f"tables of shapes {first.shape} and {second.shape} have no interval for both")
+    groups = [(first - second).mean(-1)] if paired else [first.mean(-1), second.mean(-1)]
+    by_seed, seeds = first.mean(-2) - second.mean(-2), first.shape[-1]
+    over_both = _tested(found.mean, found.error, found.df, smallest_effect)
+    over_seeds = _tested(found.mean, by_seed.std(-1, ddof=1) / np.sqrt(seeds), seeds - 1, smallest_effect)
     p, equivalence = (np.maximum(*both) for both in zip(over_both, over_seeds, strict=True))
-    _, low, high, _, _ = _interval(difference, error, df)
-    name = "sign flips of the pairs, paired t" if paired else "permutation of the trainings, Welch's t"
+    name = "sign flips of the pairs" if paired else "permutation of the trainings"
     return Comparison(
-        difference, low, high, np.maximum(p, permuted), equivalence, units, f"{name}, t over sample seeds"
+        found.mean,
+        found.low,
+        found.high,
+        np.maximum(p, _permuted(*groups)),
+        equivalence,
+        (first.shape[-2], second.shape[-2]),
+        f"{name}, t of the interval, t over sample seeds",
     )
 
 
@@ -239,37 +367,6 @@ def _tested(difference: Any, error: Any, df: Any, smallest_effect: Any) -> tuple
         above = stats.t.sf((difference + smallest_effect) / error, df)
         below = stats.t.cdf((difference - smallest_effect) / error, df)
     return np.nan_to_num(p, nan=1.0), np.nan_to_num(np.maximum(above, below), nan=1.0)  # nan: 0 / 0
-
-
-def _welch(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the standard error of a difference of means, and its degrees of freedom.
-
-    Beside the trainings of both sides, the sample seeds that they share are a source of error where both sides answer
-    to them unlike: the variance of the seeds' differences beyond what the e of both sides gives them.
-    """
-    seeds = first.shape[-1]
-    sides = [(_training_variance(side), side.shape[-2] - 1) for side in (first, second)]
-    rests = [(_rest_variance(side), (side.shape[-2] - 1) * (seeds - 1)) for side in (first, second)]
-    by_seed = (first.mean(-2) - second.mean(-2)).var(-1, ddof=1) / seeds
-    extra = by_seed - rests[0][0] - rests[1][0]
-    variance = sides[0][0] + sides[1][0] + np.maximum(extra, 0)
-    spread = sum(np.square(value) / df for value, df in sides)
-    spread_of_extra = sum(np.square(value) / df for value, df in [(by_seed, seeds - 1), *rests])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        df = np.square(variance) / (spread + np.where(extra > 0, spread_of_extra, 0))
-    return np.sqrt(variance), np.maximum(np.nan_to_num(df, nan=1.0), 1.0)
-
-
-def _training_variance(side: np.ndarray) -> np.ndarray:
-    """Returns the squared standard error of a side's mean over its trainings."""
-    return side.mean(-1).var(-1, ddof=1) / side.shape[-2]
-
-
-def _rest_variance(side: np.ndarray) -> np.ndarray:
-    """Returns the variance that e gives to the mean of a side with I trainings and J seeds."""
-    trainings, seeds = side.shape[-2:]
-    rest = side - side.mean(-1, keepdims=True) - side.mean(-2, keepdims=True) + side.mean((-1, -2), keepdims=True)
-    return np.square(rest).sum((-1, -2)) / ((trainings - 1) * (seeds - 1)) / (trainings * seeds)
 
 
 def _permuted(*samples: np.ndarray) -> np.ndarray:

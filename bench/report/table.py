@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from bench.given import RESTORATIONS, SPLIT, condition
 from bench.given import describe as describe_given
 from bench.metrics import METRICS, MetricCard
 from bench.plan import METRICS_PART
-from bench.report.statistics import Estimate, estimate
+from bench.report.statistics import Estimate, contrast, estimate
 from bench.spec import (
     ImagesSpec,
     InspectSpec,
@@ -54,6 +54,8 @@ DRAW_SD, DRAW_ERROR = f"{BITS}_draw_sd", f"{BITS}_draw_error"
 EXACT_BITS = f"exact_{BITS}"
 """What the distribution that the data are drawn from gives the same images, where it is known."""
 HELD_OUT = "heldout_loss"
+LOSS = (0.0, math.inf)
+"""Bounds of a held-out loss."""
 SECONDS = "sampling_seconds_per_image"
 COLD = "no batch was warm"
 LIKENESS = 0.01
@@ -96,7 +98,7 @@ GROUP_TRAILING = (
 
 UNCERTAINTY = [
     *("group", "metric", "identity", "trainings", "sample seeds", "sample sets", "interval over"),
-    *("mean", "low", "high", "error", "df", "sd retraining", "sd resampling", "sd shared by trainings"),
+    *("mean", "low", "high", "values", "error", "df", "sd retraining", "sd resampling", "sd shared by trainings"),
     "share of retraining",
 ]
 
@@ -110,13 +112,13 @@ def tabulate(
 ) -> pd.DataFrame:
     """Returns the tidy table: a row for each point of the suite, finished or not.
 
-    ``attrs`` of the table hold ``metrics`` (whether higher is better, by column; the first one ranks),
-    ``identities`` (what each number depends on, by the short hash that stands in column ``identity``), ``floors``
-    (what a metric says of real images, by column and that hash, where it was measured), ``controlled`` (whether
-    the suite says so), ``claims`` (those that it states) and ``inspections`` (what :meth:`Reader.inspection` returns of
-    each model). Columns
-    ``heldout_loss@t=...`` hold the held-out loss of a row's model at each time. Column ``records`` names the file of
-    each number in the store, ``unproven`` how many of the records behind a row do not say of which commit they are.
+    ``attrs`` of the table hold ``metrics`` (whether higher is better, by column; the first one ranks), ``bounds`` (of a
+    value, by column), ``identities`` (what each number depends on, by the short hash that stands in column
+    ``identity``), ``floors`` (what a metric says of real images, by column and that hash, where it was measured),
+    ``controlled`` (whether the suite says so), ``claims`` (those that it states) and ``inspections`` (what
+    :meth:`Reader.inspection` returns of each model). Columns ``heldout_loss@t=...`` hold the held-out loss of a row's
+    model at each time. Column ``records`` names the file of each number in the store, ``unproven`` how many of the
+    records behind a row do not say of which commit they are.
 
     Args:
         suite: What to read.
@@ -139,6 +141,7 @@ def tabulate(
     kinds |= {name: "float64" for name in (*NUMBERS, *columns, *heldout[:-1])}
     rows = rows.astype(kinds)
     rows.attrs["metrics"] = {name: card.higher_is_better for name, card in columns.items()}
+    rows.attrs["bounds"] = {name: card.bounds for name, card in columns.items()}
     rows.attrs["identities"] = dict(sorted(reader.identities.items()))
     rows.attrs["floors"] = reader.floors
     rows.attrs["controlled"] = suite.controlled
@@ -474,8 +477,10 @@ def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns a row for each group: means and spreads over its seeds, ranked within equal budgets.
 
     A metric's mean counts each training once; ``<metric> low`` and ``<metric> high`` are its 95 % interval
-    (:func:`bench.report.statistics.estimate`): for other trainings and sample seeds where there are several trainings,
-    else for other sample sets of the one there is. A spread is a sample standard deviation, blank with one value:
+    (:func:`bench.report.statistics.estimate`), ``<metric> interval over`` what that holds for, and ``<metric> values``
+    the values where they are too few for one. ``<metric> tied`` says of complete groups whether the interval of the
+    difference from the best of their budget and identity holds 0; blank of the best, and where there is no interval.
+    A spread is a sample standard deviation, blank with one value:
     ``<metric> sd`` over all finished points of the group, ``<metric> sd over trainings`` over the means of its training
     seeds; :func:`uncertainty` has its parts. Bits/dim and training cost count
     each model once; ``bits_per_dim_image_error`` is the mean of the models' errors over images, never less than the
@@ -486,14 +491,18 @@ def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
     """
     metrics: dict[str, bool] = rows.attrs["metrics"]
     attrs, rows = rows.attrs, bare(rows)
-    records = [_group(bucket, metrics) for bucket in buckets(rows)]
+    members = list(buckets(rows))
+    records = [_group(bucket, metrics, attrs["bounds"]) for bucket in members]
     columns = [f"{name}{what}" for name in metrics for what in ("", " low", " high", " sd", " sd over trainings")]
-    board = pd.DataFrame(records, columns=[*GROUP_LEADING, *columns, *GROUP_TRAILING])
+    notes = [f"{name}{what}" for name in metrics for what in (" interval over", " values", " tied")]
+    board = pd.DataFrame(records, columns=[*GROUP_LEADING, *columns, *notes, *GROUP_TRAILING])
     whole = {"rank", "train_seeds", "sample_seeds", "points", "points_done", *WHOLE} & set(board.columns)
     board = board.astype({name: "Int64" for name in whole} | {name: "boolean" for name in TRUTHS})
     board = board.astype({name: "float64" for name in board.columns if name in NUMBERS or name in columns})
     board["budget"] = [_budget(record) for record in board.to_dict("records")]
     board["budget"] = board["budget"].astype("float64")
+    for name, higher in metrics.items():
+        board[f"{name} tied"] = _ties(board, members, name, higher, attrs["bounds"][name])
     board = _ranked(board, metrics)
     board.attrs = attrs
     return board
@@ -566,7 +575,48 @@ def buckets(rows: pd.DataFrame) -> Iterable[pd.DataFrame]:
             yield group.loc[members]
 
 
-def _group(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> dict[str, Any]:
+def best_of(groups: pd.DataFrame, name: str, higher: bool) -> list[pd.Index]:
+    """Returns which complete groups are best in a metric, for each budget and identity that more than one of them has.
+
+    Args:
+        groups: Rows of the leaderboard.
+        name: The metric's column.
+        higher: Whether a higher value is better.
+    """
+    known = groups[(groups["state"] == "done") & groups[name].notna() & groups["budget"].notna()]
+    same = [identities(text).get(name, "") for text in known["identity"]]
+    return [
+        part.index[part[name] == (part[name].max() if higher else part[name].min())]
+        for _, part in known.groupby([known["budget"], np.array(same, object)])
+        if len(part) > 1
+    ]
+
+
+def _ties(
+    board: pd.DataFrame, members: Sequence[pd.DataFrame], name: str, higher: bool, bounds: tuple[float, float]
+) -> pd.Series:
+    """Returns whether a group cannot be told from the best one, blank where that is not known.
+
+    Args:
+        board: The leaderboard, unsorted.
+        members: The rows of each of its groups.
+    """
+    tied = pd.Series(pd.NA, index=board.index, dtype="boolean")
+    same = [identities(text).get(name, "") for text in board["identity"]]
+    for best in best_of(board, name, higher):
+        leader = best[0]
+        for index in board.index[(board["budget"] == board.loc[leader, "budget"]) & (board["state"] == "done")]:
+            if index in best or same[index] != same[leader]:
+                continue
+            found = difference_of(members[index], members[leader], name, bounds)
+            if found is not None and found.scope:
+                tied[index] = bool(found.low <= 0 <= found.high)
+    return tied
+
+
+def _group(
+    rows: pd.DataFrame, metrics: Mapping[str, bool], bounds: Mapping[str, tuple[float, float]]
+) -> dict[str, Any]:
     """Returns one row of the leaderboard."""
     first = rows.iloc[0].to_dict()
     models = rows.drop_duplicates("train_key")
@@ -611,10 +661,10 @@ def _group(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> dict[str, Any]:
     else:
         record |= {seconds.name: None, f"{seconds.name} sd": None, f"{SECONDS}_note": "several devices"}
     for name in metrics:
-        found = seeds_of(rows, name)
-        record |= {name: None, f"{name} low": None, f"{name} high": None, f"{name} sd": rows[name].std(ddof=1)}
-        if found is not None:
-            record |= {name: float(found.mean), f"{name} low": float(found.low), f"{name} high": float(found.high)}
+        record |= {name: None, f"{name} sd": rows[name].std(ddof=1)}
+        if (found := seeds_of(rows, name, bounds[name])) is not None:
+            record |= {name: found.mean, f"{name} low": found.low, f"{name} high": found.high}
+            record |= {f"{name} interval over": found.scope, f"{name} values": found.values}
         record[f"{name} sd over trainings"] = rows.groupby("train_key", sort=False)[name].mean().std(ddof=1)
     unfinished = rows[rows["state"] != "done"].sort_values("state", key=lambda s: s.map(_URGENCY), kind="stable")
     record |= {"cause": "", "log": ""} if unfinished.empty else unfinished.iloc[0][["cause", "log"]].to_dict()
@@ -627,32 +677,85 @@ def seed_table(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     return keyed.pivot_table(name, "train_key", "sample_seed", dropna=False, sort=False)
 
 
-def seeds_of(rows: pd.DataFrame, name: str) -> Estimate | None:
+class Measured(NamedTuple):
+    """What the seeds of one group tell of a metric: what the table, the figures and the terminal show of it.
+
+    Args:
+        low: NaN where there is no interval.
+        scope: What the interval holds for, empty without one (:data:`bench.report.statistics.Scope`).
+        values: The values, where they are several and too few for an interval; else empty.
+    """
+
+    mean: float
+    low: float
+    high: float
+    scope: str
+    values: tuple[float, ...]
+
+
+def measured(values: np.ndarray, bounds: tuple[float, float]) -> Measured:
+    """Returns what values of shape (I, J) tell, I trainings by J sample seeds; NaN where one is missing."""
+    found, known = estimate(values, bounds), values[np.isfinite(values)]
+    scope = found.scope if np.isfinite(found.low) else ""
+    shown = tuple(map(float, known)) if not found.scope and len(known) > 1 else ()
+    return Measured(float(found.mean), float(found.low), float(found.high), scope, shown)
+
+
+def seeds_of(rows: pd.DataFrame, name: str, bounds: tuple[float, float]) -> Measured | None:
     """Returns what the seeds of one group tell of a metric, None where none of them has a finite value."""
     known = rows[np.isfinite(rows[name].astype(float))]
-    return estimate(seed_table(known, name).to_numpy()) if len(known) else None
+    return measured(seed_table(known, name).to_numpy(float), bounds) if len(known) else None
+
+
+def tables_of(first: pd.DataFrame, second: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, bool] | None:
+    """Returns the values of two groups that can be subtracted, and whether their trainings are the same ones.
+
+    None where a value is missing, where the sample seeds are unlike, or where some trainings are on both sides and
+    some are not.
+    """
+    tables = [seed_table(group, name) for group in (first, second)]
+    if set(tables[0].columns) != set(tables[1].columns):
+        return None
+    tables[1] = tables[1][tables[0].columns]
+    paired = set(tables[0].index) == set(tables[1].index)
+    if paired:
+        tables[1] = tables[1].loc[tables[0].index]
+    elif set(tables[0].index) & set(tables[1].index):
+        return None
+    values = [table.to_numpy(float) for table in tables]
+    return (*values, paired) if all(np.isfinite(part).all() for part in values) else None
+
+
+def difference_of(first: pd.DataFrame, second: pd.DataFrame, name: str, bounds: tuple[float, float]) -> Estimate | None:
+    """Returns first minus second with its interval, None where two groups cannot be subtracted."""
+    if (found := tables_of(first, second, name)) is None:
+        return None
+    return contrast(*found[:2], paired=found[2], bounds=bounds)
 
 
 def uncertainty(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row a group and metric: the mean, its interval and unit, and what the spread comes from.
+    """Returns a row a group and metric: the mean, its interval and what that holds for, and what the spread comes from.
 
     ``sd retraining`` and ``sd resampling`` are square roots of components of variance: what another training would
     change with one sample set, and what another sample set would change of one training; ``sd shared by trainings`` is
     the part of the latter that a sample seed does to all trainings alike, ``share of retraining`` that of retraining
-    in the sum. Blank where the design cannot tell: one training, or one sample set of each.
+    in the sum. Blank where the design cannot tell: one training, or one sample set of each. ``values`` stand where they
+    are too few for an interval.
 
     Args:
         rows: The tidy table of :func:`tabulate`.
     """
-    metrics, rows, records = rows.attrs["metrics"], bare(rows), []
+    bounds, rows, records = rows.attrs["bounds"], bare(rows), []
     for bucket in buckets(rows):
-        for name in metrics:
-            if (found := seeds_of(bucket, name)) is None:
+        for name in bounds:
+            if (shown := seeds_of(bucket, name, bounds[name])) is None:
                 continue
+            known = bucket[np.isfinite(bucket[name].astype(float))]
+            found = estimate(seed_table(known, name).to_numpy(float), bounds[name])
             record = {"group": bucket["group"].iloc[0], "metric": name}
             record["identity"] = identities(max(bucket["identity"], key=len)).get(name, "")
             record |= {"trainings": bucket["train_key"].nunique(), "sample seeds": bucket["sample_seed"].nunique()}
-            record |= {"sample sets": int(np.isfinite(bucket[name].astype(float)).sum()), "interval over": found.unit}
+            record |= {"sample sets": len(known), "interval over": shown.scope, "values": shown.values or ""}
             record |= {part: float(getattr(found, part)) for part in ("mean", "low", "high", "error", "df")}
             record |= {f"sd {part}": float(getattr(found, part)) ** 0.5 for part in ("retraining", "resampling")}
             total = found.retraining + found.resampling

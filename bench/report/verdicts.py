@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from bench.claims import LEAST_PAIRS, LEAST_SEEDS, LEAST_TRAININGS, LEVEL, Claim, least_p
-from bench.report.statistics import VERDICTS, Comparison, compare, holm, verdicts
-from bench.report.table import bare, buckets, identities, seed_table
+from bench.report.statistics import BOTH, VERDICTS, Comparison, compare, contrast, holm, verdicts
+from bench.report.table import bare, buckets, identities, tables_of
 
 COLUMNS = (
     *("metric", "first", "second", "verdict", "note", "first_mean", "second_mean", "difference", "low", "high"),
@@ -26,15 +26,16 @@ UNDECIDED = VERDICTS[0]
 def judge(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns a row a claim of the suite, in its order, with its verdict on the first group.
 
-    ``difference`` is first minus second with its 95 % interval ``low`` to ``high``; ``note`` says why a claim is
-    undecided, or what else to know of it.
+    ``difference`` is first minus second with its 95 % interval ``low`` to ``high``, that of the table's tie marks
+    (:func:`bench.report.statistics.contrast`); ``note`` says why a claim is undecided, or what else to know of it.
 
     Args:
         rows: The tidy table of :func:`bench.report.table.tabulate`.
     """
     claims, directions, floors = rows.attrs["claims"], rows.attrs["metrics"], rows.attrs["floors"]
+    bounds = rows.attrs["bounds"]
     groups = dict(list(bare(rows).groupby("group", sort=False)))
-    found = [_measure(claim, groups[claim.first], groups[claim.second]) for claim in claims]
+    found = [_measure(claim, groups[claim.first], groups[claim.second], bounds[claim.metric]) for claim in claims]
     for name in ("p", "p_equivalence"):
         adjusted = holm([1.0 if record["refused"] else record[name] for record in found])
         for record, p in zip(found, adjusted, strict=True):
@@ -45,7 +46,7 @@ def judge(rows: pd.DataFrame) -> pd.DataFrame:
     return judged.astype({name: "Int64" for name in ("first_trainings", "second_trainings", "sample_seeds")})
 
 
-def _measure(claim: Claim, first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
+def _measure(claim: Claim, first: pd.DataFrame, second: pd.DataFrame, bounds: tuple[float, float]) -> dict[str, Any]:
     """Returns what is measured of a claim; ``refused`` says why it cannot be tested, empty where it can."""
     record = {**claim._asdict(), "refused": "", "test": "", "identity": ""}
     for name, group in (("first", first), ("second", second)):
@@ -57,19 +58,17 @@ def _measure(claim: Claim, first: pd.DataFrame, second: pd.DataFrame) -> dict[st
     if record["refused"]:
         return record | ({"difference": np.nan} if "identit" in record["refused"] else {})
     record["identity"] = identities(first["identity"].iloc[0])[claim.metric]
-    tables = [seed_table(group, claim.metric) for group in (first, second)]
-    paired = set(tables[0].index) == set(tables[1].index)
-    record["least_p"] = least_p(*map(len, tables), shared=paired)
-    if paired:
-        tables[1] = tables[1].loc[tables[0].index]
+    if (tables := tables_of(first, second, claim.metric)) is None:
+        return record | {"refused": "some trainings are on both sides and some are not"}
+    *values, paired = tables
+    record["least_p"] = least_p(*map(len, values), shared=paired)
     least, what = (LEAST_PAIRS, "trainings that both share") if paired else (LEAST_TRAININGS, "trainings each")
-    if min(*map(len, tables), record["sample_seeds"]) > 1:
-        values = [table.to_numpy() for table in tables]
-        record |= _tested(compare(*values, paired=paired, smallest_effect=claim.smallest_effect))
-    if not paired and set(tables[0].index) & set(tables[1].index):
-        record["refused"] = "some trainings are on both sides and some are not"
-    elif min(map(len, tables)) < least:
-        counts = " and ".join(str(count) for count in dict.fromkeys(map(len, tables)))
+    if (found := contrast(*values, paired=paired, bounds=bounds)).scope == BOTH:
+        record |= _tested(compare(*values, paired=paired, smallest_effect=claim.smallest_effect, bounds=bounds))
+    elif found.scope:
+        record |= {"low": float(found.low), "high": float(found.high)}
+    if min(map(len, values)) < least:
+        counts = " and ".join(str(count) for count in dict.fromkeys(map(len, values)))
         record["refused"] = f"a claim needs {least} {what}, here are {counts}: a hint"
     elif record["sample_seeds"] < LEAST_SEEDS:
         record["refused"] = f"a claim needs {LEAST_SEEDS} sample seeds, here is one: a hint"
@@ -107,8 +106,7 @@ def _decide(record: dict[str, Any], claims: int, higher: bool, floors: Mapping[s
             )
     floor = floors.get(record["identity"], {}).get("std")
     if record["verdict"] in ("better", "worse") and floor and abs(record["difference"]) < 2 * floor:
-        record["verdict"] = UNDECIDED
-        notes.append(f"below 2 standard deviations ({2 * floor:.3g}) of what real images score: not discussed")
+        notes.append(f"smaller than 2 standard deviations ({2 * floor:.3g}) of what one set of real images scores")
     if record["verdict"] == "within noise" and record["p_holm"] <= LEVEL:
         notes.append("the difference is real and smaller than the smallest effect of interest")
     if record["verdict"] == UNDECIDED and not notes:

@@ -1,0 +1,217 @@
+"""One interval for the table, the figures, the tie marks and the verdicts, within the bounds of its metric."""
+
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import LineCollection, PathCollection
+from rich.console import Console
+from test_report import CARDS, PROVENANCE, complete, floor_of, suite_of
+
+from bench.metrics import METRICS
+from bench.report import figures, page
+from bench.report.comparison import explain
+from bench.report.console import print_leaderboard
+from bench.report.drawing import Look
+from bench.report.inspections import loss_points
+from bench.report.table import best_of, leaderboard, measured, seed_table, tabulate, uncertainty
+from bench.report.verdicts import judge
+from bench.spec import place
+from bench.store import Store, UnitId
+
+FD, RECALL, KD = "fd(digits-cnn@8)", "recall(digits-cnn@8)", "kd(digits-cnn@8)"
+SUITE = """
+name: intervals
+dataset: digits
+metrics: [fd, recall, kd]
+samples: {{count: 32, batch: 32, seeds: {sample_seeds}}}
+likelihood: none
+inspect: {inspect}
+train:
+  good: {{method: toy, params: {{quality: 0.5}}, seeds: {train_seeds}}}
+  twin: {{method: toy, params: {{kind: a, quality: 0.5}}, seeds: {train_seeds}}}
+  poor: {{method: mute, params: {{quality: 3.0}}, seeds: {train_seeds}}}
+points:
+  - {{train: [good, twin, poor], sampler: euler, grid: {{nfe: [10]}}}}
+  - {{train: good, sampler: heun, grid: {{nfe: [10]}}}}
+{claims}
+"""
+CLAIMS = """
+claims:
+  - {metric: fd(digits-cnn@8), smallest_effect: 0.2, pairs: [[poor, good euler], [good heun, good euler]]}
+"""
+
+
+def noise(*what):
+    return np.random.default_rng([sum(map(ord, str(one))) for one in what]).normal()
+
+
+def value_of(point, score):
+    """Distances of large spread near 0, shares near 1 (some of them 1), and kernel distances about 0."""
+    spec = point.sample
+    quality = dict(spec.train.params).get("quality", 1.0)
+    effect = noise(spec.train.seed, spec.train.method, quality) + noise("b", spec.seed)
+    effect += 0.3 * noise(spec.train.seed, spec.seed, spec.sampler, point.train)
+    if score.metric == "fd":
+        return quality * math.exp((0.4 if quality < 1 else 0.05) * effect)
+    if score.metric == "recall":
+        return min(1.0, 0.97 + 0.03 * effect)
+    return 0.01 * effect
+
+
+def told(tmp_path, train_seeds, sample_seeds, claims="", inspect="null"):
+    """Returns a suite's tidy table, with results made up."""
+    numbers = {"train_seeds": list(range(train_seeds)), "sample_seeds": list(range(sample_seeds))}
+    suite = suite_of(SUITE.format(**numbers, claims=claims, inspect=inspect), tmp_path)
+    store = Store(tmp_path / "store")
+    complete(store, suite, images=False)
+    for point in suite.points:
+        for score in point.scores:
+            identity = {"metric": score.metric, "count": score.count}
+            record = {"value": value_of(point, score), "identity": identity, "provenance": PROVENANCE}
+            store.finish(UnitId(*place(score)), record)
+    return suite, store, tabulate(suite, store, methods=CARDS)
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory):
+    return told(tmp_path_factory.mktemp("crossed"), 6, 3, CLAIMS, "{images: 64}")
+
+
+def test_every_metric_declares_bounds_that_its_values_keep():
+    unbounded = {name for name, card in METRICS.items() if not math.isfinite(card.bounds[0])}
+    assert unbounded == {"kd", "fd_infinity"}
+    within_two = {name for name, card in METRICS.items() if math.isfinite(card.bounds[1])}
+    restored = {"unknown_rmse", "unknown_best", "diversity", "known_rmse", "known_max"}
+    assert within_two == {"precision", "recall", "near_copies", "accuracy", "mode_weight_error", *restored}
+    assert METRICS["is"].bounds[0] == 1
+
+
+def test_brackets_stay_within_the_bounds_of_their_metric(crossed):
+    _, _, rows = crossed
+    board = leaderboard(rows)
+    for name, (least, most) in rows.attrs["bounds"].items():
+        low, high = board[f"{name} low"], board[f"{name} high"]
+        assert (low > least).all()
+        assert (high < most).all()
+        assert ((low < board[name]) & (board[name] < high)).all()
+    assert (board[f"{KD} low"] < 0).any(), "a kernel distance may be below 0"
+
+
+def test_table_figures_terminal_and_uncertainty_show_one_interval(crossed):
+    suite, _, rows = crossed
+    board, parts = leaderboard(rows), uncertainty(rows)
+    text = page.markdown(suite, rows, board)
+    output = io.StringIO()
+    print_leaderboard(rows, Console(file=output, width=40))
+    for metric, bounds in rows.attrs["bounds"].items():
+        drawn = figures.summarise(rows, Look(rows, list(suite.train)), metric, bounds)
+        for _, group in board.iterrows():
+            shown = tuple(group[[metric, f"{metric} low", f"{metric} high"]])
+            of_group = parts[(parts["group"] == group["group"]) & (parts["metric"] == metric)].iloc[0]
+            assert tuple(of_group[["mean", "low", "high"]]) == shown
+            line = drawn[(drawn["train"] == group["train"]) & (drawn["sampler"] == group["sampler"])].iloc[0]
+            assert tuple(line[["mean", "low", "high"]]) == shown
+            assert page.interval(*shown) in text
+            assert page.interval(*shown) in output.getvalue()
+            assert group[f"{metric} interval over"] == "trainings and sample seeds"
+
+
+def test_tie_marks_and_verdicts_rest_on_the_interval_of_the_difference(crossed):
+    suite, store, rows = crossed
+    board, judged = leaderboard(rows), judge(rows)
+    (best,) = best_of(board, FD, higher=False)
+    assert board.loc[best[0], "train"] in ("good", "twin")
+    tied = board.set_index("group")[f"{FD} tied"]
+    assert not tied["poor · euler · nfe 10"]
+    assert pd.isna(tied[board.loc[best[0], "group"]])
+    assert set(judged["verdict"]) <= {"better", "worse", "undecided", "within noise"}
+    for _, claim in judged.iterrows():
+        if claim["verdict"] in ("better", "worse"):
+            assert not claim["low"] <= 0 <= claim["high"]
+    if board.loc[best[0], "group"] == "good · euler · nfe 10":
+        assert not judged["low"][0] <= 0 <= judged["high"][0]
+    cells = page.sections(suite, rows, board)
+    lines = [line for part in cells if part.title.startswith("Budget") for line in part.cells]
+    marked = {line[1].text + line[2].text for line in lines if line[5].text.startswith(page.TIED)}
+    assert len(marked) == int(tied.fillna(False).sum()) > 0
+    floor_of(store, suite, 0.4, 100.0)  # what one set of real images scores is no yardstick of means
+    again = leaderboard(tabulate(suite, store, methods=CARDS)).set_index("group")[f"{FD} tied"]
+    assert again.equals(tied)
+
+
+@pytest.mark.parametrize(
+    ("train_seeds", "sample_seeds", "mark"), [(1, 3, "†"), (3, 1, "‡"), (1, 2, ""), (2, 2, ""), (2, 1, "")]
+)
+def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(tmp_path, train_seeds, sample_seeds, mark):
+    suite, _, rows = told(tmp_path, train_seeds, sample_seeds)
+    board = leaderboard(rows)
+    text = page.markdown(suite, rows, board)
+    for _, group in board.iterrows():
+        shown = page.quality(group, FD)
+        assert shown in text
+        if mark:
+            assert shown.endswith(f"] {mark}")
+            continue
+        values = seed_table(rows[rows["group"] == group["group"]], FD).to_numpy().ravel()
+        assert group[f"{FD} values"] == tuple(values)
+        assert shown == f"{page.number(group[FD])} ({', '.join(map(page.number, values))})"
+        assert pd.isna(group[f"{FD} low"])
+        assert pd.isna(group[f"{FD} tied"])
+    assert ("One sample seed: 4 of 4 groups say nothing of what other sample seeds would give." in text) == (
+        sample_seeds == 1
+    )
+    assert (f"No differences from the best are judged in {FD}, {RECALL}, {KD}" in text) == (not mark)
+    drawn = figures.summarise(rows, Look(rows, list(suite.train)), FD, rows.attrs["bounds"][FD])
+    assert drawn["low"].isna().all() == (not mark)
+    assert all(len(values) == (0 if mark else train_seeds * sample_seeds) for values in drawn["values"])
+
+
+def test_a_mean_on_its_bound_stands_without_a_bracket():
+    shown = measured(np.ones((3, 4)), (0, 1))
+    assert (shown.mean, shown.scope, shown.values) == (1, "", ())
+    assert page.told(shown) == "1.00"
+
+
+def test_many_values_are_shown_by_their_range():
+    own = np.full((2, 6), np.nan)
+    own[0, :3], own[1, 3:] = [1, 2, 3], [4, 5, 6]  # two trainings, each with sample seeds of its own
+    assert page.told(measured(own, (0, math.inf))) == "3.50 (1.00 to 6.00)"
+    assert page.told(measured(np.array([[2.0]]), (0, math.inf))) == "2.00"
+
+
+def test_held_out_losses_have_the_interval_of_their_trainings_in_table_and_figure(crossed):
+    suite, _, rows = crossed
+    (part,) = [part for part in page.sections(suite, rows, leaderboard(rows)) if part.title.startswith("Held-out")]
+    points = loss_points(rows.attrs["inspections"])
+    good = points[points["train"] == "good"]
+    assert [cell.text for cell in part.cells[0][4:]] == [
+        f"{page.interval(point['mean'], point['low'], point['high'])} ‡" for _, point in good.iterrows()
+    ]
+    assert (good["low"] > 0).all()
+
+
+def test_explain_says_whether_two_rows_are_told_apart(crossed):
+    _, _, rows = crossed
+    groups = {name: rows[rows["group"] == f"{name} · euler · nfe 10"] for name in ("good", "poor", "twin")}
+    for group in groups.values():
+        group.attrs = {}
+    lines = "\n".join(explain(rows, groups["poor"], groups["good"]))
+    assert "(for other trainings and sample seeds): told apart" in lines
+    one = {name: group[(group["train_seed"] == 0) & (group["sample_seed"] == 0)] for name, group in groups.items()}
+    assert "of too few values in common for an interval" in "\n".join(explain(rows, one["poor"], one["good"]))
+
+
+def test_pictures_draw_intervals_as_bands_and_values_as_dots(tmp_path):
+    suite, _, rows = told(tmp_path, 3, 2)
+    look, bounds = Look(rows, list(suite.train)), rows.attrs["bounds"]
+    for part, dots in ((rows, 0), (rows[rows["train_seed"] == 0], 4 * 2)):
+        picture, draw = next(figures._quality(part, {FD: False}, bounds, {}, look))
+        assert "band and bars: its 95 % interval as in the table" in picture.caption
+        axes = draw().axes[0]
+        drawn = [found for found in axes.collections if isinstance(found, PathCollection) and found.get_alpha() == 0.5]
+        assert sum(len(found.get_offsets()) for found in drawn) == dots
+        bars = [len(found.get_segments()) for found in axes.collections if isinstance(found, LineCollection)]
+        assert sum(bars) == (0 if dots else 4)
