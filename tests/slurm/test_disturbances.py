@@ -145,6 +145,7 @@ def test_site_without_accounting_hears_of_deaths_too(tmp_path, silent_cluster, u
 
 
 @pytest.mark.slow
+@pytest.mark.slurm
 def test_stale_submissions_do_not_believe_in_ids_that_a_new_cluster_gives_out_again(tmp_path, undisturbed):
     old = Cluster(accounting=False)
     bench = OnCluster(tmp_path)
