@@ -1,6 +1,7 @@
 """Makes one pytest item for each file of the golden sets' manifests (for cld: for each case of a file).
 
-A set is a folder of --golden-dir with a manifest.json; one that is absent collects nothing.
+A set is a folder of --golden-dir with a manifest.json; one that is absent collects nothing, but a folder without any
+set is refused, and so is a file that a manifest lists and that is not there.
 """
 
 import json
@@ -30,7 +31,10 @@ class Golden(NamedTuple):
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "golden" in metafunc.fixturenames:
         folder = metafunc.config.getoption("--golden-dir") or HERE / "data"
-        metafunc.parametrize("golden", [item for name in SETS for item in collect(folder, name)], ids=str)
+        items = [item for name in SETS for item in collect(folder, name)]
+        if not items:
+            raise pytest.UsageError(f"--golden-dir: {folder} holds none of {', '.join(SETS)} with a manifest.json")
+        metafunc.parametrize("golden", items, ids=str)
 
 
 def collect(folder: Path, name: str) -> list[Golden]:

@@ -42,6 +42,7 @@ def trainings(bench):
     return [tries for unit, tries in bench.attempts().items() if unit.stage == "train"]
 
 
+@pytest.mark.slow
 def test_preempted_training_writes_a_checkpoint_and_goes_on_bit_by_bit(tmp_path, cluster, undisturbed):
     # Checkpoints come every hour here: what is resumed was written on the signal.
     rare = EXECUTOR.replace("partition: debug", "partition: scavenge").replace("checkpoint_seconds: 1", "")
