@@ -5,6 +5,7 @@ One thread each: equal bytes are only promised for equal thread counts.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,14 +25,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-dir", type=Path, metavar="DIR", help=what)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Returns what ``-n auto`` means: a process for each core that this one may use."""
     return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps each file's tests in one process, where they share the fixtures of their module (``--dist loadgroup``)."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keeps the tests of a file in one process, where they share what its fixtures trained.
+
+    All SLURM tests are one such unit, since they share a cluster; golden files share nothing, so each is one.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith("tests/slurm/"):
+                return "slurm"
+            return nodeid if nodeid.startswith("tests/golden/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)

@@ -4,20 +4,14 @@ import pytest
 from rig import SUITE, Cluster, OnCluster, local_run, missing
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks the tests of this folder that ask for a cluster, and skips those marked where there can be none.
-
-    All of them run in one process, since they share one cluster.
-    """
+    """Marks the tests of this folder that ask for a cluster, and skips those marked where there can be none."""
     for item in items:
         if {"cluster", "silent_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slurm)
-        if item.get_closest_marker("slurm"):
-            item.add_marker(pytest.mark.xdist_group("slurm"))
-            if missing():
-                why = f"SLURM is not installed ({', '.join(missing())}): tests/slurm/cluster.sh install"
-                item.add_marker(pytest.mark.skip(reason=why))
+        if item.get_closest_marker("slurm") and missing():
+            why = f"SLURM is not installed ({', '.join(missing())}): tests/slurm/cluster.sh install"
+            item.add_marker(pytest.mark.skip(reason=why))
 
 
 @pytest.fixture(autouse=True)
