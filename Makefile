@@ -1,9 +1,10 @@
 # make quickstart   install, run the quickstart suite, print the leaderboard and where the pictures are
-# make test         install, run the tests (minutes); make test-all adds the slow ones
+# make test         install, run the tests on all cores (minutes); make test-all adds the slow ones
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SUITE ?= suites/quickstart.yaml
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: install quickstart test test-all lint clean
 
@@ -20,10 +21,10 @@ quickstart: install
 	$(BIN)/python run_bench.py $(SUITE)
 
 test: install
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
+	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)
 
 test-all: install
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(PYTEST) $(PYTEST_FLAGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,12 +1,19 @@
-"""What every test may ask for. One thread: equal bytes are only promised for equal thread counts."""
+"""What every test may ask for, and how ``make test`` shares the tests among processes.
+
+One thread each: equal bytes are only promised for equal thread counts.
+"""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+MOST_PROCESSES = 8
+"""Each imports torch (about 2 s, half a GB), which more of them would not earn."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,3 +23,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """
     what = "folder with sde/, cld/, oracle/, written with an equals sign; default: tests/golden/data"
     parser.addoption("--golden-dir", type=Path, metavar="DIR", help=what)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Returns what ``-n auto`` means: a process for each core that this one may use."""
+    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keeps the tests of a file in one process, where they share what its fixtures trained.
+
+    All SLURM tests are one such unit, since they share a cluster; golden files share nothing, so each is one.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith("tests/slurm/"):
+                return "slurm"
+            return nodeid if nodeid.startswith("tests/golden/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)

@@ -269,7 +269,7 @@ def work(store, folder, **values):
 def made(tmp_path_factory):
     """A run with a snapshot after 30 of 48 images and two averages beside the training's own."""
     bench = Bench(tmp_path_factory.mktemp("made"))
-    code, out, err = bench.suite(text("snapshots: [30]\n    ema: [0.05, 0.15]"))("--executor", "inline")
+    code, out, err = bench.suite(text("snapshots: [30]\n    ema: [0.05, 0.15]")).here()
     assert code == 0, out + err
     return bench
 

@@ -17,6 +17,7 @@ name: small
 dataset: digits
 metrics: [{metric: fd, allow_few: true}]
 samples: {count: 8, batch: 4, seeds: [0, 1]}
+figures: none
 likelihood: {images: 2, batch: 2, tolerance: 1.0e-1}
 train:
   vp: &model
@@ -63,7 +64,7 @@ def workers(bench):
 def undisturbed(tmp_path_factory):
     bench = prepare(tmp_path_factory.mktemp("undisturbed"))
     process = start(bench)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=1200)
     assert process.returncode == 0, err
     return hashes(bench)
 
@@ -83,7 +84,7 @@ def kill(bench, driver, what):
     return True
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_at_random_points_it_finishes_byte_equal_and_redoes_no_finished_unit(tmp_path, undisturbed, seed):
     bench = prepare(tmp_path)
     chance = random.Random(seed)
@@ -107,7 +108,7 @@ def test_killed_at_random_points_it_finishes_byte_equal_and_redoes_no_finished_u
         assert len(now) >= before
         known = now
     driver = start(bench)
-    _, err = driver.communicate(timeout=300)
+    _, err = driver.communicate(timeout=1200)
     assert driver.returncode == 0, err
     assert known.items() <= finished(bench).items()
     assert hashes(bench) == undisturbed
@@ -146,7 +147,7 @@ def test_training_killed_in_the_middle_resumes_from_its_checkpoint(tmp_path, und
         assert driver.poll() is None
     for pid in workers(bench):
         os.kill(pid, signal.SIGKILL)
-    _, err = driver.communicate(timeout=300)
+    _, err = driver.communicate(timeout=1200)
     assert driver.returncode == 0, err
     assert hashes(bench) == undisturbed
     states = [

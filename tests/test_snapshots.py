@@ -74,7 +74,7 @@ def weights(store, spec):
 def taken(tmp_path_factory):
     """A run with snapshots after 16 and 30 of 48 images."""
     bench = Bench(tmp_path_factory.mktemp("taken"))
-    code, out, err = bench.suite(text())("--executor", "inline")
+    code, out, err = bench.suite(text()).here()
     assert code == 0, out + err
     return bench
 

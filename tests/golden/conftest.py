@@ -1,6 +1,7 @@
 """Makes one pytest item for each file of the golden sets' manifests (for cld: for each case of a file).
 
-A set is a folder of --golden-dir with a manifest.json.
+A set is a folder of --golden-dir with a manifest.json. A folder without any set is refused, and so is a file that a
+manifest lists and that is not there.
 """
 
 import json

@@ -32,6 +32,7 @@ def test_golden(golden):
     fitting = [kind for kind in CHECKS if fnmatchcase(f"{golden.set}/{golden.file}", kind + "*")]
     kind = max(fitting, key=len, default=None)
     assert kind is not None, "nothing here checks files of this kind"
+    assert golden.path.exists(), "the manifest lists a file that is not there"
     if "sha256" in golden.entry:
         assert hashlib.sha256(golden.path.read_bytes()).hexdigest() == golden.entry["sha256"], "the file was altered"
     CHECKS[kind](golden.path, golden.entry, golden.manifest)

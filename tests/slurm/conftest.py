@@ -5,13 +5,13 @@ from rig import SUITE, Cluster, OnCluster, local_run, missing
 
 
 def pytest_collection_modifyitems(items):
-    """Marks the tests of this folder that ask for a cluster, and skips them where there can be none."""
+    """Marks the tests of this folder that ask for a cluster, and skips those marked where there can be none."""
     for item in items:
         if {"cluster", "silent_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slurm)
-            if missing():
-                why = f"SLURM is not installed ({', '.join(missing())}): tests/slurm/cluster.sh install"
-                item.add_marker(pytest.mark.skip(reason=why))
+        if item.get_closest_marker("slurm") and missing():
+            why = f"SLURM is not installed ({', '.join(missing())}): tests/slurm/cluster.sh install"
+            item.add_marker(pytest.mark.skip(reason=why))
 
 
 @pytest.fixture(autouse=True)

@@ -166,7 +166,7 @@ def local_run(folder, suite):
     """Runs a suite on this machine: what every run on the cluster has to end with."""
     folder.mkdir(exist_ok=True)
     bench = OnCluster(folder, suite)
-    code, _, err = bench("--executor", "inline")
+    code, _, err = bench.here()
     assert code == 0, err
     return board(bench), hashes(bench)
 

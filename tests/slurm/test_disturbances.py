@@ -42,6 +42,7 @@ def trainings(bench):
     return [tries for unit, tries in bench.attempts().items() if unit.stage == "train"]
 
 
+@pytest.mark.slow
 def test_preempted_training_writes_a_checkpoint_and_goes_on_bit_by_bit(tmp_path, cluster, undisturbed):
     # Checkpoints come every hour here: what is resumed was written on the signal.
     rare = EXECUTOR.replace("partition: debug", "partition: scavenge").replace("checkpoint_seconds: 1", "")
@@ -145,6 +146,7 @@ def test_site_without_accounting_hears_of_deaths_too(tmp_path, silent_cluster, u
 
 
 @pytest.mark.slow
+@pytest.mark.slurm
 def test_stale_submissions_do_not_believe_in_ids_that_a_new_cluster_gives_out_again(tmp_path, undisturbed):
     old = Cluster(accounting=False)
     bench = OnCluster(tmp_path)

@@ -52,7 +52,8 @@ def test_detached_run_needs_no_driver(bench, cluster, undisturbed):
     assert "no job of the suite is in the queue" in told
 
 
-@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "after"])
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_driver_killed_around_sbatch_leaves_an_intent_that_the_next_one_repairs(bench, cluster, undisturbed, when):
     # The shim kills the driver before sbatch, or after it did its work and before its answer was read.
     act = {"before": "kill -9 $PPID; exit 1", "after": '$REAL "$@"; kill -9 $PPID; exit 0'}[when]
@@ -95,6 +96,7 @@ points:
 """
 
 
+@pytest.mark.slow
 def test_failures_are_rows_by_kind_with_last_words_and_the_others_go_on(bench, cluster, undisturbed):
     code, _, err = bench.suite(FAULTS)(*bench.executor)
     assert code == 1
@@ -143,6 +145,7 @@ def test_cancel_ends_driver_and_jobs_and_the_suite_goes_on_later(bench, cluster,
     assert (board(bench), hashes(bench)) == undisturbed
 
 
+@pytest.mark.slow
 def test_killed_driver_is_followed_by_one_that_adopts_its_jobs(bench, cluster, undisturbed):
     driver = bench.start(*bench.executor)
     wait(lambda: any(entry.state == "RUNNING" for entry in slurm.queue().values()))
