@@ -41,7 +41,6 @@ CHOSEN = {
         "net_ncsnpp_ve_discrete_positional",
         "net_ddpmpp_vp",
         "net_ncsnpp_ve_unconditional_relu",
-        "net_ncsnpp_ve_lrelu",
         "loss_ncsnpp_ve_discrete_positional",
         "loss_ddpmpp_vp",
         "primitives",
