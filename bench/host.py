@@ -42,6 +42,19 @@ def myself() -> dict[str, Any]:
     return {**here(), "pid": os.getpid(), "born": _born(os.getpid()) or 0}
 
 
+def controllers(pid: int, word: str) -> list[dict[str, Any]]:
+    """Returns what names the processes above one, the nearest first, as far as their command lines hold a word."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        while True:
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+            pid = int(stat.rpartition(")")[2].split()[1])
+            if pid < 2 or word.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                break
+            found.append({**here(), "pid": pid, "born": _born(pid) or 0})
+    return found
+
+
 def is_here(facts: Mapping[str, Any]) -> bool:
     """Tells whether what :func:`myself` noted is of this host, since it started, and of this pid namespace."""
     return all(facts.get(name, there) == there for name, there in here().items()) and "host" in facts

@@ -202,16 +202,23 @@ def of_the_bench(folder):
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found in Linux's /proc")
-@pytest.mark.parametrize(("moment", "signals"), [("starting", 1), ("training", 2)])
+@pytest.mark.parametrize(("moment", "signals"), [("starting", 1), ("training", 2), ("adopted", 1)])
 def test_after_ctrl_c_no_worker_lives_on(tmp_path, moment, signals):
     bench = Bench(tmp_path).suite(SUITE)
     write(bench.results / "small" / "jobs" / "old" / "orders.json", b"{}")
     driver = bench.start("--jobs", "2", start_new_session=True)
-    patterns = {"starting": "small/jobs/2*/*/controller.log", "training": "store/train/*/weights.lease"}
+    pattern = "small/jobs/2*/*/controller.log" if moment == "starting" else "store/train/*/weights.lease"
     limit = time.monotonic() + 120
-    while len(list(bench.results.glob(patterns[moment]))) < 2 and time.monotonic() < limit:
+    while len(list(bench.results.glob(pattern))) < 2 and time.monotonic() < limit:
         time.sleep(0.02)
         assert driver.poll() is None, driver.stderr.read()
+    if moment == "adopted":
+        driver.kill()
+        driver.communicate()
+        driver = bench.start("--jobs", "2", start_new_session=True)
+        while holder(bench.results / "small" / "driver.lock") is None and driver.poll() is None:
+            time.sleep(0.02)
+        time.sleep(0.3)
     for _ in range(signals):
         driver.send_signal(signal.SIGINT)
         time.sleep(0.15)

@@ -277,20 +277,26 @@ def stop_workers(registry: Path, starting: Callable[[], Sequence[Any]] = tuple) 
     again: list[int] = []
     with handling(lambda number, frame: again.append(number)):
         deadline = time.monotonic() + GRACE_SECONDS
-        asked: set[int] = set()
-        while (alive := _living_here(registry)) or starting():
+        asked: dict[int, dict[str, Any]] = {}
+        while (alive := _living_here(registry)) or starting() or any(map(host.lives, asked.values())):
             if again or time.monotonic() >= deadline:
-                _kill(registry, starting)
+                _kill(registry, starting, asked)
                 return
-            signal_workers([facts for facts in alive if facts["pid"] not in asked], signal.SIGTERM)
-            asked |= {facts["pid"] for facts in alive}
+            new = [facts for facts in alive if facts["pid"] not in asked]
+            for facts in new:
+                family = [facts, *host.controllers(facts["pid"], "submitit")]
+                asked |= {member["pid"]: member for member in family}
+            signal_workers(new, signal.SIGTERM)
             time.sleep(0.1)
 
 
-def _kill(registry: Path, starting: Callable[[], Sequence[Any]]) -> None:
+def _kill(registry: Path, starting: Callable[[], Sequence[Any]], asked: Mapping[int, dict[str, Any]]) -> None:
     """Kills every worker here, those included that are only starting, and waits until they are gone."""
     deadline = time.monotonic() + KILL_SECONDS
-    while time.monotonic() < deadline and ((alive := _living_here(registry)) or starting()):
+    while time.monotonic() < deadline:
+        alive = [*_living_here(registry), *filter(host.lives, asked.values())]
+        if not alive and not starting():
+            return
         signal_workers(alive, signal.SIGKILL)
         for job in starting():  # its controller passes SIGTERM on, and the worker has not begun anything
             with contextlib.suppress(OSError, ValueError):
