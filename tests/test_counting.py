@@ -2,28 +2,17 @@
 
 import pytest
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from flops import counted
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.card import build, cards
-from methods.ncsn.counting import refinenet_cost
-from methods.ncsn.refinenet import make_refinenet
-from methods.ncsn.settings import RefineNet
-from methods.sde.card import Classifier as ClassifierParams
-from methods.sde.classifier import Classifier
+from bench.data import load_images
+from bench.method import load_method
+from bench.metrics.cards import extractor_card
+from bench.metrics.extractors import load_extractor
 from methods.shared.backbone import make_network
 from methods.shared.counting import backbone_cost
 from methods.shared.hyperparameters import Backbone
-
-
-def counted(make, channels, size, told=torch.float32):
-    """Returns FLOPs of a row and weights of a network, as torch counts them; nothing is computed."""
-    with torch.device("meta"):
-        network = make()
-        x, condition = torch.zeros(1, channels, *size), torch.zeros(1, dtype=told)
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-            network(x, condition)
-    return counter.get_total_flops(), sum(weight.numel() for weight in network.parameters())
 
 
 def presets(method):
@@ -83,28 +72,17 @@ def test_perceptrons_are_counted(architecture):
     assert cost.layers == (5 if architecture == "mlp_residual" else 4)
 
 
-@pytest.mark.parametrize("variant", ["ncsn", "ncsn_deeper", "ncsnv2", "ncsnv2_deeper", "ncsnv2_deepest"])
-@pytest.mark.parametrize(("width", "channels", "size"), [(4, 1, (16, 32)), (128, 3, (64, 64))])
-def test_refinenets_are_counted(variant, width, channels, size):
-    settings = RefineNet(variant=variant, width=width)
-    cost = refinenet_cost(settings, channels, 10, size)
-    assert (cost.flops, cost.parameters) == counted(
-        lambda: make_refinenet(settings, channels, 10), channels, size, torch.int64
-    )
+@pytest.mark.parametrize("method", list(cards()))
+def test_cards_price_what_their_adapters_build(method):
+    card, data = cards()[method], load_images("digits")
+    assert card.networks(build(card.params, {"exact": True}), (1, 8, 8), 10) == ()
+    (cost,) = card.networks(build(card.params, card.tiny), data.shape, 10)
+    (network, *_) = load_method(method, card.tiny, data, torch.device("cpu")).networks
+    assert cost.parameters == sum(weight.numel() for weight in network.parameters())
 
 
-def test_classifiers_are_counted():
-    settings = ClassifierParams(kind="resnet", steps=10, batch=4)
-    cost = settings.cost((1, 8, 8), 10)
-    flops, parameters = counted(lambda: Classifier(1, 10, **settings.keywords()), 1, (8, 8))
-    assert (cost.flops, cost.parameters, cost.images) == (flops, parameters, 40)
-
-
-def test_cards_price_what_their_adapters_build():
-    for method, card in cards().items():
-        assert card.networks(build(card.params, {"exact": True}), (1, 8, 8), 10) == (), method
-        for params, shape in (build(card.params, card.tiny), (1, 8, 8)), (card.params(), (3, 32, 32)):
-            (cost,) = card.networks(params, shape, 10)
-            assert cost.flops > 0, method
-    guided = build(cards()["sde"].params, {"classifier": {"kind": "resnet"}})
-    assert len(cards()["sde"].networks(guided, (3, 32, 32), 10)) == 2
+def test_extractors_cost_about_what_their_cards_say():
+    data = load_images("digits")
+    with FlopCounterMode(display=False) as counter:
+        load_extractor("digits-cnn", "cpu", data)(data.train[:2])
+    assert extractor_card("digits-cnn").flops == pytest.approx(counter.get_total_flops() / 2, rel=0.1)
