@@ -287,7 +287,7 @@ def _line(kind: str, params: Any, gallery: Gallery, found: _Found) -> str:
     if gallery.rule == "folders":
         how = gallery.split_rule
         both = found.folders.in_both if found.folders else 0
-        how += f"; {both:,} that links put into both are held out" if both else ""
+        how += f"; {both:,} that links put into another split too are not trained on" if both else ""
     else:
         asked = params.split == "random"
         how = f"at random ({'as split: random asks' if asked else 'no folders for training and testing'})"

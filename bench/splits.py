@@ -46,15 +46,13 @@ class Folders:
         train, test: Names of the pictures for training and of those held out, in order.
         folders: The folder of each.
         unused: Pictures of a folder for validation beside one for testing.
-        unused_folder: That folder.
-        in_both: Pictures that links put into both: they are held out, and not for training.
+        in_both: Pictures for training that links put into another of these folders too: they are not trained on.
     """
 
     train: list[str]
     test: list[str]
     folders: tuple[str, str]
     unused: int = 0
-    unused_folder: str = ""
     in_both: int = 0
 
 
@@ -100,14 +98,14 @@ def by_folder(found: Collection) -> Folders | None:
             f"name the folder for training train, {OTHERWISE}"
         )
     held_out = roles["test" if "test" in roles else "validation"][0]
-    train, unused = roles["train"][0], roles["validation"][0] if len(roles) == 3 else ""
-    apart = members[held_out] | members.get(unused, set())
+    train = roles["train"][0]
+    unused = members[roles["validation"][0]] if len(roles) == 3 else set()
+    apart = members[held_out] | unused
     return Folders(
         train=sorted(members[train] - apart),
         test=sorted(members[held_out]),
         folders=("/".join([*wrappers, train]), "/".join([*wrappers, held_out])),
-        unused=len(members.get(unused, set()) - members[held_out]),
-        unused_folder="/".join([*wrappers, unused]) if unused else "",
+        unused=len(unused - members[held_out]),
         in_both=len(members[train] & apart),
     )
 

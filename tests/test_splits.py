@@ -79,7 +79,7 @@ def test_with_test_and_validation_those_for_validation_are_left_alone(tmp_path):
     names = ["train/0.png", "train/1.png", "val/2.png", "val/3.png", "test/4.png"]
     split = by_folder(collect(files(tmp_path, *names)))
     assert (split.train, split.test) == (names[:2], ["test/4.png"])
-    assert (split.unused, split.unused_folder) == (2, "val")
+    assert split.unused == 2
 
 
 NO_SPLITS = {
@@ -162,6 +162,13 @@ def test_links_make_splits_and_what_they_put_into_both_is_held_out(tmp_path):
     files(tmp_path, "all/5.png")
     with pytest.raises(ValueError, match="all/ holds 1 pictures beside train/ and val/"):
         by_folder(collect(tmp_path))
+
+
+def test_loose_link_to_a_picture_of_a_split_changes_nothing(tmp_path):
+    files(tmp_path, "train/0.png", "train/1.png", "test/2.png")
+    os.symlink("train/0.png", tmp_path / "preview.png")
+    split = by_folder(collect(tmp_path))
+    assert (split.train, split.test, split.in_both) == (["train/0.png", "train/1.png"], ["test/2.png"], 0)
 
 
 def test_links_to_folders_make_splits(tmp_path):
