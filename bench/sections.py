@@ -774,7 +774,7 @@ class Reader:
         return HeldOut(images=images, batch=batch, split=held_out.split, seed=held_out.seed)
 
     def _inspect(self) -> Inspect | None:
-        """Returns what models are inspected on: by default the first held-out images, nothing where null is given."""
+        """Returns what models are inspected on: by default some held-out images, nothing where null is given."""
         path, given = ("inspect",), self.tree.get("inspect", {})
         if given is None or self.data is None:
             return None

@@ -1,6 +1,7 @@
 """A part of a set is a sample of it: drawn by content, whatever the order of the file, and said where it is shown."""
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from bench import drawn, given
 from bench.cli import main
 from bench.data import DATASETS, Images, load_images
 from bench.drawn import describe_copies, describe_part, drawing
-from bench.metrics import METRICS
+from bench.metrics import METRICS, audit
 from bench.metrics.scoring import score
 from bench.spec import ImagesSpec, InspectSpec, LikelihoodSpec, ScoreSpec, TrainSpec, canonical, from_plain, key, place
 
@@ -186,3 +187,18 @@ def test_scale_and_drawing_of_images_made_elsewhere_are_shown(capsys):
     said = capsys.readouterr().out
     assert "scale: the value of white in the file" in said
     assert "drawn at random by their content" in " ".join(said.split())
+
+
+def test_metrics_are_checked_on_the_same_images_however_the_data_set_is_sorted():
+    usual = load_images("digits")
+    other = Images("digits", replace(usual.card, load=sorted_by_brightness))
+    first, second = (
+        [
+            finding
+            for finding in islice(audit.check(data, "pca@2", count=40), 7)
+            if finding.what.endswith("of real images")
+        ]
+        for data in (usual, other)
+    )
+    assert len(first) == len(second) == 4
+    assert float(first[0].found.split()[0]) == pytest.approx(float(second[0].found.split()[0]), rel=1e-3)

@@ -13,12 +13,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from bench import course, stages
-from bench.card import Card, SamplerCard
+from bench.card import Card, LikelihoodCard, SamplerCard
 from bench.data import load_images
 from bench.execute.work import Stop
-from bench.method import Curve, Inspection, Method, Noise
+from bench.method import Curve, Inspection, Method, Noise, Scored
 from bench.plan import Job
-from bench.spec import InspectSpec, SampleSpec, TrainSpec, place
+from bench.spec import InspectSpec, LikelihoodSpec, SampleSpec, TrainSpec, place
 from bench.store import Store, UnitId
 
 WIDTH, PIXELS = 4, 64
@@ -251,6 +251,23 @@ def test_record_of_an_inspection_holds_mean_and_standard_error_of_each_level_ove
     assert {name: arrays[name].shape for name in arrays} == {
         **{"strip/0": (1, 2, 1, 8, 8), "curve/0/x": (3,), "curve/0/y": (3,)}
     }
+
+
+def test_likelihood_is_of_images_drawn_from_the_split_batch_by_batch(context, trained, monkeypatch):
+    seen = []
+
+    def score(self, images, noise, params):
+        seen.append(images)
+        return Scored({"bits_per_dim": torch.ones(len(images))})
+
+    monkeypatch.setattr(Counting, "card", replace(CARD, likelihood=LikelihoodCard(version=1, params=Walk)))
+    monkeypatch.setattr(Counting, "score", score)
+    spec = LikelihoodSpec(train=TRAIN, version=1, images=5, batch=3)
+    records = [made(context, spec, part) for part in ("00000", "00001")]
+    drawn = load_images("digits").drawn("test", slice(5))
+    assert torch.equal(torch.cat(seen), torch.from_numpy(drawn).long())
+    assert [len(images) for images in seen] == [3, 2]
+    assert {record["identity"]["drawn"] for record in records} == {"5 of 360, drawn at random"}
 
 
 @pytest.mark.parametrize(
