@@ -1,11 +1,26 @@
 """What plans price the classifier that guides Score-SDE's samples by, against torch's own counter on it."""
 
+import pytest
 from flops import counted
 
 from bench.card import build
 from methods.sde.card import CARD
 from methods.sde.card import Classifier as ClassifierParams
 from methods.sde.classifier import Classifier
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters"),
+    [
+        ("ve/cifar10_ncsnpp_deep_continuous", 107_587_075 - 128),  # the frequencies of its embedding are not trained
+        ("vp/cifar10_ddpmpp_deep_continuous", 106_632_579),
+        ("vp/ddpm/church", 111_569_923),
+        ("ve/ffhq_ncsnpp_continuous", 105_785_896 - 16),
+    ],
+)
+def test_published_networks_have_as_many_weights_as_the_authors_tell(preset, parameters):
+    (cost,) = CARD.networks(build(CARD.params, CARD.presets[preset]), CARD.shapes[preset], 10)
+    assert cost.parameters == parameters
 
 
 def test_classifiers_are_counted():
