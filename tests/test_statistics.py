@@ -292,7 +292,7 @@ def test_skewed_noise_costs_coverage_and_the_shipped_table_says_how_much():
     assert least["normal"] >= 0.93
     assert least["very skewed"] < least["skewed"] < least["normal"]
     normal = intervals[(intervals["noise"] == "normal") & (intervals["design"] != "3 × 3")]
-    assert normal["coverage"].max() <= 0.98
+    assert normal["coverage"].max() <= 0.98 + 0.004  # of 10,000 simulated tables
     design, components = Design((5, 5), 4), COMPONENTS["flow"]
     again = coverage(design, components, np.random.default_rng(3), boards=4000, skew=NOISES["very skewed"])
     row = intervals.query("design == '5 × 4' and components == 'flow' and noise == 'very skewed'").iloc[0]

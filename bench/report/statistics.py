@@ -21,7 +21,9 @@ width is
 
 which covers at least as often as it says for any ratio of the two (Banerjee), where Satterthwaite's degrees of freedom
 let a part with one degree of freedom vanish. ``df`` are those whose t quantile is :math:`h / \sqrt{V_A + V_B}`. How
-often such intervals cover is simulated in :mod:`bench.report.calibration`, which the two constants were chosen with.
+often such intervals cover is simulated in :mod:`bench.report.calibration`, which the two constants were chosen with: a
+larger part to take away would cover less where b is small and not 0, a smaller one more than 98 % where it is 0. The
+least was found with two sample seeds where retraining changes nothing at all: 93 % of 10, 91 % of 50 trainings.
 
 **Bounds.** The interval of a metric with one finite bound is symmetric in the logarithm of the distance from it, with
 two in the logit; the error is carried over by the derivative at the mean, so the mean stays the arithmetic one and
