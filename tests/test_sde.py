@@ -192,7 +192,8 @@ def test_the_identity_of_a_likelihood_names_what_it_depends_on(process, offset):
     tiny = method(process)
     params = LikelihoodParams(eps=1e-2, tolerance=1e-1, repeats=2)
     scored = tiny.score(torch.from_numpy(DIGITS.test[:2]).long(), Noise(0), params)
-    assert list(scored.values) == ["bits_per_dim"]
+    assert list(scored.values) == ["bits_per_dim", "bits_per_dim_draw_variance"]
+    assert scored.identity["prior"] == "gaussian"
     assert scored.values["bits_per_dim"].shape == (2,)
     assert scored.identity["offset"] == pytest.approx(offset, abs=1e-3)
     given = {name: getattr(params, name) for name in ("eps", "tolerance", "probes", "probe", "repeats")}
