@@ -214,6 +214,7 @@ def take_over(job: Job, unit: UnitId, context: Context) -> None:
     context.store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
     method = load_method(spec.method, spec.params, load_images(spec.dataset), context.device)
     told = method.import_checkpoint(path, spec.weights)
+    method.fit_start(load_images(spec.dataset), Run(seed=spec.seed, device=context.device))
     state = _finite_state(method)
     record = {
         "images": 0,
