@@ -248,7 +248,7 @@ class Method(ABC):
             noise: Equal draws at every noise level.
         """
 
-    def fit_start(self, data: Images, run: Run) -> None:
+    def fit_start(self, data: Images, run: Run) -> None:  # noqa: B027
         """Fits where sampling starts to ``data.train``, where that is fitted; asked for once weights are imported."""
 
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
