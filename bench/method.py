@@ -248,6 +248,9 @@ class Method(ABC):
             noise: Equal draws at every noise level.
         """
 
+    def fit_start(self, data: Images, run: Run) -> None:  # noqa: B027
+        """Fits where sampling starts to ``data.train``, where that is fitted; asked for once weights are imported."""
+
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
         """Takes over weights that were trained elsewhere; returns what the checkpoint tells of itself, plain values.
 

@@ -235,6 +235,7 @@ def take_over(job: Job, unit: UnitId, context: Context) -> None:
     told = method.import_checkpoint(path, spec.weights)
     if "note" in told:
         print(f"{path}: {told['note']}", flush=True)
+    method.fit_start(load_images(spec.dataset), Run(seed=spec.seed, device=context.device))
     state = _finite_state(method)
     record = {
         "images": 0,

@@ -6,8 +6,15 @@ import pandas as pd
 import pytest
 import torch
 
+from bench import stages
+from bench.card import cards
+from bench.data import load_images
+from bench.method import load_method
+from bench.plan import Job
 from bench.report.page import bits
 from bench.report.table import _draw_deviation
+from bench.spec import LikelihoodSpec, TrainSpec, place
+from bench.store import Store, UnitId
 from methods.shared.likelihood import over_draws
 
 
@@ -43,3 +50,38 @@ def test_page_says_what_draws_make_of_the_error_where_it_is_known():
     assert bits(3.25, 0.02, (0.0091, 0.31)) == (
         "3.250 ± 0.020 (over images; of it draws ± 0.0091, of one image ± 0.31)"
     )
+
+
+class Lease:
+    """A lease that nobody else wants."""
+
+    def check(self) -> None:
+        pass
+
+
+def test_first_images_are_scored_by_a_second_draw_and_the_cost_of_the_first_is_recorded(tmp_path, monkeypatch):
+    name = next(name for name, card in cards().items() if card.likelihood is not None)
+    data = load_images("digits")
+    method = load_method(name, cards()[name].tiny, data)
+    train = TrainSpec(method=name, method_version=1, dataset="digits", dataset_version=1, params=cards()[name].tiny)
+    monkeypatch.setattr(stages, "_FLOPS", {})
+    monkeypatch.setattr(stages, "_trained", lambda context, spec: method)
+    context = stages.Context(Store(tmp_path), {"device": "cpu"}, Lease(), None, start="", attempts=1)
+    records = []
+    for repeats in (1, 2):
+        spec = LikelihoodSpec(
+            train=train, version=1, params={"tolerance": 0.1, "repeats": repeats}, images=10, batch=10
+        )
+        stage, key, _ = place(spec)
+        job = Job(stage=stage, key=key, label="", specs=(spec,), parts=("00000",))
+        stages.make(job, UnitId(stage, key, "00000"), context)
+        records.append(context.store.record(stage, key, "00000"))
+    once, twice = records
+    assert len(once["again"]) == stages.AGAIN
+    assert not set(once["again"]) & set(once["values"]["bits_per_dim"])
+    assert "again" not in twice
+    assert len(twice["values"]["bits_per_dim_draw_variance"]) == 10
+    forward, backward = next(iter(stages._FLOPS.values()))
+    assert forward > 0 < backward
+    # One probe: a way back for each evaluation.
+    assert once["flops_per_image"] == pytest.approx(once["nfe"] * (forward + backward))

@@ -148,14 +148,14 @@ class CriticallyDampedLangevin(Method):
         return math.sqrt(self.process.velocity_variance) * noise.normal(x0.shape)
 
     def train(self, data: Images, run: Run) -> None:
-        self._fit_prior(data, run)
+        self.fit_start(data, run)
         if self.params.exact:
             return
         initialise(self.network, run.noise("init"))
         fit(self.network, self.average, self._loss, data, self.params.training, run)
 
     @torch.no_grad()
-    def _fit_prior(self, data: Images, run: Run) -> None:
+    def fit_start(self, data: Images, run: Run) -> None:
         """Fits where sampling starts to the states of training images at t = 1, unless that is the authors'."""
         if self.params.prior.kind == "published":
             return
@@ -252,16 +252,12 @@ class CriticallyDampedLangevin(Method):
         self.prior = None if fitted is None else StatePrior(fitted, last_factor(self.process))
 
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
-        """Takes over the authors' weights; see :func:`methods.cld.checkpoint.read_checkpoint`.
-
-        Where sampling starts is then fitted to the data set's training images, unless it is the authors'.
-        """
+        """Takes over the authors' weights; see :func:`methods.cld.checkpoint.read_checkpoint`."""
         if self.params.exact:
             raise CheckpointError(f"{path}: exact stands for a network's weights: leave one of them out")
         found = read_checkpoint(path, self.network, weights)
         self.network.load_state_dict(found.raw)
         self.average.load_state_dict(found.chosen)
-        self._fit_prior(self.data, Run(seed=0, device=self.device))
         return found.facts
 
     def take_average(self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]) -> dict[str, Any]:

@@ -251,7 +251,7 @@ class ScoreSDE(Method):
     def train(self, data: Images, run: Run) -> None:
         if self.params.process == "ve" and self.params.sigma_max == "data":
             self.sigma_max = largest_distance(torch.from_numpy(data.train).to(run.device)) / data.span
-        self._fit_prior(data, run)
+        self.fit_start(data, run)
         if self.params.exact:
             return
         if self.classifier is not None:
@@ -262,7 +262,7 @@ class ScoreSDE(Method):
         fit(self.network, self.average, self._loss, data, self.params.training, run)
 
     @torch.no_grad()
-    def _fit_prior(self, data: Images, run: Run) -> None:
+    def fit_start(self, data: Images, run: Run) -> None:
         """Fits where sampling starts to the noisy training images at t = 1, unless that is the authors'."""
         settings = self.params.prior
         if settings.kind == "published":
@@ -382,10 +382,7 @@ class ScoreSDE(Method):
         return [("class_network.", self.classifier), ("class_ema.", self.class_average)]
 
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
-        """Takes over the authors' weights, or those of the diffusers library; see :func:`read_checkpoint`.
-
-        Where sampling starts is then fitted to the data set's training images, unless it is the authors'.
-        """
+        """Takes over the authors' weights, or those of the diffusers library; see :func:`read_checkpoint`."""
         sigmas = None
         if self.params.exact:
             raise CheckpointError(f"{path}: exact stands for a network's weights: leave one of them out")
@@ -396,7 +393,6 @@ class ScoreSDE(Method):
         found = read_checkpoint(path, self.network, weights, sigmas)
         self.network.load_state_dict(found.raw)
         self.average.load_state_dict(found.chosen)
-        self._fit_prior(self.data, Run(seed=0, device=self.device))
         return found.facts
 
     def take_average(self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]) -> dict[str, Any]:
