@@ -160,8 +160,8 @@ def limit_spread(axes: Axes, means: pd.Series) -> None:
     least, most = means.min(), means.max()
     if axes.get_yscale() == "log":
         axes.set_ylim(max(bottom, least / ROOM), min(top, most * ROOM))
-    elif most > least:
-        axes.set_ylim(max(bottom, least - 2 * (most - least)), min(top, most + 2 * (most - least)))
+    elif room := max(2 * (most - least), means.abs().max()):
+        axes.set_ylim(max(bottom, least - room), min(top, most + room))
 
 
 def tile(images: np.ndarray, columns: int, levels: int) -> np.ndarray:
