@@ -32,7 +32,8 @@ from methods.shared.layers import initialise
 from methods.shared.published import published_layout, to_published
 
 ROOT = Path(__file__).resolve().parent.parent
-RGB = Images("rgb", replace(DATASETS["digits"], shape=(3, 8, 8)))
+DIGITS = DATASETS["digits"]
+RGB = Images("rgb", replace(DIGITS, shape=(3, 8, 8), load=lambda split: DIGITS.load(split).repeat(3, axis=1)))
 NETWORK = {"width": 8, "multipliers": [1, 1], "blocks": 1, "attention": [4]}
 FOURIER = {**NETWORK, "embedding": "fourier", "fir": True, "progressive_input": "residual", "init_scale": 1.0}
 VE = {"process": "ve", "sigma_max": 50.0, "network": FOURIER}

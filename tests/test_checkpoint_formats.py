@@ -32,7 +32,8 @@ from methods.sde.card import Params
 from methods.shared.checkpoint import CheckpointError, Opaque, read
 from methods.shared.published import to_published, trained_names
 
-RGB = Images("rgb", replace(DATASETS["digits"], shape=(3, 8, 8)))
+DIGITS = DATASETS["digits"]
+RGB = Images("rgb", replace(DIGITS, shape=(3, 8, 8), load=lambda split: DIGITS.load(split).repeat(3, axis=1)))
 NETWORK = {"width": 8, "multipliers": [1, 1], "blocks": 1, "attention": [4], "embedding": "fourier"}
 VE = {"process": "ve", "sigma_max": 50.0, "network": NETWORK}
 SECOND = {"sigma_begin": 5.0, "levels": 4, "refinenet": {"variant": "ncsnv2", "width": 4}}

@@ -6,7 +6,7 @@ from torch import nn
 
 from bench.card import build, merge
 from bench.data import DataCard, Images, load_images
-from bench.method import NetworkCounter, Noise, Sampler
+from bench.method import NetworkCounter, Noise, Run, Sampler
 from methods.cld.adapter import CriticallyDampedLangevin
 from methods.cld.card import CARD, Params
 from methods.shared.checkpoint import CheckpointError
@@ -186,7 +186,7 @@ def test_exact_is_the_score_by_v_of_the_declared_mixture(t):
 
 def test_exact_trains_nothing_and_takes_no_checkpoint(tmp_path):
     exact = CriticallyDampedLangevin(Params(exact=True), DIGITS)
-    exact.train(DIGITS, None)
+    exact.train(DIGITS, Run(seed=0))
     assert CARD.training.images(exact.params) == 0
     with pytest.raises(CheckpointError, match="leave one of them out"):
         exact.import_checkpoint(tmp_path / "checkpoint.pth", "ema")

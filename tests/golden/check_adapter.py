@@ -43,7 +43,7 @@ def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
         "norms": "batch",
         "variance": "posterior" if config["sde"]["kind"] == "ve" else "transition",
         "last_noise": not config["denoise"],
-        "probability_flow": config["probability_flow"],
+        "probability_flow": config.get("probability_flow", False),
         "published": True,
         "t_min": config["eps"],
     }
