@@ -71,7 +71,7 @@ def test_labels_name_the_size_that_the_network_sees(name, label):
     [
         ("inceptoin", "did you mean inception?"),
         ("digits-cnn@8", "write digits-cnn, not digits-cnn@8"),
-        ("effnet-lite0", "needs a size of at least 32, as in effnet-lite0@32"),
+        ("effnet-lite0", "needs a size of at least 32 and at most 4096, as in effnet-lite0@32"),
         ("effnet-lite0@16", "needs a size of at least 32"),
         ("effnet-lite0@064", "needs a size"),
         ("pca@", "needs a size of at least 1"),

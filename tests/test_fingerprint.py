@@ -28,6 +28,7 @@ from bench.method import Noise, Run, Sampler, load_method
 
 FOLDER = Path(__file__).with_name("fingerprints")
 REMEDY = "python tests/test_fingerprint.py --write"
+ADAPTIVE = 1e-4  # where rounding decides whether a step is taken, numbers agree to about the tolerance
 TOLERANCE = 1e-3  # of the root mean square
 LEARNED_TOLERANCE = 1e-2  # Adam's first steps amplify rounding where a gradient nearly vanishes
 BUDGET = 10
@@ -45,10 +46,10 @@ def numbers(values):
 
 
 def sampler_of(sampler, name):
-    """Returns the sampler as its card has it, at about BUDGET evaluations, or at a loose tolerance."""
+    """Returns the sampler as its card has it, at about BUDGET evaluations, or at tolerance ADAPTIVE."""
     params = sampler.params()
     if sampler.cost is None:
-        params = replace(params, tolerance=0.01) if hasattr(params, "tolerance") else params
+        params = replace(params, tolerance=ADAPTIVE) if hasattr(params, "tolerance") else params
     else:
         for budget in range(BUDGET, 10_000):
             try:

@@ -15,6 +15,7 @@ from bench import data, digest, mapped
 from bench.cli import main
 from bench.data import DATASETS, check_content, content, data_root, load_images
 from bench.digest import digest_checkpoint, digest_files
+from bench.drawn import RULE
 from bench.idx import FASHION_MNIST, ROWS, file_name
 from bench.mapped import converted
 from bench.spec import ImagesSpec, ScoreSpec, TrainSpec, canonical, from_plain, key
@@ -124,7 +125,7 @@ def test_keys_of_published_data_and_of_fixed_weights_did_not_move():
         "count": 3,
         "metric": "fid",
         "metric_version": 1,
-        "source": {"dataset": "cifar10", "dataset_version": 1, "sha256": "0"},
+        "source": {"dataset": "cifar10", "dataset_version": 1, "sha256": "0", "drawn": RULE},
     }
     assert from_plain(ScoreSpec, canonical(scored)) == scored
 

@@ -58,7 +58,7 @@ def test_published_layout_names_every_weight_once_and_goes_there_and_back(keywor
     state = network.state_dict()
     layout = published_layout(network)
     assert len({entry.published for entry in layout}) == len(layout)
-    assert {entry.own for entry in layout} == set(state)
+    assert {entry.own for entry in layout if entry.own} == set(state)
     back = from_published(network, to_published(network, state))
     assert all(torch.equal(back[name], state[name]) for name in state)
 

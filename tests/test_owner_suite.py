@@ -101,7 +101,10 @@ def test_models_are_those_of_the_papers_trained_from_scratch(root):
     suite = read_suite(SWEEP)
     for label, entry in yaml.safe_load(SWEEP.read_text())["train"].items():
         (spec,) = suite.train[label]
-        assert spec.params == cards()[entry["method"]].presets[entry["preset"]]
+        preset = {**cards()[entry["method"]].presets[entry["preset"]]}
+        if label == "ve":  # starts where its data are, not where the authors' does
+            del preset["prior"]
+        assert spec.params == preset
         assert spec.checkpoint is None
     assert suite.resolved["train"]["vp"]["params"]["network"]["width"] == 128
     assert not suite.controlled
