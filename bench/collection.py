@@ -340,7 +340,8 @@ def opened(path: Path) -> zipfile.ZipFile:
     what = "a .tar archive" if start[257:262] == b"ustar" else ""
     what = what or next((what for begins, what in OTHERS.items() if start.startswith(begins)), "")
     if what:
-        raise ValueError(f"{where}: is {what}: unpack it and name the folder, or make a .zip of the pictures")
+        instead = "name its folder" if what == "one picture" else "unpack it and name the folder"
+        raise ValueError(f"{where}: is {what}: {instead}, or make a .zip of the pictures")
     if path.suffix.lower() != ".zip":
         why = "an .npz file, which holds arrays" if path.suffix.lower() == ".npz" else "a file of another kind"
         raise ValueError(f"there is no folder or .zip of pictures {where}, but {why}")

@@ -132,6 +132,11 @@ def npz_header(path: Path) -> NpzHeader:
             _check_member(member, where, again)
             with archive.open(member) as stream:
                 header, start = _header(stream, shown(name), f"{where} is not an .npz file that can be read", again)
+            if name != KEYS[0] and (alike := _alike(archive, header, found)):
+                raise ValueError(
+                    f"{where} holds several arrays like images, {shown(', '.join([name, *alike]))}; call the one that "
+                    f"is meant {KEYS[0]}"
+                )
     except ARCHIVE_ERRORS as error:
         raise ValueError(f"{where} is not an .npz file that can be read ({shown(str(error))}); {again}") from None
     if not header.shape:
@@ -140,6 +145,18 @@ def npz_header(path: Path) -> NpzHeader:
         )
     _check_claim(header, member.file_size - start, where, again)
     return header
+
+
+def _alike(archive: zipfile.ZipFile, header: NpzHeader, names: Sequence[str]) -> list[str]:
+    """Returns the names of other arrays whose rows have the shape of the images."""
+    found = []
+    for name in names:
+        if name == header.name or len(header.shape) < 2:
+            continue
+        with contextlib.suppress(ValueError), archive.open(f"{name}.npy") as stream:
+            other, _ = _header(stream, name, "", "")
+            found += [name] if other.shape[1:] == header.shape[1:] else []
+    return found
 
 
 def check_claims(path: Path, names: Sequence[str], again: str, objects: str) -> None:
