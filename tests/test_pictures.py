@@ -13,6 +13,7 @@ from PIL import Image
 from bench import celeba, gallery, pictures
 from bench.cli import main
 from bench.data import DATASETS, Images, data_card, load_images
+from bench.digest import digest_images
 from bench.gallery import Gallery, ImageFolder, Lsun
 from bench.pictures import Shaping
 from bench.suite import SuiteError, read_suite
@@ -315,8 +316,8 @@ WRONG = {
     "{name: image_foldr, path: photos, size: 8}": "unknown data set with parameters; did you mean image_folder?",
     "{name: digits, size: 8}": "takes no parameters: write dataset: digits",
     "{path: photos, size: 8}": "dataset: has no name",
-    "[digits]": "dataset: unknown data set",
-    "{name: [digits]}": "dataset.name: unknown data set with parameters",
+    "[digits]": "dataset: should be the name of one data set, and is a list",
+    "{name: [digits]}": "dataset.name: should be the name of one data set with parameters, and is a list",
     "{name: lsun, category: ../photos, size: 8}": "category should be a name such as bedroom",
 }
 
@@ -332,16 +333,18 @@ def test_what_a_suite_says_wrongly_of_pictures_is_told(photos, root, tmp_path, d
     assert "suite.yaml:3" in str(caught.value)
 
 
-def test_digests_are_remembered_apart_from_those_of_sample_sets(photos, tmp_path):
+def test_digests_are_remembered_apart_from_those_of_sample_sets(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.digest.RECENT_SECONDS", -3600.0)  # these files were written only now
     cache = tmp_path / "cache"
     name = suite_of(FOLDER, tmp_path, cache).dataset
     (entry,) = cache.glob("*.json")
     remembered = json.loads(entry.read_text())
-    entry.write_text(json.dumps({**remembered, "sha256": "1" * 64}))
+    entry.write_text(json.dumps({**remembered, "digest": "1" * 64}))
     assert Gallery.of(suite_of(FOLDER, tmp_path, cache).dataset).sha256 == "1" * gallery.DIGITS
     entry.unlink()
     assert suite_of(FOLDER, tmp_path, cache).dataset == name
-    assert remembered["stamp"].endswith(" named")
+    digest_images(photos, cache)
+    assert len(list(cache.glob("*.json"))) == 2
 
 
 def test_assets_and_plan_know_the_pictures(photos, tmp_path, capsys):
