@@ -30,7 +30,7 @@ ROLES: Mapping[str, Role] = {
 """What a folder is for, by its name in small letters with ``_`` between words."""
 
 LIKE = re.compile(
-    r"(?:(train|training)|(test|testing)|(?:val|valid|validation|dev|eval|heldout|holdout))"
+    r"(?:(train|training|trn)|(test|testing|tst)|(?:val|valid|validate|validation|dev|eval|evaluation|heldout|holdout))"
     r"(?:data|images?|imgs?|photos?|pictures?|pics|set|split|[ab])?"
 )
 """A word within a name that makes it look like a split."""
@@ -68,7 +68,8 @@ def role(folder: str) -> Role | None:
 
 def looks_like(name: str) -> Role | None:
     """Returns what a name seems to say that it is for: ``trainA``, ``val2017``, ``photos_test``; None where nothing."""
-    for word in WORD.findall(name):
+    joined = re.sub(r"(?i)(h[eo]ld)[ _.-](out)", r"\1\2", name)  # held_out_photos
+    for word in WORD.findall(joined):
         if found := LIKE.fullmatch(word.lower()):
             return "train" if found[1] else "test" if found[2] else "validation"
     return None

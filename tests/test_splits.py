@@ -129,6 +129,8 @@ REFUSED = {
         ["a/train/0.png", "a/test/1.png", "b/train/2.png", "b/test/3.png"],
         "a/ and 1 more has folders",
     ),
+    "short names": (["trn/0.png", "tst/1.png"], "trn/ and tst/ look like splits"),
+    "held out in two words": (["seen/0.png", "photos_held_out/1.png"], "photos_held_out/ looks like a split"),
     "a word that ends in a": (
         ["training data/0.png", "test data/1.png"],
         "test data/ and training data/ look like splits",
