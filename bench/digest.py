@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bench.collection import ARCHIVE_ERRORS, VERSION, Collection, collect, shown
+from bench.collection import ARCHIVE_ERRORS, EXPANSION, MOST_EXPANDED, VERSION, Collection, collect, shown
 
 KEYS = ("images", "arr_0")
 """Arrays of an .npz that hold the images, the first found; or else its only array."""
@@ -32,11 +32,6 @@ LONGEST_HEADER = 2**16
 """Characters of an array's header at most."""
 
 MOST_DIMENSIONS = 32
-
-EXPANSION = 200
-"""How many times its packed size an array may have, beyond :data:`MOST_EXPANDED` bytes: images never shrink so."""
-
-MOST_EXPANDED = 64 * 2**20
 
 
 def image_files(path: Path) -> list[Path]:
