@@ -10,6 +10,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
@@ -32,6 +33,11 @@ VERSION = 2
 
 MOST_BYTES = 256 * 2**20
 """Bytes of one picture's file at most."""
+
+EXPANSION = 200
+"""How many times its packed size a member of an archive may have, beyond :data:`MOST_EXPANDED` bytes."""
+
+MOST_EXPANDED = 64 * 2**20
 
 PIECE = 2**20
 """Bytes that are unpacked at once."""
@@ -153,7 +159,10 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> 
     """Returns a member's bytes, which are as many as it says: never more, whatever it unpacks to."""
     try:
         with archive.open(member) as stream:
-            content = b"".join(iter(lambda: stream.read(PIECE), b""))
+            whole = io.BytesIO()  # joined without holding it twice
+            while piece := stream.read(PIECE):
+                whole.write(piece)
+            content = whole.getvalue()
     except ARCHIVE_ERRORS as error:
         raise ValueError(f"{where}: cannot be unpacked ({shown(str(error))}): get the archive again") from error
     if len(content) != member.file_size:
@@ -340,7 +349,8 @@ def opened(path: Path) -> zipfile.ZipFile:
     what = "a .tar archive" if start[257:262] == b"ustar" else ""
     what = what or next((what for begins, what in OTHERS.items() if start.startswith(begins)), "")
     if what:
-        raise ValueError(f"{where}: is {what}: unpack it and name the folder, or make a .zip of the pictures")
+        instead = "name its folder" if what == "one picture" else "unpack it and name the folder"
+        raise ValueError(f"{where}: is {what}: {instead}, or make a .zip of the pictures")
     if path.suffix.lower() != ".zip":
         why = "an .npz file, which holds arrays" if path.suffix.lower() == ".npz" else "a file of another kind"
         raise ValueError(f"there is no folder or .zip of pictures {where}, but {why}")
@@ -386,3 +396,8 @@ def _check_member(where: str, info: zipfile.ZipInfo) -> None:
         how = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")
         raise ValueError(f"{where}: is packed by {how}: make the archive again with deflate, or without packing")
     _check_size(where, info.file_size)
+    if info.file_size > max(MOST_EXPANDED, EXPANSION * info.compress_size):
+        raise ValueError(
+            f"{where}: says that {info.compress_size:,} bytes unpack to {info.file_size:,}, which pictures never do: "
+            "take it out"
+        )

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bench.collection import ARCHIVE_ERRORS, VERSION, Collection, collect, shown
+from bench.collection import ARCHIVE_ERRORS, EXPANSION, MOST_EXPANDED, VERSION, Collection, collect, shown
 
 KEYS = ("images", "arr_0")
 """Arrays of an .npz that hold the images, the first found; or else its only array."""
@@ -32,11 +32,6 @@ LONGEST_HEADER = 2**16
 """Characters of an array's header at most."""
 
 MOST_DIMENSIONS = 32
-
-EXPANSION = 200
-"""How many times its packed size an array may have, beyond :data:`MOST_EXPANDED` bytes: images never shrink so."""
-
-MOST_EXPANDED = 64 * 2**20
 
 
 def image_files(path: Path) -> list[Path]:
@@ -132,6 +127,11 @@ def npz_header(path: Path) -> NpzHeader:
             _check_member(member, where, again)
             with archive.open(member) as stream:
                 header, start = _header(stream, shown(name), f"{where} is not an .npz file that can be read", again)
+            if name != KEYS[0] and (alike := _alike(archive, header, found)):
+                raise ValueError(
+                    f"{where} holds several arrays like images, {shown(', '.join([name, *alike]))}; call the one that "
+                    f"is meant {KEYS[0]}"
+                )
     except ARCHIVE_ERRORS as error:
         raise ValueError(f"{where} is not an .npz file that can be read ({shown(str(error))}); {again}") from None
     if not header.shape:
@@ -140,6 +140,18 @@ def npz_header(path: Path) -> NpzHeader:
         )
     _check_claim(header, member.file_size - start, where, again)
     return header
+
+
+def _alike(archive: zipfile.ZipFile, header: NpzHeader, names: Sequence[str]) -> list[str]:
+    """Returns the names of other arrays whose rows have the shape of the images."""
+    found = []
+    for name in names:
+        if name == header.name or len(header.shape) < 2:
+            continue
+        with contextlib.suppress(ValueError), archive.open(f"{name}.npy") as stream:
+            other, _ = _header(stream, name, "", "")
+            found += [name] if other.shape[1:] == header.shape[1:] else []
+    return found
 
 
 def check_claims(path: Path, names: Sequence[str], again: str, objects: str) -> None:

@@ -385,10 +385,11 @@ def _load(gallery: Gallery, split: str, root: Path, places: Mapping[str, Path]) 
         for image in pictures.read(*found.chosen(split, gallery.rule, gallery.train), gallery.shaping):
             brightest = max(brightest, int(image.max()))
             yield image
-        if brightest == 1 and gallery.scale is None:
+        dark = brightest == 1 or (brightest == 0 and split == "train")  # made smaller, few pixels of 1 become 0
+        if dark and gallery.scale is None:
             raise ValueError(
-                f"{found.where}: the brightest value of the {split} pictures is 1 where white is 255: give what white "
-                "is beside the path, `scale: 1` if that is it, `scale: 255` if they are so dark"
+                f"{found.where}: the brightest value of the {split} pictures is {brightest} where white is 255: "
+                "give what white is beside the path, `scale: 1` if that is it, `scale: 255` if they are so dark"
             )
 
     shape = (gallery.splits[split], *gallery.shaping.shape)
@@ -396,6 +397,8 @@ def _load(gallery: Gallery, split: str, root: Path, places: Mapping[str, Path]) 
 
 
 def _find(path: str, root: Path) -> Path:
+    if not path.strip():
+        raise ValueError("path is empty: name a folder or .zip of pictures")
     places = list(dict.fromkeys([root / path, Path.cwd() / path]))
     try:
         found = next((place for place in places if place.exists()), None)

@@ -38,8 +38,9 @@ def to_levels(
     """
     if images.dtype.kind not in "buif" or (scale is None and images.dtype != np.uint8 and images.dtype.kind != "f"):
         why = f"save uint8 in 0..{levels - 1}, or floats in [0, 1]"
-        white = 1 if images.dtype.kind == "b" else 255
-        why += f"; or give what white is beside samples_from: `scale: {white}`" if images.dtype.kind in "bui" else ""
+        if images.dtype.kind in "bui":
+            white = _guess(int(images.min()), int(images.max()), levels - 1)
+            why += f"; or give what white is beside samples_from: `scale: {white}`"
         raise ValueError(f"{path}: dtype {images.dtype}; {why}")
     if images.dtype.kind == "f":
         check_finite(images, path)
@@ -76,11 +77,18 @@ def check_finite(images: np.ndarray, path: Path) -> None:
 
 def _refuse_outside(least: float, most: float, black: float, white: float, top: int, path: Path) -> None:
     """Refuses values outside their scale, and says which they could be on."""
-    guess = "[-1, 1]" if least < 0 else f"{top}" if most <= top else "255" if most <= PICTURE_WHITE else "WHITE"
     raise ValueError(
         f"{path}: values lie in [{least:.6g}, {most:.6g}], outside {black:g} (black) to {white:g} (white); if they are "
-        f"on another scale, give it beside samples_from: `scale: {guess}`; else clip them"
+        f"on another scale, give it beside samples_from: `scale: {_guess(least, most, top)}`; else clip them"
     )
+
+
+def _guess(least: float, most: float, top: int) -> str:
+    """Returns the scale that values are most likely on."""
+    if least < 0:
+        bound = next((bound for bound in (0.5, 1) if max(-least, most) <= bound), None)
+        return "[BLACK, WHITE]" if bound is None else f"[-{bound:g}, {bound:g}]"
+    return next((f"{white}" for white in (1, top, PICTURE_WHITE) if most <= white), "WHITE")
 
 
 def _refuse_dark(most: float, white: int, top: int, path: Path) -> None:

@@ -691,6 +691,9 @@ class Reader:
         given = self._typed(str, path, given)
         if given is None:
             return None
+        if not given.strip():
+            self._refuse(path, given, "is empty, and should be a path")
+            return None
         places = dict.fromkeys([data_root() / given, Path.cwd() / given])
         try:
             found = next((place for place in places if place.exists()), None)

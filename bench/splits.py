@@ -30,10 +30,15 @@ ROLES: Mapping[str, Role] = {
 """What a folder is for, by its name in small letters with ``_`` between words."""
 
 LIKE = re.compile(
-    r"(?:(train|training)|(test|testing)|(?:val|valid|validation|dev|eval|heldout|holdout))"
+    r"(?:(train|training|trn)|(test|testing|tst)|(?:val|valid|validate|validation|dev|eval|evaluation|heldout|holdout))"
     r"(?:data|images?|imgs?|photos?|pictures?|pics|set|split|[ab])?"
 )
 """A word within a name that makes it look like a split."""
+
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+SIDE = re.compile(r"(?P<split>.+?)(?:[ _-]+[ABab]|(?<=[a-z0-9])[AB])|(?P<word>(?i:train|test|val))[ABab]")
+"""A folder of one side of a set of pairs: ``trainA``, ``test_b``."""
 
 OTHERWISE = "or write split: random where these are no splits"
 
@@ -63,7 +68,8 @@ def role(folder: str) -> Role | None:
 
 def looks_like(name: str) -> Role | None:
     """Returns what a name seems to say that it is for: ``trainA``, ``val2017``, ``photos_test``; None where nothing."""
-    for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name):
+    joined = re.sub(r"(?i)(h[eo]ld)[ _.-](out)", r"\1\2", name)  # held_out_photos
+    for word in WORD.findall(joined):
         if found := LIKE.fullmatch(word.lower()):
             return "train" if found[1] else "test" if found[2] else "validation"
     return None
@@ -90,6 +96,7 @@ def by_folder(found: Collection) -> Folders | None:
     for of, folders in roles.items():
         if len(folders) > 1:
             raise ValueError(f"{where}: {_all(folders)} are both for {of}: leave one, {OTHERWISE}")
+    _refuse_within(found, where, members, roles.get("train", []))
     if set(roles) == {"train"}:
         return None
     if "train" not in roles:
@@ -152,7 +159,7 @@ def _all(folders: Iterable[str]) -> str:
 
 def _refuse_wrapped(found: Collection, wrappers: list[str]) -> None:
     """Refuses a folder that only holds what somebody held out."""
-    held_out = [folder for folder in wrappers if role(folder) in ("test", "validation")]
+    held_out = [folder for folder in wrappers if (role(folder) or looks_like(folder)) in ("test", "validation")]
     if held_out:
         raise ValueError(
             f"{shown(found.path)}: all pictures lie in {_all(held_out)}, which by its name is held out: point path: at "
@@ -180,11 +187,27 @@ def _refuse_others(found: Collection, where: str, members: Mapping[str, set[str]
     )
 
 
+def _refuse_within(found: Collection, where: str, members: Mapping[str, set[str]], train: list[str]) -> None:
+    """Refuses a folder for training that holds a folder of what is held out."""
+    for folder in train:
+        for name in sorted(members[folder]):
+            parts = _parts(name)[:-1]
+            inner = parts[parts.index(folder) + 1 :] if folder in parts else []
+            held_out = next((part for part in inner if role(part) in ("test", "validation")), None)
+            if held_out is not None:
+                within = "/".join([folder, *inner[: inner.index(held_out) + 1]])
+                raise ValueError(
+                    f"{where}: {shown(within)}/ lies within {shown(folder)}/ and by its name is held out: move it "
+                    f"beside {shown(folder)}/, {OTHERWISE}"
+                )
+
+
 def _refuse_pairs(found: Collection, members: Mapping[str, set[str]]) -> None:
     """Refuses the folders trainA, trainB, testA, testB of sets that translate one kind of pictures into another."""
-    sides = {folder: side for folder in members if (side := re.fullmatch(r"(.*?)[ _-]?([ABab])", folder))}
-    pairs = {folder: side for folder, side in sides.items() if role(side[1]) or looks_like(side[1])}
-    train = sorted(folder for folder, side in pairs.items() if (role(side[1]) or looks_like(side[1])) == "train")
+    sides = {folder: side for folder in members if (side := SIDE.fullmatch(folder))}
+    words = {folder: side["split"] or side["word"] for folder, side in sides.items()}
+    pairs = {folder: of for folder, word in words.items() if (of := role(word) or looks_like(word))}
+    train = sorted(folder for folder, of in pairs.items() if of == "train")
     if train:
         inner = _inner(found, train[0])
         raise ValueError(
@@ -213,6 +236,7 @@ def _refuse_unlike(found: Collection, where: str, members: Mapping[str, set[str]
         )
     deeper: dict[str, set[Role]] = {}
     files: dict[str, set[Role]] = {}
+    alike: dict[str, set[Role]] = {}
     for name in found.names:
         *folders, base = _parts(name)
         for depth, folder in enumerate(folders):
@@ -220,6 +244,10 @@ def _refuse_unlike(found: Collection, where: str, members: Mapping[str, set[str]
                 deeper.setdefault("/".join(folders[:depth]), set()).add(of)
         if (of := looks_like(re.split(r"[_\-. \d]", base, maxsplit=1)[0])) is not None:
             files.setdefault("/".join(folders), set()).add(of)
+        elif (of := looks_like(base)) is not None:  # COCO_train2014_1.jpg beside COCO_val2014_2.jpg
+            alike.setdefault("/".join([*folders, _pattern(base)]), set()).add(of)
+    for pattern, of in alike.items():
+        files.setdefault(pattern.rpartition("/")[0], set()).update(of if len(of) > 1 else ())
     for told, what in ((deeper, "folders"), (files, "files")):
         both = sorted(folder for folder, of in told.items() if "train" in of and len(of) > 1)
         if both:
@@ -229,3 +257,9 @@ def _refuse_unlike(found: Collection, where: str, members: Mapping[str, set[str]
                 f"{where}: {at}{more} has {what} named for training and others for what is held out: put them into "
                 f"two folders train/ and test/ at the top, {OTHERWISE}"
             )
+
+
+def _pattern(base: str) -> str:
+    """Returns a file's name without its numbers and the words that look like a split."""
+    unnumbered = re.sub(r"\d+", "#", base)
+    return WORD.sub(lambda word: "?" if LIKE.fullmatch(word[0].lower()) else word[0], unnumbered)

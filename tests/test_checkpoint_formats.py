@@ -235,6 +235,7 @@ WRONG = {
     "whole numbers": (lambda tensor: tensor.long(), "int64"),
     "complex": (lambda tensor: tensor.to(torch.complex64), "complex64"),
     "meta": (lambda tensor: tensor.to("meta"), "a meta tensor without values"),
+    "sparse": (lambda tensor: tensor.to_sparse(), "float32 in layout sparse_coo"),
     "quantised": (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "qint8"),
 }
 

@@ -73,6 +73,15 @@ def test_member_that_claims_too_much_is_refused_before_it_is_read(tmp_path, monk
     assert main(["plan", str(suite(tmp_path, "{name: image_folder, path: bomb.zip, size: 8}"))]) == 2
 
 
+def test_member_that_unpacks_to_far_more_than_it_is_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = claiming(zipped(tmp_path / "bomb.zip", "a.png", b"\0" * 1000), 200_000_000)
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *arguments: pytest.fail("was read"))
+    with pytest.raises(
+        ValueError, match=r"bomb\.zip: a\.png: says that .* bytes unpack to 200,000,000, .* take it out"
+    ):
+        collect(path)
+
+
 def suite(folder, dataset, source="none"):
     (folder / "suite.yaml").write_text(
         f"name: a\ndataset: {dataset}\nmetrics: []\nsamples: {{count: 2, batch: 2}}\n"

@@ -87,6 +87,16 @@ def test_ambiguous_arrays_are_listed(tmp_path):
         read_external(save(tmp_path / "b.npz", x=np.zeros(1), y=np.zeros(1)), DIGITS)
 
 
+def test_two_arrays_of_images_are_ambiguous_and_labels_are_not(tmp_path, levels):
+    np.savez(tmp_path / "b.npz", levels, 16 - levels)
+    with pytest.raises(
+        ValueError, match=r"b\.npz holds several arrays like images, arr_0, arr_1; call .* meant images"
+    ):
+        read_external(tmp_path / "b.npz", DIGITS)
+    np.savez(tmp_path / "c.npz", levels, np.arange(len(levels)))
+    assert np.array_equal(read_external(tmp_path / "c.npz", DIGITS), levels)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a zip at all"])
 def test_broken_npz_is_named(tmp_path, content):
     (tmp_path / "c.npz").write_bytes(content)

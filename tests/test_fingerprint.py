@@ -106,7 +106,7 @@ def fingerprint(card):
         found[f"{card.name}.{name}"] = {"version": sampler.version, "images": numbers(images)}
     if card.likelihood is not None:
         params = card.likelihood.params()
-        params = replace(params, tolerance=0.01) if hasattr(params, "tolerance") else params
+        params = replace(params, tolerance=ADAPTIVE) if hasattr(params, "tolerance") else params
         scored = method.score(torch.from_numpy(data.test[:2].astype(np.int64)), Noise(0), params)
         values = {name: numbers(tensor) for name, tensor in scored.values.items()}
         found[f"likelihood of {card.name}"] = {"version": card.likelihood.version, **values}

@@ -95,6 +95,7 @@ def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
         ("sbatch: {gpus-per-socket: a100:1}", 'write gpus: "a100:1"'),
         ("sbatch: {cpus-per-gpu: 4}", "is said by cpus, outside sbatch"),
         ('sbatch: {gres: "gpu:a100:x"}', "sbatch.gres does not read as name[:type][:count]"),
+        ("sbatch: {gres: 2}", "sbatch.gres does not read as name[:type][:count]"),
         ('sbatch: {gres: "GPU:1"}', "sbatch.gres does not read as name[:type][:count]"),
         ('gpus: 1, sbatch: {gres: "gpu:1"}', "gpus and sbatch.gres both ask for GPUs: leave one out"),
         ("sbatch: {gres: gpu, gpus-per-task: 1}", "another option and sbatch.gpus-per-task both ask for GPUs"),

@@ -305,6 +305,7 @@ WRONG = {
     "{name: image_folder, path: photos, siez: 8}": "dataset.siez: unknown key; did you mean size?",
     "{name: image_folder, path: photos}": "dataset.size: is missing",
     "{name: image_folder, path: foto, size: 8}": "dataset: nothing lies at",
+    "{name: image_folder, path: '', size: 8}": "path is empty: name a folder or .zip of pictures",
     "{name: image_folder, path: photos, size: 0}": "size and crop should be at least 1 pixel",
     "{name: image_folder, path: photos, size: 8, test: 1.5}": "test should be between 0 and 1",
     "{name: image_folder, path: photos, size: 8, resize: cubic}": "dataset.resize: should be one of 'bilinear'",

@@ -89,6 +89,9 @@ ASYMMETRIC[1, 2] += 0.1
         ({"mu": MEAN * np.nan, "sigma": COVARIANCE}, "mu holds NaN or infinity"),
         ({"mu": MEAN, "sigma": COVARIANCE * np.inf}, "sigma holds NaN or infinity"),
         ({"mu": np.array(["a"] * 6), "sigma": COVARIANCE}, "mu is of type <U1, not of numbers"),
+        ({**GOOD, "mu": MEAN + 5, "activations": FEATURES}, r"mu\[0\] is .* features activations beside it"),
+        ({"pool_3": np.ones((20, 6))}, "pool_3 holds the same features 20 times"),
+        ({"pool_3": FEATURES * 1e200}, "the covariance of pool_3 is beyond the largest number"),
         ({"mu": MEAN.astype(object), "sigma": COVARIANCE}, "it would run code when it is read"),
         ({"pool_3": FEATURES.astype(np.int64)}, "type int64, not .* of floats"),
         ({"pool_3": FEATURES[:1]}, r"pool_3 has shape \(1, 6\)"),
@@ -116,6 +119,13 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path, capsys, content):
         said = capsys.readouterr().err
         assert said.startswith(f"{path}: ")
         assert said.count("\n") == 1
+
+
+def test_file_of_another_kind_is_refused_by_the_true_reason(tmp_path, capsys):
+    for content, told in ((b'{"mu": [1]}', "it is no .npz file"), (b"\x80\x04}.", "it would run code when it is read")):
+        (tmp_path / "s.npz").write_bytes(content)
+        assert main(["reference", "import", str(tmp_path / "s.npz"), "--store", str(tmp_path / "store")]) == 1
+        assert capsys.readouterr().err == f"{tmp_path / 's.npz'}: no reference statistics: {told}\n"
 
 
 def member(header, values=b""):

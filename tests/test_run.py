@@ -392,6 +392,16 @@ def test_images_made_elsewhere_are_a_row(bench):
     assert bench.rows()[0]["fd(digits-cnn@8)"] != row["fd(digits-cnn@8)"]
 
 
+def test_images_that_are_refused_are_a_row_with_one_line_and_no_traceback(bench):
+    np.savez(bench.folder / "mine.npz", images=np.ones((6, 1, 8, 8), np.uint8))
+    suite = "name: small\ndataset: digits\nmetrics: [near_copies]\nsamples: {count: 6}\nfigures: none\n"
+    suite += f"train:\n  mine: {{samples_from: {bench.folder / 'mine.npz'}}}\npoints:\n  - {{train: mine}}\n"
+    code, out, err = bench.suite(suite).here()
+    assert code == 1
+    assert "mine.npz: the brightest value is 1 where white is 16" in bench.rows()[0]["cause"]
+    assert "Traceback" not in out + err
+
+
 PLANE = """
 name: small
 dataset: two_modes

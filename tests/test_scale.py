@@ -94,6 +94,11 @@ def test_images_of_which_no_pixel_is_brighter_than_the_first_level_are_refused(i
         (np.array([0.0, np.inf]), "1 of 1 images hold NaN or infinity"),
         (np.array([0, 200], np.uint8), r"values lie in \[0, 200\], outside 0 \(black\) to 16 \(white\).*`scale: 255`"),
         (np.array([0, 200], np.int32), "dtype int32; save uint8 .*`scale: 255`"),
+        (np.array([0, 16]), "dtype int64; save uint8 .*`scale: 16`"),
+        (np.array([0, 1], np.int8), "dtype int8; save uint8 .*`scale: 1`"),
+        (np.array([0, 65535], np.uint16), "dtype uint16; save uint8 .*`scale: WHITE`"),
+        (np.array([-0.5, 0.5]), r"values lie in \[-0\.5, 0\.5\].*`scale: \[-0\.5, 0\.5\]`"),
+        (np.array([-3.0, 2.0]), r"values lie in \[-3, 2\].*`scale: \[BLACK, WHITE\]`"),
         (np.array([True, False]), "dtype bool; save uint8 .*`scale: 1`"),
         (np.array([1j, 0]), "dtype complex128; save uint8"),
     ],
@@ -138,7 +143,7 @@ name: study
 dataset: %s
 metrics: [%s]
 samples: {count: 5}
-train: {mine: {samples_from: mine.npz, scale: %s}}
+train: {mine: {samples_from: %s, scale: %s}}
 """
 
 
@@ -147,8 +152,8 @@ def read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     npz(tmp_path / "mine.npz", np.full((8, 1, 8, 8), 9, np.uint8))
 
-    def reader(scale, dataset="digits", metric="kd"):
-        (tmp_path / "suite.yaml").write_text(SUITE % (dataset, metric, scale))
+    def reader(scale, dataset="digits", metric="kd", path="mine.npz"):
+        (tmp_path / "suite.yaml").write_text(SUITE % (dataset, metric, path, scale))
         return read_suite(tmp_path / "suite.yaml")
 
     return reader
@@ -185,6 +190,11 @@ def test_scale_that_is_none_is_refused_in_one_line(read, scale, told):
         read(scale)
 
 
+def test_path_of_images_that_is_empty_is_refused(read, tmp_path):
+    with pytest.raises(SuiteError, match=r"train\.mine\.samples_from: is empty, and should be a path"):
+        read("16", path="''")
+
+
 def test_real_values_have_no_scale(read):
     with pytest.raises(SuiteError, match=r"train\.mine\.scale: is of pictures, and the values .* are real"):
         read("16", "two_modes", "energy_distance")
@@ -211,3 +221,14 @@ def test_folder_of_pictures_to_train_on_says_its_scale_too(tmp_path, monkeypatch
         Image.fromarray(masks[0] * 3).save(file)
     with pytest.raises(ValueError, match=r"\d\.png: has values up to 3, above the white of scale: 1"):
         train(scale=1)
+
+
+def test_pictures_of_ones_that_become_black_when_they_are_made_smaller_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    masks = np.zeros((4, 64, 64), np.uint8)
+    masks[:, ::9, ::9] = 1
+    pngs(tmp_path / "data" / "masks", masks)
+    params = ImageFolder(path="masks", size=8, channels=1, test=0.5)
+    with pytest.raises(ValueError, match=r"masks: the brightest value of the train pictures is 0 .*`scale: 1`"):
+        _ = load_images(settle("image_folder", params, None)[0]).train

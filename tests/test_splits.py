@@ -86,6 +86,7 @@ NO_SPLITS = {
     "no folders": ["0.png", "1.png"],
     "classes": ["cats/0.png", "dogs/1.png", "contest/2.png", "valley/3.png", "strains/4.png"],
     "a class called test below others": ["cats/test/0.png", "cats/more/1.png", "dogs/1.png"],
+    "words in names of files": ["a_train_1.png", "speed_test_2.png"],
     "train alone": ["photos/train/cats/0.png", "photos/train/dogs/1.png"],
 }
 
@@ -127,6 +128,21 @@ REFUSED = {
     "splits of each class": (
         ["a/train/0.png", "a/test/1.png", "b/train/2.png", "b/test/3.png"],
         "a/ and 1 more has folders",
+    ),
+    "short names": (["trn/0.png", "tst/1.png"], "trn/ and tst/ look like splits"),
+    "held out in two words": (["seen/0.png", "photos_held_out/1.png"], "photos_held_out/ looks like a split"),
+    "a word that ends in a": (
+        ["training data/0.png", "test data/1.png"],
+        "test data/ and training data/ look like splits",
+    ),
+    "held out within training": (
+        ["train/train/0.png", "train/val/cats/1.png", "test/2.png"],
+        "train/val/ lies within train/ and by its name is held out",
+    ),
+    "held out alone, half a name": (["my_test/0.png", "my_test/1.png"], "all pictures lie in my_test/"),
+    "files with splits in their names": (
+        ["COCO_train2014_01.jpg", "COCO_val2014_02.jpg"],
+        "it has files named for training",
     ),
     "files named like splits": (["train_00.png", "train_01.png", "test_00.png"], "it has files named for training"),
 }

@@ -78,7 +78,7 @@ def read_gres(text: str) -> Gpus:
     count, types, share = 0, [], False
     for part in re.sub(r"\([^)]*\)", "", text).split(","):
         found = _GENERIC.fullmatch(part.strip())
-        if found is None and re.match(r"(gres[:/])?(gpu|mps|shard)\b", part.strip(), re.I):
+        if found is None and re.match(r"(gres[:/])?(gpu|mps|shard)\b|[\d.]+$", part.strip(), re.I):
             raise ValueError('does not read as name[:type][:count]: write "gpu:a100:2"')
         if found is None or found["name"] not in ("gpu", *SHARES):
             continue

@@ -262,11 +262,11 @@ def attempt(
     except LostError:
         raise
     except BaseException as error:
+        told = f"{type(error).__name__}: {error}".strip()
+        words = told if refuses_input(error) else traceback.format_exc().rstrip()
         with contextlib.suppress(OSError):
-            traceback.print_exc()
-            sys.stderr.flush()
-        cause = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        ending = {"state": "failed", "cause": cause, "traceback": traceback.format_exc()}
+            print(words, file=sys.stderr, flush=True)
+        ending = {"state": "failed", "cause": told.splitlines()[0], "traceback": words}
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             ending["kind"] = "memory"
         place = PlaceError.of(error, store) if isinstance(error, OSError) else None
@@ -278,6 +278,23 @@ def attempt(
         raise place
     guarded.note_attempt(unit, attempt=name, end=now(), **ending)
     return damaged
+
+
+READERS = (
+    *("bench.collection", "bench.pictures", "bench.external", "bench.scale", "bench.digest", "bench.gallery"),
+    *("bench.splits", "bench.data", "bench.idx", "bench.cifar", "bench.celeba", "bench.metrics.references"),
+    *("methods.shared.checkpoint", "methods.shared.weights", "methods.shared.diffusers"),
+)
+"""Modules that read what people bring, and say themselves what is wrong with it."""
+
+
+def refuses_input(error: BaseException) -> bool:
+    """Whether an error is what a reader says of a file: its message is all there is to say, and no fault of code."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    said = isinstance(error, ValueError | FileNotFoundError) and not isinstance(error, UnicodeError)
+    return said and frame is not None and frame.tb_frame.f_globals.get("__name__") in READERS
 
 
 def close_attempts(store: Store, unit: UnitId, left: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ from bench.metrics.summary import Summary
 from bench.store import REFERENCES, DamagedError, Store, UnitId
 
 MOMENTS, FEATURES = "moments", "features"
-POOLS = ("pool_3", "feats", "features")
+POOLS = ("pool_3", "pool3", "feats", "features", "activations", "acts", "act")
 """Names under which files of features hold them."""
 
 WANTED = ("mu", "sigma", "count", *POOLS)
@@ -342,7 +342,8 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: there is no such file") from error
     except (*ARCHIVE_ERRORS, ValueError, SyntaxError) as error:
         why = str(error).removeprefix(f"{shown(path)}: ").removeprefix(f"{shown(path)} ") or "it is cut short"
-        why = "it would run code when it is read" if "allow_pickle" in why else why
+        if "allow_pickle" in why:  # what numpy says of any file that is no array
+            why = "it would run code when it is read" if _is_pickle(path) else "it is no .npz file"
         raise ValueError(f"{path}: no reference statistics: {why}") from error
     if not {"mu", "sigma"} <= set(arrays) and not set(POOLS) & set(arrays):
         held = ", ".join(names) or "nothing"
@@ -350,6 +351,11 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
             f"{path}: no reference statistics: it holds {held}, neither mu and sigma nor {' or '.join(POOLS)}"
         )
     return arrays
+
+
+def _is_pickle(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(1) == b"\x80"
 
 
 def _statistics_of(arrays: Mapping[str, np.ndarray]) -> tuple[Moments, np.ndarray | None]:
@@ -374,8 +380,14 @@ def _statistics_of(arrays: Mapping[str, np.ndarray]) -> tuple[Moments, np.ndarra
         if not np.array_equal(features, arrays[name]):
             raise ValueError(f"it holds {pools[0]} and {name}, and they differ: leave one of them out")
     moments = Moments()
-    for start in range(0, len(features), 4096):
-        moments.add(features[start : start + 4096])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(features), 4096):
+            moments.add(features[start : start + 4096])
+        theirs = moments.statistics()[1]
+    if not np.isfinite(theirs).all():
+        raise ValueError(f"the covariance of {pools[0]} is beyond the largest number")
+    if not theirs.any():
+        raise ValueError(f"{pools[0]} holds the same features {len(features)} times: they are of equal images")
     if count is not None and count != len(features):
         raise ValueError(f"count is {count}, and {pools[0]} holds the features of {len(features)} images")
     _check_agreement(mean, covariance, moments, pools[0])

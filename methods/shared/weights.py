@@ -204,6 +204,7 @@ def check_values(where: str, tensors: Mapping[str, Tensor]) -> list[str]:
     if wrong:
         name, tensor = next(iter(wrong.items()))
         what = "a meta tensor without values" if tensor.is_meta else f"{tensor.dtype}".removeprefix("torch.")
+        what += "" if tensor.layout == torch.strided else f" in layout {tensor.layout}".replace("torch.", "")
         raise CheckpointError(
             f"{where} holds {len(wrong)} tensors that are no floating-point numbers, {name} is {what}"
         )
