@@ -392,7 +392,7 @@ def check_training(path: Path, entry: dict, manifest: dict) -> None:
         learning_rate=config["learning_rate"],
         weight_decay=config["weight_decay"],
         warmup_steps=config["n_warmup_iters"],
-        clip=config["grad_clip"],
+        clip=config["grad_clip"] if config["grad_clip"] >= 0 else None,
         ema_half_life_images=count * math.log(0.5) / math.log(config["ema_rate"]),
     )
     trainer = Trainer(method.network, method.average, loss, settings)
