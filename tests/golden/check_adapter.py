@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from check_networks import KEYWORDS, keywords_of, numbers
-from check_sde import NAMES, RANGES, close, counted, recorded_noise, tolerance
+from check_sde import NAMES, RANGES, close, counted, recorded_noise, spent, tolerance
 from exact import Replay
 from torch import Tensor
 
@@ -50,12 +50,12 @@ def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
     card = CARD.samplers["predictor_corrector"]
     params = build(card.params, values)
     assert card.refuse(method.params, params, "uniform") == []
+    prior, *draws = recorded_noise(arrays)
+    noise = Streams(prior, *spent(draws, config))
     with NetworkCounter(method.networks) as counter:
-        images = method.sample(
-            config["shape"][0], Sampler("predictor_corrector", "uniform", params), Streams(*recorded_noise(arrays))
-        )
+        images = method.sample(config["shape"][0], Sampler("predictor_corrector", "uniform", params), noise)
     assert counter.calls == card.cost(params)
-    close(images, arrays["out/x"], tolerance(manifest))
+    close(in_range(images, method, config), arrays["out/x"], tolerance(manifest))
 
 
 def check_flow(path: Path, entry: dict, manifest: dict) -> None:
@@ -69,8 +69,8 @@ def check_flow(path: Path, entry: dict, manifest: dict) -> None:
     def run(solver: str, prior: Tensor) -> tuple[int, dict[str, Tensor]]:
         sampler = Sampler("flow_adaptive", "", replace(params, solver=solver))
         with NetworkCounter(method.networks) as counter:
-            images = method.sample(1, sampler, Streams(prior))
-        return counter.calls - config["denoise"], {"x": images}
+            images = method.sample(len(prior), sampler, Streams(prior))
+        return counter.calls - config["denoise"], {"x": in_range(images, method, config)}
 
     runs = [run("scipy", prior), *(run("device", other) for other in (prior, *rounded(prior)))]
     assert runs[1][0] <= runs[0][0] + NFE_SLACK
@@ -92,6 +92,14 @@ def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
         return len(calls), {"bpd": bits_per_dim(log_prob, z[0].numel(), levels=256, width=method.width), "z": z}
 
     agree([run(x) for x in (arrays["in/data"], *rounded(arrays["in/data"]))], arrays, rtol)
+
+
+def in_range(images: Tensor, method: ScoreSDE, config: dict) -> Tensor:
+    """Returns images in the range in which the authors' sampler left them."""
+    back, width = RANGES[config.get("inverse_scaler", "identity" if method.width == 1 else "(x+1)/2")]
+    if width == method.width:
+        return images
+    return back(images if method.width == 1 else 2 * images - 1)
 
 
 def rounded(x: Tensor) -> list[Tensor]:
@@ -127,8 +135,6 @@ def method_of(path: Path, config: dict, manifest: dict) -> ScoreSDE:
     shape = (net["data"]["num_channels"], net["data"]["image_size"], net["data"]["image_size"])
     card = DataCard(version=1, summary="", shape=shape, levels=256, splits={}, split_rule="", load=lambda split: None)
     method = ScoreSDE(params, Images("golden", card))
-    scaler = config.get("inverse_scaler")
-    assert scaler is None or RANGES[scaler][1] == method.width, "the process has its images in another range here"
     state = under("sd/", numbers(path.parent / config["net_file"]))
     method.average.load_state_dict(from_published(method.average, state))
     return method

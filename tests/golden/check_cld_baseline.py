@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import check_cld
+import check_cld_networks
 import torch
 from check_cld_networks import GRIDS, close, gradients_agree, network_of, numbers, told, tolerance_of
 from exact import Replay
@@ -110,7 +111,7 @@ def of_baseline(check: Callable[[Path, dict, dict], None], kind: str) -> Callabl
 
     def either(path: Path, entry: dict, manifest: dict) -> None:
         own = entry["config"]["sde"] == "vpsde" if "config" in entry else entry["case"] == "vp"
-        (check if own else check_cld.CHECKS[kind])(path, entry, manifest)
+        (check if own else OWN[kind])(path, entry, manifest)
 
     return either
 
@@ -149,13 +150,7 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
     config, arrays, rtol = entry["config"], numbers(path, entry), tolerance_of(entry)
     method, draws = method_for(config), Replay(*under("draw/", arrays).values())
     network = network_for(path, entry, manifest, arrays, method.process)
-    x0 = arrays["in/x"]
-    t = config["loss_eps"] + (1 - config["loss_eps"]) * draws.uniform(x0.shape[:1])
-    weighting = "likelihood" if config["weighting"] == "likelihood" else "std"
-    score_fn, z = score_of(method, network), draws.normal(x0.shape)
-    loss = denoising_loss(method.process, score_fn, x0, t, z, weighting, "sum")
-    factors = {"reweightedv1": method.process.beta(t), "reweightedv2": 2, "likelihood": 1}
-    loss = factors[config["weighting"]] * loss
+    loss = loss_of(config, method, network, arrays["in/x"], draws)
     close(loss, arrays["out/loss"], rtol)
     loss.mean().backward()
     if "out/grad_lin" in arrays:
@@ -166,6 +161,23 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
         close(norms.norm(), arrays["out/grad_norm"], rtol)
     if gradients := under("out/grad/", arrays):
         gradients_agree(network.network, gradients, rtol)
+
+
+def loss_of(config: Mapping, method: ScoreSDE, network: nn.Module, x0: Tensor, draws: Replay) -> Tensor:
+    """Returns the authors' loss of each image, at a recorded time with recorded noise."""
+    t = config["loss_eps"] + (1 - config["loss_eps"]) * draws.uniform(x0.shape[:1])
+    weighting = "likelihood" if config["weighting"] == "likelihood" else "std"
+    score_fn, z = score_of(method, network), draws.normal(x0.shape)
+    loss = denoising_loss(method.process, score_fn, x0, t, z, weighting, "sum")
+    factors = {"reweightedv1": method.process.beta(t), "reweightedv2": 2, "likelihood": 1}
+    return factors[config["weighting"]] * loss
+
+
+def check_training(path: Path, entry: dict, manifest: dict) -> None:
+    config = entry["config"]
+    method, network = method_for(config), network_of(config)
+    seen = Told(network, config)
+    check_cld_networks.check_updates(path, entry, network, lambda x0, draws: loss_of(config, method, seen, x0, draws))
 
 
 @torch.no_grad()
@@ -234,7 +246,14 @@ def fixed_steps(slope: Callable[[float, Tensor], Tensor], x: Tensor, times: Tens
     return x
 
 
-CHECKS = {
-    f"{kind}.npz": of_baseline(check, kind)
-    for kind, check in {"cld/kernel": check_kernel, "cld/loss": check_loss, "cld/sampler": check_sampler}.items()
+OWN = check_cld.CHECKS | check_cld_networks.CHECKS
+"""The checks of CLD's own cases."""
+
+KINDS = {
+    "cld/kernel": check_kernel,
+    "cld/loss": check_loss,
+    "cld/sampler": check_sampler,
+    "cld/train": check_training,
 }
+
+CHECKS = {f"{kind}*.npz": of_baseline(check, kind) for kind, check in KINDS.items()}

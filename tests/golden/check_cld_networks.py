@@ -1,5 +1,6 @@
 """Checks of golden/cld on networks: NCSN++, its layers, its checkpoints, and short trainings."""
 
+import copy
 import json
 import math
 import re
@@ -372,15 +373,21 @@ def check_toy(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_training(path: Path, entry: dict, manifest: dict) -> None:
+    method = method_of(entry["config"])
+    check_updates(path, entry, method.network, lambda x0, draws: method.loss((x0 + 1) / 2, draws))
+
+
+def check_updates(path: Path, entry: dict, network: nn.Module, loss_of: Callable[[Tensor, Replay], Tensor]) -> None:
+    """Every update of the network's weights by a loss, a function of a batch in [-1, 1] and of the recorded draws."""
     config, arrays, tolerance = entry["config"], numbers(path, entry), tolerance_of(entry)
     state = under("in/p/", arrays) or load_file(path.with_name(f"{entry['case']}.safetensors"))
-    method = method_of(config)
-    method.network.load_state_dict(from_published(method.network, state))
-    shape, losses = method.image_shape, []
+    network.load_state_dict(from_published(network, state))
+    average = copy.deepcopy(network).requires_grad_(False)
+    shape, losses = shape_of(config), []
     draws = Replay(*(as_images(draw, shape) for _, draw in sorted(under("draw/", arrays).items())))
 
     def loss(network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
-        losses.append(method.loss(x0, draws))
+        losses.append(loss_of(x0, draws))
         return losses[-1]
 
     batches = [arrays[f"in/x_{k}"] for k in range(len(arrays["out/loss"]))]
@@ -392,17 +399,17 @@ def check_training(path: Path, entry: dict, manifest: dict) -> None:
         learning_rate=config["learning_rate"],
         weight_decay=config["weight_decay"],
         warmup_steps=config["n_warmup_iters"],
-        clip=config["grad_clip"],
+        clip=config["grad_clip"] if config["grad_clip"] >= 0 else None,
         ema_half_life_images=count * math.log(0.5) / math.log(config["ema_rate"]),
     )
-    trainer = Trainer(method.network, method.average, loss, settings)
+    trainer = Trainer(network, average, loss, settings)
     for step, x0 in enumerate(batches):
-        trainer.update(step, (as_images(x0, shape) + 1) / 2, Noise(0))
+        trainer.update(step, as_images(x0, shape), Noise(0))
         close(losses[step].mean(), arrays["out/loss"][step], tolerance)
         close(torch.tensor(trainer.optimizer.param_groups[0]["lr"]), arrays["out/lr_used"][step], tolerance)
     assert not draws.draws
     assert not config["autocast_train"]
-    for trained, where in ((method.network, "out/p/"), (method.average, "out/ema/")):
+    for trained, where in ((network, "out/p/"), (average, "out/ema/")):
         weights = to_published(trained, trained.state_dict())
         for name, expected in under(where, arrays).items():
             if not name.endswith(KEY_BIAS):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from check_adapter import method_of
-from check_sde import RANGES, close, process_of, read, recorded_noise, score_of, tolerance
+from check_sde import NAMES, RANGES, close, process_of, read, recorded_noise, score_of, spent, tolerance
 from exact import Replay
 
 from methods.shared.controllable import Known, Replacement, grey_basis
@@ -36,7 +36,7 @@ def check(path: Path, entry: dict, manifest: dict, known: Known) -> None:
         process, steps = process_of(entry)
         score_fn = score_of(config, process)
     prior, *draws = recorded_noise(arrays)
-    hook, stream = Replacement(process, known, published=True), Replay(*draws)
+    hook, stream = Replacement(process, known, published=True), Replay(*spent(draws, config, hooks=1))
     with torch.no_grad():
         x = predictor_corrector(
             process,
@@ -44,11 +44,13 @@ def check(path: Path, entry: dict, manifest: dict, known: Known) -> None:
             hook.begin(process.prior(prior.shape, Replay(prior)), stream),
             published_grid(steps, config["eps"]),
             stream,
-            predictor=config["predictor"],
+            predictor=NAMES.get(config["predictor"], config["predictor"]),
             corrector=config["corrector"],
             snr=config["snr"],
             corrector_steps=config["n_steps"],
             norms="batch",
+            variance="posterior" if config["sde"]["kind"] == "ve" else "transition",
+            probability_flow=config.get("probability_flow", False),
             last_noise=True,
             published_steps=steps,
             hook=hook,

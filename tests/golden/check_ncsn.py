@@ -83,7 +83,8 @@ def check_ncsn(path: Path, entry: dict, manifest: dict) -> None:
     """NCSN on its network through the adapter; images are kept every few steps, and the last."""
     method, values, images = sampled(path, entry, manifest, PUBLISHED)
     arrays, rtol = numbers(path), float(re.search(rf"clamped ALD {NUMBER}", manifest["general"]["tolerance"])[1])
-    every = int(re.search(r"every (\d+)(?:st|nd|rd|th) image plus the last", entry["config"]["kept"])[1])
+    kept_each = re.search(r"every (\d+)(?:st|nd|rd|th) image plus the last", entry["config"].get("kept", ""))
+    every = int(kept_each[1]) if kept_each else 1
     states = [*method.states, images][: int(arrays["out/n_images"])]
     assert len(states) == values["levels"] * values["steps_each"] == int(arrays["out/n_images"])
     kept = states[::every] + ([states[-1]] if (len(states) - 1) % every else [])

@@ -60,13 +60,16 @@ FIXED = {"fir_kernel": [1, 3, 3, 1], "conv_size": 3, "normalization": "GroupNorm
 BOUNDS = {"ve": ("sigma_min", "sigma_max"), **dict.fromkeys(("vp", "subvp"), ("beta_min", "beta_max"))}
 """The constants of each process, under the names that the authors give them too."""
 
+T_EPS = 1e-5
+"""Where the authors' losses begin in t."""
+
 
 def keywords_of(model: Mapping, known: Collection[str]) -> dict:
     """Returns our keywords of a network, those in ``known``, for an authors' configuration of it."""
     other = {name: model[name] for name, value in FIXED.items() if model.get(name, value) != value}
     assert not other, f"the networks here have no {other}"
     found = {own: model[theirs] for own, theirs in KEYWORDS.items() if own in known and theirs in model}
-    return found | {"activation": ACTIVATIONS[model["nonlinearity"]]}
+    return found | {"activation": ACTIVATIONS[model.get("nonlinearity", "swish")]}
 
 
 def process_in(net: Mapping) -> tuple[str, Process]:
@@ -151,8 +154,9 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
         reduction = "mean" if options["reduce_mean"] else "sum"
         z = arrays[f"noise/{2 * k + 1:03d}_randn_like"]
         if f"noise/{2 * k:03d}_rand" in arrays:
-            t = arrays[f"noise/{2 * k:03d}_rand"] * (1 - config["t_eps"]) + config["t_eps"]
-            weighting = "likelihood" if options["likelihood_weighting"] else "std"
+            eps = config.get("t_eps", T_EPS)
+            t = arrays[f"noise/{2 * k:03d}_rand"] * (1 - eps) + eps
+            weighting = "likelihood" if options.get("likelihood_weighting") else "std"
             score_fn = network.score_fn(process, kind)
             loss = denoising_loss(process, score_fn, x0, t, z, weighting, reduction).mean()
         else:
@@ -245,11 +249,11 @@ def training_of(config: Mapping, batches: Tensor) -> Training:
 def published_loss(network: Published, x0: Tensor, draws: Replay, config: Mapping) -> Tensor:
     """Returns the loss that a configuration names, of each image: times or labels are drawn first, then the noise."""
     training, (kind, process) = config["net"]["training"], process_in(config["net"])
-    reduction = "mean" if training["reduce_mean"] else "sum"
+    reduction = "mean" if training.get("reduce_mean", False) else "sum"
     drawn = draws.uniform((len(x0),))
     if training["continuous"] or kind == "subvp":
-        eps = config.get("t_eps", 1e-5)
-        weighting = "likelihood" if training["likelihood_weighting"] else "std"
+        eps = config.get("t_eps", T_EPS)
+        weighting = "likelihood" if training.get("likelihood_weighting", False) else "std"
         t, z = drawn.to(x0) * (1 - eps) + eps, draws.normal(x0.shape).to(x0)
         return denoising_loss(process, network.score_fn(process, kind), x0, t, z, weighting, reduction)
     model = config["net"]["model"]

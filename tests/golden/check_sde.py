@@ -13,7 +13,7 @@ from methods.shared.flow import flow
 from methods.shared.grids import published_grid
 from methods.shared.likelihood import bits_per_dim, log_likelihood
 from methods.shared.predictor_corrector import predictor_corrector
-from methods.shared.process import VE, VP, SubVP
+from methods.shared.process import VE, VP, SubVP, published_index
 from methods.shared.samplers import euler_maruyama, reverse_diffusion
 
 PROCESSES = {"ve": VE, "vp": VP, "subvp": SubVP}
@@ -87,15 +87,13 @@ def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
         corrector_steps=config["n_steps"],
         norms="batch",
         variance="posterior" if config["sde"]["kind"] == "ve" else "transition",
-        probability_flow=config["probability_flow"],
+        probability_flow=config.get("probability_flow", False),
         published_steps=steps,
     )
     score_fn, times = score_of(config, process), published_grid(steps, config["eps"])
     predictor, corrector = NAMES.get(config["predictor"], config["predictor"]), config["corrector"]
     prior, *draws = recorded_noise(arrays)
-    predicted, corrected = predictor != "none", config["n_steps"] * (corrector != "none")
-    if config["probability_flow"]:
-        draws = []  # theirs draws and multiplies by 0
+    draws = spent(draws, config)
 
     x = process.prior(prior.shape, Replay(prior))
     whole = partial(sampler, predictor=predictor, corrector=corrector, last_noise=not config["denoise"])
@@ -105,18 +103,17 @@ def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
     stream = Replay(*draws)
     for k in range(steps):
         pair, states = times[k : k + 2], arrays["out/trace_x"][2 * k : 2 * k + 2]
-        if corrected:
+        if corrector != "none":
             x = sampler(process, score_fn, x, pair, stream, predictor="none", corrector=corrector)
         close(x, states[0], rtol)
         x = states[0]
-        if predicted:
+        if predictor != "none":
             step = partial(sampler, process, score_fn, x, pair, predictor=predictor, corrector="none")
             close(step(Replay()), arrays["out/trace_x_mean"][2 * k + 1], rtol)
             x = step(stream, last_noise=True)
         close(x, states[1], rtol)
         x = states[1]
-    # At the data's own level an ancestral step of VE has no noise, and here draws none.
-    assert len(stream.draws) == (predictor == "ancestral" and config["sde"]["kind"] == "ve")
+    assert not stream.draws
 
 
 def check_flow(path: Path, entry: dict, manifest: dict) -> None:
@@ -193,6 +190,30 @@ def counted(score_fn):
 def recorded_noise(arrays: dict) -> list[torch.Tensor]:
     """Returns the recorded draws in their order."""
     return [arrays[name] for name in sorted(arrays, key=place) if name.startswith("noise/")]
+
+
+def spent(draws: list[torch.Tensor], config: dict, hooks: int = 0) -> list[torch.Tensor]:
+    """Returns the draws of a run of predictor and corrector that reach a state, which are those that ours draws.
+
+    The authors' predictors also draw what they then multiply by 0: along the flow, and of VE at the data's own level.
+
+    Args:
+        draws: All of them after the prior's.
+        config: Of the run.
+        hooks: Draws after each time's corrections and after each prediction.
+    """
+    steps, predictor = config["sde"]["N"], config["predictor"]
+    if predictor == "none":
+        return draws
+    before = config["n_steps"] * (config["corrector"] != "none") + hooks
+    each = before + 1 + hooks
+    first = len(draws) - steps * each
+    times = published_grid(steps, config["eps"])[:-1]
+    unused = torch.full((steps,), config.get("probability_flow", False))
+    if predictor == "ancestral_sampling" and config["sde"]["kind"] == "ve":
+        unused |= published_index(times, steps) == 0
+    dropped = {first + k * each + before for k in range(steps) if unused[k]}
+    return [draw for k, draw in enumerate(draws) if k not in dropped]
 
 
 def place(name: str) -> int:
