@@ -28,7 +28,7 @@ from bench.method import Noise, Run, Sampler, load_method
 
 FOLDER = Path(__file__).with_name("fingerprints")
 REMEDY = "python tests/test_fingerprint.py --write"
-ADAPTIVE = 1e-4  # where rounding decides whether a step is taken, numbers agree to about the tolerance
+ADAPTIVE = 1e-3  # where rounding decides whether a step is taken, numbers agree to about the tolerance
 TOLERANCE = 1e-3  # of the root mean square
 LEARNED_TOLERANCE = 1e-2  # Adam's first steps amplify rounding where a gradient nearly vanishes
 BUDGET = 10

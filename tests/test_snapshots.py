@@ -256,12 +256,12 @@ def test_sampling_in_bfloat16_rounds_the_network_and_counts_the_same(taken, trai
     point = suite_of(tmp_path).points[0]
     images = []
     for precision in ("float32", "bfloat16"):
-        sample = replace(point.sample, precision=precision, params={"steps": 20})
+        sample = replace(point.sample, precision=precision, params={"steps": 50})
         unit = UnitId(*place(sample)[:2], "00000")
         job = Job(stage="samples", key=unit.key, label="", specs=(sample,), parts=(unit.part,))
         stages.make(job, unit, stages.Context(copy, {"device": "cpu"}, Silent(), Stop(), start="", attempts=1))
         record = copy.record(*unit)
-        assert record["nfe"] == 20
+        assert record["nfe"] == 50
         images.append(copy.images(unit.key, 8).astype(int))
     assert (images[0] != images[1]).any()
     assert abs(images[0] - images[1]).mean() < 0.5

@@ -139,7 +139,7 @@ def test_the_held_out_loss_is_that_of_the_average_without_dropout_and_the_same_e
     recorder = Recorder()
     _, average = train(recorder)
     data = load_images("digits")
-    heldout = torch.from_numpy(data.test[:40]).float() / 16
+    heldout = torch.from_numpy(data.drawn("test", slice(40))).float() / 16
     noise = recorder.run.noise("heldout").child(0)
     assert recorder.lines[-1][1]["heldout_loss"] == pytest.approx(denoising(average, heldout, noise).mean().item())
 
