@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.printable import one_line
+
 PICTURES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"),
@@ -63,7 +65,7 @@ ARCHIVE_ERRORS = (
 
 def shown(name: str | Path) -> str:
     """Returns a file's name as it can be printed: control characters and bytes that are no text are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    return one_line(str(name))
 
 
 @dataclass(frozen=True)

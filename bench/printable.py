@@ -8,12 +8,9 @@ Standard library only.
 
 import io
 import sys
-import unicodedata
 from typing import TextIO
 
 _KEPT = "\n\t"
-_DIRECTIONS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
-"""Bidirectional controls: they reorder what stands after them on the line."""
 
 
 def printable(text: str) -> str:
@@ -21,7 +18,7 @@ def printable(text: str) -> str:
 
     Lone surrogates (bytes of a file name that are no UTF-8) are written out as well, so that any text can be encoded.
     """
-    return "".join(character if _is_plain(character) else _written_out(character) for character in text)
+    return "".join(c if c in _KEPT or c.isprintable() else _written_out(c) for c in text)
 
 
 def one_line(text: str) -> str:
@@ -45,13 +42,6 @@ def let_any_text_through() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-
-
-def _is_plain(character: str) -> bool:
-    if character in _KEPT or " " <= character <= "~":
-        return True
-    category = unicodedata.category(character)
-    return category not in ("Cc", "Cs", "Zl", "Zp") and unicodedata.bidirectional(character) not in _DIRECTIONS
 
 
 def _written_out(character: str) -> str:

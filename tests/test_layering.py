@@ -21,7 +21,7 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "printable": "",
     "cifar": "",
     "toy": "",
-    "collection": "",
+    "collection": "printable",
     "digest": "collection",
     "splits": "collection",
     "mapped": "digest",

@@ -134,7 +134,7 @@ def _costs(
     """Returns lines on what missing units cost: by stage, by point, by budget, and what that rests on."""
     bill = Bill(campaign, missing)
     gpus, cpus = (sum(load.hours(of) for load in loads) for of in ("gpus", "cpus"))
-    disk = sum(_bytes(campaign.jobs[unit.stage, unit.key], campaign) for unit in missing)
+    disk = sum(_bytes(campaign.jobs[unit.stage, unit.key]) for unit in missing)
     wall = sum(load.wall for load in loads)
     lines = [
         "",
@@ -322,7 +322,7 @@ def _warn(load: Load, executor: Slurm, of: Campaign) -> list[str]:
     return found
 
 
-def _bytes(job: Job, campaign: Campaign) -> float:
+def _bytes(job: Job) -> float:
     """Returns the bytes that a unit leaves."""
     spec = job.specs[0]
     if isinstance(spec, SampleSpec):
