@@ -51,7 +51,7 @@ from methods.shared.objective import level_losses
 from methods.shared.prior import Basis, restore_prior, training_images
 from methods.shared.process import like
 from methods.shared.quantisation import Bins
-from methods.shared.training import fit, load_weights, under, weights_of
+from methods.shared.training import dropout_from, fit, load_weights, under, weights_of
 
 
 class CriticallyDampedLangevin(Method):
@@ -127,7 +127,8 @@ class CriticallyDampedLangevin(Method):
 
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
         """Returns the training loss of each image at one random time, shape (B,)."""
-        return self._loss(self.network, x0, noise)
+        with dropout_from(noise, x0.device):
+            return self._loss(self.network, x0, noise)
 
     def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
         params, shape = self.params, x0.shape

@@ -47,7 +47,7 @@ from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.objective import level_losses
 from methods.shared.process import like
 from methods.shared.quantisation import Bins
-from methods.shared.training import fit, load_weights, weights_of
+from methods.shared.training import dropout_from, fit, load_weights, weights_of
 
 INSPECTED = 10
 """The most noise levels at which the loss is inspected."""
@@ -140,7 +140,8 @@ class NCSN(Method):
 
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
         """Returns the training loss of each image at one random noise level, shape (B,)."""
-        return self._loss(self.network, x0, noise)
+        with dropout_from(noise, x0.device):
+            return self._loss(self.network, x0, noise)
 
     def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
         x0 = self.bins.fill(x0, noise)

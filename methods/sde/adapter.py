@@ -63,7 +63,7 @@ from methods.shared.prior import Basis, Prior, fit_prior, restore_prior, trainin
 from methods.shared.process import VE, VP, Process, SubVP, like
 from methods.shared.quantisation import Bins
 from methods.shared.samplers import ScoreFn, ancestral, ddim, euler_maruyama, reverse_diffusion
-from methods.shared.training import fit, load_weights, under, weights_of
+from methods.shared.training import dropout_from, fit, load_weights, under, weights_of
 
 IN_DATA_RANGE = frozenset({"data_std", "churn_min", "churn_max"})
 """Sampler parameters in units of the data range [0, 1]."""
@@ -188,7 +188,8 @@ class ScoreSDE(Method):
 
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
         """Returns the training loss of each image at one random noise level, shape (B,)."""
-        return self._loss(self.network, x0, noise)
+        with dropout_from(noise, x0.device):
+            return self._loss(self.network, x0, noise)
 
     def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
         params, shape, weighting, weight = self.params, x0.shape, self.params.weighting, 1.0

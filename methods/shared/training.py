@@ -162,7 +162,7 @@ class Trainer:
     def update(self, step: int, x0: Tensor, noise: Noise) -> None:
         """Makes update ``step`` = 0, 1, ... on images x0 in [0, 1], shape (B, C, H, W)."""
         self.optimizer.zero_grad()
-        with _seeded(noise.child("dropout"), x0.device):
+        with dropout_from(noise, x0.device):
             loss = self.loss(self.shared, x0, noise).mean()
         loss.backward()
         loss = loss.detach()
@@ -268,8 +268,8 @@ def update_average(averaged: list[Tensor], weights: list[Tensor], decay: float) 
 
 
 @contextmanager
-def _seeded(noise: Noise, device: torch.device) -> Iterator[None]:
+def dropout_from(noise: Noise, device: torch.device) -> Iterator[None]:
     """Lets layers that draw from torch's global generator (dropout) draw from ``noise`` instead."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(noise.integers((1,), 2**62).item())
+        torch.manual_seed(noise.child("dropout").integers((1,), 2**62).item())
         yield

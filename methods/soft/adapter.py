@@ -40,7 +40,7 @@ from methods.shared.objective import level_losses
 from methods.shared.prior import Basis, Chunks, Fitted, Prior, fit_prior, restore_prior, training_images
 from methods.shared.process import like
 from methods.shared.quantisation import Bins
-from methods.shared.training import fit, load_weights, under, weights_of
+from methods.shared.training import dropout_from, fit, load_weights, under, weights_of
 from methods.soft.card import CARD, Params
 from methods.soft.corruption import Blur, Corruption, Diagonal, Linear, Scaling, make_corruption
 from methods.soft.denoiser import Denoiser, residual
@@ -148,7 +148,8 @@ class SoftDiffusion(Method):
 
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
         """Returns the training loss of each image at one random time, shape (B,)."""
-        return self._loss(self.network, x0, noise)
+        with dropout_from(noise, x0.device):
+            return self._loss(self.network, x0, noise)
 
     def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
         x0 = self._enter(x0, noise)
