@@ -38,7 +38,7 @@ class SamplerCard:
             raised as far as ``cost`` allows. Raises :class:`BudgetError` when nothing fits.
         times: Time grids that the sampler accepts, its default first; empty where it has none of its own.
         batch_coupled: True where one image of a batch changes another, or a rule that says so of the parameters.
-        conditions: What it can sample under (tasks of :mod:`bench.given`), with the evaluations of networks that each
+        conditions: What it can sample under (tasks of :mod:`bench.data.conditioning`), with the evaluations of networks that each
             of ``cost`` then takes: 2 where a classifier is asked beside the score.
         refuse: Reasons why these method parameters, sampler parameters and time grid cannot go together (none: an
             empty list).
@@ -154,7 +154,7 @@ class Card:
         refuse: Reasons why (parameters, image shape) cannot be (none: an empty list).
         needs_classes: Whether models of these parameters are trained on the images' classes too.
         needs_levels: Whether these parameters ask for images of discrete levels (to dequantise them).
-        refuse_given: Reasons why a model of these parameters cannot sample under a task of :mod:`bench.given`.
+        refuse_given: Reasons why a model of these parameters cannot sample under a task of :mod:`bench.data.conditioning`.
         tiny: Parameters with which the contract suite runs in seconds.
         smoke: Parameters that cut training to a few steps, and nothing else (``--smoke``).
     """

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.card import Card, build, cards
-from bench.data import Images
+from bench.data.images import Images
 
 
 class Noise:
@@ -85,7 +85,7 @@ class Given:
     """What is known of the images to sample, and nothing else of them.
 
     Args:
-        task: "inpainting", "colourisation" or "class" (:mod:`bench.given`).
+        task: "inpainting", "colourisation" or "class" (:mod:`bench.data.conditioning`).
         images: Images in [0, 1], shape (B, C, H, W), with 0 in place of unknown pixels, or grey in all channels.
         known: Which pixels are known, bool, shape (B, 1, H, W); for inpainting.
         labels: The class of each image, int64, shape (B,); for "class".

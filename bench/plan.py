@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.course import leg
+from bench.prefix import leg
 from bench.spec import (
     AverageSpec,
     ImagesSpec,
@@ -29,7 +29,7 @@ from bench.spec import (
     place,
 )
 from bench.store import REFERENCES, STAGES, DamagedError, Store, UnitId, pruned, scan
-from bench.suite import Suite
+from bench.suite.expansion import Suite
 
 _KINDS = (TrainSpec, SnapshotSpec, AverageSpec, SampleSpec, LikelihoodSpec, InspectSpec, ScoreSpec)
 KINDS = {kind.__name__: kind for kind in _KINDS}

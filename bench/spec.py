@@ -15,7 +15,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any
 
-from bench.drawn import RULE
+from bench.data.subset import RULE
 
 Values = Mapping[str, Any]
 """Plain values: str, int, float, bool, None, lists and mappings of them."""
@@ -25,7 +25,7 @@ ALWAYS = "always in the key"
 
 
 def _drawn() -> int:
-    """A field for the version of the rule by which images are drawn from a set (:mod:`bench.drawn`)."""
+    """A field for the version of the rule by which images are drawn from a set (:mod:`bench.data.subset`)."""
     return field(default=RULE, metadata={ALWAYS: True})
 
 
@@ -35,7 +35,7 @@ class TrainSpec:
 
     ``checkpoint`` is the digest of the file or folder that holds such weights, ``weights`` which of them are taken.
     ``dataset_sha256`` is the digest of the data set's files where they are not those that name and version stand for
-    (:func:`bench.data.content`).
+    (:func:`bench.data.images.content`).
     """
 
     method: str
@@ -79,7 +79,7 @@ class AverageSpec:
 class ImagesSpec:
     """Images made elsewhere, known by the digest of their content; ``dataset_sha256`` as that of a TrainSpec.
 
-    ``scale`` are the values of black and white in them, None where they are as usual (:mod:`bench.external`).
+    ``scale`` are the values of black and white in them, None where they are as usual (:mod:`bench.data.external`).
     """
 
     dataset: str

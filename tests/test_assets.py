@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import data
-from bench.assets import FetchError, fetch
-from bench.cli import main
-from bench.data import FileFacts
-from bench.metrics import cards
+from bench.cli.parser import main
+from bench.data import images
+from bench.data.assets import FetchError, fetch
+from bench.data.images import FileFacts
+from bench.metrics import extractor_cards
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several parts
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -74,11 +74,11 @@ def root(tmp_path, monkeypatch):
 def shelve(monkeypatch, **facts):
     """Lets the digits be read from a folder or a file, of which these facts are known."""
     card = replace(
-        data.DATASETS["digits"],
+        images.DATASETS["digits"],
         files={("digits", "digits.bin"): "copy it from the shelf"},
         facts={"digits.bin": FileFacts(**facts)},
     )
-    monkeypatch.setitem(data.DATASETS, "digits", card)
+    monkeypatch.setitem(images.DATASETS, "digits", card)
 
 
 def left(root):
@@ -110,7 +110,7 @@ def test_what_is_there_is_told_with_size_and_sha256(root, monkeypatch, capsys):
     out = capsys.readouterr().out
     there = f"digits.bin: there, 5,120,000 bytes, sha256 {SHA256}, md5 as published\n"
     assert f"data set digits: {root}/{there}" in out
-    weights = cards.EXTRACTORS["digits-cnn"]
+    weights = extractor_cards.EXTRACTORS["digits-cnn"]
     assert f"sha256 {weights.sha256}, sha256 as published" in out
     assert out.endswith("nothing is missing\n")
 
@@ -198,15 +198,15 @@ def test_progress_is_told_while_a_file_comes(root, address):
 
 
 def test_weights_of_an_extractor_are_fetched_by_their_digest(root, address, monkeypatch, capsys):
-    card = replace(cards.EXTRACTORS["inception"], url=f"{address}/inception.pth", sha256=SHA256[:8])
-    monkeypatch.setitem(cards.EXTRACTORS, "inception", card)
-    cards.extractor_card.cache_clear()
+    card = replace(extractor_cards.EXTRACTORS["inception"], url=f"{address}/inception.pth", sha256=SHA256[:8])
+    monkeypatch.setitem(extractor_cards.EXTRACTORS, "inception", card)
+    extractor_cards.extractor_card.cache_clear()
     suite = SUITE.replace("digits", "photo_tiles").replace("[fd]", "[{metric: fid, allow_few: true}, kid]")
     Path("shelf.yaml").write_text(suite)
     try:
         assert main(["assets", "shelf.yaml", "--download"]) == 0
     finally:
-        cards.extractor_card.cache_clear()
+        extractor_cards.extractor_card.cache_clear()
     place = root / "weights" / card.weights[0]
     assert f"weights of inception (metrics FID, KID): {place}: there, 5,120,000 bytes" in capsys.readouterr().out
     assert place.read_bytes() == CONTENT

@@ -16,10 +16,9 @@ from test_snapshots import Silent, weights
 from test_training import SETTINGS, Recorder, Small, denoising, same_bytes
 from torch import nn
 
-from bench import stages
 from bench.card import TrainingCard, cards
-from bench.data import load_images
-from bench.execute.work import Stop
+from bench.data.images import load_images
+from bench.execute.local.worker import Stop
 from bench.method import Noise
 from bench.plan import expand
 from bench.spec import (
@@ -33,8 +32,9 @@ from bench.spec import (
     key,
     place,
 )
+from bench.stages import jobs
 from bench.store import Store, UnitId
-from bench.suite import SuiteError, read_suite
+from bench.suite.expansion import SuiteError, read_suite
 from methods.shared.average import (
     TRACKED,
     PowerAverages,
@@ -260,7 +260,7 @@ def work(store, folder, **values):
     for job in expand(suite_of(folder, **values)):
         if job.stage == "train" and store.record(*job.units[0]) is None:
             settings = {"device": "cpu", "checkpoint_seconds": 1e9}
-            stages.make(job, job.units[0], stages.Context(store, settings, Silent(), Stop(), start="", attempts=1))
+            jobs.make(job, job.units[0], jobs.Context(store, settings, Silent(), Stop(), start="", attempts=1))
             made.append(job.specs[0])
     return made
 

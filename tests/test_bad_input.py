@@ -8,13 +8,13 @@ import sys
 import pytest
 import yaml
 
-from bench.cli import main
-from bench.document import Document, SuiteError
+from bench.cli.parser import main
 from bench.execute.executor import read_executor
-from bench.metrics.cards import extractor_card
+from bench.metrics.extractor_cards import extractor_card
 from bench.plan import expand
 from bench.printable import let_any_text_through, markdown, one_line, printable
-from bench.suite import read_suite
+from bench.suite.document import Document, SuiteError
+from bench.suite.expansion import read_suite
 
 BASE = """
 name: study

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from bench.card import build
-from bench.data import DATASETS, Images, load_images
-from bench.digest import digest_checkpoint
+from bench.data.digest import digest_checkpoint
+from bench.data.images import DATASETS, Images, load_images
 from bench.method import Noise, Sampler
 from bench.plan import Job
 from bench.spec import TrainSpec, place
-from bench.stages import Context, take_over
+from bench.stages.jobs import Context, take_over
 from bench.store import Store, UnitId
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import CARD, Params

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from bench.card import build
-from bench.data import DATASETS, Images
+from bench.data.images import DATASETS, Images
 from bench.method import Noise
 from bench.report.table import taken_over
 from methods.ncsn.adapter import NCSN

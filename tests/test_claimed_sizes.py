@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from bench import cifar, pictures
-from bench.cli import main
-from bench.collection import MOST_BYTES, collect, contents
-from bench.data import DATASETS, DataCard
-from bench.digest import count_images, npz_header
-from bench.external import read_external
-from bench.pictures import Shaping
+from bench.cli.parser import main
+from bench.data import cifar, pictures
+from bench.data.collection import MOST_BYTES, collect, contents
+from bench.data.digest import count_images, npz_header
+from bench.data.external import read_external
+from bench.data.images import DATASETS, DataCard
+from bench.data.pictures import Shaping
 
 DIGITS = DATASETS["digits"]
 COLOUR = DataCard(version=1, summary="", shape=(3, 8, 8), levels=256, splits={}, split_rule="", load=lambda split: None)

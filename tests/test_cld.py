@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bench.card import build, merge
-from bench.data import DataCard, Images, load_images
+from bench.data.images import DataCard, Images, load_images
 from bench.method import NetworkCounter, Noise, Run, Sampler
 from methods.cld.adapter import CriticallyDampedLangevin
 from methods.cld.card import CARD, Params

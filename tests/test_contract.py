@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.card import TIMES, BudgetError, build, cards
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import Method, NetworkCounter, Noise, Run, Sampler, load_method
 
 BUDGETS = (5, 10, 20, 23, 50)

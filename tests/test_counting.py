@@ -8,9 +8,9 @@ from flops import counted
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.card import build, cards
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import load_method
-from bench.metrics.cards import extractor_card
+from bench.metrics.extractor_cards import extractor_card
 from bench.metrics.extractors import load_extractor
 from methods.shared.backbone import make_network
 from methods.shared.counting import backbone_cost

@@ -7,15 +7,15 @@ import shutil
 
 import pytest
 
-from bench import stages
-from bench.cli import main
-from bench.digest import digest_checkpoint
-from bench.execute.campaign import compute
-from bench.execute.submission import Submission, submissions, trained_steps
-from bench.execute.work import seconds
+from bench.cli.parser import main
+from bench.data.digest import digest_checkpoint
+from bench.execute.local.worker import seconds
+from bench.execute.slurm.driver import compute
+from bench.execute.slurm.submit import Submission, submissions, trained_steps
 from bench.metrics import references
 from bench.plan import Job
 from bench.spec import TrainSpec, key
+from bench.stages import jobs
 from bench.store import DamagedError, Store, UnitId, append, put_aside, write
 
 SUITE = """
@@ -91,8 +91,8 @@ def copy(finished, tmp_path, monkeypatch):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
     monkeypatch.setattr(references, "_CHECKED", {})
-    monkeypatch.setattr(stages, "_MODELS", {})
-    stages._references.cache_clear()
+    monkeypatch.setattr(jobs, "_MODELS", {})
+    jobs._references.cache_clear()
     return folder
 
 
@@ -217,7 +217,7 @@ def test_what_is_put_aside_takes_the_place_of_what_was_before(tmp_path):
 
 
 def test_read_only_cache_of_digests_costs_nothing_but_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.digest.RECENT_SECONDS", -60)
+    monkeypatch.setattr("bench.data.digest.RECENT_SECONDS", -60)
     path = tmp_path / "weights.pth"
     path.write_bytes(b"one")
     (tmp_path / "cache").write_text("no folder")

@@ -15,9 +15,9 @@ import torch
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_sample_images, make_swiss_roll
 
-from bench import cifar, toy
-from bench.cli import main
-from bench.data import DATASETS, Images, load_images
+from bench.cli.parser import main
+from bench.data import cifar, synthetic
+from bench.data.images import DATASETS, Images, load_images
 
 ROWS = 4
 TRAIN, TEST = [f"data_batch_{k}" for k in range(1, 6)], ["test_batch"]
@@ -395,12 +395,12 @@ def test_declared_mixture_has_the_moments_of_the_draws(name):
 
 
 def test_two_modes_are_one_of_weight_a_fifth_and_one_of_four():
-    weights, means, stds = toy.two_modes_mixture()
+    weights, means, stds = synthetic.two_modes_mixture()
     assert (weights.tolist(), means.tolist(), stds.tolist()) == ([0.2, 0.8], [[-5, -5], [5, 5]], [1, 1])
 
 
 def test_diamond_stands_on_its_corner():
-    _, means, _ = toy.diamond_mixture()
+    _, means, _ = synthetic.diamond_mixture()
     assert np.abs(means).sum(1).max() == pytest.approx(np.sqrt(0.5))  # |x| + |y| is the largest on its sides
     extremes = sorted(map(tuple, np.round(means[np.abs(means).max(1) > 0.7], 4)))
     assert extremes == [(-0.7071, 0), (0, -0.7071), (0, 0.7071), (0.7071, 0)]
@@ -408,11 +408,11 @@ def test_diamond_stands_on_its_corner():
 
 
 def test_swiss_rolls_are_scikit_learns_in_small_around_five_centres():
-    points = toy.swiss_rolls(50, np.random.RandomState(5))
+    points = synthetic.swiss_rolls(50, np.random.RandomState(5))
     random = np.random.RandomState(5)
     counts = random.multinomial(50, [0.2] * 5)
     rolls = [make_swiss_roll(k, noise=0.2, random_state=random)[0][:, [0, 2]] * 0.01 for k in counts]
-    expected = np.concatenate([roll + centre for roll, centre in zip(rolls, toy.CENTRES, strict=True)])
+    expected = np.concatenate([roll + centre for roll, centre in zip(rolls, synthetic.CENTRES, strict=True)])
     random.shuffle(expected)
     np.testing.assert_allclose(points, expected, rtol=0, atol=1e-15)
 
@@ -445,6 +445,6 @@ def test_gaussian_has_the_entropy_of_its_width():
 
 
 def test_modes_of_the_mixture_are_equally_far_apart():
-    _, means, _ = toy.gaussian_mixture_distribution()
+    _, means, _ = synthetic.gaussian_mixture_distribution()
     distances = np.linalg.norm(means[:, None] - means, axis=2)
     np.testing.assert_allclose(distances + 6 * np.eye(4), 6)

@@ -17,8 +17,8 @@ if __name__ == "__main__":  # of this checkout, whatever is installed
 import pytest
 
 from bench.card import cards, plain
-from bench.data import DATASETS
-from bench.metrics import METRICS
+from bench.data.images import DATASETS
+from bench.metrics.registry import METRICS
 
 FOLDER = Path(__file__).with_name("defaults")
 REMEDY = "python tests/test_defaults.py --write"

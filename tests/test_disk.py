@@ -9,9 +9,10 @@ import pytest
 from test_damaged_store import SUITE, call, values
 from test_run import Bench
 
-from bench import stages, store
-from bench.cli import main
-from bench.mapped import converted
+from bench import store
+from bench.cli.parser import main
+from bench.data.mapped import converted
+from bench.stages import jobs
 from bench.store import Store, UnitId, append, probe, write
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -63,8 +64,8 @@ def test_line_that_was_written_in_part_is_an_error(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("number", "writes"), [(errno.ENOSPC, 6), (errno.EROFS, 12), (errno.EDQUOT, 2)])
 def test_disk_that_fills_up_is_one_line_and_the_next_run_goes_on(tmp_path, monkeypatch, capsys, number, writes):
-    monkeypatch.setattr(stages, "_MODELS", {})
-    stages._references.cache_clear()
+    monkeypatch.setattr(jobs, "_MODELS", {})
+    jobs._references.cache_clear()
     (tmp_path / "small.yaml").write_text(SUITE)
     disk = Disk(monkeypatch, number)
     disk.left = writes

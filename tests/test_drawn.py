@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import drawn, given
-from bench.cli import main
-from bench.data import DATASETS, Images, load_images
-from bench.drawn import describe_copies, describe_part, drawing
-from bench.metrics import METRICS, audit
+from bench.cli.parser import main
+from bench.data import conditioning, subset
+from bench.data.images import DATASETS, Images, load_images
+from bench.data.subset import describe_copies, describe_part, drawing
+from bench.metrics import audit
+from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
 from bench.spec import ImagesSpec, InspectSpec, LikelihoodSpec, ScoreSpec, TrainSpec, canonical, from_plain, key, place
 
@@ -89,7 +90,7 @@ def test_sets_of_none_one_or_equal_images_have_an_order():
 
 def test_chunks_do_not_change_the_order(monkeypatch, digits):
     whole = drawing(digits).order
-    monkeypatch.setattr(drawn, "CHUNK", 64 * 100)
+    monkeypatch.setattr(subset, "CHUNK", 64 * 100)
     assert np.array_equal(drawing(digits).order, whole)
 
 
@@ -115,7 +116,7 @@ def test_splits_are_drawn_from_wherever_their_images_lie():
         assert np.array_equal(usual.drawn(split, slice(40)), other.drawn(split, slice(40)))
     assert np.array_equal(usual.drawn("test", np.array([3, 3, 0])), usual.drawn("test", slice(4))[[3, 3, 0]])
     for condition in ({"task": "inpainting", "mask": "random", "images": 5}, {"task": "inpainting", "images": 5}):
-        first, second = (given.truth(condition, data, 2, 6) for data in (usual, other))
+        first, second = (conditioning.truth(condition, data, 2, 6) for data in (usual, other))
         assert np.array_equal(first.images, second.images)
         assert np.array_equal(first.known, second.known)
     assert not np.array_equal(usual.drawn("test", slice(5)), usual.test[:5])
@@ -126,15 +127,15 @@ def test_every_key_that_depends_on_what_is_drawn_holds_the_version_of_the_rule()
     likelihood = LikelihoodSpec(train=TRAIN, version=1, images=8, batch=8)
     inspection = InspectSpec(train=TRAIN, version=1, images=8)
     for spec in (made_elsewhere, likelihood, inspection):
-        assert canonical(spec)["drawn"] == drawn.RULE
-        assert key(spec) != key(replace(spec, drawn=drawn.RULE + 1))
+        assert canonical(spec)["drawn"] == subset.RULE
+        assert key(spec) != key(replace(spec, drawn=subset.RULE + 1))
         assert from_plain(type(spec), canonical(spec)) == spec
     scored = ScoreSpec(source=made_elsewhere, count=8, metric="fd", metric_version=1)
-    assert place(scored) != place(replace(scored, source=replace(made_elsewhere, drawn=drawn.RULE + 1)))
-    values = given.given_values("inpainting", given.Inpainting())
-    assert values == {"task": "inpainting", "drawn": drawn.RULE}
-    assert given.condition(values) == given.Inpainting()
-    assert given.given_values("class", given.Class()) == {"task": "class"}  # nothing is drawn for it
+    assert place(scored) != place(replace(scored, source=replace(made_elsewhere, drawn=subset.RULE + 1)))
+    values = conditioning.given_values("inpainting", conditioning.Inpainting())
+    assert values == {"task": "inpainting", "drawn": subset.RULE}
+    assert conditioning.condition(values) == conditioning.Inpainting()
+    assert conditioning.given_values("class", conditioning.Class()) == {"task": "class"}  # nothing is drawn for it
     assert "drawn" not in canonical(TRAIN)
 
 

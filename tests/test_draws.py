@@ -6,14 +6,14 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import stages
 from bench.card import cards
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import load_method
 from bench.plan import Job
 from bench.report.page import bits
 from bench.report.table import _draw_deviation
 from bench.spec import LikelihoodSpec, TrainSpec, place
+from bench.stages import jobs
 from bench.store import Store, UnitId
 from methods.shared.likelihood import over_draws
 
@@ -64,9 +64,9 @@ def test_first_images_are_scored_by_a_second_draw_and_the_cost_of_the_first_is_r
     data = load_images("digits")
     method = load_method(name, cards()[name].tiny, data)
     train = TrainSpec(method=name, method_version=1, dataset="digits", dataset_version=1, params=cards()[name].tiny)
-    monkeypatch.setattr(stages, "_FLOPS", {})
-    monkeypatch.setattr(stages, "_trained", lambda context, spec: method)
-    context = stages.Context(Store(tmp_path), {"device": "cpu"}, Lease(), None, start="", attempts=1)
+    monkeypatch.setattr(jobs, "_FLOPS", {})
+    monkeypatch.setattr(jobs, "_trained", lambda context, spec: method)
+    context = jobs.Context(Store(tmp_path), {"device": "cpu"}, Lease(), None, start="", attempts=1)
     records = []
     for repeats in (1, 2):
         spec = LikelihoodSpec(
@@ -74,14 +74,14 @@ def test_first_images_are_scored_by_a_second_draw_and_the_cost_of_the_first_is_r
         )
         stage, key, _ = place(spec)
         job = Job(stage=stage, key=key, label="", specs=(spec,), parts=("00000",))
-        stages.make(job, UnitId(stage, key, "00000"), context)
+        jobs.make(job, UnitId(stage, key, "00000"), context)
         records.append(context.store.record(stage, key, "00000"))
     once, twice = records
-    assert len(once["again"]) == stages.AGAIN
+    assert len(once["again"]) == jobs.AGAIN
     assert not set(once["again"]) & set(once["values"]["bits_per_dim"])
     assert "again" not in twice
     assert len(twice["values"]["bits_per_dim_draw_variance"]) == 10
-    forward, backward = next(iter(stages._FLOPS.values()))
+    forward, backward = next(iter(jobs._FLOPS.values()))
     assert forward > 0 < backward
     # One probe: a way back for each evaluation.
     assert once["flops_per_image"] == pytest.approx(once["nfe"] * (forward + backward))

@@ -5,16 +5,16 @@ import signal
 
 import pytest
 
-from bench import stages
-from bench.execute import cluster, element
-from bench.execute.cluster import Entry
-from bench.execute.element import ALIKE, Element, UnitsFailedError, _Maker
 from bench.execute.lease import Lease, LostError, noted
-from bench.execute.slurm import Resources, Slurm
-from bench.execute.submission import Order, add_line, intend
+from bench.execute.slurm import queue, task
+from bench.execute.slurm.queue import Entry
+from bench.execute.slurm.resources import Resources, Slurm
+from bench.execute.slurm.submit import Order, add_line, intend
+from bench.execute.slurm.task import ALIKE, Element, UnitsFailedError, _Maker
 from bench.plan import expand
+from bench.stages import jobs
 from bench.store import Store
-from bench.suite import read_suite
+from bench.suite.expansion import read_suite
 
 SUITE = """
 name: small
@@ -99,7 +99,7 @@ def test_element_that_misses_what_it_needs_says_so_and_fails_nothing(study, subm
 
 
 def test_failing_unit_is_noted_the_others_are_made_and_the_job_fails(study, submitted, monkeypatch):
-    real, calls = stages.make, []
+    real, calls = jobs.make, []
 
     def make(job, unit, context):
         calls.append(unit)
@@ -107,7 +107,7 @@ def test_failing_unit_is_noted_the_others_are_made_and_the_job_fails(study, subm
             raise ValueError("no such luck")
         real(job, unit, context)
 
-    monkeypatch.setattr(stages, "make", make)
+    monkeypatch.setattr(jobs, "make", make)
     submission = submitted(elements=[tuple(unit for job in study[0] for unit in job.units)[:3]])
     with pytest.raises(UnitsFailedError, match="1 of 3 units failed: ValueError: no such luck"):
         Element(str(submission.folder), 0)()
@@ -131,18 +131,18 @@ def test_element_does_not_begin_after_three_that_failed_alike(study, submitted):
 
 
 def test_unit_that_a_living_job_of_another_suite_makes_is_waited_for(study, submitted, monkeypatch):
-    monkeypatch.setattr(element, "HELD_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(task, "HELD_POLL_SECONDS", 0.0)
     unit = study[0][0].units[0]
     path = study[1].path(unit, ".lease")
     lease = Lease.take(path, submission="other-train-1", element=0, job="3")
     lease.note()
     asked = []
 
-    def queue(names):
+    def answer(names):
         asked.append(names)
         return {"3": Entry("3", "other-train-1", "RUNNING" if len(asked) < 4 else "COMPLETED")}
 
-    monkeypatch.setattr(cluster, "queue", queue)
+    monkeypatch.setattr(queue, "queue", answer)
     submission = submitted("train")
     Element(str(submission.folder), 0)()
     assert asked == [["other-train-1"]] * 4
@@ -171,7 +171,7 @@ def test_signal_ends_the_unit_and_hands_over_to_submitit(study, submitted, monke
         os.kill(os.getpid(), signal.SIGUSR2)
         context.stop.check()  # as a training does after each step, with its checkpoint written
 
-    monkeypatch.setattr(stages, "make", make)
+    monkeypatch.setattr(jobs, "make", make)
     submission = submitted("train")
     Element(str(submission.folder), 0)()
     assert handed == [signal.SIGUSR2]

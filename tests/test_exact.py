@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import DataCard, Images, load_images
+from bench.data.images import DataCard, Images, load_images
 from bench.method import NetworkCounter, Noise
 from methods.shared import exact
 from methods.shared.exact import ExactNetwork, Mixture

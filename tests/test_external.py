@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import DATASETS, DataCard
-from bench.external import read_external
+from bench.data.external import read_external
+from bench.data.images import DATASETS, DataCard
 
 DIGITS = DATASETS["digits"]
 COLOUR = DataCard(

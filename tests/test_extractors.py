@@ -17,13 +17,13 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from standins import write_inception
 
-from bench.data import DATASETS, Images, load_images
-from bench.metrics import EXTRACTORS, METRICS, FrechetParams, choose, extractor_card, extractor_label
-from bench.metrics.cards import CLIP_DIGESTS, refuse_extractor
+from bench.data.images import DATASETS, Images, load_images
 from bench.metrics.effnet import EfficientNetLite0
+from bench.metrics.extractor_cards import CLIP_DIGESTS, refuse_extractor
 from bench.metrics.extractors import Extractor, fold, load_extractor, read_tensors, read_weights
 from bench.metrics.frechet import frechet_from_features
 from bench.metrics.references import References
+from bench.metrics.registry import EXTRACTORS, METRICS, FrechetParams, choose, extractor_card, extractor_label
 from bench.metrics.scoring import score
 
 EFFNET = "effnet-lite0@32"
@@ -337,7 +337,7 @@ def test_bare_names_need_the_reference_weights_and_other_weights_are_named(stand
 
 
 def test_grey_images_become_three_channels_of_255_levels(digits):
-    from bench.metrics.borrowed import _rgb
+    from bench.metrics.pretrained import _rgb
 
     found = _rgb(torch.from_numpy(digits.test[:2]), 16)
     assert found.shape == (2, 3, 8, 8)

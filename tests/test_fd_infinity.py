@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from bench.card import build
-from bench.data import DATASETS, load_images
-from bench.metrics import METRICS, InfinityParams, least_for_infinity
+from bench.data.images import DATASETS, load_images
 from bench.metrics.frechet import Moments, frechet_at_infinity
+from bench.metrics.registry import METRICS, InfinityParams, least_for_infinity
 from bench.metrics.scoring import score
 
 DIMENSION = 24

@@ -23,7 +23,7 @@ import pytest
 import torch
 
 from bench.card import BudgetError, cards
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import Noise, Run, Sampler, load_method
 
 FOLDER = Path(__file__).with_name("fingerprints")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench import stages
 from bench.card import build, cards
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import Given, NetworkCounter, Noise, Run, Sampler, load_method
+from bench.stages import jobs
 from methods.shared.controllable import guided
 from methods.shared.likelihood import flow_log_likelihood, linear_flow
 from methods.shared.process import VP
@@ -41,7 +41,7 @@ class Classifier(nn.Module):
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.setattr(stages, "_FLOPS", {})
+    monkeypatch.setattr(jobs, "_FLOPS", {})
 
 
 def frozen(*networks):
@@ -52,9 +52,9 @@ def frozen(*networks):
 
 def counted(networks, call):
     """Returns what the harness makes of a call, and what torch counts over the whole of it."""
-    with NetworkCounter(networks) as counter, stages._counted() as torch_counter:
+    with NetworkCounter(networks) as counter, jobs._counted() as torch_counter:
         call()
-    return stages._flops(counter, "model"), torch_counter.get_total_flops(), counter
+    return jobs._flops(counter, "model"), torch_counter.get_total_flops(), counter
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 6])
@@ -71,7 +71,7 @@ def test_guided_evaluations_cost_both_networks_and_the_way_back_through_the_clas
     ours, whole, counter = counted((score, classifier), call)
     assert ours == whole
     assert (counter.forward, counter.backward, counter.rows) == ([6, 6], [0, 6], 12)
-    assert ours != 12 * stages._row_flops(counter, 0, "model")[0]
+    assert ours != 12 * jobs._row_flops(counter, 0, "model")[0]
 
 
 @pytest.mark.parametrize(("probe", "probes", "ways"), [("rademacher", 1, 1), ("gaussian", 3, 3), ("exact", 1, 64)])
@@ -135,6 +135,6 @@ def test_guided_model_costs_what_torch_counts_in_sampling_and_in_training():
             assert len(counter.inputs) == networks
     ((losses, images),) = method.other_losses(data, 0)
     assert images == 2 * 8
-    with stages._counted() as counter, torch.enable_grad():
+    with jobs._counted() as counter, torch.enable_grad():
         losses(4).mean().backward()
     assert counter.get_total_flops() > 0

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
-from bench.document import SuiteError
-from bench.execute import cluster, measure
-from bench.execute.campaign import Campaign
-from bench.execute.cluster import ClusterError, Entry, Limits
+from bench.cli.parser import main
 from bench.execute.executor import read_executor
-from bench.execute.forecast import forecast, two
-from bench.execute.measure import measure_here, measure_there, of_one_process
-from bench.execute.sizes import Sizes, kind_of, measured
-from bench.execute.slurm import Resources, Slurm
+from bench.execute.slurm import measure, queue
+from bench.execute.slurm.driver import Campaign
+from bench.execute.slurm.forecast import forecast, two
+from bench.execute.slurm.measure import measure_here, measure_there, of_one_process
+from bench.execute.slurm.packing import Sizes, kind_of, measured
+from bench.execute.slurm.queue import ClusterError, Entry, Limits
+from bench.execute.slurm.resources import Resources, Slurm
 from bench.execute.throughput import accelerator, rate
+from bench.execute.workload import Workload, evaluations, networks
 from bench.plan import Job, expand
 from bench.spec import SnapshotSpec, TrainSpec
 from bench.store import Store, UnitId
-from bench.suite import read_suite
-from bench.workload import Workload, evaluations, networks
+from bench.suite.document import SuiteError
+from bench.suite.expansion import read_suite
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = "{width: 8, multipliers: [1, 2], blocks: 1, attention: [4]}"
@@ -46,8 +46,8 @@ CPU = {stage: Resources(cpus=4, minutes=600) for stage in STAGES}
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch):
     monkeypatch.setattr(measure, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(cluster, "limits", Limits)
-    monkeypatch.setattr(cluster, "refusals", lambda resources: [])
+    monkeypatch.setattr(queue, "limits", Limits)
+    monkeypatch.setattr(queue, "refusals", lambda resources: [])
 
 
 @pytest.fixture
@@ -280,7 +280,7 @@ def test_measurement_is_a_job_with_the_resources_of_one_process_that_trains(stud
         return {"7": Entry("7", seen["name"], state)}
 
     monkeypatch.setattr(measure, "array_of", array_of)
-    monkeypatch.setattr(cluster, "queue", queue)
+    monkeypatch.setattr(queue, "queue", queue)
     train = Resources(gpus="a100:4", tasks=4, nodes=2, memory_gb=64, minutes=1440, partition="big")
     executor = Slurm(**{**CPU, "train": train}, poll_seconds=0.001, grace_seconds=0.0, device="cpu")
     measure_there(jobs, results, executor)

@@ -4,19 +4,20 @@ import numpy as np
 import pytest
 import yaml
 
-from bench import given, stages
 from bench.card import build
-from bench.data import DATASETS, load_images
-from bench.document import SuiteError
-from bench.execute.work import Stop
-from bench.metrics import METRICS
+from bench.data import conditioning
+from bench.data.images import DATASETS, load_images
+from bench.execute.local.worker import Stop
 from bench.metrics.conditional import Restored, diversity, known_max, known_rmse, unknown_best, unknown_rmse
+from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
 from bench.plan import expand
 from bench.report import table
 from bench.spec import SampleSpec, TrainSpec, canonical, key, place
+from bench.stages import jobs
 from bench.store import Store
-from bench.suite import read_suite
+from bench.suite.document import SuiteError
+from bench.suite.expansion import read_suite
 
 LEFT = {"task": "inpainting", "mask": "left"}
 NETWORK = {"width": 8, "multipliers": [1], "blocks": 1, "attention": [], "embedding": "fourier"}
@@ -107,7 +108,7 @@ def test_smoke_restores_two_images_twice(read):
 @pytest.mark.parametrize("mask", ["left", "right", "top", "bottom", "centre", "random"])
 def test_hidden_pixels_are_not_in_what_a_method_sees(mask):
     data = load_images("digits")
-    wanted = given.truth({"task": "inpainting", "mask": mask, "images": 16}, data, 0, 20)
+    wanted = conditioning.truth({"task": "inpainting", "mask": mask, "images": 16}, data, 0, 20)
     seen = wanted.known_part(wanted.images.astype(float))
     np.testing.assert_array_equal(seen * ~wanted.known, 0)
     np.testing.assert_array_equal(seen * wanted.known, wanted.images * wanted.known)
@@ -120,14 +121,14 @@ def test_hidden_pixels_are_not_in_what_a_method_sees(mask):
 
 def test_mask_is_of_the_image_and_not_of_how_many_there_are():
     data = load_images("digits")
-    few, many = (given.truth({"task": "inpainting", "mask": "random", "images": n}, data, 0, 4) for n in (4, 16))
+    few, many = (conditioning.truth({"task": "inpainting", "mask": "random", "images": n}, data, 0, 4) for n in (4, 16))
     np.testing.assert_array_equal(few.known, many.known)
-    later = given.truth({"task": "inpainting", "mask": "random", "images": 16}, data, 2, 2)
+    later = conditioning.truth({"task": "inpainting", "mask": "random", "images": 16}, data, 2, 2)
     np.testing.assert_array_equal(later.known, many.known[2:])
 
 
 def test_grey_has_no_colour_left():
-    wanted = given.truth({"task": "colourisation", "images": 4}, load_images("photo_tiles"), 0, 4)
+    wanted = conditioning.truth({"task": "colourisation", "images": 4}, load_images("photo_tiles"), 0, 4)
     seen = wanted.known_part(wanted.images.astype(float))
     assert np.ptp(seen, axis=1).max() == 0
     np.testing.assert_allclose(seen.mean(1), wanted.images.mean(1))
@@ -135,8 +136,8 @@ def test_grey_has_no_colour_left():
 
 def test_classes_come_in_turn_or_are_one():
     data = load_images("digits")
-    assert given.truth({"task": "class"}, data, 8, 4).image.tolist() == [8, 9, 0, 1]
-    assert given.truth({"task": "class", "label": 3}, data, 8, 4).image.tolist() == [3, 3, 3, 3]
+    assert conditioning.truth({"task": "class"}, data, 8, 4).image.tolist() == [8, 9, 0, 1]
+    assert conditioning.truth({"task": "class", "label": 3}, data, 8, 4).image.tolist() == [3, 3, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_classes_come_in_turn_or_are_one():
 def test_errors_split_into_known_and_unknown(dataset, condition):
     """The mean square of an error is the sum of both parts', each by its share of the dimensions."""
     data, rng = load_images(dataset), np.random.default_rng(0)
-    wanted = given.truth(condition, data, 0, 16)
+    wanted = conditioning.truth(condition, data, 0, 16)
     error = rng.normal(size=wanted.images.shape)
     restored = Restored(wanted.images / (data.levels - 1) + error, wanted, data.levels)
     share = wanted.known_dimensions() / error[0].size
@@ -160,7 +161,7 @@ def test_errors_split_into_known_and_unknown(dataset, condition):
 
 def test_truth_itself_has_no_error_and_no_diversity():
     data = load_images("digits")
-    wanted = given.truth(LEFT, data, 0, 32)
+    wanted = conditioning.truth(LEFT, data, 0, 32)
     restored = Restored(wanted.images / 16, wanted, data.levels)
     assert [measure(restored) for measure in (unknown_rmse, unknown_best, diversity, known_rmse, known_max)] == [0] * 5
 
@@ -168,12 +169,12 @@ def test_truth_itself_has_no_error_and_no_diversity():
 def test_draws_of_one_distribution_have_an_error_of_root_two_diversities():
     """As truth and samples are then alike: so is every sampler of the exact conditional distribution."""
     data, rng = load_images("digits"), np.random.default_rng(1)
-    wanted = given.truth({**LEFT, "images": 50}, data, 0, 1000)
+    wanted = conditioning.truth({**LEFT, "images": 50}, data, 0, 1000)
     centre = rng.normal(size=(50, 1, 8, 8))
     truths = centre + 0.3 * rng.normal(size=centre.shape)
     restored = Restored(
         centre[wanted.image] + 0.3 * rng.normal(size=wanted.images.shape),
-        given.Truth("inpainting", wanted.image, truths[wanted.image] * (data.levels - 1), wanted.known),
+        conditioning.Truth("inpainting", wanted.image, truths[wanted.image] * (data.levels - 1), wanted.known),
         data.levels,
     )
     assert diversity(restored) == pytest.approx(0.3, rel=0.02)
@@ -183,7 +184,7 @@ def test_draws_of_one_distribution_have_an_error_of_root_two_diversities():
 
 def test_diversity_of_single_samples_is_refused():
     data = load_images("digits")
-    wanted = given.truth({**LEFT, "images": 16}, data, 0, 16)
+    wanted = conditioning.truth({**LEFT, "images": 16}, data, 0, 16)
     with pytest.raises(ValueError, match=r"raise given\.repeats"):
         diversity(Restored(wanted.images / 16, wanted, data.levels))
 
@@ -222,8 +223,8 @@ def test_photo_tiles_are_held_out_by_place():
     data = load_images("photo_tiles")
     assert data.train.dtype == np.uint8
     assert not {tile.tobytes() for tile in data.train} & {tile.tobytes() for tile in data.test}
-    assert build(given.TASKS["colourisation"], {"images": 416}).images == 416
-    assert given.refuse("colourisation", given.Colourisation(images=417), DATASETS["photo_tiles"])
+    assert build(conditioning.TASKS["colourisation"], {"images": 416}).images == 416
+    assert conditioning.refuse("colourisation", conditioning.Colourisation(images=417), DATASETS["photo_tiles"])
 
 
 class Silent:
@@ -249,10 +250,10 @@ def test_suite_runs_from_yaml_to_row_and_figure(read, tmp_path, task, dataset, m
     settings = {"device": "cpu", "checkpoint_seconds": 1e9}
     for job in expand(suite):
         for unit in job.units:
-            stages.make(job, unit, stages.Context(store, settings, Silent(), Stop(), start="", attempts=1))
+            jobs.make(job, unit, jobs.Context(store, settings, Silent(), Stop(), start="", attempts=1))
     (row,) = table.write(suite, store, tmp_path / "results").to_dict("records")
     assert (row["state"], row["nfe"], row["count"]) == ("done", 8, 4)
-    assert given.describe(suite.points[0].sample.given) in row["settings"]
+    assert conditioning.describe(suite.points[0].sample.given) in row["settings"]
     assert all(0 <= row[METRICS[name].column(METRICS[name].params())] <= 1 for name in metrics)
     assert row.get("known_max", 0) == 0
     assert [path.name for path in (tmp_path / "results" / "figures").glob("given-*.png")]

@@ -5,13 +5,13 @@ import subprocess
 
 import pytest
 
-from bench.document import SuiteError
-from bench.execute import cluster
 from bench.execute.executor import read_executor
-from bench.execute.gpus import Gpus
-from bench.execute.slurm import Resources, plain_resources
-from bench.execute.submission import Order, Submission, clean_environment, leaks, parameters, submit
+from bench.execute.slurm import queue
+from bench.execute.slurm.gpus import Gpus
+from bench.execute.slurm.resources import Resources, plain_resources
+from bench.execute.slurm.submit import Order, Submission, clean_environment, leaks, parameters, submit
 from bench.store import UnitId
+from bench.suite.document import SuiteError
 
 UNIT = UnitId("samples", "k", "00000")
 
@@ -194,8 +194,8 @@ def test_sbatch_is_told_of_typed_gpus_and_of_no_others():
 )
 def test_partition_without_such_gpus_is_told(monkeypatch, gpus, told):
     lines = "gpu|1-00:00:00|64+|256000+|gpu:a100:4(S:0-1),tmpdisk:10\ngpu|1-00:00:00|64|256000|gpu:2\n"
-    monkeypatch.setattr(cluster, "_call", lambda words: lines)
-    assert cluster.refusals(Resources(gpus=gpus, partition="gpu")) == told
+    monkeypatch.setattr(queue, "_call", lambda words: lines)
+    assert queue.refusals(Resources(gpus=gpus, partition="gpu")) == told
 
 
 @pytest.mark.parametrize(("memory", "told"), [(0.0001, "1MB"), (0.5, "512MB"), (0.5001, "513MB"), (2.0, "2048MB")])

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import data, digest, mapped
-from bench.cli import main
-from bench.data import DATASETS, check_content, content, data_root, load_images
-from bench.digest import digest_checkpoint, digest_files
-from bench.drawn import RULE
-from bench.idx import FASHION_MNIST, ROWS, file_name
-from bench.mapped import converted
+from bench.cli.parser import main
+from bench.data import digest, images, mapped
+from bench.data.digest import digest_checkpoint, digest_files
+from bench.data.idx import FASHION_MNIST, ROWS, file_name
+from bench.data.images import DATASETS, check_content, content, data_root, load_images
+from bench.data.mapped import converted
+from bench.data.subset import RULE
 from bench.spec import ImagesSpec, ScoreSpec, TrainSpec, canonical, from_plain, key
 from bench.store import Store
-from bench.suite import NOT_THERE, read_suite
+from bench.suite.expansion import NOT_THERE, read_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = """
@@ -89,12 +89,12 @@ def test_published_files_have_the_key_of_the_name_alone_compressed_or_not(root, 
     monkeypatch.setattr(FASHION_MNIST.__class__, "_places", lambda self, split, what: places(split, what))
     put(root)
     known = {file.name: digest.digest_md5(file) for file in (root / "fashion_mnist").iterdir()}
-    monkeypatch.setitem(DATASETS, "fashion_mnist", data.replace(DATASETS["fashion_mnist"], unpacked=known))
+    monkeypatch.setitem(DATASETS, "fashion_mnist", images.replace(DATASETS["fashion_mnist"], unpacked=known))
     assert content("fashion_mnist") is None
     shutil.rmtree(root)
     put(root, compress=True)
     assert content("fashion_mnist", tmp_path / "cache") is None
-    monkeypatch.setitem(DATASETS, "fashion_mnist", data.replace(DATASETS["fashion_mnist"], unpacked={}))
+    monkeypatch.setitem(DATASETS, "fashion_mnist", images.replace(DATASETS["fashion_mnist"], unpacked={}))
     compressed = content("fashion_mnist")
     shutil.rmtree(root)
     put(root)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import idx
-from bench.data import DATASETS, Images, load_images
+from bench.data import idx
+from bench.data.images import DATASETS, Images, load_images
 
 ROWS = {"train": 12, "test": 5}
 

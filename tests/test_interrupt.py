@@ -14,9 +14,17 @@ import pytest
 from test_run import Bench
 
 from bench import host
-from bench.cli import main
-from bench.execute.drive import HeldError, ask_to_cancel, hold, is_cancelled, living, signal_workers, sweep_orders
+from bench.cli.parser import main
 from bench.execute.lease import Lease, holder, noted
+from bench.execute.local.driver import (
+    HeldError,
+    ask_to_cancel,
+    hold,
+    is_cancelled,
+    living,
+    signal_workers,
+    sweep_orders,
+)
 from bench.execute.outcome import outcome
 from bench.store import Store, UnitId, sweep, write
 
@@ -236,6 +244,6 @@ def test_ctrl_c_outside_a_run_is_one_line(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     (tmp_path / "small.yaml").write_text(SUITE)
-    monkeypatch.setattr("bench.cli.examine", interrupted)
+    monkeypatch.setattr("bench.cli.parser.examine", interrupted)
     assert main(["plan", str(tmp_path / "small.yaml"), "--results", str(tmp_path)]) == 130
     assert capsys.readouterr().err.strip().count("\n") == 0

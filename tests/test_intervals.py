@@ -10,12 +10,13 @@ from matplotlib.collections import LineCollection, PathCollection
 from rich.console import Console
 from test_report import CARDS, PROVENANCE, complete, floor_of, suite_of
 
-from bench.metrics import METRICS
-from bench.report import figures, page
+from bench.metrics.registry import METRICS
+from bench.report import page
 from bench.report.comparison import explain
 from bench.report.console import print_leaderboard
-from bench.report.drawing import Look
-from bench.report.inspections import loss_points
+from bench.report.figures import summary
+from bench.report.figures.inspections import loss_points
+from bench.report.figures.style import Look
 from bench.report.table import best_of, leaderboard, measured, seed_table, tabulate, uncertainty
 from bench.report.verdicts import judge
 from bench.spec import place
@@ -107,7 +108,7 @@ def test_table_figures_terminal_and_uncertainty_show_one_interval(crossed):
     output = io.StringIO()
     print_leaderboard(rows, Console(file=output, width=40))
     for metric, bounds in rows.attrs["bounds"].items():
-        drawn = figures.summarise(rows, Look(rows, list(suite.train)), metric, bounds)
+        drawn = summary.summarise(rows, Look(rows, list(suite.train)), metric, bounds)
         for _, group in board.iterrows():
             shown = tuple(group[[metric, f"{metric} low", f"{metric} high"]])
             of_group = parts[(parts["group"] == group["group"]) & (parts["metric"] == metric)].iloc[0]
@@ -164,7 +165,7 @@ def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(tmp_path, train_
         sample_seeds == 1
     )
     assert (f"No differences from the best are judged in {FD}, {RECALL}, {KD}" in text) == (not mark)
-    drawn = figures.summarise(rows, Look(rows, list(suite.train)), FD, rows.attrs["bounds"][FD])
+    drawn = summary.summarise(rows, Look(rows, list(suite.train)), FD, rows.attrs["bounds"][FD])
     assert drawn["low"].isna().all() == (not mark)
     assert all(len(values) == (0 if mark else train_seeds * sample_seeds) for values in drawn["values"])
 
@@ -208,7 +209,7 @@ def test_pictures_draw_intervals_as_bands_and_values_as_dots(tmp_path):
     suite, _, rows = told(tmp_path, 3, 2)
     look, bounds = Look(rows, list(suite.train)), rows.attrs["bounds"]
     for part, dots in ((rows, 0), (rows[rows["train_seed"] == 0], 4 * 2)):
-        picture, draw = next(figures._quality(part, {FD: False}, bounds, {}, look))
+        picture, draw = next(summary._quality(part, {FD: False}, bounds, {}, look))
         assert "band and bars: its 95 % interval as in the table" in picture.caption
         axes = draw().axes[0]
         drawn = [found for found in axes.collections if isinstance(found, PathCollection) and found.get_alpha() == 0.5]

@@ -10,7 +10,7 @@ import time
 import pytest
 from test_run import Bench
 
-from bench.execute.drive import living
+from bench.execute.local.driver import living
 
 SUITE = """
 name: small

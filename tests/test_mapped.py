@@ -8,8 +8,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from bench import mapped
-from bench.mapped import converted
+from bench.data import mapped
+from bench.data.mapped import converted
 
 ROWS = np.arange(24, dtype=np.uint8).reshape(6, 4)
 

@@ -9,8 +9,16 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.stats import energy_distance as energy_distance_in_one_dimension
 
-from bench.data import DATASETS, DataCard, GaussianMixture, Images, digits_labels, load_images
-from bench.metrics import (
+from bench.data.images import DATASETS, DataCard, GaussianMixture, Images, digits_labels, load_images
+from bench.metrics import train_digits_cnn
+from bench.metrics.extractor_cards import SHIPPED as WEIGHTS
+from bench.metrics.extractors import CHUNK, DigitsCNN, Extractor, load_extractor
+from bench.metrics.frechet import Moments, frechet_distance, frechet_from_features, frechet_of_moments, statistics
+from bench.metrics.inception import inception_score
+from bench.metrics.libraries import precision_and_recall, radii
+from bench.metrics.points import Points, energy_distance, exact_frechet_distance, mode_weight_error
+from bench.metrics.references import References
+from bench.metrics.registry import (
     EXTRACTORS,
     METRICS,
     FrechetParams,
@@ -18,15 +26,7 @@ from bench.metrics import (
     ManifoldParams,
     PixelParams,
     PointParams,
-    train_digits_cnn,
 )
-from bench.metrics.cards import SHIPPED as WEIGHTS
-from bench.metrics.extractors import CHUNK, DigitsCNN, Extractor, load_extractor
-from bench.metrics.frechet import Moments, frechet_distance, frechet_from_features, frechet_of_moments, statistics
-from bench.metrics.inception import inception_score
-from bench.metrics.libraries import precision_and_recall, radii
-from bench.metrics.points import Points, energy_distance, exact_frechet_distance, mode_weight_error
-from bench.metrics.references import References
 from bench.metrics.scoring import real_floor, score
 
 FD, FD_TEST, IS = ("fd", FrechetParams()), ("fd", FrechetParams(reference="test")), ("is", InceptionParams())
@@ -276,12 +276,12 @@ def test_labels_go_with_the_images_of_their_split(digits):
 
 
 def test_training_reads_training_images_alone_and_repeats_itself(monkeypatch):
-    from bench import data
+    from bench.data import images
 
     loaded = []
     card = DATASETS["digits"]
     monkeypatch.setattr(
-        data, "_digits_index", lambda split, real=data._digits_index: loaded.append(split) or real(split)
+        images, "_digits_index", lambda split, real=images._digits_index: loaded.append(split) or real(split)
     )
     assert card.load("train").shape == (1437, 1, 8, 8)
     states = [train_digits_cnn.train(seed=3, epochs=1).state_dict() for _ in range(2)]

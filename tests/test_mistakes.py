@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.card import build, cards
-from bench.data import DATASETS, DataCard, Images, load_images
+from bench.data.images import DATASETS, DataCard, Images, load_images
 from bench.method import Noise, Run, Sampler, load_method
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.mistakes import Mistakes

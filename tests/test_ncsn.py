@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bench.card import BudgetError, build, merge
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import Given, NetworkCounter, Noise, Run, Sampler
 from methods.ncsn.adapter import NCSN
 from methods.ncsn.card import CARD, SAMPLERS

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.card import build
-from bench.data import DATASETS, Images
+from bench.data.images import DATASETS, Images
 from bench.method import Noise, Sampler
 from methods.ncsn.adapter import NCSN
 from methods.ncsn.card import CARD, Params

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import pictures
-from bench.data import DataCard
-from bench.external import read_external
-from bench.pictures import Shaping
+from bench.data import pictures
+from bench.data.external import read_external
+from bench.data.images import DataCard
+from bench.data.pictures import Shaping
 
 UPRIGHT = np.kron(
     np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [255, 255, 0]]], np.uint8),

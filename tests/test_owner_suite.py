@@ -15,13 +15,13 @@ from standins import write_inception
 from test_data import python_batch
 from test_published_suite import authors_file
 
-from bench import cifar, data
 from bench.card import cards
-from bench.cli import main
-from bench.data import load_images
-from bench.metrics import cards as extractors
+from bench.cli.parser import main
+from bench.data import cifar, images
+from bench.data.images import load_images
+from bench.metrics import extractor_cards as extractors
 from bench.plan import expand
-from bench.suite import read_suite
+from bench.suite.expansion import read_suite
 
 SUITES = Path(__file__).resolve().parent.parent / "suites"
 SWEEP = SUITES / "cifar10_nfe_sweep.yaml"
@@ -150,8 +150,8 @@ def write_cifar(root):
             member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    load = partial(data._cifar, kind, "images")
-    return replace(data.DATASETS["cifar10"], splits={"train": 5 * ROWS, "test": ROWS}, load=load)
+    load = partial(images._cifar, kind, "images")
+    return replace(images.DATASETS["cifar10"], splits={"train": 5 * ROWS, "test": ROWS}, load=load)
 
 
 NETWORK = "{width: 8, multipliers: [1, 1], blocks: 1, attention: [16]}"
@@ -161,7 +161,7 @@ POINTS = ("vp · ddim · nfe 5", "soft · momentum · nfe 5", "cld · sscs · nf
 
 @pytest.mark.slow
 def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, capsys):
-    monkeypatch.setitem(data.DATASETS, "cifar10", write_cifar(root))
+    monkeypatch.setitem(images.DATASETS, "cifar10", write_cifar(root))
     for name in ("inception", "clean-inception"):
         monkeypatch.setitem(extractors.EXTRACTORS, name, replace(extractors.EXTRACTORS[name], sha256=""))
     extractors.extractor_card.cache_clear()

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import celeba, gallery, pictures
-from bench.cli import main
-from bench.data import DATASETS, Images, data_card, load_images
-from bench.gallery import Gallery, ImageFolder, Lsun
-from bench.pictures import Shaping
-from bench.suite import SuiteError, read_suite
+from bench.cli.parser import main
+from bench.data import celeba, gallery, pictures
+from bench.data.gallery import Gallery, ImageFolder, Lsun
+from bench.data.images import DATASETS, Images, data_card, load_images
+from bench.data.pictures import Shaping
+from bench.suite.expansion import SuiteError, read_suite
 
 SPLITS = {"train": 4, "validation": 2, "test": 3}
 
@@ -333,7 +333,7 @@ def test_what_a_suite_says_wrongly_of_pictures_is_told(photos, root, tmp_path, d
 
 
 def test_digests_are_remembered_apart_from_those_of_sample_sets(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.digest.RECENT_SECONDS", -60)
+    monkeypatch.setattr("bench.data.digest.RECENT_SECONDS", -60)
     cache = tmp_path / "cache"
     name = suite_of(FOLDER, tmp_path, cache).dataset
     (entry,) = cache.glob("*.json")

@@ -5,7 +5,7 @@ import pytest
 from bench.plan import Job, examine, expand, to_prune
 from bench.spec import SampleSpec, TrainSpec, canonical, place
 from bench.store import Store, UnitId
-from bench.suite import read_suite
+from bench.suite.expansion import read_suite
 
 SUITE = """
 name: small

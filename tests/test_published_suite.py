@@ -9,14 +9,14 @@ import pytest
 import torch
 import yaml
 
-from bench import cifar
 from bench.card import build, cards, merge
-from bench.cli import main
-from bench.data import DATASETS, Images
+from bench.cli.parser import main
+from bench.data import cifar
+from bench.data.images import DATASETS, Images
 from bench.method import Noise
 from bench.plan import expand
 from bench.store import Store
-from bench.suite import SuiteError, read_suite
+from bench.suite.expansion import SuiteError, read_suite
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import Params
 from methods.sde.presets import PRESETS

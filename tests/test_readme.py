@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import main
-from bench.suite import read_suite
+from bench.cli.parser import main
+from bench.suite.expansion import read_suite
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

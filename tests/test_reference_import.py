@@ -7,10 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from bench.cli import main
-from bench.data import load_images
-from bench.metrics import FrechetParams
+from bench.cli.parser import main
+from bench.data.images import load_images
 from bench.metrics.references import References, import_statistics, read_statistics
+from bench.metrics.registry import FrechetParams
 from bench.metrics.scoring import score
 from bench.store import Store
 

@@ -10,8 +10,7 @@ import pickle
 import numpy as np
 import pytest
 
-from bench.data import load_images
-from bench.metrics import FrechetParams, KernelParams, ManifoldParams
+from bench.data.images import load_images
 from bench.metrics.extractors import Extractor, load_extractor
 from bench.metrics.frechet import BLOCK, Moments, frechet_distance, frechet_of_moments, statistics
 from bench.metrics.references import (
@@ -22,6 +21,7 @@ from bench.metrics.references import (
     import_statistics,
     read_statistics,
 )
+from bench.metrics.registry import FrechetParams, KernelParams, ManifoldParams
 from bench.metrics.scoring import score
 from bench.store import REFERENCES, Store, UnitId
 

@@ -14,15 +14,16 @@ import pytest
 from rich.console import Console
 
 from bench.card import Card, LikelihoodCard, SamplerCard, TrainingCard
-from bench.data import load_images
-from bench.metrics import METRICS
+from bench.data.images import load_images
+from bench.metrics.registry import METRICS
 from bench.plan import METRICS_PART
-from bench.report import figures, page
+from bench.report import page
 from bench.report.console import print_leaderboard
-from bench.report.figures import Look, learning, likelihood_points, slug, summarise, tile
-from bench.report.figures import complete as complete_groups
+from bench.report.figures import summary
+from bench.report.figures.inspections import loss_points
+from bench.report.figures.summary import Look, learning, likelihood_points, slug, summarise, tile
+from bench.report.figures.summary import complete as complete_groups
 from bench.report.front import dominated, dominators, pareto
-from bench.report.inspections import loss_points
 from bench.report.page import estimate, number, spread
 from bench.report.statistics import estimate as estimate_of
 from bench.report.table import (
@@ -38,7 +39,7 @@ from bench.report.table import (
 from bench.report.verdicts import judge
 from bench.spec import ImagesSpec, key, part_name, place
 from bench.store import Store, UnitId
-from bench.suite import Suite, read_suite
+from bench.suite.expansion import Suite, read_suite
 
 FD, IS = "fd(digits-cnn@8)", "is(digits-cnn@8)"
 BOUNDS = {FD: METRICS["fd"].bounds, IS: METRICS["is"].bounds}
@@ -611,7 +612,7 @@ def test_what_real_images_score_stands_below_each_table_and_in_the_pictures_of_i
     line = f"{FD}: real images against themselves at n = 20: {shown}"
     line += "" if math.isnan(std) else " (standard deviation over sets)"
     assert text.splitlines().count(f"{line}.") == 3  # two budgets and the adaptive one
-    drawn = {picture.name: picture for picture in figures.write(suite, store, rows, tmp_path / "f", methods=CARDS)}
+    drawn = {picture.name: picture for picture in summary.write(suite, store, rows, tmp_path / "f", methods=CARDS)}
     assert not any(picture.fault for picture in drawn.values())
     assert "held-out real images" in drawn[f"{slug(FD)}-vs-compute"].caption
     assert "held-out real images" not in drawn[f"{slug(IS)}-vs-compute"].caption
@@ -746,8 +747,8 @@ def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other_file(small, 
         assert (folder / "leaderboard.md").exists()  # the tables come first
         raise TypeError("no <such> thing")
 
-    monkeypatch.setattr(figures, "_curves", broken)
-    monkeypatch.setattr(figures, "_strips", broken)
+    monkeypatch.setattr(summary, "_curves", broken)
+    monkeypatch.setattr(summary, "_strips", broken)
     for path in folder.iterdir():
         path.unlink() if path.is_file() else None
     write(suite, store, folder, methods=CARDS)
@@ -772,7 +773,7 @@ def test_unreadable_lines_of_a_training_log_are_left_out_of_its_curve(small, tmp
     lines += [b'{"images": 20, "loss": [1], "heldout_loss": 0.25}', b'{"images": true, "loss": 1}', b'{"images": 30']
     lines += [b'{"images": 40, "loss": NaN, "note": "\xff"}', b"[" * 100_000, b'{"images": 1' + b"0" * 400 + b"}"]
     log.write_bytes(b"\n".join(lines))
-    curve = figures._curve(store, Reader(store, METRICS), spec)
+    curve = summary._curve(store, Reader(store, METRICS), spec)
     assert curve["images"].tolist() == [10, 20, 40]
     assert curve["loss"].fillna(-1).tolist() == [0.5, -1, -1]
     assert curve["heldout_loss"].fillna(-1).tolist() == [-1, 0.25, -1]
@@ -784,7 +785,7 @@ def test_without_warm_batches_quality_is_drawn_against_evaluations_alone(small, 
     suite, store = small
     rows = table(suite, store)
     rows["sampling_seconds_per_image"] = math.nan
-    drawn = {picture.name: picture for picture in figures.write(suite, store, rows, tmp_path / "f", methods=CARDS)}
+    drawn = {picture.name: picture for picture in summary.write(suite, store, rows, tmp_path / "f", methods=CARDS)}
     assert drawn[f"{slug(FD)}-vs-compute"].fault == ""
     assert not any(picture.fault for picture in drawn.values())
 
@@ -1272,13 +1273,13 @@ def test_the_page_names_snapshots_and_pictures_of_compute_leave_them_out(learnt,
 
 def test_points_of_many_dimensions_are_drawn_in_the_plane_in_which_real_ones_vary_most():
     data = load_images("gaussian_mixture")
-    blocks = [figures.Shown("samples", data.train[:100]), figures.Shown("held out", data.test)]
-    (samples, held_out), (low, high) = figures._onto_plane(blocks, data)
+    blocks = [summary.Shown("samples", data.train[:100]), summary.Shown("held out", data.test)]
+    (samples, held_out), (low, high) = summary._onto_plane(blocks, data)
     assert samples.images.shape == (100, 2, 1, 1)
     variances = np.linalg.eigvalsh(np.cov(data.test.reshape(-1, 8).T))[::-1]
     np.testing.assert_allclose(held_out.images.reshape(-1, 2).var(0, ddof=1), variances[:2], rtol=1e-9)
     assert low == -high
     assert np.abs(held_out.images).max() == pytest.approx(high / 1.1)
     plane = load_images("two_modes")
-    blocks = [figures.Shown("held out", plane.test)]
-    assert figures._onto_plane(blocks, plane) == (blocks, plane.range)
+    blocks = [summary.Shown("held out", plane.test)]
+    assert summary._onto_plane(blocks, plane) == (blocks, plane.range)

@@ -21,8 +21,8 @@ import pytest
 
 import methods
 from bench.card import cards
-from bench.cli import main
-from bench.data import load_images
+from bench.cli.parser import main
+from bench.data.images import load_images
 from bench.execute.lease import Lease, holder
 from bench.store import Store, UnitId
 

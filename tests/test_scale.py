@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import DATASETS, load_images, settle
-from bench.document import SuiteError
-from bench.external import read_external
-from bench.gallery import ImageFolder
-from bench.scale import to_levels
+from bench.data.external import read_external
+from bench.data.gallery import ImageFolder
+from bench.data.images import DATASETS, load_images, settle
+from bench.data.scale import to_levels
 from bench.spec import ImagesSpec, key
-from bench.suite import read_suite
+from bench.suite.document import SuiteError
+from bench.suite.expansion import read_suite
 
 DIGITS = DATASETS["digits"]
 COLOUR = replace(DIGITS, shape=(3, 8, 8), levels=256)
@@ -134,7 +134,7 @@ def test_binary_masks_with_their_scale_are_black_and_white():
 def test_conversion_in_chunks_changes_nothing(monkeypatch):
     images = np.random.default_rng(0).uniform(-1, 1, (50, 3, 8, 8)).astype(np.float32)
     whole = to_levels(images, 256, PATH, (-1.0, 1.0))
-    monkeypatch.setattr("bench.scale.CHUNK", 3 * 64 * 7)
+    monkeypatch.setattr("bench.data.scale.CHUNK", 3 * 64 * 7)
     assert np.array_equal(to_levels(images, 256, PATH, (-1.0, 1.0)), whole)
 
 

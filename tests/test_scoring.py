@@ -8,19 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench import stages
-from bench.data import DATASETS, load_images
-from bench.metrics import (
-    METRICS,
-    SHORTHANDS,
-    CopyParams,
-    FrechetParams,
-    InceptionParams,
-    InfinityParams,
-    KernelParams,
-    ManifoldParams,
-    NeighbourParams,
-)
+from bench.data.images import DATASETS, load_images
 from bench.metrics.extractors import Extractor, load_extractor
 from bench.metrics.frechet import Moments, frechet_at_infinity, frechet_distance, frechet_from_features
 from bench.metrics.inception import Classes, inception_score
@@ -32,10 +20,22 @@ from bench.metrics.libraries import (
 )
 from bench.metrics.neighbours import near_copies, nearest, usual_ratio
 from bench.metrics.references import References
+from bench.metrics.registry import (
+    METRICS,
+    SHORTHANDS,
+    CopyParams,
+    FrechetParams,
+    InceptionParams,
+    InfinityParams,
+    KernelParams,
+    ManifoldParams,
+    NeighbourParams,
+)
 from bench.metrics.scoring import score
 from bench.metrics.summary import Features, Summary
 from bench.plan import Job
 from bench.spec import SampleSpec, ScoreSpec, TrainSpec, part_name, place
+from bench.stages import jobs
 from bench.store import DamagedError, Store, UnitId
 
 FD = ("fd", FrechetParams())
@@ -330,7 +330,7 @@ def test_new_images_have_the_ratio_of_one_and_copies_of_zero(digits):
         splits={"train": 1437, "test": len(held_out)},
         load=lambda split: digits.train if split == "train" else np.ascontiguousarray(held_out),
     )
-    from bench.data import Images
+    from bench.data.images import Images
 
     halved = Images("digits", card)
 
@@ -425,7 +425,7 @@ def stage(tmp_path, digits):
 
 def test_a_job_scores_the_first_images_of_the_shards_and_keeps_the_floor_but_no_features(stage, digits, monkeypatch):
     job, context, _ = stage
-    stages.scores(job, UnitId("scores", job.key, "metrics"), context)
+    jobs.scores(job, UnitId("scores", job.key, "metrics"), context)
     records = [context.store.record("scores", job.key, part) for part in job.parts]
     requests = [(spec.metric, METRICS[spec.metric].params(**spec.params)) for spec in job.specs]
     expected = score([16 - digits.test[:50]], requests, digits)
@@ -435,10 +435,10 @@ def test_a_job_scores_the_first_images_of_the_shards_and_keeps_the_floor_but_no_
     assert "floor" not in records[1]
     assert not list((context.store.root / "scores").rglob("*.np*"))
     # A second sample set of the same size draws no real images again.
-    monkeypatch.setattr(stages, "real_floor", None)
+    monkeypatch.setattr(jobs, "real_floor", None)
     for part in job.parts:
         context.store.discard(UnitId("scores", job.key, part))
-    stages.scores(job, UnitId("scores", job.key, "metrics"), context)
+    jobs.scores(job, UnitId("scores", job.key, "metrics"), context)
     assert context.store.record("scores", job.key, job.parts[0])["floor"] == records[0]["floor"]
 
 
@@ -447,4 +447,4 @@ def test_samples_that_were_pruned_are_named(stage):
     unit = UnitId("samples", place(source)[1], part_name(1))
     context.store.path(unit, ".npz").unlink()
     with pytest.raises(DamagedError, match=r"00001\.npz"):
-        stages.scores(job, UnitId("scores", job.key, "metrics"), context)
+        jobs.scores(job, UnitId("scores", job.key, "metrics"), context)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bench.card import BudgetError, build, merge
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import NetworkCounter, Noise, Run, Sampler
 from methods.sde.adapter import ScoreSDE, largest_distance
 from methods.sde.card import CARD, SAMPLERS

@@ -9,7 +9,7 @@ from test_predictor_corrector import PREDICTORS, each_process, gaussian_score, n
 
 from bench.card import build
 from bench.method import Noise
-from bench.suite import SuiteError, read_suite
+from bench.suite.expansion import SuiteError, read_suite
 from methods.sde.card import CARD, Classifier, Params
 from methods.shared.adaptive import flow_adaptive
 from methods.shared.grids import grid

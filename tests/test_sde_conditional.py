@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.card import build, cards
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import Given, NetworkCounter, Noise, Run, Sampler, load_method
 from methods.sde.classifier import Classifier
 from methods.shared.layers import initialise

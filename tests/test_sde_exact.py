@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.card import build
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import Noise, Run, Sampler, evaluated, load_method
 from methods.sde.card import CARD, Params
 from methods.shared.checkpoint import CheckpointError

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.card import build, merge
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import Noise, Sampler
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import CARD

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.card import build, cards, merge
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import Noise, Run, load_method
 from methods.shared.hyperparameters import Training
 from methods.shared.training import SharedNoise, fit

@@ -6,22 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from bench.cli import main
-from bench.document import SuiteError
-from bench.execute import campaign as campaigns
-from bench.execute import cluster
-from bench.execute.campaign import Campaign, ClusterRefusesError, compute
-from bench.execute.cluster import Entry, Limits
-from bench.execute.drive import hold
-from bench.execute.element import alike
+from bench.cli.parser import main
 from bench.execute.executor import read_executor
-from bench.execute.forecast import forecast
 from bench.execute.lease import Lease, LostError, noted
+from bench.execute.local.driver import hold
+from bench.execute.local.worker import close_attempts, seconds
 from bench.execute.outcome import outcome
-from bench.execute.overview import overview
-from bench.execute.reconcile import endings, find, reconcile
-from bench.execute.slurm import SBATCH, Resources, Slurm
-from bench.execute.submission import (
+from bench.execute.slurm import driver as campaigns
+from bench.execute.slurm import queue
+from bench.execute.slurm.driver import Campaign, ClusterRefusesError, compute
+from bench.execute.slurm.forecast import forecast
+from bench.execute.slurm.overview import overview
+from bench.execute.slurm.queue import Entry, Limits
+from bench.execute.slurm.reconcile import endings, find, reconcile
+from bench.execute.slurm.resources import SBATCH, Resources, Slurm
+from bench.execute.slurm.submit import (
     Order,
     RefusedError,
     Submission,
@@ -33,10 +32,11 @@ from bench.execute.submission import (
     submissions,
     trained_steps,
 )
-from bench.execute.work import close_attempts, seconds
+from bench.execute.slurm.task import alike
 from bench.plan import Job, expand
 from bench.store import Store, UnitId
-from bench.suite import read_suite
+from bench.suite.document import SuiteError
+from bench.suite.expansion import read_suite
 
 # Executor files
 
@@ -166,11 +166,11 @@ class FakeCluster:
         self.cancelled = []
         self.refuse = ""
         self.taken = []
-        monkeypatch.setattr(cluster, "queue", lambda names=None: dict(self.entries))
-        monkeypatch.setattr(cluster, "account", lambda ids: {})
-        monkeypatch.setattr(cluster, "limits", lambda: Limits(1000, None))
-        monkeypatch.setattr(cluster, "cancel", lambda ids: self.cancelled.extend(ids))
-        monkeypatch.setattr(cluster, "refusals", lambda resources: [])
+        monkeypatch.setattr(queue, "queue", lambda names=None: dict(self.entries))
+        monkeypatch.setattr(queue, "account", lambda ids: {})
+        monkeypatch.setattr(queue, "limits", lambda: Limits(1000, None))
+        monkeypatch.setattr(queue, "cancel", lambda ids: self.cancelled.extend(ids))
+        monkeypatch.setattr(queue, "refusals", lambda resources: [])
         monkeypatch.setattr(campaigns, "submit", self.submit)
 
     def submit(self, submission, order):
@@ -187,12 +187,12 @@ class FakeCluster:
 
 
 @pytest.fixture
-def queue(monkeypatch):
+def fake(monkeypatch):
     return FakeCluster(monkeypatch)
 
 
 @pytest.fixture
-def study(tmp_path, queue):
+def study(tmp_path, fake):
     (tmp_path / "small.yaml").write_text(SUITE)
     suite = read_suite(tmp_path / "small.yaml")
     return expand(suite), Store(tmp_path / "store"), tmp_path / "small"
@@ -206,8 +206,8 @@ def begun(study):
     return found
 
 
-def look(campaign, queue):
-    campaign._look(dict(queue.entries))
+def look(campaign, fake):
+    campaign._look(dict(fake.entries))
     campaign._submit_ready()
     return campaign
 
@@ -217,60 +217,60 @@ def note(study, submission, unit, **facts):
     study[1].note_attempt(unit, attempt="a", submission=submission.name)
 
 
-def test_unit_is_never_submitted_again_while_the_queue_has_its_job(study, queue):
+def test_unit_is_never_submitted_again_while_the_queue_has_its_job(study, fake):
     campaign = begun(study)
-    (first,) = queue.taken
+    (first,) = fake.taken
     assert len(first.elements) == 2
     for state in ("PENDING", "RUNNING", "COMPLETING", "REQUEUED", "A_STATE_OF_NEXT_YEAR"):
-        queue.set(first, state)
-        look(campaign, queue)
-        assert queue.taken == [first]
-    queue.set(first, "NODE_FAIL")  # SLURM will start it again: for a while it is not believed to be gone
-    look(campaign, queue)
-    assert queue.taken == [first]
-    queue.set(first, "FAILED")
-    look(look(campaign, queue), queue)
-    assert len(queue.taken) > 1
+        fake.set(first, state)
+        look(campaign, fake)
+        assert fake.taken == [first]
+    fake.set(first, "NODE_FAIL")  # SLURM will start it again: for a while it is not believed to be gone
+    look(campaign, fake)
+    assert fake.taken == [first]
+    fake.set(first, "FAILED")
+    look(look(campaign, fake), fake)
+    assert len(fake.taken) > 1
 
 
-def test_queue_that_does_not_answer_changes_nothing(study, queue):
+def test_queue_that_does_not_answer_changes_nothing(study, fake):
     campaign = begun(study)
     campaign._look(None)
     campaign._submit_ready()
-    assert len(queue.taken) == 1
+    assert len(fake.taken) == 1
     assert "failed" not in campaign.over.values()
 
 
-def test_id_that_belongs_to_a_job_of_another_name_is_not_ours(study, queue):
+def test_id_that_belongs_to_a_job_of_another_name_is_not_ours(study, fake):
     campaign = begun(study)
-    (first,) = queue.taken
-    for id_, entry in list(queue.entries.items()):
-        queue.entries[id_] = replace(entry, name="somebody-else", state="RUNNING")
-    assert find(first, queue.entries) == [None, None]
-    look(look(campaign, queue), queue)
-    assert len(queue.taken) > 1
+    (first,) = fake.taken
+    for id_, entry in list(fake.entries.items()):
+        fake.entries[id_] = replace(entry, name="somebody-else", state="RUNNING")
+    assert find(first, fake.entries) == [None, None]
+    look(look(campaign, fake), fake)
+    assert len(fake.taken) > 1
 
 
-def test_next_driver_adopts_what_is_alive_and_forgets_the_rest(study, queue):
+def test_next_driver_adopts_what_is_alive_and_forgets_the_rest(study, fake):
     begun(study)
-    (first,) = queue.taken
+    (first,) = fake.taken
     again = begun(study)
-    assert queue.taken == [first]
+    assert fake.taken == [first]
     assert [submission.name for submission in again.submitted] == [first.name]
-    queue.set(first, "NODE_FAIL")
+    fake.set(first, "NODE_FAIL")
     begun(study)
-    assert queue.taken == [first], "SLURM starts it again"
-    queue.entries.clear()
+    assert fake.taken == [first], "SLURM starts it again"
+    fake.entries.clear()
     begun(study)
-    assert len(queue.taken) == 2
+    assert len(fake.taken) == 2
     assert submissions(study[2])[0].over
 
 
-def test_intent_without_an_id_is_found_by_its_name_or_given_up(study, queue):
+def test_intent_without_an_id_is_found_by_its_name_or_given_up(study, fake):
     campaign = begun(study)
-    (first,) = queue.taken
+    (first,) = fake.taken
     (first.folder / "job.json").unlink()
-    assert reconcile(submissions(study[2]), queue.entries)[first.elements[0][0]].alive
+    assert reconcile(submissions(study[2]), fake.entries)[first.elements[0][0]].alive
     begun(study)
     assert submissions(study[2])[0].job == first.job
     assert (first.folder / "jobs" / first.id(1) / f"{first.id(1)}_submitted.pkl").exists(), "what its job waits for"
@@ -278,7 +278,7 @@ def test_intent_without_an_id_is_found_by_its_name_or_given_up(study, queue):
     lost = intend(order, study[2], study[1], "r", campaign.jobs, EXECUTOR.settings)
     begun(study)
     assert lost.name in {submission.name for submission in submissions(study[2]) if submission.abandoned}
-    assert len(queue.taken) == 1
+    assert len(fake.taken) == 1
 
 
 @pytest.mark.parametrize(
@@ -288,53 +288,53 @@ def test_intent_without_an_id_is_found_by_its_name_or_given_up(study, queue):
         ("OUT_OF_MEMORY", "memory", 2),
     ],
 )
-def test_unit_whose_job_dies_is_tried_as_often_as_its_kind_allows(study, queue, monkeypatch, state, kind, tries):
+def test_unit_whose_job_dies_is_tried_as_often_as_its_kind_allows(study, fake, monkeypatch, state, kind, tries):
     monkeypatch.setattr(campaigns, "NODE_SECONDS", 0.0)
     campaign = begun(study)
     for _ in range(6):
-        for submission in queue.taken:
+        for submission in fake.taken:
             if not submission.over:
                 for unit in [unit for units in submission.elements for unit in units]:
                     note(study, submission, unit)
-                queue.set(submission, state)
-        look(campaign, queue)
-        look(campaign, queue)
+                fake.set(submission, state)
+        look(campaign, fake)
+        look(campaign, fake)
     failed = [job.units[0] for job in study[0] if job.stage == "train"]
     for unit in failed:
         (attempt,) = study[1].attempts(*unit)
         assert (attempt["state"], attempt["kind"]) == ("failed", kind)
         assert outcome(study[1], unit).state == "failed"
-        of_unit = [s for s in queue.taken if any(unit in units for units in s.elements)]
+        of_unit = [s for s in fake.taken if any(unit in units for units in s.elements)]
         assert len(of_unit) == tries
     assert {state for unit, state in campaign.over.items() if unit.stage == "scores"} == {"blocked"}
     if kind == "memory":
-        assert [s.intent["memory"] for s in queue.taken] == [1.0, 1.5]
+        assert [s.intent["memory"] for s in fake.taken] == [1.0, 1.5]
         assert "it had 3 GB" in study[1].attempts(*failed[0])[-1]["cause"]
 
 
-def test_units_whose_job_ran_out_of_memory_before_their_turn_get_more_as_well(study, queue):
+def test_units_whose_job_ran_out_of_memory_before_their_turn_get_more_as_well(study, fake):
     campaign = Campaign(*study, replace(EXECUTOR, train=replace(EXECUTOR.train, units=2)))
     campaign._look(campaign._take_stock())
     campaign._submit_ready()
-    (first,) = queue.taken
+    (first,) = fake.taken
     ((one, other),) = first.elements
     note(study, first, one)
-    queue.set(first, "OUT_OF_MEMORY")
-    look(look(campaign, queue), queue)
-    later = queue.taken[1:]
+    fake.set(first, "OUT_OF_MEMORY")
+    look(look(campaign, fake), fake)
+    later = fake.taken[1:]
     assert {unit for submission in later for units in submission.elements for unit in units} == {one, other}
     assert {submission.intent["memory"] for submission in later} == {1.5}
     for submission in later:
         for units in submission.elements:
             for unit in units:
                 note(study, submission, unit)
-        queue.set(submission, "OUT_OF_MEMORY")
-    look(look(campaign, queue), queue)
+        fake.set(submission, "OUT_OF_MEMORY")
+    look(look(campaign, fake), fake)
     assert {campaign.over[one], campaign.over[other]} == {"failed"}, "each has had what there is"
-    assert queue.taken[1:] == later
+    assert fake.taken[1:] == later
 
 
-def test_expected_time_of_a_unit_is_learned_from_those_that_finish(study, queue):
+def test_expected_time_of_a_unit_is_learned_from_those_that_finish(study, fake):
     campaign = begun(study)
     one, other = (job.units[0] for job in study[0] if job.stage == "train")
     scores = [job for job in study[0] if job.stage == "scores"]
@@ -343,84 +343,84 @@ def test_expected_time_of_a_unit_is_learned_from_those_that_finish(study, queue)
     study[1].finish(one, {"seconds": 7.0, "provenance": {**here, "attempt_seconds": 9.0}})
     for result in scores[0].results:
         study[1].finish(result, {"provenance": {**here, "attempt_seconds": 0.25}})
-    look(campaign, queue)
+    look(campaign, fake)
     assert (campaign.sizes.of(other), campaign.sizes.source(other)) == (pytest.approx(7.0), "finished alike")
     assert campaign.sizes.of(scores[1].units[0]) == pytest.approx(0.25)
 
 
-def test_training_that_gets_on_between_deaths_is_tried_on_and_on(study, queue):
+def test_training_that_gets_on_between_deaths_is_tried_on_and_on(study, fake):
     campaign = begun(study)
     for step in range(1, 8):
-        for submission in [s for s in queue.taken if not s.over]:
+        for submission in [s for s in fake.taken if not s.over]:
             for unit in [unit for units in submission.elements for unit in units]:
                 note(study, submission, unit)
                 header = json.dumps({"__metadata__": {"step": str(step)}}).encode()
                 path = study[1].folder("train", unit.key) / "resume.safetensors"
                 path.write_bytes(len(header).to_bytes(8, "little") + header)
                 assert trained_steps(study[1], unit.key) == step
-            queue.set(submission, "TIMEOUT")
-        look(look(campaign, queue), queue)
+            fake.set(submission, "TIMEOUT")
+        look(look(campaign, fake), fake)
     assert "failed" not in campaign.over.values()
-    assert len(queue.taken) >= 7
+    assert len(fake.taken) >= 7
 
 
-def test_exception_is_not_tried_again_and_keeps_its_last_words(study, queue):
+def test_exception_is_not_tried_again_and_keeps_its_last_words(study, fake):
     campaign = begun(study)
-    (first,) = queue.taken
+    (first,) = fake.taken
     unit = first.elements[0][0]
     note(study, first, unit)
     study[1].note_attempt(
         unit, attempt="a", state="failed", cause="ValueError: no", traceback="Traceback\nValueError: no"
     )
-    queue.set(first, "FAILED")
-    look(look(campaign, queue), queue)
+    fake.set(first, "FAILED")
+    look(look(campaign, fake), fake)
     assert campaign.over[unit] == "failed"
     assert outcome(study[1], unit).tail == ("Traceback", "ValueError: no")
 
 
-def test_stage_whose_first_jobs_all_fail_alike_is_stopped(tmp_path, queue):
+def test_stage_whose_first_jobs_all_fail_alike_is_stopped(tmp_path, fake):
     (tmp_path / "small.yaml").write_text(SUITE.replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4, 5]"))
     suite = read_suite(tmp_path / "small.yaml")
     study = expand(suite), Store(tmp_path / "store"), tmp_path / "small"
     campaign = begun(study)
-    first, second = queue.taken
+    first, second = fake.taken
     for element, (unit,) in enumerate(first.elements):
         note(study, first, unit)
         study[1].note_attempt(
             unit, attempt="a", state="failed", cause=f"RuntimeError: no GPU {element} on node {element}"
         )
-    queue.set(first, "FAILED")
-    look(look(campaign, queue), queue)
-    assert queue.taken == [first, second]
-    assert set(queue.cancelled) == {second.id(element) for element in range(3)}
+    fake.set(first, "FAILED")
+    look(look(campaign, fake), fake)
+    assert fake.taken == [first, second]
+    assert set(fake.cancelled) == {second.id(element) for element in range(3)}
     for (unit,) in second.elements:
         seen = outcome(study[1], unit)
         assert seen.state == "failed"
         assert seen.cause.startswith("not tried: the first jobs all failed alike (3): RuntimeError: no GPU")
 
 
-def test_stopped_stage_leaves_alone_what_runs_already(tmp_path, queue):
+def test_stopped_stage_leaves_alone_what_runs_already(tmp_path, fake):
     (tmp_path / "small.yaml").write_text(SUITE.replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4, 5]"))
     study = expand(read_suite(tmp_path / "small.yaml")), Store(tmp_path / "store"), tmp_path / "small"
     campaign = begun(study)
-    first, second = queue.taken
+    first, second = fake.taken
     for (unit,) in first.elements:
         note(study, first, unit)
         study[1].note_attempt(unit, attempt="a", state="failed", cause="RuntimeError: no GPU")
-    queue.set(first, "FAILED")
-    queue.set(second, "RUNNING")
-    look(look(campaign, queue), queue)
-    assert queue.cancelled == []
+    fake.set(first, "FAILED")
+    fake.set(second, "RUNNING")
+    look(look(campaign, fake), fake)
+    assert fake.cancelled == []
     assert not {unit for units in second.elements for unit in units} & campaign.over.keys()
 
 
-def test_array_that_the_queue_has_no_room_for_is_made_smaller(study, queue):
-    queue.refuse = "sbatch: error: AssocMaxSubmitJobLimit"
+def test_array_that_the_queue_has_no_room_for_is_made_smaller(study, fake):
+    fake.refuse = "sbatch: error: AssocMaxSubmitJobLimit"
     campaign = begun(study)
     assert campaign.most_elements("train") == 1
-    queue.refuse = ""
-    look(campaign, queue)
-    assert [len(submission.elements) for submission in queue.taken] == [1, 1]
+    fake.refuse = ""
+    look(campaign, fake)
+    assert [len(submission.elements) for submission in fake.taken] == [1, 1]
 
 
 def test_failures_are_alike_up_to_numbers():
@@ -429,29 +429,29 @@ def test_failures_are_alike_up_to_numbers():
     assert not alike(["a", "b", "a"])
 
 
-def test_refusals_of_sbatch_are_waited_out_and_then_told(study, queue):
-    queue.refuse = "sbatch: error: invalid partition specified: nope"
+def test_refusals_of_sbatch_are_waited_out_and_then_told(study, fake):
+    fake.refuse = "sbatch: error: invalid partition specified: nope"
     campaign = begun(study)
     for _ in range(2):
         assert campaign.not_before > time.monotonic()
         campaign.not_before = 0.0
-        look(campaign, queue)
+        look(campaign, fake)
     campaign.not_before = 0.0
     with pytest.raises(ClusterRefusesError, match=r"refused 4 times: .*invalid partition"):
-        look(campaign, queue)
+        look(campaign, fake)
     assert all(submission.abandoned for submission in submissions(study[2]))
 
 
-def test_full_queue_is_waited_for_without_end(study, queue):
+def test_full_queue_is_waited_for_without_end(study, fake):
     campaign = begun(study)
-    queue.refuse = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
-    campaign.over[queue.taken[0].elements[0][0]] = "done"  # so that a stage becomes ready
+    fake.refuse = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
+    campaign.over[fake.taken[0].elements[0][0]] = "done"  # so that a stage becomes ready
     for _ in range(8):
-        look(campaign, queue)
+        look(campaign, fake)
     assert campaign.refused == 0
 
 
-def test_detached_everything_is_submitted_after_what_it_needs(study, queue):
+def test_detached_everything_is_submitted_after_what_it_needs(study, fake):
     with hold(study[2]) as lease:
         made, left_out = Campaign(*study, EXECUTOR).detach(lease)
     assert left_out == 0
@@ -466,25 +466,25 @@ def test_detached_everything_is_submitted_after_what_it_needs(study, queue):
         assert Campaign(*study, EXECUTOR).detach(lease) == ([], 0), "all of it is in the queue"
 
 
-def test_detached_units_are_left_out_where_the_queue_takes_no_more(study, queue):
+def test_detached_units_are_left_out_where_the_queue_takes_no_more(study, fake):
     with hold(study[2]) as lease:
         made, left_out = Campaign(*study, replace(EXECUTOR, submit_limit=2)).detach(lease)
     assert [submission.stage for submission in made] == ["train"]
     assert left_out == sum(len(job.units) for job in study[0]) - 2
 
 
-def test_units_that_do_not_fill_a_job_wait_for_more_of_their_stage_but_not_for_ever(study, queue, monkeypatch):
+def test_units_that_do_not_fill_a_job_wait_for_more_of_their_stage_but_not_for_ever(study, fake, monkeypatch):
     campaign = begun(study)
-    (train,) = queue.taken
+    (train,) = fake.taken
     done = train.elements[0][0]
     study[1].finish(done, {"seconds": 1.0})
-    look(campaign, queue)
-    assert queue.taken == [train], "the other model's samples may join"
+    look(campaign, fake)
+    assert fake.taken == [train], "the other model's samples may join"
     monkeypatch.setattr(campaigns, "HOLD_SECONDS", 0.0)
-    look(campaign, queue)
+    look(campaign, fake)
     ready = [unit for job in study[0] if job.stage == "samples" and done in job.needs for unit in job.units]
-    assert {submission.stage for submission in queue.taken[1:]} == {"samples", "inspect"}
-    given = [s.elements for s in queue.taken if s.stage == "samples"]
+    assert {submission.stage for submission in fake.taken[1:]} == {"samples", "inspect"}
+    given = [s.elements for s in fake.taken if s.stage == "samples"]
     assert [unit for elements in given for units in elements for unit in units] == ready
 
 
@@ -497,9 +497,9 @@ def test_looks_become_rarer_as_a_run_ages(study):
     assert pauses == [10, 20, 60, 60]
 
 
-def test_status_says_what_waits_in_the_queue_and_what_all_of_it_cost(study, queue):
+def test_status_says_what_waits_in_the_queue_and_what_all_of_it_cost(study, fake):
     begun(study)
-    (first,) = queue.taken
+    (first,) = fake.taken
     unit = first.elements[0][0]
     seen = overview(*study)
     assert seen.judge(unit, outcome(study[1], unit)).state == "queued"
@@ -511,12 +511,12 @@ def test_status_says_what_waits_in_the_queue_and_what_all_of_it_cost(study, queu
         "2.00 GPU-hours and 8.00 CPU-hours in all attempts; 1.00 hours of 1.00 were lost work"
         in overview(*study).lines[-1]
     )
-    queue.set(first, "COMPLETED")
+    fake.set(first, "COMPLETED")
     assert "no job of the suite is in the queue" in overview(*study).lines
 
 
-def test_plan_of_a_cluster_has_graph_arrays_sbatch_and_warnings(study, queue, monkeypatch):
-    monkeypatch.setattr(cluster, "refusals", lambda resources: ["the partition allows 5 minutes"])
+def test_plan_of_a_cluster_has_graph_arrays_sbatch_and_warnings(study, fake, monkeypatch):
+    monkeypatch.setattr(queue, "refusals", lambda resources: ["the partition allows 5 minutes"])
     told = forecast(*study, replace(EXECUTOR, submit_limit=2))
     for words in (
         "2 of train",

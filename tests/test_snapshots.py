@@ -9,15 +9,15 @@ import pytest
 import yaml
 from test_run import Bench
 
-from bench import stages
 from bench.card import cards
-from bench.course import leg
 from bench.execute.executor import Executor, read_executor
-from bench.execute.work import Stop
+from bench.execute.local.worker import Stop
 from bench.plan import Job, expand
+from bench.prefix import leg
 from bench.spec import LikelihoodSpec, SampleSpec, SnapshotSpec, TrainSpec, canonical, from_plain, key, place
+from bench.stages import jobs
 from bench.store import Store, UnitId, hash_file
-from bench.suite import SuiteError, read_suite
+from bench.suite.expansion import SuiteError, read_suite
 
 SUITE = """
 name: small
@@ -61,8 +61,8 @@ def train(store, folder, **values):
     settings = {"device": "cpu", "checkpoint_seconds": 1e9}
     for job in expand(suite):
         if job.stage == "train" and store.record(*job.units[0]) is None:
-            context = stages.Context(store, settings, Silent(), Stop(), start="", attempts=1)
-            stages.make(job, job.units[0], context)
+            context = jobs.Context(store, settings, Silent(), Stop(), start="", attempts=1)
+            jobs.make(job, job.units[0], context)
     return suite.train["vp"][0]
 
 
@@ -259,7 +259,7 @@ def test_sampling_in_bfloat16_rounds_the_network_and_counts_the_same(taken, trai
         sample = replace(point.sample, precision=precision, params={"steps": 50})
         unit = UnitId(*place(sample)[:2], "00000")
         job = Job(stage="samples", key=unit.key, label="", specs=(sample,), parts=(unit.part,))
-        stages.make(job, unit, stages.Context(copy, {"device": "cpu"}, Silent(), Stop(), start="", attempts=1))
+        jobs.make(job, unit, jobs.Context(copy, {"device": "cpu"}, Silent(), Stop(), start="", attempts=1))
         record = copy.record(*unit)
         assert record["nfe"] == 50
         images.append(copy.images(unit.key, 8).astype(int))

@@ -6,7 +6,7 @@ from scipy.fft import dctn, idctn
 from torch import nn
 
 from bench.card import build, merge
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import NetworkCounter, Noise, Run, Sampler
 from methods.shared.exact import Mixture
 from methods.shared.hyperparameters import LikelihoodParams

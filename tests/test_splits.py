@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cli import main
-from bench.collection import collect
-from bench.data import equal_pictures, load_images
-from bench.gallery import Gallery
+from bench.cli.parser import main
+from bench.data.collection import collect
+from bench.data.gallery import Gallery
+from bench.data.images import equal_pictures, load_images
+from bench.data.splits import by_folder, looks_like
 from bench.report.page import _in_both_splits
-from bench.splits import by_folder, looks_like
-from bench.suite import SuiteError, read_suite
+from bench.suite.expansion import SuiteError, read_suite
 
 
 def files(folder, *names):

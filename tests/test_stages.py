@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bench import course, stages
+from bench import prefix
 from bench.card import Card, LikelihoodCard, SamplerCard
-from bench.data import load_images
-from bench.execute.work import Stop
+from bench.data.images import load_images
+from bench.execute.local.worker import Stop
 from bench.method import Curve, Inspection, Method, Noise, Scored
 from bench.plan import Job
 from bench.spec import InspectSpec, LikelihoodSpec, SampleSpec, TrainSpec, place
+from bench.stages import jobs
 from bench.store import Store, UnitId
 
 WIDTH, PIXELS = 4, 64
@@ -141,21 +142,19 @@ class Lease:
 def clock(monkeypatch):
     clock = Clock()
     passing = {"monotonic": clock.read, "perf_counter": clock.read}
-    monkeypatch.setattr(stages, "time", SimpleNamespace(**{**vars(time), **passing}))
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(**{**vars(time), **passing}))
     return clock
 
 
 @pytest.fixture
 def context(tmp_path, monkeypatch, clock):
-    monkeypatch.setattr(stages, "cards", lambda: {"counting": CARD})
-    monkeypatch.setattr(course, "all_cards", lambda: {"counting": CARD})
-    monkeypatch.setattr(
-        stages, "load_method", lambda name, params, data, device: Counting(Params(**params), data, clock)
-    )
-    monkeypatch.setattr(stages, "_FLOPS", {})
-    monkeypatch.setattr(stages, "_MODELS", {})
+    monkeypatch.setattr(jobs, "cards", lambda: {"counting": CARD})
+    monkeypatch.setattr(prefix, "all_cards", lambda: {"counting": CARD})
+    monkeypatch.setattr(jobs, "load_method", lambda name, params, data, device: Counting(Params(**params), data, clock))
+    monkeypatch.setattr(jobs, "_FLOPS", {})
+    monkeypatch.setattr(jobs, "_MODELS", {})
     settings = {"device": "cpu", "checkpoint_seconds": 0.0, "tf32": True}
-    return stages.Context(Store(tmp_path / "store"), settings, Lease(), Stop(), start="2026-01-01", attempts=7)
+    return jobs.Context(Store(tmp_path / "store"), settings, Lease(), Stop(), start="2026-01-01", attempts=7)
 
 
 TRAIN = TrainSpec(method="counting", method_version=1, dataset="digits", dataset_version=1)
@@ -170,7 +169,7 @@ def made(context, spec, part):
     """Makes one unit and returns its record."""
     stage, key, _ = place(spec)
     job = Job(stage=stage, key=key, label="", specs=(spec,), parts=(part,))
-    stages.make(job, UnitId(stage, key, part), context)
+    jobs.make(job, UnitId(stage, key, part), context)
     return context.store.record(stage, key, part)
 
 
@@ -195,14 +194,14 @@ def test_operations_of_a_training_are_those_of_forward_and_backward_times_its_im
 
 
 def test_seconds_of_a_training_are_without_those_of_counting_its_operations(context, clock, monkeypatch):
-    count = stages._training_flops
-    monkeypatch.setattr(stages, "_training_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
+    count = jobs._training_flops
+    monkeypatch.setattr(jobs, "_training_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
     assert made(context, TRAIN, "weights")["seconds"] == 3 * TRAIN_SECONDS
 
 
 def test_seconds_of_a_batch_are_those_of_sampling_it(context, clock, trained, monkeypatch):
-    count = stages._flops
-    monkeypatch.setattr(stages, "_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
+    count = jobs._flops
+    monkeypatch.setattr(jobs, "_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
     for part in ("00000", "00001"):
         assert made(context, sample_spec(), part)["seconds"] == SAMPLE_SECONDS
 
@@ -277,7 +276,7 @@ def test_likelihood_is_of_images_drawn_from_the_split_batch_by_batch(context, tr
     [
         ({"losses": torch.ones(2, 4)}, ValueError, r"losses \(2, 4\) .* expected \(2, 5\)"),
         ({"noise_levels": torch.ones(3)}, ValueError, r"noise levels \(3,\)"),
-        ({"losses": torch.full((2, 5), float("nan"))}, stages.DivergedError, r"NaN or infinite at t = 0.5, 1"),
+        ({"losses": torch.full((2, 5), float("nan"))}, jobs.DivergedError, r"NaN or infinite at t = 0.5, 1"),
         ({"strips": {"path": torch.ones(2, 1, 8, 8)}}, ValueError, r"strip 'path' in shape \(2, 1, 8, 8\)"),
         ({"curves": {"c": Curve(torch.ones(2), torch.ones(3), "", "")}}, ValueError, r"curve 'c' in shapes \(2,\)"),
     ],
@@ -296,13 +295,13 @@ def test_inspection_of_another_shape_or_not_finite_fails_with_its_cause(
 )
 def test_values_become_the_nearest_level_or_the_one_below(rule, levels):
     images = torch.tensor([-3.0, 0.49 / 16, 0.51 / 16, 1 / 16, 15.49 / 16, 15.51 / 16, 7.0])
-    assert stages.quantise(images, 17, rule).tolist() == levels
+    assert jobs.quantise(images, 17, rule).tolist() == levels
 
 
 def test_all_levels_survive_both_rules_where_floats_hold_them():
     images = torch.arange(17) / 16
     for rule in ("round", "truncate"):
-        assert stages.quantise(images, 17, rule).tolist() == list(range(17))
+        assert jobs.quantise(images, 17, rule).tolist() == list(range(17))
 
 
 @pytest.mark.parametrize("rule", ["round", "truncate"])
@@ -324,8 +323,8 @@ def test_clipped_are_the_values_that_the_rule_would_not_take_to_the_ends_anyway(
 
 def test_half_a_level_outside_is_not_clipped_by_rounding():
     images = torch.tensor([-1 / 32, 1 + 1 / 32, -1 / 31, 1 + 1 / 31])
-    assert stages.clipped(images, 17, "round") == 0.5
-    assert stages.clipped(images, 17, "truncate") == 1
+    assert jobs.clipped(images, 17, "round") == 0.5
+    assert jobs.clipped(images, 17, "truncate") == 1
 
 
 def test_record_says_who_made_it_where_when_and_with_what(trained):
@@ -349,7 +348,7 @@ def checkout(tmp_path, monkeypatch):
     folder = tmp_path / "checkout"
     folder.mkdir()
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    monkeypatch.setattr(stages, "checkout", lambda: folder)
+    monkeypatch.setattr(jobs, "checkout", lambda: folder)
     (folder / "code.py").write_text("1\n")
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "first"]):
@@ -359,7 +358,7 @@ def checkout(tmp_path, monkeypatch):
 
 
 def environment():
-    return stages._environment.__wrapped__()
+    return jobs._environment.__wrapped__()
 
 
 def test_commit_is_that_of_the_code_and_dirty_says_whether_it_was_changed(checkout):
@@ -380,5 +379,5 @@ def test_results_do_not_make_the_code_dirty_but_a_new_file_does(checkout):
 
 def test_code_outside_a_repository_has_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setattr(stages, "checkout", lambda: tmp_path)
+    monkeypatch.setattr(jobs, "checkout", lambda: tmp_path)
     assert (environment()["commit"], environment()["dirty"]) == (None, None)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.card import build, cards
-from bench.data import DATASETS, load_images
+from bench.data.images import DATASETS, load_images
 from bench.method import Noise, Run, Sampler, load_method
 
 MIXTURES = [name for name, card in DATASETS.items() if card.mixture is not None]

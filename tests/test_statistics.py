@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.claims import least_p
 from bench.report.calibration import (
     COMPONENTS,
     GROUPS,
@@ -21,6 +20,7 @@ from bench.report.calibration import (
 )
 from bench.report.calibration import judged as verdicts_of
 from bench.report.statistics import BOTH, KEPT, SUBTRACTED, compare, contrast, estimate, holm, verdicts
+from bench.suite.claims import least_p
 
 ROOT = Path(__file__).parents[1]
 NORMAL = np.random.default_rng(3)

@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from bench.card import BudgetError, Card, LikelihoodCard, SamplerCard
-from bench.data import DATASETS as ALL_DATASETS
-from bench.data import DataCard
-from bench.digest import count_images, digest_checkpoint, digest_images
-from bench.metrics import METRICS as ALL_METRICS
-from bench.metrics import MetricCard
+from bench.data.digest import count_images, digest_checkpoint, digest_images
+from bench.data.images import DATASETS as ALL_DATASETS
+from bench.data.images import DataCard
+from bench.metrics.registry import METRICS as ALL_METRICS
+from bench.metrics.registry import MetricCard
 from bench.plan import Job, expand
 from bench.spec import ImagesSpec, TrainSpec, key
-from bench.suite import SuiteError, read_suite
+from bench.suite.expansion import SuiteError, read_suite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1265,7 +1265,7 @@ def test_images_are_counted_from_the_header_alone(tmp_path):
 
 
 def test_digest_is_of_the_content_and_is_remembered_until_a_file_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.digest.RECENT_SECONDS", -60)
+    monkeypatch.setattr("bench.data.digest.RECENT_SECONDS", -60)
     folder, cache = tmp_path / "images", tmp_path / "cache"
     folder.mkdir()
     for name in ("b.png", "a.png"):
@@ -1273,7 +1273,7 @@ def test_digest_is_of_the_content_and_is_remembered_until_a_file_changes(tmp_pat
     first = digest_images(folder, cache)
     assert digest_images(folder) == first
     with monkeypatch.context() as patch:
-        patch.setattr("bench.digest._digest", lambda file: pytest.fail("was read again"))
+        patch.setattr("bench.data.digest._digest", lambda file: pytest.fail("was read again"))
         assert digest_images(folder, cache) == first
     (folder / "a.png").write_bytes(b"another")
     assert digest_images(folder, cache) != first
@@ -1282,7 +1282,7 @@ def test_digest_is_of_the_content_and_is_remembered_until_a_file_changes(tmp_pat
 
 
 def test_cut_short_cache_is_read_over(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.digest.RECENT_SECONDS", -60)
+    monkeypatch.setattr("bench.data.digest.RECENT_SECONDS", -60)
     path, cache = tmp_path / "a.npz", tmp_path / "cache"
     np.savez(path, images=np.zeros((1, 1, 2, 2)))
     first = digest_images(path, cache)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import Noise, Run, evaluated
 from methods.shared.hyperparameters import Training
 from methods.shared.layers import Conv, initialise

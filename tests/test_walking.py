@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import pictures
-from bench.cli import main
-from bench.collection import collect, contents, shown
-from bench.data import DataCard
-from bench.digest import count_images, digest_images, digest_pictures
-from bench.external import read_external
-from bench.pictures import Shaping
+from bench.cli.parser import main
+from bench.data import pictures
+from bench.data.collection import collect, contents, shown
+from bench.data.digest import count_images, digest_images, digest_pictures
+from bench.data.external import read_external
+from bench.data.images import DataCard
+from bench.data.pictures import Shaping
 
 COLOUR = DataCard(version=1, summary="", shape=(3, 8, 8), levels=256, splits={}, split_rule="", load=lambda split: None)
 
@@ -102,7 +102,7 @@ def test_folder_that_cannot_be_looked_into_is_one_line_that_names_it(tmp_path, m
 
 def test_file_that_cannot_be_read_is_one_line_that_names_it(tmp_path, monkeypatch):
     found = collect(files(tmp_path, "0.png"))
-    monkeypatch.setattr("bench.digest._digest", lambda file: (tmp_path / "none" / file.name).read_text())
+    monkeypatch.setattr("bench.data.digest._digest", lambda file: (tmp_path / "none" / file.name).read_text())
     with pytest.raises(ValueError, match=r"0\.png: cannot be read \(No such file"):
         digest_pictures(found)
     with pytest.raises(ValueError, match=r"cannot be read \(File name too long\)"):

@@ -1,7 +1,7 @@
 """When a worker leaves because another driver has taken over its results."""
 
 from bench.execute.lease import Lease
-from bench.execute.work import superseded
+from bench.execute.local.worker import superseded
 
 ORDERS = {"run": "first", "digest": "same jobs"}
 

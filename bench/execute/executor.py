@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.card import Problem, check
-from bench.document import Document, Fault, Place, SuiteError
-from bench.execute.slurm import Slurm, check_slurm
+from bench.execute.slurm.resources import Slurm, check_slurm
 from bench.plan import checkout
 from bench.store import scan
+from bench.suite.document import Document, Fault, Place, SuiteError
 
 WORKERS_PER_CORE = 4
 WORKERS_PER_GPU = 8
@@ -20,7 +20,7 @@ CLUSTERS = ("local", "inline", "slurm")
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """An executor file of this machine; that of a cluster is :class:`bench.execute.slurm.Slurm`.
+    """An executor file of this machine; that of a cluster is :class:`bench.execute.slurm.resources.Slurm`.
 
     Args:
         cluster: "local" (submitit's local executor behind our own bound) or "inline" (this process).

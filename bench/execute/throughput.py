@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bench.execute.slurm import Slurm
+from bench.execute.slurm.resources import Slurm
 
 ASSUMED: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from bench.data import Images
-from bench.metrics import METRICS, MetricCard, extractor_card
+from bench.data.images import Images
 from bench.metrics.extractors import load_extractor
 from bench.metrics.frechet import frechet_of_moments
 from bench.metrics.libraries import (
@@ -29,6 +28,7 @@ from bench.metrics.libraries import (
     kid_of_torch_fidelity,
 )
 from bench.metrics.references import References
+from bench.metrics.registry import METRICS, MetricCard, extractor_card
 from bench.metrics.scoring import IN_MEMORY, real_floor, score
 from bench.metrics.summary import Summary
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.given import Truth
+from bench.data.conditioning import Truth
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ of its standard deviation over the training images: a Frechet distance over 256 
 dimension, no feature outweighs another, and the real images' covariance has trace 24. It runs in float64.
 
 ``effnet-lite0@SIZE`` is an ImageNet classifier (:mod:`bench.metrics.effnet`), the reference Inception and what else
-torch-fidelity registers are in :mod:`bench.metrics.borrowed`; ``pixels`` and ``pca@K`` have no network.
+torch-fidelity registers are in :mod:`bench.metrics.pretrained`; ``pixels`` and ``pca@K`` have no network.
 
 Images come as uint8 in 0, ..., levels - 1, as the data set stores them. Weights are read as tensors alone, whole and
 checked against their digest: a file that would run code is refused.
@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bench.data import Images
-from bench.metrics import ExtractorCard, extractor_card, extractor_label
+from bench.data.images import Images
 from bench.metrics.effnet import EfficientNetLite0
+from bench.metrics.registry import ExtractorCard, extractor_card, extractor_label
 from bench.metrics.summary import Features
 
 CHUNK = 500
@@ -158,9 +158,9 @@ class Projection(View):
 
 def _borrowed(name: str) -> Callable[[ExtractorCard, bytes, int], View]:
     def make(card: ExtractorCard, content: bytes, levels: int) -> View:
-        from bench.metrics import borrowed
+        from bench.metrics import pretrained
 
-        return getattr(borrowed, name)(card, content, levels)
+        return getattr(pretrained, name)(card, content, levels)
 
     return make
 
@@ -175,7 +175,7 @@ VIEWS: Mapping[str, Callable[[ExtractorCard, bytes, int], View]] = {
 
 
 class Extractor:
-    """An extractor of :data:`bench.metrics.EXTRACTORS` with its weights.
+    """An extractor of :data:`bench.metrics.registry.EXTRACTORS` with its weights.
 
     Args:
         name: Of the extractor, with its size where it has one to choose.

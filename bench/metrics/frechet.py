@@ -22,7 +22,7 @@ and LeVeque, 1983 (merging moments); Chong and Forsyth, 2020, https://arxiv.org/
 import numpy as np
 from scipy import linalg
 
-from bench.metrics import SUBSET_PER_DIMENSION, least_for_infinity
+from bench.metrics.registry import SUBSET_PER_DIMENSION, least_for_infinity
 
 BLOCK = 2048
 """Images whose features are folded into the moments at once; a smaller set keeps its features."""
@@ -150,7 +150,7 @@ def frechet_at_infinity(features: np.ndarray, reference: Moments, sizes: int = 1
         seed: Of the subsets.
 
     Raises:
-        ValueError: Features that are not finite, or of fewer images than :func:`bench.metrics.least_for_infinity`.
+        ValueError: Features that are not finite, or of fewer images than :func:`bench.metrics.registry.least_for_infinity`.
     """
     features = _checked(features)
     count, dimension = features.shape

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from bench.data import GaussianMixture
+from bench.data.images import GaussianMixture
 from bench.metrics.frechet import frechet_distance, statistics
 
 CHUNK = 1000

@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.collection import ARCHIVE_ERRORS, shown
-from bench.data import Images
-from bench.digest import check_claims
+from bench.data.collection import ARCHIVE_ERRORS, shown
+from bench.data.digest import check_claims
+from bench.data.images import Images
 from bench.metrics.extractors import Extractor
 from bench.metrics.frechet import Moments
 from bench.metrics.summary import Summary

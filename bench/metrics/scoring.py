@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from bench.card import plain
-from bench.data import Images
-from bench.given import SPLIT, truth
-from bench.metrics import METRICS, MIXTURE, MetricCard
+from bench.data.conditioning import SPLIT, truth
+from bench.data.images import Images
 from bench.metrics.conditional import Restored
 from bench.metrics.extractors import Extractor, load_extractor
 from bench.metrics.points import Points
 from bench.metrics.references import References, digest
+from bench.metrics.registry import METRICS, MIXTURE, MetricCard
 from bench.metrics.summary import Features, Summary, all_uses
 
 BACKEND = "bench 1"
@@ -75,10 +75,10 @@ def score(
 
     Args:
         images: Parts of the sample set as the data set stores images, shapes (n, C, H, W); read once.
-        requests: Names of :data:`bench.metrics.METRICS`, each with an instance of its ``params``.
+        requests: Names of :data:`bench.metrics.registry.METRICS`, each with an instance of its ``params``.
         data: The data set that the samples imitate.
         device: Where the extractors run.
-        given: What the samples were given (:mod:`bench.given`), from the first of them on.
+        given: What the samples were given (:mod:`bench.data.conditioning`), from the first of them on.
         count: How many images there will be; without it they are gathered first where a metric splits them.
         references: Where statistics of real images are kept.
 
@@ -168,7 +168,7 @@ def real_floor(
     """Returns what ``count`` real images score: differences below 2 of its deviations are not worth discussing.
 
     Args:
-        name: A metric of :data:`bench.metrics.METRICS`.
+        name: A metric of :data:`bench.metrics.registry.METRICS`.
         params: An instance of its ``params``.
         data: The data set.
         count: Images in each drawn set.

@@ -6,7 +6,7 @@ and distortions were chosen by accuracy on a fifth of the training images. Activ
 how well the distance tells noisy and blurred images from real ones, held-out images among these; the accuracy on
 held-out images, which is printed, chose nothing. Equal seeds give equal weights on one machine type and torch build.
 
-After writing other weights, put the printed sha256 into ``bench.metrics.EXTRACTORS`` and raise the version of
+After writing other weights, put the printed sha256 into ``bench.metrics.registry.EXTRACTORS`` and raise the version of
 every metric that uses them.
 """
 
@@ -20,10 +20,10 @@ from safetensors.torch import save
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from bench.data import digits_labels, load_images
-from bench.metrics import EXTRACTORS
-from bench.metrics.cards import SHIPPED
+from bench.data.images import digits_labels, load_images
+from bench.metrics.extractor_cards import SHIPPED
 from bench.metrics.extractors import DigitsCNN
+from bench.metrics.registry import EXTRACTORS
 
 EPOCHS = 100
 BATCH = 64

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.report.drawing import DASHES, house_style, new_figure, rendered
+from bench.report.figures.style import DASHES, house_style, new_figure, rendered
 from bench.report.statistics import compare, estimate, holm, verdicts
 from bench.store import write as put
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from bench import printable
-from bench.claims import LEAST_PAIRS, LEAST_TRAININGS
-from bench.data import data_card, equal_pictures
+from bench.data.images import data_card, equal_pictures
 from bench.report.comparison import apart
 from bench.report.front import COSTS, dominated
 from bench.report.statistics import LEAST_VALUES, UNBOUNDED
@@ -36,10 +35,11 @@ from bench.report.table import (
     uncontrolled,
 )
 from bench.report.verdicts import judge
+from bench.suite.claims import LEAST_PAIRS, LEAST_TRAININGS
 
 if TYPE_CHECKING:
-    from bench.report.figures import Picture
-    from bench.suite import Suite
+    from bench.report.figures.summary import Picture
+    from bench.suite.expansion import Suite
 
 MILLI = 1e3
 TERA = 1e12

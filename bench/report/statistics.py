@@ -44,7 +44,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from bench.claims import LEVEL
+from bench.suite.claims import LEVEL
 
 EXACT = 20_000
 """Permutations up to which all are tried; of more, as many are drawn."""

@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 
 from bench.card import BudgetError, Card, SamplerCard, build, cards, differences, plain
-from bench.data import data_card
-from bench.drawn import ALL, describe_copies, describe_part
+from bench.data.conditioning import RESTORATIONS, SPLIT, condition
+from bench.data.conditioning import describe as describe_given
+from bench.data.images import data_card
+from bench.data.subset import ALL, describe_copies, describe_part
 from bench.execute.outcome import outcome
-from bench.given import RESTORATIONS, SPLIT, condition
-from bench.given import describe as describe_given
-from bench.metrics import METRICS, MetricCard
+from bench.metrics.registry import METRICS, MetricCard
 from bench.plan import METRICS_PART
 from bench.report.statistics import Estimate, contrast, estimate
 from bench.spec import (
@@ -44,7 +44,7 @@ from bench.store import Store, UnitId
 from bench.store import write as put
 
 if TYPE_CHECKING:
-    from bench.suite import Suite
+    from bench.suite.expansion import Suite
 
 BITS = "bits_per_dim"
 BITS_TITLE = "NLL of dequantised data (bits/dim)"
@@ -835,9 +835,9 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> p
         put(folder / name, text.encode(errors="backslashreplace"))
     pictures = []
     if suite.figures != "none":
-        from bench.report import figures
+        from bench.report.figures import summary
 
-        pictures = figures.write(suite, store, rows, folder / "figures", **sources)
+        pictures = summary.write(suite, store, rows, folder / "figures", **sources)
     drawn = {picture.name for picture in pictures if not picture.fault}
     _tidy(folder / "figures", {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")})
     put(folder / "report.html", page.html(suite, rows, board, pictures).encode())

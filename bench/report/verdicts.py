@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.claims import LEAST_PAIRS, LEAST_SEEDS, LEAST_TRAININGS, LEVEL, Claim, least_p
 from bench.report.statistics import BOTH, VERDICTS, Comparison, compare, contrast, holm, verdicts
 from bench.report.table import bare, buckets, identities, tables_of
+from bench.suite.claims import LEAST_PAIRS, LEAST_SEEDS, LEAST_TRAININGS, LEVEL, Claim, least_p
 
 COLUMNS = (
     *("metric", "first", "second", "verdict", "note", "first_mean", "second_mean", "difference", "low", "high"),

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.data import Images
+from bench.data.images import Images
 from bench.method import Given, Inspection, Method, Noise, Run, Sampler, Scored
 from methods.cld.card import CARD, Params
 from methods.cld.checkpoint import read_checkpoint

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.data import Images
+from bench.data.images import Images
 from bench.method import Curve, Given, Inspection, Method, Noise, Run, Sampler
 from methods.ncsn import refinenet
 from methods.ncsn.card import CARD, Params

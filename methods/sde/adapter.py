@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bench.data import Images
+from bench.data.images import Images
 from bench.method import Given, Inspection, Method, Noise, Run, Sampler, Scored
 from methods.sde.card import CARD, Params
 from methods.sde.checkpoint import read_checkpoint

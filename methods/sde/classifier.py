@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.data import Images
+from bench.data.images import Images
 from bench.method import Noise, Run
 from methods.shared.hyperparameters import Training
 from methods.shared.layers import Conv, Dense, Fourier, ResBlock, group_norm

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from bench.data import Images
+from bench.data.images import Images
 from methods.shared.process import like
 
 CHUNK = 2**24

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data import Images
+from bench.data.images import Images
 from bench.method import Noise, Run
 
 Kind = Literal["gaussian", "mixture", "training"]

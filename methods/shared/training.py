@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.data import Images
+from bench.data.images import Images
 from bench.method import Noise, Run, evaluated
 from methods.shared.average import PowerAverages
 from methods.shared.hyperparameters import Training

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.data import Images
+from bench.data.images import Images
 from bench.method import Curve, Given, Inspection, Method, Noise, Run, Sampler, Scored
 from methods.shared.average import average_of
 from methods.shared.backbone import make_network

@@ -10,7 +10,7 @@ from exact import Replay
 from torch import Tensor
 
 from bench.card import build
-from bench.data import DataCard, Images
+from bench.data.images import DataCard, Images
 from bench.method import NetworkCounter, Noise, Sampler
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import CARD

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.card import build
-from bench.data import DataCard, Images
+from bench.data.images import DataCard, Images
 from bench.method import NetworkCounter, Sampler
 from methods.cld.adapter import CriticallyDampedLangevin
 from methods.cld.card import CARD, Params

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.card import build
-from bench.data import DataCard, Images
+from bench.data.images import DataCard, Images
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import Params
 from methods.shared.adaptive import flow_adaptive

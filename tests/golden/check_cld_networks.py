@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.card import build
-from bench.data import DATASETS, Images
+from bench.data.images import DATASETS, Images
+from bench.data.synthetic import diamond, swiss_rolls
 from bench.method import Noise
 from bench.metrics.frechet import frechet_from_features
-from bench.toy import diamond, swiss_rolls
 from methods.cld.adapter import CriticallyDampedLangevin
 from methods.cld.card import CARD, Params
 from methods.cld.checkpoint import read_checkpoint

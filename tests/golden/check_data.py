@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from bench import celeba, pictures
+from bench.data import celeba, pictures
 
 
 def check_celeba(path, entry, manifest):

@@ -18,7 +18,7 @@ from exact import Mixture, Replay
 from torch import Tensor
 
 from bench.card import build, plain
-from bench.data import DataCard, Images
+from bench.data.images import DataCard, Images
 from bench.method import NetworkCounter, Sampler
 from methods.ncsn.adapter import NCSN
 from methods.ncsn.card import CARD

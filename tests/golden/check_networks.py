@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.card import build
-from bench.data import DATASETS, Images
+from bench.data.images import DATASETS, Images
 from bench.method import Noise
 from methods.sde.adapter import ScoreSDE, discrete_levels
 from methods.sde.card import Params

@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.cli import main as run_bench
+from bench.cli.parser import main as run_bench
 from bench.spec import key
-from bench.suite import read_suite
+from bench.suite.expansion import read_suite
 
 SUITE = """
 name: large

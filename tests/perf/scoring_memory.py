@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.data import DataCard, Images
-from bench.metrics import EXTRACTORS, METRICS, ExtractorCard
+from bench.data.images import DataCard, Images
 from bench.metrics.extractors import VIEWS, View, load_extractor
 from bench.metrics.references import References
+from bench.metrics.registry import EXTRACTORS, METRICS, ExtractorCard
 from bench.metrics.scoring import score
 from bench.store import Store
 

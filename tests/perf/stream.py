@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.data import DataCard, Images
+from bench.data.images import DataCard, Images
 from bench.method import Noise
 from methods.shared.likelihood import dequantise
 

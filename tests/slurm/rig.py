@@ -13,8 +13,8 @@ from pathlib import Path
 
 from test_run import Bench
 
-from bench.execute import cluster as slurm
-from bench.execute.submission import submissions
+from bench.execute.slurm import queue as slurm
+from bench.execute.slurm.submit import submissions
 
 SCRIPT = Path(__file__).resolve().parent / "cluster.sh"
 NEEDED = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "slurmdbd", "mariadbd")

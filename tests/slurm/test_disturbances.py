@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rig import EXECUTOR, SUITE, Cluster, OnCluster, board, hashes, local_run, none_twice, wait
 
-from bench.execute import cluster as slurm
+from bench.execute.slurm import queue as slurm
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,7 @@ import time
 import pytest
 from rig import board, hashes, none_twice, wait
 
-from bench.execute import cluster as slurm
+from bench.execute.slurm import queue as slurm
 
 
 def test_attached_run_gives_what_a_local_one_gives_by_one_array_a_stage_and_one_squeue_a_look(

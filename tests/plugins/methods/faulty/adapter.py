@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.data import Images
+from bench.data.images import Images
 from bench.method import Inspection, Method, Noise, Run, Sampler
 from methods.faulty.card import CARD, Params
 

@@ -1,0 +1,1 @@
+"""Data sets: cards, readers of each format, splits, digests and conditioning."""

@@ -1,0 +1,212 @@
+"""What units compute, in FLOPs, counted from the cards alone: before anything has run, and without torch.
+
+Sampling is network evaluations x images x the network forward. A training step is three times the network forward (the
+backward pass has two products for each of the forward one). A likelihood is one pass forward and, for each probe, one
+back to the image, which costs as much. Scoring is the extractor on each image, and what the metrics then make of the
+features on the processor. What only a run can tell is guessed by the card, and :attr:`Work.guessed` says so.
+
+Standard library only.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from bench.card import NetworkCost, build, cards
+from bench.data.images import DataCard, data_card
+from bench.metrics.extractor_cards import extractor_card
+from bench.metrics.registry import METRICS
+from bench.plan import Job
+from bench.spec import (
+    AverageSpec,
+    ImagesSpec,
+    InspectSpec,
+    LikelihoodSpec,
+    SampleSpec,
+    ScoreSpec,
+    SnapshotSpec,
+    TrainSpec,
+)
+from bench.store import UnitId
+
+FORWARD_AND_BACKWARD = 3.0
+"""Training, in passes forward."""
+
+TO_THE_INPUT = 2.0
+"""One pass forward and one back to the image, in passes forward."""
+
+INSPECTED_TIMES = 10
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one unit computes.
+
+    Args:
+        flops: On the device.
+        host_flops: On the processor, whatever the device: what metrics make of features.
+        calls: Layers that are called, one after the other: what a small network takes its time for.
+        rows: Rows through the score's network, in passes forward.
+        precision: Of the products.
+        nfe: Network evaluations an image, of samples: of the score, and of what guides it.
+        guessed: Whether how often the network is asked is a guess.
+    """
+
+    flops: float = 0.0
+    host_flops: float = 0.0
+    calls: float = 0.0
+    rows: float = 0.0
+    precision: str = "float32"
+    nfe: float | None = None
+    guessed: bool = False
+
+
+def networks(spec: TrainSpec) -> tuple[NetworkCost, ...] | None:
+    """Returns what the networks of a model cost, None where its method does not say."""
+    known = vars(spec)
+    if "_networks" not in known:  # a spec remembers it, since one model lies within many points
+        card, data = cards()[spec.method], data_card(spec.dataset)
+        known["_networks"] = (
+            None if card.networks is None else card.networks(_params(spec), data.shape, data.classes or 1)
+        )
+    return known["_networks"]
+
+
+def _params(spec: TrainSpec) -> Any:
+    known = vars(spec)
+    if "_params" not in known:
+        known["_params"] = build(cards()[spec.method].params, spec.params)
+    return known["_params"]
+
+
+@dataclass
+class Workload:
+    """What the units of a suite's jobs compute.
+
+    Args:
+        jobs: By stage and key: a training that goes on from another one does the rest only.
+    """
+
+    jobs: Mapping[tuple[str, str], Job]
+    _known: dict[tuple[str, str], Work | None] = field(default_factory=dict)
+
+    def of(self, unit: UnitId) -> Work | None:
+        """Returns the work of a unit, equal for all units of a key; None where its method does not say."""
+        place = (unit.stage, unit.key)
+        if place not in self._known:
+            job = self.jobs.get(place)
+            self._known[place] = None if job is None or not job.specs else self._of_job(job)
+        return self._known[place]
+
+    def _of_job(self, job: Job) -> Work | None:
+        match job.specs[0]:
+            case TrainSpec() | SnapshotSpec() | AverageSpec():
+                return self._training(job)
+            case SampleSpec() as spec:
+                return _sampling(spec)
+            case LikelihoodSpec() as spec:
+                return _likelihood(spec, spec.images / len(job.parts))
+            case InspectSpec() as spec:
+                return _passes(spec.train, INSPECTED_TIMES * spec.images, 1.0, INSPECTED_TIMES)
+            case ScoreSpec():
+                return _scoring(job)
+        return None
+
+    def _training(self, job: Job) -> Work | None:
+        spec = job.specs[0]
+        if isinstance(spec, AverageSpec) or (isinstance(spec, TrainSpec) and spec.checkpoint is not None):
+            return Work()
+        train = spec.train if isinstance(spec, SnapshotSpec) else spec
+        found, images = networks(train), trained_images(spec)
+        if found is None or images is None:
+            return None
+        if not found:
+            return Work()
+        before = [self.jobs.get((need.stage, need.key)) for need in job.needs if need.stage == "train"]
+        done = max((trained_images(other.specs[0]) or 0 for other in before if other is not None), default=0)
+        settings = getattr(_params(train), "training", None)
+        batch = getattr(settings, "batch", 128)
+        work = _passes(train, images - done, FORWARD_AND_BACKWARD, (images - done) / batch)
+        guides = [net for net in found[1:] if not done]
+        return Work(
+            flops=work.flops + sum(FORWARD_AND_BACKWARD * net.flops * (net.images or 0) for net in guides),
+            calls=work.calls + sum(FORWARD_AND_BACKWARD * net.layers * (net.images or 0) / batch for net in guides),
+            rows=work.rows,
+            precision=getattr(settings, "precision", "float32"),
+        )
+
+
+def trained_images(spec: Any) -> int | None:
+    """Returns after how many training images a training ends, None where its method does not say."""
+    if isinstance(spec, SnapshotSpec):
+        return spec.images
+    training = cards()[spec.method].training if isinstance(spec, TrainSpec) else None
+    return None if training is None else training.images(_params(spec))
+
+
+def _passes(spec: TrainSpec, rows: float, each: float, calls: float) -> Work | None:
+    """Returns the work of so many rows, in so many calls, each as long as ``each`` passes forward."""
+    found = networks(spec)
+    if not found:
+        return None
+    return Work(flops=each * rows * found[0].flops, calls=each * calls * found[0].layers, rows=each * rows)
+
+
+def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
+    """Returns evaluations of the score an image, and whether they are a guess; None where nobody knows."""
+    sampler = cards()[spec.train.method].samplers[spec.sampler]
+    params = build(sampler.params, spec.params)
+    if sampler.cost is not None:
+        return float(sampler.cost(params)), False
+    return None if sampler.guess is None else (sampler.guess(params), True)
+
+
+def _sampling(spec: SampleSpec) -> Work | None:
+    found, asked = networks(spec.train), evaluations(spec)
+    if not found or asked is None:
+        return None
+    nfe, guessed = asked
+    task = (spec.given or {}).get("task", "")
+    asks = cards()[spec.train.method].samplers[spec.sampler].conditions.get(task, 1)
+    guides = found[1:] if asks > 1 else ()
+    flops = found[0].flops + TO_THE_INPUT * sum(net.flops for net in guides)
+    layers = found[0].layers + TO_THE_INPUT * sum(net.layers for net in guides)
+    rows = nfe * spec.batch
+    return Work(rows * flops, 0.0, nfe * layers, rows, spec.precision, asks * nfe, guessed)
+
+
+def _likelihood(spec: LikelihoodSpec, images: float) -> Work | None:
+    card = cards()[spec.train.method].likelihood
+    if card is None or card.guess is None:
+        return None
+    nfe, backward = card.guess(build(card.params, spec.params), _numbers(data_card(spec.train.dataset)))
+    work = _passes(spec.train, nfe * images, 1 + backward, nfe)
+    return None if work is None else Work(work.flops, 0.0, work.calls, work.rows, guessed=True)
+
+
+def _numbers(data: DataCard) -> int:
+    channels, height, width = data.shape
+    return channels * height * width
+
+
+def _scoring(job: Job) -> Work:
+    specs = [spec for spec in job.specs if isinstance(spec, ScoreSpec)]
+    source = specs[0].source
+    dataset = source.dataset if isinstance(source, ImagesSpec) else source.train.dataset
+    asked = [_metric(spec.metric, spec.count, json.dumps(spec.params, sort_keys=True), dataset) for spec in specs]
+    extractors = {name: flops for name, flops, _ in asked}
+    return Work(specs[0].count * sum(extractors.values()), sum(host for _, _, host in asked))
+
+
+@cache
+def _metric(name: str, count: int, params: str, dataset: str) -> tuple[str, float, float]:
+    """Returns a metric's extractor, the extractor's FLOPs an image, and those of the metric on the processor."""
+    card, data = METRICS[name], data_card(dataset)
+    built = build(card.params, json.loads(params))
+    if (extractor := getattr(built, "extractor", None)) is None:
+        return "", 0.0, 0.0
+    reader = extractor_card(extractor)
+    real = data.splits.get(card.reference(built) or "train", 0)
+    return extractor, reader.flops, card.host_flops(built, count, real, reader.features(data))

@@ -1,0 +1,136 @@
+"""Extractors of other libraries: what torch-fidelity registers, and its Inception behind clean-fid's resizing.
+
+The libraries' classes are used as they are, with two changes that leave their numbers alone: weights are read by
+:func:`bench.metrics.extractors.read_tensors`, for torch-fidelity itself would run code that hides in a file, and the
+Inception's normalisations are folded into its convolutions, which then run channels last (measured on a processor: 1.5
+times as fast). In float32 features then differ as far from the exact ones as those of the library do, by some 2e-6.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.metrics.extractor_cards import ExtractorCard, hub_folder
+from bench.metrics.extractors import View, fold, read_tensors
+
+
+def _rgb(levels: Tensor, top: int) -> Tensor:
+    """Returns levels 0..top as uint8 in 0..255 of three channels."""
+    if top != 255:
+        levels = (levels.to(torch.float32) * (255 / top)).round().to(torch.uint8)
+    return levels.expand(-1, 3, -1, -1)
+
+
+def _preprocess(top: int) -> str:
+    scale = "v" if top == 255 else f"round(v * 255 / {top})"
+    return f"{scale} in uint8, grey repeated to 3 channels, then as the library does"
+
+
+def _registered(card: ExtractorCard) -> str:
+    """Returns the name under which torch-fidelity registers an extractor."""
+    file = card.weights[0]
+    if card.dimension == 2048 and card.classes == 1008:
+        return "inception-v3-compat"
+    return "vgg16" if file.startswith("vgg16") else file.rpartition("-")[0]
+
+
+class TorchFidelity(View):
+    """An extractor that torch-fidelity registers: its features, and its unbiased logits where it has classes."""
+
+    resize = "TensorFlow 1's bilinear, not antialiased, not rounded (torch-fidelity)"
+
+    def __init__(self, card: ExtractorCard, content: bytes, levels: int) -> None:
+        super().__init__()
+        from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+        name = _registered(card)
+        kind = FEATURE_EXTRACTORS_REGISTRY[name]
+        if not name.startswith("clip"):  # those are archives of TorchScript, told by their digest
+            read_tensors(content)
+        wanted = [kind.get_default_feature_layer_for_metric("prc")]
+        wanted += ["logits_unbiased"] if card.classes else []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.network = kind(name, wanted, feature_extractor_weights_path=io.BytesIO(content)).eval()
+        if card.classes:
+            fold_inception(self.network)
+        self.top = levels - 1
+        self.preprocess = _preprocess(self.top)
+
+    def forward(self, levels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns features (B, D) and logits (B, classes)."""
+        found = self.network(_rgb(levels, self.top).contiguous(memory_format=torch.channels_last))
+        return found if len(found) == 2 else (found[0], None)
+
+
+class CleanInception(View):
+    """The reference Inception on images that clean-fid resized: PIL's bicubic, antialiased, not rounded."""
+
+    resize = "PIL bicubic, antialiased, in floats, clipped to 0..255 (clean-fid)"
+
+    def __init__(self, card: ExtractorCard, content: bytes, levels: int) -> None:
+        super().__init__()
+        from cleanfid.resize import build_resizer
+
+        inner = TorchFidelity(card, content, levels)
+        self.network, self.top, self.preprocess = inner.network, inner.top, inner.preprocess
+        self.resizer = build_resizer("clean")
+
+    def forward(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features (B, 2048) and logits (B, 1008)."""
+        images = _rgb(levels, self.top).permute(0, 2, 3, 1).cpu().numpy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            resized = np.stack([self.resizer(image) for image in images])
+        x = torch.from_numpy(resized).to(levels.device).permute(0, 3, 1, 2)
+        x = ((x - 128) / 128).contiguous(memory_format=torch.channels_last)
+        for name, layer in self.network.named_children():
+            if name == "fc":
+                break
+            x = layer(x)
+        features = x.flatten(1)
+        return features, features @ self.network.fc.weight.T
+
+
+class DinoV2(View):
+    """DINOv2 by the code and the weights that torch.hub fetched before; nothing is fetched here."""
+
+    resize = TorchFidelity.resize
+
+    def __init__(self, card: ExtractorCard, content: bytes, levels: int) -> None:
+        super().__init__()
+        from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
+
+        hub, folder = card.weights[0].removesuffix("_pretrain.pth"), _repository()
+        network: Any = torch.hub.load(str(folder), hub, source="local", pretrained=False)
+        network.load_state_dict(read_tensors(content))
+        # Its constructor would ask the network for the newest code.
+        view = FeatureExtractorDinoV2.__new__(FeatureExtractorDinoV2)
+        nn.Module.__init__(view)
+        view.model, view.features_list, view.feature_extractor_internal_dtype = network, ["dinov2"], torch.float32
+        self.network, self.top = view, levels - 1
+        self.preprocess = _preprocess(self.top)
+
+    def forward(self, levels: Tensor) -> tuple[Tensor, None]:
+        """Returns features (B, D)."""
+        return self.network(_rgb(levels, self.top))[0], None
+
+
+def _repository() -> Path:
+    for name in ("facebookresearch_dinov2_main", "facebookresearch_dinov2_master"):
+        if (hub_folder() / name).is_dir():
+            return hub_folder() / name
+    raise ValueError(f"the code of facebookresearch/dinov2 is not in {hub_folder()}: torch.hub.load fetches it once")
+
+
+def fold_inception(network: nn.Module) -> None:
+    """Folds the normalisations of an Inception into its convolutions, and has them run channels last."""
+    pairs = [(part, "conv", "bn") for part in network.modules() if hasattr(part, "conv") and hasattr(part, "bn")]
+    fold(network, pairs)
+    network.to(memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""YAML to a suite: what its files may say, and the points that it expands to."""
