@@ -1,5 +1,7 @@
 #!/usr/bin/env python
-"""Trains, samples, scores and ranks every method of a suite: ``python run_bench.py suites/quickstart.yaml``."""
+"""Trains, samples, scores and ranks every method of a suite: ``python run_bench.py
+suites/quickstart.yaml``.
+"""
 
 import sys
 

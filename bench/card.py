@@ -1,8 +1,9 @@
-"""The types in which a method declares itself, so that a suite can be checked and planned without torch.
+"""The types in which a method declares itself, so that a suite can be checked and planned without
+torch.
 
-Every folder of ``methods/`` has a ``card.py`` with one ``CARD``. Parameters are frozen dataclasses (nested
-where that reads better) of plain annotated values: bool, int, float, str, ``Literal[...]``, tuples of these,
-unions of these, other such dataclasses.
+Every folder of ``methods/`` has a ``card.py`` with one ``CARD``. Parameters are frozen dataclasses
+(nested where that reads better) of plain annotated values: bool, int, float, str, ``Literal[...]``,
+tuples of these, unions of these, other such dataclasses.
 
 Standard library only.
 """
@@ -18,7 +19,9 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 from bench.spec import Values
 
 TIMES = ("uniform", "quadratic", "log_snr", "rho7")
-"""Time grids by name: uniform in t, quadratic in t, uniform in log-SNR, and EDM's sigma grid with rho = 7."""
+"""Time grids by name: uniform in t, quadratic in t, uniform in log-SNR, and EDM's sigma grid with
+rho = 7.
+"""
 
 
 class BudgetError(ValueError):
@@ -31,17 +34,21 @@ class SamplerCard:
 
     Args:
         params: Frozen dataclass of the sampler's parameters, all with defaults.
-        cost: Network evaluations an image that the parameters spend, exactly; None where only a run can tell
-            (adaptive solvers).
+        cost: Network evaluations an image that the parameters spend, exactly; None where only a run
+            can tell (adaptive solvers).
         guess: About how many where only a run can tell, for plans.
-        spend: Parameters that use the most of a budget, given (budget, parameters); by default ``steps`` is
-            raised as far as ``cost`` allows. Raises :class:`BudgetError` when nothing fits.
-        times: Time grids that the sampler accepts, its default first; empty where it has none of its own.
-        batch_coupled: True where one image of a batch changes another, or a rule that says so of the parameters.
-        conditions: What it can sample under (tasks of :mod:`bench.data.conditioning`), with the evaluations of networks that each
-            of ``cost`` then takes: 2 where a classifier is asked beside the score.
-        refuse: Reasons why these method parameters, sampler parameters and time grid cannot go together (none: an
-            empty list).
+        spend: Parameters that use the most of a budget, given (budget, parameters); by default
+            ``steps`` is raised as far as ``cost`` allows. Raises :class:`BudgetError` when nothing
+            fits.
+        times: Time grids that the sampler accepts, its default first; empty where it has none of
+            its own.
+        batch_coupled: True where one image of a batch changes another, or a rule that says so of
+            the parameters.
+        conditions: What it can sample under (tasks of :mod:`bench.data.conditioning`), with the
+            evaluations of networks that each of ``cost`` then takes: 2 where a classifier is asked
+            beside the score.
+        refuse: Reasons why these method parameters, sampler parameters and time grid cannot go
+            together (none: an empty list).
     """
 
     version: int
@@ -60,7 +67,9 @@ class SamplerCard:
         return self.batch_coupled(params) if callable(self.batch_coupled) else self.batch_coupled
 
     def steps_for(self, budget: int, params: Any) -> Values:
-        """Returns the parameters to set so that at most ``budget`` evaluations an image are spent."""
+        """Returns the parameters to set so that at most ``budget`` evaluations an image are
+        spent.
+        """
         if self.cost is None:
             raise BudgetError("an adaptive sampler has no budget: give it a tolerance")
         if self.spend is not None:
@@ -86,9 +95,10 @@ class LikelihoodCard:
     Args:
         params: Frozen dataclass of its parameters (eps, tolerance, probes, ...), all with defaults.
         kind: "exact" along the flow, or a "bound", which never competes with exact values.
-        refuse: Reasons why models of these parameters have none, shown in its place in tables (none: an empty list).
-        guess: About how many network evaluations an image its parameters take, and how many backward passes go with
-            each, given (parameters, numbers in an image), for plans.
+        refuse: Reasons why models of these parameters have none, shown in its place in tables
+            (none: an empty list).
+        guess: About how many network evaluations an image its parameters take, and how many
+            backward passes go with each, given (parameters, numbers in an image), for plans.
     """
 
     version: int
@@ -100,14 +110,17 @@ class LikelihoodCard:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCard:
-    """What the harness must know of a method's training to keep snapshots of it, and to go on from a shorter one.
+    """What the harness must know of a method's training to keep snapshots of it, and to go on from
+    a shorter one.
 
     Args:
         images: Training images that the parameters see, counted with repetition.
-        course: The parameters without their length, where a longer training begins exactly as a shorter one does;
-            None where the length is felt from the start (a learning rate that falls to 0 at the end).
-        averages: Training images after which averages of the weights are kept, rising and its end the last, given
-            (parameters, images of the training); from them averages of other lengths are made. Empty for none.
+        course: The parameters without their length, where a longer training begins exactly as a
+            shorter one does; None where the length is felt from the start (a learning rate that
+            falls to 0 at the end).
+        averages: Training images after which averages of the weights are kept, rising and its end
+            the last, given (parameters, images of the training); from them averages of other
+            lengths are made. Empty for none.
     """
 
     images: Callable[[Any], int]
@@ -120,10 +133,13 @@ class NetworkCost:
     """What a network costs, counted from its settings.
 
     Args:
-        flops: Of one row forward, as torch's counter has them: 2 for each multiplication with an addition.
+        flops: Of one row forward, as torch's counter has them: 2 for each multiplication with an
+            addition.
         parameters: How many weights are trained.
-        layers: Convolutions and linear maps: a small network takes as long as they take to be called.
-        images: Training images that it sees where it is trained beside the score; None: those of the method's training.
+        layers: Convolutions and linear maps: a small network takes as long as they take to be
+            called.
+        images: Training images that it sees where it is trained beside the score; None: those of
+            the method's training.
     """
 
     flops: int
@@ -143,18 +159,26 @@ class Card:
         adapter: ``package.module:Class`` of the :class:`bench.method.Method`.
         params: Frozen dataclass; bare defaults are what is right.
         presets: Published configurations by name: differences from the defaults.
-        shapes: Image shape (C, H, W) that a preset is for; one that is not here fits any that ``refuse`` lets pass.
-        checkpoints: Whether the adapter imports published weights (:meth:`bench.method.Method.import_checkpoint`).
-        variant: A word for the kind of model that the parameters make ("vp"), a column of the tables.
-        networks: What the networks cost, given (parameters, image shape, classes): the score's first, then what guides
-            it; none where there is none (an exact score). None where it is not known before a run.
+        shapes: Image shape (C, H, W) that a preset is for; one that is not here fits any that
+            ``refuse`` lets pass.
+        checkpoints: Whether the adapter imports published weights
+            (:meth:`bench.method.Method.import_checkpoint`).
+        variant: A word for the kind of model that the parameters make ("vp"), a column of the
+            tables.
+        networks: What the networks cost, given (parameters, image shape, classes): the score's
+            first, then what guides it; none where there is none (an exact score). None where it is
+            not known before a run.
         training: None where training keeps no snapshots.
-        likelihood: None where the method has none; then ``no_likelihood`` gives the reason shown in tables.
-        inspection: Version of :meth:`bench.method.Method.inspect`, raised when it would give other numbers.
+        likelihood: None where the method has none; then ``no_likelihood`` gives the reason shown in
+            tables.
+        inspection: Version of :meth:`bench.method.Method.inspect`, raised when it would give other
+            numbers.
         refuse: Reasons why (parameters, image shape) cannot be (none: an empty list).
         needs_classes: Whether models of these parameters are trained on the images' classes too.
-        needs_levels: Whether these parameters ask for images of discrete levels (to dequantise them).
-        refuse_given: Reasons why a model of these parameters cannot sample under a task of :mod:`bench.data.conditioning`.
+        needs_levels: Whether these parameters ask for images of discrete levels (to dequantise
+            them).
+        refuse_given: Reasons why a model of these parameters cannot sample under a task of
+            :mod:`bench.data.conditioning`.
         tiny: Parameters with which the contract suite runs in seconds.
         smoke: Parameters that cut training to a few steps, and nothing else (``--smoke``).
     """
@@ -185,7 +209,9 @@ class Card:
 
 @cache
 def cards() -> Mapping[str, Card]:
-    """Returns the card of every method found: each folder of ``methods/`` that has a ``card.py``."""
+    """Returns the card of every method found: each folder of ``methods/`` that has a
+    ``card.py``.
+    """
     import methods
 
     found = {}
@@ -196,7 +222,9 @@ def cards() -> Mapping[str, Card]:
 
 
 class Problem(NamedTuple):
-    """One thing wrong with given values: the path of keys to it, the value, why, and which words would be right."""
+    """One thing wrong with given values: the path of keys to it, the value, why, and which words
+    would be right.
+    """
 
     path: tuple[str, ...]
     value: Any
@@ -213,12 +241,16 @@ def build(kind: type, values: Values) -> Any:
     problems: list[Problem] = []
     built = check(kind, values, problems)
     if problems:
-        raise ValueError("; ".join(f"{'.'.join(p.path)}: {p.why}, got {p.value!r}" for p in problems))
+        raise ValueError(
+            "; ".join(f"{'.'.join(p.path)}: {p.why}, got {p.value!r}" for p in problems)
+        )
     return built
 
 
 def check(kind: Any, value: Any, problems: list[Problem], path: tuple[str, ...] = ()) -> Any:
-    """Returns ``value`` as type ``kind`` (an int where a float is asked becomes one), noting every problem."""
+    """Returns ``value`` as type ``kind`` (an int where a float is asked becomes one), noting every
+    problem.
+    """
     if is_dataclass(kind):
         return _check_dataclass(kind, value, problems, path)
     origin = get_origin(kind)
@@ -237,17 +269,24 @@ def check(kind: Any, value: Any, problems: list[Problem], path: tuple[str, ...] 
             kinds = [item] * len(value) if rest == [...] else [item, *rest]
             if len(kinds) == len(value):
                 pairs = zip(kinds, value, strict=True)
-                return tuple(check(k, v, problems, (*path, str(i))) for i, (k, v) in enumerate(pairs))
+                return tuple(
+                    check(k, v, problems, (*path, str(i))) for i, (k, v) in enumerate(pairs)
+                )
     elif origin is Mapping:
         if isinstance(value, Mapping):
-            return {str(name): check(get_args(kind)[1], v, problems, (*path, str(name))) for name, v in value.items()}
+            return {
+                str(name): check(get_args(kind)[1], v, problems, (*path, str(name)))
+                for name, v in value.items()
+            }
     elif kind is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     elif kind is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-    elif (kind is type(None) and value is None) or (kind in (bool, str) and isinstance(value, kind)):
+    elif (kind is type(None) and value is None) or (
+        kind in (bool, str) and isinstance(value, kind)
+    ):
         return value
     problems.append(Problem(path, value, f"should be {describe(kind)}", choices(kind)))
     return value
@@ -257,7 +296,9 @@ def _check_dataclass(kind: type, value: Any, problems: list[Problem], path: tupl
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping):
-        problems.append(Problem(path, value, f"should be a mapping with keys among {', '.join(names(kind))}"))
+        problems.append(
+            Problem(path, value, f"should be a mapping with keys among {', '.join(names(kind))}")
+        )
         return value
     hints = field_types(kind)
     before = len(problems)
@@ -309,10 +350,18 @@ def describe(kind: Any) -> str:
         return " or ".join(describe(option) for option in get_args(kind))
     if origin is Literal:
         options = get_args(kind)
-        return ("one of " if len(options) > 1 else "") + ", ".join(repr(option) for option in options)
+        return ("one of " if len(options) > 1 else "") + ", ".join(
+            repr(option) for option in options
+        )
     if origin is tuple:
         return f"a list of {describe(get_args(kind)[0]).removeprefix('a ').removeprefix('an ')}s"
-    plain = {float: "a number", int: "a whole number", str: "a text", bool: "true or false", type(None): "null"}
+    plain = {
+        float: "a number",
+        int: "a whole number",
+        str: "a text",
+        bool: "true or false",
+        type(None): "null",
+    }
     return plain.get(kind, str(kind))
 
 
@@ -326,7 +375,9 @@ def plain(params: Any) -> dict[str, Any]:
 
 
 def differences(params: Any, default: Any = None) -> dict[str, Any]:
-    """Returns the values of ``params`` that differ from the dataclass's defaults, nested as it is."""
+    """Returns the values of ``params`` that differ from the dataclass's defaults, nested as it
+    is.
+    """
     default = type(params)() if default is None else default
     changed = {}
     for item in fields(params):

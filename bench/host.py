@@ -1,8 +1,9 @@
-"""Which process this is among all that share a file system, and whether another one has provably ended.
+"""Which process this is among all that share a file system, and whether another one has provably
+ended.
 
-A number of a process says nothing without its host and its pid namespace (containers may share host name, disk and
-kernel), nor after a restart, nor once the number was given out again: so all of these are noted together. What cannot
-be proven from here, for it ran elsewhere, is taken to live.
+A number of a process says nothing without its host and its pid namespace (containers may share host
+name, disk and kernel), nor after a restart, nor once the number was given out again: so all of
+these are noted together. What cannot be proven from here, for it ran elsewhere, is taken to live.
 
 Standard library only.
 """
@@ -22,11 +23,15 @@ WHOLE_MACHINE = "4026531836"
 
 @cache
 def here() -> dict[str, str]:
-    """Returns host, machine, boot and pid namespace as plain texts, empty where the system does not say."""
+    """Returns host, machine, boot and pid namespace as plain texts, empty where the system does not
+    say.
+    """
     namespace = ""
     with contextlib.suppress(OSError):
         namespace = re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
-    boot, machine = (_first_digits(path) for path in ("/proc/sys/kernel/random/boot_id", "/etc/machine-id"))
+    boot, machine = (
+        _first_digits(path) for path in ("/proc/sys/kernel/random/boot_id", "/etc/machine-id")
+    )
     return {"host": socket.gethostname(), "machine": machine, "boot": boot, "namespace": namespace}
 
 
@@ -43,7 +48,9 @@ def myself() -> dict[str, Any]:
 
 
 def controllers(pid: int, word: str) -> list[dict[str, Any]]:
-    """Returns what names the processes above one, the nearest first, as far as their command lines hold a word."""
+    """Returns what names the processes above one, the nearest first, as far as their command lines
+    hold a word.
+    """
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError):
         while True:
@@ -56,8 +63,12 @@ def controllers(pid: int, word: str) -> list[dict[str, Any]]:
 
 
 def is_here(facts: Mapping[str, Any]) -> bool:
-    """Tells whether what :func:`myself` noted is of this host, since it started, and of this pid namespace."""
-    return all(facts.get(name, there) == there for name, there in here().items()) and "host" in facts
+    """Tells whether what :func:`myself` noted is of this host, since it started, and of this pid
+    namespace.
+    """
+    return (
+        all(facts.get(name, there) == there for name, there in here().items()) and "host" in facts
+    )
 
 
 def lives(facts: Mapping[str, Any]) -> bool:
@@ -70,7 +81,9 @@ def lives(facts: Mapping[str, Any]) -> bool:
 
 
 def has_ended(facts: Mapping[str, Any]) -> bool:
-    """Tells whether the process that noted the facts has provably ended: it was here, or here before a restart."""
+    """Tells whether the process that noted the facts has provably ended: it was here, or here
+    before a restart.
+    """
     if is_here(facts):
         return isinstance(facts.get("pid"), int) and not lives(facts)
     there = here()
@@ -85,12 +98,16 @@ def describe(facts: Mapping[str, Any]) -> str:
 
 
 def _born(pid: int) -> int | None:
-    """Returns when a process of this namespace was started, in ticks since the boot; None where there is none.
+    """Returns when a process of this namespace was started, in ticks since the boot; None where
+    there is none.
 
-    It is 0 where the system does not say. One that has ended and waits for its parent to notice counts as ended.
+    It is 0 where the system does not say. One that has ended and waits for its parent to notice
+    counts as ended.
     """
     try:
-        state, *_ = fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        state, *_ = fields = (
+            Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        )
         return None if state in "ZX" else int(fields[19])
     except (OSError, ValueError, IndexError):
         if Path("/proc/self/stat").exists():

@@ -1,8 +1,8 @@
 """The contract that an adapter meets: train, sample, score.
 
-``train`` makes weights, ``sample`` makes images, ``score`` makes the per-image numbers that only the model can
-give. Adapters never see a suite, the store or the executor; the harness never sees a network, except through
-:attr:`Method.networks`, whose calls it counts.
+``train`` makes weights, ``sample`` makes images, ``score`` makes the per-image numbers that only
+the model can give. Adapters never see a suite, the store or the executor; the harness never sees a
+network, except through :attr:`Method.networks`, whose calls it counts.
 
 Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 """
@@ -25,11 +25,13 @@ from bench.data.images import Images
 
 
 class Noise:
-    """A stream of random draws, named by a seed and a path of names: ``Noise(0).child("batch").child(3)``.
+    """A stream of random draws, named by a seed and a path of names:
+    ``Noise(0).child("batch").child(3)``.
 
-    Every random draw of every loss, sampler and score comes from one, so equal names give equal draws whatever
-    else has been drawn, and a test can pass one that replays recorded numbers. Draws are made on the CPU in
-    float32 and contiguous, then moved, so that they do not depend on device, precision or memory layout.
+    Every random draw of every loss, sampler and score comes from one, so equal names give equal
+    draws whatever else has been drawn, and a test can pass one that replays recorded numbers. Draws
+    are made on the CPU in float32 and contiguous, then moved, so that they do not depend on device,
+    precision or memory layout.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Noise:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A sampler as a suite asks for it: its name, its time grid and its parameters, plain values."""
+    """A sampler as a suite asks for it: its name, its time grid and its parameters, plain
+    values.
+    """
 
     name: str
     times: str
@@ -86,7 +90,8 @@ class Given:
 
     Args:
         task: "inpainting", "colourisation" or "class" (:mod:`bench.data.conditioning`).
-        images: Images in [0, 1], shape (B, C, H, W), with 0 in place of unknown pixels, or grey in all channels.
+        images: Images in [0, 1], shape (B, C, H, W), with 0 in place of unknown pixels, or grey in
+            all channels.
         known: Which pixels are known, bool, shape (B, 1, H, W); for inpainting.
         labels: The class of each image, int64, shape (B,); for "class".
     """
@@ -105,17 +110,20 @@ class Run:
         seed: The training seed; :meth:`noise` is the stream of a step.
         device: Where to train.
         restore: Returns (finished steps, tensors) of the last checkpoint, or None at a fresh start.
-        checkpoint: Call after every step with (finished steps, a function that returns the tensors to resume
-            from); the harness decides when to write, and raises to stop a run that was asked to.
+        checkpoint: Call after every step with (finished steps, a function that returns the tensors
+            to resume from); the harness decides when to write, and raises to stop a run that was
+            asked to.
         announce: Call once with the number of steps that the training takes, for those who watch.
         log: Call with (images seen, named values) for the training curves.
-        keep: Call with (images seen, a function that returns tensors) where the card says that averages of the
-            weights are kept, before the checkpoint after that step; :meth:`Method.take_average` gets them back.
-        until: Stop after the first update with which so many training images are seen; None trains to the end. All
-            else is as in the whole training, so that the updates after it would be those of a longer one.
+        keep: Call with (images seen, a function that returns tensors) where the card says that
+            averages of the weights are kept, before the checkpoint after that step;
+            :meth:`Method.take_average` gets them back.
+        until: Stop after the first update with which so many training images are seen; None trains
+            to the end. All else is as in the whole training, so that the updates after it would be
+            those of a longer one.
         compiled: Train through torch.compile.
-        rank: Which of the processes that share the training this is. All draw the whole batch and what it needs of
-            randomness, and take their part of it.
+        rank: Which of the processes that share the training this is. All draw the whole batch and
+            what it needs of randomness, and take their part of it.
         world: How many processes share the training, through torch.distributed.
     """
 
@@ -141,9 +149,11 @@ class Scored:
     """Per-image numbers of :meth:`Method.score`, each of shape (B,), and what they cost.
 
     Args:
-        values: Numbers by name, ``bits_per_dim`` first of all; ``bits_per_dim_draw_variance`` is the variance of an
-            image's value over its random draws (dequantisations, probes), where there were several to tell it from.
-        identity: What the numbers depend on, to be shown with them (eps, the floor it implies, tolerances).
+        values: Numbers by name, ``bits_per_dim`` first of all; ``bits_per_dim_draw_variance`` is
+            the variance of an image's value over its random draws (dequantisations, probes), where
+            there were several to tell it from.
+        identity: What the numbers depend on, to be shown with them (eps, the floor it implies,
+            tolerances).
     """
 
     values: dict[str, Tensor]
@@ -166,10 +176,12 @@ class Inspection:
 
     Args:
         times: Times t at which the loss was taken, rising, float64, shape (L,).
-        noise_levels: The standard deviation of the noise over the factor of the image at these times, shape (L,);
-            NaN where a corruption has no such number.
-        losses: The denoising loss of each image at each time, in the method's own weighting, shape (L, B).
-        weighting: What that weighting is, in words: losses of one method and equal words share a picture.
+        noise_levels: The standard deviation of the noise over the factor of the image at these
+            times, shape (L,); NaN where a corruption has no such number.
+        losses: The denoising loss of each image at each time, in the method's own weighting, shape
+            (L, B).
+        weighting: What that weighting is, in words: losses of one method and equal words share a
+            picture.
         strips: Images to show by title, shape (rows, columns, C, H, W), nominally in [0, 1].
         curves: What training fitted, by title.
     """
@@ -210,12 +222,18 @@ class Method(ABC):
 
     @abstractmethod
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
-        """Returns the training loss of each image, shape (B,), for images in [0, 1] of shape (B, C, H, W)."""
+        """Returns the training loss of each image, shape (B,), for images in [0, 1] of shape (B, C,
+        H, W).
+        """
 
-    def other_losses(self, data: Images, seed: int) -> Sequence[tuple[Callable[[int], Tensor], int]]:
-        """Returns what training minimises besides :meth:`loss`, so that its cost can be counted: none.
+    def other_losses(
+        self, data: Images, seed: int
+    ) -> Sequence[tuple[Callable[[int], Tensor], int]]:
+        """Returns what training minimises besides :meth:`loss`, so that its cost can be counted:
+        none.
 
-        Each is (the losses of so many training images, as a function of their number; the images that it sees in all).
+        Each is (the losses of so many training images, as a function of their number; the images
+        that it sees in all).
         """
         return ()
 
@@ -224,24 +242,32 @@ class Method(ABC):
         """Trains on ``data.train``, resuming exactly where ``run.restore()`` left off."""
 
     @abstractmethod
-    def sample(self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None) -> Tensor:
-        """Returns ``count`` images, shape (B, C, H, W), nominally in [0, 1] and not yet clipped or rounded.
+    def sample(
+        self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None
+    ) -> Tensor:
+        """Returns ``count`` images, shape (B, C, H, W), nominally in [0, 1] and not yet clipped or
+        rounded.
 
         Args:
             given: What is known of them; only of tasks among the sampler's conditions on the card.
         """
 
     def score(self, images: Tensor, noise: Noise, params: Any) -> Scored:
-        """Returns per-image numbers for ``images`` in {0, ..., levels - 1} (int64, shape (B, C, H, W)).
+        """Returns per-image numbers for ``images`` in {0, ..., levels - 1} (int64, shape (B, C, H,
+        W)).
 
-        Of data sets of real values, which have no levels (0), they are in [0, 1], float64.
-        Only called where the card has a likelihood; ``params`` is an instance of ``card.likelihood.params``.
+        Of data sets of real values, which have no levels (0), they are in [0, 1], float64. Only
+        called where the card has a likelihood; ``params`` is an instance of
+        ``card.likelihood.params``.
         """
-        raise NotImplementedError(f"{self.card.title} gives no likelihood: {self.card.no_likelihood}")
+        raise NotImplementedError(
+            f"{self.card.title} gives no likelihood: {self.card.no_likelihood}"
+        )
 
     @abstractmethod
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
-        """Returns the loss of the averaged weights on held-out images at about ten noise levels, and what else to show.
+        """Returns the loss of the averaged weights on held-out images at about ten noise levels,
+        and what else to show.
 
         Args:
             images: In [0, 1], shape (B, C, H, W).
@@ -249,12 +275,16 @@ class Method(ABC):
         """
 
     def fit_start(self, data: Images, run: Run) -> None:  # noqa: B027
-        """Fits where sampling starts to ``data.train``, where that is fitted; asked for once weights are imported."""
+        """Fits where sampling starts to ``data.train``, where that is fitted; asked for once
+        weights are imported.
+        """
 
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
-        """Takes over weights that were trained elsewhere; returns what the checkpoint tells of itself, plain values.
+        """Takes over weights that were trained elsewhere; returns what the checkpoint tells of
+        itself, plain values.
 
-        Among them "weights" says which were taken if not those that were asked for, "note" what rows should say.
+        Among them "weights" says which were taken if not those that were asked for, "note" what
+        rows should say.
 
         Only called where the card says ``checkpoints``.
 
@@ -267,15 +297,19 @@ class Method(ABC):
         """
         raise NotImplementedError(f"{self.card.title} imports no published checkpoints")
 
-    def take_average(self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]) -> dict[str, Any]:
-        """Samples and scores from another average of the weights from now on; returns facts for its record.
+    def take_average(
+        self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]
+    ) -> dict[str, Any]:
+        """Samples and scores from another average of the weights from now on; returns facts for its
+        record.
 
         Only called where the card says that averages are kept.
 
         Args:
-            width: The average's relative width: the standard deviation of the times that it averages over, weighed
-                as it weighs them, over the length of the training.
-            kept: Reads what ``run.keep`` was given, by training images seen; the last is the time of the average.
+            width: The average's relative width: the standard deviation of the times that it
+                averages over, weighed as it weighs them, over the length of the training.
+            kept: Reads what ``run.keep`` was given, by training images seen; the last is the time
+                of the average.
         """
         raise NotImplementedError(f"{self.card.title} keeps no averages of its weights")
 
@@ -288,8 +322,12 @@ class Method(ABC):
         """Puts back what :meth:`state` returned."""
 
 
-def load_method(name: str, params: Mapping[str, Any], data: Images, device: torch.device | str = "cpu") -> Method:
-    """Returns the adapter of method ``name`` built from the values that differ from its defaults."""
+def load_method(
+    name: str, params: Mapping[str, Any], data: Images, device: torch.device | str = "cpu"
+) -> Method:
+    """Returns the adapter of method ``name`` built from the values that differ from its
+    defaults.
+    """
     card = cards()[name]
     module, _, attribute = card.adapter.partition(":")
     adapter = getattr(importlib.import_module(module), attribute)
@@ -297,17 +335,23 @@ def load_method(name: str, params: Mapping[str, Any], data: Images, device: torc
 
 
 @contextmanager
-def evaluated(networks: Sequence[nn.Module], *, precision: str = "float32", compiled: bool = False) -> Iterator[None]:
-    """Lets networks compute in another way; their weights, inputs and outputs stay float32, and so does all else.
+def evaluated(
+    networks: Sequence[nn.Module], *, precision: str = "float32", compiled: bool = False
+) -> Iterator[None]:
+    """Lets networks compute in another way; their weights, inputs and outputs stay float32, and so
+    does all else.
 
     Args:
         precision: "float32", or "bfloat16": torch's autocast of products and convolutions.
         compiled: Whether the forward pass goes through torch.compile.
 
     Raises:
-        ValueError: bfloat16 is asked of what has no weights: an exact score, which is computed in float64.
+        ValueError: bfloat16 is asked of what has no weights: an exact score, which is computed in
+            float64.
     """
-    if precision == "bfloat16" and not all(any(True for _ in network.parameters()) for network in networks):
+    if precision == "bfloat16" and not all(
+        any(True for _ in network.parameters()) for network in networks
+    ):
         raise ValueError("an exact score is computed in float64: leave precision at float32")
     for network in networks:
         forward = _compiled(network.forward) if compiled else network.forward
@@ -336,7 +380,8 @@ def _in_bfloat16(forward: Callable[..., Tensor], network: nn.Module) -> Callable
 
 
 class NetworkCounter:
-    """Counts rows through a method's networks, forward and backward: NFE and FLOPs are measured where they are spent.
+    """Counts rows through a method's networks, forward and backward: NFE and FLOPs are measured
+    where they are spent.
 
     >>> with NetworkCounter(method.networks) as counter:
     ...     images = method.sample(64, sampler, noise)
@@ -346,8 +391,8 @@ class NetworkCounter:
         rows: Rows of all forward passes.
         calls: Forward passes.
         forward: Rows of the forward passes of each network.
-        backward: Rows of each network's backward passes (vector-Jacobian products), those of one forward pass as often
-            as there are.
+        backward: Rows of each network's backward passes (vector-Jacobian products), those of one
+            forward pass as often as there are.
         inputs: The first row of what each network was first called with; of those that were.
     """
 
@@ -361,7 +406,8 @@ class NetworkCounter:
 
     def __enter__(self) -> "NetworkCounter":
         self.handles = [
-            network.register_forward_hook(partial(self._count, index)) for index, network in enumerate(self.networks)
+            network.register_forward_hook(partial(self._count, index))
+            for index, network in enumerate(self.networks)
         ]
         return self
 
@@ -369,7 +415,9 @@ class NetworkCounter:
         for handle in self.handles:
             handle.remove()
 
-    def _count(self, index: int, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def _count(
+        self, index: int, module: nn.Module, inputs: tuple[Any, ...], output: Tensor
+    ) -> None:
         rows = inputs[0].shape[0]
         self.rows += rows
         self.calls += 1
@@ -384,7 +432,9 @@ class NetworkCounter:
 
 
 def _first_row(value: Any, rows: int) -> Any:
-    """Returns the first row of a tensor that has so many; what else a network was called with as it is."""
+    """Returns the first row of a tensor that has so many; what else a network was called with as it
+    is.
+    """
     if isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows:
         return value[:1].detach().clone()
     return value

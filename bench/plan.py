@@ -1,8 +1,8 @@
 """Suite -> jobs: what each makes, what it needs, and, for what is not there yet, why not.
 
-A job is everything under one key: a training, the batches of one sample set, the likelihood of one model, its
-inspection, the metrics of one sample set. Its units (batches) are what workers claim. No clock, no submission;
-standard library only.
+A job is everything under one key: a training, the batches of one sample set, the likelihood of one
+model, its inspection, the metrics of one sample set. Its units (batches) are what workers claim. No
+clock, no submission; standard library only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,9 @@ KINDS = {kind.__name__: kind for kind in _KINDS}
 
 
 METRICS_PART = "metrics"
-"""The name under which the metrics of one sample set are claimed together: one pass over its images."""
+"""The name under which the metrics of one sample set are claimed together: one pass over its
+images.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,8 @@ class Job:
 
     Args:
         specs: One spec; for metrics one for each part.
-        parts: Names of the units. The metrics of one sample set are one unit: one pass over the images.
+        parts: Names of the units. The metrics of one sample set are one unit: one pass over the
+            images.
         needs: Units of other jobs that must be finished first.
         images: Images made or scored.
         path: Where images or weights made elsewhere lie.
@@ -106,7 +109,8 @@ class Progress:
     """How far a job is: finished results, damaged files, and why the rest is to do.
 
     Args:
-        stale: Parts whose record is there and yet has to be made again: damaged, or pruned and needed.
+        stale: Parts whose record is there and yet has to be made again: damaged, or pruned and
+            needed.
     """
 
     job: Job
@@ -124,7 +128,8 @@ class Progress:
 def expand(suite: Suite) -> list[Job]:
     """Returns the jobs of a suite, each once, in the order in which workers should take them.
 
-    Trainings come first (everything waits for them), then, model by model, samples, likelihood, inspection and metrics.
+    Trainings come first (everything waits for them), then, model by model, samples, likelihood,
+    inspection and metrics.
     """
     jobs: dict[tuple[str, str], Job] = {job.units[0][:2]: job for job in _trainings(suite)}
     trained: dict[int, UnitId] = {}
@@ -143,7 +148,10 @@ def expand(suite: Suite) -> list[Job]:
         for spec in specs:
             _add_inspection(jobs, spec, model(spec), label)
     rank = {key: index for index, (_, key) in enumerate(jobs)}
-    owner = {key: rank[job.needs[0].key] if key[0] != "train" and job.needs else 0 for key, job in jobs.items()}
+    owner = {
+        key: rank[job.needs[0].key] if key[0] != "train" and job.needs else 0
+        for key, job in jobs.items()
+    }
     for key, job in jobs.items():
         if job.stage == "scores" and job.needs:
             owner[key] = owner.get(job.needs[0][:2], 0)
@@ -152,7 +160,8 @@ def expand(suite: Suite) -> list[Job]:
 
 
 def _trainings(suite: Suite) -> list[Job]:
-    """Returns the trainings, each once; one whose course begins with another of them needs the longest such.
+    """Returns the trainings, each once; one whose course begins with another of them needs the
+    longest such.
 
     Averages of other lengths follow the training that they need.
     """
@@ -162,8 +171,14 @@ def _trainings(suite: Suite) -> list[Job]:
         for spec in specs:
             if isinstance(spec, TrainSpec):
                 name = f"{label} seed {spec.seed}" if len(specs) > 1 else label
-                taken = {f"{name} to {images} images": images for images in suite.snapshots.get(label, ())}
-                whole = {named: SnapshotSpec(train=spec, images=images) for named, images in taken.items()}
+                taken = {
+                    f"{name} to {images} images": images
+                    for images in suite.snapshots.get(label, ())
+                }
+                whole = {
+                    named: SnapshotSpec(train=spec, images=images)
+                    for named, images in taken.items()
+                }
                 for named, model in (whole | {name: spec}).items():
                     models.setdefault(UnitId(*place(model)), (named, model))
                     for ema in suite.ema.get(label, ()):
@@ -251,11 +266,21 @@ def _add_likelihood(jobs: dict, spec: LikelihoodSpec, needs: UnitId, label: str)
 def _add_inspection(jobs: dict, spec: InspectSpec, needs: UnitId, label: str) -> None:
     stage, key, part = place(spec)
     named = f"{label} seed {spec.train.seed}"
-    job = Job(stage=stage, key=key, label=named, specs=(spec,), parts=(part,), needs=(needs,), images=spec.images)
+    job = Job(
+        stage=stage,
+        key=key,
+        label=named,
+        specs=(spec,),
+        parts=(part,),
+        needs=(needs,),
+        images=spec.images,
+    )
     jobs.setdefault((stage, key), job)
 
 
-def examine(jobs: Sequence[Job], store: Store, *, rehash: bool = False, reasons: bool = True) -> dict[str, Progress]:
+def examine(
+    jobs: Sequence[Job], store: Store, *, rehash: bool = False, reasons: bool = True
+) -> dict[str, Progress]:
     """Returns how far each job is, by ``stage/key``.
 
     Args:
@@ -295,7 +320,8 @@ def examine(jobs: Sequence[Job], store: Store, *, rehash: bool = False, reasons:
 
 
 def verify_references(store: Store) -> list[DamagedError]:
-    """Returns what is damaged of the statistics of real images in a store, whose files are all read and hashed.
+    """Returns what is damaged of the statistics of real images in a store, whose files are all read
+    and hashed.
 
     Any suite may use them; which ones a suite does is known once its extractors are loaded.
     """
@@ -372,9 +398,14 @@ def _items(spec: Mapping[str, Any]) -> frozenset:
 
 
 def to_prune(jobs: Sequence[Job], found: Mapping[str, Progress], keep: int) -> list[UnitId]:
-    """Returns the batches that a ``keep`` of that many images a point lets go: their metrics are all made."""
+    """Returns the batches that a ``keep`` of that many images a point lets go: their metrics are
+    all made.
+    """
     busy = {
-        need for job in jobs if job.stage == "scores" and not found[f"scores/{job.key}"].finished for need in job.needs
+        need
+        for job in jobs
+        if job.stage == "scores" and not found[f"scores/{job.key}"].finished
+        for need in job.needs
     }
     scored = {need for job in jobs if job.stage == "scores" for need in job.needs} - busy
     return [

@@ -16,7 +16,8 @@ class Leg:
     """One training as a part of a course.
 
     Args:
-        course: Equal for trainings that see the same images, in the same order, with the same updates.
+        course: Equal for trainings that see the same images, in the same order, with the same
+            updates.
         images: Training images after which it ends.
         open: Whether a longer training may go on from there.
     """
@@ -27,7 +28,9 @@ class Leg:
 
 
 def leg(model: TrainSpec | SnapshotSpec, cards: Mapping[str, Card] | None = None) -> Leg | None:
-    """Returns the course of a training and where on it the model lies; None where its method does not say."""
+    """Returns the course of a training and where on it the model lies; None where its method does
+    not say.
+    """
     train = model.train if isinstance(model, SnapshotSpec) else model
     card = (all_cards() if cards is None else cards).get(train.method)
     if card is None or card.training is None or train.checkpoint is not None:

@@ -1,7 +1,8 @@
-"""Text from outside (names, paths, causes, logs) made safe to show: in a terminal, and in a Markdown table.
+"""Text from outside (names, paths, causes, logs) made safe to show: in a terminal, and in a
+Markdown table.
 
-A terminal obeys control characters, and a Markdown viewer reads HTML; neither may come from a file's name or from an
-exception's message.
+A terminal obeys control characters, and a Markdown viewer reads HTML; neither may come from a
+file's name or from an exception's message.
 
 Standard library only.
 """
@@ -16,7 +17,8 @@ _KEPT = "\n\t"
 def printable(text: str) -> str:
     r"""Returns a text whose control characters are written out, ``\x1b``: line ends and tabs stay.
 
-    Lone surrogates (bytes of a file name that are no UTF-8) are written out as well, so that any text can be encoded.
+    Lone surrogates (bytes of a file name that are no UTF-8) are written out as well, so that any
+    text can be encoded.
     """
     return "".join(c if c in _KEPT or c.isprintable() else _written_out(c) for c in text)
 
@@ -27,18 +29,24 @@ def one_line(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Returns a text as one line of Markdown in which nothing is HTML or a link, and a cell of a table does not end."""
+    """Returns a text as one line of Markdown in which nothing is HTML or a link, and a cell of a
+    table does not end.
+    """
     escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
     return escaped.replace("|", "\\|")
 
 
-def say(text: object = "", *, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:
+def say(
+    text: object = "", *, file: TextIO | None = None, end: str = "\n", flush: bool = False
+) -> None:
     """Prints :func:`printable` text."""
     print(printable(str(text)), file=file, end=end, flush=flush)
 
 
 def let_any_text_through() -> None:
-    """Makes standard output and error replace what their encoding lacks, where they would raise in mid-run."""
+    """Makes standard output and error replace what their encoding lacks, where they would raise in
+    mid-run.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

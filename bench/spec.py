@@ -1,9 +1,10 @@
 """What to compute, as frozen plain values, and the key under which its result is stored.
 
-A key is the hash of canonical JSON in which only values that differ from their defaults appear, with the
-versions of method, sampler, data set and metric beside them: a new option with a neutral default never
-orphans weights, and a mended sampler never retrains. ``params`` therefore hold the *differences* from the
-card's defaults (:func:`bench.card.differences`), nested as the Params dataclass is.
+A key is the hash of canonical JSON in which only values that differ from their defaults appear,
+with the versions of method, sampler, data set and metric beside them: a new option with a neutral
+default never orphans weights, and a mended sampler never retrains. ``params`` therefore hold the
+*differences* from the card's defaults (:func:`bench.card.differences`), nested as the Params
+dataclass is.
 
 Standard library only.
 """
@@ -21,21 +22,26 @@ Values = Mapping[str, Any]
 """Plain values: str, int, float, bool, None, lists and mappings of them."""
 
 ALWAYS = "always in the key"
-"""Metadata of a field that is part of the key whatever its value: the version of a rule of the harness's own."""
+"""Metadata of a field that is part of the key whatever its value: the version of a rule of the
+harness's own.
+"""
 
 
 def _drawn() -> int:
-    """A field for the version of the rule by which images are drawn from a set (:mod:`bench.data.subset`)."""
+    """A field for the version of the rule by which images are drawn from a set
+    (:mod:`bench.data.subset`).
+    """
     return field(default=RULE, metadata={ALWAYS: True})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
-    """One trained model: a method on a data set, with one training seed, or with weights trained elsewhere.
+    """One trained model: a method on a data set, with one training seed, or with weights trained
+    elsewhere.
 
-    ``checkpoint`` is the digest of the file or folder that holds such weights, ``weights`` which of them are taken.
-    ``dataset_sha256`` is the digest of the data set's files where they are not those that name and version stand for
-    (:func:`bench.data.images.content`).
+    ``checkpoint`` is the digest of the file or folder that holds such weights, ``weights`` which of
+    them are taken. ``dataset_sha256`` is the digest of the data set's files where they are not
+    those that name and version stand for (:func:`bench.data.images.content`).
     """
 
     method: str
@@ -59,10 +65,11 @@ class SnapshotSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class AverageSpec:
-    """A model whose weights are averaged over another length, once its training, or a snapshot of it, has ended.
+    """A model whose weights are averaged over another length, once its training, or a snapshot of
+    it, has ended.
 
-    ``ema`` is the average's relative width: the standard deviation of the times that it averages over, weighed as it
-    weighs them, over the length of the training.
+    ``ema`` is the average's relative width: the standard deviation of the times that it averages
+    over, weighed as it weighs them, over the length of the training.
     """
 
     train: TrainSpec
@@ -77,9 +84,11 @@ class AverageSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesSpec:
-    """Images made elsewhere, known by the digest of their content; ``dataset_sha256`` as that of a TrainSpec.
+    """Images made elsewhere, known by the digest of their content; ``dataset_sha256`` as that of a
+    TrainSpec.
 
-    ``scale`` are the values of black and white in them, None where they are as usual (:mod:`bench.data.external`).
+    ``scale`` are the values of black and white in them, None where they are as usual
+    (:mod:`bench.data.external`).
     """
 
     dataset: str
@@ -98,9 +107,10 @@ ModelSpec = TrainSpec | SnapshotSpec | AverageSpec
 class SampleSpec:
     """Batches 0, 1, 2, ... of images from one model by one sampler.
 
-    The count is not part of it: raising it adds batches. ``params`` always name the sampler's steps (or its
-    tolerance) outright, never a budget. ``snapshot`` is after how many training images the model is taken, None at
-    the end of its training; ``ema`` the relative width of the average of its weights, None for the training's own.
+    The count is not part of it: raising it adds batches. ``params`` always name the sampler's steps
+    (or its tolerance) outright, never a budget. ``snapshot`` is after how many training images the
+    model is taken, None at the end of its training; ``ema`` the relative width of the average of
+    its weights, None for the training's own.
     """
 
     train: TrainSpec
@@ -145,7 +155,9 @@ class LikelihoodSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectSpec:
-    """What a model shows of itself on held-out images: its loss by noise level, and pictures of its own."""
+    """What a model shows of itself on held-out images: its loss by noise level, and pictures of its
+    own.
+    """
 
     train: TrainSpec
     version: int
@@ -163,7 +175,9 @@ class InspectSpec:
 
 
 def _model(train: TrainSpec, snapshot: int | None, ema: float | None = None) -> ModelSpec:
-    """Returns a model: one object a training, snapshot and average, since its key is remembered with it."""
+    """Returns a model: one object a training, snapshot and average, since its key is remembered
+    with it.
+    """
     if snapshot is None and ema is None:
         return train
     known = vars(train).setdefault("_models", {})
@@ -177,9 +191,11 @@ def _model(train: TrainSpec, snapshot: int | None, ema: float | None = None) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSpec:
-    """One metric of the first ``count`` images of a sample set, in the order drawn where it was made elsewhere.
+    """One metric of the first ``count`` images of a sample set, in the order drawn where it was
+    made elsewhere.
 
-    ``weights`` is the digest of the extractor's weights where its card names none, None where it does.
+    ``weights`` is the digest of the extractor's weights where its card names none, None where it
+    does.
     """
 
     source: SampleSpec | ImagesSpec
@@ -199,8 +215,8 @@ Spec = ModelSpec | SampleSpec | LikelihoodSpec | InspectSpec | ScoreSpec | Image
 class Point:
     """One row of results: what is sampled, scored and shown, for one pair of seeds.
 
-    ``group`` names the leaderboard row (the label without its seeds); ``budget`` is the budget that the suite
-    asked for, None where the point was given in steps or tolerance.
+    ``group`` names the leaderboard row (the label without its seeds); ``budget`` is the budget that
+    the suite asked for, None where the point was given in steps or tolerance.
     """
 
     label: str
@@ -214,17 +230,23 @@ class Point:
 
 
 def canonical(spec: Any) -> Any:
-    """Returns ``spec`` as plain values, leaving out fields that equal their default, unless they are :data:`ALWAYS` in.
+    """Returns ``spec`` as plain values, leaving out fields that equal their default, unless they
+    are :data:`ALWAYS` in.
 
-    What it returns is to be read, not changed: a spec remembers it, since one model lies within many points.
+    What it returns is to be read, not changed: a spec remembers it, since one model lies within
+    many points.
     """
     if isinstance(spec, str | int | float | None):
         return spec
     if is_dataclass(spec):
         known = vars(spec)
         if "_canonical" not in known:
-            values = ((name, getattr(spec, name), default) for name, default in _defaults(type(spec)))
-            known["_canonical"] = {n: canonical(v) for n, v, default in values if default is MISSING or v != default}
+            values = (
+                (name, getattr(spec, name), default) for name, default in _defaults(type(spec))
+            )
+            known["_canonical"] = {
+                n: canonical(v) for n, v, default in values if default is MISSING or v != default
+            }
         return known["_canonical"]
     if isinstance(spec, Mapping):
         return {str(name): canonical(value) for name, value in spec.items()}
@@ -235,10 +257,14 @@ def canonical(spec: Any) -> Any:
 
 @cache
 def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
-    """Returns name and default of each field of a dataclass, MISSING where it has none or is always in the key."""
+    """Returns name and default of each field of a dataclass, MISSING where it has none or is always
+    in the key.
+    """
     made = [(item, item.default_factory) for item in fields(kind)]
     known = [(item, item.default if make is MISSING else make()) for item, make in made]
-    return tuple((item.name, MISSING if item.metadata.get(ALWAYS) else default) for item, default in known)
+    return tuple(
+        (item.name, MISSING if item.metadata.get(ALWAYS) else default) for item, default in known
+    )
 
 
 def key(spec: Spec) -> str:
@@ -251,9 +277,11 @@ def _hash(values: Any) -> str:
 
 
 def place(spec: Spec) -> tuple[str, str, str]:
-    """Returns where the result of ``spec`` lies: stage, key and part (empty where a stage has many parts).
+    """Returns where the result of ``spec`` lies: stage, key and part (empty where a stage has many
+    parts).
 
-    The metrics of one sample set share a folder, named by the set and the count; each is a file of its own.
+    The metrics of one sample set share a folder, named by the set and the count; each is a file of
+    its own.
     """
     match spec:
         case TrainSpec() | SnapshotSpec() | AverageSpec():

@@ -6,10 +6,11 @@
     inspect/<key>/     spec.json  inspection.json  inspection.npz
     scores/<key>/      fd-1a2b3c4d.json
 
-A unit of work (stage, key, part) is finished when its record ``<part>.json`` is there, its own checksum holds
-and every data file that it lists has the recorded size. A data file whose modification time differs from the
-recorded one is hashed again; readers always hash. What is damaged is made again. Beside a record lie
-``<part>.attempts.jsonl`` (who tried, when, how it ended) and, while somebody works on it, ``<part>.lease``.
+A unit of work (stage, key, part) is finished when its record ``<part>.json`` is there, its own
+checksum holds and every data file that it lists has the recorded size. A data file whose
+modification time differs from the recorded one is hashed again; readers always hash. What is
+damaged is made again. Beside a record lie ``<part>.attempts.jsonl`` (who tried, when, how it ended)
+and, while somebody works on it, ``<part>.lease``.
 
 Standard library only; arrays and tensors are read in functions that import what they need.
 """
@@ -56,10 +57,15 @@ NOT_OURS = FULL | {
     errno.EOPNOTSUPP,
     errno.ENOSYS,
 }
-"""Errors of the place where files lie, not of the program: full, not to be written, not a folder, without locks."""
+"""Errors of the place where files lie, not of the program: full, not to be written, not a folder,
+without locks.
+"""
 
 ATTEMPT_FIELDS: Mapping[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("attempt", "run", "state", "start", "end", "log", "cause", "kind", "traceback", "host"), str),
+    **dict.fromkeys(
+        ("attempt", "run", "state", "start", "end", "log", "cause", "kind", "traceback", "host"),
+        str,
+    ),
     **dict.fromkeys(("submission", "job"), str),
     **dict.fromkeys(("pid", "element", "restart", "from_step"), int),
     **dict.fromkeys(("gpus", "cpus"), (int, float)),
@@ -111,7 +117,9 @@ class Store:
     # Records
 
     def record(self, stage: str, key: str, part: str) -> dict[str, Any] | None:
-        """Returns the record of a finished unit, None where there is none (or only a damaged one)."""
+        """Returns the record of a finished unit, None where there is none (or only a damaged
+        one).
+        """
         try:
             return self.check(UnitId(stage, key, part))
         except DamagedError:
@@ -146,8 +154,12 @@ class Store:
             if not stat.S_ISREG(there.st_mode):
                 raise DamagedError(unit, file, "is no file")
             if there.st_size != facts["bytes"]:
-                raise DamagedError(unit, file, f"has {there.st_size} bytes, {facts['bytes']} were written")
-            if (rehash or there.st_mtime_ns != facts["mtime_ns"]) and hash_file(file) != facts["sha256"]:
+                raise DamagedError(
+                    unit, file, f"has {there.st_size} bytes, {facts['bytes']} were written"
+                )
+            if (rehash or there.st_mtime_ns != facts["mtime_ns"]) and hash_file(file) != facts[
+                "sha256"
+            ]:
                 raise DamagedError(unit, file, "the content differs from what was written (sha256)")
         return record
 
@@ -168,7 +180,11 @@ class Store:
         facts = {}
         for path in (self.path(unit, suffix) for suffix in there):
             lies = path.stat()
-            facts[path.name] = {"sha256": hash_file(path), "bytes": lies.st_size, "mtime_ns": lies.st_mtime_ns}
+            facts[path.name] = {
+                "sha256": hash_file(path),
+                "bytes": lies.st_size,
+                "mtime_ns": lies.st_mtime_ns,
+            }
         for suffix, content in (files or {}).items():
             path = self.path(unit, suffix)
             write(path, content)
@@ -184,7 +200,9 @@ class Store:
         write(self.path(unit, ".json"), _seal(record))
 
     def discard(self, unit: UnitId) -> None:
-        """Forgets a damaged unit, so that it is made again; its record is kept as ``<part>.json.damaged``."""
+        """Forgets a damaged unit, so that it is made again; its record is kept as
+        ``<part>.json.damaged``.
+        """
         put_aside(self.path(unit, ".json"))
 
     def read(self, unit: UnitId, suffix: str) -> bytes:
@@ -232,8 +250,9 @@ class Store:
     def attempts(self, stage: str, key: str, part: str) -> list[dict[str, Any]]:
         """Returns the attempts at a unit, oldest first.
 
-        Each has run, host, pid, start, log, state ("running" until it ends: then "done", "failed" or "stopped"),
-        and end and cause once known. A "running" one whose lease nobody holds has died.
+        Each has run, host, pid, start, log, state ("running" until it ends: then "done", "failed"
+        or "stopped"), and end and cause once known. A "running" one whose lease nobody holds has
+        died.
         """
         merged: dict[str, dict[str, Any]] = {}
         for line in read_lines(self.path(UnitId(stage, key, part), ".attempts.jsonl")):
@@ -246,7 +265,8 @@ class Store:
     # Images
 
     def images(self, key: str, count: int) -> "np.ndarray":
-        """Returns the first ``count`` images of a sample set (fewer where it was pruned), shape (N, C, H, W).
+        """Returns the first ``count`` images of a sample set (fewer where it was pruned), shape (N,
+        C, H, W).
 
         They are uint8, or float32 where the data set's values are real.
 
@@ -270,7 +290,9 @@ class Store:
     # Pruning
 
     def prune(self, unit: UnitId) -> int:
-        """Deletes the data files of a finished unit, noting it in the record; returns the bytes freed."""
+        """Deletes the data files of a finished unit, noting it in the record; returns the bytes
+        freed.
+        """
         record = self.check(unit)
         if record is None:
             return 0
@@ -285,7 +307,9 @@ class Store:
         return freed
 
     def tidy(self, stage: str, key: str) -> None:
-        """Makes the folder of a key fit to be written to: puts aside what is no folder, and sweeps it."""
+        """Makes the folder of a key fit to be written to: puts aside what is no folder, and sweeps
+        it.
+        """
         for folder in (self.root / stage, self.folder(stage, key)):
             if not folder.is_dir():
                 put_aside(folder)
@@ -360,7 +384,9 @@ def append(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Returns the objects of a file with one a line, none where there is none; what was cut short is left out."""
+    """Returns the objects of a file with one a line, none where there is none; what was cut short
+    is left out.
+    """
     try:
         lines = path.read_bytes().decode(errors="replace").split("\n")
     except OSError:
@@ -386,7 +412,9 @@ def parse(content: bytes | str) -> Any:
 
 
 def put_aside(path: Path, target: Path | None = None) -> Path | None:
-    """Renames a file or folder to ``<name>.damaged``, in the place of an earlier one; None where there is none."""
+    """Renames a file or folder to ``<name>.damaged``, in the place of an earlier one; None where
+    there is none.
+    """
     if not os.path.lexists(path):
         return None
     target = target or path.with_name(f"{path.name}.damaged")
@@ -420,7 +448,9 @@ def probe(folder: Path) -> None:
 
 
 def _mark() -> str:
-    """Returns the end of a temporary file's name, which no other has and which says which process is writing it."""
+    """Returns the end of a temporary file's name, which no other has and which says which process
+    is writing it.
+    """
     me = host.myself()
     return ".{host}.{pid}.{machine}-{boot}-{namespace}-{born}-".format(**me) + uuid.uuid4().hex[:8]
 
@@ -433,7 +463,9 @@ def sweep(folder: Path) -> None:
         pid, _, mark = tail.partition(".")
         if head.startswith(".") and re.fullmatch("[0-9]{1,10}", pid):
             facts: dict[str, Any] = {"host": name, "pid": int(pid)}
-            if found := re.fullmatch("([0-9a-f]*)-([0-9a-f]*)-([0-9]*)-([0-9]{1,19})-[0-9a-f]+", mark):
+            if found := re.fullmatch(
+                "([0-9a-f]*)-([0-9a-f]*)-([0-9]*)-([0-9]{1,19})-[0-9a-f]+", mark
+            ):
                 facts |= dict(zip(("machine", "boot", "namespace"), found.groups(), strict=False))
                 facts["born"] = int(found[4])
             if host.has_ended(facts):

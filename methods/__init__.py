@@ -1,4 +1,5 @@
-"""One folder per paper, each an adapter behind :class:`bench.method.Method`, and what they take as given (shared).
+"""One folder per paper, each an adapter behind :class:`bench.method.Method`, and what they take as
+given (shared).
 
 Folders named ``methods`` elsewhere on the Python path add theirs.
 """

@@ -17,11 +17,15 @@ MOST_PROCESSES = 8
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds an option of tests/golden: here, where pytest finds it in time from the repository's root too.
+    """Adds an option of tests/golden: here, where pytest finds it in time from the repository's
+    root too.
 
-    There it is written ``--golden-dir=DIR``: pytest takes a DIR that stands alone for the tests to run.
+    There it is written ``--golden-dir=DIR``: pytest takes a DIR that stands alone for the tests to
+    run.
     """
-    what = "folder with sde/, cld/, oracle/, written with an equals sign; default: tests/golden/data"
+    what = (
+        "folder with sde/, cld/, oracle/, written with an equals sign; default: tests/golden/data"
+    )
     parser.addoption("--golden-dir", type=Path, metavar="DIR", help=what)
 
 
@@ -35,7 +39,8 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keeps the tests of a file in one process, where they share what its fixtures trained.
 
-    All SLURM tests are one such unit, since they share a cluster; golden files share nothing, so each is one.
+    All SLURM tests are one such unit, since they share a cluster; golden files share nothing, so
+    each is one.
     """
     from xdist.scheduler import LoadFileScheduling
 

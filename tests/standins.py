@@ -1,7 +1,9 @@
-"""Weights in the true format where the true weights are not to be had: random, but with features that are alive.
+"""Weights in the true format where the true weights are not to be had: random, but with features
+that are alive.
 
-Default initialisation lets the features of a deep Inception collapse to nothing; He's keeps their scale through the
-rectifiers, and normalisations that have seen some images give every channel unit deviation.
+Default initialisation lets the features of a deep Inception collapse to nothing; He's keeps their
+scale through the rectifiers, and normalisations that have seen some images give every channel unit
+deviation.
 """
 
 from pathlib import Path

@@ -19,7 +19,9 @@ SOLVERS = {
     "image": {"solver": "device", "error_norm": "image"},
 }
 
-each_process = pytest.mark.parametrize("process", PROCESSES, ids=lambda process: type(process).__name__)
+each_process = pytest.mark.parametrize(
+    "process", PROCESSES, ids=lambda process: type(process).__name__
+)
 each_solver = pytest.mark.parametrize("knobs", SOLVERS.values(), ids=SOLVERS)
 
 
@@ -37,7 +39,9 @@ class Counted:
     def __call__(self, x, t):
         assert t.dtype == x.dtype
         self.times.append(t)
-        m, s = (v.view(-1, 1, 1, 1) for v in (self.process.mean_coefficient(t), self.process.std(t)))
+        m, s = (
+            v.view(-1, 1, 1, 1) for v in (self.process.mean_coefficient(t), self.process.std(t))
+        )
         return -(x - m * MEAN) / (m**2 * self.std**2 + s**2)
 
 
@@ -61,7 +65,9 @@ def exact(process, x, t):
 def test_the_flow_is_met_within_the_tolerance(process, knobs, tolerance):
     x = prior(process)
     end = flow_adaptive(process, Counted(process), x, tolerance=tolerance, **knobs)
-    torch.testing.assert_close(end, exact(process, x, process.t_min), rtol=100 * tolerance, atol=100 * tolerance)
+    torch.testing.assert_close(
+        end, exact(process, x, process.t_min), rtol=100 * tolerance, atol=100 * tolerance
+    )
 
 
 @each_process
@@ -114,7 +120,9 @@ def test_the_last_step_costs_one_evaluation_more(process, knobs):
     expected = denoise(process, Counted(process), ends["none"], process.t_min)
     assert torch.equal(ends["mean"], expected)
     pair = torch.tensor([process.t_min, 0.0], dtype=torch.float64)
-    expected = reverse_diffusion(process, Counted(process), ends["none"], pair, None, published_steps=1000)
+    expected = reverse_diffusion(
+        process, Counted(process), ends["none"], pair, None, published_steps=1000
+    )
     assert torch.equal(ends["published"], expected)
 
 
@@ -124,23 +132,33 @@ def test_a_score_that_is_not_finite_is_an_error_with_its_time(knobs):
         flow_adaptive(VP(), lambda x, t: x * float("nan"), prior(VP()), **knobs)
     score_fn = Counted(VP())
     with pytest.raises(FloatingPointError, match="not finite at t = 0"):
-        flow_adaptive(VP(), lambda x, t: score_fn(x, t) / (t > 0.5).view(-1, 1, 1, 1), prior(VP()), **knobs)
+        flow_adaptive(
+            VP(), lambda x, t: score_fn(x, t) / (t > 0.5).view(-1, 1, 1, 1), prior(VP()), **knobs
+        )
 
 
 def test_a_slope_with_a_pole_ends_with_an_error_and_no_endless_search():
     y = torch.ones(1, 1, dtype=torch.float64)
     for error_norm in ("batch", "image"):
         with pytest.raises(FloatingPointError, match=r"steps below|not finite"):
-            dormand_prince(lambda t, y, rows: y.square(), y, 0.0, 2.0, tolerance=1e-6, error_norm=error_norm)
+            dormand_prince(
+                lambda t, y, rows: y.square(), y, 0.0, 2.0, tolerance=1e-6, error_norm=error_norm
+            )
 
 
 @pytest.mark.parametrize("error_norm", ["batch", "image"])
 def test_the_order_of_a_step_is_five(error_norm):
-    # At a fixed tolerance per step the error of an order-5 method falls as tolerance^(5/5): measured over 1e4.
+    # At a fixed tolerance per step the error of an order-5 method falls as tolerance^(5/5):
+    # measured over 1e4.
     y, errors = torch.tensor([[1.0], [2.0]], dtype=torch.float64), []
     for tolerance in (1e-5, 1e-9):
         end = dormand_prince(
-            lambda t, y, rows: y * torch.cos(t)[:, None], y, 0.0, 6.0, tolerance=tolerance, error_norm=error_norm
+            lambda t, y, rows: y * torch.cos(t)[:, None],
+            y,
+            0.0,
+            6.0,
+            tolerance=tolerance,
+            error_norm=error_norm,
         )
         errors.append(float((end - y * math.exp(math.sin(6.0))).abs().max()))
     slope = math.log10(errors[0] / errors[1]) / 4
@@ -148,8 +166,19 @@ def test_the_order_of_a_step_is_five(error_norm):
 
 
 def test_rows_are_told_apart_when_others_have_arrived():
-    rates, y = torch.tensor([0.1, 1.0, 30.0], dtype=torch.float64), torch.ones(3, 2, dtype=torch.float64)
+    rates, y = (
+        torch.tensor([0.1, 1.0, 30.0], dtype=torch.float64),
+        torch.ones(3, 2, dtype=torch.float64),
+    )
     known = {"start": 0.0, "end": -1.0, "tolerance": 1e-8}
     for solver, error_norm in (("scipy", "batch"), ("device", "batch"), ("device", "image")):
-        end = solve(lambda t, y, rows: rates[rows][:, None] * y, y, **known, solver=solver, error_norm=error_norm)
-        torch.testing.assert_close(end, torch.exp(-rates)[:, None].expand(3, 2), rtol=1e-6, atol=1e-7)
+        end = solve(
+            lambda t, y, rows: rates[rows][:, None] * y,
+            y,
+            **known,
+            solver=solver,
+            error_norm=error_norm,
+        )
+        torch.testing.assert_close(
+            end, torch.exp(-rates)[:, None].expand(3, 2), rtol=1e-6, atol=1e-7
+        )

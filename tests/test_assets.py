@@ -158,14 +158,20 @@ def test_nothing_is_fetched_unless_asked_for(root, address, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "facts", "why"),
     [
-        ("other", {"md5": "0" * 32}, f"is not the file that is wanted, so it was not kept (its md5 is {MD5}, not 000"),
+        (
+            "other",
+            {"md5": "0" * 32},
+            f"is not the file that is wanted, so it was not kept (its md5 is {MD5}, not 000",
+        ),
         ("other", {"sha256": "ab"}, f"(its sha256 is {SHA256}, not ab...)"),
         ("other", {"size": 7}, "(it has 5,120,000 bytes, not 7)"),
         ("short", {}, "cannot be fetched (cut off after 5,120,000 of 5,120,001 bytes)"),
         ("none", {}, "cannot be fetched (Not Found)"),
     ],
 )
-def test_file_that_is_not_the_promised_one_is_not_kept(root, address, monkeypatch, capsys, name, facts, why):
+def test_file_that_is_not_the_promised_one_is_not_kept(
+    root, address, monkeypatch, capsys, name, facts, why
+):
     shelve(monkeypatch, url=f"{address}/{name}", **facts)
     assert main(["assets", "shelf.yaml", "--download"]) == 1
     err = capsys.readouterr().err
@@ -198,27 +204,44 @@ def test_progress_is_told_while_a_file_comes(root, address):
 
 
 def test_weights_of_an_extractor_are_fetched_by_their_digest(root, address, monkeypatch, capsys):
-    card = replace(extractor_cards.EXTRACTORS["inception"], url=f"{address}/inception.pth", sha256=SHA256[:8])
+    card = replace(
+        extractor_cards.EXTRACTORS["inception"], url=f"{address}/inception.pth", sha256=SHA256[:8]
+    )
     monkeypatch.setitem(extractor_cards.EXTRACTORS, "inception", card)
     extractor_cards.extractor_card.cache_clear()
-    suite = SUITE.replace("digits", "photo_tiles").replace("[fd]", "[{metric: fid, allow_few: true}, kid]")
+    suite = SUITE.replace("digits", "photo_tiles").replace(
+        "[fd]", "[{metric: fid, allow_few: true}, kid]"
+    )
     Path("shelf.yaml").write_text(suite)
     try:
         assert main(["assets", "shelf.yaml", "--download"]) == 0
     finally:
         extractor_cards.extractor_card.cache_clear()
     place = root / "weights" / card.weights[0]
-    assert f"weights of inception (metrics FID, KID): {place}: there, 5,120,000 bytes" in capsys.readouterr().out
+    assert (
+        f"weights of inception (metrics FID, KID): {place}: there, 5,120,000 bytes"
+        in capsys.readouterr().out
+    )
     assert place.read_bytes() == CONTENT
 
 
-def test_checkpoints_and_images_made_elsewhere_are_listed_where_they_should_lie(root, tmp_path, capsys):
+def test_checkpoints_and_images_made_elsewhere_are_listed_where_they_should_lie(
+    root, tmp_path, capsys
+):
     more = "  them: {method: sde, checkpoint: sde/them.pth}\n  mine: {samples_from: mine.npz}\npoints:\n"
-    Path("shelf.yaml").write_text(SUITE.replace("points:\n", more).replace("train: vp", "train: [vp, them]"))
+    Path("shelf.yaml").write_text(
+        SUITE.replace("points:\n", more).replace("train: vp", "train: [vp, them]")
+    )
     assert main(["assets", "shelf.yaml"]) == 1
     out = capsys.readouterr().out
-    for what, name in (("checkpoint of train.them", "sde/them.pth"), ("images of train.mine", "mine.npz")):
-        assert f"{what}: MISSING\n  looked for, any one is enough:\n    {root / name}\n    {tmp_path / name}\n" in out
+    for what, name in (
+        ("checkpoint of train.them", "sde/them.pth"),
+        ("images of train.mine", "mine.npz"),
+    ):
+        assert (
+            f"{what}: MISSING\n  looked for, any one is enough:\n    {root / name}\n    {tmp_path / name}\n"
+            in out
+        )
     for verb in ("run", "plan"):
         assert main([verb, "shelf.yaml"]) == 2
         err = capsys.readouterr().err
@@ -228,4 +251,7 @@ def test_checkpoints_and_images_made_elsewhere_are_listed_where_they_should_lie(
     (root / "sde" / "them.pth").write_bytes(CONTENT)
     assert main(["assets", "shelf.yaml"]) == 1
     out = capsys.readouterr().out
-    assert f"checkpoint of train.them: {root / 'sde/them.pth'}: there, 5,120,000 bytes, sha256 {SHA256}" in out
+    assert (
+        f"checkpoint of train.them: {root / 'sde/them.pth'}: there, 5,120,000 bytes, sha256 {SHA256}"
+        in out
+    )

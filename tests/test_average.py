@@ -1,4 +1,6 @@
-"""Averages of weights by power functions: exact shares, and models of one training averaged over other lengths."""
+"""Averages of weights by power functions: exact shares, and models of one training averaged over
+other lengths.
+"""
 
 import copy
 import csv
@@ -59,7 +61,9 @@ def test_exponents_of_the_tracked_widths_are_those_of_the_paper():
 @pytest.mark.parametrize("width", [0.01, 0.05, 0.1, 0.2, 0.28])
 def test_relative_width_is_the_standard_deviation_of_the_profile(width):
     gamma = exponent(width)
-    first, second = (quad(lambda x, k=k: (gamma + 1) * x ** (gamma + k), 0, 1, epsabs=1e-13)[0] for k in (1, 2))
+    first, second = (
+        quad(lambda x, k=k: (gamma + 1) * x ** (gamma + k), 0, 1, epsabs=1e-13)[0] for k in (1, 2)
+    )
     assert (second - first**2) ** 0.5 == pytest.approx(width, rel=1e-6)
 
 
@@ -81,11 +85,14 @@ def test_an_average_weighs_each_update_by_the_integral_of_its_profile(width):
 
 
 @pytest.mark.parametrize(
-    ("first", "t", "second", "s"), [(3.0, 1.0, 7.0, 0.4), (0.5, 0.2, 17.0, 0.9), (2.0, 1.0, 5.0, 1.0)]
+    ("first", "t", "second", "s"),
+    [(3.0, 1.0, 7.0, 0.4), (0.5, 0.2, 17.0, 0.9), (2.0, 1.0, 5.0, 1.0)],
 )
 def test_inner_products_are_those_of_quadrature(first, t, second, s):
     def product(x):
-        return (first + 1) * x**first / t ** (first + 1) * (second + 1) * x**second / s ** (second + 1)
+        return (
+            (first + 1) * x**first / t ** (first + 1) * (second + 1) * x**second / s ** (second + 1)
+        )
 
     exact = quad(product, 0, min(t, s), epsabs=1e-13)[0]
     assert inner_product(first, t, second, s) == pytest.approx(exact, rel=1e-8)
@@ -106,7 +113,9 @@ def test_a_tracked_average_is_made_of_itself_alone(width):
 
 @pytest.mark.parametrize("width", [0.03, 0.075, 0.15, 0.25])
 def test_the_profile_is_met_better_the_more_averages_are_kept(width):
-    errors = [shares([1000 * k // count for k in range(1, count + 1)], width)[1] for count in (4, 16, 64)]
+    errors = [
+        shares([1000 * k // count for k in range(1, count + 1)], width)[1] for count in (4, 16, 64)
+    ]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.02
 
@@ -125,7 +134,9 @@ class Walk(nn.Module):
 
 @pytest.fixture(scope="module")
 def walk():
-    """The weights of 2000 updates, float64 of shape (2000, 200), and the averages kept after every 50."""
+    """The weights of 2000 updates, float64 of shape (2000, 200), and the averages kept after every
+    50.
+    """
     network = Walk()
     tracked, path, kept = PowerAverages(network), [], {}
     for n in range(1, 2001):
@@ -145,7 +156,9 @@ def direct(path, width):
 @pytest.mark.parametrize("width", TRACKED)
 def test_the_tracked_averages_of_a_recorded_training_are_those_of_its_closed_form(walk, width):
     path, kept = walk
-    torch.testing.assert_close(kept[2000][f"{width}.weight"].double(), direct(path, width), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        kept[2000][f"{width}.weight"].double(), direct(path, width), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("width", [0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25])
@@ -156,8 +169,11 @@ def test_an_average_made_afterwards_is_the_one_that_would_have_been_tracked(walk
     earlier = {n: (lambda n=n: kept[n]) for n in kept if n <= end}
     facts = average_of(network, width, earlier)
     error = (network.weight.double() - direct(path[:end], width)).abs()
-    # By Cauchy and Schwarz: the profiles' difference, over the time from 0 to 1, times the weights' root mean square.
-    bound = facts["profile_error"] * inner_product(exponent(width), 1.0, exponent(width), 1.0) ** 0.5
+    # By Cauchy and Schwarz: the profiles' difference, over the time from 0 to 1, times the weights'
+    # root mean square.
+    bound = (
+        facts["profile_error"] * inner_product(exponent(width), 1.0, exponent(width), 1.0) ** 0.5
+    )
     size = path[:end].square().mean(0).sqrt()
     assert (error <= bound * size + 1e-4).all()
     assert error.square().mean().sqrt() < 0.01 * size.mean()
@@ -185,13 +201,22 @@ class Keeper(Recorder):
     def __init__(self, stop_at=None, resume=None):
         super().__init__(stop_at, resume)
         self.kept = {}
-        self.run.keep = lambda images, tensors: self.kept.update({images: {k: v.clone() for k, v in tensors().items()}})
+        self.run.keep = lambda images, tensors: self.kept.update(
+            {images: {k: v.clone() for k, v in tensors().items()}}
+        )
 
 
 def train(recorder, **settings):
     network = Small()
     average = copy.deepcopy(network)
-    fit(network, average, denoising, load_images("digits"), Training(**(SETTINGS | settings)), recorder.run)
+    fit(
+        network,
+        average,
+        denoising,
+        load_images("digits"),
+        Training(**(SETTINGS | settings)),
+        recorder.run,
+    )
     return average
 
 
@@ -245,7 +270,11 @@ points:
 
 
 def text(extra="ema: [0.05, 0.15]", steps=6, every="16"):
-    return SUITE.replace("EXTRA", extra or "seeds: [0]").replace("STEPS", str(steps)).replace("EVERY", every)
+    return (
+        SUITE.replace("EXTRA", extra or "seeds: [0]")
+        .replace("STEPS", str(steps))
+        .replace("EVERY", every)
+    )
 
 
 def suite_of(folder, **values):
@@ -255,12 +284,18 @@ def suite_of(folder, **values):
 
 
 def work(store, folder, **values):
-    """Makes the weights that a suite asks for and the store lacks, as a worker would; returns those it made."""
+    """Makes the weights that a suite asks for and the store lacks, as a worker would; returns those
+    it made.
+    """
     made = []
     for job in expand(suite_of(folder, **values)):
         if job.stage == "train" and store.record(*job.units[0]) is None:
             settings = {"device": "cpu", "checkpoint_seconds": 1e9}
-            jobs.make(job, job.units[0], jobs.Context(store, settings, Silent(), Stop(), start="", attempts=1))
+            jobs.make(
+                job,
+                job.units[0],
+                jobs.Context(store, settings, Silent(), Stop(), start="", attempts=1),
+            )
             made.append(job.specs[0])
     return made
 
@@ -289,7 +324,10 @@ def test_an_average_is_in_the_key_and_its_absence_is_not():
         longer, later = replace(plain, ema=0.1), replace(plain, ema=0.1, snapshot=64)
         assert longer.model == AverageSpec(train=spec, ema=0.1)
         assert longer.model is longer.model
-        assert (longer.model.source, later.model.source) == (spec, SnapshotSpec(train=spec, images=64))
+        assert (longer.model.source, later.model.source) == (
+            spec,
+            SnapshotSpec(train=spec, images=64),
+        )
         assert len({key(each) for each in (plain, longer, later, replace(plain, ema=0.2))}) == 4
         for each in (longer, later):
             assert from_plain(type(each), json.loads(json.dumps(canonical(each)))) == each
@@ -312,7 +350,12 @@ def test_each_average_is_a_point_beside_the_trainings_own(tmp_path):
 def test_an_average_needs_the_training_that_it_is_of(tmp_path):
     suite = suite_of(tmp_path, extra="snapshots: [30]\n    ema: [0.05]")
     jobs = [job for job in expand(suite) if job.stage == "train"]
-    assert [job.label for job in jobs] == ["vp to 30 images", "vp to 30 images, EMA 0.05", "vp", "vp, EMA 0.05"]
+    assert [job.label for job in jobs] == [
+        "vp to 30 images",
+        "vp to 30 images, EMA 0.05",
+        "vp",
+        "vp, EMA 0.05",
+    ]
     assert [job.needs for job in jobs] == [(), jobs[0].units, jobs[0].units, jobs[2].units]
     sampled = [job.needs for job in expand(suite) if job.stage == "samples"]
     assert sorted(sampled) == sorted(job.units for job in jobs)
@@ -321,13 +364,19 @@ def test_an_average_needs_the_training_that_it_is_of(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"extra": "ema: [0.1, 0.3]"}, "ema.1: is a relative width: it should lie between 0 and 12^-1/2"),
+        (
+            {"extra": "ema: [0.1, 0.3]"},
+            "ema.1: is a relative width: it should lie between 0 and 12^-1/2",
+        ),
         ({"extra": "ema: [0.0]"}, "ema.0: is a relative width"),
         ({"extra": "ema: [0.1, 0.1]"}, "ema.1: stands in this list twice"),
         ({"extra": "ema: [long]"}, "ema.0: should be a number"),
         ({"extra": "ema: 0.1"}, "ema: should be a list"),
         ({"extra": "ema: []"}, "ema: should not be empty"),
-        ({"every": "null"}, "ema: is made of averages that a training keeps, and this one keeps none: see `show sde`"),
+        (
+            {"every": "null"},
+            "ema: is made of averages that a training keeps, and this one keeps none: see `show sde`",
+        ),
         ({"every": "0"}, "averages_every_images should be positive"),
     ],
 )
@@ -387,7 +436,9 @@ def test_a_record_says_what_the_average_was_made_of(made, end):
     assert 0 < record["average"]["profile_error"] < 1
     assert record["images"] == 48
     files = made.store.record(*place(end))["files"]
-    assert sorted(files) == [f"weights.{n:012d}.safetensors" for n in (16, 32, 48)] + ["weights.safetensors"]
+    assert sorted(files) == [f"weights.{n:012d}.safetensors" for n in (16, 32, 48)] + [
+        "weights.safetensors"
+    ]
 
 
 def test_more_averages_of_a_stored_training_take_no_update(made, end, tmp_path):
@@ -407,7 +458,10 @@ def test_a_longer_training_takes_over_what_a_shorter_one_kept_to_the_same_bytes(
     for spec in made_now:
         assert weights(copied, spec) == weights(fresh, spec)
     files = [
-        {name: facts["sha256"] for name, facts in store.record(*place(made_now[0]))["files"].items()}
+        {
+            name: facts["sha256"]
+            for name, facts in store.record(*place(made_now[0]))["files"].items()
+        }
         for store in (copied, fresh)
     ]
     assert files[0] == files[1]
@@ -415,7 +469,9 @@ def test_a_longer_training_takes_over_what_a_shorter_one_kept_to_the_same_bytes(
 
 
 @pytest.mark.parametrize("harm", ["altered", "missing"])
-def test_a_damaged_average_is_found_and_its_training_made_again_to_the_same_bytes(made, end, tmp_path, harm):
+def test_a_damaged_average_is_found_and_its_training_made_again_to_the_same_bytes(
+    made, end, tmp_path, harm
+):
     store = Store(tmp_path / "copy")
     shutil.copytree(made.store.root, store.root)
     before = store.record(*place(end))["files"]
@@ -432,6 +488,8 @@ def test_a_damaged_average_is_found_and_its_training_made_again_to_the_same_byte
 
 def test_averages_kept_too_often_are_refused_when_the_suite_is_read():
     often = Training(steps=1_300_000, averages_every_images=1)
-    assert often.refuse() == ["training.averages_every_images keeps averages 166,400,000 times: at most 10,000"]
+    assert often.refuse() == [
+        "training.averages_every_images keeps averages 166,400,000 times: at most 10,000"
+    ]
     assert often.averaged_at(often.images) == ()
     assert Training(steps=1000, batch=64, averages_every_images=6400).refuse() == []

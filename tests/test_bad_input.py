@@ -1,4 +1,6 @@
-"""Whatever is written into a suite or an executor file: one clean line, no traceback; nothing outside is obeyed."""
+"""Whatever is written into a suite or an executor file: one clean line, no traceback; nothing
+outside is obeyed.
+"""
 
 import contextlib
 import copy
@@ -52,9 +54,50 @@ EXECUTORS = (
     "{cluster: slurm, resources: {partition: gpu, gpus: 1, cpus: 4, memory_gb: 16, minutes: 240, sbatch: {qos: a}}}",
 )
 VALUES = (
-    *(500, None, [], {}, "", "x", True, -1, 0, 0.5, [1], ["a", "b"], [[1]], {"a": 1}, [None], [{}], "é" * 90, "../x"),
-    *(2**63, 2**64, -(2**70), 10**308, 10**400, [2**70], 4 * 10**18, 1e-320, 1e308, float("inf"), float("nan")),
-    *("store", "null", "2026-01-01", "\x1b[31m", "<b>", "a\nb", "x" * 5000, {"metric": "fd"}, "image_folder"),
+    *(
+        500,
+        None,
+        [],
+        {},
+        "",
+        "x",
+        True,
+        -1,
+        0,
+        0.5,
+        [1],
+        ["a", "b"],
+        [[1]],
+        {"a": 1},
+        [None],
+        [{}],
+        "é" * 90,
+        "../x",
+    ),
+    *(
+        2**63,
+        2**64,
+        -(2**70),
+        10**308,
+        10**400,
+        [2**70],
+        4 * 10**18,
+        1e-320,
+        1e308,
+        float("inf"),
+        float("nan"),
+    ),
+    *(
+        "store",
+        "null",
+        "2026-01-01",
+        "\x1b[31m",
+        "<b>",
+        "a\nb",
+        "x" * 5000,
+        {"metric": "fd"},
+        "image_folder",
+    ),
 )
 KEYS = (1, None, True, "a b", "é", "x" * 200, "", 2**70, "<<")
 
@@ -69,13 +112,21 @@ class Dumper(yaml.SafeDumper):
 def places(node, path=()):
     """Yields the path of every value of a tree."""
     yield path
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    items = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
     for name, inner in items:
         yield from places(inner, (*path, name))
 
 
 def mutated(tree, draw):
-    """Returns a tree with one value or key of another kind, missing, doubled or wrapped into a list."""
+    """Returns a tree with one value or key of another kind, missing, doubled or wrapped into a
+    list.
+    """
     tree = copy.deepcopy(tree)
     *outer, last = draw.choice([path for path in places(tree) if path])
     parent = tree
@@ -129,7 +180,9 @@ def test_20_mutated_executors_are_read_or_refused(tmp_path, seed):
             read_executor(str(path))
 
 
-@pytest.mark.parametrize("section", ["samples: {count: 256, batch: 128, seeds: [0, 1], quantise: round}", "quick"])
+@pytest.mark.parametrize(
+    "section", ["samples: {count: 256, batch: 128, seeds: [0, 1], quantise: round}", "quick"]
+)
 @pytest.mark.parametrize("samples", ["500", "", "[]", "text", "true", "[{count: 3}]"])
 def test_samples_of_another_type_are_one_line(tmp_path, capsys, samples, section):
     path = tmp_path / "suite.yaml"
@@ -145,13 +198,22 @@ def test_samples_of_another_type_are_one_line(tmp_path, capsys, samples, section
 
 
 @pytest.mark.parametrize(
-    "number", ["9223372036854775808", "18446744073709551616", "-9223372036854775809", "1" + "0" * 400, "1" * 5000]
+    "number",
+    [
+        "9223372036854775808",
+        "18446744073709551616",
+        "-9223372036854775809",
+        "1" + "0" * 400,
+        "1" * 5000,
+    ],
 )
 @pytest.mark.parametrize("key", ["samples.seeds", "train.vp.seeds"])
 def test_seed_that_no_table_can_hold_is_refused(tmp_path, number, key):
     path = tmp_path / "suite.yaml"
     path.write_text(BASE)
-    with pytest.raises(SuiteError, match="is too large for a whole number: 9223372036854775807 at most"):
+    with pytest.raises(
+        SuiteError, match="is too large for a whole number: 9223372036854775807 at most"
+    ):
         read_suite(path, sets=[f"{key}=[{number}]"])
 
 
@@ -173,15 +235,30 @@ def test_suite_is_not_called_as_the_store(tmp_path, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("method: sde", "method: [sde, cld]"), "train.vp.method: should be the name of one method, and is a list"),
-        (("dataset: digits", "dataset: [digits]"), "dataset: should be the name of one data set, and is a list"),
+        (
+            ("method: sde", "method: [sde, cld]"),
+            "train.vp.method: should be the name of one method, and is a list",
+        ),
+        (
+            ("dataset: digits", "dataset: [digits]"),
+            "dataset: should be the name of one data set, and is a list",
+        ),
         (
             ("sampler: flow_heun", "sampler: [flow_heun, ddim]"),
             "should be the name of one sampler of sde, and is a list",
         ),
-        (("times: rho7", "times: [rho7]"), "should be the name of one time grid of flow_heun, and is a list"),
-        (("metrics: [fd,", "metrics: [[fd],"), "metrics.0: should be the name of one metric, and is a list"),
-        (("method: sde", "method:"), "train.vp.method: should be the name of one method, and is empty"),
+        (
+            ("times: rho7", "times: [rho7]"),
+            "should be the name of one time grid of flow_heun, and is a list",
+        ),
+        (
+            ("metrics: [fd,", "metrics: [[fd],"),
+            "metrics.0: should be the name of one metric, and is a list",
+        ),
+        (
+            ("method: sde", "method:"),
+            "train.vp.method: should be the name of one method, and is empty",
+        ),
     ],
 )
 def test_list_in_place_of_one_name_says_so(tmp_path, change, message):
@@ -194,7 +271,9 @@ def test_list_in_place_of_one_name_says_so(tmp_path, change, message):
 
 def test_merge_keys_put_in_what_a_mapping_does_not_say_itself(tmp_path):
     path = tmp_path / "values.yaml"
-    path.write_text("a: &a {x: 1, y: {z: 2}}\nb:\n  <<: *a\n  y: 3\nc: {<<: [{x: 5, w: 4}, *a], v: 6}\nd: {'<<': 7}\n")
+    path.write_text(
+        "a: &a {x: 1, y: {z: 2}}\nb:\n  <<: *a\n  y: 3\nc: {<<: [{x: 5, w: 4}, *a], v: 6}\nd: {'<<': 7}\n"
+    )
     document = Document(path)
     assert document.problems == []
     assert document.tree["b"] == {"x": 1, "y": 3}
@@ -214,7 +293,9 @@ def test_merge_of_what_is_no_mapping_is_refused(tmp_path, text):
 
 
 def test_text_from_outside_does_nothing_to_a_terminal_or_a_page():
-    assert printable("a\x1b[31m\r\x07é·\n\t\udcff\u202e") == "a\\x1b[31m\\r\\x07é·\n\t\\udcff\\u202e"
+    assert (
+        printable("a\x1b[31m\r\x07é·\n\t\udcff\u202e") == "a\\x1b[31m\\r\\x07é·\n\t\\udcff\\u202e"
+    )
     assert one_line("a\nb\u2028") == "a\\nb\\u2028"
     assert markdown("<script>x</script> | [a](b)\n& 0.7 [0.1, 0.9]") == (
         "&lt;script>x&lt;/script> \\| [a]\\(b)\\n&amp; 0.7 [0.1, 0.9]"
@@ -229,7 +310,9 @@ def test_output_that_is_not_utf_8_replaces_characters(tmp_path, monkeypatch):
     assert (tmp_path / "out").read_text() == "fd ? vp ? flow\n"
 
 
-@pytest.mark.parametrize("name", ["pca@99999999999", "pca@0", "pca@", "pca@01", "effnet-lite0@4097"])
+@pytest.mark.parametrize(
+    "name", ["pca@99999999999", "pca@0", "pca@", "pca@01", "effnet-lite0@4097"]
+)
 def test_extractor_of_an_impossible_size_is_refused(name):
     with pytest.raises(ValueError, match="at most 4096"):
         extractor_card(name)

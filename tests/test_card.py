@@ -1,11 +1,23 @@
-"""Cards: values are checked against the types of a dataclass, and budgets buy the most steps that fit."""
+"""Cards: values are checked against the types of a dataclass, and budgets buy the most steps that
+fit.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 
-from bench.card import BudgetError, SamplerCard, build, check, choices, describe, differences, merge, plain
+from bench.card import (
+    BudgetError,
+    SamplerCard,
+    build,
+    check,
+    choices,
+    describe,
+    differences,
+    merge,
+    plain,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +46,9 @@ def problems_of(kind, value):
 
 
 def test_values_are_laid_over_the_defaults():
-    assert build(Outer, {"size": 3, "inner": {"levels": [4]}}) == Outer(size=3.0, inner=Inner(levels=(4,)))
+    assert build(Outer, {"size": 3, "inner": {"levels": [4]}}) == Outer(
+        size=3.0, inner=Inner(levels=(4,))
+    )
 
 
 def test_whole_number_becomes_a_float_where_one_is_asked():
@@ -42,7 +56,14 @@ def test_whole_number_becomes_a_float_where_one_is_asked():
 
 
 def test_all_problems_are_found_at_once():
-    values = {"kind": "c", "size": "big", "pair": [1], "flag": 1, "inner": {"width": 1.0, "wide": 2}, "more": 1}
+    values = {
+        "kind": "c",
+        "size": "big",
+        "pair": [1],
+        "flag": 1,
+        "inner": {"width": 1.0, "wide": 2},
+        "more": 1,
+    }
     assert problems_of(Outer, values) == [
         ("kind", "c", "should be one of 'a', 'b'"),
         ("size", "big", "should be 'data' or a number"),
@@ -58,7 +79,16 @@ def test_all_problems_are_found_at_once():
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [(int, True), (int, 1.0), (float, "1"), (float, False), (bool, 0), (str, 1), (int | None, "x"), (Literal[1], True)],
+    [
+        (int, True),
+        (int, 1.0),
+        (float, "1"),
+        (float, False),
+        (bool, 0),
+        (str, 1),
+        (int | None, "x"),
+        (Literal[1], True),
+    ],
 )
 def test_near_types_are_told_apart(kind, value):
     assert problems_of(kind, value) == [("", value, f"should be {describe(kind)}")]
@@ -73,7 +103,11 @@ def test_rule_of_a_dataclass_is_a_problem_like_others():
 def test_problem_carries_the_words_that_would_be_right():
     problems = []
     check(Outer, {"kind": "c", "size": "dat", "moer": 1}, problems)
-    assert [p.allowed for p in problems] == [("a", "b"), ("data",), ("kind", "size", "pair", "flag", "inner")]
+    assert [p.allowed for p in problems] == [
+        ("a", "b"),
+        ("data",),
+        ("kind", "size", "pair", "flag", "inner"),
+    ]
     assert choices(Literal["x", 1] | None) == ("x",)
 
 
@@ -100,7 +134,10 @@ def test_plain_holds_every_value():
 
 def test_merge_lays_mappings_over_one_another_and_leaves_them_alone():
     first = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
-    assert merge(first, {"a": {"c": [3]}}, {"d": {"e": 2}}) == {"a": {"b": 1, "c": [3]}, "d": {"e": 2}}
+    assert merge(first, {"a": {"c": [3]}}, {"d": {"e": 2}}) == {
+        "a": {"b": 1, "c": [3]},
+        "d": {"e": 2},
+    }
     assert first == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
 
 
@@ -111,7 +148,10 @@ class Steps:
 
 
 CORRECTED = SamplerCard(
-    version=1, summary="", params=Steps, cost=lambda params: params.steps * (1 + params.corrections) + 1
+    version=1,
+    summary="",
+    params=Steps,
+    cost=lambda params: params.steps * (1 + params.corrections) + 1,
 )
 
 

@@ -1,4 +1,6 @@
-"""Checkpoints of others: read safely, key by key, and taken over as models that were not trained here."""
+"""Checkpoints of others: read safely, key by key, and taken over as models that were not trained
+here.
+"""
 
 import csv
 import json
@@ -33,9 +35,17 @@ from methods.shared.published import published_layout, to_published
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGITS = DATASETS["digits"]
-RGB = Images("rgb", replace(DIGITS, shape=(3, 8, 8), load=lambda split: DIGITS.load(split).repeat(3, axis=1)))
+RGB = Images(
+    "rgb", replace(DIGITS, shape=(3, 8, 8), load=lambda split: DIGITS.load(split).repeat(3, axis=1))
+)
 NETWORK = {"width": 8, "multipliers": [1, 1], "blocks": 1, "attention": [4]}
-FOURIER = {**NETWORK, "embedding": "fourier", "fir": True, "progressive_input": "residual", "init_scale": 1.0}
+FOURIER = {
+    **NETWORK,
+    "embedding": "fourier",
+    "fir": True,
+    "progressive_input": "residual",
+    "init_scale": 1.0,
+}
 VE = {"process": "ve", "sigma_max": 50.0, "network": FOURIER}
 
 
@@ -44,16 +54,30 @@ def method_of(**params):
 
 
 def authors_file(network, seed=1, sigma_max=50.0):
-    """Returns what the authors' training would have saved: prefixed names, levels, an average without frequencies."""
+    """Returns what the authors' training would have saved: prefixed names, levels, an average
+    without frequencies.
+    """
     noise = Noise(seed)
-    raw = {name: noise.child(name).normal(t.shape) for name, t in to_published(network, network.state_dict()).items()}
+    raw = {
+        name: noise.child(name).normal(t.shape)
+        for name, t in to_published(network, network.state_dict()).items()
+    }
     trained = dict(network.named_parameters())
     names = [entry.published for entry in published_layout(network) if entry.own in trained]
     levels = torch.tensor(np.geomspace(sigma_max, 0.01, 10))
     return {
-        "model": OrderedDict({"module.sigmas": levels} | {f"module.{name}": t for name, t in raw.items()}),
-        "ema": {"decay": 0.999, "num_updates": 7, "shadow_params": [2 * raw[name] for name in names]},
-        "optimizer": {"state": {}, "param_groups": [{"lr": np.float64(2e-4), "betas": (0.9, 0.999)}]},
+        "model": OrderedDict(
+            {"module.sigmas": levels} | {f"module.{name}": t for name, t in raw.items()}
+        ),
+        "ema": {
+            "decay": 0.999,
+            "num_updates": 7,
+            "shadow_params": [2 * raw[name] for name in names],
+        },
+        "optimizer": {
+            "state": {},
+            "param_groups": [{"lr": np.float64(2e-4), "betas": (0.9, 0.999)}],
+        },
         "step": 7,
     }
 
@@ -69,21 +93,36 @@ def test_raw_weights_and_average_of_an_authors_file_come_over_by_name(tmp_path, 
     content = authors_file(method.network)
     path = saved(tmp_path / "checkpoint_26.pth", content, _use_new_zipfile_serialization=zipped)
     facts = method.import_checkpoint(path, "ema")
-    assert facts == {"format": "score_sde_pytorch", "updates": 7, "ema_updates": 7, "ema_decay": 0.999}
-    raw = {name.removeprefix("module."): t for name, t in content["model"].items() if "sigmas" not in name}
+    assert facts == {
+        "format": "score_sde_pytorch",
+        "updates": 7,
+        "ema_updates": 7,
+        "ema_decay": 0.999,
+    }
+    raw = {
+        name.removeprefix("module."): t
+        for name, t in content["model"].items()
+        if "sigmas" not in name
+    }
     network = to_published(method.network, method.network.state_dict())
     average = to_published(method.average, method.average.state_dict())
     assert all(torch.equal(network[name], raw[name]) for name in raw)
     assert torch.equal(average["all_modules.0.W"], raw["all_modules.0.W"])
-    assert all(torch.equal(average[name], 2 * raw[name]) for name in raw if name != "all_modules.0.W")
+    assert all(
+        torch.equal(average[name], 2 * raw[name]) for name in raw if name != "all_modules.0.W"
+    )
     method.import_checkpoint(path, "raw")
-    assert all(map(torch.equal, method.average.state_dict().values(), method.network.state_dict().values()))
+    assert all(
+        map(torch.equal, method.average.state_dict().values(), method.network.state_dict().values())
+    )
 
 
 def test_imported_model_samples_with_the_weights_that_were_chosen(tmp_path):
     method = method_of()
     path = saved(tmp_path / "checkpoint.pth", authors_file(method.network))
-    sampler = Sampler("euler_maruyama", "uniform", replace(CARD.samplers["euler_maruyama"].params(), steps=2))
+    sampler = Sampler(
+        "euler_maruyama", "uniform", replace(CARD.samplers["euler_maruyama"].params(), steps=2)
+    )
     images = {}
     for weights in ("ema", "raw"):
         method.import_checkpoint(path, weights)
@@ -102,7 +141,8 @@ def test_every_missing_unexpected_and_misshaped_tensor_is_listed(tmp_path):
         method.import_checkpoint(saved(tmp_path / "c.pth", content), "ema")
     message = str(caught.value)
     assert (
-        "model is not of this network, 2 missing, 1 unexpected, 1 mis-shaped; missing: all_modules.0.W 8\n" in message
+        "model is not of this network, 2 missing, 1 unexpected, 1 mis-shaped; missing: all_modules.0.W 8\n"
+        in message
     )
     assert "missing: all_modules.2.bias 32" in message
     assert "unexpected: all_modules.99.weight 3" in message
@@ -115,10 +155,16 @@ def test_average_of_another_length_or_shape_is_refused(tmp_path):
     content = authors_file(method.network)
     shadow = content["ema"]["shadow_params"]
     shadow[3] = torch.zeros(5)
-    with pytest.raises(CheckpointError, match=r"ema is not of this network(.|\n)*mis-shaped: all_modules.2.bias is 5"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"ema is not of this network(.|\n)*mis-shaped: all_modules.2.bias is 5",
+    ):
         method.import_checkpoint(saved(tmp_path / "a.pth", content), "ema")
     shadow.pop()
-    with pytest.raises(CheckpointError, match=f"a list of {len(shadow)} tensors.* {len(shadow) + 1} that are trained"):
+    with pytest.raises(
+        CheckpointError,
+        match=f"a list of {len(shadow)} tensors.* {len(shadow) + 1} that are trained",
+    ):
         method.import_checkpoint(saved(tmp_path / "b.pth", content), "ema")
     assert method.import_checkpoint(tmp_path / "b.pth", "raw")["updates"] == 7
 
@@ -175,7 +221,9 @@ def test_plain_pickle_is_refused_too(tmp_path):
 
 
 def test_missing_file_is_told_as_such(tmp_path):
-    with pytest.raises(CheckpointError, match=r"not a checkpoint that can be read \(.*No such file"):
+    with pytest.raises(
+        CheckpointError, match=r"not a checkpoint that can be read \(.*No such file"
+    ):
         read(tmp_path / "c.pth")
 
 
@@ -214,13 +262,21 @@ def test_suite_samples_from_a_checkpoint_and_its_rows_say_so(tmp_path):
     saved(tmp_path / "weights.pth", authors_file(network))
     command = [sys.executable, str(ROOT / "run_bench.py"), "taken.yaml", "--results", "results"]
     command += ["--executor", str(ROOT / "suites" / "executors" / "inline.yaml")]
-    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
+    options = {
+        "cwd": tmp_path,
+        "env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    }
     done = subprocess.run(command, **options, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stderr  # one row failed
     with open(tmp_path / "results" / "taken" / "results.csv") as file:
         rows = {row["train"]: row for row in csv.DictReader(file)}
-    assert [rows[label]["weights"] for label in ("ema", "raw")] == ["checkpoint, ema", "checkpoint, raw"]
-    assert [(rows[label]["state"], rows[label]["training_images"]) for label in ("ema", "raw")] == [("done", "0")] * 2
+    assert [rows[label]["weights"] for label in ("ema", "raw")] == [
+        "checkpoint, ema",
+        "checkpoint, raw",
+    ]
+    assert [(rows[label]["state"], rows[label]["training_images"]) for label in ("ema", "raw")] == [
+        ("done", "0")
+    ] * 2
     assert rows["ema"]["fd(digits-cnn@8)"] != rows["raw"]["fd(digits-cnn@8)"]
     assert "mis-shaped" in rows["other"]["cause"]
     store = Store(tmp_path / "results" / "store")
@@ -231,11 +287,17 @@ def test_suite_samples_from_a_checkpoint_and_its_rows_say_so(tmp_path):
 
 
 def test_checkpoint_that_changed_after_the_plan_is_not_taken_over(tmp_path):
-    path = saved(tmp_path / "c.pth", authors_file(ScoreSDE(build(Params, VE), load_images("digits")).network))
+    path = saved(
+        tmp_path / "c.pth", authors_file(ScoreSDE(build(Params, VE), load_images("digits")).network)
+    )
     versions = {"method_version": 1, "dataset_version": 1}
-    spec = TrainSpec(method="sde", dataset="digits", params=VE, checkpoint=digest_checkpoint(path), **versions)
+    spec = TrainSpec(
+        method="sde", dataset="digits", params=VE, checkpoint=digest_checkpoint(path), **versions
+    )
     unit = UnitId(*place(spec))
-    job = Job(stage="train", key=unit.key, label="ve", specs=(spec,), parts=(unit.part,), path=str(path))
+    job = Job(
+        stage="train", key=unit.key, label="ve", specs=(spec,), parts=(unit.part,), path=str(path)
+    )
     store = Store(tmp_path / "store")
     context = Context(store, {"device": "cpu"}, lease=None, stop=None, start="", attempts=1)
     take_over(job, unit, context)
@@ -272,7 +334,14 @@ NCSNPP = {
     "norm_num_groups": None,
 }
 OURS = {
-    "ddpm": Backbone(architecture="ddpm", width=32, multipliers=(1, 2), blocks=1, attention=(4,), up_attention="every"),
+    "ddpm": Backbone(
+        architecture="ddpm",
+        width=32,
+        multipliers=(1, 2),
+        blocks=1,
+        attention=(4,),
+        up_attention="every",
+    ),
     "ncsnpp": Backbone(
         width=64,
         multipliers=(1, 2, 2),
@@ -311,7 +380,9 @@ def network_of(kind):
 
 
 @pytest.mark.parametrize(("kind", "config", "suffix"), MODELS.values(), ids=MODELS)
-def test_network_filled_from_the_library_gives_what_the_library_gives(tmp_path, kind, config, suffix):
+def test_network_filled_from_the_library_gives_what_the_library_gives(
+    tmp_path, kind, config, suffix
+):
     model, network = library_model(config), network_of(kind)
     model.save_pretrained(tmp_path, safe_serialization=suffix == ".safetensors")
     assert (tmp_path / f"diffusion_pytorch_model{suffix}").exists()
@@ -340,26 +411,38 @@ def test_earlier_names_of_the_librarys_attention_are_known(tmp_path):
 
 
 def test_library_model_of_another_kind_is_refused_with_every_difference(tmp_path):
-    library_model(DDPM | {"downsample_padding": 1, "norm_eps": 1e-5, "freq_shift": 0}).save_pretrained(tmp_path)
+    library_model(
+        DDPM | {"downsample_padding": 1, "norm_eps": 1e-5, "freq_shift": 0}
+    ).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError) as caught:
         read_diffusers(tmp_path, network_of("ddpm"))
-    for line in ("downsample_padding: the checkpoint has 1, here it is 0", "norm_eps", "freq_shift"):
+    for line in (
+        "downsample_padding: the checkpoint has 1, here it is 0",
+        "norm_eps",
+        "freq_shift",
+    ):
         assert line in str(caught.value)
     once = make_network(replace(OURS["ddpm"], up_attention="last", blocks=2), 3, 3, 8)
     with pytest.raises(CheckpointError, match=r"network.up_attention: every"):
         read_diffusers(tmp_path, once)
     bare = make_network(replace(OURS["ddpm"], resample_with_conv=False), 3, 3, 8)
     library_model(DDPM).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"4 unexpected.*unexpected: down_blocks.0.downsamplers.0.conv"):
+    with pytest.raises(
+        CheckpointError, match=r"4 unexpected.*unexpected: down_blocks.0.downsamplers.0.conv"
+    ):
         read_diffusers(tmp_path, bare)
     with pytest.raises(CheckpointError, match="no counterpart in the library"):
-        read_diffusers(tmp_path, make_network(Backbone(width=32, multipliers=(1, 2), blocks=1), 3, 3, 8))
+        read_diffusers(
+            tmp_path, make_network(Backbone(width=32, multipliers=(1, 2), blocks=1), 3, 3, 8)
+        )
 
 
 def test_library_model_of_another_width_lists_its_tensors(tmp_path):
     library_model(DDPM).save_pretrained(tmp_path)
     wide = make_network(replace(OURS["ddpm"], width=64), 3, 3, 8)
-    with pytest.raises(CheckpointError, match=r"mis-shaped: conv_in.weight is 32x3x3x3, the network has 64x3x3x3"):
+    with pytest.raises(
+        CheckpointError, match=r"mis-shaped: conv_in.weight is 32x3x3x3, the network has 64x3x3x3"
+    ):
         read_diffusers(tmp_path, wide)
 
 
@@ -374,8 +457,16 @@ def test_folder_that_is_no_library_model_is_refused(tmp_path, content):
 def test_method_takes_a_library_model_over(tmp_path):
     model = library_model(DDPM)
     model.save_pretrained(tmp_path)
-    settings = {"architecture": "ddpm", "width": 32, "multipliers": [1, 2], "blocks": 1, "attention": [4]}
-    method = ScoreSDE(build(Params, {"time": "discrete", "network": settings | {"up_attention": "every"}}), RGB)
+    settings = {
+        "architecture": "ddpm",
+        "width": 32,
+        "multipliers": [1, 2],
+        "blocks": 1,
+        "attention": [4],
+    }
+    method = ScoreSDE(
+        build(Params, {"time": "discrete", "network": settings | {"up_attention": "every"}}), RGB
+    )
     assert method.import_checkpoint(tmp_path, "ema") == {"format": "diffusers"}
     x, t = Noise(5).normal((2, 3, 8, 8)), torch.tensor([0.25, 0.75])
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""What files claim of themselves is checked before memory is taken for it, and headers that are none are one line."""
+"""What files claim of themselves is checked before memory is taken for it, and headers that are
+none are one line.
+"""
 
 import io
 import pickle
@@ -21,7 +23,15 @@ from bench.data.images import DATASETS, DataCard
 from bench.data.pictures import Shaping
 
 DIGITS = DATASETS["digits"]
-COLOUR = DataCard(version=1, summary="", shape=(3, 8, 8), levels=256, splits={}, split_rule="", load=lambda split: None)
+COLOUR = DataCard(
+    version=1,
+    summary="",
+    shape=(3, 8, 8),
+    levels=256,
+    splits={},
+    split_rule="",
+    load=lambda split: None,
+)
 MB = 2**20
 
 
@@ -68,16 +78,23 @@ def test_member_that_claims_too_much_is_refused_before_it_is_read(tmp_path, monk
     path = claiming(zipped(tmp_path / "bomb.zip", "a.png", b"\0" * 1000), 300_000_000)
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *arguments: pytest.fail("was read"))
     for look in (collect, count_images):
-        with pytest.raises(ValueError, match=r"bomb\.zip: a\.png: has 300,000,000 bytes, more than the 268"):
+        with pytest.raises(
+            ValueError, match=r"bomb\.zip: a\.png: has 300,000,000 bytes, more than the 268"
+        ):
             look(path)
-    assert main(["plan", str(suite(tmp_path, "{name: image_folder, path: bomb.zip, size: 8}"))]) == 2
+    assert (
+        main(["plan", str(suite(tmp_path, "{name: image_folder, path: bomb.zip, size: 8}"))]) == 2
+    )
 
 
-def test_member_that_unpacks_to_far_more_than_it_is_is_refused_before_it_is_read(tmp_path, monkeypatch):
+def test_member_that_unpacks_to_far_more_than_it_is_is_refused_before_it_is_read(
+    tmp_path, monkeypatch
+):
     path = claiming(zipped(tmp_path / "bomb.zip", "a.png", b"\0" * 1000), 200_000_000)
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *arguments: pytest.fail("was read"))
     with pytest.raises(
-        ValueError, match=r"bomb\.zip: a\.png: says that .* bytes unpack to 200,000,000, .* take it out"
+        ValueError,
+        match=r"bomb\.zip: a\.png: says that .* bytes unpack to 200,000,000, .* take it out",
     ):
         collect(path)
 
@@ -101,13 +118,17 @@ def test_member_never_gives_more_than_it_claims(tmp_path, peak):
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_member_that_unpacks_without_bounds_is_refused(tmp_path, method):
     path = zipped(tmp_path / "a.zip", "a.png", bytes(100), method)
-    with pytest.raises(ValueError, match=r"a\.zip: a\.png: is packed by (bzip2|lzma): make the archive again with"):
+    with pytest.raises(
+        ValueError, match=r"a\.zip: a\.png: is packed by (bzip2|lzma): make the archive again with"
+    ):
         collect(path)
 
 
 def test_member_that_holds_less_than_it_claims_is_refused(tmp_path):
     path = claiming(zipped(tmp_path / "a.zip", "a.png", bytes(1000)), 2000)
-    with pytest.raises(ValueError, match=r"a\.zip: a\.png: (holds 1,000 of 2,000 bytes|cannot be unpacked)"):
+    with pytest.raises(
+        ValueError, match=r"a\.zip: a\.png: (holds 1,000 of 2,000 bytes|cannot be unpacked)"
+    ):
         list(contents(path, ["a.png"]))
 
 
@@ -115,7 +136,9 @@ def test_large_file_of_a_folder_is_refused_before_it_is_read(tmp_path):
     with (tmp_path / "a.png").open("wb") as file:
         file.truncate(MOST_BYTES + 1)
     for look in (collect, lambda path: list(contents(path, ["a.png"]))):
-        with pytest.raises(ValueError, match=r"a\.png: has 268,435,457 bytes, more than the 268,435,456 th"):
+        with pytest.raises(
+            ValueError, match=r"a\.png: has 268,435,457 bytes, more than the 268,435,456 th"
+        ):
             look(tmp_path)
 
 
@@ -125,14 +148,18 @@ def test_damaged_archives_never_end_in_anything_but_one_line(tmp_path):
     Image.fromarray(draw.integers(0, 17, (8, 8), dtype=np.uint8)).save(stream, "PNG")
     whole = {
         "a.zip": zipped(tmp_path / "a.zip", "a/b.png", stream.getvalue()).read_bytes(),
-        "a.npz": zipped(tmp_path / "a.npz", "images.npy", npy(header_of("(1, 1, 8, 8)"), bytes(64))).read_bytes(),
+        "a.npz": zipped(
+            tmp_path / "a.npz", "images.npy", npy(header_of("(1, 1, 8, 8)"), bytes(64))
+        ).read_bytes(),
     }
     for name, content in whole.items():
         for _ in range(150):
             damaged = bytearray(content)
             for place in draw.integers(0, len(content), 1 + draw.integers(4)):
                 damaged[place] = draw.integers(256)
-            damaged = damaged[: draw.integers(1, len(damaged) + 1)] if draw.random() < 0.2 else damaged
+            damaged = (
+                damaged[: draw.integers(1, len(damaged) + 1)] if draw.random() < 0.2 else damaged
+            )
             (tmp_path / name).write_bytes(damaged)
             said = refusal(lambda name=name: read_external(tmp_path / name, DIGITS))
             assert said is None or str(tmp_path / name) in said
@@ -143,10 +170,17 @@ def test_damaged_archives_never_end_in_anything_but_one_line(tmp_path):
 
 def png(width, height, bits=8):
     def chunk(name, body):
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     header = chunk(b"IHDR", struct.pack(">2I5B", width, height, bits, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
+    )
 
 
 LARGE = {
@@ -160,7 +194,9 @@ LARGE = {
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, name, monkeypatch):
+def test_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(
+    tmp_path, name, monkeypatch
+):
     (tmp_path / name).write_bytes(LARGE[name])
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("was decoded"))
     with pytest.raises(ValueError, match=rf"{name}: cannot be decoded \(.*exceeds limit of"):
@@ -172,7 +208,9 @@ def test_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(tmp
 def test_sample_of_another_size_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(png(9000, 9000))
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("was decoded"))
-    with pytest.raises(ValueError, match=r"a\.png: is 9000x9000 pixels, asked for are 8x8; nothing is resized"):
+    with pytest.raises(
+        ValueError, match=r"a\.png: is 9000x9000 pixels, asked for are 8x8; nothing is resized"
+    ):
         read_external(tmp_path, COLOUR)
 
 
@@ -182,7 +220,9 @@ def test_picture_that_holds_less_than_it_claims_is_refused(tmp_path):
         list(pictures.read(tmp_path, ["a.png"], Shaping(size=8)))
 
 
-@pytest.mark.parametrize(("name", "form"), [("a.tif", "TIFF"), ("a.webp", "WEBP"), ("a.png", "PNG")])
+@pytest.mark.parametrize(
+    ("name", "form"), [("a.tif", "TIFF"), ("a.webp", "WEBP"), ("a.png", "PNG")]
+)
 def test_file_of_several_pictures_is_refused(tmp_path, name, form):
     first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
     first.save(tmp_path / name, form, save_all=True, append_images=[second])
@@ -190,24 +230,40 @@ def test_file_of_several_pictures_is_refused(tmp_path, name, form):
         lambda: list(pictures.read(tmp_path, [name], Shaping(size=8))),
         lambda: read_external(tmp_path, COLOUR),
     ):
-        with pytest.raises(ValueError, match=rf"{name}: holds 2 pictures: save each as a file of its own"):
+        with pytest.raises(
+            ValueError, match=rf"{name}: holds 2 pictures: save each as a file of its own"
+        ):
             look()
 
 
 UNFIT = {
     "empty.png": (b"", r"empty\.png: cannot be decoded \(it is empty\)"),
     "text.png": (b"hello", r"text\.png: cannot be decoded \(it is none of JPEG, PNG"),
-    "sixteen.png": (Image.new("I;16", (8, 8)), r"mode I;16: convert it|mode I;16, asked for is 8-bit RGB; convert it"),
-    "deep.png": (png(8, 8, 16), r"deep\.png: has 16 bits a channel: convert it to 8-bit RGB or grey"),
-    "alpha.png": (Image.new("RGBA", (8, 8)), r"mode RGBA: convert it|mode RGBA, asked for is 8-bit RGB; convert it"),
-    "floats.tif": (Image.new("F", (8, 8)), r"mode F: convert it|mode F, asked for is 8-bit RGB; convert it"),
+    "sixteen.png": (
+        Image.new("I;16", (8, 8)),
+        r"mode I;16: convert it|mode I;16, asked for is 8-bit RGB; convert it",
+    ),
+    "deep.png": (
+        png(8, 8, 16),
+        r"deep\.png: has 16 bits a channel: convert it to 8-bit RGB or grey",
+    ),
+    "alpha.png": (
+        Image.new("RGBA", (8, 8)),
+        r"mode RGBA: convert it|mode RGBA, asked for is 8-bit RGB; convert it",
+    ),
+    "floats.tif": (
+        Image.new("F", (8, 8)),
+        r"mode F: convert it|mode F, asked for is 8-bit RGB; convert it",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", UNFIT)
 def test_unfit_pictures_are_named_by_both_readers(tmp_path, name):
     content, message = UNFIT[name]
-    (tmp_path / name).write_bytes(content) if isinstance(content, bytes) else content.save(tmp_path / name)
+    (tmp_path / name).write_bytes(content) if isinstance(content, bytes) else content.save(
+        tmp_path / name
+    )
     for look in (
         lambda: list(pictures.read(tmp_path, [name], Shaping(size=8))),
         lambda: read_external(tmp_path, COLOUR),
@@ -223,12 +279,16 @@ def test_damaged_pictures_never_end_in_anything_but_one_line():
     exif[0x0112] = 6
     for form in pictures.FORMATS:
         stream = io.BytesIO()
-        picture.save(stream, form, **({"exif": exif.tobytes()} if form not in ("BMP", "PPM") else {}))
+        picture.save(
+            stream, form, **({"exif": exif.tobytes()} if form not in ("BMP", "PPM") else {})
+        )
         for _ in range(40):
             content = bytearray(stream.getvalue())
             for place in draw.integers(0, len(content), 1 + draw.integers(8)):
                 content[place] = draw.integers(256)
-            content = content[: draw.integers(1, len(content) + 1)] if draw.random() < 0.3 else content
+            content = (
+                content[: draw.integers(1, len(content) + 1)] if draw.random() < 0.3 else content
+            )
             said = refusal(lambda content=content: pictures.decode("a", bytes(content)))
             assert said is None or said.startswith("a: ")
 
@@ -253,7 +313,10 @@ MALFORMED = {
     "no text": (npy(b"\xff\0\xfe"), "has a header without shape and type"),
     "nested": (npy("(" * 9000), "has a header without shape and type"),
     "a call": (npy("__import__('os')"), "has a header without shape and type"),
-    "a long number": (npy(header_of(f"({'9' * 6000}, 1, 8, 8)")), "has a header without shape and type"),
+    "a long number": (
+        npy(header_of(f"({'9' * 6000}, 1, 8, 8)")),
+        "has a header without shape and type",
+    ),
     "a large number": (npy(header_of(f"({'9' * 60}, 1, 8, 8)")), "claims shape (9999"),
     "a list": (npy(header_of("[2, 1, 8, 8]"), WHOLE), "claims shape [2, 1, 8, 8]"),
     "below zero": (npy(header_of("(-2, 1, 8, 8)"), WHOLE), "claims shape (-2, 1, 8, 8)"),
@@ -262,8 +325,14 @@ MALFORMED = {
     "fractions": (npy(header_of("(2.0, 1, 8, 8)"), WHOLE), "claims shape (2.0"),
     "many dimensions": (npy(header_of(f"({'1, ' * 40})"), b"\0"), "claims shape (1, 1"),
     "no dimension": (npy(header_of("()"), b"\0"), "is a single number, not images"),
-    "objects": (npy(header_of(descr="'|O'"), WHOLE), "is an array of objects, which is never loaded"),
-    "records": (npy(header_of(descr="[('a', '|u1')]"), WHOLE), "is an array of [('a', '|u1')], which is never loaded"),
+    "objects": (
+        npy(header_of(descr="'|O'"), WHOLE),
+        "is an array of objects, which is never loaded",
+    ),
+    "records": (
+        npy(header_of(descr="[('a', '|u1')]"), WHOLE),
+        "is an array of [('a', '|u1')], which is never loaded",
+    ),
     "cut short": (
         npy(header_of("(20000000, 1, 8, 8)"), WHOLE),
         "claims shape (20000000, 1, 8, 8) of u1, 1,280",
@@ -304,19 +373,25 @@ def test_arrays_of_any_version_and_order_of_axes_are_read(tmp_path):
     np.testing.assert_array_equal(read_external(path, DIGITS), images)
 
 
-def test_array_that_unpacks_to_far_more_than_it_is_is_refused_before_it_is_read(tmp_path, monkeypatch):
+def test_array_that_unpacks_to_far_more_than_it_is_is_refused_before_it_is_read(
+    tmp_path, monkeypatch
+):
     path = zipped(tmp_path / "a.npz", "arr_0.npy", npy(header_of(), WHOLE))
     claiming(path, 70 * MB)
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *arguments: pytest.fail("was read"))
     for look in (count_images, lambda path: read_external(path, DIGITS)):
-        with pytest.raises(ValueError, match=r"a\.npz: arr_0\.npy says that \d+ bytes unpack to 73,400,320, which"):
+        with pytest.raises(
+            ValueError, match=r"a\.npz: arr_0\.npy says that \d+ bytes unpack to 73,400,320, which"
+        ):
             look(path)
 
 
 def test_arrays_that_numpy_never_writes_are_refused(tmp_path):
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         path = zipped(tmp_path / "a.npz", "arr_0.npy", npy(header_of(), WHOLE), method)
-        with pytest.raises(ValueError, match=r"a\.npz: arr_0\.npy is encrypted or packed as numpy packs nothing"):
+        with pytest.raises(
+            ValueError, match=r"a\.npz: arr_0\.npy is encrypted or packed as numpy packs nothing"
+        ):
             count_images(path)
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("images.npy", npy(header_of(), WHOLE))
@@ -330,14 +405,18 @@ def test_array_larger_than_the_machines_memory_is_refused_before_it_is_read(tmp_
     np.savez(tmp_path / "a.npz", np.zeros((2, 1, 8, 8), np.uint8))
     monkeypatch.setattr("os.sysconf", lambda name: 10)
     monkeypatch.setattr(np, "load", lambda *arguments, **options: pytest.fail("was read"))
-    with pytest.raises(ValueError, match=r"a\.npz: arr_0 takes 0\.0 GB, and this machine has 0\.0 GB; save"):
+    with pytest.raises(
+        ValueError, match=r"a\.npz: arr_0 takes 0\.0 GB, and this machine has 0\.0 GB; save"
+    ):
         read_external(tmp_path / "a.npz", DIGITS)
 
 
 def test_array_of_another_shape_is_refused_before_it_is_read(tmp_path, monkeypatch):
     np.savez(tmp_path / "a.npz", np.zeros((2, 1, 8, 9), np.uint8))
     monkeypatch.setattr(np, "load", lambda *arguments, **options: pytest.fail("was read"))
-    with pytest.raises(ValueError, match=r"a\.npz: images have shape \(2, 1, 8, 9\); this data set asks for \(N, 1"):
+    with pytest.raises(
+        ValueError, match=r"a\.npz: images have shape \(2, 1, 8, 9\); this data set asks for \(N, 1"
+    ):
         read_external(tmp_path / "a.npz", DIGITS)
 
 
@@ -359,16 +438,22 @@ def test_pickle_that_claims_more_than_it_holds_is_one_line(tmp_path, case, peak)
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py/test_batch").write_bytes(PICKLES[case])
     tracemalloc.reset_peak()
-    with pytest.raises(ValueError, match=r"cifar-10-batches-py/test_batch: .*; get cifar-10-binary\.tar\.gz"):
+    with pytest.raises(
+        ValueError, match=r"cifar-10-batches-py/test_batch: .*; get cifar-10-binary\.tar\.gz"
+    ):
         cifar.read(tmp_path, "test", rows=1)
     assert peak() < 5
 
 
 def test_archive_that_unpacks_to_more_than_it_should_is_refused(tmp_path, monkeypatch, peak):
     monkeypatch.setattr(cifar, "ARCHIVE_MARGIN", MB)
-    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz", pax_headers={"comment": "x" * 8 * MB}):
+    with tarfile.open(
+        tmp_path / "cifar-10-binary.tar.gz", "w:gz", pax_headers={"comment": "x" * 8 * MB}
+    ):
         pass
     tracemalloc.reset_peak()
-    with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz: cannot be unpacked \(it unpacks to more"):
+    with pytest.raises(
+        ValueError, match=r"cifar-10-binary\.tar\.gz: cannot be unpacked \(it unpacks to more"
+    ):
         cifar.read(tmp_path, "test", rows=1)
     assert peak() < 5

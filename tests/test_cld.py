@@ -31,7 +31,9 @@ def columns(t):
 
 
 def kernel(t, *, known):
-    """Returns the paper's covariance (xx, xv, vv) at beta = 4, M = 1/4, in float64, of a known velocity or not."""
+    """Returns the paper's covariance (xx, xv, vv) at beta = 4, M = 1/4, in float64, of a known
+    velocity or not.
+    """
     b, q = 4 * columns(t), 0.0 if known else GAMMA * MASS
     e = torch.exp(-4 * b)
     xx = 1 - e + e * (-4 * b - 8 * b**2 + 16 * b**2 * q)
@@ -47,11 +49,20 @@ def test_loss_is_the_weighted_square_of_what_the_network_lacks_of_the_velocity_n
     objective, parametrisation, weighting
 ):
     network = {"init_scale": 1.0, "dropout": 0.0}
-    values = {"objective": objective, "parametrisation": parametrisation, "weighting": weighting, "network": network}
+    values = {
+        "objective": objective,
+        "parametrisation": parametrisation,
+        "weighting": weighting,
+        "network": network,
+    }
     values |= {"t_min": 0.02}  # the closed forms of this test cancel below
     tiny, known = method(**values), objective == "dsm"
     x0, noise = DIGITS.batch(0, 0, 8), Noise(5)
-    v0 = math.sqrt(GAMMA * MASS) * noise.normal(x0.shape).double() if known else torch.zeros_like(x0).double()
+    v0 = (
+        math.sqrt(GAMMA * MASS) * noise.normal(x0.shape).double()
+        if known
+        else torch.zeros_like(x0).double()
+    )
     t = 0.02 + 0.98 * noise.uniform((8,)).double()
     z_x, z_v = noise.normal((8, 2, 8, 8)).double().chunk(2, 1)
 
@@ -121,7 +132,9 @@ def test_dequantised_training_adds_one_level_of_noise_and_samples_come_back_to_t
     tiny, other = method(dequantise=True), method()
     x0 = DIGITS.batch(0, 0, 4)
     spread = (16 * x0 + Noise(7).child("dequantise").uniform(x0.shape)) / 17
-    torch.testing.assert_close(tiny.loss(x0, Noise(7)), other.loss(spread, Noise(7)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        tiny.loss(x0, Noise(7)), other.loss(spread, Noise(7)), rtol=1e-5, atol=1e-6
+    )
     for level in (0, 5, 16):
         model = perfect(centre=(level + 0.5) / 17, std=1e-3)
         tiny.score_fn = lambda network, model=model: model.score_fn(model.average)
@@ -143,7 +156,11 @@ def test_the_steps_a_budget_buys_spend_what_the_card_says(name, values, budget):
     with NetworkCounter(tiny.networks) as counter:
         tiny.sample(3, chosen, Noise(0))
     assert counter.rows == 3 * card.cost(chosen.params)
-    assert card.cost(chosen.params) <= budget < card.cost(build(card.params, {**values, "steps": steps + 1}))
+    assert (
+        card.cost(chosen.params)
+        <= budget
+        < card.cost(build(card.params, {**values, "steps": steps + 1}))
+    )
 
 
 def test_heuns_last_step_costs_its_second_evaluation_where_it_is_taken():
@@ -155,8 +172,12 @@ def test_heuns_last_step_costs_its_second_evaluation_where_it_is_taken():
 
 def test_samples_end_at_the_time_asked_for():
     model, asked = perfect(), []
-    model.average.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[1][0].item()))
-    model.sample(1, sampler("sscs", steps=4, t_min=0.2, times="uniform", denoise="published"), Noise(0))
+    model.average.register_forward_pre_hook(
+        lambda module, inputs: asked.append(inputs[1][0].item())
+    )
+    model.sample(
+        1, sampler("sscs", steps=4, t_min=0.2, times="uniform", denoise="published"), Noise(0)
+    )
     assert asked == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
 
 
@@ -171,7 +192,10 @@ def test_exact_is_the_score_by_v_of_the_declared_mixture(t):
     )
     u.requires_grad_()
 
-    covariances = [process.covariance(times[:1], image_variance=(2 * std) ** 2).matrix()[0] for std in mixture.stds]
+    covariances = [
+        process.covariance(times[:1], image_variance=(2 * std) ** 2).matrix()[0]
+        for std in mixture.stds
+    ]
     gain = torch.stack(process.mean_coefficients(times[:1]), -1)[0]
     pairs = u.view(5, 2, 2).mT  # for each coordinate its x and its v
     logs = []
@@ -193,9 +217,16 @@ def test_exact_trains_nothing_and_takes_no_checkpoint(tmp_path):
 
 
 def test_bits_per_dim_bound_those_of_the_model_from_above():
-    # Of Gaussian data the velocity at t_eps is nearly the one that was drawn, so the bound is nearly met.
+    # Of Gaussian data the velocity at t_eps is nearly the one that was drawn, so the bound is
+    # nearly met.
     card = DataCard(
-        version=1, summary="", shape=(1, 2, 1), levels=17, splits={}, split_rule="", load=lambda split: None
+        version=1,
+        summary="",
+        shape=(1, 2, 1),
+        levels=17,
+        splits={},
+        split_rule="",
+        load=lambda split: None,
     )
     model = perfect(Images("pixels", card), centre=0.6, std=0.2)
     images = torch.tensor([[4, 12], [9, 9]]).view(2, 1, 2, 1)

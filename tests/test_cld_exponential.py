@@ -5,7 +5,15 @@ from itertools import product
 
 import pytest
 import torch
-from test_exponential import PREDICTIONS, SHAPE, draws, each_prediction, fresh_noise_is_its_share, mixture, uniform
+from test_exponential import (
+    PREDICTIONS,
+    SHAPE,
+    draws,
+    each_prediction,
+    fresh_noise_is_its_share,
+    mixture,
+    uniform,
+)
 
 from bench.method import Noise
 from methods.cld.exponential import Damped, clean_state
@@ -22,14 +30,18 @@ each_cld = pytest.mark.parametrize("process", CLDS, ids=("published", "rising", 
 
 def cld_score(process: CLD, data: Mixture):
     def score(u, t):
-        return data.joint_score(*u.chunk(2, 1), process.mean_coefficients(t), process.covariance(t))[1]
+        return data.joint_score(
+            *u.chunk(2, 1), process.mean_coefficients(t), process.covariance(t)
+        )[1]
 
     return score
 
 
 @each_cld
 def test_the_root_squares_to_the_covariance_and_follows_its_equation(process):
-    """Its derivative, by differences, is (F + G G^T / (2 Sigma)) R; the Cholesky factor's is not."""
+    """Its derivative, by differences, is (F + G G^T / (2 Sigma)) R; the Cholesky factor's is
+    not.
+    """
     t, h = torch.tensor([0.003, 0.1, 0.4, 0.97], dtype=torch.float64), 1e-5
     root, sigma = Damped(process).root(t), process.covariance(t).matrix()
     torch.testing.assert_close(root @ root.mT, sigma, rtol=1e-12, atol=1e-15)
@@ -45,7 +57,10 @@ def test_the_root_squares_to_the_covariance_and_follows_its_equation(process):
 
     torch.testing.assert_close(slope(Damped(process).root), expected, rtol=1e-6, atol=1e-6)
     cholesky = torch.linalg.cholesky(sigma)
-    off = slope(lambda t: torch.linalg.cholesky(process.covariance(t).matrix())) - expected @ root.inverse() @ cholesky
+    off = (
+        slope(lambda t: torch.linalg.cholesky(process.covariance(t).matrix()))
+        - expected @ root.inverse() @ cholesky
+    )
     assert off.abs().amax((1, 2)).min() > 0.01
 
 
@@ -60,8 +75,14 @@ def test_a_single_image_is_reached_in_any_number_of_steps(process):
         return process.flow(score(now, t), now, t).flatten(1)
 
     flow = dormand_prince(velocity, u.flatten(1), 1.0, 0.05, tolerance=1e-9).view_as(u)
-    for steps, order, prediction in ((1, 1, "noise"), (4, 1, "clean"), *product([4], [2, 3], PREDICTIONS)):
-        reached = cld_gddim(process, score, u, uniform(steps, 0.05), order=order, prediction=prediction)
+    for steps, order, prediction in (
+        (1, 1, "noise"),
+        (4, 1, "clean"),
+        *product([4], [2, 3], PREDICTIONS),
+    ):
+        reached = cld_gddim(
+            process, score, u, uniform(steps, 0.05), order=order, prediction=prediction
+        )
         torch.testing.assert_close(reached, flow, rtol=0, atol=1e-6)
 
 
@@ -73,7 +94,9 @@ def test_errors_of_gaussian_data_fall_with_the_order(order, prediction):
 
 
 def gaussian_error(process: CLD, steps: int, order: int, prediction: str) -> float:
-    """How far the covariance of the output is from that of the state, for data of variance 0.3 and exact starts."""
+    """How far the covariance of the output is from that of the state, for data of variance 0.3 and
+    exact starts.
+    """
     variance, end, one = 0.3, 1e-2, torch.tensor([1.0], dtype=torch.float64)
 
     def score(u, t):
@@ -82,14 +105,22 @@ def gaussian_error(process: CLD, steps: int, order: int, prediction: str) -> flo
         return (xv * x - xx * v) / det
 
     units = torch.eye(2, dtype=torch.float64).view(2, 2, 1, 1)
-    matrix = cld_gddim(process, score, units, uniform(steps, end), order=order, prediction=prediction).view(2, 2).T
+    matrix = (
+        cld_gddim(process, score, units, uniform(steps, end), order=order, prediction=prediction)
+        .view(2, 2)
+        .T
+    )
     covariance = matrix @ process.covariance(one, image_variance=variance).matrix()[0] @ matrix.T
     exact = process.covariance(end * one, image_variance=variance).matrix()[0]
     return (covariance - exact).abs().max().item()
 
 
 def test_the_score_by_v_tells_the_mean_of_the_image():
-    process, data, t = CLD(numerical_eps=1e-3), mixture(), torch.tensor([0.2] * 3, dtype=torch.float64)
+    process, data, t = (
+        CLD(numerical_eps=1e-3),
+        mixture(),
+        torch.tensor([0.2] * 3, dtype=torch.float64),
+    )
     u = draws(3, 2, 2, 2)
     x, v = u.chunk(2, 1)
     gains, covariance = process.mean_coefficients(t), process.covariance(t)

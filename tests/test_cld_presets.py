@@ -1,4 +1,6 @@
-"""The presets against every number of the authors' configurations, and the sizes of their networks."""
+"""The presets against every number of the authors' configurations, and the sizes of their
+networks.
+"""
 
 import pytest
 import torch
@@ -33,7 +35,13 @@ CELEBA = {
     "image_size": 256,
     "batch": 4 * 16,
 }
-ALL = {"m_inv": 4.0, "gamma": 0.04, "cld_objective": "hsm", "weighting": "reweightedv2", "grad_clip": 1.0}
+ALL = {
+    "m_inv": 4.0,
+    "gamma": 0.04,
+    "cld_objective": "hsm",
+    "weighting": "reweightedv2",
+    "grad_clip": 1.0,
+}
 ADAM = {"optimizer": "Adam", "weight_decay": 0.0}
 STEADY = {"beta0": 4.0, "beta1": 0.0, "loss_eps": 1e-5}
 CONFIGURATIONS = {
@@ -54,7 +62,12 @@ CONFIGURATIONS = {
         "batch": 8 * 16,
         "image_size": 32,
     },
-    "celeba_paper": ALL | IMAGES | ADAM | STEADY | CELEBA | {"n_resblocks": 2, "n_train_iters": 320_000},
+    "celeba_paper": ALL
+    | IMAGES
+    | ADAM
+    | STEADY
+    | CELEBA
+    | {"n_resblocks": 2, "n_train_iters": 320_000},
     "celeba_post": ALL
     | IMAGES
     | CELEBA
@@ -71,7 +84,9 @@ TOY = {
     "batch": 512,
     "data_dim": 2,
 }
-CONFIGURATIONS |= {f"toy_{name}": ALL | ADAM | STEADY | TOY | {"name": name} for name in ("mlp", "resnet")}
+CONFIGURATIONS |= {
+    f"toy_{name}": ALL | ADAM | STEADY | TOY | {"name": name} for name in ("mlp", "resnet")
+}
 
 PARAMETERS = {
     "cifar10": 107_593_859,
@@ -108,7 +123,9 @@ def said_by(name):
         "n_warmup_iters": training.warmup_steps,
         "n_train_iters": training.steps,
         "batch": training.batch,
-        "ema_rate": pytest.approx(0.5 ** (training.batch / training.ema_half_life_images), rel=1e-12),
+        "ema_rate": pytest.approx(
+            0.5 ** (training.batch / training.ema_half_life_images), rel=1e-12
+        ),
     }
     if network.architecture != "ncsnpp":
         return said | {"data_dim": shape[0]}
@@ -128,7 +145,9 @@ def said_by(name):
         "image_channels": shape[0],
         "image_size": shape[1],
     }
-    return said | ({"fourier_scale": network.fourier_scale} if network.embedding == "fourier" else {})
+    return said | (
+        {"fourier_scale": network.fourier_scale} if network.embedding == "fourier" else {}
+    )
 
 
 def network_of(name):

@@ -31,21 +31,27 @@ def state(*values):
 
 
 def exact_moments(process, t, velocity_variance, image_variance):
-    """Returns the paper's closed forms (appendix B.1) in 50 digits: xx, xv, vv and their determinant."""
+    """Returns the paper's closed forms (appendix B.1) in 50 digits: xx, xv, vv and their
+    determinant.
+    """
     b = process.beta0 * mpf(t) + process.beta1 * mpf(t) ** 2 / 2
     mass, p, q = (mpf(value) for value in (process.mass, image_variance, velocity_variance))
     friction = 2 * sqrt(mass)
     g, e, eps = 1 / friction, exp(-4 * b / friction), mpf(process.numerical_eps)
     xx = p + 1 / e - 1 + 4 * g * b * (p - 1) + 4 * g**2 * b**2 * (p - 2) + 16 * g**4 * b**2 * q
     xv = -p * b + 4 * g**2 * b * q - 2 * g * b**2 * (p - 2) - 8 * g**3 * b**2 * q
-    vv = mass * (1 / e - 1) + friction * b - 4 * g * b * q + 4 * g**2 * b**2 * q + q + b**2 * (p - 2)
+    vv = (
+        mass * (1 / e - 1) + friction * b - 4 * g * b * q + 4 * g**2 * b**2 * q + q + b**2 * (p - 2)
+    )
     xx, xv, vv = e * xx + eps, e * xv, e * vv + eps
     return xx, xv, vv, xx * vv - xv**2
 
 
 @pytest.mark.parametrize("image_variance", [0.0, 0.3])
 @pytest.mark.parametrize("known_velocity", [False, True])
-def test_covariances_have_ten_digits_of_the_closed_form_at_all_times(process, known_velocity, image_variance):
+def test_covariances_have_ten_digits_of_the_closed_form_at_all_times(
+    process, known_velocity, image_variance
+):
     velocity_variance = 0.0 if known_velocity else process.velocity_variance
     for t in TIMES:
         ours = process.covariance(t, velocity_variance, image_variance)
@@ -71,11 +77,15 @@ def test_the_velocity_is_averaged_over_unless_it_is_known(process):
 
 
 def test_mean_and_covariance_solve_the_moment_equations_of_the_sde(process):
-    # d mean = F mean, d S = F S + S F^T + G G^T, by central differences of half-width h: off by h^2.
+    # d mean = F mean, d S = F S + S F^T + G G^T, by central differences of half-width h: off by
+    # h^2.
     h = 1e-5
     for t in TIMES[3:-1]:
         rate = process.beta(t).item()
-        drift = rate * torch.tensor([[0, 1 / process.mass], [-1, -process.friction / process.mass]]).double()
+        drift = (
+            rate
+            * torch.tensor([[0, 1 / process.mass], [-1, -process.friction / process.mass]]).double()
+        )
         noise = torch.diag(column(0, 2 * process.friction * rate))
         (before, low), (after, high) = process.transition(t - h), process.transition(t + h)
         matrix, diffused = process.transition(t)
@@ -97,7 +107,9 @@ def test_drift_and_diffusion_are_those_of_the_moment_equations(process):
 
 def test_transitions_compose(process):
     s, r, t = column(0.1), column(0.35), column(0.9)
-    (first, low), (second, high), (whole, all_of_it) = (process.transition(*pair) for pair in ((r, s), (t, r), (t, s)))
+    (first, low), (second, high), (whole, all_of_it) = (
+        process.transition(*pair) for pair in ((r, s), (t, r), (t, s))
+    )
     torch.testing.assert_close(second @ first, whole, rtol=1e-12, atol=1e-15)
     joined = second @ low.matrix() @ second.mT + high.matrix()
     torch.testing.assert_close(joined, all_of_it.matrix(), rtol=1e-12, atol=1e-15)
@@ -118,7 +130,9 @@ def test_perturbed_states_have_the_mean_and_covariance_of_the_kernel(process):
     for velocity in (None, v0):
         covariance = process.covariance(t, None if velocity is None else 0.0)
         matrix, _ = process.transition(t)
-        given = torch.stack([x0, torch.zeros_like(v0) if velocity is None else velocity], 1).view(2, 2, 1)
+        given = torch.stack([x0, torch.zeros_like(v0) if velocity is None else velocity], 1).view(
+            2, 2, 1
+        )
         mean = process.perturb(x0, t, torch.zeros(2, 2, 1, 1, dtype=torch.float64), velocity)
         torch.testing.assert_close(mean.view(2, 2, 1), matrix @ given)
         moved = [process.perturb(x0, t, unit.expand(2, 2, 1, 1), velocity) - mean for unit in units]
@@ -135,11 +149,16 @@ def test_states_keep_their_dtype_while_coefficients_are_float64():
     assert process.covariance(t).det.dtype == process.beta(t).dtype == torch.float64
 
 
-@pytest.mark.parametrize("process", [CLD(), CLD(beta0=2.0, beta1=3.0, mass=1.7, gamma=0.3)], ids=["cifar10", "heavy"])
+@pytest.mark.parametrize(
+    "process", [CLD(), CLD(beta0=2.0, beta1=3.0, mass=1.7, gamma=0.3)], ids=["cifar10", "heavy"]
+)
 def test_the_flow_moves_gaussian_data_as_their_moments_move(process):
-    # For u ~ N(0, P) the flow is linear, u' = K u, and P' = K P + P K^T; by differences of P, off by h^2.
+    # For u ~ N(0, P) the flow is linear, u' = K u, and P' = K P + P K^T; by differences of P, off
+    # by h^2.
     h, t = 1e-5, column(0.4)
-    moments = [process.covariance(time, image_variance=0.6).matrix()[0] for time in (t - h, t, t + h)]
+    moments = [
+        process.covariance(time, image_variance=0.6).matrix()[0] for time in (t - h, t, t + h)
+    ]
     inverse = torch.linalg.inv(moments[1])
     columns = []
     for unit in torch.eye(2, dtype=torch.float64):
@@ -153,7 +172,9 @@ def test_the_flow_moves_gaussian_data_as_their_moments_move(process):
 def test_log_snr_is_that_of_the_best_estimate_of_the_image_and_falls_with_time(process):
     t = TIMES[2:]
     gains = torch.stack(process.mean_coefficients(t), -1)
-    told = torch.einsum("bi,bij,bj->b", gains, torch.linalg.inv(process.covariance(t).matrix()), gains)
+    told = torch.einsum(
+        "bi,bij,bj->b", gains, torch.linalg.inv(process.covariance(t).matrix()), gains
+    )
     torch.testing.assert_close(process.log_snr(t), told.log(), rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(process.noise_level(t), told.rsqrt(), rtol=1e-8, atol=0)
     assert (process.log_snr(torch.logspace(-5, 0, 200, dtype=torch.float64)).diff() < 0).all()

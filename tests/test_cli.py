@@ -31,7 +31,11 @@ def suite(tmp_path, monkeypatch):
 def test_plan_prints_every_job_with_its_reason(suite, capsys):
     assert main(["plan", suite]) == 0
     out = capsys.readouterr().out
-    lines = [line for line in out.splitlines() if line.startswith(("train", "samples", "inspect", "scores"))]
+    lines = [
+        line
+        for line in out.splitlines()
+        if line.startswith(("train", "samples", "inspect", "scores"))
+    ]
     assert len(lines) == 6
     assert all("[new" in line for line in lines)
     assert "1 trainings, 2 sample sets, 1 inspections, 2 scorings, 2 points; 0 done, 6 to do" in out
@@ -53,7 +57,9 @@ def test_plan_and_status_write_nothing(suite, tmp_path):
 
 @pytest.mark.parametrize("verb", ["run", "plan", "status", "report", "assets", "cancel", "prune"])
 def test_wrong_suite_is_status_2_with_every_problem_and_no_traceback(suite, capsys, tmp_path, verb):
-    (tmp_path / suite).write_text(SUITE.replace("dataset: digits", "dataset: digitz").replace("sampler:", "samplr:"))
+    (tmp_path / suite).write_text(
+        SUITE.replace("dataset: digits", "dataset: digitz").replace("sampler:", "samplr:")
+    )
     assert main([verb, suite]) == 2
     err = capsys.readouterr().err
     assert "small.yaml:3: dataset" in err
@@ -87,12 +93,17 @@ def test_misspelt_option_is_status_2(suite, capsys):
         ),
         (["--executor", "bad.yaml"], "bad.yaml:1: workers should be at least 1"),
         (["--jobs", "0"], "--jobs 0: should be at least 1"),
-        (["--set", "train.vp.params.sgima_max=3"], "train.vp.params.sgima_max: unknown key; did you mean sigma_max?"),
+        (
+            ["--set", "train.vp.params.sgima_max=3"],
+            "train.vp.params.sgima_max: unknown key; did you mean sigma_max?",
+        ),
         (["--profile", "smok"], "--profile smok: there is no such profile"),
         (["--only", "pv"], "pv"),
     ],
 )
-def test_wrong_option_is_status_2_and_says_what_would_be_right(suite, capsys, tmp_path, arguments, message):
+def test_wrong_option_is_status_2_and_says_what_would_be_right(
+    suite, capsys, tmp_path, arguments, message
+):
     (tmp_path / "bad.yaml").write_text("cluster: local\nworkers: 0\n")
     assert main([suite, *arguments]) == 2
     err = capsys.readouterr().err

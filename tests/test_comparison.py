@@ -33,13 +33,46 @@ def rows(**changes):
         "budget": 10,
         "nfe": 9.0,
     }
-    plain |= {"state": "done", "cause": "", "bits_per_dim": np.nan, "bits_per_dim_note": "the suite asks for none"}
+    plain |= {
+        "state": "done",
+        "cause": "",
+        "bits_per_dim": np.nan,
+        "bits_per_dim_note": "the suite asks for none",
+    }
     same = f"{FD}=aaaaaaaa; {IS}=cccccccc"
     found = [
-        plain | {"group": "vp heun", "label": "vp heun · seeds 0, 0", "key": "k1", "train_key": "t1", "sample_seed": 0},
-        plain | {"group": "vp heun", "label": "vp heun · seeds 0, 1", "key": "k2", "train_key": "t1", "sample_seed": 1},
-        plain | {"group": "ve heun", "label": "ve heun · seeds 0, 0", "key": "k3", "train_key": "t2", "train": "ve"},
-        plain | {"group": "ve em", "label": "ve em · seeds 0, 0", "key": "k4", "train_key": "t2", "train": "ve"},
+        plain
+        | {
+            "group": "vp heun",
+            "label": "vp heun · seeds 0, 0",
+            "key": "k1",
+            "train_key": "t1",
+            "sample_seed": 0,
+        },
+        plain
+        | {
+            "group": "vp heun",
+            "label": "vp heun · seeds 0, 1",
+            "key": "k2",
+            "train_key": "t1",
+            "sample_seed": 1,
+        },
+        plain
+        | {
+            "group": "ve heun",
+            "label": "ve heun · seeds 0, 0",
+            "key": "k3",
+            "train_key": "t2",
+            "train": "ve",
+        },
+        plain
+        | {
+            "group": "ve em",
+            "label": "ve em · seeds 0, 0",
+            "key": "k4",
+            "train_key": "t2",
+            "train": "ve",
+        },
     ]
     values = [(1.0, 9.0, same), (3.0, 9.2, same), (1.5, 8.0, same), (0.5, np.nan, f"{FD}=bbbbbbbb")]
     for row, (fd, score, identity) in zip(found, values, strict=True):
@@ -87,7 +120,9 @@ def test_rows_are_found_by_group_label_train_label_key_or_part_of_a_label(text, 
 def test_rows_that_are_none_or_several_are_refused():
     with pytest.raises(ValueError, match="names several rows: vp heun; ve heun"):
         find(rows(), "heun")
-    with pytest.raises(ValueError, match="no row is called 've heum'; there are, for example: ve heun"):
+    with pytest.raises(
+        ValueError, match="no row is called 've heum'; there are, for example: ve heun"
+    ):
         find(rows(), "ve heum")
 
 
@@ -102,7 +137,10 @@ def test_comparable_rows_are_told_which_is_better_and_what_they_differ_in():
 
 def test_unlike_numbers_are_told_why_and_missing_ones_whose():
     text = told("ve heun", "ve em")
-    assert f"{FD}: 1.5 against 0.5: NOT comparable, they are unlike numbers:\n  count 256 against 128" in text
+    assert (
+        f"{FD}: 1.5 against 0.5: NOT comparable, they are unlike numbers:\n  count 256 against 128"
+        in text
+    )
     assert f"{IS}: B has none (metrics failed: out of disk)" in text
     assert "sampler: heun against em" in text
     assert "neither has it" in text
@@ -110,7 +148,9 @@ def test_unlike_numbers_are_told_why_and_missing_ones_whose():
 
 def test_the_page_says_which_rows_are_not_ranked_together_and_why():
     (line,) = apart(rows())
-    assert line.startswith(f"Budget 10, {FD}: ve em not ranked with vp heun, ve heun: count 256 against 128; ")
+    assert line.startswith(
+        f"Budget 10, {FD}: ve em not ranked with vp heun, ve heun: count 256 against 128; "
+    )
 
 
 # The commands
@@ -161,14 +201,28 @@ def test_reference_is_exported_and_imported_on_the_command_line(here, capsys):
     [
         (["export", "x.npz"], 2, "export needs --dataset"),
         (["export", "x.npz", "--dataset", "digit"], 2, "did you mean digits?"),
-        (["export", "x.npz", "--dataset", "digits", "--extractor", "digit-cnn"], 2, "did you mean digits-cnn?"),
-        (["export", "x.npz", "--dataset", "photo_tiles", "--extractor", "digits-cnn"], 2, "reads 1x8x8 images"),
-        (["export", "x.npz", "--dataset", "digits"], 1, "weights-inception-2015-12-05-6726825d.pth are missing"),
+        (
+            ["export", "x.npz", "--dataset", "digits", "--extractor", "digit-cnn"],
+            2,
+            "did you mean digits-cnn?",
+        ),
+        (
+            ["export", "x.npz", "--dataset", "photo_tiles", "--extractor", "digits-cnn"],
+            2,
+            "reads 1x8x8 images",
+        ),
+        (
+            ["export", "x.npz", "--dataset", "digits"],
+            1,
+            "weights-inception-2015-12-05-6726825d.pth are missing",
+        ),
         (["export", "x.npz", "--dataset", "cifar10"], 1, "is missing"),
         (["import", "none.npz"], 1, "there is no such file"),
     ],
 )
-def test_what_cannot_be_exchanged_is_said_with_a_status(here, capsys, monkeypatch, words, status, why):
+def test_what_cannot_be_exchanged_is_said_with_a_status(
+    here, capsys, monkeypatch, words, status, why
+):
     monkeypatch.setenv("BENCH_DATA", str(here / "data"))
     monkeypatch.setenv("TORCH_HOME", str(here / "torch"))
     assert main(["reference", *words]) == status
@@ -180,10 +234,16 @@ def test_missing_weights_stop_a_run_before_the_first_job(here, capsys, monkeypat
     monkeypatch.setenv("TORCH_HOME", str(here / "torch"))
     (here / "small.yaml").write_text(
         "name: small\ndataset: photo_tiles\nmetrics: [{metric: fid, allow_few: true}, {metric: fd, extractor: pixels, "
-        "statistics: " + "a" * 64 + "}]\nsamples: {count: 300, batch: 32}\ntrain: {vp: {method: sde}}\n"
+        "statistics: "
+        + "a"
+        * 64
+        + "}]\nsamples: {count: 300, batch: 32}\ntrain: {vp: {method: sde}}\n"
         "points: [{train: vp, sampler: euler_maruyama, grid: {nfe: [5]}}]\n"
     )
-    for verb, how in (("run", "metric FID: weights {} are missing (looked for: "), ("assets", "{} (sha256 6726825d")):
+    for verb, how in (
+        ("run", "metric FID: weights {} are missing (looked for: "),
+        ("assets", "{} (sha256 6726825d"),
+    ):
         assert main([verb, "small.yaml"]) == 1
         said = "".join(capsys.readouterr())
         assert how.format("weights-inception-2015-12-05-6726825d.pth") in said

@@ -1,7 +1,8 @@
-"""What every adapter keeps to, run over each method that is found: a new one is covered with no edit here.
+"""What every adapter keeps to, run over each method that is found: a new one is covered with no
+edit here.
 
-Methods are made with the tiny parameters of their cards, on the digits. Whether their numbers are right is for
-each method's own tests; here it is whether the harness may rely on them.
+Methods are made with the tiny parameters of their cards, on the digits. Whether their numbers are
+right is for each method's own tests; here it is whether the harness may rely on them.
 """
 
 import random
@@ -17,7 +18,9 @@ from bench.method import Method, NetworkCounter, Noise, Run, Sampler, load_metho
 
 BUDGETS = (5, 10, 20, 23, 50)
 CARDS = list(cards().values())
-DEQUANTISING = [card for card in CARDS if "dequantise" in {item.name for item in fields(card.params)}]
+DEQUANTISING = [
+    card for card in CARDS if "dequantise" in {item.name for item in fields(card.params)}
+]
 SAMPLERS = [(card, name) for card in CARDS for name in card.samplers]
 each_method = pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 each_sampler = pytest.mark.parametrize(
@@ -111,7 +114,9 @@ def test_card_is_whole(card):
     assert card.paper.startswith("https://")
     assert isinstance(card.version, int)
     assert card.samplers
-    assert all(isinstance(sampler.version, int) and sampler.summary for sampler in card.samplers.values())
+    assert all(
+        isinstance(sampler.version, int) and sampler.summary for sampler in card.samplers.values()
+    )
     assert all(set(sampler.times) <= set(TIMES) for sampler in card.samplers.values())
     assert card.likelihood is not None or card.no_likelihood
     for values in ({}, card.tiny, card.smoke, *card.presets.values()):
@@ -151,11 +156,15 @@ def test_dequantisation_asks_for_images_of_levels(card):
 def test_every_preset_fits_images_of_its_shape(card, data):
     assert card.shapes.keys() <= card.presets.keys()
     for name, values in card.presets.items():
-        assert card.refuse(build(card.params, values), card.shapes.get(name, data.shape)) == [], name
+        assert card.refuse(build(card.params, values), card.shapes.get(name, data.shape)) == [], (
+            name
+        )
 
 
 @each_method
-def test_checkpoint_of_nothing_is_refused_or_the_card_says_that_there_are_none(card, data, tmp_path):
+def test_checkpoint_of_nothing_is_refused_or_the_card_says_that_there_are_none(
+    card, data, tmp_path
+):
     path = tmp_path / "empty.pth"
     path.touch()
     with pytest.raises(ValueError if card.checkpoints else NotImplementedError, match="checkpoint"):
@@ -186,7 +195,9 @@ def test_interrupted_training_ends_as_the_uninterrupted_one_bit_for_bit(card, da
 @each_method
 def test_training_seed_decides_the_weights(card, data, trained):
     other = train(card, data, seed=1).state()
-    assert any(not torch.equal(tensor, other[name]) for name, tensor in trained(card).state().items())
+    assert any(
+        not torch.equal(tensor, other[name]) for name, tensor in trained(card).state().items()
+    )
 
 
 @each_method
@@ -202,7 +213,9 @@ def test_state_goes_round(card, data, trained):
 @each_method
 def test_loss_is_a_number_an_image_that_its_noise_decides_dropout_included(card, data, trained):
     method = make(card, data)
-    method.load_state(trained(card).state())  # at first, last layers near 0 would hide what dropout does
+    method.load_state(
+        trained(card).state()
+    )  # at first, last layers near 0 would hide what dropout does
     x0 = data.batch(0, 0, 5)
     loss = method.loss(x0, Noise(0))
     assert loss.shape == (5,)
@@ -228,9 +241,14 @@ def test_sampler_gives_finite_images_that_its_noise_decides(card, name, data, tr
 @each_sampler
 def test_five_evaluations_on_every_time_grid_are_defined(card, name, trained):
     grids = card.samplers[name].times
-    images = [trained(card).sample(2, sampler_of(card, name, 5, times), Noise(0)) for times in grids or ("",)]
+    images = [
+        trained(card).sample(2, sampler_of(card, name, 5, times), Noise(0))
+        for times in grids or ("",)
+    ]
     assert all(torch.isfinite(batch).all() for batch in images)
-    assert len({batch.numpy().tobytes() for batch in images}) == len(images), "grids that give equal images"
+    assert len({batch.numpy().tobytes() for batch in images}) == len(images), (
+        "grids that give equal images"
+    )
 
 
 @each_sampler
@@ -247,7 +265,9 @@ def test_network_is_called_as_often_as_the_card_says(card, name, trained):
             method.sample(3, sampler_of(card, name, budget), Noise(0))
         assert counter.rows / 3 == sampler.cost(params) <= budget
         if "steps" in [item.name for item in fields(params)]:
-            assert sampler.cost(replace(params, steps=params.steps + 1)) > budget, "a larger step count would fit"
+            assert sampler.cost(replace(params, steps=params.steps + 1)) > budget, (
+                "a larger step count would fit"
+            )
 
 
 @each_sampler
@@ -274,7 +294,9 @@ class Recorder(Noise):
 
 
 @each_method
-def test_prior_is_a_stream_of_its_own_that_neither_sampler_nor_steps_change(card, trained, monkeypatch):
+def test_prior_is_a_stream_of_its_own_that_neither_sampler_nor_steps_change(
+    card, trained, monkeypatch
+):
     priors = []
     for name, sampler in card.samplers.items():
         for budget in (10, 20) if sampler.cost else (None,):
@@ -309,7 +331,9 @@ def test_score_gives_a_number_an_image_or_says_why_not(card, data, trained):
 
 
 @each_method
-def test_inspection_has_a_finite_loss_an_image_at_each_of_at_most_twelve_rising_times(card, data, trained):
+def test_inspection_has_a_finite_loss_an_image_at_each_of_at_most_twelve_rising_times(
+    card, data, trained
+):
     images = data.scaled(torch.from_numpy(data.test[:5]).float())
     seen, again = (trained(card).inspect(images, Noise(0)) for _ in range(2))
     assert seen.times.dtype == torch.float64
@@ -347,7 +371,9 @@ def test_global_random_streams_are_left_alone(card, data):
     method.inspect(data.scaled(torch.from_numpy(data.test[:2]).float()), Noise(0))
     assert global_streams() == before, "by the inspection"
     if card.likelihood is not None:
-        method.score(torch.from_numpy(data.test[:2].astype(np.int64)), Noise(0), likelihood_params(card))
+        method.score(
+            torch.from_numpy(data.test[:2].astype(np.int64)), Noise(0), likelihood_params(card)
+        )
         assert global_streams() == before, "by the score"
 
 

@@ -1,4 +1,6 @@
-"""Controllable generation against exact conditional distributions, and the classifier that guides to a class."""
+"""Controllable generation against exact conditional distributions, and the classifier that guides
+to a class.
+"""
 
 import sys
 from pathlib import Path
@@ -29,7 +31,9 @@ class Double(Noise):
 
 
 def mixture(name: str) -> Mixture:
-    """Smooth lines of eight pixels: one Gaussian, or two with means and covariances of their own."""
+    """Smooth lines of eight pixels: one Gaussian, or two with means and covariances of their
+    own.
+    """
     pixels = torch.arange(DIMS, dtype=torch.float64)
     smooth = torch.exp(-0.5 * ((pixels[:, None] - pixels) / 2).square())
     covariance = 0.25 * smooth + 0.01 * torch.eye(DIMS, dtype=torch.float64)
@@ -39,7 +43,12 @@ def mixture(name: str) -> Mixture:
         weights, means = [0.3, 0.7], [0.5 * pixels.sin(), -0.3 * torch.ones(DIMS)]
         covariances = [0.3 * covariance, 0.5 * covariance]
     means = [mean.double() for mean in means]
-    return Mixture(torch.tensor(weights, dtype=torch.float64), torch.stack(means), torch.stack(covariances), SHAPE)
+    return Mixture(
+        torch.tensor(weights, dtype=torch.float64),
+        torch.stack(means),
+        torch.stack(covariances),
+        SHAPE,
+    )
 
 
 def conditional(data: Mixture) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,14 +62,18 @@ def conditional(data: Mixture) -> tuple[torch.Tensor, torch.Tensor]:
         logs.append(weight.log() - 0.5 * (off @ torch.linalg.solve(inner, off) + inner.logdet()))
         means.append(mean[unknown] + gain @ off)
         covariances.append(covariance[unknown][:, unknown] - gain @ cross.T)
-    posterior = Mixture(torch.softmax(torch.stack(logs), 0), torch.stack(means), torch.stack(covariances), SHAPE)
+    posterior = Mixture(
+        torch.softmax(torch.stack(logs), 0), torch.stack(means), torch.stack(covariances), SHAPE
+    )
     return posterior.mean_and_covariance()
 
 
 def bias(
     name: str, process, steps: int, corrector_steps: int = 0, *, count: int = 4000, **knobs
 ) -> tuple[float, float]:
-    """Returns the errors of the unknown pixels' mean, in conditional standard deviations, and covariance, relative."""
+    """Returns the errors of the unknown pixels' mean, in conditional standard deviations, and
+    covariance, relative.
+    """
     data = mixture(name)
     images = torch.zeros(count, DIMS, dtype=torch.float64)
     images[:, KNOWN] = Y
@@ -68,7 +81,10 @@ def bias(
     mask[KNOWN] = 1
     known = Known(images.view(count, *SHAPE), mask.view(1, *SHAPE))
     noise = Double(0)
-    corrector = {"corrector": "ald" if corrector_steps else "none", "corrector_steps": max(corrector_steps, 1)}
+    corrector = {
+        "corrector": "ald" if corrector_steps else "none",
+        "corrector_steps": max(corrector_steps, 1),
+    }
     x = restore(
         process,
         data.score_fn(process),
@@ -113,7 +129,9 @@ def test_known_pixels_carry_the_noise_of_the_time_that_is_reached():
         hook = Replacement(process, Known(images, mask), published=published)
         after = hook(x, 0.5, 0.1, noise)
         t = torch.tensor(carried, dtype=torch.float64)
-        assert after[..., 0].mean().item() == pytest.approx(process.mean_coefficient(t).item(), abs=0.03)
+        assert after[..., 0].mean().item() == pytest.approx(
+            process.mean_coefficient(t).item(), abs=0.03
+        )
         assert after[..., 0].std().item() == pytest.approx(process.std(t).item(), rel=0.03)
         assert (after[..., 1] == 9).all()
 
@@ -124,7 +142,8 @@ def test_known_part_starts_as_the_prior_does_and_the_authors_without_noise():
     known = Known(images, torch.tensor([1.0, 0.0]).view(1, 1, 1, 2))
     prior = process.prior(images.shape, noise)
     right, theirs = (
-        Replacement(process, known, published=published).begin(prior, noise) for published in (False, True)
+        Replacement(process, known, published=published).begin(prior, noise)
+        for published in (False, True)
     )
     assert right[..., 0].std().item() == pytest.approx(1, rel=0.02)
     assert (theirs[..., 0] == 0.7).all()
@@ -139,11 +158,16 @@ def test_grey_basis_is_orthonormal_and_its_first_vector_grey():
 
 
 def test_grey_replaced_leaves_the_colour():
-    x, grey = torch.rand(4, 3, 5, 5, dtype=torch.float64), torch.rand(4, 1, 5, 5, dtype=torch.float64)
+    x, grey = (
+        torch.rand(4, 3, 5, 5, dtype=torch.float64),
+        torch.rand(4, 1, 5, 5, dtype=torch.float64),
+    )
     known = Known.grey(grey.expand(4, 3, 5, 5))
     replaced = known.replace(x, known.value)
     torch.testing.assert_close(replaced.mean(1, keepdim=True), grey)
-    torch.testing.assert_close(replaced - replaced.mean(1, keepdim=True), x - x.mean(1, keepdim=True))
+    torch.testing.assert_close(
+        replaced - replaced.mean(1, keepdim=True), x - x.mean(1, keepdim=True)
+    )
 
 
 def test_guided_by_the_exact_class_probability_is_the_score_of_that_class():
@@ -154,8 +178,13 @@ def test_guided_by_the_exact_class_probability_is_the_score_of_that_class():
         m, s = process.mean_coefficient(t), process.std(t)
         return one.log_prob(x, m, s) + data.weights[0].log() - data.log_prob(x, m, s)
 
-    x, t = torch.randn(6, *SHAPE, dtype=torch.float64), torch.linspace(0.05, 1, 6, dtype=torch.float64)
-    torch.testing.assert_close(guided(data.score_fn(process), log_prob, 1.0)(x, t), one.score_fn(process)(x, t))
+    x, t = (
+        torch.randn(6, *SHAPE, dtype=torch.float64),
+        torch.linspace(0.05, 1, 6, dtype=torch.float64),
+    )
+    torch.testing.assert_close(
+        guided(data.score_fn(process), log_prob, 1.0)(x, t), one.score_fn(process)(x, t)
+    )
 
 
 # The classifier

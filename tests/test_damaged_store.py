@@ -1,4 +1,6 @@
-"""Whatever happens to the files of store and results: no traceback, and in the end the same numbers."""
+"""Whatever happens to the files of store and results: no traceback, and in the end the same
+numbers.
+"""
 
 import csv
 import os
@@ -73,7 +75,8 @@ def values(folder):
     with open(folder / "results" / "small" / "results.csv") as file:
         rows = list(csv.DictReader(file))
     return [
-        {name: row[name] for name in row if name.startswith(("fd", "bits_per_dim", "state", "nfe"))} for row in rows
+        {name: row[name] for name in row if name.startswith(("fd", "bits_per_dim", "state", "nfe"))}
+        for row in rows
     ]
 
 
@@ -104,7 +107,12 @@ def files(folder):
 def test_looking_at_damaged_files_gives_no_traceback(copy, how, capsys):
     for path in files(copy):
         mutate(path, how)
-    for verb, *options in (("status",), ("plan",), ("plan", "--verify"), ("prune", "--samples", "0")):
+    for verb, *options in (
+        ("status",),
+        ("plan",),
+        ("plan", "--verify"),
+        ("prune", "--samples", "0"),
+    ):
         assert call(verb, copy, *options) in (0, 1)
     for folder in (copy / "results" / "store").glob("*/*"):
         assert main(["show", folder.name, "--results", str(copy / "results")]) in (0, 2)
@@ -136,7 +144,9 @@ def test_run_in_place_of_a_folder_of_files_makes_them_again(copy, finished):
     assert values(copy) == values(finished)
 
 
-def test_prune_of_what_is_unused_deletes_nothing_where_keys_of_another_suite_are_damaged(copy, capsys):
+def test_prune_of_what_is_unused_deletes_nothing_where_keys_of_another_suite_are_damaged(
+    copy, capsys
+):
     other = copy / "results" / "store" / "train" / "abc"
     write(other / "weights.json", b"{}")
     write(copy / "results" / "other" / "keys.json", b'["train/abc"')
@@ -159,7 +169,9 @@ def store(tmp_path):
 UNIT = UnitId("train", "abc", "weights")
 
 
-@pytest.mark.parametrize("files_", [None, [], {"a": 3}, {"a": {"sha256": 1, "bytes": 1, "mtime_ns": 1}}])
+@pytest.mark.parametrize(
+    "files_", [None, [], {"a": 3}, {"a": {"sha256": 1, "bytes": 1, "mtime_ns": 1}}]
+)
 def test_record_whose_files_are_none_is_damaged_though_its_checksum_holds(store, files_):
     store._put(UNIT, {"files": files_})
     with pytest.raises(DamagedError, match="record"):
@@ -180,8 +192,15 @@ def test_attempts_of_other_types_are_not_read(store):
     with open(path, "ab") as file:
         file.write(b"\xff\xfe\n[]\nnull\n3\n" + b"[" * 9999)
     (attempt,) = store.attempts(*UNIT)
-    assert attempt == {"attempt": "a", "run": "r", "start": "2026-01-01T00:00:00+00:00", "state": "running"}
-    assert seconds({"start": "2026-01-01", "end": "2026-01-01T00:00:00+00:00"}) == 0  # one with its zone, one without
+    assert attempt == {
+        "attempt": "a",
+        "run": "r",
+        "start": "2026-01-01T00:00:00+00:00",
+        "state": "running",
+    }
+    assert (
+        seconds({"start": "2026-01-01", "end": "2026-01-01T00:00:00+00:00"}) == 0
+    )  # one with its zone, one without
     job = Job(stage="train", key="abc", label="x", specs=(), parts=("weights",))
     write(store.path(UNIT, ".lease"), b'{"attempt": "a", "beat": 1e9}')
     assert compute(store, [job]).wall == 0
@@ -210,7 +229,12 @@ def test_damaged_submission_is_said_and_left_out(tmp_path, how, capsys):
 def test_what_is_put_aside_takes_the_place_of_what_was_before(tmp_path):
     path = tmp_path / "a"
     assert put_aside(path) is None
-    for make in (lambda: path.write_text("x"), path.mkdir, lambda: path.write_text("y"), path.mkdir):
+    for make in (
+        lambda: path.write_text("x"),
+        path.mkdir,
+        lambda: path.write_text("y"),
+        path.mkdir,
+    ):
         make()
         assert put_aside(path).exists()
         assert not path.exists()

@@ -1,4 +1,6 @@
-"""Data sets: CIFAR from the true formats of its files, in small; patches; points against their definitions."""
+"""Data sets: CIFAR from the true formats of its files, in small; patches; points against their
+definitions.
+"""
 
 import gzip
 import hashlib
@@ -40,7 +42,12 @@ def python_batch(pixels, labels, /, pickler=Python2Pickler, **changes):
     """Returns a batch of the python version, which Python 2 and numpy 1 wrote."""
     stream = io.BytesIO()
     names = [f"image_{k}.png" for k in range(len(labels))]
-    batch = {"batch_label": "a batch", "labels": labels.tolist(), "data": pixels, "filenames": names}
+    batch = {
+        "batch_label": "a batch",
+        "labels": labels.tolist(),
+        "data": pixels,
+        "filenames": names,
+    }
     pickler(stream, protocol=2).dump({**batch, **changes})
     return stream.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
 
@@ -57,7 +64,8 @@ def content():
     """The rows of every batch: (pixels, labels) by name."""
     draw = np.random.default_rng(0)
     return {
-        name: (draw.integers(0, 256, (ROWS, 3072), dtype=np.uint8), draw.integers(0, 10, ROWS)) for name in TRAIN + TEST
+        name: (draw.integers(0, 256, (ROWS, 3072), dtype=np.uint8), draw.integers(0, 10, ROWS))
+        for name in TRAIN + TEST
     }
 
 
@@ -71,13 +79,17 @@ def folder(root, content, version):
 
 
 def archive(root, content, version, names=None):
-    """Writes the archive as its authors did: the folder, the batches in no order, files of other kinds."""
+    """Writes the archive as its authors did: the folder, the batches in no order, files of other
+    kinds.
+    """
     writer, suffix, word = WRITERS[version]
     path = root / f"cifar-10-{word}.tar.gz"
     with tarfile.open(path, "w:gz") as file:
         for name in ["readme.html", *reversed(names or list(content))]:
             data = writer(*content[name]) if name in content else b"<html>"
-            member = tarfile.TarInfo(f"cifar-10-batches-{version}/{name}{suffix if name in content else ''}")
+            member = tarfile.TarInfo(
+                f"cifar-10-batches-{version}/{name}{suffix if name in content else ''}"
+            )
             member.size = len(data)
             file.addfile(member, io.BytesIO(data))
     return path
@@ -93,23 +105,33 @@ def small(root):
 
 @pytest.mark.parametrize("version", WRITERS)
 @pytest.mark.parametrize("write", [folder, archive])
-def test_images_and_classes_are_those_of_the_files_in_every_form_of_them(tmp_path, content, write, version):
+def test_images_and_classes_are_those_of_the_files_in_every_form_of_them(
+    tmp_path, content, write, version
+):
     write(tmp_path, content, version)
     images = small(tmp_path)
     for split, names in (("train", TRAIN), ("test", TEST)):
         expected = np.concatenate([content[name][0] for name in names]).reshape(-1, 3, 32, 32)
         np.testing.assert_array_equal(images.split(split), expected)
-        np.testing.assert_array_equal(images.labels(split), np.concatenate([content[name][1] for name in names]))
+        np.testing.assert_array_equal(
+            images.labels(split), np.concatenate([content[name][1] for name in names])
+        )
         assert images.split(split).dtype == np.uint8
         assert images.labels(split).dtype == np.int64
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.suffix == ".html") == []  # nothing was unpacked
+    assert (
+        sorted(path.name for path in tmp_path.rglob("*") if path.suffix == ".html") == []
+    )  # nothing was unpacked
 
 
 def test_planes_are_red_green_and_blue_by_rows(tmp_path, content):
     folder(tmp_path, content, "bin")
     pixels = content["test_batch"][0]
     image = small(tmp_path).test[2]
-    assert (image[0, 0, 1], image[1, 0, 0], image[2, 31, 31]) == (pixels[2, 1], pixels[2, 1024], pixels[2, 3071])
+    assert (image[0, 0, 1], image[1, 0, 0], image[2, 31, 31]) == (
+        pixels[2, 1],
+        pixels[2, 1024],
+        pixels[2, 3071],
+    )
 
 
 @pytest.mark.parametrize("pickler", [pickle.Pickler, Python2Pickler])
@@ -131,7 +153,10 @@ def test_real_card_is_the_official_split_of_ten_thousand_rows_a_batch(tmp_path, 
     place.mkdir()
     (place / "test_batch.bin").write_bytes(binary_batch(pixels, np.arange(10_000) % 10))
     np.testing.assert_array_equal(images.test.reshape(10_000, -1), pixels)
-    with pytest.raises(FileNotFoundError, match=r"data_batch_1.bin is missing.*md5 c32a1d4ab5d03f1284b67883e8d87530"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"data_batch_1.bin is missing.*md5 c32a1d4ab5d03f1284b67883e8d87530",
+    ):
         images.split("train")
 
 
@@ -159,21 +184,41 @@ class Crafted:
 
 def test_python_batch_that_would_run_code_is_refused_by_name_and_runs_nothing(tmp_path, content):
     place, marker = folder(tmp_path, content, "py"), tmp_path / "ran"
-    (place / "test_batch").write_bytes(python_batch(*content["test_batch"], pickle.Pickler, extra=Crafted(marker)))
-    with pytest.raises(ValueError, match=r"test_batch: refused, reading it would call (posix|nt)\.system"):
+    (place / "test_batch").write_bytes(
+        python_batch(*content["test_batch"], pickle.Pickler, extra=Crafted(marker))
+    )
+    with pytest.raises(
+        ValueError, match=r"test_batch: refused, reading it would call (posix|nt)\.system"
+    ):
         small(tmp_path).split("test")
     assert not marker.exists()
 
 
 PIXELS, LABELS = np.zeros((ROWS, 3072), dtype=np.uint8), np.zeros(ROWS, dtype=int)
 BROKEN = {
-    "binary cut short": ("bin", binary_batch(PIXELS, LABELS)[:-1], r"has 12291 bytes, not 4 x 3073"),
+    "binary cut short": (
+        "bin",
+        binary_batch(PIXELS, LABELS)[:-1],
+        r"has 12291 bytes, not 4 x 3073",
+    ),
     "binary of other classes": ("bin", binary_batch(PIXELS, LABELS + 10), r"classes beyond 0 to 9"),
     "python cut short": ("py", python_batch(PIXELS, LABELS)[:-400], r"cut short or damaged"),
     "python that is text": ("py", b"<html>not found</html>", r"cut short or damaged"),
-    "python without labels": ("py", python_batch(PIXELS, LABELS[:2]), r"labels should be 4 whole numbers"),
-    "python of CIFAR-100": ("py", python_batch(PIXELS, LABELS, labels=None), r"labels should be 4 whole numbers"),
-    "python of fewer pixels": ("py", python_batch(PIXELS[:, 1:], LABELS), r"data should be 4 x 3072 bytes"),
+    "python without labels": (
+        "py",
+        python_batch(PIXELS, LABELS[:2]),
+        r"labels should be 4 whole numbers",
+    ),
+    "python of CIFAR-100": (
+        "py",
+        python_batch(PIXELS, LABELS, labels=None),
+        r"labels should be 4 whole numbers",
+    ),
+    "python of fewer pixels": (
+        "py",
+        python_batch(PIXELS[:, 1:], LABELS),
+        r"data should be 4 x 3072 bytes",
+    ),
     "python of floats": (
         "py",
         python_batch(PIXELS.astype("f4") * 0, LABELS),
@@ -227,13 +272,21 @@ FINE, COARSE = np.arange(ROWS) * 33, np.arange(ROWS) * 6
 
 
 def hundred(root, version):
-    """Writes CIFAR-100's folder or archive with few images; returns the data set of it and the test images' rows."""
+    """Writes CIFAR-100's folder or archive with few images; returns the data set of it and the test
+    images' rows.
+    """
     draw, kind = np.random.default_rng(1), cifar.CIFAR100
-    rows = {split: draw.integers(0, 256, (ROWS, 3072), dtype=np.uint8) for split in ("train", "test")}
+    rows = {
+        split: draw.integers(0, 256, (ROWS, 3072), dtype=np.uint8) for split in ("train", "test")
+    }
     for split, pixels in rows.items():
         if version == "python":
             place = root / "cifar-100-python"
-            coarse = {"labels": None, "fine_labels": FINE.tolist(), "coarse_labels": COARSE.tolist()}
+            coarse = {
+                "labels": None,
+                "fine_labels": FINE.tolist(),
+                "coarse_labels": COARSE.tolist(),
+            }
             content, name = python_batch(pixels, FINE, **coarse), split
         else:
             place = root / "cifar-100-binary"
@@ -266,10 +319,14 @@ def test_files_of_the_other_cifar_are_refused(tmp_path, content):
     hundred(tmp_path, "python")
     (tmp_path / "cifar-100-python" / "test").write_bytes(python_batch(*content["test_batch"]))
     with pytest.raises(
-        ValueError, match=r"fine_labels should be 4 whole numbers, so this is no batch of CIFAR-100; get"
+        ValueError,
+        match=r"fine_labels should be 4 whole numbers, so this is no batch of CIFAR-100; get",
     ):
         cifar.read(tmp_path, "test", ROWS, cifar.CIFAR100)
-    with pytest.raises(FileNotFoundError, match=r"holds none of cifar-10-batches-bin.*cifar-10-python\.tar\.gz: get"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"holds none of cifar-10-batches-bin.*cifar-10-python\.tar\.gz: get",
+    ):
         cifar.read(tmp_path, "test", ROWS)
 
 
@@ -303,7 +360,9 @@ def test_published_facts_are_of_files_that_the_card_asks_for():
 def test_patches_are_crops_of_the_photographs_and_those_held_out_share_no_pixel_with_the_others():
     images, photos = load_images("photo_patches"), load_sample_images().images
     assert (images.shape, images.levels, images.card.flips) == ((3, 32, 32), 256, True)
-    windows = [np.lib.stride_tricks.sliding_window_view(photo, (32, 32), axis=(0, 1)) for photo in photos]
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(photo, (32, 32), axis=(0, 1)) for photo in photos
+    ]
     left, right = (
         [part[::4, columns].reshape(-1, 3, 32, 32) for part in windows]
         for columns in (slice(0, 481, 4), slice(512, None, 4))
@@ -311,7 +370,9 @@ def test_patches_are_crops_of_the_photographs_and_those_held_out_share_no_pixel_
     for split, crops in (("train", left), ("test", right)):
         expected = sorted(crop.tobytes() for crop in np.concatenate(crops))
         assert sorted(crop.tobytes() for crop in images.split(split)) == expected
-    assert 480 + 32 <= 512  # the last column of the last training crop lies left of the first held-out one
+    assert (
+        480 + 32 <= 512
+    )  # the last column of the last training crop lies left of the first held-out one
 
 
 SUITE = """
@@ -334,7 +395,12 @@ def test_assets_say_what_to_put_where_and_any_form_of_it_is_enough(tmp_path, mon
     out = capsys.readouterr().out
     for place in cifar.CIFAR10.places:
         assert f"\n    {tmp_path / 'data' / place}" in out
-    for fact in ("c32a1d4ab5d03f1284b67883e8d87530", "c58f30108f718f92721af3b95e74349a", "kriz/cifar.html", "162 MB"):
+    for fact in (
+        "c32a1d4ab5d03f1284b67883e8d87530",
+        "c58f30108f718f92721af3b95e74349a",
+        "kriz/cifar.html",
+        "162 MB",
+    ):
         assert fact in out
     assert main(["photographs.yaml"]) == 1
     assert "c32a1d4ab5d03f1284b67883e8d87530" in capsys.readouterr().err
@@ -354,9 +420,19 @@ TOYS = ("two_modes", "swiss_rolls", "diamond")
 def test_real_values_are_seen_in_zero_to_one_and_go_back_to_their_own_units(name):
     images = load_images(name)
     (low, high), stored = images.range, images.train[:100]
-    assert (images.kind, images.levels, images.train.dtype, images.shape) == ("real", 0, np.float32, (2, 1, 1))
-    assert (images.span, images.scaled(np.array([low, 0, high])).tolist()) == (high - low, [0, 0.5, 1])
-    np.testing.assert_allclose(images.unscaled(images.scaled(stored.astype(float))), stored, rtol=1e-12)
+    assert (images.kind, images.levels, images.train.dtype, images.shape) == (
+        "real",
+        0,
+        np.float32,
+        (2, 1, 1),
+    )
+    assert (images.span, images.scaled(np.array([low, 0, high])).tolist()) == (
+        high - low,
+        [0, 0.5, 1],
+    )
+    np.testing.assert_allclose(
+        images.unscaled(images.scaled(stored.astype(float))), stored, rtol=1e-12
+    )
     batch = images.batch(seed=0, k=0, size=10_000)
     assert batch.dtype == torch.float32
     expected = np.sort((images.train.astype(float) - low) / (high - low), axis=0)
@@ -368,13 +444,17 @@ def test_stored_levels_are_seen_as_before(tmp_path, content):
     folder(tmp_path, content, "bin")
     images = small(tmp_path)
     assert (images.span, images.mixture) == (255, None)
-    assert torch.equal(images.scaled(torch.tensor([0.0, 51.0, 255.0])), torch.tensor([0.0, 0.2, 1.0]))
+    assert torch.equal(
+        images.scaled(torch.tensor([0.0, 51.0, 255.0])), torch.tensor([0.0, 0.2, 1.0])
+    )
 
 
 def test_values_beyond_the_declared_range_and_not_finite_ones_are_refused():
     card = DATASETS["diamond"]
     for wrong in (1.5, np.nan):
-        spoilt = replace(card, load=lambda split, wrong=wrong: np.full((10_000, 2, 1, 1), wrong, np.float32))
+        spoilt = replace(
+            card, load=lambda split, wrong=wrong: np.full((10_000, 2, 1, 1), wrong, np.float32)
+        )
         with pytest.raises(ValueError, match=r"toy: split train has shape .* in -1\.0\.\.1\.0"):
             Images("toy", spoilt).split("train")
 
@@ -382,26 +462,40 @@ def test_values_beyond_the_declared_range_and_not_finite_ones_are_refused():
 @pytest.mark.parametrize("name", ["two_modes", "diamond", "gaussian", "gaussian_mixture"])
 def test_declared_mixture_has_the_moments_of_the_draws(name):
     images = load_images(name)
-    mixture, x = images.mixture, images.scaled(images.train.astype(float)).reshape(-1, images.shape[0])
+    mixture, x = (
+        images.mixture,
+        images.scaled(images.train.astype(float)).reshape(-1, images.shape[0]),
+    )
     assert mixture.weights.sum() == pytest.approx(1, abs=1e-15)
     nearest = mixture.component(x)
-    error = 4 / np.sqrt(len(x))  # standard errors, of shares and of means in units of the component's deviation
+    error = 4 / np.sqrt(
+        len(x)
+    )  # standard errors, of shares and of means in units of the component's deviation
     for k, weight in enumerate(mixture.weights):
         mine = x[nearest == k]
         assert abs(len(mine) / len(x) - weight) < error * np.sqrt(weight)
-        np.testing.assert_allclose(mine.mean(0), mixture.means[k], atol=error * mixture.stds[k] / np.sqrt(weight))
-        # 5 deviations lie between the means at least, so what is cut off of a component is nothing here
+        np.testing.assert_allclose(
+            mine.mean(0), mixture.means[k], atol=error * mixture.stds[k] / np.sqrt(weight)
+        )
+        # 5 deviations lie between the means at least, so what is cut off of a component is nothing
+        # here
         np.testing.assert_allclose(mine.std(0), mixture.stds[k], rtol=error / np.sqrt(weight))
 
 
 def test_two_modes_are_one_of_weight_a_fifth_and_one_of_four():
     weights, means, stds = synthetic.two_modes_mixture()
-    assert (weights.tolist(), means.tolist(), stds.tolist()) == ([0.2, 0.8], [[-5, -5], [5, 5]], [1, 1])
+    assert (weights.tolist(), means.tolist(), stds.tolist()) == (
+        [0.2, 0.8],
+        [[-5, -5], [5, 5]],
+        [1, 1],
+    )
 
 
 def test_diamond_stands_on_its_corner():
     _, means, _ = synthetic.diamond_mixture()
-    assert np.abs(means).sum(1).max() == pytest.approx(np.sqrt(0.5))  # |x| + |y| is the largest on its sides
+    assert np.abs(means).sum(1).max() == pytest.approx(
+        np.sqrt(0.5)
+    )  # |x| + |y| is the largest on its sides
     extremes = sorted(map(tuple, np.round(means[np.abs(means).max(1) > 0.7], 4)))
     assert extremes == [(-0.7071, 0), (0, -0.7071), (0, 0.7071), (0.7071, 0)]
     assert len(np.unique(np.round(means, 9), axis=0)) == 9
@@ -411,8 +505,12 @@ def test_swiss_rolls_are_scikit_learns_in_small_around_five_centres():
     points = synthetic.swiss_rolls(50, np.random.RandomState(5))
     random = np.random.RandomState(5)
     counts = random.multinomial(50, [0.2] * 5)
-    rolls = [make_swiss_roll(k, noise=0.2, random_state=random)[0][:, [0, 2]] * 0.01 for k in counts]
-    expected = np.concatenate([roll + centre for roll, centre in zip(rolls, synthetic.CENTRES, strict=True)])
+    rolls = [
+        make_swiss_roll(k, noise=0.2, random_state=random)[0][:, [0, 2]] * 0.01 for k in counts
+    ]
+    expected = np.concatenate(
+        [roll + centre for roll, centre in zip(rolls, synthetic.CENTRES, strict=True)]
+    )
     random.shuffle(expected)
     np.testing.assert_allclose(points, expected, rtol=0, atol=1e-15)
 
@@ -420,7 +518,10 @@ def test_swiss_rolls_are_scikit_learns_in_small_around_five_centres():
 @pytest.mark.parametrize("name", ["two_modes", "diamond", "gaussian", "gaussian_mixture"])
 def test_truth_is_the_density_and_the_moments_of_the_mixture(name):
     images = load_images(name)
-    mixture, x = images.mixture, images.scaled(images.test.astype(float)).reshape(len(images.test), -1)
+    mixture, x = (
+        images.mixture,
+        images.scaled(images.test.astype(float)).reshape(len(images.test), -1),
+    )
     dims = x.shape[1]
     parts = [
         weight * multivariate_normal(mean, std**2 * np.eye(dims)).pdf(x[:50])

@@ -9,7 +9,14 @@ from methods.shared.layers import Attention, ResBlock, initialise
 from methods.shared.ncsnpp import NCSNpp
 from methods.shared.published import from_published, published_layout, to_published
 
-TINY = {"image_size": 8, "width": 32, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "init_scale": 0.5}
+TINY = {
+    "image_size": 8,
+    "width": 32,
+    "multipliers": (1, 2),
+    "blocks": 1,
+    "attention": (4,),
+    "init_scale": 0.5,
+}
 
 VARIANTS = {
     "plain": {},
@@ -38,7 +45,11 @@ def test_every_variant_gives_the_output_shape_and_reaches_every_weight(keywords)
     assert y.shape == (3, 2, 8, 8)
     assert y.is_contiguous()
     y.square().sum().backward()
-    assert [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
+    assert [
+        name
+        for name, weight in network.named_parameters()
+        if weight.grad is None or not weight.grad.any()
+    ] == []
 
 
 @pytest.mark.parametrize("keywords", VARIANTS.values(), ids=VARIANTS)
@@ -80,7 +91,9 @@ def test_way_up_attends_once_a_resolution_or_after_every_block():
         network = build(up_attention=rule, blocks=2)
         for layer in (layer for level in network.up for layer in level.modules()):
             if isinstance(layer, Attention | ResBlock):
-                layer.register_forward_hook(lambda module, given, y, to=seen: to.append(type(module).__name__[0]))
+                layer.register_forward_hook(
+                    lambda module, given, y, to=seen: to.append(type(module).__name__[0])
+                )
         network(*inputs())
         counts[rule] = "".join(seen)
     assert counts == {"last": "RRRARRR", "every": "RARARARRR"}
@@ -89,7 +102,9 @@ def test_way_up_attends_once_a_resolution_or_after_every_block():
 def test_output_depends_on_the_condition_unless_unconditional():
     x, condition = inputs()
     for conditional in (True, False):
-        network = build(width=64, conditional=conditional)  # one channel a group cannot see what is added to it
+        network = build(
+            width=64, conditional=conditional
+        )  # one channel a group cannot see what is added to it
         same = torch.equal(network(x, condition), network(x, condition + 50))
         assert same is not conditional
 
@@ -116,7 +131,12 @@ def test_option_that_an_architecture_does_not_have_is_refused(values, why):
 @pytest.mark.parametrize("architecture", ["ncsnpp", "ddpm"])
 def test_settings_make_the_network_that_they_name(architecture):
     settings = Backbone(
-        architecture=architecture, width=32, multipliers=(1, 2), blocks=1, attention=(4,), recompute=True
+        architecture=architecture,
+        width=32,
+        multipliers=(1, 2),
+        blocks=1,
+        attention=(4,),
+        recompute=True,
     )
     network = make_network(settings, 1, 2, 8)
     assert type(network) is {"ncsnpp": NCSNpp, "ddpm": DDPM}[architecture]

@@ -1,8 +1,9 @@
 """No default moves without its version.
 
-Keys leave out what has its default value (:mod:`bench.spec`), so a default that moved under an old version would
-make stored results answer for numbers that they are not. ``tests/defaults/`` holds all defaults as they were when
-the version was set, a file for each method and one for the harness. After raising a version, or for a new method:
+Keys leave out what has its default value (:mod:`bench.spec`), so a default that moved under an old
+version would make stored results answer for numbers that they are not. ``tests/defaults/`` holds
+all defaults as they were when the version was set, a file for each method and one for the harness.
+After raising a version, or for a new method:
 
     python tests/test_defaults.py --write
 """
@@ -25,14 +26,19 @@ REMEDY = "python tests/test_defaults.py --write"
 
 
 def of_method(card):
-    """Returns version and defaults of a method, its samplers and its likelihood, and its inspection's, by name."""
+    """Returns version and defaults of a method, its samplers and its likelihood, and its
+    inspection's, by name.
+    """
     found = {card.name: {"version": card.version, "defaults": plain(card.params())}}
     for name, sampler in card.samplers.items():
         defaults = {"times": next(iter(sampler.times), ""), **plain(sampler.params())}
         found[f"{card.name}.{name}"] = {"version": sampler.version, "defaults": defaults}
     if card.likelihood is not None:
         defaults = plain(card.likelihood.params())
-        found[f"likelihood of {card.name}"] = {"version": card.likelihood.version, "defaults": defaults}
+        found[f"likelihood of {card.name}"] = {
+            "version": card.likelihood.version,
+            "defaults": defaults,
+        }
     found[f"inspection of {card.name}"] = {"version": card.inspection, "defaults": {}}
     return found
 
@@ -41,7 +47,12 @@ def of_bench():
     """Returns version and defaults of every data set and metric, by name."""
     found = {}
     for name, card in DATASETS.items():
-        defaults = {"shape": list(card.shape), "levels": card.levels, "splits": dict(card.splits), "flips": card.flips}
+        defaults = {
+            "shape": list(card.shape),
+            "levels": card.levels,
+            "splits": dict(card.splits),
+            "flips": card.flips,
+        }
         defaults |= {"range": list(card.range)} if card.kind == "real" else {}
         found[f"data set {name}"] = {"version": card.version, "defaults": defaults}
     for name, card in METRICS.items():
@@ -59,7 +70,9 @@ def tracked(owner):
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(owner, name) for owner, found in CURRENT.items() for name in found], ids=lambda text: text
+    ("owner", "name"),
+    [(owner, name) for owner, found in CURRENT.items() for name in found],
+    ids=lambda text: text,
 )
 def test_default_moves_only_with_its_version(owner, name):
     now, then = CURRENT[owner][name], tracked(owner).get(name)
@@ -70,7 +83,9 @@ def test_default_moves_only_with_its_version(owner, name):
         f"a default of {name} moved and its version is still {now['version']}: raise the version (stored results "
         f"belong to the old numbers), or put the default back; then {REMEDY}"
     )
-    pytest.fail(f"{name} has version {now['version']}, {FOLDER.name}/{owner}.json holds {then['version']}: {REMEDY}")
+    pytest.fail(
+        f"{name} has version {now['version']}, {FOLDER.name}/{owner}.json holds {then['version']}: {REMEDY}"
+    )
 
 
 @pytest.mark.parametrize("owner", CURRENT)

@@ -1,4 +1,6 @@
-"""A place that takes nothing more ends a run with one line and exit status 1, and nothing that was finished is lost."""
+"""A place that takes nothing more ends a run with one line and exit status 1, and nothing that was
+finished is lost.
+"""
 
 import errno
 import os
@@ -43,9 +45,11 @@ def test_error_of_a_write_names_the_file_and_leaves_nothing_behind(tmp_path, mon
         assert raised.value.errno == number
     with pytest.raises(OSError, match=r"rows-.*npy"):
         converted(tmp_path, "rows", "rule", [], (2, 2), lambda: [np.zeros((2, 2), np.uint8)])
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "digests"] == [
-        "rows.lock"
-    ]
+    assert [
+        path.name
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path.parent.name != "digests"
+    ] == ["rows.lock"]
 
 
 def test_line_that_was_written_in_part_is_an_error(tmp_path, monkeypatch):
@@ -62,8 +66,12 @@ def test_line_that_was_written_in_part_is_an_error(tmp_path, monkeypatch):
         append(tmp_path / "lines.jsonl", {"a": 1})
 
 
-@pytest.mark.parametrize(("number", "writes"), [(errno.ENOSPC, 6), (errno.EROFS, 12), (errno.EDQUOT, 2)])
-def test_disk_that_fills_up_is_one_line_and_the_next_run_goes_on(tmp_path, monkeypatch, capsys, number, writes):
+@pytest.mark.parametrize(
+    ("number", "writes"), [(errno.ENOSPC, 6), (errno.EROFS, 12), (errno.EDQUOT, 2)]
+)
+def test_disk_that_fills_up_is_one_line_and_the_next_run_goes_on(
+    tmp_path, monkeypatch, capsys, number, writes
+):
     monkeypatch.setattr(jobs, "_MODELS", {})
     jobs._references.cache_clear()
     (tmp_path / "small.yaml").write_text(SUITE)
@@ -74,7 +82,10 @@ def test_disk_that_fills_up_is_one_line_and_the_next_run_goes_on(tmp_path, monke
     assert said[-1].startswith(str(tmp_path / "results"))
     assert said[-1].endswith(f"{os.strerror(number)}; nothing that was finished is lost")
     disk.left = 10**9
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results" / "store").glob("*/*/weights.json")}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "results" / "store").glob("*/*/weights.json")
+    }
     assert call("run", tmp_path, "--executor", "inline") == 0
     assert before.items() <= {path: path.stat().st_mtime_ns for path in before}.items()
     assert values(tmp_path)[0]["state"] == "done"

@@ -1,4 +1,6 @@
-"""A part of a set is a sample of it: drawn by content, whatever the order of the file, and said where it is shown."""
+"""A part of a set is a sample of it: drawn by content, whatever the order of the file, and said
+where it is shown.
+"""
 
 from dataclasses import replace
 from itertools import islice
@@ -14,7 +16,17 @@ from bench.data.subset import describe_copies, describe_part, drawing
 from bench.metrics import audit
 from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
-from bench.spec import ImagesSpec, InspectSpec, LikelihoodSpec, ScoreSpec, TrainSpec, canonical, from_plain, key, place
+from bench.spec import (
+    ImagesSpec,
+    InspectSpec,
+    LikelihoodSpec,
+    ScoreSpec,
+    TrainSpec,
+    canonical,
+    from_plain,
+    key,
+    place,
+)
 
 TRAIN = TrainSpec(method="sde", method_version=1, dataset="digits", dataset_version=1)
 
@@ -73,7 +85,9 @@ def test_copies_are_drawn_as_often_as_they_are_there_and_counted():
     images[:1000] = images[0]
     found = drawing(images)
     share = (found.order[:500] < 1000).mean()
-    assert abs(share - 0.5) < 4 * np.sqrt(0.25 / 500 * 0.75)  # drawn as 1,000 images are, not all or none of them
+    assert abs(share - 0.5) < 4 * np.sqrt(
+        0.25 / 500 * 0.75
+    )  # drawn as 1,000 images are, not all or none of them
     assert found.copies(2000) == 999
     assert found.copies(500) == round(share * 500) - 1
     other = shuffled(images)
@@ -114,8 +128,13 @@ def test_splits_are_drawn_from_wherever_their_images_lie():
     other = Images("digits", replace(usual.card, load=sorted_by_brightness))
     for split in ("train", "test"):
         assert np.array_equal(usual.drawn(split, slice(40)), other.drawn(split, slice(40)))
-    assert np.array_equal(usual.drawn("test", np.array([3, 3, 0])), usual.drawn("test", slice(4))[[3, 3, 0]])
-    for condition in ({"task": "inpainting", "mask": "random", "images": 5}, {"task": "inpainting", "images": 5}):
+    assert np.array_equal(
+        usual.drawn("test", np.array([3, 3, 0])), usual.drawn("test", slice(4))[[3, 3, 0]]
+    )
+    for condition in (
+        {"task": "inpainting", "mask": "random", "images": 5},
+        {"task": "inpainting", "images": 5},
+    ):
         first, second = (conditioning.truth(condition, data, 2, 6) for data in (usual, other))
         assert np.array_equal(first.images, second.images)
         assert np.array_equal(first.known, second.known)
@@ -131,11 +150,15 @@ def test_every_key_that_depends_on_what_is_drawn_holds_the_version_of_the_rule()
         assert key(spec) != key(replace(spec, drawn=subset.RULE + 1))
         assert from_plain(type(spec), canonical(spec)) == spec
     scored = ScoreSpec(source=made_elsewhere, count=8, metric="fd", metric_version=1)
-    assert place(scored) != place(replace(scored, source=replace(made_elsewhere, drawn=subset.RULE + 1)))
+    assert place(scored) != place(
+        replace(scored, source=replace(made_elsewhere, drawn=subset.RULE + 1))
+    )
     values = conditioning.given_values("inpainting", conditioning.Inpainting())
     assert values == {"task": "inpainting", "drawn": subset.RULE}
     assert conditioning.condition(values) == conditioning.Inpainting()
-    assert conditioning.given_values("class", conditioning.Class()) == {"task": "class"}  # nothing is drawn for it
+    assert conditioning.given_values("class", conditioning.Class()) == {
+        "task": "class"
+    }  # nothing is drawn for it
     assert "drawn" not in canonical(TRAIN)
 
 
@@ -159,14 +182,18 @@ figures: none
 """
 
 
-def test_suite_says_what_was_drawn_in_plan_row_page_and_terminal(digits, tmp_path, monkeypatch, capsys):
+def test_suite_says_what_was_drawn_in_plan_row_page_and_terminal(
+    digits, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     images = np.concatenate([digits[:100], digits[:20]])
     np.savez("sorted.npz", images)
     np.savez("shuffled.npz", shuffled(images))
     (tmp_path / "order.yaml").write_text(ORDER)
     assert main(["plan", "order.yaml"]) == 0
-    assert "note: train.sorted.samples_from: 40 of 120, drawn at random\n" in capsys.readouterr().out
+    assert (
+        "note: train.sorted.samples_from: 40 of 120, drawn at random\n" in capsys.readouterr().out
+    )
     assert main(["order.yaml", "--executor", "inline"]) == 0
     copies = describe_copies(drawing(images).copies(40))
     told = f"40 of 120, drawn at random; {copies}"
@@ -202,4 +229,6 @@ def test_metrics_are_checked_on_the_same_images_however_the_data_set_is_sorted()
         for data in (usual, other)
     )
     assert len(first) == len(second) == 4
-    assert float(first[0].found.split()[0]) == pytest.approx(float(second[0].found.split()[0]), rel=1e-3)
+    assert float(first[0].found.split()[0]) == pytest.approx(
+        float(second[0].found.split()[0]), rel=1e-3
+    )

@@ -1,4 +1,6 @@
-"""What random draws (dequantisations, probes) make of bits/dim is told apart from what the images make of it."""
+"""What random draws (dequantisations, probes) make of bits/dim is told apart from what the images
+make of it.
+"""
 
 import math
 
@@ -59,18 +61,30 @@ class Lease:
         pass
 
 
-def test_first_images_are_scored_by_a_second_draw_and_the_cost_of_the_first_is_recorded(tmp_path, monkeypatch):
+def test_first_images_are_scored_by_a_second_draw_and_the_cost_of_the_first_is_recorded(
+    tmp_path, monkeypatch
+):
     name = next(name for name, card in cards().items() if card.likelihood is not None)
     data = load_images("digits")
     method = load_method(name, cards()[name].tiny, data)
-    train = TrainSpec(method=name, method_version=1, dataset="digits", dataset_version=1, params=cards()[name].tiny)
+    train = TrainSpec(
+        method=name,
+        method_version=1,
+        dataset="digits",
+        dataset_version=1,
+        params=cards()[name].tiny,
+    )
     monkeypatch.setattr(jobs, "_FLOPS", {})
     monkeypatch.setattr(jobs, "_trained", lambda context, spec: method)
     context = jobs.Context(Store(tmp_path), {"device": "cpu"}, Lease(), None, start="", attempts=1)
     records = []
     for repeats in (1, 2):
         spec = LikelihoodSpec(
-            train=train, version=1, params={"tolerance": 0.1, "repeats": repeats}, images=10, batch=10
+            train=train,
+            version=1,
+            params={"tolerance": 0.1, "repeats": repeats},
+            images=10,
+            batch=10,
         )
         stage, key, _ = place(spec)
         job = Job(stage=stage, key=key, label="", specs=(spec,), parts=("00000",))

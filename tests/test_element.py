@@ -50,7 +50,8 @@ def submitted(study, monkeypatch):
 
     def make(*wanted, elements=None):
         found = elements or [
-            tuple(unit for job in jobs if job.stage == stage for unit in job.units) for stage in wanted
+            tuple(unit for job in jobs if job.stage == stage for unit in job.units)
+            for stage in wanted
         ]
         order = Order(stage="train", elements=tuple(found), resources=Resources(minutes=10))
         by_key = {(job.stage, job.key): job for job in jobs}
@@ -76,7 +77,9 @@ def test_element_makes_its_units_in_turn_and_a_second_start_makes_nothing_again(
     Element(str(submission.folder), 0)()
     first = attempts(study)
     assert [tried["state"] for tried in first] == ["done"] * 4
-    assert {(tried["submission"], tried["job"], tried["restart"]) for tried in first} == {(submission.name, "7", 0)}
+    assert {(tried["submission"], tried["job"], tried["restart"]) for tried in first} == {
+        (submission.name, "7", 0)
+    }
     Element(str(submission.folder), 0)()
     assert attempts(study) == first
     assert states(submission) == ["began", "ended"] * 2
@@ -122,7 +125,11 @@ def test_element_does_not_begin_after_three_that_failed_alike(study, submitted):
     submission = submitted(elements=[unit] * 4)
     for index in range(3):
         add_line(
-            submission.folder / "elements" / f"{index}.jsonl", state="ended", done=0, failed=1, cause=f"E: GPU {index}"
+            submission.folder / "elements" / f"{index}.jsonl",
+            state="ended",
+            done=0,
+            failed=1,
+            cause=f"E: GPU {index}",
         )
     Element(str(submission.folder), 3)()
     assert states(submission, 3) == ["began", "broken"]
@@ -147,7 +154,9 @@ def test_unit_that_a_living_job_of_another_suite_makes_is_waited_for(study, subm
     Element(str(submission.folder), 0)()
     assert asked == [["other-train-1"]] * 4
     assert [tried["state"] for tried in attempts(study)] == ["done"]
-    with pytest.raises(LostError):  # SLURM no longer knew it: whatever still lives of it writes no more
+    with pytest.raises(
+        LostError
+    ):  # SLURM no longer knew it: whatever still lives of it writes no more
         lease.check()
     lease.release()
 
@@ -155,7 +164,9 @@ def test_unit_that_a_living_job_of_another_suite_makes_is_waited_for(study, subm
 def test_own_earlier_start_that_still_lives_on_a_lost_node_is_fenced_off(study, submitted):
     unit = study[0][0].units[0]
     submission = submitted("train")
-    old = Lease.take(study[1].path(unit, ".lease"), submission=submission.name, element=0, job="7", restart=0)
+    old = Lease.take(
+        study[1].path(unit, ".lease"), submission=submission.name, element=0, job="7", restart=0
+    )
     Element(str(submission.folder), 0)()
     assert [tried["state"] for tried in attempts(study)] == ["done"]
     with pytest.raises(LostError):
@@ -183,7 +194,9 @@ def test_signal_ends_the_unit_and_hands_over_to_submitit(study, submitted, monke
 def test_two_starts_that_use_their_time_and_get_nowhere_are_the_last(study, submitted):
     submission = submitted("train")
     unit = study[0][0].units[0]
-    study[1].note_attempt(unit, attempt="a", run="r", start="2026-01-01T00:00:00+00:00", submission=submission.name)
+    study[1].note_attempt(
+        unit, attempt="a", run="r", start="2026-01-01T00:00:00+00:00", submission=submission.name
+    )
     maker = _Maker(submission, 0)
     maker.unit = unit
     maker.begin -= 400

@@ -1,4 +1,6 @@
-"""Mixtures of isotropic Gaussians against full-covariance ones, automatic derivatives and sums over points."""
+"""Mixtures of isotropic Gaussians against full-covariance ones, automatic derivatives and sums over
+points.
+"""
 
 import sys
 from pathlib import Path
@@ -36,7 +38,11 @@ def full(matrix: torch.Tensor | None = None) -> FullMixture:
 
 def rows(count: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     noise = Noise(4, dtype=torch.float64)
-    return noise.normal((count, *SHAPE)), 0.2 + noise.uniform((count,)), 0.1 + noise.uniform((count,))
+    return (
+        noise.normal((count, *SHAPE)),
+        0.2 + noise.uniform((count,)),
+        0.1 + noise.uniform((count,)),
+    )
 
 
 def same(actual: torch.Tensor, expected: torch.Tensor) -> None:
@@ -59,7 +65,9 @@ def test_the_score_is_the_gradient_of_the_density():
 def test_the_posterior_mean_is_tweedies():
     x, m, s = rows()
     m, s = m.view(-1, 1, 1, 1), s.view(-1, 1, 1, 1)
-    same(mixture().denoise(x, m, s), (x + s.square() * full().score(x, m.flatten(), s.flatten())) / m)
+    same(
+        mixture().denoise(x, m, s), (x + s.square() * full().score(x, m.flatten(), s.flatten())) / m
+    )
 
 
 def test_gains_of_each_dimension_are_those_of_a_diagonal_operator():
@@ -78,13 +86,19 @@ def test_a_dimension_that_is_lost_is_filled_in_from_the_others():
     """Of two points that differ in all dimensions, the visible ones say which it was."""
     points = Mixture(torch.ones(2), torch.tensor([[1.0, 1.0], [-1.0, -3.0]]), torch.zeros(2))
     x, gain = torch.tensor([[0.99, 0.0]]), torch.tensor([[1.0, 0.0]])
-    torch.testing.assert_close(points.denoise(x, gain, torch.tensor([0.1])), torch.tensor([[1.0, 1.0]]))
+    torch.testing.assert_close(
+        points.denoise(x, gain, torch.tensor([0.1])), torch.tensor([[1.0, 1.0]])
+    )
 
 
 def test_density_integrates_to_one_in_one_dimension():
-    data = Mixture(torch.tensor([3.0, 1.0]), torch.tensor([[-1.0], [2.0]]), torch.tensor([0.0, 0.5]))
+    data = Mixture(
+        torch.tensor([3.0, 1.0]), torch.tensor([[-1.0], [2.0]]), torch.tensor([0.0, 0.5])
+    )
     x = torch.linspace(-12, 12, 20_001, dtype=torch.float64).view(-1, 1)
-    density = data.log_prob(x, torch.tensor([0.7]).expand(len(x)), torch.tensor([0.3]).expand(len(x))).exp()
+    density = data.log_prob(
+        x, torch.tensor([0.7]).expand(len(x)), torch.tensor([0.3]).expand(len(x))
+    ).exp()
     assert torch.trapezoid(density, x[:, 0]).item() == pytest.approx(1, abs=1e-9)
 
 
@@ -107,7 +121,9 @@ def test_chunks_change_nothing(monkeypatch):
 
 
 def test_points_far_below_the_noise_floor_of_a_difference_are_told_apart():
-    """At 3,072 dimensions and s = 1e-4 the log-densities are right to 1e-3, though |x|^2 / s^2 is 3e11."""
+    """At 3,072 dimensions and s = 1e-4 the log-densities are right to 1e-3, though |x|^2 / s^2 is
+    3e11.
+    """
     noise = Noise(6, dtype=torch.float64)
     points, z = noise.normal((3, 3072)), noise.normal((2, 3072))
     s = torch.full((2,), 1e-4, dtype=torch.float64)
@@ -123,7 +139,12 @@ def test_x_and_v_together_say_what_their_combination_says():
     x, v = noise.normal((5, *SHAPE)), noise.normal((5, *SHAPE))
     gains = 0.3 + noise.uniform((5,)), -0.2 - noise.uniform((5,))
     low = 0.2 + noise.uniform((3, 5))
-    covariance = low[0].square(), low[0] * low[1], low[1].square() + low[2].square(), (low[0] * low[2]).square()
+    covariance = (
+        low[0].square(),
+        low[0] * low[1],
+        low[1].square() + low[2].square(),
+        (low[0] * low[2]).square(),
+    )
     scores = mixture().joint_score(x, v, gains, covariance)
     eye = torch.eye(4, dtype=torch.float64)
     for i in range(5):
@@ -132,10 +153,14 @@ def test_x_and_v_together_say_what_their_combination_says():
         spread = torch.cat([torch.cat([xx, xv], 1), torch.cat([xv, vv], 1)])
         joint = torch.cat([x[i].flatten(), v[i].flatten()]).requires_grad_()
         parts = [
-            torch.distributions.MultivariateNormal(lift @ mean, spread + variance * lift @ lift.T).log_prob(joint)
+            torch.distributions.MultivariateNormal(
+                lift @ mean, spread + variance * lift @ lift.T
+            ).log_prob(joint)
             for mean, variance in zip(MEANS, VARIANCES, strict=True)
         ]
-        (gradient,) = torch.autograd.grad(torch.logsumexp(torch.stack(parts) + WEIGHTS.log(), 0), joint)
+        (gradient,) = torch.autograd.grad(
+            torch.logsumexp(torch.stack(parts) + WEIGHTS.log(), 0), joint
+        )
         same(torch.cat([score[i].flatten() for score in scores]), gradient)
 
 
@@ -166,7 +191,9 @@ def test_mirrored_images_are_part_of_the_distribution_where_training_flips():
 
 def test_a_declared_mixture_comes_before_the_images():
     data = declared()
-    data.mixture = SimpleNamespace(weights=(0.25, 0.75), means=((0.0, 0.0), (1.0, 1.0)), stds=(0.5, 0.1))
+    data.mixture = SimpleNamespace(
+        weights=(0.25, 0.75), means=((0.0, 0.0), (1.0, 1.0)), stds=(0.5, 0.1)
+    )
     found = Mixture.of(data, "cpu")
     order = found.variances.argsort()
     assert found.variances[order].tolist() == pytest.approx([0.01, 0.25])

@@ -1,4 +1,6 @@
-"""The exponential integrator against DDIM and exact flows of Gaussians, on scalar processes and on blur."""
+"""The exponential integrator against DDIM and exact flows of Gaussians, on scalar processes and on
+blur.
+"""
 
 import math
 
@@ -55,9 +57,11 @@ def test_scalar_processes_give_ddim(process, eta):
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["vp", "blur"])
 def test_one_function_has_its_order_on_scalar_processes_and_on_blur_too(kind, order, prediction):
-    """Of Gaussian data: the flow of an uncorrelated mode keeps its sign and ends with the standard deviation there.
+    """Of Gaussian data: the flow of an uncorrelated mode keeps its sign and ends with the standard
+    deviation there.
 
-    The first step holds its prediction: an error of order 2 where that changes from the start, as with blur.
+    The first step holds its prediction: an error of order 2 where that changes from the start, as
+    with blur.
     """
     process, variance = {"vp": Isotropic(VP(0.1, 10.0)), "blur": Cosines(1.0)}[kind], 0.3
 
@@ -88,7 +92,9 @@ def test_fresh_noise_is_its_share_of_the_posterior_and_keeps_the_marginal(kind, 
 
 
 def fresh_noise_is_its_share(process, eta):
-    """Of a point: fresh noise has eta^2 times the covariance given the state before, and the whole that at the end."""
+    """Of a point: fresh noise has eta^2 times the covariance given the state before, and the whole
+    that at the end.
+    """
     times = torch.tensor([1.0, 0.6, 0.5, 0.1, 0.01], dtype=torch.float64)
     steps, root = exponential_steps(process, times, eta=eta), process.root(times)
     sigma, forward = root @ root.mT, process.propagator(times[:-1], times[1:])
@@ -102,11 +108,21 @@ def fresh_noise_is_its_share(process, eta):
 
 def test_noise_goes_with_steps_of_order_1():
     with pytest.raises(ValueError, match="order 1"):
-        gddim(Isotropic(VP()), lambda u, t: u, draws(1, *SHAPE), uniform(2), Noise(0), order=2, eta=0.5)
+        gddim(
+            Isotropic(VP()),
+            lambda u, t: u,
+            draws(1, *SHAPE),
+            uniform(2),
+            Noise(0),
+            order=2,
+            eta=0.5,
+        )
 
 
 class Cosines:
-    """Soft Diffusion's blur of 4x4 images in the basis of the cosine transform: rates differ from mode to mode."""
+    """Soft Diffusion's blur of 4x4 images in the basis of the cosine transform: rates differ from
+    mode to mode.
+    """
 
     parts = 1
 
@@ -139,5 +155,10 @@ def test_a_single_blurred_image_is_reached_however_little_is_left_of_it(order):
     process, times, x = Cosines(60.0), uniform(6, 0.1), 0.3 * draws(3, 1, 4, 4)
     image = modes(POINTS[:1])
     reached = gddim(process, lambda u, t: image, x, times, order=order, prediction="clean")
-    gain, root = process.propagator(times, torch.zeros_like(times))[..., 0, 0], process.root(times)[..., 0, 0]
-    torch.testing.assert_close(reached, gain[-1] * image + root[-1] / root[0] * (x - gain[0] * image))
+    gain, root = (
+        process.propagator(times, torch.zeros_like(times))[..., 0, 0],
+        process.root(times)[..., 0, 0],
+    )
+    torch.testing.assert_close(
+        reached, gain[-1] * image + root[-1] / root[0] * (x - gain[0] * image)
+    )

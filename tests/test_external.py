@@ -7,7 +7,13 @@ from bench.data.images import DATASETS, DataCard
 
 DIGITS = DATASETS["digits"]
 COLOUR = DataCard(
-    version=1, summary="", shape=(3, 4, 5), levels=256, splits={}, split_rule="", load=lambda split: np.empty(0)
+    version=1,
+    summary="",
+    shape=(3, 4, 5),
+    levels=256,
+    splits={},
+    split_rule="",
+    load=lambda split: np.empty(0),
 )
 
 
@@ -42,13 +48,19 @@ def test_channels_last_becomes_channels_first(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_floats_are_rounded_to_the_nearest_level(tmp_path, levels, dtype):
-    shifted = np.clip(levels + np.random.default_rng(1).uniform(-0.4, 0.4, levels.shape), 0, 16) / 16
-    np.testing.assert_array_equal(read_external(save(tmp_path / "a.npz", images=shifted.astype(dtype)), DIGITS), levels)
+    shifted = (
+        np.clip(levels + np.random.default_rng(1).uniform(-0.4, 0.4, levels.shape), 0, 16) / 16
+    )
+    np.testing.assert_array_equal(
+        read_external(save(tmp_path / "a.npz", images=shifted.astype(dtype)), DIGITS), levels
+    )
 
 
 def test_grey_pngs_are_read_by_name_and_mapped_to_levels(tmp_path, levels):
     for i, image in enumerate(levels):
-        Image.fromarray(np.rint(image[0] / 16 * 255).astype(np.uint8)).save(tmp_path / f"{i:03}.png")
+        Image.fromarray(np.rint(image[0] / 16 * 255).astype(np.uint8)).save(
+            tmp_path / f"{i:03}.png"
+        )
     (tmp_path / "notes.txt").write_text("not an image")
     np.testing.assert_array_equal(read_external(tmp_path, DIGITS), levels)
 
@@ -62,7 +74,10 @@ def test_colour_pngs_keep_their_channels(tmp_path):
 @pytest.mark.parametrize(
     ("array", "why"),
     [
-        (np.zeros((2, 1, 9, 9), np.uint8), r"shape \(2, 1, 9, 9\); this data set asks for \(N, 1, 8, 8\)"),
+        (
+            np.zeros((2, 1, 9, 9), np.uint8),
+            r"shape \(2, 1, 9, 9\); this data set asks for \(N, 1, 8, 8\)",
+        ),
         (np.zeros((0, 1, 8, 8), np.uint8), "N > 0"),
         (np.zeros((8, 8), np.uint8), "shape"),
         (
@@ -71,9 +86,15 @@ def test_colour_pngs_keep_their_channels(tmp_path):
         ),
         (np.zeros((2, 1, 8, 8), np.int64), "dtype int64; save uint8"),
         (np.zeros((2, 1, 8, 8), bool), "dtype bool"),
-        (np.full((2, 1, 8, 8), -1.0), r"\[-1, -1\], outside 0 \(black\) to 1 \(white\).*`scale: \[-1, 1\]`"),
+        (
+            np.full((2, 1, 8, 8), -1.0),
+            r"\[-1, -1\], outside 0 \(black\) to 1 \(white\).*`scale: \[-1, 1\]`",
+        ),
         (np.full((2, 1, 8, 8), np.nan), "2 of 2 images hold NaN"),
-        (np.array([{"a": 1}], dtype=object), "array of objects, which is never loaded.*save one plain uint8 array"),
+        (
+            np.array([{"a": 1}], dtype=object),
+            "array of objects, which is never loaded.*save one plain uint8 array",
+        ),
     ],
 )
 def test_wrong_arrays_are_named_with_a_remedy(tmp_path, array, why):
@@ -83,14 +104,17 @@ def test_wrong_arrays_are_named_with_a_remedy(tmp_path, array, why):
 
 
 def test_ambiguous_arrays_are_listed(tmp_path):
-    with pytest.raises(ValueError, match=r"b\.npz should hold an array called images; which .*arrays: x, y"):
+    with pytest.raises(
+        ValueError, match=r"b\.npz should hold an array called images; which .*arrays: x, y"
+    ):
         read_external(save(tmp_path / "b.npz", x=np.zeros(1), y=np.zeros(1)), DIGITS)
 
 
 def test_two_arrays_of_images_are_ambiguous_and_labels_are_not(tmp_path, levels):
     np.savez(tmp_path / "b.npz", levels, 16 - levels)
     with pytest.raises(
-        ValueError, match=r"b\.npz holds several arrays like images, arr_0, arr_1; call .* meant images"
+        ValueError,
+        match=r"b\.npz holds several arrays like images, arr_0, arr_1; call .* meant images",
     ):
         read_external(tmp_path / "b.npz", DIGITS)
     np.savez(tmp_path / "c.npz", levels, np.arange(len(levels)))
@@ -133,7 +157,11 @@ def test_nothing_there_and_other_files_are_told_apart(tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "size", "why"),
-    [("RGB", (8, 8), "mode RGB, asked for is 8-bit L"), ("P", (8, 8), "mode P"), ("L", (9, 8), "is 9x8 pixels")],
+    [
+        ("RGB", (8, 8), "mode RGB, asked for is 8-bit L"),
+        ("P", (8, 8), "mode P"),
+        ("L", (9, 8), "is 9x8 pixels"),
+    ],
 )
 def test_unfitting_pngs_are_named(tmp_path, mode, size, why):
     Image.new(mode, size).save(tmp_path / "bad.png")
@@ -148,7 +176,9 @@ def test_file_that_is_no_png_is_named(tmp_path):
 
 
 def test_truncated_png_is_named(tmp_path):
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)).save(tmp_path / "cut.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)).save(
+        tmp_path / "cut.png"
+    )
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
     with pytest.raises(ValueError, match=r"cut\.png: cannot be decoded"):
         read_external(tmp_path, DIGITS)

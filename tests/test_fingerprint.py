@@ -1,9 +1,10 @@
 """No number moves without its version.
 
-A training of a few steps with the tiny parameters, its samples by every sampler, its likelihood and its inspection are
-boiled down to a few numbers each. ``tests/fingerprints/<method>.json`` holds them as they were when the versions were
-set. They agree to 1e-3 of their size across machines and torch builds; a change of the mathematics moves them further.
-After raising a version on purpose, or for a new method:
+A training of a few steps with the tiny parameters, its samples by every sampler, its likelihood and
+its inspection are boiled down to a few numbers each. ``tests/fingerprints/<method>.json`` holds
+them as they were when the versions were set. They agree to 1e-3 of their size across machines and
+torch builds; a change of the mathematics moves them further. After raising a version on purpose, or
+for a new method:
 
     python tests/test_fingerprint.py --write
 """
@@ -28,14 +29,18 @@ from bench.method import Noise, Run, Sampler, load_method
 
 FOLDER = Path(__file__).with_name("fingerprints")
 REMEDY = "python tests/test_fingerprint.py --write"
-ADAPTIVE = 1e-3  # where rounding decides whether a step is taken, numbers agree to about the tolerance
+ADAPTIVE = (
+    1e-3  # where rounding decides whether a step is taken, numbers agree to about the tolerance
+)
 TOLERANCE = 1e-3  # of the root mean square
 LEARNED_TOLERANCE = 1e-2  # Adam's first steps amplify rounding where a gradient nearly vanishes
 BUDGET = 10
 
 
 def numbers(values):
-    """Returns root mean square, mean, and mean product with fixed random signs of a tensor's values."""
+    """Returns root mean square, mean, and mean product with fixed random signs of a tensor's
+    values.
+    """
     values = values.detach().double().flatten()
     signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], len(values)))
     return {
@@ -46,7 +51,9 @@ def numbers(values):
 
 
 def sampler_of(sampler, name):
-    """Returns the sampler as its card has it, at about BUDGET evaluations, or at tolerance ADAPTIVE."""
+    """Returns the sampler as its card has it, at about BUDGET evaluations, or at tolerance
+    ADAPTIVE.
+    """
     params = sampler.params()
     if sampler.cost is None:
         params = replace(params, tolerance=ADAPTIVE) if hasattr(params, "tolerance") else params
@@ -65,7 +72,9 @@ class Stop(Exception):
 
 
 def trained(card, data, stop_after=None):
-    """Returns a method after its training, or after that many steps of it, and the losses that it logged."""
+    """Returns a method after its training, or after that many steps of it, and the losses that it
+    logged.
+    """
     method, curve = load_method(card.name, card.tiny, data), []
 
     def checkpoint(step, tensors):
@@ -74,7 +83,12 @@ def trained(card, data, stop_after=None):
 
     with contextlib.suppress(Stop):
         method.train(
-            data, Run(seed=0, checkpoint=checkpoint, log=lambda images, **values: curve.append(values["loss"]))
+            data,
+            Run(
+                seed=0,
+                checkpoint=checkpoint,
+                log=lambda images, **values: curve.append(values["loss"]),
+            ),
         )
     return method, torch.tensor(curve)
 
@@ -84,7 +98,9 @@ def flat(method):
 
 
 def shake(networks):
-    """Moves every weight at random, so that a network of a few training steps has something to say."""
+    """Moves every weight at random, so that a network of a few training steps has something to
+    say.
+    """
     noise = Noise(0, ("shake",))
     with torch.no_grad():
         for network in networks:
@@ -93,12 +109,18 @@ def shake(networks):
 
 
 def fingerprint(card):
-    """Returns version and numbers of a method's training, its samplers, its likelihood and its inspection, by name."""
+    """Returns version and numbers of a method's training, its samplers, its likelihood and its
+    inspection, by name.
+    """
     torch.set_num_threads(1)
     data = load_images("digits")
     method, curve = trained(card, data)
     weights, first = flat(method), flat(trained(card, data, stop_after=1)[0])
-    training = {"weights": numbers(weights), "learned": numbers(weights - first), "loss": numbers(curve)}
+    training = {
+        "weights": numbers(weights),
+        "learned": numbers(weights - first),
+        "loss": numbers(curve),
+    }
     found = {card.name: {"version": card.version, **training}}
     shake(method.networks)
     for name, sampler in card.samplers.items():
@@ -133,8 +155,11 @@ def test_numbers_move_only_with_their_version(card):
     assert file.exists(), f"there is no {file.name} yet: {REMEDY}"
     tracked, current = json.loads(file.read_text()), fingerprint(card)
     assert tracked.keys() == current.keys(), f"samplers came or went: {REMEDY}"
-    # A newly trained model moves all that is made from it: then only the method's own version has to say so.
-    assert current[card.name]["version"] == tracked[card.name]["version"], f"{card.name} has a new version: {REMEDY}"
+    # A newly trained model moves all that is made from it: then only the method's own version has
+    # to say so.
+    assert current[card.name]["version"] == tracked[card.name]["version"], (
+        f"{card.name} has a new version: {REMEDY}"
+    )
     for name, now in current.items():
         then = tracked[name]
         assert now["version"] == then["version"], f"{name} has a new version: {REMEDY}"

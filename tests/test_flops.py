@@ -1,4 +1,6 @@
-"""FLOPs of a call are those of each network's passes, backward ones included, as torch counts them over the call."""
+"""FLOPs of a call are those of each network's passes, backward ones included, as torch counts them
+over the call.
+"""
 
 from contextlib import nullcontext
 
@@ -17,11 +19,16 @@ from methods.shared.process import VP
 
 
 class Score(nn.Module):
-    """Two layers, and attention, whose products torch counts by other formulas than those of layers."""
+    """Two layers, and attention, whose products torch counts by other formulas than those of
+    layers.
+    """
 
     def __init__(self, channels=16):
         super().__init__()
-        self.first, self.second = nn.Conv2d(1, channels, 3, padding=1), nn.Conv2d(channels, 1, 3, padding=1)
+        self.first, self.second = (
+            nn.Conv2d(1, channels, 3, padding=1),
+            nn.Conv2d(channels, 1, 3, padding=1),
+        )
 
     def forward(self, x, t):
         h = torch.tanh(self.first(x))
@@ -74,14 +81,18 @@ def test_guided_evaluations_cost_both_networks_and_the_way_back_through_the_clas
     assert ours != 12 * jobs._row_flops(counter, 0, "model")[0]
 
 
-@pytest.mark.parametrize(("probe", "probes", "ways"), [("rademacher", 1, 1), ("gaussian", 3, 3), ("exact", 1, 64)])
+@pytest.mark.parametrize(
+    ("probe", "probes", "ways"), [("rademacher", 1, 1), ("gaussian", 3, 3), ("exact", 1, 64)]
+)
 def test_likelihood_costs_a_way_back_for_each_probe(probe, probes, ways):
     (score,), process = frozen(Score()), VP()
 
     def call():
         flow = linear_flow(process, score)
         x = 0.1 * torch.ones(2, 1, 8, 8)
-        flow_log_likelihood(flow, process.prior_log_prob, x, Noise(0), tolerance=0.5, probes=probes, probe=probe)
+        flow_log_likelihood(
+            flow, process.prior_log_prob, x, Noise(0), tolerance=0.5, probes=probes, probe=probe
+        )
 
     ours, whole, counter = counted((score,), call)
     assert ours == whole
@@ -90,7 +101,9 @@ def test_likelihood_costs_a_way_back_for_each_probe(probe, probes, ways):
 
 def test_network_that_is_never_asked_costs_nothing():
     score, classifier = frozen(Score(), Classifier())
-    ours, whole, counter = counted((score, classifier), lambda: score(torch.ones(2, 1, 8, 8), torch.ones(2)))
+    ours, whole, counter = counted(
+        (score, classifier), lambda: score(torch.ones(2, 1, 8, 8), torch.ones(2))
+    )
     assert ours == whole > 0
     assert sorted(counter.inputs) == [0]
 
@@ -107,9 +120,13 @@ def test_counting_keeps_no_batch_and_changes_no_gradient():
     assert not counter.inputs[0][0].requires_grad
 
 
-@pytest.mark.parametrize("name", [name for name, card in cards().items() if card.likelihood is not None])
+@pytest.mark.parametrize(
+    "name", [name for name, card in cards().items() if card.likelihood is not None]
+)
 def test_likelihood_of_each_method_costs_what_torch_counts(name):
-    """But for the density of the start distribution, whose products are no network's: less than 1 %."""
+    """But for the density of the start distribution, whose products are no network's: less than 1
+    %.
+    """
     card, data = cards()[name], load_images("digits")
     method = load_method(name, card.tiny, data)
     params = build(card.likelihood.params, {"tolerance": 0.1})
@@ -121,7 +138,11 @@ def test_likelihood_of_each_method_costs_what_torch_counts(name):
 @pytest.mark.skipif("sde" not in cards(), reason="the method is not there")
 def test_guided_model_costs_what_torch_counts_in_sampling_and_in_training():
     card, data = cards()["sde"], load_images("digits")
-    values = {**card.tiny, "prior": {"kind": "published"}, "training": {**card.tiny["training"], "steps": 3}}
+    values = {
+        **card.tiny,
+        "prior": {"kind": "published"},
+        "training": {**card.tiny["training"], "steps": 3},
+    }
     values["classifier"] = {"kind": "resnet", "width": 8, "steps": 2, "batch": 8}
     method = load_method("sde", values, data)
     method.train(data, Run(seed=0))

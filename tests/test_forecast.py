@@ -1,4 +1,6 @@
-"""What plans say a suite costs: by counted FLOPs, at a throughput that is measured, of finished units, or assumed."""
+"""What plans say a suite costs: by counted FLOPs, at a throughput that is measured, of finished
+units, or assumed.
+"""
 
 import importlib.util
 import json
@@ -53,7 +55,11 @@ def no_cluster(monkeypatch):
 @pytest.fixture
 def study(tmp_path):
     (tmp_path / "small.yaml").write_text(SUITE)
-    return expand(read_suite(tmp_path / "small.yaml")), Store(tmp_path / "store"), tmp_path / "small"
+    return (
+        expand(read_suite(tmp_path / "small.yaml")),
+        Store(tmp_path / "store"),
+        tmp_path / "small",
+    )
 
 
 def of_stage(jobs, stage):
@@ -66,7 +72,9 @@ def of_stage(jobs, stage):
 def test_work_is_evaluations_times_images_times_the_network(study):
     jobs, *_ = study
     work = Workload({(job.stage, job.key): job for job in jobs})
-    (train,), (likelihood,), (inspect,) = (of_stage(jobs, stage) for stage in ("train", "likelihood", "inspect"))
+    (train,), (likelihood,), (inspect,) = (
+        of_stage(jobs, stage) for stage in ("train", "likelihood", "inspect")
+    )
     (net,) = networks(train.specs[0])
     ten, hundred, adaptive = (work.of(job.units[0]) for job in of_stage(jobs, "samples"))
     assert work.of(train.units[0]).flops == 3 * 100 * 10 * net.flops
@@ -77,7 +85,10 @@ def test_work_is_evaluations_times_images_times_the_network(study):
     assert work.of(likelihood.units[0]).flops == pytest.approx(3 * nfe * 15 * net.flops)
     assert work.of(inspect.units[0]).flops == 10 * inspect.images * net.flops
     scores = work.of(of_stage(jobs, "scores")[0].units[0])
-    assert (scores.flops, scores.host_flops) == (pytest.approx(40 * 6e5), 2 * 40 * 24**2 + 30 * 24**3)
+    assert (scores.flops, scores.host_flops) == (
+        pytest.approx(40 * 6e5),
+        2 * 40 * 24**2 + 30 * 24**3,
+    )
 
 
 def test_a_snapshot_costs_what_lies_between_it_and_the_one_before(study):
@@ -97,7 +108,9 @@ def test_a_snapshot_costs_what_lies_between_it_and_the_one_before(study):
     work = Workload({(job.stage, job.key): job for job in jobs})
     early, late = (work.of(job.units[0]).rows for job in jobs)
     assert (early, late) == (3 * 400, 3 * 600)
-    taken = TrainSpec(method="sde", method_version=1, dataset="digits", dataset_version=1, checkpoint="ab")
+    taken = TrainSpec(
+        method="sde", method_version=1, dataset="digits", dataset_version=1, checkpoint="ab"
+    )
     job = Job(stage="train", key="taken", label="", specs=(taken,), parts=("weights",))
     assert Workload({("train", "taken"): job}).of(job.units[0]).flops == 0
 
@@ -109,7 +122,9 @@ def test_guided_samples_cost_a_pass_back_through_the_classifier_too(tmp_path):
     jobs = expand(read_suite(tmp_path / "guided.yaml"))
     work = Workload({(job.stage, job.key): job for job in jobs})
     score, classifier = networks(of_stage(jobs, "train")[0].specs[0])
-    guided = work.of(of_stage(jobs, "samples")[0].units[0])  # its 10 evaluations are five of each network
+    guided = work.of(
+        of_stage(jobs, "samples")[0].units[0]
+    )  # its 10 evaluations are five of each network
     assert (guided.flops, guided.nfe) == (5 * 20 * (score.flops + 2 * classifier.flops), 10)
     trained = work.of(of_stage(jobs, "train")[0].units[0]).flops
     assert trained == 3 * (1000 * score.flops + classifier.images * classifier.flops)
@@ -143,7 +158,12 @@ def test_exact_scores_are_not_trained_and_not_counted(tmp_path):
 @pytest.mark.parametrize(
     ("resources", "options", "tflops", "words"),
     [
-        ({"gpus": 1}, {}, 10, "an assumed 10 TFLOP/s of an A100 (the file names no type of GPU) in float32"),
+        (
+            {"gpus": 1},
+            {},
+            10,
+            "an assumed 10 TFLOP/s of an A100 (the file names no type of GPU) in float32",
+        ),
         ({"gpus": 1}, {"tf32": True}, 40, "in TF32"),
         ({"gpus": "a100:1"}, {"tf32": True}, 40, "an assumed 40 TFLOP/s of an A100 in TF32"),
         ({"gpus": "h100:4"}, {}, 25, "of an H100 in float32"),
@@ -152,11 +172,21 @@ def test_exact_scores_are_not_trained_and_not_counted(tmp_path):
         ({"gpus": 1, "partition": "gpu-h100"}, {}, 25, "of an H100"),
         ({"gpus": "1g.10gb:1"}, {}, 10 / 7, "of which a MIG instance has 0.14"),
         ({"gpus": "h100:1"}, {"tflops": 33.0}, 33, "33 TFLOP/s of a GPU, as tflops says"),
-        ({"gpus": "h100:1"}, {"tflops": {"h100": 50.0, "a100": 1.0}}, 50, "50 TFLOP/s of a GPU, as tflops says"),
+        (
+            {"gpus": "h100:1"},
+            {"tflops": {"h100": 50.0, "a100": 1.0}},
+            50,
+            "50 TFLOP/s of a GPU, as tflops says",
+        ),
         ({"gpus": 1}, {"tflops": {"gpu": 7.0, "a100": 1.0}}, 7, "as tflops says"),
         ({}, {"threads": 4}, 0.12, "an assumed 0.03 TFLOP/s of a CPU thread, 4 of them"),
         ({"gpus": 1}, {"device": "cpu"}, 0.03, "of a CPU thread"),
-        ({}, {"tflops": {"cpu": 0.1}, "threads": 2}, 0.2, "0.1 TFLOP/s, as tflops says, of a CPU thread"),
+        (
+            {},
+            {"tflops": {"cpu": 0.1}, "threads": 2},
+            0.2,
+            "0.1 TFLOP/s, as tflops says, of a CPU thread",
+        ),
         ({}, {"tflops": 40.0}, 0.03, "of a CPU thread"),
     ],
 )
@@ -167,9 +197,19 @@ def test_throughput_is_that_of_the_device_that_is_asked_for(resources, options, 
 
 
 def test_devices_are_known_by_the_names_that_drivers_and_sites_give_them():
-    names = {"NVIDIA A100-SXM4-80GB": "a100", "nvidia_h100_80gb_hbm3": "h100", "NVIDIA H200": "h200", "GH200": "h200"}
+    names = {
+        "NVIDIA A100-SXM4-80GB": "a100",
+        "nvidia_h100_80gb_hbm3": "h100",
+        "NVIDIA H200": "h200",
+        "GH200": "h200",
+    }
     assert {name: accelerator(name) for name in names} == names
-    assert [accelerator(name) for name in ("Tesla V100", "a100|h100", "", "ha1000")] == ["", "", "", ""]
+    assert [accelerator(name) for name in ("Tesla V100", "a100|h100", "", "ha1000")] == [
+        "",
+        "",
+        "",
+        "",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +234,14 @@ def test_throughputs_of_an_executor_file_are_checked(tmp_path, written, told):
 
 
 def made(**facts):
-    return {"accelerator": "cpu", "threads": 1, "tf32": False, "compiled": False, "device": "Xeon", **facts}
+    return {
+        "accelerator": "cpu",
+        "threads": 1,
+        "tf32": False,
+        "compiled": False,
+        "device": "Xeon",
+        **facts,
+    }
 
 
 def test_finished_units_tell_how_far_off_the_assumption_was(study):
@@ -209,7 +256,10 @@ def test_finished_units_tell_how_far_off_the_assumption_was(study):
     assert sizes.of(hundred.units[0]) == pytest.approx(50 * factor)
     assert "finished units on Xeon" in sizes.explain(hundred.units[0])
     (train,) = of_stage(jobs, "train")
-    assert (sizes.source(train.units[0]), sizes.of(train.units[0])) == ("assumed", assumed.of(train.units[0]))
+    assert (sizes.source(train.units[0]), sizes.of(train.units[0])) == (
+        "assumed",
+        assumed.of(train.units[0]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -220,7 +270,10 @@ def test_finished_units_tell_how_far_off_the_assumption_was(study):
         ({"accelerator": "cuda"}, Slurm(**CPU)),
         ({"accelerator": "cuda", "tf32": True}, Slurm(**GPU)),
         ({"accelerator": "cuda", "compiled": True}, Slurm(**GPU)),
-        ({"accelerator": "cuda", "device": "NVIDIA A100-SXM4"}, Slurm(**{**GPU, "samples": Resources(gpus="h100:1")})),
+        (
+            {"accelerator": "cuda", "device": "NVIDIA A100-SXM4"},
+            Slurm(**{**GPU, "samples": Resources(gpus="h100:1")}),
+        ),
         ({"accelerator": "cuda"}, Slurm(**{**GPU, "samples": Resources(gpus="1g.10gb:1")})),
     ],
 )
@@ -234,7 +287,10 @@ def test_units_made_on_other_devices_tell_nothing(study, facts, executor):
 def test_units_made_on_the_gpu_that_is_asked_for_tell(study):
     jobs, store, _ = study
     ten, *_ = of_stage(jobs, "samples")
-    store.finish(ten.units[0], {"seconds": 5.0, "provenance": made(accelerator="cuda", device="NVIDIA A100-SXM4")})
+    store.finish(
+        ten.units[0],
+        {"seconds": 5.0, "provenance": made(accelerator="cuda", device="NVIDIA A100-SXM4")},
+    )
     for gpus in (1, "a100:1"):
         executor = Slurm(**{**GPU, "samples": Resources(gpus=gpus)})
         assert Sizes(store, jobs, executor).of(ten.units[1]) == 5.0
@@ -244,7 +300,9 @@ def test_units_of_a_method_that_says_nothing_take_what_others_of_their_stage_did
     jobs, store, _ = study
     sizes = Sizes(store, jobs, Slurm(**CPU))
     assert sizes.of(UnitId("train", "unknown", "weights")) == 3600.0
-    assert "where nothing says what it computes" in sizes.explain(UnitId("train", "unknown", "weights"))
+    assert "where nothing says what it computes" in sizes.explain(
+        UnitId("train", "unknown", "weights")
+    )
 
 
 def test_measured_steps_make_the_forecast_and_the_packing(study):
@@ -261,7 +319,9 @@ def test_measured_steps_make_the_forecast_and_the_packing(study):
     model = found["models"][kind_of(train.specs[0])]
     assert sizes.of(train.units[0]) - 1 == pytest.approx(1000 * model["seconds_per_image"])
     assert "(measured)" in forecast(jobs, store, results, Slurm(**CPU))
-    assert "(measured)" not in forecast(jobs, store, results, Slurm(**GPU)), "it says nothing of GPUs"
+    assert "(measured)" not in forecast(jobs, store, results, Slurm(**GPU)), (
+        "it says nothing of GPUs"
+    )
 
 
 def test_measurement_is_a_job_with_the_resources_of_one_process_that_trains(study, monkeypatch):
@@ -284,11 +344,15 @@ def test_measurement_is_a_job_with_the_resources_of_one_process_that_trains(stud
     train = Resources(gpus="a100:4", tasks=4, nodes=2, memory_gb=64, minutes=1440, partition="big")
     executor = Slurm(**{**CPU, "train": train}, poll_seconds=0.001, grace_seconds=0.0, device="cpu")
     measure_there(jobs, results, executor)
-    assert seen["order"].resources == Resources(gpus="a100:1", memory_gb=16, minutes=60, partition="big", at_once=1)
+    assert seen["order"].resources == Resources(
+        gpus="a100:1", memory_gb=16, minutes=60, partition="big", at_once=1
+    )
     assert measured(results).models
     assert not list((results / "measure").glob("*")), "its folder is gone"
     seen["works"], states[:] = False, ["RUNNING", "FAILED", "FAILED", "FAILED"]
-    with pytest.raises(measure.MeasureError, match="the job 7 that measures ended and has found nothing"):
+    with pytest.raises(
+        measure.MeasureError, match="the job 7 that measures ended and has found nothing"
+    ):
         measure_there(jobs, results, executor)
 
 
@@ -296,7 +360,15 @@ def test_measuring_away_from_a_cluster_is_one_line(study, monkeypatch, tmp_path,
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="there is no sbatch here"):
         measure_there(*study[::2], Slurm())
-    words = ["plan", str(tmp_path / "small.yaml"), "--results", str(tmp_path), "--executor", "slurm", "--measure"]
+    words = [
+        "plan",
+        str(tmp_path / "small.yaml"),
+        "--results",
+        str(tmp_path),
+        "--executor",
+        "slurm",
+        "--measure",
+    ]
     assert main(words) == 1
     assert "nothing was measured: there is no sbatch here" in capsys.readouterr().err
 
@@ -316,7 +388,16 @@ def test_plan_says_training_sampling_and_scoring_apart_for_each_point_and_what_i
     jobs, store, results = study
     told = forecast(jobs, store, results, Slurm(**GPU, threads=4)).splitlines()
     head = next(line for line in told if "training GPU-h" in line)
-    assert head.split()[:8] == ["training", "GPU-h", "likelihood", "GPU-h", "sampling", "GPU-h", "scoring", "GPU-h"]
+    assert head.split()[:8] == [
+        "training",
+        "GPU-h",
+        "likelihood",
+        "GPU-h",
+        "sampling",
+        "GPU-h",
+        "scoring",
+        "GPU-h",
+    ]
     points = [line for line in told if "euler_maruyama" in line or "flow_adaptive" in line]
     assert len(points) == 3
     assert all(float(cell) > 0 for line in points for cell in line.split()[:4])
@@ -344,14 +425,19 @@ def test_hours_are_those_of_what_a_stage_runs_on(study):
 
 
 @pytest.mark.parametrize(
-    "written", ['gpus: "a100:2"', 'gpus: "1g.10gb:1"', 'sbatch: {gres: "gpu:a100:1"}', "sbatch: {gpus: 2}"]
+    "written",
+    ['gpus: "a100:2"', 'gpus: "1g.10gb:1"', 'sbatch: {gres: "gpu:a100:1"}', "sbatch: {gpus: 2}"],
 )
 def test_gpu_hours_count_typed_gpus(study, tmp_path, written):
     jobs, store, results = study
     path = tmp_path / "cluster.yaml"
     path.write_text(f"cluster: slurm\nresources: {{{written}, minutes: 600}}\n")
     executor = read_executor(str(path))
-    (total,) = (line for line in forecast(jobs, store, results, executor).splitlines() if "predicted:" in line)
+    (total,) = (
+        line
+        for line in forecast(jobs, store, results, executor).splitlines()
+        if "predicted:" in line
+    )
     campaign = Campaign(jobs, store, results, executor)
     jobs_took = 0.0
     for level in campaign.levels(campaign.missing()):
@@ -381,7 +467,9 @@ def test_plan_warns_of_what_is_asked_for_and_not_used(study):
         "scores: GPUs of several types (a100,v100) are counted alike",
     ):
         assert f"warning: {words}" in told, words
-    assert "they would stand idle" in forecast(jobs, store, results, replace(executor, device="cpu"))
+    assert "they would stand idle" in forecast(
+        jobs, store, results, replace(executor, device="cpu")
+    )
 
 
 def test_what_is_there_costs_nothing(study):
@@ -412,7 +500,9 @@ def test_numbers_are_written_to_two_digits():
 
 
 def test_the_sweep_of_the_four_papers_costs_two_hundred_exaflops():
-    """An independent count of its networks and budgets came to 196: 1,300 A100-hours at 40 TFLOP/s, 5,400 at 10."""
+    """An independent count of its networks and budgets came to 196: 1,300 A100-hours at 40 TFLOP/s,
+    5,400 at 10.
+    """
     jobs = expand(read_suite(ROOT / "suites/cifar10_nfe_sweep.yaml"))
     work = Workload({(job.stage, job.key): job for job in jobs})
     total = sum(work.of(job.units[0]).flops * len(job.units) for job in jobs)
@@ -426,7 +516,9 @@ def test_the_sweep_of_the_four_papers_costs_two_hundred_exaflops():
     assert at_budget[1000] / total == pytest.approx(0.179, abs=0.01)
 
 
-def test_a_plan_with_an_executor_takes_at_most_three_times_the_plan_and_grows_with_the_points(tmp_path):
+def test_a_plan_with_an_executor_takes_at_most_three_times_the_plan_and_grows_with_the_points(
+    tmp_path,
+):
     place = importlib.util.spec_from_file_location("plan_cost", ROOT / "tests/perf/plan.py")
     perf = importlib.util.module_from_spec(place)
     place.loader.exec_module(perf)

@@ -1,4 +1,6 @@
-"""What samples may be given: checked strictly, shown to methods in part only, and measured afterwards."""
+"""What samples may be given: checked strictly, shown to methods in part only, and measured
+afterwards.
+"""
 
 import numpy as np
 import pytest
@@ -8,7 +10,14 @@ from bench.card import build
 from bench.data import conditioning
 from bench.data.images import DATASETS, load_images
 from bench.execute.local.worker import Stop
-from bench.metrics.conditional import Restored, diversity, known_max, known_rmse, unknown_best, unknown_rmse
+from bench.metrics.conditional import (
+    Restored,
+    diversity,
+    known_max,
+    known_rmse,
+    unknown_best,
+    unknown_rmse,
+)
 from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
 from bench.plan import expand
@@ -25,14 +34,18 @@ NETWORK = {"width": 8, "multipliers": [1], "blocks": 1, "attention": [], "embedd
 
 @pytest.fixture
 def read(tmp_path):
-    def reader(condition, *, dataset="digits", metrics=("unknown_rmse",), params=None, smoke=False, **point):
+    def reader(
+        condition, *, dataset="digits", metrics=("unknown_rmse",), params=None, smoke=False, **point
+    ):
         suite = {
             "name": "any",
             "dataset": dataset,
             "metrics": list(metrics),
             "samples": {"count": 32, "batch": 16},
             "train": {"vp": {"method": "sde", "params": {"network": NETWORK, **(params or {})}}},
-            "points": [{"train": "vp", "sampler": "predictor_corrector", "given": condition, **point}],
+            "points": [
+                {"train": "vp", "sampler": "predictor_corrector", "given": condition, **point}
+            ],
         }
         path = tmp_path / "any.yaml"
         path.write_text(yaml.safe_dump(suite))
@@ -88,14 +101,29 @@ def test_repeats_set_the_count_and_not_the_key(read):
 
 def test_what_is_given_is_in_the_key_and_nothing_is_by_default():
     train = TrainSpec(method="sde", method_version=1, dataset="digits", dataset_version=1)
-    rest = {"train": train, "sampler": "any", "sampler_version": 1, "times": "", "params": {}, "batch": 1}
+    rest = {
+        "train": train,
+        "sampler": "any",
+        "sampler_version": 1,
+        "times": "",
+        "params": {},
+        "batch": 1,
+    }
     assert "given" not in canonical(SampleSpec(**rest))
-    assert len({place(SampleSpec(**rest, given=g)) for g in (None, LEFT, {"task": "inpainting"})}) == 3
+    assert (
+        len({place(SampleSpec(**rest, given=g)) for g in (None, LEFT, {"task": "inpainting"})}) == 3
+    )
 
 
 def test_budget_of_a_class_pays_for_the_classifier_too(read):
     params = {"classifier": {"kind": "resnet"}}
-    suite = read({"task": "class"}, metrics=["accuracy"], params=params, sampler="ancestral", grid={"nfe": [40]})
+    suite = read(
+        {"task": "class"},
+        metrics=["accuracy"],
+        params=params,
+        sampler="ancestral",
+        grid={"nfe": [40]},
+    )
     assert suite.points[0].sample.params["steps"] == 20
     assert suite.points[0].count == 32
 
@@ -112,7 +140,9 @@ def test_hidden_pixels_are_not_in_what_a_method_sees(mask):
     seen = wanted.known_part(wanted.images.astype(float))
     np.testing.assert_array_equal(seen * ~wanted.known, 0)
     np.testing.assert_array_equal(seen * wanted.known, wanted.images * wanted.known)
-    np.testing.assert_array_equal(wanted.known[:4], wanted.known[16:])  # the same images come round again
+    np.testing.assert_array_equal(
+        wanted.known[:4], wanted.known[16:]
+    )  # the same images come round again
     hidden = (~wanted.known).mean((1, 2, 3))
     expected = {"centre": 0.25, "random": hidden}.get(mask, 0.5)
     np.testing.assert_array_equal(hidden, expected)
@@ -121,14 +151,19 @@ def test_hidden_pixels_are_not_in_what_a_method_sees(mask):
 
 def test_mask_is_of_the_image_and_not_of_how_many_there_are():
     data = load_images("digits")
-    few, many = (conditioning.truth({"task": "inpainting", "mask": "random", "images": n}, data, 0, 4) for n in (4, 16))
+    few, many = (
+        conditioning.truth({"task": "inpainting", "mask": "random", "images": n}, data, 0, 4)
+        for n in (4, 16)
+    )
     np.testing.assert_array_equal(few.known, many.known)
     later = conditioning.truth({"task": "inpainting", "mask": "random", "images": 16}, data, 2, 2)
     np.testing.assert_array_equal(later.known, many.known[2:])
 
 
 def test_grey_has_no_colour_left():
-    wanted = conditioning.truth({"task": "colourisation", "images": 4}, load_images("photo_tiles"), 0, 4)
+    wanted = conditioning.truth(
+        {"task": "colourisation", "images": 4}, load_images("photo_tiles"), 0, 4
+    )
     seen = wanted.known_part(wanted.images.astype(float))
     assert np.ptp(seen, axis=1).max() == 0
     np.testing.assert_allclose(seen.mean(1), wanted.images.mean(1))
@@ -137,15 +172,25 @@ def test_grey_has_no_colour_left():
 def test_classes_come_in_turn_or_are_one():
     data = load_images("digits")
     assert conditioning.truth({"task": "class"}, data, 8, 4).image.tolist() == [8, 9, 0, 1]
-    assert conditioning.truth({"task": "class", "label": 3}, data, 8, 4).image.tolist() == [3, 3, 3, 3]
+    assert conditioning.truth({"task": "class", "label": 3}, data, 8, 4).image.tolist() == [
+        3,
+        3,
+        3,
+        3,
+    ]
 
 
 @pytest.mark.parametrize(
     ("dataset", "condition"),
-    [("digits", {"task": "inpainting", "mask": "random"}), ("photo_tiles", {"task": "colourisation"})],
+    [
+        ("digits", {"task": "inpainting", "mask": "random"}),
+        ("photo_tiles", {"task": "colourisation"}),
+    ],
 )
 def test_errors_split_into_known_and_unknown(dataset, condition):
-    """The mean square of an error is the sum of both parts', each by its share of the dimensions."""
+    """The mean square of an error is the sum of both parts', each by its share of the
+    dimensions.
+    """
     data, rng = load_images(dataset), np.random.default_rng(0)
     wanted = conditioning.truth(condition, data, 0, 16)
     error = rng.normal(size=wanted.images.shape)
@@ -163,18 +208,25 @@ def test_truth_itself_has_no_error_and_no_diversity():
     data = load_images("digits")
     wanted = conditioning.truth(LEFT, data, 0, 32)
     restored = Restored(wanted.images / 16, wanted, data.levels)
-    assert [measure(restored) for measure in (unknown_rmse, unknown_best, diversity, known_rmse, known_max)] == [0] * 5
+    assert [
+        measure(restored)
+        for measure in (unknown_rmse, unknown_best, diversity, known_rmse, known_max)
+    ] == [0] * 5
 
 
 def test_draws_of_one_distribution_have_an_error_of_root_two_diversities():
-    """As truth and samples are then alike: so is every sampler of the exact conditional distribution."""
+    """As truth and samples are then alike: so is every sampler of the exact conditional
+    distribution.
+    """
     data, rng = load_images("digits"), np.random.default_rng(1)
     wanted = conditioning.truth({**LEFT, "images": 50}, data, 0, 1000)
     centre = rng.normal(size=(50, 1, 8, 8))
     truths = centre + 0.3 * rng.normal(size=centre.shape)
     restored = Restored(
         centre[wanted.image] + 0.3 * rng.normal(size=wanted.images.shape),
-        conditioning.Truth("inpainting", wanted.image, truths[wanted.image] * (data.levels - 1), wanted.known),
+        conditioning.Truth(
+            "inpainting", wanted.image, truths[wanted.image] * (data.levels - 1), wanted.known
+        ),
         data.levels,
     )
     assert diversity(restored) == pytest.approx(0.3, rel=0.02)
@@ -214,7 +266,10 @@ def test_labels_go_with_the_images_of_a_batch():
     data = load_images("digits")
     images, labels = data.labelled_batch(0, 25, 64)
     np.testing.assert_array_equal(images, data.batch(0, 25, 64))
-    known = {image.tobytes(): label for image, label in zip(data.train, data.labels("train"), strict=True)}
+    known = {
+        image.tobytes(): label
+        for image, label in zip(data.train, data.labels("train"), strict=True)
+    }
     levels = (images * 16).round().byte().numpy()
     assert [known[image.tobytes()] for image in levels] == labels.tolist()
 
@@ -224,7 +279,9 @@ def test_photo_tiles_are_held_out_by_place():
     assert data.train.dtype == np.uint8
     assert not {tile.tobytes() for tile in data.train} & {tile.tobytes() for tile in data.test}
     assert build(conditioning.TASKS["colourisation"], {"images": 416}).images == 416
-    assert conditioning.refuse("colourisation", conditioning.Colourisation(images=417), DATASETS["photo_tiles"])
+    assert conditioning.refuse(
+        "colourisation", conditioning.Colourisation(images=417), DATASETS["photo_tiles"]
+    )
 
 
 class Silent:
@@ -244,13 +301,21 @@ class Silent:
     ids=["inpainting", "colourisation", "class"],
 )
 def test_suite_runs_from_yaml_to_row_and_figure(read, tmp_path, task, dataset, metrics, params):
-    params = {"training": {"steps": 2, "batch": 4, "heldout_images": 4}, "dequantise": True, **params}
-    suite = read(task, dataset=dataset, metrics=metrics, params=params, smoke=True, grid={"nfe": [8]})
+    params = {
+        "training": {"steps": 2, "batch": 4, "heldout_images": 4},
+        "dequantise": True,
+        **params,
+    }
+    suite = read(
+        task, dataset=dataset, metrics=metrics, params=params, smoke=True, grid={"nfe": [8]}
+    )
     store = Store(tmp_path / "store")
     settings = {"device": "cpu", "checkpoint_seconds": 1e9}
     for job in expand(suite):
         for unit in job.units:
-            jobs.make(job, unit, jobs.Context(store, settings, Silent(), Stop(), start="", attempts=1))
+            jobs.make(
+                job, unit, jobs.Context(store, settings, Silent(), Stop(), start="", attempts=1)
+            )
     (row,) = table.write(suite, store, tmp_path / "results").to_dict("records")
     assert (row["state"], row["nfe"], row["count"]) == ("done", 8, 4)
     assert conditioning.describe(suite.points[0].sample.given) in row["settings"]

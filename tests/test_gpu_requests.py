@@ -1,4 +1,6 @@
-"""What executor files ask of SLURM: GPUs in all its spellings, options on and off, and nothing of the caller's job."""
+"""What executor files ask of SLURM: GPUs in all its spellings, options on and off, and nothing of
+the caller's job.
+"""
 
 import os
 import subprocess
@@ -9,7 +11,14 @@ from bench.execute.executor import read_executor
 from bench.execute.slurm import queue
 from bench.execute.slurm.gpus import Gpus
 from bench.execute.slurm.resources import Resources, plain_resources
-from bench.execute.slurm.submit import Order, Submission, clean_environment, leaks, parameters, submit
+from bench.execute.slurm.submit import (
+    Order,
+    Submission,
+    clean_environment,
+    leaks,
+    parameters,
+    submit,
+)
 from bench.store import UnitId
 from bench.suite.document import SuiteError
 
@@ -65,14 +74,20 @@ def test_gpus_are_counted_however_they_are_asked_for(tmp_path, written, count, k
 
 def test_gpus_of_several_nodes_and_tasks_are_those_of_each_node():
     assert Resources(nodes=2, tasks=2, sbatch={"gpus": 8}).gpus_on_node == Gpus(4)
-    assert Resources(nodes=2, tasks=2, sbatch={"gpus-per-task": "a100:1"}).gpus_on_node == Gpus(2, "a100")
-    with pytest.raises(ValueError, match=r"sbatch.gpus are 3 in all, which 2 nodes do not share evenly"):
+    assert Resources(nodes=2, tasks=2, sbatch={"gpus-per-task": "a100:1"}).gpus_on_node == Gpus(
+        2, "a100"
+    )
+    with pytest.raises(
+        ValueError, match=r"sbatch.gpus are 3 in all, which 2 nodes do not share evenly"
+    ):
         Resources(nodes=2, tasks=1, sbatch={"gpus": 3})
 
 
 def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
     assert Resources(gpus="1g.10gb:2").gpus_on_node.part == pytest.approx(1 / 7)
-    assert Resources(gpus="nvidia_h100_80gb_hbm3_3g.40gb:1").gpus_on_node.part == pytest.approx(3 / 7)
+    assert Resources(gpus="nvidia_h100_80gb_hbm3_3g.40gb:1").gpus_on_node.part == pytest.approx(
+        3 / 7
+    )
     assert Resources(gpus="a100:1").gpus_on_node.part == 1
 
 
@@ -88,7 +103,10 @@ def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
         ("gpus: 1.5", "resources.gpus: should be a whole number or a text"),
         ("sbatch: {gpus-per-node: 2}", "is said by gpus, outside sbatch"),
         ("sbatch: {gpus_per_node: 2}", "is said by gpus, outside sbatch"),
-        ('sbatch: {tres-per-task: "gres/gpu:a100=2"}', 'is said by gpus, outside sbatch: write gpus: "a100:2"'),
+        (
+            'sbatch: {tres-per-task: "gres/gpu:a100=2"}',
+            'is said by gpus, outside sbatch: write gpus: "a100:2"',
+        ),
         ('sbatch: {tres_per_node: "gres:gpu:2"}', "is said by gpus, outside sbatch: write gpus: 2"),
         ('sbatch: {tres-per-job: "gres/gpu=4"}', "write gpus: 4"),
         ("sbatch: {gpus_per_job: 1}", "write gpus: 1"),
@@ -97,9 +115,18 @@ def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
         ('sbatch: {gres: "gpu:a100:x"}', "sbatch.gres does not read as name[:type][:count]"),
         ("sbatch: {gres: 2}", "sbatch.gres does not read as name[:type][:count]"),
         ('sbatch: {gres: "GPU:1"}', "sbatch.gres does not read as name[:type][:count]"),
-        ('gpus: 1, sbatch: {gres: "gpu:1"}', "gpus and sbatch.gres both ask for GPUs: leave one out"),
-        ("sbatch: {gres: gpu, gpus-per-task: 1}", "another option and sbatch.gpus-per-task both ask for GPUs"),
-        ("sbatch: {mem-per-gpu: 4G, mem_per_gpu: 5G}", "is said twice: mem-per-gpu is the same option"),
+        (
+            'gpus: 1, sbatch: {gres: "gpu:1"}',
+            "gpus and sbatch.gres both ask for GPUs: leave one out",
+        ),
+        (
+            "sbatch: {gres: gpu, gpus-per-task: 1}",
+            "another option and sbatch.gpus-per-task both ask for GPUs",
+        ),
+        (
+            "sbatch: {mem-per-gpu: 4G, mem_per_gpu: 5G}",
+            "is said twice: mem-per-gpu is the same option",
+        ),
         ("sbatch: {export: NONE}", "write 'export NAME=value' under setup"),
         ("sbatch: {export_file: x}", "write 'export NAME=value' under setup"),
         ("sbatch: {oversubscribe: 'yes'}", "takes no value: true sets it, false leaves it out"),
@@ -115,7 +142,10 @@ def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
         ('partition: "gpu\\n#SBATCH --nodes=9"', "resources.partition: holds a line end"),
         ('setup: ["module load x\\nrm -r y"]', "resources.setup.0: holds a line end"),
         ('setup: ["a\\u2028b"]', "resources.setup.0: holds a line end"),
-        ('sbatch: {comment: "a\\u001b[31m"}', "resources.sbatch.comment: holds a control character"),
+        (
+            'sbatch: {comment: "a\\u001b[31m"}',
+            "resources.sbatch.comment: holds a control character",
+        ),
     ],
 )
 def test_what_cannot_be_counted_or_run_is_refused_with_what_to_write(tmp_path, written, told):
@@ -124,7 +154,9 @@ def test_what_cannot_be_counted_or_run_is_refused_with_what_to_write(tmp_path, w
 
 
 def test_what_stands_outside_resources_is_told_where_it_belongs(tmp_path):
-    told = refused(tmp_path, 'cluster: slurm\ngpus: 1\npartition: gpu\ngres: "gpu:1"\nresource: {}\n')
+    told = refused(
+        tmp_path, 'cluster: slurm\ngpus: 1\npartition: gpu\ngres: "gpu:1"\nresource: {}\n'
+    )
     assert [line.partition(": ")[0] for line in told] == ["gpus", "partition", "gres", "resource"]
     assert "stands under resources, or under a stage: resources: {gpus: ...}" in told[0]
     assert "resources: {sbatch: {gres: ...}" in told[2]
@@ -162,7 +194,9 @@ threads: "2"
         assert any(words in line for line in told), words
     path = tmp_path / "ranges.yaml"
     path.write_text("cluster: slurm\ntrain: {cpus: 0, nodes: 0, memory_gb: 0}\n")
-    with pytest.raises(SuiteError, match=r"cpus should be at least 1; nodes should be .*; memory_gb should be more"):
+    with pytest.raises(
+        SuiteError, match=r"cpus should be at least 1; nodes should be .*; memory_gb should be more"
+    ):
         read_executor(str(path))
 
 
@@ -193,25 +227,63 @@ def test_sbatch_is_told_of_typed_gpus_and_of_no_others():
     ],
 )
 def test_partition_without_such_gpus_is_told(monkeypatch, gpus, told):
-    lines = "gpu|1-00:00:00|64+|256000+|gpu:a100:4(S:0-1),tmpdisk:10\ngpu|1-00:00:00|64|256000|gpu:2\n"
+    lines = (
+        "gpu|1-00:00:00|64+|256000+|gpu:a100:4(S:0-1),tmpdisk:10\ngpu|1-00:00:00|64|256000|gpu:2\n"
+    )
     monkeypatch.setattr(queue, "_call", lambda words: lines)
     assert queue.refusals(Resources(gpus=gpus, partition="gpu")) == told
 
 
-@pytest.mark.parametrize(("memory", "told"), [(0.0001, "1MB"), (0.5, "512MB"), (0.5001, "513MB"), (2.0, "2048MB")])
+@pytest.mark.parametrize(
+    ("memory", "told"), [(0.0001, "1MB"), (0.5, "512MB"), (0.5001, "513MB"), (2.0, "2048MB")]
+)
 def test_memory_is_rounded_up(memory, told):
     assert asked(Resources(memory_gb=memory))["mem"] == told
 
 
 def test_only_what_says_where_the_cluster_is_stays_of_the_callers_environment():
-    job = ["JOB_ID", "CPU_BIND", "CPU_BIND_TYPE", "MEM_PER_CPU", "TRES_PER_TASK", "NTASKS", "GPUS", "STEP_ID"]
-    job += ["ARRAY_JOB_ID", "EXPORT_ENV", "JOB_GPUS", "NNODES", "CPUS_PER_TASK", "PROCID", "DISTRIBUTION"]
+    job = [
+        "JOB_ID",
+        "CPU_BIND",
+        "CPU_BIND_TYPE",
+        "MEM_PER_CPU",
+        "TRES_PER_TASK",
+        "NTASKS",
+        "GPUS",
+        "STEP_ID",
+    ]
+    job += [
+        "ARRAY_JOB_ID",
+        "EXPORT_ENV",
+        "JOB_GPUS",
+        "NNODES",
+        "CPUS_PER_TASK",
+        "PROCID",
+        "DISTRIBUTION",
+    ]
     assert all(leaks(f"SLURM_{name}") for name in job)
-    assert all(leaks(f"SBATCH_{name}") for name in ("EXPORT", "GRES", "TIMELIMIT", "MEM_PER_GPU", "EXCLUSIVE"))
-    assert not any(map(leaks, ("SLURM_CONF", "SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "PATH", "BENCH_DATA")))
+    assert all(
+        leaks(f"SBATCH_{name}")
+        for name in ("EXPORT", "GRES", "TIMELIMIT", "MEM_PER_GPU", "EXCLUSIVE")
+    )
+    assert not any(
+        map(
+            leaks,
+            (
+                "SLURM_CONF",
+                "SBATCH_ACCOUNT",
+                "SBATCH_PARTITION",
+                "SBATCH_QOS",
+                "PATH",
+                "BENCH_DATA",
+            ),
+        )
+    )
 
 
-def test_job_gets_no_variable_of_the_job_that_submits_it_and_the_file_goes_before_the_site(tmp_path, monkeypatch):
+def test_job_gets_no_variable_of_the_job_that_submits_it_and_the_file_goes_before_the_site(
+    tmp_path, monkeypatch
+):
     seen = tmp_path / "seen"
     for name, text in {
         "sbatch": f'printf "%s\\n" "$@" > {seen}.words; env > {seen}; echo Submitted batch job 12',
@@ -220,13 +292,20 @@ def test_job_gets_no_variable_of_the_job_that_submits_it_and_the_file_goes_befor
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    theirs = {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_CPU": "1", "SBATCH_GRES": "gpu:9", "SLURM_ARRAY_TASK_ID": "3"}
+    theirs = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_MEM_PER_CPU": "1",
+        "SBATCH_GRES": "gpu:9",
+        "SLURM_ARRAY_TASK_ID": "3",
+    }
     site = {"SLURM_CONF": "/etc/slurm.conf", "SBATCH_ACCOUNT": "theirs", "SBATCH_PARTITION": "site"}
     for name, value in {**theirs, **site}.items():
         monkeypatch.setenv(name, value)
     submission = Submission(tmp_path / "name")
     vars(submission)["intent"] = {"settings": {"threads": 1}}
-    order = Order(stage="samples", elements=((UNIT,),), resources=Resources(partition="gpu", gpus="a100:1"))
+    order = Order(
+        stage="samples", elements=((UNIT,),), resources=Resources(partition="gpu", gpus="a100:1")
+    )
     submit(submission, order)
     environment = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
     assert not [name for name in theirs if name in environment]

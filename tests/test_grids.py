@@ -5,7 +5,9 @@ from bench.card import TIMES
 from methods.shared.grids import GRIDS, grid, published_grid
 from methods.shared.process import VE, VP, SubVP
 
-each_process = pytest.mark.parametrize("process", [VE(), VE(0.01, 4.8), VP(), SubVP()], ids=lambda p: type(p).__name__)
+each_process = pytest.mark.parametrize(
+    "process", [VE(), VE(0.01, 4.8), VP(), SubVP()], ids=lambda p: type(p).__name__
+)
 
 
 def test_there_is_a_grid_for_every_name_that_a_card_may_use():
@@ -39,12 +41,16 @@ def test_rho7_grid_has_equal_steps_of_the_seventh_root_of_the_noise_level(proces
 
 def test_uniform_grid_of_ve_is_its_log_snr_grid():
     process = VE()
-    torch.testing.assert_close(grid("uniform", process, 9), grid("log_snr", process, 9), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(
+        grid("uniform", process, 9), grid("log_snr", process, 9), rtol=1e-12, atol=1e-15
+    )
 
 
 def test_quadratic_grid_has_equal_steps_of_the_root_of_t():
     steps = grid("quadratic", VP(), 8, t_min=0.0).sqrt().diff()
-    torch.testing.assert_close(steps, torch.full((8,), -1 / 8, dtype=torch.float64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        steps, torch.full((8,), -1 / 8, dtype=torch.float64), rtol=1e-12, atol=0
+    )
 
 
 def test_published_grid_evaluates_at_t_min_too():

@@ -1,4 +1,6 @@
-"""Hyper-parameters: what no network and no training can be is refused when it is written, and nothing else."""
+"""Hyper-parameters: what no network and no training can be is refused when it is written, and
+nothing else.
+"""
 
 import itertools
 import re
@@ -49,10 +51,14 @@ PYRAMIDS = (("none", "sum"), ("input_skip", "cat"), ("residual", "sum"))
 
 def test_width_is_refused_exactly_where_the_network_could_not_be_made():
     made = 0
-    for width, multipliers, blocks, (inputs, combine) in itertools.product(WIDTHS, SHAPES, (1, 2), PYRAMIDS):
+    for width, multipliers, blocks, (inputs, combine) in itertools.product(
+        WIDTHS, SHAPES, (1, 2), PYRAMIDS
+    ):
         values = {"width": width, "multipliers": multipliers, "blocks": blocks, "attention": ()}
         values |= {"progressive_input": inputs, "combine": combine}
-        assert _goes(lambda values=values: Backbone(**values)) == _goes(lambda values=values: _network(values)), values
+        assert _goes(lambda values=values: Backbone(**values)) == _goes(
+            lambda values=values: _network(values)
+        ), values
         made += _goes(lambda values=values: Backbone(**values))
     assert 0 < made < len(WIDTHS) * len(SHAPES) * 2 * len(PYRAMIDS)
 

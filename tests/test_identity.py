@@ -1,4 +1,6 @@
-"""Another file under the same name is another identity: data sets, weights of extractors, converted arrays."""
+"""Another file under the same name is another identity: data sets, weights of extractors, converted
+arrays.
+"""
 
 import gzip
 import json
@@ -65,7 +67,9 @@ def spec_of(tmp_path):
 
 
 def test_other_files_under_the_name_of_a_data_set_are_another_training(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(FASHION_MNIST.__class__, "_places", lambda self, split, what: places(split, what))
+    monkeypatch.setattr(
+        FASHION_MNIST.__class__, "_places", lambda self, split, what: places(split, what)
+    )
     absent = spec_of(tmp_path)
     assert absent.sample.train.dataset_sha256 is None  # as published, until there is something else
     put(root, seed=1)
@@ -85,33 +89,47 @@ def places(split, what):
     return (f"{name}.gz", name)
 
 
-def test_published_files_have_the_key_of_the_name_alone_compressed_or_not(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(FASHION_MNIST.__class__, "_places", lambda self, split, what: places(split, what))
+def test_published_files_have_the_key_of_the_name_alone_compressed_or_not(
+    root, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        FASHION_MNIST.__class__, "_places", lambda self, split, what: places(split, what)
+    )
     put(root)
     known = {file.name: digest.digest_md5(file) for file in (root / "fashion_mnist").iterdir()}
-    monkeypatch.setitem(DATASETS, "fashion_mnist", images.replace(DATASETS["fashion_mnist"], unpacked=known))
+    monkeypatch.setitem(
+        DATASETS, "fashion_mnist", images.replace(DATASETS["fashion_mnist"], unpacked=known)
+    )
     assert content("fashion_mnist") is None
     shutil.rmtree(root)
     put(root, compress=True)
     assert content("fashion_mnist", tmp_path / "cache") is None
-    monkeypatch.setitem(DATASETS, "fashion_mnist", images.replace(DATASETS["fashion_mnist"], unpacked={}))
+    monkeypatch.setitem(
+        DATASETS, "fashion_mnist", images.replace(DATASETS["fashion_mnist"], unpacked={})
+    )
     compressed = content("fashion_mnist")
     shutil.rmtree(root)
     put(root)
     assert content("fashion_mnist") == compressed
 
 
-@pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="needs Debian's Fashion-MNIST")
+@pytest.mark.skipif(
+    not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="needs Debian's Fashion-MNIST"
+)
 def test_debians_fashion_mnist_is_the_published_one(root, tmp_path):
     assert content("fashion_mnist", tmp_path / "cache") is None
 
 
 def test_job_refuses_other_files_than_it_was_planned_with(root, monkeypatch):
-    monkeypatch.setattr(FASHION_MNIST.__class__, "_places", lambda self, split, what: places(split, what))
+    monkeypatch.setattr(
+        FASHION_MNIST.__class__, "_places", lambda self, split, what: places(split, what)
+    )
     check_content("fashion_mnist", "0" * 64)  # nothing there: what reads them says so
     put(root)
     check_content("fashion_mnist", content("fashion_mnist"))
-    with pytest.raises(ValueError, match=r"data set fashion_mnist: its files, .*start the suite again"):
+    with pytest.raises(
+        ValueError, match=r"data set fashion_mnist: its files, .*start the suite again"
+    ):
         check_content("fashion_mnist", None)
     check_content("digits", None)
 
@@ -177,7 +195,9 @@ def test_file_that_was_just_written_is_not_remembered(root, tmp_path, monkeypatc
     assert len(list(cache.iterdir())) == 1
 
 
-@pytest.mark.parametrize("content_", [b"", b"[]", b"null", b"{}", b"\xff\x00", b'{"stamp": 3, "digest": []}', None])
+@pytest.mark.parametrize(
+    "content_", [b"", b"[]", b"null", b"{}", b"\xff\x00", b'{"stamp": 3, "digest": []}', None]
+)
 def test_damaged_cache_is_read_over_and_written_again(root, tmp_path, content_):
     path, cache = tmp_path / "weights.pth", tmp_path / "cache"
     path.write_bytes(b"one")
@@ -238,7 +258,12 @@ def test_source_whose_content_changes_and_nothing_else_is_converted_again(tmp_pa
     source, calls, rows = tmp_path / "source", [], np.zeros((2, 2), np.uint8)
     source.write_bytes(b"one")
     stat = source.stat()
-    make = lambda: converted(tmp_path, "rows", "rule", [source], (2, 2), lambda: calls.append(1) or [rows])  # noqa: E731
+
+    def make():
+        return converted(
+            tmp_path, "rows", "rule", [source], (2, 2), lambda: calls.append(1) or [rows]
+        )
+
     make()
     source.write_bytes(b"two")
     os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -269,16 +294,40 @@ def test_altered_features_are_found_when_a_process_first_reads_them(tmp_path, ca
     )
 
     def read():
-        return np.array(references.References(store).get(digits, "test", extractor, {"features"}).features)
+        return np.array(
+            references.References(store).get(digits, "test", extractor, {"features"}).features
+        )
 
     first = read()
     (path,) = (store.root / "references").glob("*/features.npy")
-    assert main(["plan", str(ROOT / "suites" / "quickstart.yaml"), "--store", str(store.root), "--verify"]) == 0
+    assert (
+        main(
+            [
+                "plan",
+                str(ROOT / "suites" / "quickstart.yaml"),
+                "--store",
+                str(store.root),
+                "--verify",
+            ]
+        )
+        == 0
+    )
     assert "damaged" not in capsys.readouterr().out
     flip(path)
     assert main(["plan", str(ROOT / "suites" / "quickstart.yaml"), "--store", str(store.root)]) == 0
     assert "damaged" not in capsys.readouterr().out
-    assert main(["plan", str(ROOT / "suites" / "quickstart.yaml"), "--store", str(store.root), "--verify"]) == 0
+    assert (
+        main(
+            [
+                "plan",
+                str(ROOT / "suites" / "quickstart.yaml"),
+                "--store",
+                str(store.root),
+                "--verify",
+            ]
+        )
+        == 0
+    )
     assert f"references damaged  {path}" in capsys.readouterr().out
     monkeypatch.setattr(references, "_CHECKED", {})  # as a new process has it
     np.testing.assert_array_equal(read(), first)
@@ -316,5 +365,7 @@ def test_tracked_defaults_are_written_from_this_checkout_whatever_is_installed(t
     script += "\nimport json, bench; print(json.dumps(bench.__file__))"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", script]
-    told = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
     assert json.loads(told) == str(ROOT / "bench" / "__init__.py")

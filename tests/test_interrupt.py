@@ -1,4 +1,6 @@
-"""After Ctrl-C no worker lives on, and nothing is taken from, or done to, a process that cannot be seen from here."""
+"""After Ctrl-C no worker lives on, and nothing is taken from, or done to, a process that cannot be
+seen from here.
+"""
 
 import errno
 import fcntl
@@ -49,7 +51,11 @@ points:
 def dead():
     """Returns what a process of this host noted that has ended."""
     code = "import json; from bench import host; print(json.dumps(host.myself()))"
-    return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    return json.loads(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +73,12 @@ def test_process_has_ended_only_where_that_can_be_proven(ended):
     assert host.has_ended(ended)
     assert not host.lives(ended)
     assert host.has_ended({**me, "born": me["born"] + 1})  # the number was given out again
-    for other in ({"host": "node7"}, {"namespace": "17"}, {"boot": "00000000", "namespace": "17"}, {"machine": "0"}):
+    for other in (
+        {"host": "node7"},
+        {"namespace": "17"},
+        {"boot": "00000000", "namespace": "17"},
+        {"machine": "0"},
+    ):
         assert not host.has_ended({**ended, **other}), other
         assert not host.lives({**me, **other}), other
     assert not host.has_ended({})
@@ -86,7 +97,9 @@ def test_process_from_before_a_restart_has_ended(monkeypatch, ended):
 # Leases
 
 
-def test_free_lease_of_another_host_or_namespace_counts_as_held_and_one_of_a_dead_process_does_not(tmp_path, ended):
+def test_free_lease_of_another_host_or_namespace_counts_as_held_and_one_of_a_dead_process_does_not(
+    tmp_path, ended
+):
     path = tmp_path / "a.lease"
     for facts in (ELSEWHERE, {**host.myself(), "namespace": "17"}):
         path.write_text(json.dumps(facts))
@@ -101,7 +114,9 @@ def test_free_lease_of_another_host_or_namespace_counts_as_held_and_one_of_a_dea
     lease.release()
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff\x00", b'{"pid": "x", "beat": []}', b"[" * 9999, None])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"null", b"\xff\x00", b'{"pid": "x", "beat": []}', b"[" * 9999, None]
+)
 def test_damaged_lease_is_free(tmp_path, content):
     path = tmp_path / "a.lease"
     path.mkdir() if content is None else path.write_bytes(content)
@@ -126,7 +141,8 @@ def test_worker_of_another_host_is_neither_forgotten_nor_signalled(tmp_path, end
     monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail(f"{pid} was sent {number}"))
     me = host.myself()
     signal_workers(
-        [ELSEWHERE, ended, {**me, "born": 1}, {**me, "namespace": "17"}, {}, {**me, "pid": -1}], signal.SIGTERM
+        [ELSEWHERE, ended, {**me, "born": 1}, {**me, "namespace": "17"}, {}, {**me, "pid": -1}],
+        signal.SIGTERM,
     )
 
 
@@ -173,7 +189,9 @@ def test_orders_that_killed_drivers_left_are_swept(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP])
-def test_file_system_without_locks_is_one_line_and_can_be_looked_at(tmp_path, monkeypatch, capsys, number, ended):
+def test_file_system_without_locks_is_one_line_and_can_be_looked_at(
+    tmp_path, monkeypatch, capsys, number, ended
+):
     def refuse(descriptor, kind):
         raise OSError(number, os.strerror(number))
 
@@ -209,13 +227,17 @@ def of_the_bench(folder):
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found in Linux's /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/cmdline").exists(), reason="processes are found in Linux's /proc"
+)
 @pytest.mark.parametrize(("moment", "signals"), [("starting", 1), ("training", 2), ("adopted", 1)])
 def test_after_ctrl_c_no_worker_lives_on(tmp_path, moment, signals):
     bench = Bench(tmp_path).suite(SUITE)
     write(bench.results / "small" / "jobs" / "old" / "orders.json", b"{}")
     driver = bench.start("--jobs", "2", start_new_session=True)
-    pattern = "small/jobs/2*/*/controller.log" if moment == "starting" else "store/train/*/weights.lease"
+    pattern = (
+        "small/jobs/2*/*/controller.log" if moment == "starting" else "store/train/*/weights.lease"
+    )
     limit = time.monotonic() + 120
     while len(list(bench.results.glob(pattern))) < 2 and time.monotonic() < limit:
         time.sleep(0.02)

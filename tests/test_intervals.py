@@ -1,4 +1,6 @@
-"""One interval for the table, the figures, the tie marks and the verdicts, within the bounds of its metric."""
+"""One interval for the table, the figures, the tie marks and the verdicts, within the bounds of its
+metric.
+"""
 
 import io
 import math
@@ -50,7 +52,9 @@ def noise(*what):
 
 
 def value_of(point, score):
-    """Distances of large spread near 0, shares near 1 (some of them 1), and kernel distances about 0."""
+    """Distances of large spread near 0, shares near 1 (some of them 1), and kernel distances about
+    0.
+    """
     spec = point.sample
     quality = dict(spec.train.params).get("quality", 1.0)
     effect = noise(spec.train.seed, spec.train.method, quality) + noise("b", spec.seed)
@@ -71,7 +75,11 @@ def told(tmp_path, train_seeds, sample_seeds, claims="", inspect="null"):
     for point in suite.points:
         for score in point.scores:
             identity = {"metric": score.metric, "count": score.count}
-            record = {"value": value_of(point, score), "identity": identity, "provenance": PROVENANCE}
+            record = {
+                "value": value_of(point, score),
+                "identity": identity,
+                "provenance": PROVENANCE,
+            }
             store.finish(UnitId(*place(score)), record)
     return suite, store, tabulate(suite, store, methods=CARDS)
 
@@ -86,7 +94,14 @@ def test_every_metric_declares_bounds_that_its_values_keep():
     assert unbounded == {"kd", "fd_infinity"}
     within_two = {name for name, card in METRICS.items() if math.isfinite(card.bounds[1])}
     restored = {"unknown_rmse", "unknown_best", "diversity", "known_rmse", "known_max"}
-    assert within_two == {"precision", "recall", "near_copies", "accuracy", "mode_weight_error", *restored}
+    assert within_two == {
+        "precision",
+        "recall",
+        "near_copies",
+        "accuracy",
+        "mode_weight_error",
+        *restored,
+    }
     assert METRICS["is"].bounds[0] == 1
 
 
@@ -111,9 +126,13 @@ def test_table_figures_terminal_and_uncertainty_show_one_interval(crossed):
         drawn = summary.summarise(rows, Look(rows, list(suite.train)), metric, bounds)
         for _, group in board.iterrows():
             shown = tuple(group[[metric, f"{metric} low", f"{metric} high"]])
-            of_group = parts[(parts["group"] == group["group"]) & (parts["metric"] == metric)].iloc[0]
+            of_group = parts[(parts["group"] == group["group"]) & (parts["metric"] == metric)].iloc[
+                0
+            ]
             assert tuple(of_group[["mean", "low", "high"]]) == shown
-            line = drawn[(drawn["train"] == group["train"]) & (drawn["sampler"] == group["sampler"])].iloc[0]
+            line = drawn[
+                (drawn["train"] == group["train"]) & (drawn["sampler"] == group["sampler"])
+            ].iloc[0]
             assert tuple(line[["mean", "low", "high"]]) == shown
             assert page.interval(*shown) in text
             assert page.interval(*shown) in output.getvalue()
@@ -138,15 +157,20 @@ def test_tie_marks_and_verdicts_rest_on_the_interval_of_the_difference(crossed):
     lines = [line for part in cells if part.title.startswith("Budget") for line in part.cells]
     marked = {line[1].text + line[2].text for line in lines if line[5].text.startswith(page.TIED)}
     assert len(marked) == int(tied.fillna(False).sum()) > 0
-    floor_of(store, suite, 0.4, 100.0)  # what one set of real images scores is no yardstick of means
+    floor_of(
+        store, suite, 0.4, 100.0
+    )  # what one set of real images scores is no yardstick of means
     again = leaderboard(tabulate(suite, store, methods=CARDS)).set_index("group")[f"{FD} tied"]
     assert again.equals(tied)
 
 
 @pytest.mark.parametrize(
-    ("train_seeds", "sample_seeds", "mark"), [(1, 3, "†"), (3, 1, "‡"), (1, 2, ""), (2, 2, ""), (2, 1, "")]
+    ("train_seeds", "sample_seeds", "mark"),
+    [(1, 3, "†"), (3, 1, "‡"), (1, 2, ""), (2, 2, ""), (2, 1, "")],
 )
-def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(tmp_path, train_seeds, sample_seeds, mark):
+def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(
+    tmp_path, train_seeds, sample_seeds, mark
+):
     suite, _, rows = told(tmp_path, train_seeds, sample_seeds)
     board = leaderboard(rows)
     text = page.markdown(suite, rows, board)
@@ -161,13 +185,17 @@ def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(tmp_path, train_
         assert shown == f"{page.number(group[FD])} ({', '.join(map(page.number, values))})"
         assert pd.isna(group[f"{FD} low"])
         assert pd.isna(group[f"{FD} tied"])
-    assert ("One sample seed: 4 of 4 groups say nothing of what other sample seeds would give." in text) == (
-        sample_seeds == 1
+    assert (
+        "One sample seed: 4 of 4 groups say nothing of what other sample seeds would give." in text
+    ) == (sample_seeds == 1)
+    assert (f"No differences from the best are judged in {FD}, {RECALL}, {KD}" in text) == (
+        not mark
     )
-    assert (f"No differences from the best are judged in {FD}, {RECALL}, {KD}" in text) == (not mark)
     drawn = summary.summarise(rows, Look(rows, list(suite.train)), FD, rows.attrs["bounds"][FD])
     assert drawn["low"].isna().all() == (not mark)
-    assert all(len(values) == (0 if mark else train_seeds * sample_seeds) for values in drawn["values"])
+    assert all(
+        len(values) == (0 if mark else train_seeds * sample_seeds) for values in drawn["values"]
+    )
 
 
 def test_a_mean_on_its_bound_stands_without_a_bracket():
@@ -178,31 +206,46 @@ def test_a_mean_on_its_bound_stands_without_a_bracket():
 
 def test_many_values_are_shown_by_their_range():
     own = np.full((2, 6), np.nan)
-    own[0, :3], own[1, 3:] = [1, 2, 3], [4, 5, 6]  # two trainings, each with sample seeds of its own
+    own[0, :3], own[1, 3:] = (
+        [1, 2, 3],
+        [4, 5, 6],
+    )  # two trainings, each with sample seeds of its own
     assert page.told(measured(own, (0, math.inf))) == "3.50 (1.00 to 6.00)"
     assert page.told(measured(np.array([[2.0]]), (0, math.inf))) == "2.00"
 
 
 def test_held_out_losses_have_the_interval_of_their_trainings_in_table_and_figure(crossed):
     suite, _, rows = crossed
-    (part,) = [part for part in page.sections(suite, rows, leaderboard(rows)) if part.title.startswith("Held-out")]
+    (part,) = [
+        part
+        for part in page.sections(suite, rows, leaderboard(rows))
+        if part.title.startswith("Held-out")
+    ]
     points = loss_points(rows.attrs["inspections"])
     good = points[points["train"] == "good"]
     assert [cell.text for cell in part.cells[0][4:]] == [
-        f"{page.interval(point['mean'], point['low'], point['high'])} ‡" for _, point in good.iterrows()
+        f"{page.interval(point['mean'], point['low'], point['high'])} ‡"
+        for _, point in good.iterrows()
     ]
     assert (good["low"] > 0).all()
 
 
 def test_explain_says_whether_two_rows_are_told_apart(crossed):
     _, _, rows = crossed
-    groups = {name: rows[rows["group"] == f"{name} · euler · nfe 10"] for name in ("good", "poor", "twin")}
+    groups = {
+        name: rows[rows["group"] == f"{name} · euler · nfe 10"] for name in ("good", "poor", "twin")
+    }
     for group in groups.values():
         group.attrs = {}
     lines = "\n".join(explain(rows, groups["poor"], groups["good"]))
     assert "(for other trainings and sample seeds): told apart" in lines
-    one = {name: group[(group["train_seed"] == 0) & (group["sample_seed"] == 0)] for name, group in groups.items()}
-    assert "of too few values in common for an interval" in "\n".join(explain(rows, one["poor"], one["good"]))
+    one = {
+        name: group[(group["train_seed"] == 0) & (group["sample_seed"] == 0)]
+        for name, group in groups.items()
+    }
+    assert "of too few values in common for an interval" in "\n".join(
+        explain(rows, one["poor"], one["good"])
+    )
 
 
 def test_pictures_draw_intervals_as_bands_and_values_as_dots(tmp_path):
@@ -212,7 +255,15 @@ def test_pictures_draw_intervals_as_bands_and_values_as_dots(tmp_path):
         picture, draw = next(summary._quality(part, {FD: False}, bounds, {}, look))
         assert "band and bars: its 95 % interval as in the table" in picture.caption
         axes = draw().axes[0]
-        drawn = [found for found in axes.collections if isinstance(found, PathCollection) and found.get_alpha() == 0.5]
+        drawn = [
+            found
+            for found in axes.collections
+            if isinstance(found, PathCollection) and found.get_alpha() == 0.5
+        ]
         assert sum(len(found.get_offsets()) for found in drawn) == dots
-        bars = [len(found.get_segments()) for found in axes.collections if isinstance(found, LineCollection)]
+        bars = [
+            len(found.get_segments())
+            for found in axes.collections
+            if isinstance(found, LineCollection)
+        ]
         assert sum(bars) == (0 if dots else 4)

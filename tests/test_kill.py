@@ -1,4 +1,6 @@
-"""A suite whose driver and workers are killed at random points ends as one that nobody disturbed."""
+"""A suite whose driver and workers are killed at random points ends as one that nobody
+disturbed.
+"""
 
 import hashlib
 import json
@@ -47,7 +49,10 @@ def hashes(bench):
     """Hashes of weights, training curves and images, by path in the store."""
     patterns = ("weights.safetensors", "*.npz", "log.jsonl")
     paths = [path for pattern in patterns for path in bench.store.root.rglob(pattern)]
-    return {str(path.relative_to(bench.store.root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {
+        str(path.relative_to(bench.store.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
 
 
 def finished(bench):
@@ -75,7 +80,9 @@ def kill(bench, driver, what):
         for pid in workers(bench)[:1]:
             os.kill(pid, signal.SIGKILL)
         return False
-    driver.send_signal({"driver SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}[what])
+    driver.send_signal(
+        {"driver SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}[what]
+    )
     driver.communicate(timeout=60)
     if driver.returncode in (128 + signal.SIGTERM, 128 + signal.SIGINT):
         assert not workers(bench)
@@ -85,7 +92,9 @@ def kill(bench, driver, what):
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_killed_at_random_points_it_finishes_byte_equal_and_redoes_no_finished_unit(tmp_path, undisturbed, seed):
+def test_killed_at_random_points_it_finishes_byte_equal_and_redoes_no_finished_unit(
+    tmp_path, undisturbed, seed
+):
     bench = prepare(tmp_path)
     chance = random.Random(seed)
     kinds = ["driver SIGKILL", "worker SIGKILL", "SIGTERM", "Ctrl-C"]
@@ -151,8 +160,13 @@ def test_training_killed_in_the_middle_resumes_from_its_checkpoint(tmp_path, und
     assert driver.returncode == 0, err
     assert hashes(bench) == undisturbed
     states = [
-        [attempt["state"] for attempt in tries] for unit, tries in bench.attempts().items() if unit.stage == "train"
+        [attempt["state"] for attempt in tries]
+        for unit, tries in bench.attempts().items()
+        if unit.stage == "train"
     ]
     assert ["died", "done"] in states
-    steps = [json.loads(path.read_text())["steps"] for path in bench.store.root.glob("train/*/weights.json")]
+    steps = [
+        json.loads(path.read_text())["steps"]
+        for path in bench.store.root.glob("train/*/weights.json")
+    ]
     assert steps == [150, 150]

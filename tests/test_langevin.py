@@ -15,7 +15,9 @@ LEVELS = geometric(2.0, 0.1, 4)
 
 
 class Gaussian:
-    """The exact score of N(0.4, 0.3^2) in every pixel; it notes every x and sigma at which it was asked."""
+    """The exact score of N(0.4, 0.3^2) in every pixel; it notes every x and sigma at which it was
+    asked.
+    """
 
     centre, spread = 0.4, 0.3
 
@@ -46,7 +48,9 @@ def start(count=3, shape=SHAPE):
 
 def run(score_fn=None, x=None, noise=None, **options):
     knobs = {"steps_each": 3, "step_lr": 2e-3, "denoise": False, **options}
-    return annealed_langevin(score_fn or Gaussian(), start() if x is None else x, LEVELS, noise or double(), **knobs)
+    return annealed_langevin(
+        score_fn or Gaussian(), start() if x is None else x, LEVELS, noise or double(), **knobs
+    )
 
 
 def test_a_step_adds_alpha_scores_and_root_of_two_alpha_of_noise_at_its_level():
@@ -98,7 +102,9 @@ def test_langevin_at_one_level_is_stationary_at_the_variance_of_its_step_size():
 
 
 def two_modes(count, sampler, **options):
-    """Returns the share of samples of 0.2 N(0.25, 0.05^2 I) + 0.8 N(0.75, 0.05^2 I) in the plane near the first."""
+    """Returns the share of samples of 0.2 N(0.25, 0.05^2 I) + 0.8 N(0.75, 0.05^2 I) in the plane
+    near the first.
+    """
     means = torch.tensor([[0.25, 0.25], [0.75, 0.75]])
     data = Mixture(torch.tensor([0.2, 0.8]), means, torch.tensor([0.05**2, 0.05**2]))
 
@@ -112,7 +118,8 @@ def two_modes(count, sampler, **options):
 
 
 def test_annealing_finds_the_weights_of_two_modes_and_langevin_dynamics_do_not():
-    # From a uniform start half of the box leads to either mode. 400 chains: a standard error of 0.02.
+    # From a uniform start half of the box leads to either mode. 400 chains: a standard error of
+    # 0.02.
     sigmas = geometric(1.0, 0.01, 10)
     annealed = two_modes(400, annealed_langevin, sigmas=sigmas, steps_each=100, step_lr=2e-5)
     assert annealed == pytest.approx(0.2, abs=0.06)
@@ -133,7 +140,8 @@ def test_known_pixels_carry_the_noise_of_the_level_at_every_evaluation(condition
     left = (..., slice(None, 1))
     corruptions = []
     for i in range(4):
-        # A level's draws: one for the corruption before each step, or before the first, and one for each step.
+        # A level's draws: one for the corruption before each step, or before the first, and one for
+        # each step.
         first = i * (3 + draws)
         corruptions += [noise.draws[first + (2 * k if draws == 3 else 0)] for k in range(3)]
     for k, z in enumerate(corruptions):
@@ -167,10 +175,13 @@ def test_inpainting_of_correlated_pixels_nears_their_conditional_distribution(co
     images[..., :4] = seen
     known = Known(images.expand(count, 1, 1, 8), images[0] > 0)
     knobs = {"steps_each": 100, "step_lr": 2e-5, "known": known, "conditioning": conditioning}
-    x = annealed_langevin(score_fn, start(count, (1, 1, 8)), geometric(2.0, 0.01, 10), double(), **knobs)
+    x = annealed_langevin(
+        score_fn, start(count, (1, 1, 8)), geometric(2.0, 0.01, 10), double(), **knobs
+    )
     unknown = x.flatten(1)[:, 4:]
-    # Without the known pixels the mean would be 0.5, up to 1.5 conditional standard deviations off, and the variances
-    # 1.4 times as large. Standard errors: 0.03 of a standard deviation, 2 % of the trace.
+    # Without the known pixels the mean would be 0.5, up to 1.5 conditional standard deviations off,
+    # and the variances 1.4 times as large. Standard errors: 0.03 of a standard deviation, 2 % of
+    # the trace.
     errors = (unknown.mean(0) - mean) / left.diagonal().sqrt()
     assert errors.abs().max().item() < 0.15
     assert (torch.cov(unknown.T).trace() / left.trace()).item() == pytest.approx(1, abs=0.1)
@@ -181,7 +192,9 @@ def test_an_arc_goes_over_from_one_draw_to_another_with_unit_variance_everywhere
     source = double()
     p, q = (source.normal((2, 1000, 1, 1)).view(2, 1000) for _ in range(2))
     for k, angle in enumerate([0, math.pi / 8, math.pi / 4, 3 * math.pi / 8, math.pi / 2]):
-        torch.testing.assert_close(draws[:, k], math.cos(angle) * p + math.sin(angle) * q, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            draws[:, k], math.cos(angle) * p + math.sin(angle) * q, rtol=1e-12, atol=1e-12
+        )
     assert draws.var(dim=-1).sub(1).abs().max() < 5 * math.sqrt(2 / 1000)
 
 
@@ -201,14 +214,18 @@ def test_rows_of_an_arc_end_as_the_samples_of_its_two_noises():
 
 
 def test_budgeted_levels_mix_better_with_the_steps_that_the_technique_asks_for():
-    """The variance that is left of one point: with the technique's step size, and with that of more steps."""
+    """The variance that is left of one point: with the technique's step size, and with that of more
+    steps.
+    """
     point = Gaussian()
     point.centre, point.spread = 0.5, 0.0
     sigmas = geometric(5.0, 0.01, 40)
     x = 0.5 + 5.0 * double(1).normal((4000, 1, 1, 1))
 
     def error(step_lr):
-        after = annealed_langevin(point, x, sigmas, double(2), steps_each=5, step_lr=step_lr, denoise=False)
+        after = annealed_langevin(
+            point, x, sigmas, double(2), steps_each=5, step_lr=step_lr, denoise=False
+        )
         return abs(after.var().item() / 0.01**2 - 1)
 
     chosen = step_size(sigmas, 5)

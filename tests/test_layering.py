@@ -51,12 +51,17 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "cli": "assets card catalogue data document drawn execute metrics plan printable progress report spec store suite",
 }
 METHODS_SEE = {"bench.card", "bench.data.images", "bench.method"}
-LIGHT = [f"bench.{name}" for name in ("spec", "card", "data", "suite", "plan", "store", "execute", "metrics", "cli")]
+LIGHT = [
+    f"bench.{name}"
+    for name in ("spec", "card", "data", "suite", "plan", "store", "execute", "metrics", "cli")
+]
 HEAVY = ("torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "seaborn")
 
 
 def imports(path):
-    """Returns (module, whether a function imports it) for each import of ours, those for type checking left out."""
+    """Returns (module, whether a function imports it) for each import of ours, those for type
+    checking left out.
+    """
     found = []
 
     def visit(node, late):
@@ -67,21 +72,38 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
             packages = [f"{node.module}.{alias.name}" for alias in node.names]
-            found.extend((p, late) for p in packages) if node.module in ("bench", "methods") else None
+            found.extend((p, late) for p in packages) if node.module in (
+                "bench",
+                "methods",
+            ) else None
             found.append((node.module, late))
         for child in ast.iter_child_nodes(node):
             visit(child, late or isinstance(node, ast.FunctionDef))
 
     visit(ast.parse(path.read_text()), False)
-    return [(name, late) for name, late in found if name.split(".")[0] in ("bench", "methods", "submitit")]
+    return [
+        (name, late)
+        for name, late in found
+        if name.split(".")[0] in ("bench", "methods", "submitit")
+    ]
 
 
 def files(folder):
-    return sorted(path for path in (ROOT / folder).rglob("*.py") if path.name != "__init__.py" or path.read_text())
+    return sorted(
+        path
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py" or path.read_text()
+    )
 
 
 def name_of(path):
-    return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+    return (
+        path.relative_to(ROOT)
+        .with_suffix("")
+        .as_posix()
+        .replace("/", ".")
+        .removesuffix(".__init__")
+    )
 
 
 @pytest.mark.parametrize("path", files("bench"), ids=name_of)
@@ -90,7 +112,9 @@ def test_bench_imports_only_what_lies_below(path):
     allowed = {f"bench.{name}" for name in [part, *MAY_IMPORT.get(part, "").split()]} | {"bench"}
     for module, late in imports(path):
         if module.startswith("methods"):
-            assert (part, module) == ("card", "methods"), f"{path}: the harness never names a method ({module})"
+            assert (part, module) == ("card", "methods"), (
+                f"{path}: the harness never names a method ({module})"
+            )
         elif module.startswith("submitit"):
             assert part == "execute", f"{path}: only bench/execute knows submitit"
             assert late, f"{path}: submitit is imported where it is needed"
@@ -106,7 +130,9 @@ def test_methods_import_the_contract_the_shared_and_themselves(path):
     folder = name_of(path).split(".")[1] if path.parent != ROOT / "methods" else ""
     for module, _ in imports(path):
         if module.startswith("bench"):
-            assert ".".join(module.split(".")[:2]) in METHODS_SEE | {"bench"}, f"{path} may not import {module}"
+            assert ".".join(module.split(".")[:2]) in METHODS_SEE | {"bench"}, (
+                f"{path} may not import {module}"
+            )
         else:
             assert module.split(".")[1] in ("shared", folder), f"{path} may not import {module}"
 
@@ -120,7 +146,12 @@ def without_heavy_modules(code, cwd):
     blocked = f"import sys\nfor name in {HEAVY}: sys.modules[name] = None\n"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-c", blocked + code], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", blocked + code],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -133,9 +164,18 @@ def test_cards_and_what_plans_are_imported_without_torch_numpy_or_pandas(tmp_pat
 @pytest.fixture
 def any_suite(tmp_path):
     """A suite of every method there is, each by its first sampler."""
-    suite = {"name": "any", "dataset": "digits", "metrics": ["fd"], "samples": {"count": 256, "batch": 128}}
-    suite["train"] = {name: {"method": name, "params": dict(card.tiny)} for name, card in cards().items()}
-    suite["points"] = [{"train": name, "sampler": next(iter(card.samplers))} for name, card in cards().items()]
+    suite = {
+        "name": "any",
+        "dataset": "digits",
+        "metrics": ["fd"],
+        "samples": {"count": 256, "batch": 128},
+    }
+    suite["train"] = {
+        name: {"method": name, "params": dict(card.tiny)} for name, card in cards().items()
+    }
+    suite["points"] = [
+        {"train": name, "sampler": next(iter(card.samplers))} for name, card in cards().items()
+    ]
     path = tmp_path / "any.yaml"
     path.write_text(yaml.safe_dump(suite))
     return path

@@ -17,7 +17,9 @@ time.sleep(60)
 
 
 def hold(path):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     return process
 
@@ -77,7 +79,8 @@ def test_only_one_of_many_takers_gets_the_lease(tmp_path):
     path = tmp_path / "a.lease"
     race = HOLD.replace("time.sleep(60)", "time.sleep(1.5)")
     takers = [
-        subprocess.Popen([sys.executable, "-c", race, str(path)], stdout=subprocess.PIPE, text=True) for _ in range(6)
+        subprocess.Popen([sys.executable, "-c", race, str(path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
     ]
     words = [taker.communicate()[0].strip() for taker in takers]
     assert words.count("held") == 1

@@ -39,7 +39,9 @@ def test_array_is_made_once_and_again_when_source_or_rule_changes(tmp_path, sour
     assert len(calls) == 2
     make(tmp_path, source, calls, rule="rule 2")
     assert len(calls) == 3
-    assert len(list((tmp_path / "converted").glob("rows-*.npy"))) == 1  # what was replaced is not kept
+    assert (
+        len(list((tmp_path / "converted").glob("rows-*.npy"))) == 1
+    )  # what was replaced is not kept
 
 
 def test_what_is_written_to_it_never_reaches_the_file(tmp_path, source):
@@ -60,14 +62,18 @@ def test_file_that_is_cut_short_is_made_again(tmp_path, source):
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize("chunks", [[ROWS[:4]], [ROWS, ROWS[:1]], [ROWS[:, :3]]], ids=["few", "many", "narrow"])
+@pytest.mark.parametrize(
+    "chunks", [[ROWS[:4]], [ROWS, ROWS[:1]], [ROWS[:, :3]]], ids=["few", "many", "narrow"]
+)
 def test_other_rows_than_declared_leave_nothing_behind(tmp_path, source, chunks):
     with pytest.raises(ValueError, match=r"rows-.*npy: "):
         make(tmp_path, source, [], chunks=chunks)
     assert [path.suffix for path in (tmp_path / "converted").iterdir()] == [".lock"]
 
 
-def test_data_that_cannot_be_written_beside_are_converted_in_the_users_cache(tmp_path, source, monkeypatch):
+def test_data_that_cannot_be_written_beside_are_converted_in_the_users_cache(
+    tmp_path, source, monkeypatch
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(os, "access", lambda path, mode: str(tmp_path / "cache") in str(path))
     make(tmp_path, source, [])
@@ -132,8 +138,12 @@ print(anonymous() - before, count * 3 * 64 * 64 / 2**20)
 """
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from Linux's /proc")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/status"), reason="memory is read from Linux's /proc"
+)
 def test_conversion_an_epoch_and_a_digest_hold_a_fraction_of_the_images(tmp_path, source):
     grown, whole = map(float, run(STREAM, tmp_path).communicate(timeout=120)[0].split())
     assert whole > 230
-    assert grown < 70  # a chunk that is made (6 MB of bytes from 48 MB of draws), a batch of floats, a chunk hashed
+    assert (
+        grown < 70
+    )  # a chunk that is made (6 MB of bytes from 48 MB of draws), a batch of floats, a chunk hashed

@@ -9,11 +9,24 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.stats import energy_distance as energy_distance_in_one_dimension
 
-from bench.data.images import DATASETS, DataCard, GaussianMixture, Images, digits_labels, load_images
+from bench.data.images import (
+    DATASETS,
+    DataCard,
+    GaussianMixture,
+    Images,
+    digits_labels,
+    load_images,
+)
 from bench.metrics import train_digits_cnn
 from bench.metrics.extractor_cards import SHIPPED as WEIGHTS
 from bench.metrics.extractors import CHUNK, DigitsCNN, Extractor, load_extractor
-from bench.metrics.frechet import Moments, frechet_distance, frechet_from_features, frechet_of_moments, statistics
+from bench.metrics.frechet import (
+    Moments,
+    frechet_distance,
+    frechet_from_features,
+    frechet_of_moments,
+    statistics,
+)
 from bench.metrics.inception import inception_score
 from bench.metrics.libraries import precision_and_recall, radii
 from bench.metrics.points import Points, energy_distance, exact_frechet_distance, mode_weight_error
@@ -29,7 +42,11 @@ from bench.metrics.registry import (
 )
 from bench.metrics.scoring import real_floor, score
 
-FD, FD_TEST, IS = ("fd", FrechetParams()), ("fd", FrechetParams(reference="test")), ("is", InceptionParams())
+FD, FD_TEST, IS = (
+    ("fd", FrechetParams()),
+    ("fd", FrechetParams(reference="test")),
+    ("is", InceptionParams()),
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +77,9 @@ def two_feature_sets(rng, n1, n2, d):
 
 def test_cards_need_neither_torch_nor_numpy():
     code = "import sys, bench.metrics; print(sorted({'torch', 'numpy', 'scipy', 'pandas'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert found.strip() == "[]"
 
 
@@ -80,11 +99,18 @@ def test_columns_tell_unlike_numbers_apart(name, params, column):
 def test_directions_are_those_of_the_measures(digits, rng):
     points = load_images("two_modes")
     noisy = to_levels(digits.test + rng.normal(0, 4, digits.test.shape))
-    sets = {"digits": (digits, digits.test, noisy), "points": (points, points.test[:500], points.test[:500] / 2 + 2)}
+    sets = {
+        "digits": (digits, digits.test, noisy),
+        "points": (points, points.test[:500], points.test[:500] / 2 + 2),
+    }
     for name, card in METRICS.items():
-        if card.tasks or name == "nn_ratio":  # tests/test_given.py; held-out images are copies of held-out images
+        if (
+            card.tasks or name == "nn_ratio"
+        ):  # tests/test_given.py; held-out images are copies of held-out images
             continue
-        data, good, bad = sets["digits" if not card.refuse(card.params(), digits.card) else "points"]
+        data, good, bad = sets[
+            "digits" if not card.refuse(card.params(), digits.card) else "points"
+        ]
         real, worse = (value(images, (name, card.params()), data) for images in (good, bad))
         assert (real > worse) == card.higher_is_better
 
@@ -105,7 +131,9 @@ def test_digits_extractor_refuses_other_images():
         assert "reads 1x8x8 images, not 3x32x32" in shape
         assert "reads 17 pixel levels, not 256" in levels
     assert "no split test" in METRICS["fd"].refuse(FrechetParams(reference="test"), colour)[2]
-    with pytest.raises(ValueError, match=r"fd\(digits-cnn@8\) on colour: extractor digits-cnn reads 1x8x8"):
+    with pytest.raises(
+        ValueError, match=r"fd\(digits-cnn@8\) on colour: extractor digits-cnn reads 1x8x8"
+    ):
         score([], [FD], Images("colour", colour))
 
 
@@ -131,16 +159,22 @@ def test_frechet_distance_of_commuting_gaussians_is_the_closed_form(rng):
     std1, std2 = rng.uniform(0, 3, (2, 12))
     turn = np.linalg.qr(rng.normal(size=(12, 12)))[0]
     found = frechet_distance(mean1, turn * std1**2 @ turn.T, mean2, turn * std2**2 @ turn.T)
-    assert found == pytest.approx(np.square(mean1 - mean2).sum() + np.square(std1 - std2).sum(), rel=1e-12)
+    assert found == pytest.approx(
+        np.square(mean1 - mean2).sum() + np.square(std1 - std2).sum(), rel=1e-12
+    )
 
 
-@pytest.mark.parametrize(("n1", "n2", "d"), [(60, 90, 20), (15, 12, 40), (15, 90, 40), (90, 15, 40)])
+@pytest.mark.parametrize(
+    ("n1", "n2", "d"), [(60, 90, 20), (15, 12, 40), (15, 90, 40), (90, 15, 40)]
+)
 def test_frechet_distance_is_symmetric_and_ignores_rotation_and_common_shift(rng, n1, n2, d):
     features1, features2 = two_feature_sets(rng, n1, n2, d)
     turn, shift = np.linalg.qr(rng.normal(size=(d, d)))[0], rng.normal(size=d)
     found = frechet_from_features(features1, features2)
     assert frechet_from_features(features2, features1) == pytest.approx(found, rel=1e-9)
-    assert frechet_from_features(features1 @ turn + shift, features2 @ turn + shift) == pytest.approx(found, rel=1e-9)
+    assert frechet_from_features(
+        features1 @ turn + shift, features2 @ turn + shift
+    ) == pytest.approx(found, rel=1e-9)
     assert frechet_from_features(3 * features1, 3 * features2) == pytest.approx(9 * found, rel=1e-9)
 
 
@@ -149,7 +183,9 @@ def test_frechet_distance_of_a_set_to_itself_moved_is_the_squared_shift(rng, n, 
     features, _ = two_feature_sets(rng, n, 2, d)
     spread = np.trace(np.cov(features.T))
     assert 0 <= frechet_from_features(features, features[::-1]) <= 1e-9 * spread
-    assert frechet_from_features(features, features + 0.5) == pytest.approx(0.25 * d, abs=1e-9 * spread)
+    assert frechet_from_features(features, features + 0.5) == pytest.approx(
+        0.25 * d, abs=1e-9 * spread
+    )
 
 
 @pytest.mark.parametrize(("n1", "n2"), [(15, 12), (15, 90), (90, 15), (40, 39), (41, 41)])
@@ -157,7 +193,9 @@ def test_thin_factors_and_covariances_agree(rng, n1, n2):
     features1, features2 = two_feature_sets(rng, n1, n2, 40)
     moments = (*statistics(features1), *statistics(features2))
     spread = np.trace(moments[1]) + np.trace(moments[3])
-    assert frechet_from_features(features1, features2) == pytest.approx(frechet_distance(*moments), abs=1e-6 * spread)
+    assert frechet_from_features(features1, features2) == pytest.approx(
+        frechet_distance(*moments), abs=1e-6 * spread
+    )
 
 
 def test_statistics_are_those_of_numpy(rng):
@@ -180,7 +218,10 @@ def test_frechet_distance_equals_torch_fidelity(rng, n1, n2, d):
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
     features1, features2 = two_feature_sets(rng, n1, n2, d)
-    theirs = [fid_features_to_statistics(torch.from_numpy(features)) for features in (features1, features2)]
+    theirs = [
+        fid_features_to_statistics(torch.from_numpy(features))
+        for features in (features1, features2)
+    ]
     expected = fid_statistics_to_metric(*theirs, False)["frechet_inception_distance"]
     spread = np.trace(np.cov(features1.T)) + np.trace(np.cov(features2.T))
     assert frechet_from_features(features1, features2) == pytest.approx(expected, abs=1e-6 * spread)
@@ -231,7 +272,10 @@ def test_inception_score_of_sure_and_even_answers_is_the_number_of_classes():
 def test_split_mean_and_deviation_are_those_of_contiguous_parts(rng):
     probabilities = rng.dirichlet(np.full(10, 0.3), 203)
     parts = [inception_score(probabilities[k * 203 // 4 : (k + 1) * 203 // 4])[0] for k in range(4)]
-    assert inception_score(probabilities, 4) == (pytest.approx(np.mean(parts)), pytest.approx(np.std(parts)))
+    assert inception_score(probabilities, 4) == (
+        pytest.approx(np.mean(parts)),
+        pytest.approx(np.std(parts)),
+    )
 
 
 @pytest.mark.parametrize("splits", [1, 10])
@@ -269,7 +313,10 @@ def test_labels_go_with_the_images_of_their_split(digits):
     from sklearn.datasets import load_digits
 
     whole = load_digits()
-    images = {image.astype(np.uint8).tobytes(): label for image, label in zip(whole.images, whole.target, strict=True)}
+    images = {
+        image.astype(np.uint8).tobytes(): label
+        for image, label in zip(whole.images, whole.target, strict=True)
+    }
     for split in ("train", "test"):
         found = [images[image.tobytes()] for image in digits.split(split)]
         assert digits_labels(split).tolist() == found
@@ -281,7 +328,9 @@ def test_training_reads_training_images_alone_and_repeats_itself(monkeypatch):
     loaded = []
     card = DATASETS["digits"]
     monkeypatch.setattr(
-        images, "_digits_index", lambda split, real=images._digits_index: loaded.append(split) or real(split)
+        images,
+        "_digits_index",
+        lambda split, real=images._digits_index: loaded.append(split) or real(split),
     )
     assert card.load("train").shape == (1437, 1, 8, 8)
     states = [train_digits_cnn.train(seed=3, epochs=1).state_dict() for _ in range(2)]
@@ -310,7 +359,9 @@ def test_features_do_not_depend_on_the_company_of_an_image(digits):
     many = np.concatenate([digits.train[:200], digits.train[:200], digits.train[:200]])
     assert len(many) > CHUNK
     extractor = load_extractor("digits-cnn")
-    np.testing.assert_allclose(extractor(many).features[:3], extractor(digits.train[:3]).features, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        extractor(many).features[:3], extractor(digits.train[:3]).features, rtol=0, atol=1e-12
+    )
 
 
 def test_weights_are_small_and_those_of_the_card():
@@ -324,9 +375,13 @@ def test_altered_truncated_or_missing_weights_are_named(tmp_path):
     path = tmp_path / "weights.safetensors"
     for broken in (content[:-1], content[:5000] + b"\x00\x01" + content[5002:], b""):
         path.write_bytes(broken)
-        with pytest.raises(ValueError, match=r"weights\.safetensors: altered or truncated extractor weights"):
+        with pytest.raises(
+            ValueError, match=r"weights\.safetensors: altered or truncated extractor weights"
+        ):
             Extractor("digits-cnn", weights=path)
-    with pytest.raises(FileNotFoundError, match=r"none\.safetensors: extractor weights are missing"):
+    with pytest.raises(
+        FileNotFoundError, match=r"none\.safetensors: extractor weights are missing"
+    ):
         Extractor("digits-cnn", weights=tmp_path / "none.safetensors")
 
 
@@ -335,7 +390,9 @@ def noisy(deviation):
 
 
 def blurred(deviation):
-    return lambda images, rng: to_levels(gaussian_filter(images.astype(float), (0, 0, deviation, deviation)))
+    return lambda images, rng: to_levels(
+        gaussian_filter(images.astype(float), (0, 0, deviation, deviation))
+    )
 
 
 def collapsed(kept):
@@ -354,7 +411,10 @@ def collapsed(kept):
 )
 def test_frechet_distance_grows_with_every_kind_of_damage(digits, rng, ladder, request_):
     real = digits.test[:256]
-    found = [value(images, request_, digits) for images in (real, *(damage(real, rng) for damage in ladder))]
+    found = [
+        value(images, request_, digits)
+        for images in (real, *(damage(real, rng) for damage in ladder))
+    ]
     assert found == sorted(found)
     assert found[-1] > 10 * found[0]
 
@@ -362,7 +422,11 @@ def test_frechet_distance_grows_with_every_kind_of_damage(digits, rng, ladder, r
 def test_noise_black_and_inverted_images_are_far_beyond_the_floor_of_real_ones(digits, rng):
     real = digits.test[:256]
     floor = real_floor(*FD, digits, 256)
-    for images in (rng.integers(0, 17, real.shape).astype(np.uint8), np.zeros_like(real), 16 - real):
+    for images in (
+        rng.integers(0, 17, real.shape).astype(np.uint8),
+        np.zeros_like(real),
+        16 - real,
+    ):
         assert value(images, FD, digits) > floor.mean + 50 * floor.std
 
 
@@ -379,20 +443,27 @@ def test_energy_distance_of_three_points_is_the_one_by_hand():
 def test_energy_distance_in_one_dimension_is_the_square_of_scipys(rng):
     x, y = rng.normal(size=1500), rng.normal(0.3, 1.5, size=700)
     expected = energy_distance_in_one_dimension(x, y) ** 2
-    assert energy_distance(Points(x[:, None]), Points(y[:, None])) == pytest.approx(expected, rel=1e-9)
+    assert energy_distance(Points(x[:, None]), Points(y[:, None])) == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 def test_mode_weight_error_is_the_total_variation_of_the_shares_of_the_modes():
     mixture = load_images("two_modes").card.mixture()
     points = np.concatenate([np.full((5, 2), -5.0), np.full((5, 2), 5.0)])
-    assert mode_weight_error(Points(points), mixture) == pytest.approx(0.3, abs=1e-15)  # half and half, for 0.2 and 0.8
-    assert mode_weight_error(Points(points[[0, 5, 6, 7, 8]]), mixture) == pytest.approx(0, abs=1e-15)
+    assert mode_weight_error(Points(points), mixture) == pytest.approx(
+        0.3, abs=1e-15
+    )  # half and half, for 0.2 and 0.8
+    assert mode_weight_error(Points(points[[0, 5, 6, 7, 8]]), mixture) == pytest.approx(
+        0, abs=1e-15
+    )
     assert mode_weight_error(Points(points[:5]), mixture) == pytest.approx(0.8, abs=1e-15)
 
 
 def test_point_belongs_to_the_component_that_is_most_probable_given_it():
     mixture = load_images("two_modes").card.mixture()
-    # On the diagonal the two are as probable where -10 x = log(0.8 / 0.2) / 2 for both coordinates x.
+    # On the diagonal the two are as probable where -10 x = log(0.8 / 0.2) / 2 for both coordinates
+    # x.
     border = -np.log(4) / 20
     points = np.array([[border - 1e-9] * 2, [border + 1e-9] * 2])
     assert mixture.component(points).tolist() == [0, 1]
@@ -404,14 +475,21 @@ def test_point_belongs_to_the_component_that_is_most_probable_given_it():
 
 def test_point_metrics_say_what_they_compare_with_and_have_a_floor():
     data = load_images("two_modes")
-    requests = [("energy_distance", PointParams(reference="test")), ("mode_weight_error", PixelParams())]
+    requests = [
+        ("energy_distance", PointParams(reference="test")),
+        ("mode_weight_error", PixelParams()),
+    ]
     distance, weights = score([data.test[:400], data.test[400:500]], requests, data)
-    assert (distance.identity["column"], distance.identity["count"]) == ("energy_distance(to test)", 500)
+    assert (distance.identity["column"], distance.identity["count"]) == (
+        "energy_distance(to test)",
+        500,
+    )
     assert distance.identity["reference"]["sha256"] == data.digest("test")
     assert weights.identity["reference"] == {"dataset": "two_modes@1", "mixture": "as declared"}
     assert json.loads(json.dumps(weights.identity)) == weights.identity
     floor = real_floor("mode_weight_error", PixelParams(), data, 500)
-    # |share - 0.2| of n draws has the mean sqrt(2 / pi) sqrt(0.2 x 0.8 / n); 20 draws tell it to a sixth.
+    # |share - 0.2| of n draws has the mean sqrt(2 / pi) sqrt(0.2 x 0.8 / n); 20 draws tell it to a
+    # sixth.
     assert floor.mean == pytest.approx(np.sqrt(2 / np.pi * 0.16 / 500), rel=0.5)
     assert floor.split == "test"
 
@@ -419,7 +497,9 @@ def test_point_metrics_say_what_they_compare_with_and_have_a_floor():
 def test_exact_frechet_distance_is_to_the_declared_moments_and_falls_as_one_over_n():
     data = load_images("gaussian")
     mixture = data.card.mixture()
-    grid = np.sqrt(8) * np.concatenate([np.eye(8), -np.eye(8)])  # mean 0 and, over n - 1, covariance 16 / 15
+    grid = np.sqrt(8) * np.concatenate(
+        [np.eye(8), -np.eye(8)]
+    )  # mean 0 and, over n - 1, covariance 16 / 15
     moved = mixture.means[0] + 0.25 + grid
     expected = 8 * 0.25**2 + 8 * (np.sqrt(16 / 15) - 1) ** 2
     assert exact_frechet_distance(Points(moved), mixture) == pytest.approx(expected, rel=1e-9)
@@ -428,16 +508,23 @@ def test_exact_frechet_distance_is_to_the_declared_moments_and_falls_as_one_over
     mean = np.mean([exact_frechet_distance(Points(points), mixture) for points in draws])
     assert mean == pytest.approx(8 * 13 / (4 * 2000), rel=0.05)
     (value,) = score([data.test], [("exact_fd", PixelParams())], data)
-    assert value.value == pytest.approx(exact_frechet_distance(Points(data.test), mixture), rel=1e-12)
+    assert value.value == pytest.approx(
+        exact_frechet_distance(Points(data.test), mixture), rel=1e-12
+    )
     assert value.identity["reference"] == {"dataset": "gaussian@1", "mixture": "as declared"}
 
 
 def test_metrics_of_images_refuse_real_values_and_those_of_points_refuse_images(digits):
     real = DATASETS["two_modes"]
     for name, card in METRICS.items():
-        of_real, of_images = card.refuse(card.params(), real), card.refuse(card.params(), digits.card)
+        of_real, of_images = (
+            card.refuse(card.params(), real),
+            card.refuse(card.params(), digits.card),
+        )
         assert bool(of_real) != bool(of_images), name
-        assert "not real values" in "".join(of_real) or "compares values themselves" in "".join(of_images), name
+        assert "not real values" in "".join(of_real) or "compares values themselves" in "".join(
+            of_images
+        ), name
     assert METRICS["mode_weight_error"].refuse(PixelParams(), DATASETS["swiss_rolls"]) == [
         "the data set declares no mixture"
     ]
@@ -452,7 +539,9 @@ def test_score_is_the_measure_of_the_extracted_features(digits):
     train, test, inception = score([digits.test[:256]], [FD, FD_TEST, IS], digits)
     assert train.value == frechet_from_features(samples.features, extractor(digits.train).features)
     assert test.value == frechet_from_features(samples.features, extractor(digits.test).features)
-    assert inception.value == pytest.approx(inception_score(np.exp(samples.log_probs))[0], rel=1e-12)
+    assert inception.value == pytest.approx(
+        inception_score(np.exp(samples.log_probs))[0], rel=1e-12
+    )
 
 
 def test_shards_are_read_once_and_their_sizes_do_not_matter(digits):
@@ -466,10 +555,19 @@ def test_shards_are_read_once_and_their_sizes_do_not_matter(digits):
 def test_reference_is_computed_once_a_process_however_many_metrics_ask(digits, monkeypatch):
     seen = []
     extract = Extractor.__call__
-    monkeypatch.setattr(Extractor, "__call__", lambda self, images: seen.append(len(images)) or extract(self, images))
+    monkeypatch.setattr(
+        Extractor,
+        "__call__",
+        lambda self, images: seen.append(len(images)) or extract(self, images),
+    )
     references = References()
     for _ in range(2):
-        score([digits.test], [FD, ("fd", FrechetParams(allow_few=True))], load_images("digits"), references=references)
+        score(
+            [digits.test],
+            [FD, ("fd", FrechetParams(allow_few=True))],
+            load_images("digits"),
+            references=references,
+        )
     assert sum(seen) == 1437 + 2 * 360
 
 
@@ -478,7 +576,9 @@ def test_training_images_are_at_distance_zero_from_themselves(digits):
 
 
 def test_identity_says_all_that_the_number_depends_on(digits):
-    frechet, to_test, inception = (m.identity for m in score([digits.test[:256]], [FD, FD_TEST, IS], digits))
+    frechet, to_test, inception = (
+        m.identity for m in score([digits.test[:256]], [FD, FD_TEST, IS], digits)
+    )
     card = EXTRACTORS["digits-cnn"]
     assert json.loads(json.dumps(frechet)) == frechet
     assert frechet["metric"] == "fd"
@@ -496,7 +596,9 @@ def test_identity_says_all_that_the_number_depends_on(digits):
     assert frechet["reference"]["sha256"] == digits.digest("train")
     assert to_test["reference"]["sha256"] == digits.digest("test")
     assert inception["reference"] is None
-    assert not {"FID", "IS"} & {text for text in json.dumps([frechet, to_test, inception]).split('"')}
+    assert not {"FID", "IS"} & {
+        text for text in json.dumps([frechet, to_test, inception]).split('"')
+    }
 
 
 @pytest.mark.parametrize(
@@ -535,10 +637,15 @@ def test_real_floor_falls_with_the_count_and_is_drawn_from_the_other_split(digit
 # Precision and recall
 
 
-def test_precision_and_recall_are_whole_on_equal_sets_and_tell_missing_modes_from_bad_samples(digits, rng):
+def test_precision_and_recall_are_whole_on_equal_sets_and_tell_missing_modes_from_bad_samples(
+    digits, rng
+):
     def both(images):
         return [
-            m.value for m in score([images], [(name, ManifoldParams()) for name in ("precision", "recall")], digits)
+            m.value
+            for m in score(
+                [images], [(name, ManifoldParams()) for name in ("precision", "recall")], digits
+            )
         ]
 
     assert both(digits.train) == [1, 1]
@@ -560,7 +667,10 @@ def test_all_training_images_against_held_out_ones_are_one_draw_without_a_deviat
 
 def test_distance_of_few_images_to_moments_is_that_of_the_whole_covariance():
     draws = np.random.default_rng(3)
-    few, many = draws.normal(size=(5, 20)), 1 + draws.normal(size=(3000, 20)) @ draws.normal(size=(20, 20))
+    few, many = (
+        draws.normal(size=(5, 20)),
+        1 + draws.normal(size=(3000, 20)) @ draws.normal(size=(20, 20)),
+    )
     sides = [Moments(), Moments()]
     for moments, features in zip(sides, (few, many), strict=True):
         moments.add(features)
@@ -568,7 +678,9 @@ def test_distance_of_few_images_to_moments_is_that_of_the_whole_covariance():
     for found in (frechet_of_moments(*sides), frechet_of_moments(*reversed(sides))):
         assert found == pytest.approx(exact, rel=1e-11)
         # which takes roots of the rounding of eigenvalues that are 0
-        assert found == pytest.approx(frechet_distance(*statistics(few), *statistics(many)), rel=1e-7)
+        assert found == pytest.approx(
+            frechet_distance(*statistics(few), *statistics(many)), rel=1e-7
+        )
 
 
 @pytest.mark.parametrize("known", [False, True])

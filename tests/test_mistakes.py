@@ -1,4 +1,6 @@
-"""An exact score that is wrong on purpose, against closed forms: on a Gaussian everything stays linear."""
+"""An exact score that is wrong on purpose, against closed forms: on a Gaussian everything stays
+linear.
+"""
 
 import math
 
@@ -32,7 +34,9 @@ def exact(name, **params):
 
 
 def flow(mistakes, **params):
-    """Returns what the flow of a VE process makes of its prior, and that prior, float64 of shape (N, 8, 1, 1)."""
+    """Returns what the flow of a VE process makes of its prior, and that prior, float64 of shape
+    (N, 8, 1, 1).
+    """
     method = exact("sde", process="ve", sigma_max=1.5, mistakes=mistakes, **params)
     sampler = Sampler("flow_heun", "rho7", cards()["sde"].samplers["flow_heun"].params(steps=200))
     samples = method.sample(50, sampler, Noise(0)).double()
@@ -40,14 +44,21 @@ def flow(mistakes, **params):
 
 
 def shrunk(x, process, variance, power=1.0):
-    """Returns where the flow takes points x at t = 1 for data of that variance, and the last noise level squared."""
-    first, last = process.std(torch.tensor(process.t_min)).item() ** 2, process.std(torch.tensor(1.0)).item() ** 2
+    """Returns where the flow takes points x at t = 1 for data of that variance, and the last noise
+    level squared.
+    """
+    first, last = (
+        process.std(torch.tensor(process.t_min)).item() ** 2,
+        process.std(torch.tensor(1.0)).item() ** 2,
+    )
     return MEAN + (x - MEAN) * ((variance + first) / (variance + last)) ** (power / 2)
 
 
 @needs("sde")
 def test_scaled_score_gives_the_power_of_the_variance():
-    """dx/dv = a (x - m) / (2 (c + v)) for noise of variance v: the spread is the right one's to the power a."""
+    """dx/dv = a (x - m) / (2 (c + v)) for noise of variance v: the spread is the right one's to the
+    power a.
+    """
     for scale in (0.8, 1.0, 1.2):
         samples, prior, process = flow({"scale": scale})
         expected = shrunk(prior, process, VARIANCE, scale)
@@ -56,11 +67,15 @@ def test_scaled_score_gives_the_power_of_the_variance():
 
 @needs("sde")
 def test_biased_score_moves_the_mean():
-    """With y = (x - m) / sqrt(c + s^2), dy/ds = b / sqrt(c + s^2): an area sinus, times the last spread."""
+    """With y = (x - m) / sqrt(c + s^2), dy/ds = b / sqrt(c + s^2): an area sinus, times the last
+    spread.
+    """
     samples, prior, process = flow({"bias": 0.1})
     low, high = (process.std(torch.tensor(t)).item() for t in (process.t_min, 1.0))
     width = math.sqrt(VARIANCE)
-    moved = -0.1 * math.sqrt(VARIANCE + low**2) * (math.asinh(high / width) - math.asinh(low / width))
+    moved = (
+        -0.1 * math.sqrt(VARIANCE + low**2) * (math.asinh(high / width) - math.asinh(low / width))
+    )
     torch.testing.assert_close(samples, shrunk(prior, process, VARIANCE) + moved, rtol=0, atol=2e-4)
     assert abs(moved) > 0.02
 
@@ -68,11 +83,15 @@ def test_biased_score_moves_the_mean():
 @needs("sde")
 def test_smoothed_score_adds_its_variance():
     samples, prior, process = flow({"smoothing": 0.05})
-    torch.testing.assert_close(samples, shrunk(prior, process, VARIANCE + 0.05**2), rtol=0, atol=2e-4)
+    torch.testing.assert_close(
+        samples, shrunk(prior, process, VARIANCE + 0.05**2), rtol=0, atol=2e-4
+    )
 
 
 def mistaken(right):
-    """Returns what a model that is wrong predicts, in units of the noise: a times the right one plus b."""
+    """Returns what a model that is wrong predicts, in units of the noise: a times the right one
+    plus b.
+    """
     return WRONG["scale"] * right + WRONG["bias"]
 
 
@@ -88,7 +107,11 @@ def noisy():
 
 @needs("ncsn")
 def test_ncsn_is_wrong_as_every_method_is():
-    ncsn, level, x = exact("ncsn", mistakes=WRONG), torch.full((5,), 0.3, dtype=torch.float64), noisy()
+    ncsn, level, x = (
+        exact("ncsn", mistakes=WRONG),
+        torch.full((5,), 0.3, dtype=torch.float64),
+        noisy(),
+    )
     right = -0.3 * (MEAN - x) / (WIDER + 0.09)
     torch.testing.assert_close(-0.3 * ncsn.average(x, level), mistaken(right), rtol=1e-9, atol=1e-9)
 
@@ -96,7 +119,11 @@ def test_ncsn_is_wrong_as_every_method_is():
 @needs("sde")
 @pytest.mark.parametrize("process", ["ve", "vp", "subvp"])
 def test_sde_is_wrong_as_every_method_is(process):
-    sde, t, x = exact("sde", process=process, mistakes=WRONG), torch.full((5,), 0.4).double(), noisy()
+    sde, t, x = (
+        exact("sde", process=process, mistakes=WRONG),
+        torch.full((5,), 0.4).double(),
+        noisy(),
+    )
     m, s, width = sde.process.mean_coefficient(t)[0].item(), sde.process.std(t)[0].item(), sde.width
     mean, spread = width * MEAN + 1 - width, m**2 * width**2 * WIDER + s**2
     right = -s * (m * mean - x) / spread
@@ -106,7 +133,11 @@ def test_sde_is_wrong_as_every_method_is(process):
 @needs("soft")
 def test_soft_is_wrong_as_every_method_is():
     corruption = {"kind": "ve", "noise": {"schedule": "linear", "least": 0.01, "most": 1.0}}
-    soft, t, x = exact("soft", corruption=corruption, mistakes=WRONG), torch.full((5,), 0.4).double(), noisy()
+    soft, t, x = (
+        exact("soft", corruption=corruption, mistakes=WRONG),
+        torch.full((5,), 0.4).double(),
+        noisy(),
+    )
     s = soft.corruption.std(t)[0].item()
     right = -s * (2 * MEAN - 1 - x) / (4 * WIDER + s**2)
     torch.testing.assert_close(-soft.average(x, t) / s, mistaken(right), rtol=1e-6, atol=1e-6)
@@ -121,8 +152,13 @@ def test_cld_is_wrong_as_every_method_is():
     whole = np.array([[xx, xv], [xv, vv]]) + 4 * WIDER * np.outer([a, c], [a, c])
     centred = u.chunk(2, 1)[0] - a * (2 * MEAN - 1), u.chunk(2, 1)[1] - c * (2 * MEAN - 1)
     inverse = np.linalg.inv(whole)
-    score, unit = -(inverse[1, 0] * centred[0] + inverse[1, 1] * centred[1]), math.sqrt(xx / (xx * vv - xv**2))
-    torch.testing.assert_close(-cld.average(u, t) / unit, mistaken(-score / unit), rtol=1e-8, atol=1e-8)
+    score, unit = (
+        -(inverse[1, 0] * centred[0] + inverse[1, 1] * centred[1]),
+        math.sqrt(xx / (xx * vv - xv**2)),
+    )
+    torch.testing.assert_close(
+        -cld.average(u, t) / unit, mistaken(-score / unit), rtol=1e-8, atol=1e-8
+    )
 
 
 @needs("sde")
@@ -132,7 +168,9 @@ def test_no_mistakes_leave_the_score_bit_for_bit():
     assert torch.equal(plain.average(x, t), told.average(x, t))
     assert torch.equal(
         plain.average(x, t),
-        plain.mixture.score(x, plain.process.mean_coefficient(t.double()), plain.process.std(t.double())),
+        plain.mixture.score(
+            x, plain.process.mean_coefficient(t.double()), plain.process.std(t.double())
+        ),
     )
 
 
@@ -176,8 +214,12 @@ def test_likelihood_of_real_values_is_that_of_the_density_in_zero_to_one(name, p
     x = DATA.scaled(torch.from_numpy(DATA.test[:8]).double())
     found = method.score(x, Noise(0), LikelihoodParams(probe="exact", tolerance=1e-6))
     variance = VARIANCE + smoothing**2
-    log_prob = -0.5 * ((x - MEAN).square().flatten(1) / variance + math.log(2 * math.pi * variance)).sum(1)
-    torch.testing.assert_close(found.values["bits_per_dim"].double(), -log_prob / (8 * math.log(2)), rtol=0, atol=3e-3)
+    log_prob = -0.5 * (
+        (x - MEAN).square().flatten(1) / variance + math.log(2 * math.pi * variance)
+    ).sum(1)
+    torch.testing.assert_close(
+        found.values["bits_per_dim"].double(), -log_prob / (8 * math.log(2)), rtol=0, atol=3e-3
+    )
     assert found.identity["dequantisation"] == "none: real values, whose range is [0, 1]"
     assert (found.identity["offset"], found.identity["floor"]) == (-1, 0)
     if not smoothing:
@@ -190,7 +232,9 @@ def test_bound_of_real_values_lies_above_the_truth():
     from methods.cld.settings import CLDLikelihoodParams
 
     x = DATA.scaled(torch.from_numpy(DATA.test[:64]).double())
-    found = exact("cld").score(x, Noise(0), CLDLikelihoodParams(probe="exact", tolerance=1e-5, velocities=4))
+    found = exact("cld").score(
+        x, Noise(0), CLDLikelihoodParams(probe="exact", tolerance=1e-5, velocities=4)
+    )
     truth = -DATA.mixture.log_prob(x.flatten(1).numpy()).mean() / (8 * math.log(2))
     assert truth - 1e-3 < found.values["bits_per_dim"].double().mean().item() < truth + 0.3
 

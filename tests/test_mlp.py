@@ -1,4 +1,6 @@
-"""Multilayer perceptrons for points: their maths, their published sizes and layout, and what they refuse."""
+"""Multilayer perceptrons for points: their maths, their published sizes and layout, and what they
+refuse.
+"""
 
 import math
 
@@ -18,7 +20,9 @@ TOY = {
     "mlp": (Backbone(architecture="mlp"), 50_562),
     "mlp_residual": (Backbone(architecture="mlp_residual", width=64, blocks=20), 84_996),
 }
-"""The toy networks of CLD's authors, points with velocities to scores, and their numbers of parameters."""
+"""The toy networks of CLD's authors, points with velocities to scores, and their numbers of
+parameters.
+"""
 
 
 def random_mlp(**settings):
@@ -49,7 +53,9 @@ def test_plain_network_sees_the_condition_at_its_input_alone():
 
 
 def test_residual_network_adds_each_layer_to_what_it_sees_and_tells_it_the_condition():
-    network, ((first, first_bias), *hidden, (last, last_bias)) = random_mlp(width=6, blocks=3, residual=True)
+    network, ((first, first_bias), *hidden, (last, last_bias)) = random_mlp(
+        width=6, blocks=3, residual=True
+    )
     x, condition = points()
     told = condition[:, None]
     h = silu(torch.cat([x, told], 1) @ first.T + first_bias)
@@ -100,7 +106,8 @@ def test_initial_weights_are_uniform_of_variance_one_over_the_mean_fan(settings,
     for layer in network.layers:
         limit = math.sqrt(3 / (sum(layer.weight.shape) / 2))
         assert layer.weight.abs().max() <= limit
-        # The greatest of n uniform draws misses the limit by about limit / n; a thousandth of the chances allow 7 / n.
+        # The greatest of n uniform draws misses the limit by about limit / n; a thousandth of the
+        # chances allow 7 / n.
         assert layer.weight.abs().max() > limit * (1 - 7 / layer.weight.numel())
         assert not layer.bias.any()
 
@@ -116,7 +123,13 @@ def test_perceptron_takes_points_and_refuses_images():
 
 @pytest.mark.parametrize("architecture", TOY)
 def test_what_perceptrons_do_not_have_is_refused(architecture):
-    values = {"multipliers": (1,), "attention": (), "embedding": "fourier", "fir": True, "dropout": 0.0}
+    values = {
+        "multipliers": (1,),
+        "attention": (),
+        "embedding": "fourier",
+        "fir": True,
+        "dropout": 0.0,
+    }
     values |= {"init_scale": 1.0, "conditional": False, "recompute": True, "up_attention": "every"}
     for name, value in values.items():
         with pytest.raises(ValueError, match=f"^{architecture} has no {name}$"):

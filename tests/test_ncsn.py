@@ -15,7 +15,10 @@ from methods.shared.likelihood import dequantise
 from methods.shared.process import like
 
 DIGITS = load_images("digits")
-UNET = {"backbone": "unet", "network": {"width": 8, "multipliers": [1, 1], "blocks": 1, "attention": []}}
+UNET = {
+    "backbone": "unet",
+    "network": {"width": 8, "multipliers": [1, 1], "blocks": 1, "attention": []},
+}
 FOURIER = merge(UNET, {"network": {"embedding": "fourier", "fourier_scale": 1.0}})
 BACKBONES = {
     "ncsn": {},
@@ -35,7 +38,9 @@ def sampler(name="annealed_langevin", **values):
 
 
 class Point(nn.Module):
-    """Stands for a network that has learned images of one colour, of NCSN's, NCSNv2's or the shared kind."""
+    """Stands for a network that has learned images of one colour, of NCSN's, NCSNv2's or the shared
+    kind.
+    """
 
     def __init__(self, method, colour, kind):
         super().__init__()
@@ -56,7 +61,9 @@ class Point(nn.Module):
 @pytest.mark.parametrize("kind", BACKBONES)
 @pytest.mark.parametrize("power", [2.0, 1.0])
 def test_loss_is_the_weighed_square_of_score_plus_noise_over_sigma(kind, power):
-    tiny = method(**merge(BACKBONES[kind], LEVELS, {"anneal_power": power, "network": {"init_scale": 1.0}}))
+    tiny = method(
+        **merge(BACKBONES[kind], LEVELS, {"anneal_power": power, "network": {"init_scale": 1.0}})
+    )
     tiny.network.eval()
     x0, noise = DIGITS.batch(0, 0, 6), Noise(3)
     index, z = noise.integers((6,), 7), noise.normal(x0.shape)
@@ -73,7 +80,8 @@ def test_loss_is_the_weighed_square_of_score_plus_noise_over_sigma(kind, power):
 
 
 def test_sliced_loss_has_the_gradient_of_the_denoising_loss_on_average():
-    # A score (c - x) / sigma^2 is drawn to c = E x0 by both; of 2048 images the sampling error is 0.3 % of that.
+    # A score (c - x) / sigma^2 is drawn to c = E x0 by both; of 2048 images the sampling error is
+    # 0.3 % of that.
     images = {"levels": 2, "sigma_begin": 0.6, "sigma_end": 0.5}
     x0 = DIGITS.batch(0, 0, 512).repeat(4, 1, 1, 1)
     colour = torch.tensor(0.9, requires_grad=True)
@@ -91,12 +99,17 @@ def test_network_that_knows_its_levels_alone_is_told_their_index(kind):
     tiny = method(**merge(BACKBONES[kind], LEVELS))
     tiny.average = Point(tiny, 0.5, kind)
     tiny.sample(2, sampler(levels=7, steps_each=2, denoise=False), Noise(0))
-    assert [told.tolist() for told in tiny.average.seen] == [[k, k] for k in range(7) for _ in range(2)]
+    assert [told.tolist() for told in tiny.average.seen] == [
+        [k, k] for k in range(7) for _ in range(2)
+    ]
     tiny.average.seen.clear()
     tiny.sample(1, sampler(levels=4, steps_each=1), Noise(0))
     assert [told.item() for told in tiny.average.seen] == [0, 2, 4, 6, 6]
     chosen = build(SAMPLERS["annealed_langevin"].params, {"levels": 8})
-    assert "its 7 noise levels alone" in SAMPLERS["annealed_langevin"].refuse(tiny.params, chosen, "")[0]
+    assert (
+        "its 7 noise levels alone"
+        in SAMPLERS["annealed_langevin"].refuse(tiny.params, chosen, "")[0]
+    )
     with pytest.raises(ValueError, match="its 7 noise levels alone"):
         tiny.sample(1, sampler(levels=8), Noise(0))
 
@@ -115,7 +128,10 @@ def test_step_size_by_the_technique_is_that_of_the_levels_gone_through():
     tiny = method(**merge(FOURIER, LEVELS))
     tiny.average = Point(tiny, 0.5, "unet-fourier")
     size = step_size(geometric(4.0, 0.05, 12), 3)
-    images = [tiny.sample(2, sampler(levels=12, steps_each=3, step_lr=step), Noise(0)) for step in ("technique", size)]
+    images = [
+        tiny.sample(2, sampler(levels=12, steps_each=3, step_lr=step), Noise(0))
+        for step in ("technique", size)
+    ]
     assert torch.equal(*images)
 
 
@@ -137,11 +153,15 @@ def test_dequantised_loss_sees_images_that_fill_their_bins():
     torch.testing.assert_close(tiny.loss(x0, Noise(1)), plain.loss(filled, Noise(1)))
 
 
-@pytest.mark.parametrize(("start", "mean", "spread"), [("uniform", 0.5, 12**-0.5), ("normal", 0.5, 4.0)])
+@pytest.mark.parametrize(
+    ("start", "mean", "spread"), [("uniform", 0.5, 12**-0.5), ("normal", 0.5, 4.0)]
+)
 def test_chains_start_in_the_data_range_or_with_the_largest_noise(start, mean, spread):
     tiny, starts = method(**merge(FOURIER, LEVELS)), []
     tiny.average = Point(tiny, 0.5, "unet-fourier")
-    tiny.average.register_forward_pre_hook(lambda module, inputs: starts.append((inputs[0] + 1) / 2))
+    tiny.average.register_forward_pre_hook(
+        lambda module, inputs: starts.append((inputs[0] + 1) / 2)
+    )
     tiny.sample(300, sampler(start=start, levels=2, steps_each=1), Noise(0))
     # 300 images of 64 pixels: a standard error of 0.7 % of the spread.
     assert starts[0].mean().item() == pytest.approx(mean, abs=0.04 * spread)
@@ -154,7 +174,9 @@ def test_langevin_stays_at_the_smallest_level_or_the_one_that_is_given():
     for given, sigma in ((None, 0.05), (0.3, 0.3)):
         tiny.average.seen.clear()
         tiny.sample(1, sampler("langevin", sigma=given, steps=3), Noise(0))
-        assert [told.exp().item() for told in tiny.average.seen] == pytest.approx([sigma] * 4, rel=1e-5)
+        assert [told.exp().item() for told in tiny.average.seen] == pytest.approx(
+            [sigma] * 4, rel=1e-5
+        )
 
 
 def test_levels_follow_from_the_training_images_by_both_techniques():
@@ -162,7 +184,9 @@ def test_levels_follow_from_the_training_images_by_both_techniques():
     before = len(tiny.sigmas)
     tiny.train(DIGITS, Run(seed=0))
     images = torch.from_numpy(DIGITS.train).double().flatten(1) / 16
-    assert tiny.sigmas[0].item() == pytest.approx(torch.cdist(images, images).max().item(), rel=1e-9)
+    assert tiny.sigmas[0].item() == pytest.approx(
+        torch.cdist(images, images).max().item(), rel=1e-9
+    )
     assert tiny.sigmas[-1].item() == pytest.approx(0.01)
     assert overlap((tiny.sigmas[0] / tiny.sigmas[1]).item(), 64) >= 0.5
     assert len(tiny.sigmas) < before, "before training any two images may be apart"
@@ -179,7 +203,11 @@ def test_levels_follow_from_the_training_images_by_both_techniques():
         ({"steps_each": 1}, 100, {"levels": 99}),
         ({"steps_each": 1, "denoise": False}, 100, {"levels": 100}),
         ({"levels": 10, "buys": "steps"}, 1001, {"steps_each": 100}),
-        ({"levels": 10, "buys": "steps", "denoise": False, "returned": "published"}, 999, {"steps_each": 100}),
+        (
+            {"levels": 10, "buys": "steps", "denoise": False, "returned": "published"},
+            999,
+            {"steps_each": 100},
+        ),
     ],
 )
 def test_budget_buys_the_most_levels_or_steps_at_each(values, budget, bought):
@@ -191,7 +219,9 @@ def test_budget_buys_the_most_levels_or_steps_at_each(values, budget, bought):
     assert card.cost(params) <= budget < card.cost(replace(params, **{name: bought[name] + 1}))
 
 
-@pytest.mark.parametrize(("values", "least"), [({}, 11), ({"buys": "steps"}, 11), ({"steps_each": 100}, 201)])
+@pytest.mark.parametrize(
+    ("values", "least"), [({}, 11), ({"buys": "steps"}, 11), ({"steps_each": 100}, 201)]
+)
 def test_budget_of_less_than_two_levels_or_one_step_is_refused(values, least):
     card = SAMPLERS["annealed_langevin"]
     card.steps_for(least, build(card.params, values))
@@ -199,7 +229,9 @@ def test_budget_of_less_than_two_levels_or_one_step_is_refused(values, least):
         card.steps_for(least - 1, build(card.params, values))
 
 
-@pytest.mark.parametrize("ending", [{}, {"denoise": False}, {"denoise": False, "returned": "published"}])
+@pytest.mark.parametrize(
+    "ending", [{}, {"denoise": False}, {"denoise": False, "returned": "published"}]
+)
 def test_cost_is_what_the_network_counts(ending):
     tiny, chosen = method(), sampler(levels=5, steps_each=3, **ending)
     with NetworkCounter(tiny.networks) as counter:
@@ -234,7 +266,9 @@ def test_inpainting_keeps_what_is_known_on_the_scale_of_the_levels(task):
 @pytest.mark.parametrize("name", ["two_modes", "digits"])
 def test_exact_model_has_the_score_of_the_declared_distribution_or_of_the_training_images(name):
     data = load_images(name)
-    exact = NCSN(build(CARD.params, {"exact": True, "sigma_begin": "data", "levels": "overlap"}), data)
+    exact = NCSN(
+        build(CARD.params, {"exact": True, "sigma_begin": "data", "levels": "overlap"}), data
+    )
     exact.train(data, Run(seed=0))
     assert list(exact.state()) == ["fitted.sigmas"]
     x, sigma = Noise(0).uniform((5, *data.shape)), torch.tensor([0.02, 0.1, 0.3, 1.0, 3.0])
@@ -242,7 +276,11 @@ def test_exact_model_has_the_score_of_the_declared_distribution_or_of_the_traini
         found = exact.score_fn(exact.average)(x, sigma)
     assert counter.rows == 5
     if name == "two_modes":
-        weights, means, deviation = torch.tensor([0.2, 0.8]), torch.tensor([[0.25, 0.25], [0.75, 0.75]]), 0.05
+        weights, means, deviation = (
+            torch.tensor([0.2, 0.8]),
+            torch.tensor([[0.25, 0.25], [0.75, 0.75]]),
+            0.05,
+        )
     else:
         means, deviation = torch.from_numpy(data.train).float().flatten(1) / 16, 0.0
         weights = torch.ones(len(means))
@@ -251,7 +289,9 @@ def test_exact_model_has_the_score_of_the_declared_distribution_or_of_the_traini
     variances = sigma.double()[:, None].square() + deviation**2
     logs = weights.double().log() - distances / (2 * variances)
     (expected,) = torch.autograd.grad(torch.logsumexp(logs, dim=1).sum(), x)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+    torch.testing.assert_close(
+        found.double(), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item()
+    )
 
 
 def test_inspected_losses_are_those_of_the_averaged_weights_at_each_level_with_equal_noise():
@@ -277,9 +317,13 @@ def test_inspection_shows_noisy_images_with_their_clean_means_and_rows_of_neighb
     denoised, arcs = tiny.inspect(x0, Noise(2)).strips.values()
     assert denoised.shape == (8, 7, 1, 8, 8)
     noisy = denoised[0::2].sub(x0[:4, None]).flatten(2)
-    torch.testing.assert_close(noisy.std(2), tiny.sigmas.flip(0).float().expand(4, 7), rtol=0.35, atol=0)
+    torch.testing.assert_close(
+        noisy.std(2), tiny.sigmas.flip(0).float().expand(4, 7), rtol=0.35, atol=0
+    )
     if kind != "ncsnv2":
-        torch.testing.assert_close(denoised[1::2], torch.full((4, 7, 1, 8, 8), 0.25), rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            denoised[1::2], torch.full((4, 7, 1, 8, 8), 0.25), rtol=0, atol=1e-4
+        )
     assert arcs.shape == (4, 8, 1, 8, 8)
     (curve,) = tiny.inspect(x0, Noise(2)).curves.values()
     assert torch.equal(curve.y, tiny.sigmas)
@@ -324,7 +368,9 @@ def test_sampler_parameters_that_cannot_be_are_refused_with_the_reason(values, w
         build(SAMPLERS["annealed_langevin"].params, values)
 
 
-@pytest.mark.parametrize("values", [FOURIER, {"sigma_begin": "data"}, {"exact": True}], ids=["unet", "data", "exact"])
+@pytest.mark.parametrize(
+    "values", [FOURIER, {"sigma_begin": "data"}, {"exact": True}], ids=["unet", "data", "exact"]
+)
 def test_checkpoint_of_another_kind_of_model_is_refused(values, tmp_path):
     with pytest.raises(ValueError, match=r"checkpoint|levels of its own|exact stands"):
         method(**values).import_checkpoint(tmp_path / "file.pth", "raw")

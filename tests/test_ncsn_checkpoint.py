@@ -28,17 +28,24 @@ def method_of(values, **params):
 
 
 def authors_file(values, *, average=True, seed=1):
-    """Returns what the authors' training would have saved, with random weights; the average is twice these."""
+    """Returns what the authors' training would have saved, with random weights; the average is
+    twice these.
+    """
     network, noise = method_of(values).network, Noise(seed)
     named = to_published(network, network.state_dict())
     weights = {name: noise.child(name).normal(tensor.shape) for name, tensor in named.items()}
     model = OrderedDict((f"module.{name}", tensor) for name, tensor in weights.items())
-    optimizer = {"state": {0: {"step": 7, "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": np.float64(1e-3)}]}
+    optimizer = {
+        "state": {0: {"step": 7, "exp_avg": torch.zeros(2)}},
+        "param_groups": [{"lr": np.float64(1e-3)}],
+    }
     if values is FIRST:
         return [model, optimizer]
     levels = geometric(values["sigma_begin"], 0.01, values["levels"]).float()
     model = OrderedDict({"module.sigmas": levels} | model)
-    return [model, optimizer, 3, 7] + ([{name: 2 * tensor for name, tensor in weights.items()}] if average else [])
+    return [model, optimizer, 3, 7] + (
+        [{name: 2 * tensor for name, tensor in weights.items()}] if average else []
+    )
 
 
 def saved(path, content, **options):
@@ -52,7 +59,9 @@ def weights_of(network):
 
 def holds(network, tensors):
     named = weights_of(network)
-    return all(torch.equal(named[name.removeprefix("module.")], tensor) for name, tensor in tensors.items())
+    return all(
+        torch.equal(named[name.removeprefix("module.")], tensor) for name, tensor in tensors.items()
+    )
 
 
 def trained(content):
@@ -61,7 +70,9 @@ def trained(content):
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("weights", ["raw", "ema"])
-def test_ncsns_weights_come_over_by_name_and_are_sampled_from_for_there_is_no_average(tmp_path, zipped, weights):
+def test_ncsns_weights_come_over_by_name_and_are_sampled_from_for_there_is_no_average(
+    tmp_path, zipped, weights
+):
     method, content = method_of(FIRST), authors_file(FIRST)
     path = saved(tmp_path / "checkpoint.pth", content, _use_new_zipfile_serialization=zipped)
     assert method.import_checkpoint(path, weights) == {"format": "ncsn", "weights": "raw"}
@@ -73,10 +84,18 @@ def test_ncsns_weights_come_over_by_name_and_are_sampled_from_for_there_is_no_av
 def test_ncsnv2s_weights_and_average_come_over_by_name(tmp_path, zipped):
     method, content = method_of(SECOND), authors_file(SECOND)
     path = saved(tmp_path / "checkpoint_300000.pth", content, _use_new_zipfile_serialization=zipped)
-    assert method.import_checkpoint(path, "ema") == {"format": "ncsnv2", "updates": 7, "weights": "ema"}
+    assert method.import_checkpoint(path, "ema") == {
+        "format": "ncsnv2",
+        "updates": 7,
+        "weights": "ema",
+    }
     assert holds(method.network, trained(content))
     assert holds(method.average, content[4])
-    assert method.import_checkpoint(path, "raw") == {"format": "ncsnv2", "updates": 7, "weights": "raw"}
+    assert method.import_checkpoint(path, "raw") == {
+        "format": "ncsnv2",
+        "updates": 7,
+        "weights": "raw",
+    }
     assert holds(method.average, trained(content))
 
 
@@ -101,9 +120,13 @@ def test_imported_model_samples_with_the_weights_that_were_chosen(tmp_path):
 @pytest.mark.parametrize("values", [FIRST, SECOND])
 def test_file_without_the_prefix_of_a_parallel_training_is_read_too(tmp_path, values):
     method, content = method_of(values), authors_file(values)
-    content[0] = OrderedDict((name.removeprefix("module."), tensor) for name, tensor in content[0].items())
+    content[0] = OrderedDict(
+        (name.removeprefix("module."), tensor) for name, tensor in content[0].items()
+    )
     method.import_checkpoint(saved(tmp_path / "c.pth", content), "raw")
-    assert holds(method.network, {name: tensor for name, tensor in content[0].items() if name != "sigmas"})
+    assert holds(
+        method.network, {name: tensor for name, tensor in content[0].items() if name != "sigmas"}
+    )
 
 
 def test_every_missing_unexpected_and_misshaped_tensor_is_listed(tmp_path):
@@ -115,7 +138,10 @@ def test_every_missing_unexpected_and_misshaped_tensor_is_listed(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         method.import_checkpoint(saved(tmp_path / "c.pth", content), "ema")
     message = str(caught.value)
-    assert "model is not of this network, 1 missing, 1 unexpected, 1 mis-shaped; missing: begin_conv.bias 4" in message
+    assert (
+        "model is not of this network, 1 missing, 1 unexpected, 1 mis-shaped; missing: begin_conv.bias 4"
+        in message
+    )
     assert "unexpected: res5.0.conv1.weight 3" in message
     assert f"mis-shaped: {BLOCK} is 8x4x1x1, the network has 8x4x3x3" in message
     assert message.count("\n") == 2
@@ -126,11 +152,15 @@ def test_average_of_other_tensors_is_refused(tmp_path):
     content[4]["other"] = content[0]["module.sigmas"]
     del content[4][BLOCK]
     path = saved(tmp_path / "c.pth", content)
-    with pytest.raises(CheckpointError, match=rf"average is not of this network, 1 missing, 1 unexp.*{BLOCK}"):
+    with pytest.raises(
+        CheckpointError, match=rf"average is not of this network, 1 missing, 1 unexp.*{BLOCK}"
+    ):
         method.import_checkpoint(path, "ema")
     assert method.import_checkpoint(path, "raw")["weights"] == "raw"
     content[4] = [torch.zeros(2)]
-    with pytest.raises(CheckpointError, match="average of the weights is a list of Tensor, not tensors by name"):
+    with pytest.raises(
+        CheckpointError, match="average of the weights is a list of Tensor, not tensors by name"
+    ):
         method.import_checkpoint(saved(tmp_path / "d.pth", content), "ema")
 
 
@@ -156,8 +186,14 @@ def test_file_of_another_network_is_refused_and_leaves_the_weights_alone(tmp_pat
 @pytest.mark.parametrize(
     ("params", "why"),
     [
-        ({"sigma_begin": 9.0}, "noise levels 12 from 5 to 0.01; the parameters say 12 from 9 to 0.01"),
-        ({"sigma_end": 0.02}, "noise levels 12 from 5 to 0.01; the parameters say 12 from 5 to 0.02"),
+        (
+            {"sigma_begin": 9.0},
+            "noise levels 12 from 5 to 0.01; the parameters say 12 from 9 to 0.01",
+        ),
+        (
+            {"sigma_end": 0.02},
+            "noise levels 12 from 5 to 0.01; the parameters say 12 from 5 to 0.02",
+        ),
         ({"levels": 10}, "noise levels 12 from 5 to 0.01; the parameters say 10 from 5 to 0.01"),
     ],
 )
@@ -170,7 +206,10 @@ def test_noise_levels_have_to_be_those_of_the_parameters(tmp_path, params, why):
 def test_noise_levels_between_equal_ends_have_to_agree_too(tmp_path):
     content = authors_file(SECOND)
     content[0]["module.sigmas"] = torch.linspace(5.0, 0.01, 12)
-    with pytest.raises(CheckpointError, match=r"noise levels that differ between the same ends \(12 from 5 to 0.01\)"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"noise levels that differ between the same ends \(12 from 5 to 0.01\)",
+    ):
         method_of(SECOND).import_checkpoint(saved(tmp_path / "c.pth", content), "ema")
     content[0]["module.sigmas"] = "many"
     with pytest.raises(CheckpointError, match=r"noise levels \(sigmas\) are not a list of numbers"):
@@ -188,7 +227,9 @@ def test_noise_levels_between_equal_ends_have_to_agree_too(tmp_path):
     ],
 )
 def test_file_of_another_form_is_refused_with_what_it_holds(tmp_path, content, told):
-    with pytest.raises(CheckpointError, match=rf"list of the weights and the optimiser .*; this one is {told}$"):
+    with pytest.raises(
+        CheckpointError, match=rf"list of the weights and the optimiser .*; this one is {told}$"
+    ):
         method_of(FIRST).import_checkpoint(saved(tmp_path / "c.pth", content), "raw")
 
 

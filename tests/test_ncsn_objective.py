@@ -1,4 +1,6 @@
-"""NCSN's losses against what they are on average for linear scores, where a few symmetric draws give it exactly."""
+"""NCSN's losses against what they are on average for linear scores, where a few symmetric draws
+give it exactly.
+"""
 
 import math
 
@@ -31,7 +33,9 @@ def linear():
 
 
 def axes(count):
-    """Returns 2 D points, each for ``count`` images, of mean 0 and covariance 1: (2 D, count, *SHAPE)."""
+    """Returns 2 D points, each for ``count`` images, of mean 0 and covariance 1: (2 D, count,
+    *SHAPE).
+    """
     ends = math.sqrt(DIMS) * torch.cat([EYE, -EYE])
     return ends.view(2 * DIMS, 1, *SHAPE).expand(-1, count, *SHAPE)
 
@@ -59,7 +63,9 @@ def test_denoising_loss_is_zero_for_the_score_of_one_image_with_noise():
 def test_denoising_loss_is_on_average_that_of_a_linear_score():
     x0 = images()
     a, b, score_fn = linear()
-    found = torch.stack([annealed_loss(score_fn, x0, SIGMA, z, reduction="sum") for z in axes(3)]).mean(0)
+    found = torch.stack(
+        [annealed_loss(score_fn, x0, SIGMA, z, reduction="sum") for z in axes(3)]
+    ).mean(0)
     for image, sigma, loss in zip(x0.flatten(1), SIGMA, found, strict=True):
         expected = (sigma * (a @ image + b)).square().sum() + (sigma**2 * a + EYE).square().sum()
         torch.testing.assert_close(loss, expected / 2, rtol=1e-12, atol=0)
@@ -88,7 +94,9 @@ def test_each_direction_gives_the_slope_along_it_and_several_their_mean():
 
 
 def gaussian():
-    """Returns mean and covariance of a Gaussian, and 2 D points whose moments up to the third are its own."""
+    """Returns mean and covariance of a Gaussian, and 2 D points whose moments up to the third are
+    its own.
+    """
     root = 0.3 * draws("root").normal((DIMS, DIMS)) + EYE
     mean = draws("mean").normal((DIMS,))
     points = mean + math.sqrt(DIMS) * torch.cat([root.T, -root.T])
@@ -96,7 +104,9 @@ def gaussian():
 
 
 def test_sliced_loss_is_on_average_explicit_score_matching_up_to_a_constant():
-    """Half the mean squared distance to a Gaussian's score, less half of the mean square of that score."""
+    """Half the mean squared distance to a Gaussian's score, less half of the mean square of that
+    score.
+    """
     mean, covariance, points = gaussian()
     _, _, score_fn = linear()
     precision = covariance.inverse()
@@ -129,7 +139,9 @@ def test_sliced_losss_gradient_by_the_weights_is_that_of_its_expectation():
     x = images()
     a, b, _ = linear()
     a.requires_grad_()
-    loss = sliced_loss(lambda x: (x.flatten(1) @ a.T + b).view_as(x), x, SIGMA, axes(3), reduction="sum").sum()
+    loss = sliced_loss(
+        lambda x: (x.flatten(1) @ a.T + b).view_as(x), x, SIGMA, axes(3), reduction="sum"
+    ).sum()
     (found,) = torch.autograd.grad(loss, a)
     flat = x.flatten(1)
     square = torch.einsum("b,bi,bj->ij", SIGMA**2, flat @ a.detach().T + b, flat)
@@ -158,7 +170,8 @@ def test_sliced_loss_trains_the_network_through_its_second_derivatives(variant):
             ends.append(loss())
             for weight, shift in zip(weights, shifts, strict=True):
                 weight.sub_(shift, alpha=step)
-    # ELU's slope has a bend and NCSNv2's maxima jump from pixel to pixel: the loss is only smooth between those.
+    # ELU's slope has a bend and NCSNv2's maxima jump from pixel to pixel: the loss is only smooth
+    # between those.
     torch.testing.assert_close(slope, (ends[0] - ends[1]) / 2e-7, rtol=1e-2, atol=0)
 
 

@@ -11,13 +11,32 @@ from methods.ncsn.card import CARD, Params
 from methods.ncsn.presets import PRESETS, PUBLISHED_SAMPLING, SHAPES
 from methods.ncsn.refinenet import make_refinenet
 
-NCSN = {"sigmas": (1.0, 0.01, 10), "updates": 200_001, "batch": 128, "rate": 1e-3, "eps": 1e-8, "decay": 0.0}
+NCSN = {
+    "sigmas": (1.0, 0.01, 10),
+    "updates": 200_001,
+    "batch": 128,
+    "rate": 1e-3,
+    "eps": 1e-8,
+    "decay": 0.0,
+}
 NCSNV2 = {"batch": 128, "rate": 1e-4, "eps": 1e-8, "decay": 0.999}
 PUBLISHED = {
     # and variant, ngf, image shape, parameters of the network, steps at each level and their size
-    "ncsn/mnist": {**NCSN, "network": ("ncsn", 64, (1, 28, 28), 7_638_657), "sampling": (100, 2e-5)},
-    "ncsn/cifar10": {**NCSN, "network": ("ncsn", 128, (3, 32, 32), 30_117_635), "sampling": (100, 2e-5)},
-    "ncsn/celeba": {**NCSN, "network": ("ncsn", 128, (3, 32, 32), 30_117_635), "sampling": (100, 2e-5)},
+    "ncsn/mnist": {
+        **NCSN,
+        "network": ("ncsn", 64, (1, 28, 28), 7_638_657),
+        "sampling": (100, 2e-5),
+    },
+    "ncsn/cifar10": {
+        **NCSN,
+        "network": ("ncsn", 128, (3, 32, 32), 30_117_635),
+        "sampling": (100, 2e-5),
+    },
+    "ncsn/celeba": {
+        **NCSN,
+        "network": ("ncsn", 128, (3, 32, 32), 30_117_635),
+        "sampling": (100, 2e-5),
+    },
     "ncsnv2/cifar10": {
         **NCSNV2,
         "sigmas": (50.0, 0.01, 232),
@@ -92,8 +111,17 @@ def test_preset_says_what_the_authors_configuration_says(name):
     assert ours.backbone == "refinenet"
     assert (ours.refinenet.variant, ours.refinenet.width, SHAPES[name]) == theirs["network"][:3]
     assert (training.steps, training.batch) == (theirs["updates"], theirs["batch"])
-    assert (training.optimiser, training.learning_rate, training.adam_eps) == ("adam", theirs["rate"], theirs["eps"])
-    assert (training.weight_decay, training.warmup_steps, training.schedule, training.clip) == (0, 0, "constant", None)
+    assert (training.optimiser, training.learning_rate, training.adam_eps) == (
+        "adam",
+        theirs["rate"],
+        theirs["eps"],
+    )
+    assert (training.weight_decay, training.warmup_steps, training.schedule, training.clip) == (
+        0,
+        0,
+        "constant",
+        None,
+    )
     assert decay(training) == pytest.approx(theirs["decay"], rel=1e-12)
     assert not (training.ema_warmup and decay(training))
     assert training.averages_every_images is None
@@ -136,5 +164,7 @@ def test_suite_of_published_checkpoints_samples_as_the_authors_do(tmp_path, monk
         card = CARD.samplers["annealed_langevin"]
         assert build(card.params, spec.params) == build(card.params, PUBLISHED_SAMPLING[preset])
         # What they save is not taken back from the scale of dequantised images.
-        assert build(Params, spec.train.params) == build(Params, merge(PRESETS[preset], {"dequantise": False}))
+        assert build(Params, spec.train.params) == build(
+            Params, merge(PRESETS[preset], {"dequantise": False})
+        )
         assert spec.train.weights == {"ncsn": "raw", "ncsnv2": "ema"}[point.train]

@@ -7,7 +7,14 @@ from methods.shared.layers import Attention, Conv, Dense, fir_down, fir_kernel, 
 from methods.shared.ncsnpp import NCSNpp
 from methods.shared.published import from_published, published_layout, to_published
 
-TINY = {"image_size": 8, "width": 8, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "init_scale": 0.5}
+TINY = {
+    "image_size": 8,
+    "width": 8,
+    "multipliers": (1, 2),
+    "blocks": 1,
+    "attention": (4,),
+    "init_scale": 0.5,
+}
 
 VARIANTS = {
     "ddpmpp": {},
@@ -48,7 +55,11 @@ def test_every_variant_gives_the_output_shape_and_reaches_every_weight(keywords)
     assert y.shape == (3, 2, 8, 8)
     assert y.is_contiguous()
     y.square().sum().backward()
-    without = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+    without = [
+        name
+        for name, weight in network.named_parameters()
+        if weight.grad is None or not weight.grad.any()
+    ]
     assert without == []
 
 
@@ -65,7 +76,10 @@ def test_published_layout_names_every_weight_once_and_goes_there_and_back(keywor
 
 PUBLISHED = {
     # (settings, trainable parameters of the authors' network; Fourier frequencies are not trained)
-    "ncsnpp_continuous": ({"fir": True, "progressive_input": "residual", "embedding": "fourier"}, 62_758_915 - 128),
+    "ncsnpp_continuous": (
+        {"fir": True, "progressive_input": "residual", "embedding": "fourier"},
+        62_758_915 - 128,
+    ),
     "ncsnpp": ({"fir": True, "progressive_input": "residual"}, 62_693_251),
     "ncsnpp_deep": (
         {"fir": True, "progressive_input": "residual", "embedding": "fourier", "blocks": 8},
@@ -103,7 +117,13 @@ PUBLISHED = {
 
 @pytest.mark.parametrize(("settings", "count"), PUBLISHED.values(), ids=PUBLISHED)
 def test_published_networks_have_the_authors_number_of_parameters(settings, count):
-    defaults = {"image_size": 32, "width": 128, "multipliers": (1, 2, 2, 2), "blocks": 4, "attention": (16,)}
+    defaults = {
+        "image_size": 32,
+        "width": 128,
+        "multipliers": (1, 2, 2, 2),
+        "blocks": 4,
+        "attention": (16,),
+    }
     with torch.device("meta"):
         network = NCSNpp(3, 3, **(defaults | settings))
     assert sum(weight.numel() for weight in network.parameters()) == count
@@ -154,7 +174,9 @@ def test_a_network_trained_at_one_size_takes_another_with_attention_at_the_same_
     x, condition = inputs(size=16)
     assert network(x, condition).shape == (3, 2, 16, 16)
     calls = []
-    network.up[0].attentions[0].register_forward_hook(lambda layer, given, y: calls.append(tuple(y.shape[2:])))
+    network.up[0].attentions[0].register_forward_hook(
+        lambda layer, given, y: calls.append(tuple(y.shape[2:]))
+    )
     network(x[..., :12], condition)
     assert calls == [(8, 6)]
 
@@ -164,16 +186,22 @@ def test_memory_layout_of_the_input_does_not_matter():
     x, condition = Noise(1).normal((3, 1, 8, 8)), torch.zeros(3)
     rgb = NCSNpp(3, 3, **TINY)
     initialise(rgb, Noise(0))
-    assert torch.equal(network(x, condition), network(x.contiguous(memory_format=torch.channels_last), condition))
+    assert torch.equal(
+        network(x, condition), network(x.contiguous(memory_format=torch.channels_last), condition)
+    )
     x = x.expand(3, 3, 8, 8).contiguous()
-    assert torch.equal(rgb(x, condition), rgb(x.contiguous(memory_format=torch.channels_last), condition))
+    assert torch.equal(
+        rgb(x, condition), rgb(x.contiguous(memory_format=torch.channels_last), condition)
+    )
 
 
 def test_an_image_does_not_depend_on_its_batch():
     network = build().double()
     x, condition = inputs()
     x, condition = x.double(), condition.double()
-    torch.testing.assert_close(network(x, condition)[1:2], network(x[1:2], condition[1:2]), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(
+        network(x, condition)[1:2], network(x[1:2], condition[1:2]), rtol=1e-12, atol=1e-13
+    )
 
 
 def test_attention_commutes_with_a_permutation_of_the_pixels():
@@ -185,26 +213,36 @@ def test_attention_commutes_with_a_permutation_of_the_pixels():
     def permuted(image):
         return image.flatten(2)[..., order].view_as(image)
 
-    torch.testing.assert_close(attention(permuted(x)), permuted(attention(x)), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(
+        attention(permuted(x)), permuted(attention(x)), rtol=1e-12, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("taps", [(1.0, 3.0, 3.0, 1.0), (1.0, 1.0)])
 def test_fir_upsampling_is_four_times_the_adjoint_of_downsampling(taps):
     kernel = fir_kernel(taps).double()
     x, y = Noise(0).normal((2, 3, 4, 5)).double(), Noise(1).normal((2, 3, 8, 10)).double()
-    torch.testing.assert_close((fir_up(x, kernel) * y).sum(), 4 * (x * fir_down(y, kernel)).sum(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        (fir_up(x, kernel) * y).sum(), 4 * (x * fir_down(y, kernel)).sum(), rtol=1e-12, atol=0
+    )
 
 
 def test_fir_resampling_keeps_a_constant_away_from_the_border():
     flat = torch.ones(1, 2, 8, 8)
-    torch.testing.assert_close(fir_up(flat, fir_kernel())[..., 1:-1, 1:-1], torch.ones(1, 2, 14, 14))
-    torch.testing.assert_close(fir_down(flat, fir_kernel())[..., 1:-1, 1:-1], torch.ones(1, 2, 2, 2))
+    torch.testing.assert_close(
+        fir_up(flat, fir_kernel())[..., 1:-1, 1:-1], torch.ones(1, 2, 14, 14)
+    )
+    torch.testing.assert_close(
+        fir_down(flat, fir_kernel())[..., 1:-1, 1:-1], torch.ones(1, 2, 2, 2)
+    )
 
 
 def counted(network, x, condition):
     """Returns the output and how many numbers autograd keeps for the backward pass."""
     kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(t.numel()) or t, lambda t: t
+    ):
         y = network(x, condition)
     return y, sum(kept)
 

@@ -13,10 +13,19 @@ PUBLISHED = {
     "bedroom": (190.0, 1086, 128),
     "ffhq": (348.0, 2311, 256),
 }
-"""Largest level, levels and image size of NCSNv2's table of experiments; the smallest level is 0.01 throughout."""
+"""Largest level, levels and image size of NCSNv2's table of experiments; the smallest level is 0.01
+throughout.
+"""
 
-STEPS = {"cifar10": (5, "6.2e-06"), "celeba": (5, "3.3e-06"), "bedroom": (3, "1.8e-06"), "ffhq": (3, "8.9e-07")}
-"""Its steps at each level and the size that follows, as published to two digits (FFHQ: 9e-7, to one)."""
+STEPS = {
+    "cifar10": (5, "6.2e-06"),
+    "celeba": (5, "3.3e-06"),
+    "bedroom": (3, "1.8e-06"),
+    "ffhq": (3, "8.9e-07"),
+}
+"""Its steps at each level and the size that follows, as published to two digits (FFHQ: 9e-7, to
+one).
+"""
 
 
 def published(name):
@@ -26,7 +35,9 @@ def published(name):
 
 def test_levels_are_the_powers_of_one_ratio_from_the_first_to_the_last():
     levels = geometric(8.0, 0.5, 5)
-    torch.testing.assert_close(levels, torch.tensor([8.0, 4.0, 2.0, 1.0, 0.5], dtype=torch.float64), rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        levels, torch.tensor([8.0, 4.0, 2.0, 1.0, 0.5], dtype=torch.float64), rtol=1e-14, atol=0
+    )
 
 
 @pytest.mark.parametrize(("gamma", "dims"), [(1.03, 3072), (1.2, 64), (1.5, 64)])
@@ -39,7 +50,9 @@ def test_overlap_is_the_share_of_radii_within_three_deviations_of_the_next_level
 
 
 def test_published_levels_all_overlap_alike():
-    shares = [overlap((levels[0] / levels[1]).item(), dims) for levels, dims in map(published, PUBLISHED)]
+    shares = [
+        overlap((levels[0] / levels[1]).item(), dims) for levels, dims in map(published, PUBLISHED)
+    ]
     assert min(shares) > 0.566
     assert max(shares) < 0.5671
 
@@ -49,7 +62,9 @@ def test_published_numbers_of_levels_follow_from_the_data_at_their_overlap(name)
     levels, dims = published(name)
     count = count_levels(levels[0].item(), 0.01, dims, share=0.5665)
     assert count == pytest.approx(len(levels), abs=2)  # the share is known to three digits
-    assert count_levels(levels[0].item(), 0.01, dims) == pytest.approx(len(levels) / 1.055, rel=0.006)
+    assert count_levels(levels[0].item(), 0.01, dims) == pytest.approx(
+        len(levels) / 1.055, rel=0.006
+    )
 
 
 @pytest.mark.parametrize("dims", [5, 64, 3072])
@@ -73,7 +88,9 @@ def test_variance_ratio_is_that_of_langevin_steps_on_one_point(step, steps_each)
     gamma = 1.3
     variance = gamma**2
     for _ in range(steps_each):
-        variance = (1 - step) ** 2 * variance + 2 * step  # x + e score + sqrt(2 e) z with the score -x
+        variance = (
+            1 - step
+        ) ** 2 * variance + 2 * step  # x + e score + sqrt(2 e) z with the score -x
     assert variance_ratio(step, gamma, steps_each) == pytest.approx(variance, rel=1e-12)
 
 
@@ -83,7 +100,9 @@ def test_published_step_sizes_follow_from_the_levels(name):
     assert f"{step_size(published(name)[0], steps_each):.1e}" == size
 
 
-@pytest.mark.parametrize(("begin", "count", "steps_each"), [(1.0, 10, 100), (4.8, 2, 1), (50.0, 232, 5), (4.8, 500, 1)])
+@pytest.mark.parametrize(
+    ("begin", "count", "steps_each"), [(1.0, 10, 100), (4.8, 2, 1), (50.0, 232, 5), (4.8, 500, 1)]
+)
 def test_step_size_leaves_the_least_error_of_the_variance(begin, count, steps_each):
     levels = geometric(begin, 0.01, count)
     gamma, found = (begin / 0.01) ** (1 / (count - 1)), step_size(levels, steps_each) / 1e-4

@@ -12,10 +12,15 @@ from bench.data.images import DataCard
 from bench.data.pictures import Shaping
 
 UPRIGHT = np.kron(
-    np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [255, 255, 0]]], np.uint8),
+    np.array(
+        [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [255, 255, 0]]],
+        np.uint8,
+    ),
     np.ones((16, 16, 1), np.uint8),
 )
-"""Six squares of 16 pixels, each of its own colour: 32 high, 48 wide, and no turn or mirror leaves it as it is."""
+"""Six squares of 16 pixels, each of its own colour: 32 high, 48 wide, and no turn or mirror leaves
+it as it is.
+"""
 
 STORED = {
     1: UPRIGHT,
@@ -27,7 +32,9 @@ STORED = {
     7: UPRIGHT.transpose(1, 0, 2)[::-1, ::-1],
     8: UPRIGHT.transpose(1, 0, 2)[:, ::-1],
 }
-"""How each orientation stores it. EXIF 2.3, table 6: 6 says that row 0 is the right side and column 0 the top."""
+"""How each orientation stores it. EXIF 2.3, table 6: 6 says that row 0 is the right side and column
+0 the top.
+"""
 
 FORMS = {
     "a.jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -38,7 +45,13 @@ FORMS = {
     "c.tif": ("TIFF", {"compression": "tiff_lzw"}),
 }
 COLOUR = DataCard(
-    version=1, summary="", shape=(3, 32, 48), levels=256, splits={}, split_rule="", load=lambda split: np.empty(0)
+    version=1,
+    summary="",
+    shape=(3, 32, 48),
+    levels=256,
+    splits={},
+    split_rule="",
+    load=lambda split: np.empty(0),
 )
 
 
@@ -56,7 +69,9 @@ def test_every_orientation_of_every_format_is_turned_upright(tmp_path, name, ori
     content = stored(STORED[orientation], *FORMS[name], orientation)
     (tmp_path / name).write_bytes(content)
     near = {"rtol": 0, "atol": 4 if name == "a.jpg" else 0}
-    np.testing.assert_allclose(read_external(tmp_path, COLOUR)[0].transpose(1, 2, 0).astype(int), UPRIGHT, **near)
+    np.testing.assert_allclose(
+        read_external(tmp_path, COLOUR)[0].transpose(1, 2, 0).astype(int), UPRIGHT, **near
+    )
     (image,) = pictures.read(tmp_path, [name], Shaping(size=32))
     np.testing.assert_allclose(image[0].transpose(1, 2, 0).astype(int), UPRIGHT[:, 8:40], **near)
     (grey,) = pictures.read(tmp_path, [name], Shaping(size=32, channels=1))
@@ -66,7 +81,9 @@ def test_every_orientation_of_every_format_is_turned_upright(tmp_path, name, ori
 
 def test_orientation_of_xmp_counts_too(tmp_path):
     note = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
-    Image.fromarray(np.ascontiguousarray(STORED[6])).save(tmp_path / "a.webp", "WEBP", lossless=True, xmp=note)
+    Image.fromarray(np.ascontiguousarray(STORED[6])).save(
+        tmp_path / "a.webp", "WEBP", lossless=True, xmp=note
+    )
     np.testing.assert_array_equal(read_external(tmp_path, COLOUR)[0].transpose(1, 2, 0), UPRIGHT)
 
 
@@ -77,7 +94,8 @@ def test_no_orientation_and_none_that_there_is_leave_a_picture_as_it_is(tmp_path
 
 
 @pytest.mark.parametrize(
-    "note", [b"", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"II*\0\xff\xff\xff\xff", b"\xff" * 40]
+    "note",
+    [b"", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"II*\0\xff\xff\xff\xff", b"\xff" * 40],
 )
 def test_damaged_notes_leave_a_picture_as_it_is(tmp_path, note, recwarn):
     Image.fromarray(UPRIGHT).save(tmp_path / "a.webp", "WEBP", lossless=True, exif=note)
@@ -87,5 +105,7 @@ def test_damaged_notes_leave_a_picture_as_it_is(tmp_path, note, recwarn):
 
 def test_turned_picture_of_the_other_shape_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(stored(STORED[1], "PNG", {}, 6))
-    with pytest.raises(ValueError, match=r"a\.png: is 32x48 pixels, asked for are 48x32; nothing is resized"):
+    with pytest.raises(
+        ValueError, match=r"a\.png: is 32x48 pixels, asked for are 48x32; nothing is resized"
+    ):
         read_external(tmp_path, COLOUR)

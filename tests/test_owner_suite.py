@@ -1,4 +1,6 @@
-"""The owner's command: it plans in seconds, says what to fetch, and stand-ins in true formats take its whole path."""
+"""The owner's command: it plans in seconds, says what to fetch, and stand-ins in true formats take
+its whole path.
+"""
 
 import csv
 import io
@@ -26,10 +28,25 @@ from bench.suite.expansion import read_suite
 SUITES = Path(__file__).resolve().parent.parent / "suites"
 SWEEP = SUITES / "cifar10_nfe_sweep.yaml"
 INLINE = str(SUITES / "executors" / "inline.yaml")
-COLUMNS = ("FID", "FID(to test)", "IS", "KID", "precision", "recall", "clean-FID", "clean-FID(to test)")
+COLUMNS = (
+    "FID",
+    "FID(to test)",
+    "IS",
+    "KID",
+    "precision",
+    "recall",
+    "clean-FID",
+    "clean-FID(to test)",
+)
 BUDGETS = {5, 10, 20, 50, 100, 200, 500, 1000, 2000}
 PAPERS = {
-    "sde": {"euler_maruyama", "reverse_diffusion", "ancestral", "predictor_corrector", "flow_adaptive"},
+    "sde": {
+        "euler_maruyama",
+        "reverse_diffusion",
+        "ancestral",
+        "predictor_corrector",
+        "flow_adaptive",
+    },
     "ncsn": {"annealed_langevin"},
     "cld": {"sscs", "euler_maruyama", "flow_adaptive"},
     "soft": {"momentum", "naive"},
@@ -65,7 +82,11 @@ ONE_SIDED = {
 def test_distance_to_one_split_alone_is_noted(metrics, tmp_path):
     text = (SUITES / "quickstart.yaml").read_text()
     path = tmp_path / "suite.yaml"
-    path.write_text(text.replace("[fd, {metric: fd, reference: test}, is, recall]", metrics).replace("256", "700"))
+    path.write_text(
+        text.replace("[fd, {metric: fd, reference: test}, is, recall]", metrics).replace(
+            "256", "700"
+        )
+    )
     notes = read_suite(path).notes
     assert [note for note in notes if "alone" in note] == ONE_SIDED[metrics]
 
@@ -79,13 +100,17 @@ def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
     assert set(methods.values()) == set(PAPERS)
     used = {}
     for point in suite.points:
-        used.setdefault(methods[point.train], {}).setdefault(point.sample.sampler, set()).add(point.budget)
+        used.setdefault(methods[point.train], {}).setdefault(point.sample.sampler, set()).add(
+            point.budget
+        )
     for method, samplers in used.items():
         assert PAPERS[method] <= samplers.keys()
         for name, budgets in samplers.items():
             adaptive = cards()[method].samplers[name].cost is None
             least = 0 if method != "ncsn" else 10
-            assert budgets == ({None} if adaptive else {budget for budget in BUDGETS if budget >= least})
+            assert budgets == (
+                {None} if adaptive else {budget for budget in BUDGETS if budget >= least}
+            )
     assert used["sde"].keys() >= LATER
     assert [metric.column for metric in suite.metrics] == list(COLUMNS)
     assert {point.count for point in suite.points} == {50_000}
@@ -115,7 +140,9 @@ def test_smoke_profile_draws_the_same_curves_up_to_its_largest_budget(root):
     most = smoke.resolved["most_nfe"]
     kept = [point.group for point in whole.points if point.budget is None or point.budget <= most]
     assert [point.group for point in smoke.points] == kept
-    assert any(f"most_nfe {most}: {len(whole.points) - len(kept)} points" in note for note in smoke.notes)
+    assert any(
+        f"most_nfe {most}: {len(whole.points) - len(kept)} points" in note for note in smoke.notes
+    )
     assert smoke.dataset == "photo_patches"
     assert smoke.train.keys() == whole.train.keys()
     assert {stage for stage in smoke.resolved} - {"most_nfe"} == whole.resolved.keys()
@@ -131,14 +158,19 @@ def test_assets_tell_a_newcomer_what_to_fetch_and_where_to_put_it(root, capsys):
     assert f"{weights} (sha256 6726825d...)" in out
     assert f"--download fetches {extractors.RELEASE} to {weights}" in out
     assert f"run_bench.py assets {SWEEP} --download" in out
-    assert main(["assets", str(SWEEP), "--profile", "smoke"]) == 0 or "efficientnet" in capsys.readouterr().out
+    assert (
+        main(["assets", str(SWEEP), "--profile", "smoke"]) == 0
+        or "efficientnet" in capsys.readouterr().out
+    )
 
 
 ROWS = 12
 
 
 def write_cifar(root):
-    """Writes an archive of the python version with few images a batch; returns a card for as many."""
+    """Writes an archive of the python version with few images a batch; returns a card for as
+    many.
+    """
     kind = replace(cifar.CIFAR10, rows={"train": ROWS, "test": ROWS})
     patches = load_images("photo_patches").train
     path = root / "cifar-10-python.tar.gz"
@@ -156,14 +188,21 @@ def write_cifar(root):
 
 NETWORK = "{width: 8, multipliers: [1, 1], blocks: 1, attention: [16]}"
 TRAINING = "{steps: 2, batch: 4, warmup_steps: 1, heldout_images: 4}"
-POINTS = ("vp · ddim · nfe 5", "soft · momentum · nfe 5", "cld · sscs · nfe 5", "ncsn · annealed_langevin · nfe 10")
+POINTS = (
+    "vp · ddim · nfe 5",
+    "soft · momentum · nfe 5",
+    "cld · sscs · nfe 5",
+    "ncsn · annealed_langevin · nfe 10",
+)
 
 
 @pytest.mark.slow
 def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, capsys):
     monkeypatch.setitem(images.DATASETS, "cifar10", write_cifar(root))
     for name in ("inception", "clean-inception"):
-        monkeypatch.setitem(extractors.EXTRACTORS, name, replace(extractors.EXTRACTORS[name], sha256=""))
+        monkeypatch.setitem(
+            extractors.EXTRACTORS, name, replace(extractors.EXTRACTORS[name], sha256="")
+        )
     extractors.extractor_card.cache_clear()
     write_inception(root / "weights" / extractors.INCEPTION)
     authors_file(root / "vp.pth", {"preset": "vp/cifar10_ddpmpp_continuous"})

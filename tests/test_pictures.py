@@ -1,4 +1,6 @@
-"""Pictures of folders and archives: CelebA, LSUN and what a suite names, on small files that the tests write."""
+"""Pictures of folders and archives: CelebA, LSUN and what a suite names, on small files that the
+tests write.
+"""
 
 import io
 import json
@@ -59,7 +61,9 @@ def root(tmp_path, monkeypatch):
 
 
 FACES = {f"{k:06}.jpg": encoded(picture(k)) for k in range(1, 10)}
-PARTITION = "".join(f"{name} {part}\r\n" for name, part in zip(FACES, (0, 2, 0, 1, 0, 2, 0, 2, 1), strict=True))
+PARTITION = "".join(
+    f"{name} {part}\r\n" for name, part in zip(FACES, (0, 2, 0, 1, 0, 2, 0, 2, 1), strict=True)
+)
 
 
 @pytest.fixture
@@ -81,7 +85,10 @@ def small_celeba(name="celeba64"):
 def test_faces_are_the_central_pixels_in_the_partitions_order(faces, form, size):
     if form == "zip":
         names = {f"img_align_celeba/{name}": content for name, content in reversed(FACES.items())}
-        zipped(faces / "img_align_celeba.zip", {"img_align_celeba/": b"", **names, "img_align_celeba/readme.txt": b""})
+        zipped(
+            faces / "img_align_celeba.zip",
+            {"img_align_celeba/": b"", **names, "img_align_celeba/readme.txt": b""},
+        )
     else:
         unpacked(faces / "img_align_celeba", FACES)
     images = small_celeba(f"celeba{size}")
@@ -106,34 +113,49 @@ def test_the_exact_filter_is_part_of_what_the_faces_are():
 
 def test_missing_and_damaged_faces_are_told_by_name_with_what_to_do(faces):
     how = r"get img_align_celeba\.zip .*md5 00d2c5bc6d35e252742224ab0c1e8fcb"
-    with pytest.raises(FileNotFoundError, match=rf"holds none of celeba/img_align_celeba\.zip, .*{how}"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"holds none of celeba/img_align_celeba\.zip, .*{how}"
+    ):
         small_celeba().train  # noqa: B018
     path = zipped(faces / "img_align_celeba.zip", {name: FACES[name] for name in list(FACES)[:4]})
-    with pytest.raises(FileNotFoundError, match=rf"img_align_celeba\.zip: 000005\.jpg is missing.*{how}"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"img_align_celeba\.zip: 000005\.jpg is missing.*{how}"
+    ):
         small_celeba().train  # noqa: B018
     zipped(path, {**FACES, "000003.jpg": FACES["000003.jpg"][:2000]})
     with pytest.raises(
-        ValueError, match=r"img_align_celeba\.zip: 000003\.jpg: cannot be decoded \(image file is trunc"
+        ValueError,
+        match=r"img_align_celeba\.zip: 000003\.jpg: cannot be decoded \(image file is trunc",
     ):
         small_celeba().train  # noqa: B018
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"img_align_celeba\.zip: is no zip archive that can be read"):
+    with pytest.raises(
+        ValueError, match=r"img_align_celeba\.zip: is no zip archive that can be read"
+    ):
         small_celeba().train  # noqa: B018
     (faces / "list_eval_partition.txt").write_text("000001.jpg 0\n000002.jpg 3\n")
-    with pytest.raises(ValueError, match=r"list_eval_partition\.txt:2: should be a name and 0, 1 or 2"):
+    with pytest.raises(
+        ValueError, match=r"list_eval_partition\.txt:2: should be a name and 0, 1 or 2"
+    ):
         small_celeba().train  # noqa: B018
     assert not list(faces.parent.glob("converted/*.npy"))
 
 
 def test_face_missing_from_the_folder_is_told_by_name(faces):
-    unpacked(faces / "img_align_celeba", {name: content for name, content in FACES.items() if name != "000007.jpg"})
+    unpacked(
+        faces / "img_align_celeba",
+        {name: content for name, content in FACES.items() if name != "000007.jpg"},
+    )
     with pytest.raises(FileNotFoundError, match=r"000007\.jpg.*get img_align_celeba\.zip"):
         small_celeba().train  # noqa: B018
 
 
 def test_archive_of_other_counts_than_celebas_is_refused(faces):
     zipped(faces / "img_align_celeba.zip", FACES)
-    with pytest.raises(ValueError, match=r"celeba64: split train has shape \(4, 3, 64, 64\), expected \(162770, 3, 64"):
+    with pytest.raises(
+        ValueError,
+        match=r"celeba64: split train has shape \(4, 3, 64, 64\), expected \(162770, 3, 64",
+    ):
         load_images("celeba64").train  # noqa: B018
 
 
@@ -142,12 +164,21 @@ def test_archive_of_other_counts_than_celebas_is_refused(faces):
 
 @pytest.mark.parametrize(
     ("crop", "size", "box"),
-    [("center", 20, (10, 0, 50, 40)), (30, 30, (15, 5, 45, 35)), (31, 31, (14, 4, 45, 35)), (29, 58, (16, 6, 45, 35))],
+    [
+        ("center", 20, (10, 0, 50, 40)),
+        (30, 30, (15, 5, 45, 35)),
+        (31, 31, (14, 4, 45, 35)),
+        (29, 58, (16, 6, 45, 35)),
+    ],
 )
 def test_crop_is_central_and_an_odd_rest_goes_to_the_even_side(crop, size, box):
     image = picture(0, 60, 40)
     expected = image.crop(box)
-    expected = expected if expected.size == (size, size) else expected.resize((size, size), Image.Resampling.BICUBIC)
+    expected = (
+        expected
+        if expected.size == (size, size)
+        else expected.resize((size, size), Image.Resampling.BICUBIC)
+    )
     shaped = pictures.shape(image, Shaping(size=size, crop=crop))
     np.testing.assert_array_equal(np.asarray(shaped), np.asarray(expected))
 
@@ -179,7 +210,10 @@ BROKEN = {
     "empty": (b"", "cannot be decoded"),
     "transparent": (encoded(picture(0).convert("RGBA"), "PNG"), "has mode RGBA: convert it"),
     "sixteen bits": (encoded(Image.new("I;16", (200, 200)), "PNG"), "has mode I;16: convert it"),
-    "too small": (encoded(picture(0, 30, 200)), "is 30x200 pixels, fewer than the 100x100 that are cropped"),
+    "too small": (
+        encoded(picture(0, 30, 200)),
+        "is 30x200 pixels, fewer than the 100x100 that are cropped",
+    ),
 }
 
 
@@ -192,14 +226,18 @@ def test_picture_that_cannot_be_used_is_told_by_name(tmp_path, content, message)
 
 def test_whole_pictures_should_be_square(tmp_path):
     unpacked(tmp_path, {"a.png": encoded(picture(0))})
-    with pytest.raises(ValueError, match=r"a\.png: is 178x218 pixels: with crop none pictures should be square"):
+    with pytest.raises(
+        ValueError, match=r"a\.png: is 178x218 pixels: with crop none pictures should be square"
+    ):
         list(pictures.read(tmp_path, ["a.png"], Shaping(size=10, crop="none")))
 
 
 # What a suite names
 
 
-PHOTOS = {f"{place}/{k}.png": encoded(picture(k, 40, 30), "PNG") for k, place in enumerate("aabbabbaba")}
+PHOTOS = {
+    f"{place}/{k}.png": encoded(picture(k, 40, 30), "PNG") for k, place in enumerate("aabbabbaba")
+}
 
 SUITE = """
 name: photographs
@@ -238,8 +276,15 @@ def test_folder_that_a_suite_names_is_a_data_set(photos, tmp_path):
         {"train": 7, "test": 3},
         False,
     )
-    every = {pictures.shape(Image.open(io.BytesIO(content)), Shaping(size=16)).tobytes() for content in PHOTOS.values()}
-    seen = [np.ascontiguousarray(i.transpose(1, 2, 0)).tobytes() for s in ("train", "test") for i in images.split(s)]
+    every = {
+        pictures.shape(Image.open(io.BytesIO(content)), Shaping(size=16)).tobytes()
+        for content in PHOTOS.values()
+    }
+    seen = [
+        np.ascontiguousarray(i.transpose(1, 2, 0)).tobytes()
+        for s in ("train", "test")
+        for i in images.split(s)
+    ]
     assert len(seen) == len(set(seen)) == 10
     assert set(seen) == every
 
@@ -255,24 +300,41 @@ def test_equal_pictures_elsewhere_are_the_same_data_set_and_others_are_not(photo
     changed = suite_of(FOLDER.replace("photos", "moved"), tmp_path).dataset
     assert changed != name
     images = load_images(changed)
-    assert len({image.tobytes() for split in ("train", "test") for image in images.split(split)} - first) == 1
+    assert (
+        len(
+            {image.tobytes() for split in ("train", "test") for image in images.split(split)}
+            - first
+        )
+        == 1
+    )
 
 
 def test_pictures_that_change_between_plan_and_job_are_noticed(photos, tmp_path):
     images = load_images(suite_of(FOLDER, tmp_path).dataset)
     unpacked(photos, {"a/0.png": encoded(picture(99, 40, 30), "PNG")})
-    with pytest.raises(ValueError, match=r"photos: the pictures are no longer those that were planned with; start"):
+    with pytest.raises(
+        ValueError, match=r"photos: the pictures are no longer those that were planned with; start"
+    ):
         images.train  # noqa: B018
     shutil.rmtree(photos)
-    with pytest.raises(FileNotFoundError, match=r"photos: the pictures are no longer there; put them back"):
+    with pytest.raises(
+        FileNotFoundError, match=r"photos: the pictures are no longer there; put them back"
+    ):
         images.train  # noqa: B018
 
 
 def test_name_from_another_machine_says_to_start_the_suite_again(root):
-    name = Gallery(kind="image_folder", sha256="0" * 20, train=3, test=1, rule="random", size=8).name
-    assert name == 'image_folder{"rule":"random","sha256":"00000000000000000000","size":8,"test":1,"train":3}'
+    name = Gallery(
+        kind="image_folder", sha256="0" * 20, train=3, test=1, rule="random", size=8
+    ).name
+    assert (
+        name
+        == 'image_folder{"rule":"random","sha256":"00000000000000000000","size":8,"test":1,"train":3}'
+    )
     assert Gallery.of(name).name == name
-    with pytest.raises(FileNotFoundError, match=r"does not say where the pictures lie; start the suite again"):
+    with pytest.raises(
+        FileNotFoundError, match=r"does not say where the pictures lie; start the suite again"
+    ):
         load_images(name).train  # noqa: B018
     with pytest.raises(ValueError, match="is no name of a data set"):
         data_card('image_folder{"size":8}')
@@ -282,21 +344,34 @@ def test_archive_and_folder_split_by_folder_where_there_are_two(root, tmp_path):
     files = {f"train/{k}.png": encoded(picture(k, 20, 20), "PNG") for k in range(5)}
     files |= {f"test/{k}.png": encoded(picture(10 + k, 20, 20), "PNG") for k in range(2)}
     zipped(root / "photos.zip", {**files, "__MACOSX/train/0.png": b""})
-    images = load_images(suite_of("{name: image_folder, path: photos.zip, size: 8, channels: 1}", tmp_path).dataset)
-    assert (images.card.splits, images.card.split_rule) == ({"train": 5, "test": 2}, "by folders train/ and test/")
+    images = load_images(
+        suite_of("{name: image_folder, path: photos.zip, size: 8, channels: 1}", tmp_path).dataset
+    )
+    assert (images.card.splits, images.card.split_rule) == (
+        {"train": 5, "test": 2},
+        "by folders train/ and test/",
+    )
     expected = picture(11, 20, 20).convert("L").resize((8, 8), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(images.test[1, 0], np.asarray(expected))
 
 
 def test_lsun_is_two_folders_or_archives_of_a_category(root, tmp_path):
-    unpacked(root / "lsun" / "tower_train", {f"a/b/{k}.webp": encoded(picture(k, 50, 40), "WEBP") for k in range(3)})
-    zipped(root / "lsun" / "tower_val.zip", {f"{k}.webp": encoded(picture(7 + k, 50, 40), "WEBP") for k in range(2)})
+    unpacked(
+        root / "lsun" / "tower_train",
+        {f"a/b/{k}.webp": encoded(picture(k, 50, 40), "WEBP") for k in range(3)},
+    )
+    zipped(
+        root / "lsun" / "tower_val.zip",
+        {f"{k}.webp": encoded(picture(7 + k, 50, 40), "WEBP") for k in range(2)},
+    )
     images = load_images(suite_of("{name: lsun, category: tower, size: 32}", tmp_path).dataset)
     assert (images.card.splits, images.card.flips) == ({"train": 3, "test": 2}, True)
     expected = Image.open(io.BytesIO(encoded(picture(8, 50, 40), "WEBP"))).crop((5, 0, 45, 40))
     expected = expected.resize((32, 32), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(images.test[1].transpose(1, 2, 0), np.asarray(expected))
-    with pytest.raises(SuiteError, match=r"lsun/church_train or at .*church_train\.zip: get lmdb files of"):
+    with pytest.raises(
+        SuiteError, match=r"lsun/church_train or at .*church_train\.zip: get lmdb files of"
+    ):
         suite_of("{name: lsun, category: church, size: 32}", tmp_path)
 
 

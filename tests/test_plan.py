@@ -43,7 +43,9 @@ def finish(store, jobs):
             if job.stage != "scores":
                 store.write_spec(job.stage, job.key, spec, {})
         for unit in job.results:
-            store.finish(unit, {"images": 1}, {".npz": b"images"} if job.stage == "samples" else None)
+            store.finish(
+                unit, {"images": 1}, {".npz": b"images"} if job.stage == "samples" else None
+            )
 
 
 def to_do(jobs, store):
@@ -72,11 +74,15 @@ def test_every_need_is_made_by_an_earlier_job(jobs):
 
 
 def test_every_model_is_inspected_once_its_snapshots_and_averages_included(jobs):
-    training = "params: {training: {averages_every_images: 40000000}}, snapshots: [80000000], ema: [0.1]"
+    training = (
+        "params: {training: {averages_every_images: 40000000}}, snapshots: [80000000], ema: [0.1]"
+    )
     found = jobs(SUITE.replace("{method: sde,", f"{{method: sde, {training},"))
     inspections = [job for job in found if job.stage == "inspect"]
     models = {result for job in found if job.stage == "train" for result in job.results}
-    assert [job.parts for job in inspections] == [("inspection",)] * 8  # 2 seeds x (end, snapshot) x (own, 0.1)
+    assert [job.parts for job in inspections] == [
+        ("inspection",)
+    ] * 8  # 2 seeds x (end, snapshot) x (own, 0.1)
     assert {need for job in inspections for need in job.needs} == models
     assert len(models) == 8
 
@@ -95,18 +101,30 @@ def test_finished_suite_has_nothing_to_do(jobs, store):
 
 def test_new_value_is_named_with_the_stored_one(jobs, store):
     finish(store, jobs())
-    open_jobs = examine(jobs(SUITE.replace("seeds: [0, 1]}", "params: {beta_max: 15}, seeds: [0, 1]}")), store)
+    open_jobs = examine(
+        jobs(SUITE.replace("seeds: [0, 1]}", "params: {beta_max: 15}, seeds: [0, 1]}")), store
+    )
     trains = [progress for progress in open_jobs.values() if progress.job.stage == "train"]
-    assert [progress.why for progress in trains] == ["new value: params.beta_max = 15.0 (stored: the default)"] * 2
+    assert [progress.why for progress in trains] == [
+        "new value: params.beta_max = 15.0 (stored: the default)"
+    ] * 2
 
 
 def test_changed_and_removed_values_are_named(jobs, store):
     finish(store, jobs(SUITE.replace("seeds: [0, 1]}", "params: {beta_max: 15}, seeds: [0]}")))
     changed = jobs(SUITE.replace("seeds: [0, 1]}", "params: {beta_max: 10}, seeds: [0]}"))
-    why = next(progress.why for progress in examine(changed, store).values() if progress.job.stage == "train")
+    why = next(
+        progress.why
+        for progress in examine(changed, store).values()
+        if progress.job.stage == "train"
+    )
     assert why == "new value: params.beta_max = 10.0 (stored: 15.0)"
     removed = jobs(SUITE.replace("seeds: [0, 1]", "seeds: [0]"))
-    why = next(progress.why for progress in examine(removed, store).values() if progress.job.stage == "train")
+    why = next(
+        progress.why
+        for progress in examine(removed, store).values()
+        if progress.job.stage == "train"
+    )
     assert why == "new value: params.beta_max is the default (stored: 15.0)"
 
 
@@ -114,7 +132,8 @@ def test_new_seed_says_so(jobs, store):
     finish(store, jobs())
     found = to_do(jobs(SUITE.replace("[0, 1]", "[0, 1, 2]")), store)
     assert (
-        next(progress for progress in found if progress.job.stage == "train").why == "new value: seed = 2 (stored: 1)"
+        next(progress for progress in found if progress.job.stage == "train").why
+        == "new value: seed = 2 (stored: 1)"
     )
 
 
@@ -128,7 +147,10 @@ def test_new_sampler_leaves_trainings_and_other_samples(jobs, store):
 
 def test_new_metric_only_scores(jobs, store):
     finish(store, jobs())
-    stages = {progress.job.stage: progress for progress in to_do(jobs(SUITE.replace("true}]", "true}, is]")), store)}
+    stages = {
+        progress.job.stage: progress
+        for progress in to_do(jobs(SUITE.replace("true}]", "true}, is]")), store)
+    }
     assert set(stages) == {"scores"}
     assert stages["scores"].why.startswith("not there yet: is-")
 
@@ -139,7 +161,11 @@ def test_raised_count_asks_for_the_new_batches_alone(jobs, store):
     samples = [progress for progress in found.values() if progress.job.stage == "samples"]
     assert [progress.done for progress in samples] == [{"00000", "00001"}] * 6
     assert {progress.why for progress in samples} == {"not there yet: 00002"}
-    assert all(progress.finished for progress in found.values() if progress.job.stage in ("train", "likelihood"))
+    assert all(
+        progress.finished
+        for progress in found.values()
+        if progress.job.stage in ("train", "likelihood")
+    )
 
 
 def test_damaged_file_is_the_reason(jobs, store):
@@ -174,7 +200,13 @@ def test_unscored_images_are_never_pruned(jobs, store):
 
 
 def test_specs_of_old_results_are_read_back_as_they_were():
-    train = TrainSpec(method="sde", method_version=1, dataset="digits", dataset_version=1, params={"beta_max": 15.0})
+    train = TrainSpec(
+        method="sde",
+        method_version=1,
+        dataset="digits",
+        dataset_version=1,
+        params={"beta_max": 15.0},
+    )
     sample = SampleSpec(
         train=train,
         sampler="walk",

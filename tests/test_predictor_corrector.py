@@ -15,7 +15,11 @@ from methods.shared.samplers import ancestral, euler_maruyama, reverse_diffusion
 
 SHAPE = (1, 4, 4)
 PROCESSES = {"ve": VE(0.01, 20.0), "vp": VP(), "subvp": SubVP()}
-PREDICTORS = {"euler_maruyama": euler_maruyama, "reverse_diffusion": reverse_diffusion, "ancestral": ancestral}
+PREDICTORS = {
+    "euler_maruyama": euler_maruyama,
+    "reverse_diffusion": reverse_diffusion,
+    "ancestral": ancestral,
+}
 
 each_process = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 
@@ -47,7 +51,11 @@ def test_without_corrector_it_is_its_predictor(process, name, last_noise):
     known = process, gaussian_score(process), x, times
     expected = PREDICTORS[name](*known, Noise(1, dtype=torch.float64), last_noise=last_noise)
     got = predictor_corrector(
-        *known, Noise(1, dtype=torch.float64), predictor=name, corrector="none", last_noise=last_noise
+        *known,
+        Noise(1, dtype=torch.float64),
+        predictor=name,
+        corrector="none",
+        last_noise=last_noise,
     )
     assert torch.equal(got, expected)
 
@@ -72,8 +80,11 @@ def test_correctors_change_the_variance_as_their_recursion_says(process, correct
     )
     variance = (start * right) ** 2
     for _ in range(steps):
-        # The norm of an image's score is its own norm over right^2; of many pixels both norms are nearly certain.
-        ratio = right**4 / variance if corrector == "langevin" else float(process.std(times[1])) ** 2
+        # The norm of an image's score is its own norm over right^2; of many pixels both norms are
+        # nearly certain.
+        ratio = (
+            right**4 / variance if corrector == "langevin" else float(process.std(times[1])) ** 2
+        )
         length = 2 * float(a) ** 2 * snr**2 * ratio
         variance = (1 - length / right**2) ** 2 * variance + 2 * length
     assert math.isclose(float(x.std()), math.sqrt(variance), rel_tol=0.01)
@@ -87,7 +98,9 @@ def test_langevin_steps_have_the_signal_to_noise_ratio_of_each_image(process):
     x = normal(3) * torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64).view(3, 1, 1, 1)
     score_fn, at = gaussian_score(process), torch.full((3,), s, dtype=torch.float64)
     score, z = score_fn(x, at), Noise(1, dtype=torch.float64).normal(x.shape)
-    moved = predictor_corrector(process, score_fn, x, times, Noise(1, dtype=torch.float64), predictor="none", snr=0.16)
+    moved = predictor_corrector(
+        process, score_fn, x, times, Noise(1, dtype=torch.float64), predictor="none", snr=0.16
+    )
     alpha = (process.mean_coefficient(times[0]) / process.mean_coefficient(times[1])) ** 2
     norms = (z.flatten(1).norm(dim=1) / score.flatten(1).norm(dim=1)).view(3, 1, 1, 1)
     step = 2 * alpha * (0.16 * norms) ** 2
@@ -113,7 +126,8 @@ def test_an_image_depends_on_its_batch_with_the_batchs_norms_alone(process):
 
 @each_process
 def test_correctors_mend_a_wrong_score_that_predictors_alone_do_not(process):
-    # The predictor's score is 30 % too small, so it leaves too much noise; the corrector's is right.
+    # The predictor's score is 30 % too small, so it leaves too much noise; the corrector's is
+    # right.
     exact, wrong = gaussian_score(process), gaussian_score(process, wrong=0.7)
     calls = itertools.count()
 
@@ -123,9 +137,18 @@ def test_correctors_mend_a_wrong_score_that_predictors_alone_do_not(process):
     times = grid("log_snr", process, 40, t_min=0.05)
     x = marginal_std(process, 1.0) * normal(2000)
     mended = predictor_corrector(
-        process, score_fn, x, times, Noise(1, dtype=torch.float64), corrector="ald", snr=0.2, corrector_steps=20
+        process,
+        score_fn,
+        x,
+        times,
+        Noise(1, dtype=torch.float64),
+        corrector="ald",
+        snr=0.2,
+        corrector_steps=20,
     )
-    plain = predictor_corrector(process, wrong, x, times, Noise(1, dtype=torch.float64), corrector="none")
+    plain = predictor_corrector(
+        process, wrong, x, times, Noise(1, dtype=torch.float64), corrector="none"
+    )
     right = marginal_std(process, 0.05)
     assert abs(float(mended.std()) - right) < 0.3 * abs(float(plain.std()) - right)
 
@@ -140,6 +163,12 @@ def test_it_ends_at_the_last_time_by_a_predictor_and_by_a_corrector_alone(proces
     for steps, knobs in ((300, both), (300, {**both, "first": "predictor"}), (60, alone)):
         times = grid("log_snr", process, steps, t_min=0.05)
         end = predictor_corrector(
-            process, gaussian_score(process), x, times, Noise(1, dtype=torch.float64), last_noise=True, **knobs
+            process,
+            gaussian_score(process),
+            x,
+            times,
+            Noise(1, dtype=torch.float64),
+            last_noise=True,
+            **knobs,
         )
         assert abs(float(end.std()) / marginal_std(process, 0.05) - 1) < 0.03

@@ -1,7 +1,8 @@
 """The presets against the authors' configurations and the names and shapes of their checkpoints.
 
-``tests/published`` holds both: every value of the 28 configurations that a preset answers for, and the tensors of the
-22 state dicts that are known, as a list of layers (``all_modules.0``, ``all_modules.1``, ...) for each.
+``tests/published`` holds both: every value of the 28 configurations that a preset answers for, and
+the tensors of the 22 state dicts that are known, as a list of layers (``all_modules.0``,
+``all_modules.1``, ...) for each.
 """
 
 import json
@@ -20,7 +21,8 @@ FOLDER = Path(__file__).with_name("published")
 CONFIGURATIONS = json.loads((FOLDER / "sde_configurations.json").read_text())
 STATES = json.loads((FOLDER / "sde_shapes.json").read_text())
 PARAMETERS = {
-    # of the authors' networks, the Fourier frequencies taken out where there are any: they are not trained
+    # of the authors' networks, the Fourier frequencies taken out where there are any: they are not
+    # trained
     "ve/cifar10_ncsnpp": 62_693_251,
     "ve/cifar10_ncsnpp_continuous": 62_758_915 - 128,
     "ve/cifar10_ncsnpp_deep_continuous": 107_587_075 - 128,
@@ -34,7 +36,9 @@ PARAMETERS = {
 
 
 def shapes_of(name):
-    """Returns the shapes of a state dict by names, without ``module.`` and without the buffer of noise levels."""
+    """Returns the shapes of a state dict by names, without ``module.`` and without the buffer of
+    noise levels.
+    """
     layers = STATES["models"][name]
     layers = STATES["models"][layers] if isinstance(layers, str) else layers
     return {
@@ -83,7 +87,9 @@ def test_preset_says_what_the_authors_configuration_says(name):
         "model.attn_resolutions": list(network.attention),
         "model.conditional": network.conditional,
         "model.dropout": network.dropout,
-        "model.ema_rate": pytest.approx(0.5 ** (training.batch / training.ema_half_life_images), rel=1e-12),
+        "model.ema_rate": pytest.approx(
+            0.5 ** (training.batch / training.ema_half_life_images), rel=1e-12
+        ),
         "optim.lr": training.learning_rate,
         "optim.warmup": training.warmup_steps,
         "optim.grad_clip": training.clip,
@@ -104,11 +110,19 @@ def test_preset_says_what_the_authors_configuration_says(name):
             "model.skip_rescale": network.skip_rescale,
             "model.init_scale": network.init_scale,
         }
-        said |= {"model.fourier_scale": network.fourier_scale} if network.embedding == "fourier" else {}
+        said |= (
+            {"model.fourier_scale": network.fourier_scale} if network.embedding == "fourier" else {}
+        )
     said |= {"model.resamp_with_conv": network.resample_with_conv}
     assert said == {key: theirs[key] for key in said}
     unsaid = theirs.keys() - said.keys()
-    irrelevant = {"model.sigma_max", "model.sigma_min", "model.beta_min", "model.beta_max", "model.num_scales"}
+    irrelevant = {
+        "model.sigma_max",
+        "model.sigma_min",
+        "model.beta_min",
+        "model.beta_max",
+        "model.num_scales",
+    }
     if network.architecture == "ddpm":
         irrelevant |= {key for key in theirs if key.startswith("model.")}
     assert unsaid <= irrelevant | {"model.fourier_scale"}
@@ -117,11 +131,18 @@ def test_preset_says_what_the_authors_configuration_says(name):
 @pytest.mark.parametrize("name", STATES["models"])
 def test_published_names_and_shapes_are_those_of_the_authors_checkpoint(name):
     network = network_of(name)
-    ours = {published: tuple(t.shape) for published, t in to_published(network, network.state_dict()).items()}
+    ours = {
+        published: tuple(t.shape)
+        for published, t in to_published(network, network.state_dict()).items()
+    }
     assert ours == shapes_of(name)
     assert list(ours) == list(shapes_of(name))
-    state = from_published(network, {key: torch.empty(s, device="meta") for key, s in shapes_of(name).items()})
-    assert {key: t.shape for key, t in state.items()} == {key: t.shape for key, t in network.state_dict().items()}
+    state = from_published(
+        network, {key: torch.empty(s, device="meta") for key, s in shapes_of(name).items()}
+    )
+    assert {key: t.shape for key, t in state.items()} == {
+        key: t.shape for key, t in network.state_dict().items()
+    }
 
 
 @pytest.mark.parametrize(("name", "count"), PARAMETERS.items())
@@ -130,8 +151,11 @@ def test_network_has_the_authors_number_of_parameters(name, count):
 
 
 def test_every_preset_has_a_network_of_one_of_the_published_sizes():
-    sizes = {name: sum(weight.numel() for weight in network_of(name).parameters()) for name in PRESETS}
-    # NCSN++ with FIR and sinusoids, 8 blocks a level, and DDPM without its embedding, have no published count.
+    sizes = {
+        name: sum(weight.numel() for weight in network_of(name).parameters()) for name in PRESETS
+    }
+    # NCSN++ with FIR and sinusoids, 8 blocks a level, and DDPM without its embedding, have no
+    # published count.
     unpublished = {"vp/cifar10_ncsnpp_deep_continuous", "subvp/cifar10_ncsnpp_deep_continuous"}
     unpublished |= {"vp/ddpm/cifar10_unconditional"}
     assert {name for name, size in sizes.items() if size not in PARAMETERS.values()} == unpublished
@@ -142,7 +166,9 @@ def test_published_layout_of_the_largest_preset_reaches_every_weight():
     assert {entry.own for entry in published_layout(network)} == set(network.state_dict())
 
 
-@pytest.mark.parametrize("name", ["ve/ffhq_ncsnpp_continuous", "vp/ddpm/church", "ve/celeba_ncsnpp"])
+@pytest.mark.parametrize(
+    "name", ["ve/ffhq_ncsnpp_continuous", "vp/ddpm/church", "ve/celeba_ncsnpp"]
+)
 def test_network_takes_images_of_the_presets_shape(name):
     network = network_of(name)
     with torch.device("meta"):

@@ -6,7 +6,15 @@ import torch
 from scipy.stats import multivariate_normal
 
 from bench.method import Noise
-from methods.shared.prior import Basis, Fitted, Points, fit_prior, moments, restore_prior, standing_out
+from methods.shared.prior import (
+    Basis,
+    Fitted,
+    Points,
+    fit_prior,
+    moments,
+    restore_prior,
+    standing_out,
+)
 
 SHAPE = (1, 2, 3)
 STD = 0.5
@@ -25,8 +33,12 @@ def images_of(coefficients):
 
 
 def correlated(count=4000, seed=0):
-    """Returns coefficients of which the first three stand out of noise of deviation 0.5, and are correlated."""
-    mix = torch.tensor([[1.0, 0.8, 0, 0, 0, 0], [0, 0.6, -0.7, 0, 0, 0], [0, 0, 0.4, 0, 0, 0]], dtype=torch.float64)
+    """Returns coefficients of which the first three stand out of noise of deviation 0.5, and are
+    correlated.
+    """
+    mix = torch.tensor(
+        [[1.0, 0.8, 0, 0, 0, 0], [0, 0.6, -0.7, 0, 0, 0], [0, 0, 0.4, 0, 0, 0]], dtype=torch.float64
+    )
     z = Noise(seed, dtype=torch.float64).normal((count, 6))
     a = z[:, :3] @ mix + torch.tensor([0.3, -1.0, 0.2, 0.4, 0.0, -0.6])
     return a + 0.02 * torch.cat([torch.zeros(count, 3), z[:, 3:]], dim=1)
@@ -74,7 +86,8 @@ def test_the_gaussian_has_the_moments_of_the_images_and_the_noise():
     covariance[3:, :] = torch.diag(covariance.diagonal())[3:, :]
     covariance[:, 3:] = torch.diag(covariance.diagonal())[:, 3:]
     expected = covariance + STD**2 * torch.eye(6, dtype=torch.float64)
-    # Exactly: a draw is affine in its noise, so unit draws give the columns of a square root of the covariance.
+    # Exactly: a draw is affine in its noise, so unit draws give the columns of a square root of the
+    # covariance.
     root = torch.stack([BASIS.coefficients(prior.sample(1, Unit(k)))[0] for k in range(6)]) - centre
     torch.testing.assert_close(root.T @ root, expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(BASIS.coefficients(prior.sample(1, Unit(None)))[0], centre)
@@ -105,7 +118,9 @@ def test_the_gaussians_density_is_scipys():
 
 
 def bimodal(count=3000):
-    """Returns coefficients in two clusters of unequal weight, which one Gaussian does not describe."""
+    """Returns coefficients in two clusters of unequal weight, which one Gaussian does not
+    describe.
+    """
     z = Noise(5, dtype=torch.float64).normal((count, 6))
     a = 0.05 * z
     right = torch.arange(count) % 4 == 0
@@ -122,7 +137,9 @@ def test_a_mixture_finds_clusters_with_their_weights_and_a_gaussian_does_not():
         mixture.weights[order], torch.tensor([0.75, 0.25], dtype=torch.float64), rtol=1e-6, atol=0
     )
     for k, rows in zip(order, (~right, right), strict=True):
-        torch.testing.assert_close(mixture.means[k], a[rows][:, mixture.modes].mean(0), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            mixture.means[k], a[rows][:, mixture.modes].mean(0), rtol=1e-5, atol=1e-6
+        )
     drawn = coefficients(mixture, 4000)[:, 0]
     # Three standard errors of a share of 0.25 among 4000.
     assert abs((drawn > 1).double().mean().item() - 0.25) < 3 * math.sqrt(0.25 * 0.75 / 4000)
@@ -138,7 +155,10 @@ def test_the_mixtures_density_is_the_sum_of_scipys():
         mixture.mean[mixture.rest].numpy(), np.diag(mixture.deviation[mixture.rest].numpy() ** 2)
     )
     density = sum(
-        w.item() * multivariate_normal(m.numpy(), (scale @ scale.T).numpy()).pdf(at[:, mixture.modes].numpy())
+        w.item()
+        * multivariate_normal(m.numpy(), (scale @ scale.T).numpy()).pdf(
+            at[:, mixture.modes].numpy()
+        )
         for w, m, scale in zip(mixture.weights, mixture.means, mixture.scales, strict=True)
     )
     expected = np.log(density) + rest.logpdf(at[:, mixture.rest].numpy())
@@ -153,7 +173,9 @@ def test_a_density_integrates_to_one(kind):
     axis = torch.linspace(-4, 4, 321, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis).view(-1, 1, 1, 2)
     total = prior.log_prob(grid).exp().sum().item() * (8 / 320) ** 2
-    assert total == pytest.approx(1, abs=1e-9)  # sums of smooth functions over a lattice are exact to rounding
+    assert total == pytest.approx(
+        1, abs=1e-9
+    )  # sums of smooth functions over a lattice are exact to rounding
 
 
 def test_wholly_masked_pixels_are_pure_noise():
@@ -173,7 +195,9 @@ def test_a_corruption_that_leaves_nothing_ends_in_noise_alone():
     for each in (prior, alone):
         torch.testing.assert_close(each.log_prob(x), expected)
         drawn = each.sample(5, Noise(3, dtype=torch.float64))
-        assert BASIS.coefficients(drawn).allclose(STD * Noise(3, dtype=torch.float64).normal((5, 6)))
+        assert BASIS.coefficients(drawn).allclose(
+            STD * Noise(3, dtype=torch.float64).normal((5, 6))
+        )
 
 
 def test_correlations_of_coefficients_beyond_the_most_are_left_out():

@@ -8,7 +8,9 @@ from methods.shared.process import VE, VP, SubVP, like
 PROCESSES = [VE(), VE(0.02, 4.8), VP(), VP(0.2, 8.0), SubVP(), SubVP(0.2, 8.0)]
 FUNCTIONS = ("mean_coefficient", "std", "log_snr", "noise_level", "drift_coefficient", "diffusion")
 
-each_process = pytest.mark.parametrize("process", PROCESSES, ids=lambda process: type(process).__name__)
+each_process = pytest.mark.parametrize(
+    "process", PROCESSES, ids=lambda process: type(process).__name__
+)
 
 
 def times(count: int = 101, first: float = 1e-5) -> torch.Tensor:
@@ -20,14 +22,18 @@ def test_log_snr_is_that_of_mean_and_std_and_decreases(process):
     t = times()
     expected = 2 * torch.log(process.mean_coefficient(t) / process.std(t))
     torch.testing.assert_close(process.log_snr(t), expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(process.noise_level(t), process.std(t) / process.mean_coefficient(t), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        process.noise_level(t), process.std(t) / process.mean_coefficient(t), rtol=1e-12, atol=0
+    )
     assert (process.log_snr(t).diff() < 0).all()
 
 
 @each_process
 def test_time_of_log_snr_inverts_log_snr(process):
     t = times()
-    torch.testing.assert_close(process.time_of_log_snr(process.log_snr(t)), t, rtol=1e-10, atol=1e-15)
+    torch.testing.assert_close(
+        process.time_of_log_snr(process.log_snr(t)), t, rtol=1e-10, atol=1e-15
+    )
 
 
 @each_process
@@ -38,7 +44,9 @@ def test_mean_and_variance_solve_the_moment_equations_of_the_sde(process):
     (dvariance,) = torch.autograd.grad(variance.sum(), t)
     f, g = process.drift_coefficient(t), process.diffusion(t)
     torch.testing.assert_close(dm, (f * m).detach(), rtol=1e-10, atol=0)
-    torch.testing.assert_close(dvariance, (2 * f * variance + g.square()).detach(), rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(
+        dvariance, (2 * f * variance + g.square()).detach(), rtol=1e-8, atol=1e-12
+    )
 
 
 @each_process
@@ -47,7 +55,9 @@ def test_a_transition_carries_the_marginal_at_s_to_the_marginal_at_t(process, ga
     s = times(first=1e-4) * (1 - gap)
     t = s + gap
     a, variance = process.transition(t, s)
-    torch.testing.assert_close(a * process.mean_coefficient(s), process.mean_coefficient(t), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        a * process.mean_coefficient(s), process.mean_coefficient(t), rtol=1e-12, atol=0
+    )
     marginal = a.square() * process.std(s).square() + variance
     torch.testing.assert_close(marginal, process.std(t).square(), rtol=1e-12, atol=0)
 
@@ -74,7 +84,11 @@ def test_functions_stay_in_the_dtype_and_on_the_device_of_their_arguments(proces
         t = torch.rand(3, device=device, dtype=dtype)
         x = torch.zeros(3, 2, 4, 4, device=device, dtype=dtype)
         outputs = [getattr(process, name)(t) for name in FUNCTIONS]
-        outputs += [*process.perturb(x, t), *process.transition(t, 0.5 * t), process.prior_log_prob(x)]
+        outputs += [
+            *process.perturb(x, t),
+            *process.transition(t, 0.5 * t),
+            process.prior_log_prob(x),
+        ]
         assert {(output.device.type, output.dtype) for output in outputs} == {(device, dtype)}
 
 
@@ -84,7 +98,9 @@ def test_perturb_gives_each_image_its_own_time(process):
     t = torch.tensor([0.1, 0.9], dtype=torch.float64)
     mean, std = process.perturb(x0, t)
     for image in range(2):
-        torch.testing.assert_close(mean[image], process.mean_coefficient(t[image]) * x0[image], rtol=0, atol=0)
+        torch.testing.assert_close(
+            mean[image], process.mean_coefficient(t[image]) * x0[image], rtol=0, atol=0
+        )
         assert std[image].item() == process.std(t[image]).item()
     assert like(t, x0).shape == (2, 1, 1, 1)
 
@@ -130,9 +146,13 @@ def test_a_chain_has_the_marginals_and_posteriors_of_its_steps(process, steps):
 
 def test_chains_are_those_of_smld_and_ddpm():
     smld, ddpm = VE(0.01, 50.0).published_chain(10), VP().published_chain(1000)
-    torch.testing.assert_close(smld.std, torch.logspace(-2, math.log10(50), 10, dtype=torch.float64))
+    torch.testing.assert_close(
+        smld.std, torch.logspace(-2, math.log10(50), 10, dtype=torch.float64)
+    )
     torch.testing.assert_close(ddpm.variance, torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
-    torch.testing.assert_close(ddpm.std.square(), 1 - ddpm.mean_coefficient.square(), rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        ddpm.std.square(), 1 - ddpm.mean_coefficient.square(), rtol=1e-10, atol=0
+    )
     with pytest.raises(ValueError, match="no discrete chain"):
         SubVP().published_chain(1000)
 
@@ -142,7 +162,9 @@ def test_published_rounding_is_the_same_mathematics_with_fewer_digits_near_the_d
     exact, rounded = kind(), kind(rounded=True)
     t = times(first=0.01)
     for name in ("mean_coefficient", "std", "diffusion"):
-        torch.testing.assert_close(getattr(rounded, name)(t), getattr(exact, name)(t), rtol=1e-12, atol=0)
+        torch.testing.assert_close(
+            getattr(rounded, name)(t), getattr(exact, name)(t), rtol=1e-12, atol=0
+        )
     early = torch.tensor([1e-5])
     assert abs(rounded.std(early) / exact.std(early) - 1) > 1e-3
 

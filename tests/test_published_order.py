@@ -1,8 +1,10 @@
-"""Published weights lie where the authors use them: each network against the papers' formulas, name by name.
+"""Published weights lie where the authors use them: each network against the papers' formulas, name
+by name.
 
-Many layers have equal shapes, so that two of them could be swapped on loading and nothing would complain. Here every
-published tensor gets numbers of its own, and the network that is filled with them is compared with plain functions of
-the published names, written down from the authors' description: which layer is used where is stated once more here.
+Many layers have equal shapes, so that two of them could be swapped on loading and nothing would
+complain. Here every published tensor gets numbers of its own, and the network that is filled with
+them is compared with plain functions of the published names, written down from the authors'
+description: which layer is used where is stated once more here.
 """
 
 import math
@@ -21,17 +23,28 @@ from methods.shared.backbone import make_network
 from methods.shared.hyperparameters import Backbone
 from methods.shared.published import from_published, to_published, trained_names
 
-ACTIVATIONS = {"silu": F.silu, "elu": F.elu, "relu": F.relu, "leaky_relu": lambda x: torch.where(x > 0, x, 0.2 * x)}
+ACTIVATIONS = {
+    "silu": F.silu,
+    "elu": F.elu,
+    "relu": F.relu,
+    "leaky_relu": lambda x: torch.where(x > 0, x, 0.2 * x),
+}
 
 
 def drawn(shapes):
-    """Returns weights that differ everywhere, about 1 for scales, of the size that keeps activations in order."""
+    """Returns weights that differ everywhere, about 1 for scales, of the size that keeps
+    activations in order.
+    """
     found = {}
     for name, shape in shapes.items():
         z = Noise(7).child(name).normal(shape).double()
-        scale = name.endswith(("GroupNorm_0.weight", "GroupNorm_1.weight", "gamma", "alpha", "embed.weight"))
+        scale = name.endswith(
+            ("GroupNorm_0.weight", "GroupNorm_1.weight", "gamma", "alpha", "embed.weight")
+        )
         fan = shape[0] if name.endswith(".W") and len(shape) == 2 else math.prod(shape[1:]) or 1
-        found[name] = 1 + 0.3 * z if scale else 1.5 * z / math.sqrt(fan) if len(shape) > 1 else 0.3 * z
+        found[name] = (
+            1 + 0.3 * z if scale else 1.5 * z / math.sqrt(fan) if len(shape) > 1 else 0.3 * z
+        )
     return found
 
 
@@ -49,7 +62,13 @@ UP = {
 DOWN = {
     # number, whether it halves the image, dilation
     "ncsn": (("1", False, 1), ("2", True, 1), ("3", False, 2), ("4", False, 4)),
-    "ncsn_deeper": (("1", False, 1), ("2", True, 1), ("3", True, 1), ("4", False, 2), ("5", False, 4)),
+    "ncsn_deeper": (
+        ("1", False, 1),
+        ("2", True, 1),
+        ("3", True, 1),
+        ("4", False, 2),
+        ("5", False, 4),
+    ),
 }
 DOWN |= {"ncsnv2": DOWN["ncsn"], "ncsnv2_deeper": DOWN["ncsn_deeper"]}
 DOWN["ncsnv2_deepest"] = (*DOWN["ncsn_deeper"][:3], ("31", True, 1), *DOWN["ncsn_deeper"][3:])
@@ -85,7 +104,9 @@ class Refine:
             parts = self.p[f"{name}.embed.weight"][level].chunk(2 if plain else 3, dim=1)
             gamma, alpha, beta = (parts[0], None, parts[1]) if plain else parts
         else:
-            gamma, alpha, beta = (self.p[f"{name}.{part}"].expand(len(x), -1) for part in ("gamma", "alpha", "beta"))
+            gamma, alpha, beta = (
+                self.p[f"{name}.{part}"].expand(len(x), -1) for part in ("gamma", "alpha", "beta")
+            )
         h = F.instance_norm(x)
         if alpha is not None:
             means = x.mean((2, 3))
@@ -97,9 +118,13 @@ class Refine:
         return self.norm(name, x, level) if self.conditional else x
 
     def residual(self, name, x, level, pooled, dilation):
-        h = self.conv(f"{name}.conv1", self.act(self.norm(f"{name}.normalize1", x, level)), dilation)
+        h = self.conv(
+            f"{name}.conv1", self.act(self.norm(f"{name}.normalize1", x, level)), dilation
+        )
         part = ".conv" if pooled else ""
-        h = self.conv(f"{name}.conv2{part}", self.act(self.norm(f"{name}.normalize2", h, level)), dilation)
+        h = self.conv(
+            f"{name}.conv2{part}", self.act(self.norm(f"{name}.normalize2", h, level)), dilation
+        )
         if f"{name}.shortcut{part}.weight" in self.p:
             x = self.conv(f"{name}.shortcut{part}", x, dilation)
         return F.avg_pool2d(h, 2) + F.avg_pool2d(x, 2) if pooled else h + x
@@ -119,14 +144,21 @@ class Refine:
         x = inputs[0]
         if len(inputs) > 1:
             parts = [
-                self.conv(f"{name}.msf.convs.{i}", self.norm_in_decoder(f"{name}.msf.norms.{i}", x, level))
+                self.conv(
+                    f"{name}.msf.convs.{i}", self.norm_in_decoder(f"{name}.msf.norms.{i}", x, level)
+                )
                 for i, x in enumerate(inputs)
             ]
-            x = sum(F.interpolate(part, size=size, mode="bilinear", align_corners=True) for part in parts)
+            x = sum(
+                F.interpolate(part, size=size, mode="bilinear", align_corners=True)
+                for part in parts
+            )
         x = path = self.act(x)
         pool = F.avg_pool2d if self.conditional else F.max_pool2d
         for k in range(2):
-            path = pool(self.norm_in_decoder(f"{name}.crp.norms.{k}", path, level), 5, stride=1, padding=2)
+            path = pool(
+                self.norm_in_decoder(f"{name}.crp.norms.{k}", path, level), 5, stride=1, padding=2
+            )
             path = self.conv(f"{name}.crp.convs.{k}", path)
             x = x + path
         return self.units(f"{name}.output_convs", x, level, count)
@@ -136,8 +168,12 @@ LEVELS = 3
 
 
 def refinenet_of(variant, activation="elu", width=4):
-    network = make_refinenet(RefineNet(variant=variant, width=width, activation=activation), 2, LEVELS).double()
-    shapes = {name: tensor.shape for name, tensor in refinenet_to(network, network.state_dict()).items()}
+    network = make_refinenet(
+        RefineNet(variant=variant, width=width, activation=activation), 2, LEVELS
+    ).double()
+    shapes = {
+        name: tensor.shape for name, tensor in refinenet_to(network, network.state_dict()).items()
+    }
     return network, drawn(shapes)
 
 
@@ -149,13 +185,20 @@ def outputs(network, state, *inputs):
 
 @pytest.mark.parametrize(
     ("variant", "activation"),
-    [*((variant, "elu") for variant in UP), ("ncsnv2", "relu"), ("ncsnv2_deepest", "leaky_relu"), ("ncsnv2", "silu")],
+    [
+        *((variant, "elu") for variant in UP),
+        ("ncsnv2", "relu"),
+        ("ncsnv2_deepest", "leaky_relu"),
+        ("ncsnv2", "silu"),
+    ],
 )
 def test_refinenet_uses_each_published_tensor_where_the_authors_use_it(variant, activation):
     network, p = refinenet_of(variant, activation)
     x, level = Noise(3).normal((2, 2, 16, 16)).double(), torch.tensor([0, 2])
     found = outputs(network, refinenet_from(network, p), x, level)
-    torch.testing.assert_close(found, Refine(variant, p, activation)(x, level), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        found, Refine(variant, p, activation)(x, level), rtol=1e-9, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("variant", UP)
@@ -167,11 +210,15 @@ def test_no_two_tensors_of_these_tests_are_equal(variant):
 def test_exchanged_refinements_of_equal_shape_move_the_output():
     network, p = refinenet_of("ncsnv2_deepest")
     x, level = Noise(3).normal((1, 2, 16, 16)).double(), torch.tensor([0])
-    names = {name: name.replace("refine31.", "refine3.") for name in p if name.startswith("refine31.")}
+    names = {
+        name: name.replace("refine31.", "refine3.") for name in p if name.startswith("refine31.")
+    }
     names |= {other: name for name, other in names.items()}
     assert all(p[name].shape == p[other].shape for name, other in names.items())
     exchanged = {name: p[names.get(name, name)] for name in p}
-    one, other = (outputs(network, refinenet_from(network, tensors), x, level) for tensors in (p, exchanged))
+    one, other = (
+        outputs(network, refinenet_from(network, tensors), x, level) for tensors in (p, exchanged)
+    )
     assert (one - other).abs().max() > 0.1 * one.abs().max()
 
 
@@ -179,9 +226,18 @@ def test_deepest_network_uses_refinement_31_before_refinement_3_and_stores_it_af
     network, p = refinenet_of("ncsnv2_deepest")
     names = published_names(network)
     for index, number in enumerate(UP["ncsnv2_deepest"]):
-        assert names[f"decoder.{index}.pooling.convs.0.weight"] == f"refine{number}.crp.convs.0.weight"
+        assert (
+            names[f"decoder.{index}.pooling.convs.0.weight"] == f"refine{number}.crp.convs.0.weight"
+        )
     stored = [name.split(".")[0] for name in p if name.startswith("refine")]
-    assert list(dict.fromkeys(stored)) == ["refine1", "refine2", "refine3", "refine31", "refine4", "refine5"]
+    assert list(dict.fromkeys(stored)) == [
+        "refine1",
+        "refine2",
+        "refine3",
+        "refine31",
+        "refine4",
+        "refine5",
+    ]
     assert p["refine3.crp.convs.0.weight"].shape == p["refine31.crp.convs.0.weight"].shape
 
 
@@ -194,7 +250,9 @@ def test_first_networks_know_elu_alone():
 
 
 class UNet:
-    """The authors' NCSN++, DDPM++ and DDPM as functions of the published tensors ``p``, numbered as they are used."""
+    """The authors' NCSN++, DDPM++ and DDPM as functions of the published tensors ``p``, numbered as
+    they are used.
+    """
 
     def __init__(self, settings, p, size):
         self.settings, self.p, self.size = settings, p, size
@@ -216,7 +274,9 @@ class UNet:
             embedded = torch.cat([phase.sin(), phase.cos()], 1)
         else:
             half = s.width // 2
-            phase = condition[:, None] * torch.exp(-math.log(10000) / (half - 1) * torch.arange(half).double())
+            phase = condition[:, None] * torch.exp(
+                -math.log(10000) / (half - 1) * torch.arange(half).double()
+            )
             embedded = torch.cat([phase.sin(), phase.cos()], 1)
         temb = None
         if s.conditional:
@@ -333,9 +393,19 @@ UNETS = {
     "ncsnpp, discrete": NCSNPP,
     "ncsnpp of 256 pixels": {
         **SMALL,
-        **{"embedding": "fourier", "fir": True, "progressive": "output_skip", "progressive_input": "input_skip"},
+        **{
+            "embedding": "fourier",
+            "fir": True,
+            "progressive": "output_skip",
+            "progressive_input": "input_skip",
+        },
     },
-    "ncsnpp, side by side": {**SMALL, "fir": True, "progressive_input": "input_skip", "combine": "cat"},
+    "ncsnpp, side by side": {
+        **SMALL,
+        "fir": True,
+        "progressive_input": "input_skip",
+        "combine": "cat",
+    },
     "ncsnpp, deeper": {**NCSNPP, "multipliers": (1, 1, 2), "blocks": 2, "attention": (4, 8)},
     "ncsnpp, not rescaled": {**NCSNPP, "skip_rescale": False},
     "ncsnpp, relu": {**NCSNPP, "embedding": "fourier", "activation": "relu"},
@@ -347,7 +417,12 @@ UNETS = {
     "ddpmpp, layers of their own": {**SMALL, "block": "ddpm"},
     "ddpmpp, without convolutions": {**SMALL, "block": "ddpm", "resample_with_conv": False},
     "ddpm": {**SMALL, "architecture": "ddpm", "width": 32},
-    "ddpm, without convolutions": {**SMALL, "architecture": "ddpm", "width": 32, "resample_with_conv": False},
+    "ddpm, without convolutions": {
+        **SMALL,
+        "architecture": "ddpm",
+        "width": 32,
+        "resample_with_conv": False,
+    },
 }
 
 
@@ -355,7 +430,9 @@ def unet_of(values, channels=(2, 1), size=8):
     """CLD's network is an NCSN++ of twice as many channels at its input."""
     settings = Backbone(**{"dropout": 0.0, **values})
     network = make_network(settings, *channels, size).double().eval()
-    shapes = {name: tensor.shape for name, tensor in to_published(network, network.state_dict()).items()}
+    shapes = {
+        name: tensor.shape for name, tensor in to_published(network, network.state_dict()).items()
+    }
     return settings, network, drawn(shapes)
 
 
@@ -373,8 +450,15 @@ def test_unconditional_network_takes_what_it_does_not_use_and_the_average_of_it(
     names = trained_names(network)
     assert list(p)[:2] == ["all_modules.0.W", "all_modules.1.weight"]
     assert "all_modules.0.W" not in names
-    assert {name for name in p if "Dense_0" in name} == {name for name in names if "Dense_0" in name} != set()
+    assert (
+        {name for name in p if "Dense_0" in name}
+        == {name for name in names if "Dense_0" in name}
+        != set()
+    )
     assert not any("dense" in name or "frequencies" in name for name in network.state_dict())
     x = Noise(3).normal((1, 2, 8, 8)).double()
-    one, other = (outputs(network, from_published(network, p), x, torch.tensor([t]).double()) for t in (0.1, 0.9))
+    one, other = (
+        outputs(network, from_published(network, p), x, torch.tensor([t]).double())
+        for t in (0.1, 0.9)
+    )
     assert torch.equal(one, other)

@@ -1,4 +1,6 @@
-"""The suites of published checkpoints: the authors' settings, and from a file of theirs to images and bits/dim."""
+"""The suites of published checkpoints: the authors' settings, and from a file of theirs to images
+and bits/dim.
+"""
 
 import csv
 from collections import OrderedDict
@@ -26,8 +28,9 @@ SUITES = Path(__file__).resolve().parent.parent / "suites"
 SAMPLED, FLOW = SUITES / "published_cifar10.yaml", SUITES / "published_cifar10_flow.yaml"
 INLINE = str(SUITES / "executors" / "inline.yaml")
 
-# Predictor, corrector and time of the end of sampling in the authors' configuration of each checkpoint that they
-# published; all of them take 1000 steps, one corrector's step at each, and an snr of 0.16.
+# Predictor, corrector and time of the end of sampling in the authors' configuration of each
+# checkpoint that they published; all of them take 1000 steps, one corrector's step at each, and an
+# snr of 0.16.
 CONFIGURATIONS = {
     "ve/cifar10_ncsnpp": ("reverse_diffusion", "langevin", 1e-5),
     "ve/cifar10_ncsnpp_continuous": ("reverse_diffusion", "langevin", 1e-5),
@@ -82,7 +85,12 @@ def test_every_published_checkpoint_is_sampled_with_the_authors_settings(data):
         assert params.variance == ("transition" if predictor == "ancestral" else "posterior")
         assert params.t_min is None
         assert ScoreSDE(build(Params, tiny_params(train[point.train])), RGB).process.t_min == t_min
-        assert (point.count, spec.batch, spec.quantise, spec.train.weights) == (50_000, 1024, "truncate", "ema")
+        assert (point.count, spec.batch, spec.quantise, spec.train.weights) == (
+            50_000,
+            1024,
+            "truncate",
+            "ema",
+        )
         assert spec.train.params == PRESETS[train[point.train]["preset"]]
 
 
@@ -102,9 +110,17 @@ def test_flow_and_likelihood_have_the_authors_settings(data):
         assert point.sample.train.params.get("time", "continuous") == "continuous"
         likelihood = build(card.likelihood.params, point.likelihood.params)
         assert (likelihood.eps, likelihood.tolerance, likelihood.repeats) == (1e-5, 1e-5, 5)
-        assert (likelihood.probe, likelihood.probes, likelihood.probe_drift) == ("rademacher", 1, True)
+        assert (likelihood.probe, likelihood.probes, likelihood.probe_drift) == (
+            "rademacher",
+            1,
+            True,
+        )
         assert (likelihood.solver, likelihood.error_norm) == ("scipy", "batch")
-        assert (point.likelihood.images, point.likelihood.batch, point.likelihood.split) == (9 * 1024, 1024, "test")
+        assert (point.likelihood.images, point.likelihood.batch, point.likelihood.split) == (
+            9 * 1024,
+            1024,
+            "test",
+        )
 
 
 def test_plans_without_the_data_set(data):
@@ -151,7 +167,9 @@ def authors_file(path, entry):
     names = [item.published for item in published_layout(network) if item.own in trained]
     levels = torch.from_numpy(np.geomspace(50, 0.01, 1000))
     content = {
-        "model": OrderedDict({"module.sigmas": levels} | {f"module.{name}": t for name, t in raw.items()}),
+        "model": OrderedDict(
+            {"module.sigmas": levels} | {f"module.{name}": t for name, t in raw.items()}
+        ),
         "ema": {"decay": 0.9999, "num_updates": 7, "shadow_params": [raw[name] for name in names]},
         "optimizer": {"state": {}, "param_groups": [{"lr": np.float64(2e-4)}]},
         "step": 7,
@@ -160,12 +178,16 @@ def authors_file(path, entry):
 
 
 def tiny_suite(path, data, tmp_path, point, **sections):
-    """Writes the suite with small networks, and for each of them a checkpoint in the authors' format."""
+    """Writes the suite with small networks, and for each of them a checkpoint in the authors'
+    format.
+    """
     suite = yaml.safe_load(path.read_text()) | {"metrics": []}
     for entry in suite["train"].values():
         authors_file(data / entry["checkpoint"], entry)
         network = tiny_params(entry)["network"]
-        entry["params"] = merge(entry.get("params", {}), {"network": {name: network[name] for name in TINY}})
+        entry["params"] = merge(
+            entry.get("params", {}), {"network": {name: network[name] for name in TINY}}
+        )
     for entry in suite["points"]:
         entry["params"] |= point
     (tmp_path / path.name).write_text(yaml.safe_dump(merge(suite, sections)))
@@ -196,7 +218,9 @@ def test_every_published_checkpoint_gives_images_without_the_data_set(data, tmp_
 def test_every_continuous_checkpoint_gives_images_and_bits_per_dim(data, tmp_path):
     place = data / next(iter(cifar.CIFAR10.folders))
     place.mkdir()
-    records = np.random.default_rng(0).integers(0, 10, 10_000 * cifar.CIFAR10.record, dtype=np.uint8)
+    records = np.random.default_rng(0).integers(
+        0, 10, 10_000 * cifar.CIFAR10.record, dtype=np.uint8
+    )
     records.tofile(place / "test_batch.bin")
     likelihood = {"images": 2, "batch": 2, "repeats": 1, "tolerance": 0.1}
     sections = {"samples": {"count": 2, "batch": 2}, "likelihood": likelihood}

@@ -30,7 +30,9 @@ def test_the_commands_and_options_in_the_readme_exist(capsys):
     options = re.findall(r"^\| `(--[a-z]+)", README, re.MULTILINE)
     assert len(options) == 8
     text = _help("run", capsys)
-    assert [option for option in options if f"{option} " not in text and f"{option}\n" not in text] == []
+    assert [
+        option for option in options if f"{option} " not in text and f"{option}\n" not in text
+    ] == []
 
 
 def _help(verb: str, capsys: pytest.CaptureFixture) -> str:

@@ -1,4 +1,6 @@
-"""Reference statistics: computed once a store, in bounded memory, and exchanged with the files that papers ship."""
+"""Reference statistics: computed once a store, in bounded memory, and exchanged with the files that
+papers ship.
+"""
 
 import hashlib
 import io
@@ -46,7 +48,11 @@ def extracted(monkeypatch):
     """Counts the images that go through an extractor."""
     seen = []
     extract = Extractor.__call__
-    monkeypatch.setattr(Extractor, "__call__", lambda self, images: seen.append(len(images)) or extract(self, images))
+    monkeypatch.setattr(
+        Extractor,
+        "__call__",
+        lambda self, images: seen.append(len(images)) or extract(self, images),
+    )
     return seen
 
 
@@ -104,7 +110,9 @@ def test_a_reference_is_computed_once_a_store(digits, store, extractor, extracte
     mean, covariance = statistics(extractor(digits.train).features)
     np.testing.assert_allclose(found.moments.statistics()[0], mean, rtol=1e-12)
     np.testing.assert_allclose(found.moments.statistics()[1], covariance, rtol=1e-9, atol=1e-12)
-    assert not list(store.root.rglob("*.npy"))  # features are written where images are compared alone
+    assert not list(
+        store.root.rglob("*.npy")
+    )  # features are written where images are compared alone
 
 
 def test_features_of_a_reference_are_mapped_into_memory(digits, store, extractor, extracted):
@@ -142,7 +150,9 @@ def test_a_damaged_reference_is_made_again(digits, store, extractor, extracted, 
 
 
 def _make(root):
-    References(Store(root)).get(load_images("digits"), "test", load_extractor("digits-cnn"), {MOMENTS, FEATURES})
+    References(Store(root)).get(
+        load_images("digits"), "test", load_extractor("digits-cnn"), {MOMENTS, FEATURES}
+    )
 
 
 def test_jobs_that_want_one_reference_at_once_both_get_it(store, digits, extractor):
@@ -154,7 +164,11 @@ def test_jobs_that_want_one_reference_at_once_both_get_it(store, digits, extract
         job.join()
     assert [job.exitcode for job in jobs] == [0, 0, 0]
     (key,) = os.listdir(store.root / REFERENCES)
-    left = [name for name in os.listdir(store.root / REFERENCES / key) if name.startswith(".") and name != ".lock"]
+    left = [
+        name
+        for name in os.listdir(store.root / REFERENCES / key)
+        if name.startswith(".") and name != ".lock"
+    ]
     assert left == []
     assert References(store).get(digits, "test", extractor, {FEATURES}).features.shape == (360, 24)
 
@@ -162,7 +176,9 @@ def test_jobs_that_want_one_reference_at_once_both_get_it(store, digits, extract
 def test_floor_is_measured_once_a_store(store):
     calls = []
     for _ in range(2):
-        found = References(store).floor({"metric": "fd", "count": 8}, lambda: calls.append(1) or {"mean": 1.5})
+        found = References(store).floor(
+            {"metric": "fd", "count": 8}, lambda: calls.append(1) or {"mean": 1.5}
+        )
     assert found == {"mean": 1.5}
     assert len(calls) == 1
 
@@ -177,12 +193,16 @@ def npz(path, **arrays):
 
 def test_exported_statistics_read_back_and_say_what_they_are_of(digits, store, extractor, tmp_path):
     content = export_statistics(References(store), digits, "train", extractor, features=False)
-    assert content == export_statistics(References(store), digits, "train", extractor, features=False)
+    assert content == export_statistics(
+        References(store), digits, "train", extractor, features=False
+    )
     (tmp_path / "stats.npz").write_bytes(content)
     with np.load(tmp_path / "stats.npz", allow_pickle=False) as arrays:
         assert set(arrays) == {"mu", "sigma", "count", "identity"}
         identity = json.loads(str(arrays["identity"]))
-        np.testing.assert_allclose(arrays["mu"], extractor(digits.train).features.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(
+            arrays["mu"], extractor(digits.train).features.mean(0), rtol=1e-12
+        )
     assert identity["sha256"] == digits.digest("train")
     moments, features = read_statistics(tmp_path / "stats.npz")
     assert (moments.count, features) == (1437, None)
@@ -190,14 +210,20 @@ def test_exported_statistics_read_back_and_say_what_they_are_of(digits, store, e
 
 def test_imported_statistics_stand_for_the_split_they_are_of(digits, store, extractor, tmp_path):
     path = tmp_path / "stats.npz"
-    path.write_bytes(export_statistics(References(store), digits, "train", extractor, features=False))
+    path.write_bytes(
+        export_statistics(References(store), digits, "train", extractor, features=False)
+    )
     sha256 = import_statistics(store, path)
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     requests = [("fd", FrechetParams()), ("fd", FrechetParams(statistics=sha256))]
     ours, theirs = score([digits.test], requests, digits, references=References(store))
     assert theirs.value == pytest.approx(ours.value, rel=1e-9)
     assert theirs.identity["column"] == f"fd(digits-cnn@8, to statistics {sha256[:8]})"
-    assert theirs.identity["reference"] == {"statistics": "stats.npz", "images": 1437, "sha256": sha256}
+    assert theirs.identity["reference"] == {
+        "statistics": "stats.npz",
+        "images": 1437,
+        "sha256": sha256,
+    }
 
 
 @pytest.mark.parametrize("name", ["pool_3", "feats"])
@@ -205,8 +231,13 @@ def test_files_of_features_serve_every_metric(digits, store, extractor, tmp_path
     path = npz(tmp_path / "pool.npz", **{name: extractor(digits.train).features.astype(np.float32)})
     sha256 = import_statistics(store, path)
     names = [("fd", FrechetParams), ("kd", KernelParams), ("precision", ManifoldParams)]
-    requests = [(metric, kind(**extra)) for metric, kind in names for extra in ({}, {"statistics": sha256})]
-    values = [found.value for found in score([digits.test], requests, digits, references=References(store))]
+    requests = [
+        (metric, kind(**extra)) for metric, kind in names for extra in ({}, {"statistics": sha256})
+    ]
+    values = [
+        found.value
+        for found in score([digits.test], requests, digits, references=References(store))
+    ]
     for ours, theirs in zip(values[::2], values[1::2], strict=True):
         assert theirs == pytest.approx(ours, rel=1e-4, abs=1e-4)
 
@@ -223,16 +254,38 @@ def test_float32_statistics_of_a_paper_are_taken(digits, store, extractor, tmp_p
 
 def test_statistics_alone_serve_no_metric_that_compares_images(digits, store, extractor, tmp_path):
     sha256 = import_statistics(store, npz(tmp_path / "s.npz", mu=np.zeros(24), sigma=np.eye(24)))
-    with pytest.raises(ValueError, match="holds mean and covariance alone, and this metric compares images"):
-        score([digits.test], [("kd", KernelParams(statistics=sha256))], digits, references=References(store))
+    with pytest.raises(
+        ValueError, match="holds mean and covariance alone, and this metric compares images"
+    ):
+        score(
+            [digits.test],
+            [("kd", KernelParams(statistics=sha256))],
+            digits,
+            references=References(store),
+        )
 
 
-def test_statistics_that_were_not_imported_or_are_of_another_extractor_are_named(digits, store, tmp_path):
-    with pytest.raises(ValueError, match=r"statistics 00000000\.\.\. were not imported: run_bench.py reference import"):
-        score([digits.test], [("fd", FrechetParams(statistics="0" * 64))], digits, references=References(store))
+def test_statistics_that_were_not_imported_or_are_of_another_extractor_are_named(
+    digits, store, tmp_path
+):
+    with pytest.raises(
+        ValueError,
+        match=r"statistics 00000000\.\.\. were not imported: run_bench.py reference import",
+    ):
+        score(
+            [digits.test],
+            [("fd", FrechetParams(statistics="0" * 64))],
+            digits,
+            references=References(store),
+        )
     sha256 = import_statistics(store, npz(tmp_path / "s.npz", mu=np.zeros(3), sigma=np.eye(3)))
     with pytest.raises(ValueError, match="have 3 dimensions, the extractor has 24"):
-        score([digits.test], [("fd", FrechetParams(statistics=sha256))], digits, references=References(store))
+        score(
+            [digits.test],
+            [("fd", FrechetParams(statistics=sha256))],
+            digits,
+            references=References(store),
+        )
     with pytest.raises(ValueError, match="statistics should be the sha256"):
         FrechetParams(statistics="stats.npz")
 

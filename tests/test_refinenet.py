@@ -1,4 +1,6 @@
-"""NCSN's networks: normalisations against formulas, sizes and names against the authors', and the first weights."""
+"""NCSN's networks: normalisations against formulas, sizes and names against the authors', and the
+first weights.
+"""
 
 import json
 import math
@@ -38,7 +40,9 @@ def small(variant, width=4, channels=2):
 
 
 def plus(x, gamma, alpha, beta):
-    """Returns InstanceNorm++ of one image, (C, H, W), channel by channel, as the papers write it."""
+    """Returns InstanceNorm++ of one image, (C, H, W), channel by channel, as the papers write
+    it.
+    """
     means = [channel.mean() for channel in x]
     centre = sum(means) / len(means)
     spread = sum((mean - centre) ** 2 for mean in means) / (len(means) - 1)
@@ -71,7 +75,9 @@ def test_instance_norm_plus_is_the_papers_formula():
 
 def test_conditional_norm_takes_gamma_alpha_and_beta_of_each_images_level():
     x, norm, level = features(), filled(LevelNorm(5, LEVELS, means=True)), torch.tensor([2, 0, 2])
-    expected = torch.stack([plus(image, *norm.table[i].split(5)) for image, i in zip(x, level, strict=True)])
+    expected = torch.stack(
+        [plus(image, *norm.table[i].split(5)) for image, i in zip(x, level, strict=True)]
+    )
     torch.testing.assert_close(norm(x, level), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -139,7 +145,11 @@ def test_every_weight_counts_but_the_biases_that_plain_normalisations_take_away(
     (network(x, torch.tensor([0, 2])) * Noise(4).normal(x.shape)).sum().backward()
     norms = {name: weight.grad.norm().item() for name, weight in network.named_parameters()}
     idle = {name for name, norm in norms.items() if norm < 1e-9 * max(norms.values())}
-    taken_away = {name for name in norms if name.endswith("conv1.bias")} if variant == "ncsn_deeper" else set()
+    taken_away = (
+        {name for name in norms if name.endswith("conv1.bias")}
+        if variant == "ncsn_deeper"
+        else set()
+    )
     assert idle == taken_away
 
 
@@ -154,7 +164,9 @@ def test_network_computes_the_same_in_the_memory_layout_of_convolutions():
 
 
 @pytest.mark.parametrize("variant", ["ncsn", "ncsnv2"])
-def test_first_convolutions_are_uniform_within_one_over_the_root_of_the_fan_in_as_torchs_own(variant):
+def test_first_convolutions_are_uniform_within_one_over_the_root_of_the_fan_in_as_torchs_own(
+    variant,
+):
     network = small(variant, width=16)
     convs = [layer for layer in network.modules() if isinstance(layer, Conv)]
     for layer in convs:
@@ -163,7 +175,8 @@ def test_first_convolutions_are_uniform_within_one_over_the_root_of_the_fan_in_a
             assert weight.abs().max() <= limit
             if weight.numel() > 1000:
                 assert weight.abs().max() > 0.99 * limit
-                # The mean of n squares has a standard deviation of 0.89 / sqrt(n) of itself, 0.028 at most.
+                # The mean of n squares has a standard deviation of 0.89 / sqrt(n) of itself, 0.028
+                # at most.
                 assert weight.square().mean().item() == pytest.approx(limit**2 / 3, rel=0.15)
     reference = nn.Conv2d(16, 16, 3)
     assert reference.weight.abs().max() <= 1 / 12

@@ -70,9 +70,19 @@ class Tolerance:
 
 SAMPLERS = {
     "euler": SamplerCard(
-        version=1, summary="one call a step", params=Steps, cost=lambda p: p.steps, times=("uniform",)
+        version=1,
+        summary="one call a step",
+        params=Steps,
+        cost=lambda p: p.steps,
+        times=("uniform",),
     ),
-    "heun": SamplerCard(version=2, summary="two calls", params=Steps, cost=lambda p: 2 * p.steps - 1, times=("rho7",)),
+    "heun": SamplerCard(
+        version=2,
+        summary="two calls",
+        params=Steps,
+        cost=lambda p: 2 * p.steps - 1,
+        times=("rho7",),
+    ),
     "adaptive": SamplerCard(version=1, summary="as it likes", params=Adaptive, cost=None),
 }
 
@@ -157,7 +167,13 @@ def finish_training(store: Store, spec) -> None:
         clean = 0.1 * quality + 0.5 * math.exp(-images / 15_000)
         values = {"loss": clean * noise.uniform(0.8, 1.2), "heldout_loss": clean * 1.05}
         lines.append(json.dumps({"images": int(images), **values}))
-    record = {"images": 100_000, "steps": 1000, "flops": 3.2e12, "parameters": 103_425, "seconds": 31.5}
+    record = {
+        "images": 100_000,
+        "steps": 1000,
+        "flops": 3.2e12,
+        "parameters": 103_425,
+        "seconds": 31.5,
+    }
     store.finish(unit, {**record, "provenance": PROVENANCE})
     (store.folder("train", unit.key) / "log.jsonl").write_text("\n".join(lines) + '\n{"images": 1')
 
@@ -169,7 +185,12 @@ def finish_samples(store: Store, point, images: bool) -> None:
     nfe, real = cost_of(point), load_images("digits").train
     for index in range(math.ceil(point.count / point.sample.batch)):
         chosen = real[(np.arange(point.sample.batch) + index * point.sample.batch) % len(real)]
-        shake = draw("pixels", point.sample.seed, index).normal(size=chosen.shape) * 20 * quality_of(point) / nfe**0.5
+        shake = (
+            draw("pixels", point.sample.seed, index).normal(size=chosen.shape)
+            * 20
+            * quality_of(point)
+            / nfe**0.5
+        )
         content = io.BytesIO()
         np.savez(content, images=np.clip(np.round(chosen + shake), 0, 16).astype(np.uint8))
         record = {
@@ -181,7 +202,11 @@ def finish_samples(store: Store, point, images: bool) -> None:
             "clipped": 0.01,
             "provenance": PROVENANCE,
         }
-        store.finish(UnitId(stage, name, part_name(index)), record, {".npz": content.getvalue()} if images else None)
+        store.finish(
+            UnitId(stage, name, part_name(index)),
+            record,
+            {".npz": content.getvalue()} if images else None,
+        )
 
 
 def finish_likelihood(store: Store, spec) -> None:
@@ -189,8 +214,15 @@ def finish_likelihood(store: Store, spec) -> None:
     tolerance = dict(spec.params).get("tolerance", 1e-3)
     for index in range(math.ceil(spec.images / spec.batch)):
         count = min(spec.batch, spec.images - index * spec.batch)
-        values = 2 + dict(spec.train.params).get("quality", 1.0) * (1 + tolerance) + np.arange(count) * 0.01
-        record = {"values": {"bits_per_dim": values.tolist()}, "identity": {"eps": 1e-5, "tolerance": tolerance}}
+        values = (
+            2
+            + dict(spec.train.params).get("quality", 1.0) * (1 + tolerance)
+            + np.arange(count) * 0.01
+        )
+        record = {
+            "values": {"bits_per_dim": values.tolist()},
+            "identity": {"eps": 1e-5, "tolerance": tolerance},
+        }
         record |= {"nfe": 14 - 20 * math.log10(tolerance), "seconds": 1.0, "provenance": PROVENANCE}
         store.finish(UnitId(stage, name, part_name(index)), record)
 
@@ -198,12 +230,22 @@ def finish_likelihood(store: Store, spec) -> None:
 def finish_inspection(store: Store, spec, **changes) -> None:
     """Writes losses that grow with the level, by 1 for each training seed."""
     times, pixels = [0.25, 0.5, 1.0], np.linspace(0, 1, 2 * 3 * 64).reshape(2, 3, 1, 8, 8)
-    record = {"times": times, "noise_levels": [0.1, 1.0, 10.0], "losses": [spec.train.seed + 2 * t for t in times]}
+    record = {
+        "times": times,
+        "noise_levels": [0.1, 1.0, 10.0],
+        "losses": [spec.train.seed + 2 * t for t in times],
+    }
     record |= {"errors": [0.1] * 3, "identity": {"weighting": "std"}, "strips": ["path"]}
-    record |= {"curves": [{"title": "levels", "x": "index", "y": "noise"}], "seconds": 1.0, "provenance": PROVENANCE}
+    record |= {
+        "curves": [{"title": "levels", "x": "index", "y": "noise"}],
+        "seconds": 1.0,
+        "provenance": PROVENANCE,
+    }
     content = io.BytesIO()
     curve = np.arange(4.0)
-    np.savez(content, **{"strip/0": pixels.astype(np.float32), "curve/0/x": curve, "curve/0/y": curve})
+    np.savez(
+        content, **{"strip/0": pixels.astype(np.float32), "curve/0/x": curve, "curve/0/y": curve}
+    )
     store.finish(UnitId(*place(spec)), {**record, **changes}, {".npz": content.getvalue()})
 
 
@@ -216,7 +258,12 @@ def finish_scores(store: Store, point, *, weights: str = "aa" * 32) -> None:
             floor = 0.05 * quality_of(point)
             value = (floor + 8 * quality_of(point) * cost_of(point) ** -1.5) * shake
             value = value if score.metric == "fd" else 9.5 - 2 * value
-        identity = {"metric": score.metric, "count": score.count, "weights": weights, "reference": {"n": 1437}}
+        identity = {
+            "metric": score.metric,
+            "count": score.count,
+            "weights": weights,
+            "reference": {"n": 1437},
+        }
         record = {"value": value, "identity": identity, "provenance": PROVENANCE}
         if isinstance(point.sample, ImagesSpec):
             record["source"] = {"drawn": point.count, "images": point.count, "copies": 0}
@@ -259,15 +306,43 @@ def test_every_point_is_a_row_with_what_was_stored_for_it(small):
     suite, store = small
     rows = table(suite, store)
     assert list(rows["label"]) == [point.label for point in suite.points]
-    point = next(p for p in suite.points if p.train == "good" and p.sample.sampler == "heun" and p.budget == 20)
+    point = next(
+        p
+        for p in suite.points
+        if p.train == "good" and p.sample.sampler == "heun" and p.budget == 20
+    )
     found = row(rows, point.label)
     expected = {
         **{"weights": "trained"},
-        **{"method": "Toy", "variant": "a", "sampler": "heun", "times": "rho7", "steps": 10, "budget": 20},
-        **{"nfe": 19, "nfe_min": 19, "nfe_max": 19, "training_images": 100_000, "training_flops": 3.2e12},
-        **{"training_seconds": 31.5, "parameters": 103_425, "device": "cpu", "train_seed": 0, "sample_seed": 0},
+        **{
+            "method": "Toy",
+            "variant": "a",
+            "sampler": "heun",
+            "times": "rho7",
+            "steps": 10,
+            "budget": 20,
+        },
+        **{
+            "nfe": 19,
+            "nfe_min": 19,
+            "nfe_max": 19,
+            "training_images": 100_000,
+            "training_flops": 3.2e12,
+        },
+        **{
+            "training_seconds": 31.5,
+            "parameters": 103_425,
+            "device": "cpu",
+            "train_seed": 0,
+            "sample_seed": 0,
+        },
         **{"count": 20, "batch": 8, "state": "done", "cause": "", "key": key(point.sample)},
-        **{"train_key": key(point.sample.train), "commit": "c0ffeec0ffee", "dirty": False, "host": "here"},
+        **{
+            "train_key": key(point.sample.train),
+            "commit": "c0ffeec0ffee",
+            "dirty": False,
+            "host": "here",
+        },
         "versions": "toy 3, heun 2, digits 1, fd 2, is 2, likelihood 1",
     }
     assert {name: found[name] for name in expected} == expected
@@ -287,9 +362,15 @@ def test_held_out_losses_are_those_of_a_rows_model_at_each_time(small):
         assert found["heldout_loss@t=0.25"] == found["train_seed"] + 0.5
         assert found["heldout_loss@t=1"] == found["train_seed"] + 2
         assert found["heldout_loss_note"] == ""
-        file = next(item for item in found["records"].split("; ") if item.startswith("heldout_loss=")).partition("=")[2]
+        file = next(
+            item for item in found["records"].split("; ") if item.startswith("heldout_loss=")
+        ).partition("=")[2]
         assert (store.root / file).exists()
-    assert not [name for name in tabulate(replace(suite, inspections={}), store, methods=CARDS) if "heldout" in name]
+    assert not [
+        name
+        for name in tabulate(replace(suite, inspections={}), store, methods=CARDS)
+        if "heldout" in name
+    ]
 
 
 def test_a_failed_inspection_leaves_its_rows_done_with_blanks_and_a_cause(small):
@@ -309,10 +390,22 @@ def test_a_failed_inspection_leaves_its_rows_done_with_blanks_and_a_cause(small)
 def test_a_table_of_held_out_losses_has_a_row_a_model_with_its_spread_over_trainings(small):
     suite, store = small
     rows = table(suite, store)
-    (part,) = [part for part in page.sections(suite, rows, leaderboard(rows)) if part.title.startswith("Held-out")]
+    (part,) = [
+        part
+        for part in page.sections(suite, rows, leaderboard(rows))
+        if part.title.startswith("Held-out")
+    ]
     assert part.headers == ["model", "method", "weighting", "trainings", "t=0.25", "t=0.5", "t=1"]
     good, mute = [[cell.text for cell in line] for line in part.cells]
-    assert good == ["good", "Toy", "std", "2", "1.00 (0.500, 1.50)", "1.50 (1.00, 2.00)", "2.50 (2.00, 3.00)"]
+    assert good == [
+        "good",
+        "Toy",
+        "std",
+        "2",
+        "1.00 (0.500, 1.50)",
+        "1.50 (1.00, 2.00)",
+        "2.50 (2.00, 3.00)",
+    ]
     assert mute == ["mute", "Mute", "std", "1", "0.500", "1.00", "2.00"]
 
 
@@ -320,8 +413,15 @@ def test_models_at_unlike_times_have_tables_of_their_own(small):
     suite, store = small
     finish_inspection(store, suite.inspections["mute"][0], times=[0.1, 0.1001, 1.0])
     rows = table(suite, store)
-    parts = [part for part in page.sections(suite, rows, leaderboard(rows)) if part.title.startswith("Held-out")]
-    assert [part.headers[4:] for part in parts] == [["t=0.25", "t=0.5", "t=1"], ["t=0.1", "t=0.1001", "t=1"]]
+    parts = [
+        part
+        for part in page.sections(suite, rows, leaderboard(rows))
+        if part.title.startswith("Held-out")
+    ]
+    assert [part.headers[4:] for part in parts] == [
+        ["t=0.25", "t=0.5", "t=1"],
+        ["t=0.1", "t=0.1001", "t=1"],
+    ]
     assert [part.cells[0][0].text for part in parts] == ["good", "mute"]
 
 
@@ -330,7 +430,11 @@ def test_held_out_losses_are_drawn_by_noise_level_or_by_time_where_a_model_has_n
     finish_inspection(store, suite.inspections["mute"][0], noise_levels=[None] * 3)
     points = loss_points(table(suite, store).attrs["inspections"])
     good, mute = points[points["train"] == "good"], points[points["train"] == "mute"]
-    assert (list(good["level"]), set(good["axis"]), set(good["panel"])) == ([0.1, 1, 10], {"noise level"}, {"Toy, std"})
+    assert (list(good["level"]), set(good["axis"]), set(good["panel"])) == (
+        [0.1, 1, 10],
+        {"noise level"},
+        {"Toy, std"},
+    )
     assert good["mean"].tolist() == [1, 1.5, 2.5]
     assert good["values"].tolist() == [(0.5, 1.5), (1, 2), (2, 3)]
     assert good[["low", "high"]].isna().all(axis=None)
@@ -347,7 +451,9 @@ def test_seconds_are_those_of_warm_batches_and_blank_with_a_note_where_none_is(s
     stage, name, _ = place(point.sample)
     for index in (1, 2):
         unit = UnitId(stage, name, part_name(index))
-        store.finish(unit, {**store.record(*unit), "warm": False, "seconds": 0.5 * 8 * cost_of(point) / 10})
+        store.finish(
+            unit, {**store.record(*unit), "warm": False, "seconds": 0.5 * 8 * cost_of(point) / 10}
+        )
     rows = write(replace(suite, figures="none"), store, tmp_path / "report", methods=CARDS)
     cold = row(rows, point.label)
     assert math.isnan(cold["sampling_seconds_per_image"])
@@ -361,7 +467,14 @@ def test_seconds_are_those_of_warm_batches_and_blank_with_a_note_where_none_is(s
 def test_batches_beyond_the_count_are_not_counted(small):
     suite, store = small
     stage, name, _ = place(suite.points[0].sample)
-    wild = {"images": 8, "nfe": 1e6, "seconds": 9e9, "warm": True, "flops_per_row": 1.0, "clipped": 1.0}
+    wild = {
+        "images": 8,
+        "nfe": 1e6,
+        "seconds": 9e9,
+        "warm": True,
+        "flops_per_row": 1.0,
+        "clipped": 1.0,
+    }
     store.finish(UnitId(stage, name, part_name(3)), {**wild, "provenance": PROVENANCE})
     assert row(table(suite, store), suite.points[0].label)["nfe"] == cost_of(suite.points[0])
 
@@ -381,7 +494,9 @@ def test_bits_per_dim_is_the_mean_over_images_of_every_batch(small):
     offsets = [0.0, 0.01, 0.02, 0.03, 0.0, 0.01]  # batches of 4 and 2 images
     found = row(table(suite, store), point.label)
     assert found["bits_per_dim"] == pytest.approx(2 + 0.5 * 1.001 + np.mean(offsets), abs=1e-12)
-    assert found["bits_per_dim_image_error"] == pytest.approx(np.std(offsets, ddof=1) / 6**0.5, rel=1e-9)
+    assert found["bits_per_dim_image_error"] == pytest.approx(
+        np.std(offsets, ddof=1) / 6**0.5, rel=1e-9
+    )
     assert found["bits_per_dim_note"] == "exact"
 
 
@@ -413,7 +528,9 @@ def test_a_failed_batch_makes_a_failed_row_with_cause_and_log_and_its_siblings_s
     assert (rows["state"] == "done").sum() == len(rows) - 1
 
 
-def test_points_of_a_failed_training_fail_with_its_cause_and_others_say_what_they_wait_for(tmp_path):
+def test_points_of_a_failed_training_fail_with_its_cause_and_others_say_what_they_wait_for(
+    tmp_path,
+):
     suite, store = suite_of(SMALL, tmp_path), Store(tmp_path / "store")
     fail(store, UnitId(*place(suite.train["mute"][0])), "out of memory")
     rows = table(suite, store)
@@ -424,7 +541,9 @@ def test_points_of_a_failed_training_fail_with_its_cause_and_others_say_what_the
 
 def test_images_made_elsewhere_are_a_row_without_a_sampler(tmp_path):
     np.savez(tmp_path / "mine.npz", images=load_images("digits").test[:20])
-    entries = SMALL.replace("train:\n", f"train:\n  mine: {{samples_from: {tmp_path / 'mine.npz'}}}\n", 1)
+    entries = SMALL.replace(
+        "train:\n", f"train:\n  mine: {{samples_from: {tmp_path / 'mine.npz'}}}\n", 1
+    )
     suite = suite_of(entries + "  - {train: mine}\n", tmp_path)
     store = Store(tmp_path / "store")
     complete(store, suite)
@@ -468,9 +587,13 @@ def test_bits_per_dim_of_a_group_counts_each_model_once(small):
         if point.train == "good" and point.sample.train == second:
             for index, count in ((0, 4), (1, 2)):
                 unit = UnitId("likelihood", place(point.likelihood)[1], part_name(index))
-                store.finish(unit, {**store.record(*unit), "values": {"bits_per_dim": [5.0] * count}})
+                store.finish(
+                    unit, {**store.record(*unit), "values": {"bits_per_dim": [5.0] * count}}
+                )
     rows = table(suite, store)
-    rows = rows.drop(rows[(rows["train_seed"] == 1) & (rows["sample_seed"] == 1)].index)  # three rows, two models
+    rows = rows.drop(
+        rows[(rows["train_seed"] == 1) & (rows["sample_seed"] == 1)].index
+    )  # three rows, two models
     group = leaderboard(rows).query("train == 'good' and budget == 5").iloc[0]
     one = rows[(rows["train"] == "good") & (rows["train_seed"] == 0)]["bits_per_dim"].iloc[0]
     assert group["bits_per_dim"] == pytest.approx((one + 5) / 2)
@@ -482,9 +605,13 @@ def test_bits_per_dim_is_printed_with_its_error_over_images_and_over_trainings_a
     rows = table(suite, store)
     error = np.std([0.0, 0.01, 0.02, 0.03, 0.0, 0.01], ddof=1) / 6**0.5
     text = f"2.5122 ± {error:.4f} (over images)"
-    assert leaderboard(rows).query("train == 'good'")["bits_per_dim_image_error"].tolist() == pytest.approx([error] * 3)
+    assert leaderboard(rows).query("train == 'good'")[
+        "bits_per_dim_image_error"
+    ].tolist() == pytest.approx([error] * 3)
     lines = page.markdown(suite, rows, leaderboard(rows)).splitlines()
-    ranked, models = (next(line for line in lines if start in line) for start in ("| good  |", "| good  | Toy"))
+    ranked, models = (
+        next(line for line in lines if start in line) for start in ("| good  |", "| good  | Toy")
+    )
     assert text in ranked
     assert f"{text}; over trainings 2.51 (2.51, 2.51)" in models
     assert "standard error of the mean over the images scored" in "\n".join(lines)
@@ -497,7 +624,10 @@ def test_bits_per_dim_of_a_bound_are_marked_wherever_they_are_printed(small):
     for methods, marks in ((CARDS, 0), ({**CARDS, "toy": bound}, 1)):
         rows = tabulate(suite, store, methods=methods)
         print_leaderboard(rows, Console(file=stream, width=300))
-        lines = [*page.markdown(suite, rows, leaderboard(rows)).splitlines(), *stream.getvalue().splitlines()]
+        lines = [
+            *page.markdown(suite, rows, leaderboard(rows)).splitlines(),
+            *stream.getvalue().splitlines(),
+        ]
         known = [line for line in lines if "2.512 " in line or "2.5122 ±" in line]
         assert len(known) >= 5, "three groups and a model, and the groups in the terminal"
         assert all(line.count("(bound)") == marks for line in known)
@@ -507,7 +637,9 @@ def test_bits_per_dim_of_a_bound_are_marked_wherever_they_are_printed(small):
 
 def test_models_that_have_no_likelihood_are_blank_with_the_reason(tmp_path):
     card, store = CARDS["toy"].likelihood, Store(tmp_path / "store")
-    switched = replace(card, refuse=lambda params: ["kind a switches at once"] if params.kind == "a" else [])
+    switched = replace(
+        card, refuse=lambda params: ["kind a switches at once"] if params.kind == "a" else []
+    )
     cards = {**CARDS, "toy": replace(CARDS["toy"], likelihood=switched)}
     (tmp_path / "suite.yaml").write_text(SMALL)
     suite = read_suite(tmp_path / "suite.yaml", cards=cards)
@@ -529,7 +661,9 @@ def test_training_cost_of_an_unbalanced_group_counts_each_model_once(small):
     changed = {"images": 300_000, "flops": 9.2e12, "seconds": 91.5}
     store.finish(dear, {**store.record(*dear), **changed})
     rows = table(suite, store)
-    rows = rows.drop(rows[(rows["train_seed"] == 1) & (rows["sample_seed"] == 1)].index)  # three rows, two models
+    rows = rows.drop(
+        rows[(rows["train_seed"] == 1) & (rows["sample_seed"] == 1)].index
+    )  # three rows, two models
     group = leaderboard(rows).query("train == 'good' and budget == 5").iloc[0]
     assert group["points"] == 3
     assert (group["training_images"], group["training_seconds"]) == (200_000, 61.5)
@@ -546,13 +680,19 @@ def test_the_table_names_the_file_of_each_number_and_says_what_names_no_commit(s
         assert json.loads((store.root / files[column]).read_text())["value"] == found[column]
     assert len(list(store.root.glob(files["bits_per_dim"]))) >= 2
     assert found["unproven"] == ""
-    score, batch = UnitId(*place(point.scores[0])), UnitId("samples", place(point.sample)[1], "00001")
+    score, batch = (
+        UnitId(*place(point.scores[0])),
+        UnitId("samples", place(point.sample)[1], "00001"),
+    )
     store.finish(score, {**store.record(*score), "provenance": None})
     store.finish(batch, {**store.record(*batch), "provenance": {**PROVENANCE, "commit": None}})
     rows = write(replace(suite, figures="none"), store, tmp_path / "report", methods=CARDS)
     assert row(rows, point.label)["unproven"] == "1 of samples, 1 of metrics"
     text = (tmp_path / "report" / "leaderboard.md").read_text()
-    assert f"Without provenance: 1 of {len(rows)} rows hold results that name no commit (samples, metrics)" in text
+    assert (
+        f"Without provenance: 1 of {len(rows)} rows hold results that name no commit (samples, metrics)"
+        in text
+    )
 
 
 def grow(store: Store, suite: Suite, *, parameters: float = 1.0, flops: float = 1.0) -> None:
@@ -578,7 +718,9 @@ def grow(store: Store, suite: Suite, *, parameters: float = 1.0, flops: float = 
     ],
     ids=["parameters", "FLOPs", "no network", "within 1 %"],
 )
-def test_page_markdown_and_terminal_say_when_a_controlled_comparison_is_none(small, tmp_path, factors, said):
+def test_page_markdown_and_terminal_say_when_a_controlled_comparison_is_none(
+    small, tmp_path, factors, said
+):
     suite, store = small
     grow(store, suite, **factors)
     for controlled in (True, False):
@@ -586,7 +728,9 @@ def test_page_markdown_and_terminal_say_when_a_controlled_comparison_is_none(sma
         rows = write(asked, store, tmp_path / "report", methods=CARDS)
         output = io.StringIO()
         print_leaderboard(rows, Console(file=output, width=40))
-        texts = [(tmp_path / "report" / name).read_text() for name in ("leaderboard.md", "report.html")]
+        texts = [
+            (tmp_path / "report" / name).read_text() for name in ("leaderboard.md", "report.html")
+        ]
         expected = f"not a controlled comparison: {said}" if said and controlled else ""
         assert uncontrolled(rows) == expected
         for text in (*texts, output.getvalue()):
@@ -601,7 +745,9 @@ def floor_of(store: Store, suite: Suite, mean: float, std: float) -> None:
 
 
 @pytest.mark.parametrize("std", [0.019, 0.19, math.nan])
-def test_what_real_images_score_stands_below_each_table_and_in_the_pictures_of_its_metric(small, tmp_path, std):
+def test_what_real_images_score_stands_below_each_table_and_in_the_pictures_of_its_metric(
+    small, tmp_path, std
+):
     suite, store = small
     rows = write(replace(suite, figures="none"), store, tmp_path / "without", methods=CARDS)
     assert "real images against" not in (tmp_path / "without" / "leaderboard.md").read_text()
@@ -612,7 +758,10 @@ def test_what_real_images_score_stands_below_each_table_and_in_the_pictures_of_i
     line = f"{FD}: real images against themselves at n = 20: {shown}"
     line += "" if math.isnan(std) else " (standard deviation over sets)"
     assert text.splitlines().count(f"{line}.") == 3  # two budgets and the adaptive one
-    drawn = {picture.name: picture for picture in summary.write(suite, store, rows, tmp_path / "f", methods=CARDS)}
+    drawn = {
+        picture.name: picture
+        for picture in summary.write(suite, store, rows, tmp_path / "f", methods=CARDS)
+    }
     assert not any(picture.fault for picture in drawn.values())
     assert "held-out real images" in drawn[f"{slug(FD)}-vs-compute"].caption
     assert "held-out real images" not in drawn[f"{slug(IS)}-vs-compute"].caption
@@ -628,7 +777,10 @@ def test_ranks_run_within_a_budget_and_adaptive_samplers_have_none(small):
 
 
 def test_a_metric_that_is_better_when_higher_ranks_the_highest_first(tmp_path):
-    suite = suite_of(SMALL.replace("{metric: fd, allow_few: true}, is", "is, {metric: fd, allow_few: true}"), tmp_path)
+    suite = suite_of(
+        SMALL.replace("{metric: fd, allow_few: true}, is", "is, {metric: fd, allow_few: true}"),
+        tmp_path,
+    )
     store = Store(tmp_path / "store")
     complete(store, suite)
     board = leaderboard(table(suite, store)).query("budget == 5")
@@ -688,7 +840,9 @@ def test_seconds_of_unlike_devices_have_no_mean(small):
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
@@ -697,12 +851,29 @@ def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
         write(suite, store, tmp_path / name, methods=CARDS)
     one, two = (contents(tmp_path / name) for name in ("one", "two"))
     assert one == two
-    tables = {"results.csv", "leaderboard.csv", "uncertainty.csv", "leaderboard.md", "identities.json", "report.html"}
+    tables = {
+        "results.csv",
+        "leaderboard.csv",
+        "uncertainty.csv",
+        "leaderboard.md",
+        "identities.json",
+        "report.html",
+    }
     assert {str(path) for path in one if len(path.parts) == 1} == tables
     drawn = {path.stem for path in one if path.parts[0] == "figures"}
-    expected = {"fd-digits-cnn-8-vs-compute", "is-digits-cnn-8-vs-compute", "bits-per-dim-vs-nfe", "training"}
+    expected = {
+        "fd-digits-cnn-8-vs-compute",
+        "is-digits-cnn-8-vs-compute",
+        "bits-per-dim-vs-nfe",
+        "training",
+    }
     expected |= {"samples-good", "samples-mute", "budgets-good", "budgets-mute"}
-    assert drawn == expected | {"heldout-loss", "strip-good-path", "strip-mute-path", "curve-levels"}
+    assert drawn == expected | {
+        "heldout-loss",
+        "strip-good-path",
+        "strip-mute-path",
+        "curve-levels",
+    }
     assert {path.suffix for path in one if path.parts[0] == "figures"} == {".png", ".svg"}
 
 
@@ -728,7 +899,11 @@ def test_a_report_of_nothing_and_one_of_failures_and_nan_are_still_written(tmp_p
     complete(store, suite, [*suite.points[:3], *mute], images=False)
     unit = UnitId(*place(suite.points[0].scores[0]))
     store.finish(unit, {**store.record(*unit), "value": math.nan})
-    fail(store, UnitId("samples", place(suite.points[3].sample)[1], "00000"), "<script>alert(1)</script>")
+    fail(
+        store,
+        UnitId("samples", place(suite.points[3].sample)[1], "00000"),
+        "<script>alert(1)</script>",
+    )
     write(suite, store, tmp_path / "report", methods=CARDS)
     assert (tmp_path / "report/figures/fd-digits-cnn-8-vs-compute.png").exists()
     assert not list((tmp_path / "report").glob("figures/samples-*"))  # their images are gone
@@ -737,7 +912,9 @@ def test_a_report_of_nothing_and_one_of_failures_and_nan_are_still_written(tmp_p
     assert "&lt;script&gt;" in text
 
 
-def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other_file(small, tmp_path, monkeypatch, capsys):
+def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other_file(
+    small, tmp_path, monkeypatch, capsys
+):
     suite, store = small
     folder = tmp_path / "report"
     write(suite, store, folder, methods=CARDS)
@@ -769,9 +946,24 @@ def test_unreadable_lines_of_a_training_log_are_left_out_of_its_curve(small, tmp
     suite, store = small
     spec = suite.train["good"][0]
     log = store.folder("train", place(spec)[1]) / "log.jsonl"
-    lines = [b'{"images": 10, "loss": 0.5}', b'{"images": "many", "loss": 1}', b"\xff\xfe{", b"[1, 2]", b"7", b""]
-    lines += [b'{"images": 20, "loss": [1], "heldout_loss": 0.25}', b'{"images": true, "loss": 1}', b'{"images": 30']
-    lines += [b'{"images": 40, "loss": NaN, "note": "\xff"}', b"[" * 100_000, b'{"images": 1' + b"0" * 400 + b"}"]
+    lines = [
+        b'{"images": 10, "loss": 0.5}',
+        b'{"images": "many", "loss": 1}',
+        b"\xff\xfe{",
+        b"[1, 2]",
+        b"7",
+        b"",
+    ]
+    lines += [
+        b'{"images": 20, "loss": [1], "heldout_loss": 0.25}',
+        b'{"images": true, "loss": 1}',
+        b'{"images": 30',
+    ]
+    lines += [
+        b'{"images": 40, "loss": NaN, "note": "\xff"}',
+        b"[" * 100_000,
+        b'{"images": 1' + b"0" * 400 + b"}",
+    ]
     log.write_bytes(b"\n".join(lines))
     curve = summary._curve(store, Reader(store, METRICS), spec)
     assert curve["images"].tolist() == [10, 20, 40]
@@ -785,7 +977,10 @@ def test_without_warm_batches_quality_is_drawn_against_evaluations_alone(small, 
     suite, store = small
     rows = table(suite, store)
     rows["sampling_seconds_per_image"] = math.nan
-    drawn = {picture.name: picture for picture in summary.write(suite, store, rows, tmp_path / "f", methods=CARDS)}
+    drawn = {
+        picture.name: picture
+        for picture in summary.write(suite, store, rows, tmp_path / "f", methods=CARDS)
+    }
     assert drawn[f"{slug(FD)}-vs-compute"].fault == ""
     assert not any(picture.fault for picture in drawn.values())
 
@@ -810,7 +1005,9 @@ def test_pictures_never_mix_identities_of_a_metric(small, tmp_path):
     summary = summarise(rows, Look(rows, list(suite.train)), FD, BOUNDS[FD])
     at_20 = summary[(summary["train"] == "good") & (summary["nfe"] == 19)]
     for _, found in at_20.iterrows():
-        mine = rows[rows["identity"].str.contains(f"={found['identity']}") & (rows["train"] == "good")]
+        mine = rows[
+            rows["identity"].str.contains(f"={found['identity']}") & (rows["train"] == "good")
+        ]
         assert found["mean"] == pytest.approx(mine.loc[mine["nfe"] == 19, FD].mean())
     assert list(at_20["seeds"]) == [2, 2]
     first, second = summary["identity"].unique()
@@ -844,7 +1041,9 @@ def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small
     rows = table(suite, store)
     text = page.markdown(suite, rows, leaderboard(rows))
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(blocks) == 6  # two budgets, the adaptive one, dominated rows, the models, their held-out losses
+    assert (
+        len(blocks) == 6
+    )  # two budgets, the adaptive one, dominated rows, the models, their held-out losses
     for lines in blocks:
         assert len({len(line) for line in lines}) == 1
         assert len({line.count("|") for line in lines}) == 1
@@ -862,7 +1061,9 @@ def test_the_report_says_when_a_metric_has_too_few_images(small):
     assert "Too few images" not in page.markdown(suite, rows, leaderboard(rows))
     score = suite.points[0].scores[0]
     record = store.record(*place(score))
-    store.finish(UnitId(*place(score)), {**record, "identity": {**record["identity"], "least_count": 240}})
+    store.finish(
+        UnitId(*place(score)), {**record, "identity": {**record["identity"], "least_count": 240}}
+    )
     rows = table(suite, store)
     text = page.markdown(suite, rows, leaderboard(rows))
     assert f"Too few images: {FD} on 20 is a smoke test, not evidence; it needs 240." in text
@@ -896,7 +1097,9 @@ def test_the_terminal_says_what_failed_and_where_the_pictures_are(small, tmp_pat
     rows = write(suite, store, tmp_path / "report", methods=CARDS)
     output = io.StringIO()
     print_leaderboard(
-        rows, Console(file=output, width=200, force_terminal=True, color_system=None), tmp_path / "report"
+        rows,
+        Console(file=output, width=200, force_terminal=True, color_system=None),
+        tmp_path / "report",
     )
     assert "1 group: metrics failed: [red] herring (log: /logs/1.out)" in output.getvalue()
     assert str(tmp_path / "report" / "figures") in output.getvalue()
@@ -906,10 +1109,15 @@ def test_a_cause_with_markup_and_control_characters_is_text_everywhere(small, tm
     suite, store = replace(small[0], figures="none"), small[1]
     unit = UnitId(*place(suite.points[0].scores[0]))
     store.discard(unit)
-    fail(store, unit._replace(part=METRICS_PART), "<script>alert(1)</script> \x1b[2J | [a](b) \udcff\nnext")
+    fail(
+        store,
+        unit._replace(part=METRICS_PART),
+        "<script>alert(1)</script> \x1b[2J | [a](b) \udcff\nnext",
+    )
     rows = write(suite, store, tmp_path / "report", methods=CARDS)
     markdown, html, csv = (
-        (tmp_path / "report" / name).read_text() for name in ("leaderboard.md", "report.html", "results.csv")
+        (tmp_path / "report" / name).read_text()
+        for name in ("leaderboard.md", "report.html", "results.csv")
     )
     assert "&lt;script>alert(1)&lt;/script> \\x1b[2J \\| [a]\\(b) \\udcff\\nnext" in markdown
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
@@ -918,7 +1126,9 @@ def test_a_cause_with_markup_and_control_characters_is_text_everywhere(small, tm
     assert "\\udcff" in csv
     for terminal in (True, False):
         output = io.StringIO()
-        print_leaderboard(rows, Console(file=output, width=400, force_terminal=terminal, color_system=None))
+        print_leaderboard(
+            rows, Console(file=output, width=400, force_terminal=terminal, color_system=None)
+        )
         assert "alert(1)" in output.getvalue()
         assert "\x1b[2J" not in output.getvalue()
 
@@ -981,7 +1191,9 @@ def test_estimate_shows_two_digits_of_the_error():
 
 
 def test_tile_puts_each_image_in_its_place_with_white_between():
-    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((3, 1, 2, 2), dtype=np.uint8)
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones(
+        (3, 1, 2, 2), dtype=np.uint8
+    )
     sheet = tile(images, 2, levels=3)
     expected = np.ones((5, 5))
     expected[:2, :2], expected[:2, 3:], expected[3:, :2] = 0, 0.5, 1
@@ -1051,10 +1263,17 @@ def score_as(store: Store, suite: Suite, value) -> None:
 
 
 def value_of(point, reference: str) -> float:
-    """The quality, 0.3 of a training, 0.1 of a seed and 0.05 of each sample set; a sampler is worth nothing."""
+    """The quality, 0.3 of a training, 0.1 of a seed and 0.05 of each sample set; a sampler is worth
+    nothing.
+    """
     spec = point.sample
     effects = 0.3 * draw("a", key(spec.train)).normal() + 0.1 * draw("b", spec.seed).normal()
-    return 4 * quality_of(point) + effects + 0.05 * draw("e", key(spec)).normal() + (reference == "test")
+    return (
+        4 * quality_of(point)
+        + effects
+        + 0.05 * draw("e", key(spec)).normal()
+        + (reference == "test")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -1066,15 +1285,21 @@ def claimed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Suite, Store]:
     return suite, store
 
 
-def test_a_group_has_the_interval_that_its_seeds_tell_and_its_parts_stand_in_a_table_of_their_own(claimed):
+def test_a_group_has_the_interval_that_its_seeds_tell_and_its_parts_stand_in_a_table_of_their_own(
+    claimed,
+):
     suite, store = claimed
     rows = table(suite, store)
     values = seed_table(rows[rows["group"] == "good · euler · nfe 10"], FD)
     assert values.shape == (6, 4)
     found = estimate_of(values.to_numpy(), BOUNDS[FD])
     group = leaderboard(rows).query("group == 'good · euler · nfe 10'").iloc[0]
-    assert (group[FD], group[f"{FD} low"], group[f"{FD} high"]) == pytest.approx((found.mean, found.low, found.high))
-    parts = uncertainty(rows).query(f"group == 'good · euler · nfe 10' and metric == '{FD}'").iloc[0]
+    assert (group[FD], group[f"{FD} low"], group[f"{FD} high"]) == pytest.approx(
+        (found.mean, found.low, found.high)
+    )
+    parts = (
+        uncertainty(rows).query(f"group == 'good · euler · nfe 10' and metric == '{FD}'").iloc[0]
+    )
     assert (parts["trainings"], parts["sample seeds"], parts["sample sets"]) == (6, 4, 24)
     assert parts["interval over"] == group[f"{FD} interval over"] == "trainings and sample seeds"
     assert parts["sd retraining"] == pytest.approx(found.retraining**0.5)
@@ -1085,7 +1310,13 @@ def test_a_group_has_the_interval_that_its_seeds_tell_and_its_parts_stand_in_a_t
 
 def test_claims_are_judged_with_holms_correction_over_all_of_them(claimed):
     judged = judge(table(*claimed))
-    assert list(judged["verdict"]) == ["better", "worse", "undecided", "within noise", "within noise"]
+    assert list(judged["verdict"]) == [
+        "better",
+        "worse",
+        "undecided",
+        "within noise",
+        "within noise",
+    ]
     tested = judged[judged["p"].notna() & (judged["second"] != "few · euler · nfe 10")]
     assert (tested["p_holm"] >= tested["p"]).all()
     first, mirrored, few, twin, samplers = (judged.iloc[index] for index in range(5))
@@ -1105,10 +1336,16 @@ def test_claims_stand_on_the_page_in_the_terminal_and_in_a_file(claimed, tmp_pat
     assert list(judged["verdict"]) == list(judge(rows)["verdict"])
     output = io.StringIO()
     print_leaderboard(rows, Console(file=output, width=40))
-    assert f"claim: good · euler · nfe 10 against poor · euler · nfe 10 in {FD}: better" in output.getvalue()
+    assert (
+        f"claim: good · euler · nfe 10 against poor · euler · nfe 10 in {FD}: better"
+        in output.getvalue()
+    )
     for name in ("leaderboard.md", "report.html"):
         text = (tmp_path / "report" / name).read_text()
-        assert "Holm&#x27;s correction over 5 claims" in text or "Holm's correction over 5 claims" in text
+        assert (
+            "Holm&#x27;s correction over 5 claims" in text
+            or "Holm's correction over 5 claims" in text
+        )
         assert "a claim needs 5 trainings each, here are 6 and 3: a hint" in text
         assert "any other difference between rows is a hint" in text
         assert "The suite states no claims" not in text
@@ -1120,7 +1357,9 @@ def test_claims_stand_on_the_page_in_the_terminal_and_in_a_file(claimed, tmp_pat
     )
 
 
-def test_a_claim_about_what_is_not_complete_or_not_comparable_stays_undecided_with_the_reason(claimed, tmp_path):
+def test_a_claim_about_what_is_not_complete_or_not_comparable_stays_undecided_with_the_reason(
+    claimed, tmp_path
+):
     suite, template = claimed
     shutil.copytree(template.root, tmp_path / "store")
     store = Store(tmp_path / "store")
@@ -1144,7 +1383,10 @@ def test_a_difference_below_two_deviations_of_the_floor_is_said_to_be_so(claimed
     floor_of(store, suite, 0.4, 2.0)
     judged = judge(table(suite, store))
     assert list(judged["verdict"])[:2] == ["better", "worse"]
-    assert "smaller than 2 standard deviations (4) of what one set of real images scores" in judged["note"][0]
+    assert (
+        "smaller than 2 standard deviations (4) of what one set of real images scores"
+        in judged["note"][0]
+    )
     floor_of(store, suite, 0.4, 1e-9)
     assert "standard deviations" not in judge(table(suite, store))["note"][0]
 
@@ -1155,7 +1397,9 @@ def test_both_references_have_columns_floors_and_the_training_set_itself(claimed
     store = Store(tmp_path / "store")
     to_test = "fd(digits-cnn@8, to test)"
     for point in suite.points:
-        for score, extra in zip(point.scores, ({}, {"training_set": {"value": 0.0213, "images": 1437}}), strict=True):
+        for score, extra in zip(
+            point.scores, ({}, {"training_set": {"value": 0.0213, "images": 1437}}), strict=True
+        ):
             unit = UnitId(*place(score))
             floor = {"mean": 0.4, "std": 0.1, "draws": 20, "split": "test", **extra}
             store.finish(unit, {**store.record(*unit), "floor": floor})
@@ -1180,7 +1424,9 @@ def test_rows_with_many_clipped_pixels_or_memorised_images_are_named(small, monk
     everywhere["clipped_fraction"] = np.where(rows["train"] == "mute", 0.034, 0.02)
     monkeypatch.setattr(page, "NAMED", 1)
     text = page.markdown(suite, everywhere, leaderboard(everywhere))
-    assert "Clipped pixels above 1%: mute · heun · nfe 5 (3.4%); and 1 more." in text, "of the two of its budget"
+    assert "Clipped pixels above 1%: mute · heun · nfe 5 (3.4%); and 1 more." in text, (
+        "of the two of its budget"
+    )
     for name, share in (("nn_ratio(pixels)", 0.4), ("near_copies(pixels)", 0.2)):
         rows[name] = np.where(rows["train"] == "mute", share, 1.0 if "ratio" in name else 0.0)
         rows.attrs["metrics"][name] = False
@@ -1199,7 +1445,9 @@ def test_a_bound_is_marked_in_every_table(small):
     suite, store = small
     bounds = {
         **CARDS,
-        "toy": replace(CARDS["toy"], likelihood=LikelihoodCard(version=1, params=Tolerance, kind="bound")),
+        "toy": replace(
+            CARDS["toy"], likelihood=LikelihoodCard(version=1, params=Tolerance, kind="bound")
+        ),
     }
     rows = tabulate(suite, store, methods=bounds)
     lines = page.markdown(suite, rows, leaderboard(rows)).splitlines()
@@ -1246,7 +1494,9 @@ def test_rows_of_a_snapshot_carry_what_it_had_seen(learnt):
     assert set(rows.loc[rows["snapshot"].notna(), "train"]) == {"kept"}
 
 
-def test_the_learning_curve_has_snapshots_and_end_at_the_largest_budget_of_models_that_keep_some(learnt):
+def test_the_learning_curve_has_snapshots_and_end_at_the_largest_budget_of_models_that_keep_some(
+    learnt,
+):
     rows = table(*learnt)
     summary = learning(rows, Look(rows, ["kept", "plain"]), FD, BOUNDS[FD])
     assert list(summary["train"]) == ["kept"] * 3
@@ -1277,7 +1527,9 @@ def test_points_of_many_dimensions_are_drawn_in_the_plane_in_which_real_ones_var
     (samples, held_out), (low, high) = summary._onto_plane(blocks, data)
     assert samples.images.shape == (100, 2, 1, 1)
     variances = np.linalg.eigvalsh(np.cov(data.test.reshape(-1, 8).T))[::-1]
-    np.testing.assert_allclose(held_out.images.reshape(-1, 2).var(0, ddof=1), variances[:2], rtol=1e-9)
+    np.testing.assert_allclose(
+        held_out.images.reshape(-1, 2).var(0, ddof=1), variances[:2], rtol=1e-9
+    )
     assert low == -high
     assert np.abs(held_out.images).max() == pytest.approx(high / 1.1)
     plane = load_images("two_modes")

@@ -1,7 +1,8 @@
 """Runs of small suites through the command line, with a method that goes wrong.
 
-What depends on processes goes through submitit's local executor. All else runs in this process, where torch is loaded
-already (``Bench.here``), and suites that are to be finished beforehand are run once and copied.
+What depends on processes goes through submitit's local executor. All else runs in this process,
+where torch is loaded already (``Bench.here``), and suites that are to be finished beforehand are
+run once and copied.
 """
 
 import csv
@@ -46,7 +47,15 @@ class Bench:
         verb = arguments[0] if arguments and not arguments[0].startswith("-") else "run"
         rest = arguments[1:] if verb != "run" or arguments[:1] == ("run",) else arguments
         suite = [str(self.folder / f"{name}.yaml")]
-        return [sys.executable, str(ROOT / "run_bench.py"), verb, *suite, *rest, "--results", str(self.results)]
+        return [
+            sys.executable,
+            str(ROOT / "run_bench.py"),
+            verb,
+            *suite,
+            *rest,
+            "--results",
+            str(self.results),
+        ]
 
     def environment(self):
         path = os.pathsep.join([str(PLUGINS), str(ROOT)])
@@ -54,7 +63,9 @@ class Bench:
 
     def start(self, *arguments, **options):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(self.command(*arguments), env=self.environment(), cwd=self.folder, **pipes, **options)
+        return subprocess.Popen(
+            self.command(*arguments), env=self.environment(), cwd=self.folder, **pipes, **options
+        )
 
     def __call__(self, *arguments, timeout=1200):
         process = self.start(*arguments)
@@ -151,8 +162,12 @@ CAUSES = {
 
 
 def test_failed_trainings_are_rows_with_their_causes_and_their_siblings_go_on(bench):
-    bad = "".join(f"  {fault}: {{method: faulty, params: {{fault: {fault}}}}}\n" for fault in CAUSES)
-    suite = GOOD.replace("points:", f"{bad}points:").replace("train: good,", f"train: [good, {', '.join(CAUSES)}],")
+    bad = "".join(
+        f"  {fault}: {{method: faulty, params: {{fault: {fault}}}}}\n" for fault in CAUSES
+    )
+    suite = GOOD.replace("points:", f"{bad}points:").replace(
+        "train: good,", f"train: [good, {', '.join(CAUSES)}],"
+    )
     code, out, err = bench.suite(suite.replace("nfe: [1]", "nfe: [1, 2]"))("--jobs", "2")
     assert code == 1, err
     assert "2 done" in out
@@ -176,13 +191,23 @@ def test_failed_trainings_are_rows_with_their_causes_and_their_siblings_go_on(be
 
 def test_failed_unit_is_tried_again_by_the_next_run_and_finished_ones_are_not(bench, tmp_path):
     flag = tmp_path / "mended"
-    code, _, _ = bench.suite(GOOD.replace("grid:", f"params: {{fault: raise, flag: '{flag}'}}, grid:")).here()
+    code, _, _ = bench.suite(
+        GOOD.replace("grid:", f"params: {{fault: raise, flag: '{flag}'}}, grid:")
+    ).here()
     assert code == 1
     flag.touch()
     code, _, err = bench.here()
     assert code == 0, err
-    states = {unit.stage: [attempt["state"] for attempt in tries] for unit, tries in bench.attempts().items()}
-    assert states == {"train": ["done"], "samples": ["failed", "done"], "inspect": ["done"], "scores": ["done"]}
+    states = {
+        unit.stage: [attempt["state"] for attempt in tries]
+        for unit, tries in bench.attempts().items()
+    }
+    assert states == {
+        "train": ["done"],
+        "samples": ["failed", "done"],
+        "inspect": ["done"],
+        "scores": ["done"],
+    }
 
 
 def test_nan_images_fail_before_they_become_uint8(bench):
@@ -194,12 +219,16 @@ def test_nan_images_fail_before_they_become_uint8(bench):
 
 def test_finished_suite_does_nothing_and_a_new_metric_only_scores(done):
     bench = done
-    before = {path: path.stat().st_mtime_ns for path in bench.store.root.rglob("*") if path.is_file()}
+    before = {
+        path: path.stat().st_mtime_ns for path in bench.store.root.rglob("*") if path.is_file()
+    }
     assert bench()[0] == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert bench.suite(GOOD.replace("true}]", "true}, is]")).here()[0] == 0
     new = {
-        path.relative_to(bench.store.root).parts[0] for path in bench.store.root.rglob("*.json") if path not in before
+        path.relative_to(bench.store.root).parts[0]
+        for path in bench.store.root.rglob("*.json")
+        if path not in before
     }
     assert new == {"scores"}
     assert {path: path.stat().st_mtime_ns for path in before if path.suffix == ".npz"} == {
@@ -212,7 +241,11 @@ def test_scores_against_held_out_images_know_what_the_training_set_itself_has(be
     suite = suite.replace("allow_few: true}]", "allow_few: true}, {metric: fd, reference: test}]")
     assert bench.suite(suite).here()[0] == 0
     records = [json.loads(path.read_text()) for path in bench.store.root.glob("scores/*/*.json")]
-    floors = {record["identity"]["reference"]["split"]: record["floor"] for record in records if "floor" in record}
+    floors = {
+        record["identity"]["reference"]["split"]: record["floor"]
+        for record in records
+        if "floor" in record
+    }
     assert "training_set" not in floors["train"]
     assert floors["test"]["training_set"]["images"] == 1437
     assert 0 < floors["test"]["training_set"]["value"] < floors["test"]["mean"]
@@ -261,7 +294,8 @@ def test_score_that_meets_a_damaged_batch_has_it_made_again(done):
 def test_workers_never_exceed_the_bound_and_each_sees_its_gpu(bench):
     (bench.folder / "gpus.yaml").write_text("cluster: local\ngpus: [3, 5]\ndevice: auto\n")
     labels = [
-        f"  m{index}: {{method: faulty, params: {{seconds_per_step: 0.3, steps: {4 + index}}}}}" for index in range(5)
+        f"  m{index}: {{method: faulty, params: {{seconds_per_step: 0.3, steps: {4 + index}}}}}"
+        for index in range(5)
     ]
     names = ", ".join(f"m{index}" for index in range(5))
     suite = "name: small\ndataset: digits\nmetrics: [{metric: fd, allow_few: true}]\n"
@@ -278,7 +312,9 @@ def test_workers_never_exceed_the_bound_and_each_sees_its_gpu(bench):
                 content = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            seen |= {entry.decode() for entry in content if entry.startswith(b"CUDA_VISIBLE_DEVICES")}
+            seen |= {
+                entry.decode() for entry in content if entry.startswith(b"CUDA_VISIBLE_DEVICES")
+            }
         time.sleep(0.05)
     assert process.returncode == 0, process.stderr.read()
     assert most == 2
@@ -306,7 +342,9 @@ def test_torch_that_does_not_import_stops_the_driver(bench):
     bad = bench.folder / "bad"
     bad.mkdir()
     (bad / "torch.py").write_text("raise ImportError('this torch is broken')\n")
-    (bench.folder / "bad.yaml").write_text(f"cluster: local\nsetup: ['export PYTHONPATH={bad}:$PYTHONPATH']\n")
+    (bench.folder / "bad.yaml").write_text(
+        f"cluster: local\nsetup: ['export PYTHONPATH={bad}:$PYTHONPATH']\n"
+    )
     code, _, err = bench.suite(SMALL % "none")("--executor", str(bench.folder / "bad.yaml"))
     assert code == 1
     assert "workers cannot work" in err
@@ -328,7 +366,9 @@ def test_damaged_batch_that_cannot_be_made_again_is_a_failed_row_and_the_run_end
     assert "this went wrong on purpose" in err
 
 
-SLOWLY = GOOD.replace("good: {method: faulty}", "good: {method: faulty, params: {steps: 30, seconds_per_step: 0.1}}")
+SLOWLY = GOOD.replace(
+    "good: {method: faulty}", "good: {method: faulty, params: {steps: 30, seconds_per_step: 0.1}}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +389,9 @@ def interrupted(tmp_path_factory):
 def undisturbed(tmp_path_factory):
     """The weights of that suite where nothing stops it, and no step waits."""
     bench = Bench(tmp_path_factory.mktemp("undisturbed"))
-    assert bench.suite(SLOWLY.replace("seconds_per_step: 0.1", "seconds_per_step: 0.0")).here()[0] == 0
+    assert (
+        bench.suite(SLOWLY.replace("seconds_per_step: 0.1", "seconds_per_step: 0.0")).here()[0] == 0
+    )
     (path,) = bench.store.root.glob("train/*/weights.safetensors")
     return path.read_bytes()
 
@@ -369,7 +411,9 @@ def test_damaged_checkpoint_is_put_aside_and_never_used(interrupted, undisturbed
 
 
 def test_broken_environment_stops_the_driver_with_the_workers_own_words(bench):
-    (bench.folder / "broken.yaml").write_text("cluster: local\nsetup: ['export SUBMITIT_LOCAL_COMMAND=false']\n")
+    (bench.folder / "broken.yaml").write_text(
+        "cluster: local\nsetup: ['export SUBMITIT_LOCAL_COMMAND=false']\n"
+    )
     code, _, err = bench.suite(SMALL % "none")("--executor", str(bench.folder / "broken.yaml"))
     assert code == 1
     assert "workers cannot work" in err
@@ -378,9 +422,7 @@ def test_broken_environment_stops_the_driver_with_the_workers_own_words(bench):
 
 def test_images_made_elsewhere_are_a_row(bench):
     np.savez(bench.folder / "mine.npz", images=load_images("digits").test[:6])
-    suite = (
-        "name: small\ndataset: digits\nmetrics: [{metric: fd, allow_few: true}]\nsamples: {count: 6}\nfigures: none\n"
-    )
+    suite = "name: small\ndataset: digits\nmetrics: [{metric: fd, allow_few: true}]\nsamples: {count: 6}\nfigures: none\n"
     suite += f"train:\n  mine: {{samples_from: {bench.folder / 'mine.npz'}}}\npoints:\n  - {{train: mine}}\n"
     code, _, err = bench.suite(suite).here()
     assert code == 0, err
@@ -394,7 +436,9 @@ def test_images_made_elsewhere_are_a_row(bench):
 
 def test_images_that_are_refused_are_a_row_with_one_line_and_no_traceback(bench):
     np.savez(bench.folder / "mine.npz", images=np.ones((6, 1, 8, 8), np.uint8))
-    suite = "name: small\ndataset: digits\nmetrics: [near_copies]\nsamples: {count: 6}\nfigures: none\n"
+    suite = (
+        "name: small\ndataset: digits\nmetrics: [near_copies]\nsamples: {count: 6}\nfigures: none\n"
+    )
     suite += f"train:\n  mine: {{samples_from: {bench.folder / 'mine.npz'}}}\npoints:\n  - {{train: mine}}\n"
     code, out, err = bench.suite(suite).here()
     assert code == 1
@@ -426,18 +470,24 @@ def test_points_in_the_plane_are_sampled_scored_drawn_and_kept_in_their_own_unit
     code, _, err = bench.suite(PLANE % (bench.folder / "mine.npz")).here()
     assert code == 0, err
     model, mine = bench.rows()
-    assert [model[name] for name in ("state", "clipped_fraction", "training_images", "parameters")] == [
-        *("done", "", "0", "0")
-    ]
-    # The weights come out of the prior as they are in the data, up to four standard errors of 200 draws.
+    assert [
+        model[name] for name in ("state", "clipped_fraction", "training_images", "parameters")
+    ] == [*("done", "", "0", "0")]
+    # The weights come out of the prior as they are in the data, up to four standard errors of 200
+    # draws.
     assert float(model["mode_weight_error"]) < 4 * (0.2 * 0.8 / 200) ** 0.5
     assert float(mine["energy_distance"]) < 0.2
     assert float(model["heldout_loss@t=1"]) > 0
     # The likelihood by the flow of the exact score, and the true density of the same points.
-    assert float(model["bits_per_dim"]) == pytest.approx(float(model["exact_bits_per_dim"]), abs=3e-3)
+    assert float(model["bits_per_dim"]) == pytest.approx(
+        float(model["exact_bits_per_dim"]), abs=3e-3
+    )
     assert (bench.results / "small" / "figures" / "density-exact.png").exists()
     page = (bench.results / "small" / "leaderboard.md").read_text()
-    assert f"{float(model['exact_bits_per_dim']):.3f}" in page.partition("the same by the true density")[2]
+    assert (
+        f"{float(model['exact_bits_per_dim']):.3f}"
+        in page.partition("the same by the true density")[2]
+    )
     identity = json.loads((bench.results / "small" / "identities.json").read_text()).values()
     assert {entry["quantise"] for entry in identity if "metric" in entry} == {"none", "as given"}
     (kept,) = bench.store.root.glob("samples/*/*.npz")
@@ -468,8 +518,16 @@ def test_provenance_is_in_every_record(finished):
             if path.name == "spec.json":
                 continue
             provenance = json.loads(path.read_text())["provenance"]
-            assert {"commit", "dirty", "device", "host", "start", "end", "attempts", "packages", "threads"} <= set(
-                provenance
-            )
+            assert {
+                "commit",
+                "dirty",
+                "device",
+                "host",
+                "start",
+                "end",
+                "attempts",
+                "packages",
+                "threads",
+            } <= set(provenance)
             assert provenance["packages"]["torch"]
             assert provenance["threads"] == 1

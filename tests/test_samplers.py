@@ -1,4 +1,6 @@
-"""Samplers on Gaussian data with independent pixels, where score, flow and every step are known exactly."""
+"""Samplers on Gaussian data with independent pixels, where score, flow and every step are known
+exactly.
+"""
 
 from functools import partial
 
@@ -31,7 +33,9 @@ SDE_SAMPLERS = {
 }
 VARIABLES = ("angle", "sigma", "t")
 
-each_process = pytest.mark.parametrize("process", PROCESSES, ids=lambda process: type(process).__name__)
+each_process = pytest.mark.parametrize(
+    "process", PROCESSES, ids=lambda process: type(process).__name__
+)
 each_sde_sampler = pytest.mark.parametrize("sampler", SDE_SAMPLERS.values(), ids=SDE_SAMPLERS)
 
 
@@ -65,8 +69,13 @@ def marginal(process, t: float, mean=MEAN, std=STD):
 
 
 def exact_flow(process, x, t: float, mean=MEAN, std=STD):
-    """Carries x at t = 1 along the probability flow to t: of Gaussian data it keeps (x - mean) / std."""
-    (mean1, std1), (mean_t, std_t) = marginal(process, 1.0, mean, std), marginal(process, t, mean, std)
+    """Carries x at t = 1 along the probability flow to t: of Gaussian data it keeps (x - mean) /
+    std.
+    """
+    (mean1, std1), (mean_t, std_t) = (
+        marginal(process, 1.0, mean, std),
+        marginal(process, t, mean, std),
+    )
     return mean_t + std_t * (x - mean1) / std1
 
 
@@ -75,19 +84,25 @@ def start(process, count: int = 3):
 
 
 def output_moments(sampler, process, score_fn, times, mean, std):
-    """Exact moments of a sampler's output, started from N(mean, std^2): it is linear in x and in each draw."""
+    """Exact moments of a sampler's output, started from N(mean, std^2): it is linear in x and in
+    each draw.
+    """
     at_zero, counter = torch.zeros(1, *SHAPE, dtype=torch.float64), Impulse()
     offset = sampler(process, score_fn, at_zero, times, counter)
     slope = sampler(process, score_fn, at_zero + 1, times, Impulse()) - offset
     variance = (slope * std).square()
     for draw in range(counter.draws):
-        variance = variance + (sampler(process, score_fn, at_zero, times, Impulse(draw)) - offset).square()
+        variance = (
+            variance + (sampler(process, score_fn, at_zero, times, Impulse(draw)) - offset).square()
+        )
     return slope * mean + offset, variance
 
 
 @each_process
 @pytest.mark.parametrize("variable", VARIABLES)
-@pytest.mark.parametrize(("sampler", "order"), [(flow_euler, 1), (flow_heun, 2)], ids=["euler", "heun"])
+@pytest.mark.parametrize(
+    ("sampler", "order"), [(flow_euler, 1), (flow_heun, 2)], ids=["euler", "heun"]
+)
 def test_the_flow_converges_at_the_order_of_its_method(process, variable, sampler, order):
     x = start(process)
     errors = []
@@ -101,8 +116,12 @@ def test_the_flow_converges_at_the_order_of_its_method(process, variable, sample
 
 @each_process
 @pytest.mark.parametrize("name", ["log_snr", "rho7", "uniform"])
-@pytest.mark.parametrize(("sampler", "order"), [(ddim, 1), (dpm_solver_2m, 2)], ids=["ddim", "dpm_solver_2m"])
-def test_solvers_for_clean_images_converge_at_their_order_on_every_grid(process, name, sampler, order):
+@pytest.mark.parametrize(
+    ("sampler", "order"), [(ddim, 1), (dpm_solver_2m, 2)], ids=["ddim", "dpm_solver_2m"]
+)
+def test_solvers_for_clean_images_converge_at_their_order_on_every_grid(
+    process, name, sampler, order
+):
     x, errors = start(process), []
     for steps in (400, 800, 1600):
         times = grid(name, process, steps, t_min=0.05)
@@ -113,10 +132,14 @@ def test_solvers_for_clean_images_converge_at_their_order_on_every_grid(process,
 
 
 @each_process
-def test_ddim_is_euler_in_the_noise_level_without_noise_and_ancestral_sampling_with_all_of_it(process):
+def test_ddim_is_euler_in_the_noise_level_without_noise_and_ancestral_sampling_with_all_of_it(
+    process,
+):
     score_fn, x, times = gaussian_score(process), start(process), grid("rho7", process, 9)
     flat = flow_euler(process, score_fn, x, times, variable="sigma")
-    torch.testing.assert_close(ddim(process, score_fn, x, times, Impulse()), flat, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        ddim(process, score_fn, x, times, Impulse()), flat, rtol=1e-9, atol=1e-12
+    )
     for last_noise in (False, True):
         noises = [Noise(1, dtype=torch.float64) for _ in range(2)]
         full = ddim(process, score_fn, x, times, noises[0], eta=1.0, last_noise=last_noise)
@@ -126,11 +149,15 @@ def test_ddim_is_euler_in_the_noise_level_without_noise_and_ancestral_sampling_w
 
 @each_process
 @pytest.mark.parametrize("sampler", [ddim, dpm_solver_2m])
-def test_solvers_for_clean_images_carry_a_single_image_exactly_however_few_the_steps(process, sampler):
+def test_solvers_for_clean_images_carry_a_single_image_exactly_however_few_the_steps(
+    process, sampler
+):
     score_fn = gaussian_score(process, std=0 * STD)
     x, times = start(process), grid("uniform", process, 2)
     end = sampler(process, score_fn, x, times, None)
-    torch.testing.assert_close(end, exact_flow(process, x, times[-1].item(), std=0 * STD), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(
+        end, exact_flow(process, x, times[-1].item(), std=0 * STD), rtol=1e-9, atol=1e-11
+    )
 
 
 @each_process
@@ -138,7 +165,8 @@ def test_solvers_for_clean_images_carry_a_single_image_exactly_however_few_the_s
 def test_churn_keeps_the_marginals_at_the_order_of_heun(process, variable):
     errors = []
     for steps in (150, 300, 600):
-        # Taken one by one, as :func:`short_moments` does, each of the steps has its share of the churn.
+        # Taken one by one, as :func:`short_moments` does, each of the steps has its share of the
+        # churn.
         churned = partial(flow_heun, variable=variable, churn=8.0 / steps, last="heun")
         times = grid("log_snr", process, steps, t_min=0.05)
         variance = short_moments(churned, process, times, *marginal(process, 1.0))
@@ -162,7 +190,9 @@ def test_churn_raises_the_noise_level_as_edm_does_and_never_past_that_of_t_1(pro
     flow_heun(process, score_fn, start(process), times, noise, **knobs)
     assert noise.draws == 7
     first = process.noise_level(torch.tensor(seen[::2], dtype=torch.float64))
-    raised = torch.where((levels[:-1] >= least) & (levels[:-1] <= most), 1.3 * levels[:-1], levels[:-1])
+    raised = torch.where(
+        (levels[:-1] >= least) & (levels[:-1] <= most), 1.3 * levels[:-1], levels[:-1]
+    )
     torch.testing.assert_close(first, raised, rtol=1e-6, atol=0)
     flow_heun(process, score_fn, start(process), times, noise, churn=100.0)
     assert max(seen) <= 1 + 1e-12
@@ -181,7 +211,9 @@ def test_euler_steps_in_sigma_are_ddim_and_carry_a_single_image_exactly_in_one_s
     score_fn = gaussian_score(process, std=0 * STD)
     x, times = start(process), grid("uniform", process, 1)
     end = flow_euler(process, score_fn, x, times, variable="sigma")
-    torch.testing.assert_close(end, exact_flow(process, x, times[-1].item(), std=0 * STD), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        end, exact_flow(process, x, times[-1].item(), std=0 * STD), rtol=1e-9, atol=1e-12
+    )
 
 
 @each_process
@@ -191,7 +223,9 @@ def test_steps_in_angle_are_exact_for_data_of_standard_deviation_data_std(proces
     x, times = start(process), grid("rho7", process, 3)
     for sampler in (flow_euler, flow_heun):
         end = sampler(process, score_fn, x, times, variable="angle", data_std=0.7)
-        torch.testing.assert_close(end, exact_flow(process, x, times[-1].item(), 0 * MEAN, flat), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(
+            end, exact_flow(process, x, times[-1].item(), 0 * MEAN, flat), rtol=1e-9, atol=1e-12
+        )
 
 
 @each_process
@@ -228,7 +262,9 @@ def test_euler_maruyama_has_the_moments_of_its_recursion(process):
 
 
 @each_process
-@pytest.mark.parametrize("name", ["reverse_diffusion", "ancestral", "ancestral_transition", "ddim_half"])
+@pytest.mark.parametrize(
+    "name", ["reverse_diffusion", "ancestral", "ancestral_transition", "ddim_half"]
+)
 def test_predictors_reach_the_data_at_order_one(process, name):
     sampler, errors = SDE_SAMPLERS[name], []
     for steps in (125, 250, 500):
@@ -244,7 +280,9 @@ def short_moments(sampler, process, times, mean, std):
     """The variance of :func:`output_moments`, step by step, in time linear in the steps."""
     variance = std.square()
     for k in range(len(times) - 1):
-        _, variance = output_moments(sampler, process, gaussian_score(process), times[k : k + 2], mean, variance.sqrt())
+        _, variance = output_moments(
+            sampler, process, gaussian_score(process), times[k : k + 2], mean, variance.sqrt()
+        )
     return variance
 
 
@@ -253,20 +291,31 @@ def test_ancestral_steps_are_exact_for_a_single_image_however_few(process):
     times = grid("log_snr", process, 3)
     mean, std = marginal(process, 1.0, std=0 * STD)
     got_mean, got_variance = output_moments(
-        partial(ancestral, last_noise=True), process, gaussian_score(process, std=0 * STD), times, mean, std
+        partial(ancestral, last_noise=True),
+        process,
+        gaussian_score(process, std=0 * STD),
+        times,
+        mean,
+        std,
     )
     expected_mean, expected_std = marginal(process, times[-1].item(), std=0 * STD)
     torch.testing.assert_close(got_mean, expected_mean, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(got_variance, expected_std.square().expand_as(got_variance), rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        got_variance, expected_std.square().expand_as(got_variance), rtol=1e-9, atol=0
+    )
 
 
 @each_process
 @each_sde_sampler
 @pytest.mark.parametrize("last_noise", [False, True])
-def test_each_noisy_step_draws_once_and_the_last_is_noise_free_by_default(process, sampler, last_noise):
+def test_each_noisy_step_draws_once_and_the_last_is_noise_free_by_default(
+    process, sampler, last_noise
+):
     noise = Impulse()
     knobs = {"last_noise": True} if last_noise else {}
-    sampler(process, gaussian_score(process), start(process), grid("rho7", process, 5), noise, **knobs)
+    sampler(
+        process, gaussian_score(process), start(process), grid("rho7", process, 5), noise, **knobs
+    )
     assert noise.draws == 4 + last_noise
 
 
@@ -300,7 +349,9 @@ def test_five_steps_cost_what_is_stated_and_leave_the_start_as_it_was(process, s
 
 
 @each_process
-@pytest.mark.parametrize("sampler", [*SDE_SAMPLERS.values(), ddim, dpm_solver_2m, flow_euler, flow_heun])
+@pytest.mark.parametrize(
+    "sampler", [*SDE_SAMPLERS.values(), ddim, dpm_solver_2m, flow_euler, flow_heun]
+)
 def test_float32_follows_float64(process, sampler):
     times, x = grid("log_snr", process, 20), start(process)
     ends = []
@@ -318,9 +369,13 @@ def test_denoise_gives_the_mean_of_the_data_given_the_noisy_image(process):
     at = torch.tensor(t, dtype=torch.float64)
     m, s = process.mean_coefficient(at), process.std(at)
     expected = MEAN + m * STD**2 / (m**2 * STD**2 + s**2) * (x - m * MEAN)
-    torch.testing.assert_close(denoise(process, gaussian_score(process), x, t), expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        denoise(process, gaussian_score(process), x, t), expected, rtol=1e-10, atol=1e-10
+    )
 
 
 def test_an_unknown_variable_is_refused():
     with pytest.raises(ValueError, match=r"'time'.*angle, sigma, t"):
-        flow_euler(VP(), gaussian_score(VP()), start(VP()), grid("uniform", VP(), 2), variable="time")
+        flow_euler(
+            VP(), gaussian_score(VP()), start(VP()), grid("uniform", VP(), 2), variable="time"
+        )

@@ -1,4 +1,6 @@
-"""What is white in images made elsewhere: taken as usual, told by the suite, or refused with the line to write."""
+"""What is white in images made elsewhere: taken as usual, told by the suite, or refused with the
+line to write.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +55,18 @@ def npz(path, images):
         (lambda x: (x / 8 - 1).astype(np.float16), (-1.0, 1.0)),
         (lambda x: x / 16 + np.float64(1e-9), None),  # rounding beyond white is not outside
     ],
-    ids=["levels", "told", "int64", "bytes", "floats to 255", "floats", "told floats", "-1 to 1", "half", "rounding"],
+    ids=[
+        "levels",
+        "told",
+        "int64",
+        "bytes",
+        "floats to 255",
+        "floats",
+        "told floats",
+        "-1 to 1",
+        "half",
+        "rounding",
+    ],
 )
 def test_every_scale_that_is_usual_or_told_gives_the_same_levels(tmp_path, levels, values, scale):
     read = read_external(npz(tmp_path / "mine.npz", values(levels)), DIGITS, scale)
@@ -61,10 +74,14 @@ def test_every_scale_that_is_usual_or_told_gives_the_same_levels(tmp_path, level
     assert np.array_equal(read, levels)
 
 
-def test_pictures_in_their_own_levels_are_refused_or_with_the_scale_equal_those_of_full_scale(tmp_path, levels):
+def test_pictures_in_their_own_levels_are_refused_or_with_the_scale_equal_those_of_full_scale(
+    tmp_path, levels
+):
     native = pngs(tmp_path / "native", levels[:, 0])
     full = pngs(tmp_path / "full", np.rint(levels[:, 0] * (255 / 16)).astype(np.uint8))
-    with pytest.raises(ValueError, match=r"native: the brightest value is 16 where white is 255: .*`scale: 16` if"):
+    with pytest.raises(
+        ValueError, match=r"native: the brightest value is 16 where white is 255: .*`scale: 16` if"
+    ):
         read_external(native, DIGITS)
     assert np.array_equal(read_external(native, DIGITS, (0.0, 16.0)), read_external(full, DIGITS))
     assert np.array_equal(read_external(full, DIGITS, (0.0, 255.0)), levels)
@@ -73,9 +90,21 @@ def test_pictures_in_their_own_levels_are_refused_or_with_the_scale_equal_those_
 @pytest.mark.parametrize(
     ("images", "data", "told"),
     [
-        (np.ones((2, 1, 8, 8), np.uint8), DIGITS, "is 1 where white is 16: .*`scale: 1` if that is it, `scale: 16` if"),
-        (np.ones((2, 3, 8, 8), np.uint8), COLOUR, "is 1 where white is 255: .*`scale: 1` .*`scale: 255` if"),
-        (np.full((2, 3, 8, 8), 1 / 255), COLOUR, r"is 0\.00392157 where white is 1: .*`scale: 0\.00392`"),
+        (
+            np.ones((2, 1, 8, 8), np.uint8),
+            DIGITS,
+            "is 1 where white is 16: .*`scale: 1` if that is it, `scale: 16` if",
+        ),
+        (
+            np.ones((2, 3, 8, 8), np.uint8),
+            COLOUR,
+            "is 1 where white is 255: .*`scale: 1` .*`scale: 255` if",
+        ),
+        (
+            np.full((2, 3, 8, 8), 1 / 255),
+            COLOUR,
+            r"is 0\.00392157 where white is 1: .*`scale: 0\.00392`",
+        ),
     ],
     ids=["digits", "colour", "divided twice"],
 )
@@ -87,12 +116,18 @@ def test_images_of_which_no_pixel_is_brighter_than_the_first_level_are_refused(i
 @pytest.mark.parametrize(
     ("images", "told"),
     [
-        (np.array([0.0, 16.0]), r"values lie in \[0, 16\], outside 0 \(black\) to 1 \(white\).*`scale: 16`"),
+        (
+            np.array([0.0, 16.0]),
+            r"values lie in \[0, 16\], outside 0 \(black\) to 1 \(white\).*`scale: 16`",
+        ),
         (np.array([0.0, 255.0]), r"values lie in \[0, 255\].*`scale: 255`"),
         (np.array([-1.0, 1.0]), r"values lie in \[-1, 1\].*`scale: \[-1, 1\]`"),
         (np.array([0.0, np.nan]), "1 of 1 images hold NaN or infinity"),
         (np.array([0.0, np.inf]), "1 of 1 images hold NaN or infinity"),
-        (np.array([0, 200], np.uint8), r"values lie in \[0, 200\], outside 0 \(black\) to 16 \(white\).*`scale: 255`"),
+        (
+            np.array([0, 200], np.uint8),
+            r"values lie in \[0, 200\], outside 0 \(black\) to 16 \(white\).*`scale: 255`",
+        ),
         (np.array([0, 200], np.int32), "dtype int32; save uint8 .*`scale: 255`"),
         (np.array([0, 16]), "dtype int64; save uint8 .*`scale: 16`"),
         (np.array([0, 1], np.int8), "dtype int8; save uint8 .*`scale: 1`"),
@@ -110,9 +145,13 @@ def test_values_on_no_scale_are_refused_with_the_line_to_write(images, told):
 
 
 def test_values_outside_the_scale_that_is_told_are_refused():
-    with pytest.raises(ValueError, match=r"values lie in \[0, 17\], outside 0 \(black\) to 16 \(white\)"):
+    with pytest.raises(
+        ValueError, match=r"values lie in \[0, 17\], outside 0 \(black\) to 16 \(white\)"
+    ):
         to_levels(np.array([[[[0, 17]]]], np.uint8), 256, PATH, (0.0, 16.0))
-    with pytest.raises(ValueError, match=r"values lie in \[-0\.2, 0\.5\], outside 0 \(black\) to 1 \(white\)"):
+    with pytest.raises(
+        ValueError, match=r"values lie in \[-0\.2, 0\.5\], outside 0 \(black\) to 1 \(white\)"
+    ):
         to_levels(np.array([[[[-0.2, 0.5]]]]), 256, PATH, (0.0, 1.0))
     with pytest.raises(ValueError, match="1 of 1 images hold NaN"):
         to_levels(np.array([[[[np.nan, 0.5]]]]), 256, PATH, (0.0, 1.0))
@@ -128,7 +167,9 @@ def test_dark_images_pass_where_the_scale_is_told_and_black_ones_are_black_on_ev
 
 
 def test_binary_masks_with_their_scale_are_black_and_white():
-    assert to_levels(np.array([[[[True, False]]]]), 256, PATH, (0.0, 1.0)).tolist() == [[[[255, 0]]]]
+    assert to_levels(np.array([[[[True, False]]]]), 256, PATH, (0.0, 1.0)).tolist() == [
+        [[[255, 0]]]
+    ]
 
 
 def test_conversion_in_chunks_changes_nothing(monkeypatch):
@@ -165,7 +206,16 @@ def test_scale_is_part_of_the_key_of_the_images_and_of_the_resolved_suite(read):
     assert read("[-1, 1.0]").points[0].sample.scale == (-1.0, 1.0)
     assert read("16").resolved["train"]["mine"]["scale"] == [0.0, 16.0]
     images = ImagesSpec(dataset="digits", dataset_version=1, sha256="0" * 64)
-    assert len({key(images), key(replace(images, scale=(0.0, 16.0))), key(replace(images, scale=(0.0, 255.0)))}) == 3
+    assert (
+        len(
+            {
+                key(images),
+                key(replace(images, scale=(0.0, 16.0))),
+                key(replace(images, scale=(0.0, 255.0))),
+            }
+        )
+        == 3
+    )
 
 
 def test_part_of_the_images_is_noted_when_the_suite_is_read(read):
@@ -191,12 +241,16 @@ def test_scale_that_is_none_is_refused_in_one_line(read, scale, told):
 
 
 def test_path_of_images_that_is_empty_is_refused(read, tmp_path):
-    with pytest.raises(SuiteError, match=r"train\.mine\.samples_from: is empty, and should be a path"):
+    with pytest.raises(
+        SuiteError, match=r"train\.mine\.samples_from: is empty, and should be a path"
+    ):
         read("16", path="''")
 
 
 def test_real_values_have_no_scale(read):
-    with pytest.raises(SuiteError, match=r"train\.mine\.scale: is of pictures, and the values .* are real"):
+    with pytest.raises(
+        SuiteError, match=r"train\.mine\.scale: is of pictures, and the values .* are real"
+    ):
         read("16", "two_modes", "energy_distance")
 
 
@@ -210,25 +264,35 @@ def test_folder_of_pictures_to_train_on_says_its_scale_too(tmp_path, monkeypatch
         params = ImageFolder(path="masks", size=8, channels=1, test=0.5, **options)
         return load_images(settle("image_folder", params, None)[0]).train
 
-    with pytest.raises(ValueError, match=r"masks: the brightest value of the train pictures is 1 .*`scale: 1`"):
+    with pytest.raises(
+        ValueError, match=r"masks: the brightest value of the train pictures is 1 .*`scale: 1`"
+    ):
         train()
     assert np.unique(train(scale=1)).tolist() == [0, 255]
     assert np.unique(train(scale=255)).tolist() == [0, 1]
     assert np.array_equal(train(scale=1), train(scale=255) * 255)
-    with pytest.raises(ValueError, match="scale should be the value of white in the files, from 1 to 255"):
+    with pytest.raises(
+        ValueError, match="scale should be the value of white in the files, from 1 to 255"
+    ):
         train(scale=0)
     for file in (tmp_path / "data" / "masks").iterdir():
         Image.fromarray(masks[0] * 3).save(file)
-    with pytest.raises(ValueError, match=r"\d\.png: has values up to 3, above the white of scale: 1"):
+    with pytest.raises(
+        ValueError, match=r"\d\.png: has values up to 3, above the white of scale: 1"
+    ):
         train(scale=1)
 
 
-def test_pictures_of_ones_that_become_black_when_they_are_made_smaller_are_refused(tmp_path, monkeypatch):
+def test_pictures_of_ones_that_become_black_when_they_are_made_smaller_are_refused(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     masks = np.zeros((4, 64, 64), np.uint8)
     masks[:, ::9, ::9] = 1
     pngs(tmp_path / "data" / "masks", masks)
     params = ImageFolder(path="masks", size=8, channels=1, test=0.5)
-    with pytest.raises(ValueError, match=r"masks: the brightest value of the train pictures is 0 .*`scale: 1`"):
+    with pytest.raises(
+        ValueError, match=r"masks: the brightest value of the train pictures is 0 .*`scale: 1`"
+    ):
         _ = load_images(settle("image_folder", params, None)[0]).train

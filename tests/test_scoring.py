@@ -1,4 +1,6 @@
-"""What scoring adds to the metrics: streams, identities, guards, neighbours, the line to infinity, other libraries."""
+"""What scoring adds to the metrics: streams, identities, guards, neighbours, the line to infinity,
+other libraries.
+"""
 
 import io
 import json
@@ -10,7 +12,12 @@ import pytest
 
 from bench.data.images import DATASETS, load_images
 from bench.metrics.extractors import Extractor, load_extractor
-from bench.metrics.frechet import Moments, frechet_at_infinity, frechet_distance, frechet_from_features
+from bench.metrics.frechet import (
+    Moments,
+    frechet_at_infinity,
+    frechet_distance,
+    frechet_from_features,
+)
 from bench.metrics.inception import Classes, inception_score
 from bench.metrics.libraries import (
     kid_of_clean_fid,
@@ -62,7 +69,9 @@ def test_every_metric_of_a_sample_set_takes_one_pass_through_each_extractor(digi
     seen = []
     extract = Extractor.__call__
     monkeypatch.setattr(
-        Extractor, "__call__", lambda self, images: seen.append((self.name, len(images))) or extract(self, images)
+        Extractor,
+        "__call__",
+        lambda self, images: seen.append((self.name, len(images))) or extract(self, images),
     )
     names = ("fd", "is", "kd", "precision", "recall", "fd_infinity", "nn_ratio", "near_copies")
     requests = [(name, METRICS[name].params()) for name in names]
@@ -70,7 +79,9 @@ def test_every_metric_of_a_sample_set_takes_one_pass_through_each_extractor(digi
     requests += [("fd", FrechetParams(backend="torch-fidelity")), ("is", InceptionParams(splits=4))]
     images = 16 - digits.test
     references = References()
-    score([digits.test], requests[:1], digits, references=references)  # the reference of the moments
+    score(
+        [digits.test], requests[:1], digits, references=references
+    )  # the reference of the moments
     seen.clear()
     score(iter([images[:100], images[100:]]), requests, digits, count=360, references=references)
     of_digits = [count for name, count in seen if name == "digits-cnn" and count in (100, 260)]
@@ -79,8 +90,20 @@ def test_every_metric_of_a_sample_set_takes_one_pass_through_each_extractor(digi
 
 
 def test_only_metrics_that_compare_images_have_features_kept():
-    kept = {name for name, card in METRICS.items() if {"features", "log_probs"} & set(card.uses(card.params()))}
-    assert kept == {"kd", "precision", "recall", "fd_infinity", "nn_ratio", "near_copies", "accuracy"}
+    kept = {
+        name
+        for name, card in METRICS.items()
+        if {"features", "log_probs"} & set(card.uses(card.params()))
+    }
+    assert kept == {
+        "kd",
+        "precision",
+        "recall",
+        "fd_infinity",
+        "nn_ratio",
+        "near_copies",
+        "accuracy",
+    }
     summary = Summary({"moments", ("classes", 1)}, 8)
     summary.add(Features(np.ones((8, 2)), np.log(np.full((8, 2), 0.5))))
     with pytest.raises(ValueError, match="features were not kept"):
@@ -125,11 +148,15 @@ def test_images_that_do_not_come_are_missed(digits):
 
 
 def test_fewer_images_than_dimensions_are_refused_unless_asked_for(digits):
-    with pytest.raises(ValueError, match=r"fd\(digits-cnn@8\) needs 24 images, got 20: .*allow_few: true"):
+    with pytest.raises(
+        ValueError, match=r"fd\(digits-cnn@8\) needs 24 images, got 20: .*allow_few: true"
+    ):
         value(digits.test[:20], "fd", FrechetParams(), digits)
     found = value(digits.test[:20], "fd", FrechetParams(allow_few=True), digits)
     extractor = load_extractor("digits-cnn")
-    expected = frechet_from_features(extractor(digits.test[:20]).features, extractor(digits.train).features)
+    expected = frechet_from_features(
+        extractor(digits.test[:20]).features, extractor(digits.train).features
+    )
     assert found == pytest.approx(expected, rel=1e-9)
 
 
@@ -204,13 +231,22 @@ def test_identities_say_which_library_of_which_version_computed_the_number(digit
         ("recall", ManifoldParams()),
     ]
     found = score([digits.test], requests, digits)
-    assert [one.identity["backend"] for one in found] == ["bench 1", *[version("torch-fidelity")] * 3]
+    assert [one.identity["backend"] for one in found] == [
+        "bench 1",
+        *[version("torch-fidelity")] * 3,
+    ]
     assert version("torch-fidelity").split()[1][0].isdigit()
     for one in found:
         assert json.loads(json.dumps(one.identity)) == one.identity
-        assert {"weights_sha256", "input_size", "resize", "levels", "count", "reference", "network"} <= set(
-            one.identity
-        )
+        assert {
+            "weights_sha256",
+            "input_size",
+            "resize",
+            "levels",
+            "count",
+            "reference",
+            "network",
+        } <= set(one.identity)
 
 
 # Libraries
@@ -221,7 +257,9 @@ def test_backends_give_the_distance_of_the_own_core(digits, backend):
     images = digits.test[:200]
     own = value(images, "fd", FrechetParams(), digits)
     theirs = value(images, "fd", FrechetParams(backend=backend), digits)
-    assert theirs == pytest.approx(own, abs=1e-6 * 48)  # tr(S1 + S2): each feature of real images has variance 1
+    assert theirs == pytest.approx(
+        own, abs=1e-6 * 48
+    )  # tr(S1 + S2): each feature of real images has variance 1
 
 
 def test_kernel_distance_of_two_points_each_is_the_one_by_hand():
@@ -281,7 +319,9 @@ def test_precision_falls_where_samples_are_no_images_and_recall_where_few_are_re
 
 
 def test_the_line_to_infinity_takes_the_bias_of_few_images_away(rng):
-    """Gaussians whose exact distance is known: the estimate at n is biased by about as much as the line removes."""
+    """Gaussians whose exact distance is known: the estimate at n is biased by about as much as the
+    line removes.
+    """
     d, n = 10, 600
     reference = Moments(np.zeros(d), np.eye(d), 10**6)
     exact = frechet_distance(np.full(d, 0.1), np.eye(d), np.zeros(d), np.eye(d))
@@ -314,7 +354,9 @@ def test_nearest_are_those_of_all_differences(rng, same):
     distances = np.linalg.norm(samples[:, None].astype(float) - real[None], axis=2)
     if same:
         np.fill_diagonal(distances, np.inf)
-    np.testing.assert_allclose(nearest(samples, real, 2, same=same), np.sort(distances, 1)[:, :2], rtol=1e-9)
+    np.testing.assert_allclose(
+        nearest(samples, real, 2, same=same), np.sort(distances, 1)[:, :2], rtol=1e-9
+    )
 
 
 def test_a_copy_is_at_distance_zero_exactly(rng):
@@ -335,7 +377,9 @@ def test_new_images_have_the_ratio_of_one_and_copies_of_zero(digits):
     halved = Images("digits", card)
 
     def ratio(images):
-        return score([images], [("nn_ratio", NeighbourParams())], halved, references=References())[0].value
+        return score([images], [("nn_ratio", NeighbourParams())], halved, references=References())[
+            0
+        ].value
 
     assert ratio(new) == pytest.approx(1, abs=0.05)
     assert ratio(digits.train[:180]) == 0
@@ -368,7 +412,9 @@ def test_what_has_no_ratio_is_refused(digits):
 # Bad input
 
 
-@pytest.mark.parametrize("name", ["fd", "is", "kd", "precision", "recall", "fd_infinity", "near_copies"])
+@pytest.mark.parametrize(
+    "name", ["fd", "is", "kd", "precision", "recall", "fd_infinity", "near_copies"]
+)
 def test_features_that_are_not_finite_are_a_cause_and_never_a_number(digits, monkeypatch, name):
     extract = Extractor.__call__
 
@@ -377,7 +423,10 @@ def test_features_that_are_not_finite_are_a_cause_and_never_a_number(digits, mon
         features = found.features.copy()
         features[0, 0] = np.nan
         log_probs = found.log_probs
-        return Features(features, None if log_probs is None else log_probs * np.where(len(images) == 100, np.nan, 1))
+        return Features(
+            features,
+            None if log_probs is None else log_probs * np.where(len(images) == 100, np.nan, 1),
+        )
 
     references = References()
     requests = [(name, KernelParams(subsets=2) if name == "kd" else METRICS[name].params())]
@@ -389,7 +438,10 @@ def test_features_that_are_not_finite_are_a_cause_and_never_a_number(digits, mon
 
 def test_constant_images_have_numbers_and_the_worst_ones(digits):
     constant = np.full_like(digits.test, 8)
-    found = {name: value(constant, name, METRICS[name].params(), digits) for name in ("fd", "is", "kd", "precision")}
+    found = {
+        name: value(constant, name, METRICS[name].params(), digits)
+        for name in ("fd", "is", "kd", "precision")
+    }
     real = {name: value(digits.test, name, METRICS[name].params(), digits) for name in found}
     assert found["fd"] > 50 * real["fd"]
     assert found["is"] == pytest.approx(1, abs=1e-9)
@@ -406,7 +458,12 @@ def stage(tmp_path, digits):
     store = Store(tmp_path / "store")
     train = TrainSpec(method="sde", method_version=1, dataset="digits", dataset_version=1)
     source = SampleSpec(
-        train=train, sampler="euler_maruyama", sampler_version=1, times="quadratic", params={"steps": 3}, batch=20
+        train=train,
+        sampler="euler_maruyama",
+        sampler_version=1,
+        times="quadratic",
+        params={"steps": 3},
+        batch=20,
     )
     for index in range(3):
         content = io.BytesIO()
@@ -414,7 +471,13 @@ def stage(tmp_path, digits):
         unit = UnitId("samples", place(source)[1], part_name(index))
         store.finish(unit, {"images": 20}, {".npz": content.getvalue()})
     specs = tuple(
-        ScoreSpec(source=source, count=50, metric=name, metric_version=METRICS[name].version, params=params)
+        ScoreSpec(
+            source=source,
+            count=50,
+            metric=name,
+            metric_version=METRICS[name].version,
+            params=params,
+        )
         for name, params in (("fd", {}), ("is", {"splits": 2}), ("kd", {"subsets": 2}))
     )
     parts = tuple(place(spec)[2] for spec in specs)
@@ -423,13 +486,17 @@ def stage(tmp_path, digits):
     return job, context, source
 
 
-def test_a_job_scores_the_first_images_of_the_shards_and_keeps_the_floor_but_no_features(stage, digits, monkeypatch):
+def test_a_job_scores_the_first_images_of_the_shards_and_keeps_the_floor_but_no_features(
+    stage, digits, monkeypatch
+):
     job, context, _ = stage
     jobs.scores(job, UnitId("scores", job.key, "metrics"), context)
     records = [context.store.record("scores", job.key, part) for part in job.parts]
     requests = [(spec.metric, METRICS[spec.metric].params(**spec.params)) for spec in job.specs]
     expected = score([16 - digits.test[:50]], requests, digits)
-    assert [record["value"] for record in records] == [pytest.approx(one.value, rel=1e-9) for one in expected]
+    assert [record["value"] for record in records] == [
+        pytest.approx(one.value, rel=1e-9) for one in expected
+    ]
     assert all(record["identity"]["uint8"] == "round" for record in records)
     assert records[0]["floor"]["draws"] == METRICS["fd"].floor
     assert "floor" not in records[1]

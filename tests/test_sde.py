@@ -55,7 +55,9 @@ def coefficients(process, t, sigma_max, sigma_min=0.01, beta_min=0.1, beta_max=2
 
 
 class Exact(nn.Module):
-    """Stands for a network that learned N(centre, spread^2) in [0, 1] perfectly; the condition tells it the noise."""
+    """Stands for a network that learned N(centre, spread^2) in [0, 1] perfectly; the condition
+    tells it the noise.
+    """
 
     def __init__(self, method, centre, spread):
         super().__init__()
@@ -74,7 +76,11 @@ class Exact(nn.Module):
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("weighting", ["std", "likelihood"])
 def test_loss_is_the_mean_square_of_std_score_plus_noise(process, weighting):
-    values = {"weighting": weighting, "sigma_max": 3.0, "network": {"init_scale": 1.0, "dropout": 0.0}}
+    values = {
+        "weighting": weighting,
+        "sigma_max": 3.0,
+        "network": {"init_scale": 1.0, "dropout": 0.0},
+    }
     tiny = method(process, **values)
     x0 = DIGITS.batch(0, 0, 8)
     noise = Noise(5)
@@ -99,7 +105,9 @@ def test_loss_is_the_mean_square_of_std_score_plus_noise(process, weighting):
 
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("embedding", ["fourier", "positional"])
-def test_score_is_the_output_over_the_std_with_the_input_and_condition_of_its_process(process, embedding):
+def test_score_is_the_output_over_the_std_with_the_input_and_condition_of_its_process(
+    process, embedding
+):
     tiny = method(process, sigma_max=3.0, network={"embedding": embedding, "init_scale": 1.0})
     x, t = Noise(0).normal((4, 1, 8, 8)), torch.tensor([1e-3, 0.2, 0.6, 1.0])
     mean, std = coefficients(process, t, 3.0)
@@ -107,7 +115,9 @@ def test_score_is_the_output_over_the_std_with_the_input_and_condition_of_its_pr
     output = tiny.average(2 * x - 1 if process == "ve" else x, condition)
     expected = (output if process == "ve" else -output) / like(std, x)
     score = tiny.score_fn(tiny.average)(x, t)
-    torch.testing.assert_close(score.double(), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+    torch.testing.assert_close(
+        score.double(), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item()
+    )
 
 
 @pytest.mark.parametrize("process", PROCESSES)
@@ -127,7 +137,9 @@ def test_dequantised_training_adds_one_level_of_noise_and_samples_come_back_to_t
     x0 = DIGITS.batch(0, 0, 4)
     other = method(process, sigma_max=4.0)
     spread = (16 * x0 + Noise(7).child("dequantise").uniform(x0.shape)) / 17
-    torch.testing.assert_close(tiny.loss(x0, Noise(7)), other.loss(spread, Noise(7)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        tiny.loss(x0, Noise(7)), other.loss(spread, Noise(7)), rtol=1e-5, atol=1e-6
+    )
     for level in (0, 5, 16):
         tiny.average = Exact(tiny, (level + 0.5) / 17, 1e-4)
         images = tiny.sample(4, sampler("flow_heun", steps=20), Noise(0))
@@ -147,7 +159,11 @@ def test_the_steps_a_budget_buys_spend_what_the_card_says(process, name, budget)
     with NetworkCounter(tiny.networks) as counter:
         tiny.sample(3, chosen, Noise(0))
     assert counter.rows == 3 * card.cost(chosen.params)
-    assert card.cost(chosen.params) <= budget < card.cost(build(card.params, {"steps": steps["steps"] + 1}))
+    assert (
+        card.cost(chosen.params)
+        <= budget
+        < card.cost(build(card.params, {"steps": steps["steps"] + 1}))
+    )
 
 
 @pytest.mark.parametrize("times", ["uniform", "quadratic", "log_snr", "rho7"])
@@ -180,7 +196,9 @@ def test_bits_per_dim_of_a_perfect_network_are_the_entropy_that_the_model_assign
         density = torch.distributions.Normal(centre, (spread**2 + std**2).sqrt())
         log_prob = density.log_prob(x)
     else:
-        density = torch.distributions.Normal(mean * (2 * centre - 1), ((2 * spread * mean) ** 2 + std**2).sqrt())
+        density = torch.distributions.Normal(
+            mean * (2 * centre - 1), ((2 * spread * mean) ** 2 + std**2).sqrt()
+        )
         log_prob = density.log_prob(2 * x - 1) + math.log(2)
     expected = -log_prob.flatten(1).mean(1) / math.log(2) + math.log2(17)
     # What is left is the prior, which is not quite the process's marginal at t = 1.
@@ -196,7 +214,9 @@ def test_the_identity_of_a_likelihood_names_what_it_depends_on(process, offset):
     assert scored.identity["prior"] == "gaussian"
     assert scored.values["bits_per_dim"].shape == (2,)
     assert scored.identity["offset"] == pytest.approx(offset, abs=1e-3)
-    given = {name: getattr(params, name) for name in ("eps", "tolerance", "probes", "probe", "repeats")}
+    given = {
+        name: getattr(params, name) for name in ("eps", "tolerance", "probes", "probe", "repeats")
+    }
     assert given.items() <= scored.identity.items()
     assert scored.identity["solver"] == "RK45"
     assert not {"probe_drift", "error_norm"} & scored.identity.keys()
@@ -205,8 +225,12 @@ def test_the_identity_of_a_likelihood_names_what_it_depends_on(process, offset):
 
 
 def test_unusual_ways_of_the_likelihood_show_in_its_identity():
-    params = LikelihoodParams(eps=1e-2, tolerance=1e-1, probe_drift=True, solver="device", error_norm="image")
-    identity = method("vp").score(torch.from_numpy(DIGITS.test[:2]).long(), Noise(0), params).identity
+    params = LikelihoodParams(
+        eps=1e-2, tolerance=1e-1, probe_drift=True, solver="device", error_norm="image"
+    )
+    identity = (
+        method("vp").score(torch.from_numpy(DIGITS.test[:2]).long(), Noise(0), params).identity
+    )
     assert identity["probe_drift"] is True
     assert identity["error_norm"] == "image"
     assert identity["solver"] == "RK45 on the device"
@@ -214,8 +238,14 @@ def test_unusual_ways_of_the_likelihood_show_in_its_identity():
 
 def test_the_likelihood_leaves_no_gradient_in_the_networks():
     tiny = method("vp")
-    tiny.score(torch.from_numpy(DIGITS.test[:2]).long(), Noise(0), LikelihoodParams(eps=1e-2, tolerance=1e-1))
-    assert all(weight.grad is None for net in (tiny.network, tiny.average) for weight in net.parameters())
+    tiny.score(
+        torch.from_numpy(DIGITS.test[:2]).long(),
+        Noise(0),
+        LikelihoodParams(eps=1e-2, tolerance=1e-1),
+    )
+    assert all(
+        weight.grad is None for net in (tiny.network, tiny.average) for weight in net.parameters()
+    )
 
 
 @pytest.mark.parametrize("process", PROCESSES)

@@ -1,4 +1,6 @@
-"""What Score-SDE's card says of its samplers and its classifier: costs, couplings, and what cannot be."""
+"""What Score-SDE's card says of its samplers and its classifier: costs, couplings, and what cannot
+be.
+"""
 
 import itertools
 
@@ -35,12 +37,23 @@ def test_evaluations_are_as_the_card_counts_them_and_every_one_is_used(
         gradients.append(exact(x, t).requires_grad_())
         return gradients[-1]
 
-    knobs = {"predictor": predictor, "corrector": corrector, "first": first, "last_noise": last_noise}
+    knobs = {
+        "predictor": predictor,
+        "corrector": corrector,
+        "first": first,
+        "last_noise": last_noise,
+    }
     knobs["corrector_steps"] = 2
     with torch.enable_grad():
-        # Each score gets a gradient of its own, so one whose value never reached the images has none.
+        # Each score gets a gradient of its own, so one whose value never reached the images has
+        # none.
         x = predictor_corrector(
-            process, score_fn, normal(2), grid("uniform", process, 5), Noise(1, dtype=torch.float64), **knobs
+            process,
+            score_fn,
+            normal(2),
+            grid("uniform", process, 5),
+            Noise(1, dtype=torch.float64),
+            **knobs,
         )
         used = torch.autograd.grad(x.sum(), gradients, allow_unused=True)
     assert all(gradient is not None for gradient in used)
@@ -54,7 +67,10 @@ def reasons(method, times="uniform", **values):
 def test_what_cannot_be_is_refused_with_the_reason():
     assert "no discrete chain" in reasons({"process": "subvp"}, predictor="ancestral")[0]
     assert "more than 20 steps" in reasons({}, published=True, steps=20)[0]
-    assert "more than 20 steps" in reasons({}, published=True, steps=20, predictor="euler_maruyama", corrector="ald")[0]
+    assert (
+        "more than 20 steps"
+        in reasons({}, published=True, steps=20, predictor="euler_maruyama", corrector="ald")[0]
+    )
     assert "uniform times, not of rho7" in reasons({}, "rho7", published=True)[0]
     assert "no corrector for sub-VP" in reasons({"process": "subvp"}, published=True)[0]
     assert (
@@ -77,10 +93,26 @@ def test_what_cannot_be_is_refused_with_the_reason():
     ("process", "point", "why"),
     [
         ("subvp", "{train: m, sampler: ancestral, grid: {nfe: [10]}}", "no ancestral steps"),
-        ("subvp", "{train: m, sampler: predictor_corrector, params: {predictor: ancestral}}", "no ancestral steps"),
-        ("vp", "{train: m, sampler: predictor_corrector, params: {published: true}, grid: {nfe: [40]}}", "20 steps"),
-        ("vp", "{train: m, sampler: predictor_corrector, times: rho7, params: {published: true}}", "uniform times"),
-        ("ve", "{train: m, sampler: predictor_corrector, params: {predictor: none, corrector: none}}", "nothing"),
+        (
+            "subvp",
+            "{train: m, sampler: predictor_corrector, params: {predictor: ancestral}}",
+            "no ancestral steps",
+        ),
+        (
+            "vp",
+            "{train: m, sampler: predictor_corrector, params: {published: true}, grid: {nfe: [40]}}",
+            "20 steps",
+        ),
+        (
+            "vp",
+            "{train: m, sampler: predictor_corrector, times: rho7, params: {published: true}}",
+            "uniform times",
+        ),
+        (
+            "ve",
+            "{train: m, sampler: predictor_corrector, params: {predictor: none, corrector: none}}",
+            "nothing",
+        ),
     ],
 )
 def test_a_suite_that_asks_for_what_cannot_be_dies_when_it_is_read(tmp_path, process, point, why):
@@ -99,7 +131,9 @@ def test_what_can_be_is_not_refused():
     assert reasons({}, published=True, steps=21) == []
     assert reasons({}, published=True, steps=5, predictor="euler_maruyama", corrector="none") == []
     assert reasons({"process": "subvp"}, published=True, corrector="none") == []
-    for times, predictor in itertools.product(CARDED.times, ("euler_maruyama", "reverse_diffusion", "ancestral")):
+    for times, predictor in itertools.product(
+        CARDED.times, ("euler_maruyama", "reverse_diffusion", "ancestral")
+    ):
         assert reasons({}, times, predictor=predictor) == []
 
 

@@ -12,7 +12,11 @@ from methods.shared.layers import initialise
 CARD = cards()["sde"]
 
 
-CLASSIFIER = {**CARD.tiny, "dequantise": True, "classifier": {"kind": "resnet", "steps": 6, "width": 8, "batch": 16}}
+CLASSIFIER = {
+    **CARD.tiny,
+    "dequantise": True,
+    "classifier": {"kind": "resnet", "steps": 6, "width": 8, "batch": 16},
+}
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +86,20 @@ def test_without_a_class_the_classifier_is_not_asked(digits):
 @pytest.mark.parametrize("process", ["vp", "ve", "subvp"])
 @pytest.mark.parametrize("conditioning", ["replace", "published"])
 def test_restored_digits_keep_to_what_is_known(digits, process, conditioning):
-    """The authors end with the mean at the last time but t_min, which of eight times is far from the image."""
+    """The authors end with the mean at the last time but t_min, which of eight times is far from
+    the image.
+    """
     method = load_method("sde", {**CARD.tiny, "process": process, "dequantise": True}, digits)
     truth = torch.from_numpy(digits.test[:3]).float() / 16
     known = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
     known[..., 4:] = True
     values = {"steps": 8, "conditioning": conditioning, "t_min": 1e-3}
-    sampler = Sampler("predictor_corrector", "log_snr", build(CARD.samplers["predictor_corrector"].params, values))
-    images = method.sample(3, sampler, Noise(0), Given("inpainting", images=truth * known, known=known))
+    sampler = Sampler(
+        "predictor_corrector", "log_snr", build(CARD.samplers["predictor_corrector"].params, values)
+    )
+    images = method.sample(
+        3, sampler, Noise(0), Given("inpainting", images=truth * known, known=known)
+    )
     assert images.isfinite().all()
     away = (images - truth)[known].abs().max().item()
     assert away < (1e-5 if conditioning == "replace" else 0.5)
@@ -97,9 +107,17 @@ def test_restored_digits_keep_to_what_is_known(digits, process, conditioning):
 
 def test_classifier_learns_digits_without_noise(digits):
     """And it is not sure of what is all noise."""
-    settings = {"steps": 250, "width": 16, "batch": 64, "learning_rate": 4e-3, "ema_half_life_images": 640.0}
+    settings = {
+        "steps": 250,
+        "width": 16,
+        "batch": 64,
+        "learning_rate": 4e-3,
+        "ema_half_life_images": 640.0,
+    }
     values = {**CARD.tiny, "classifier": {"kind": "resnet", **settings}}
-    method = load_method("sde", {**values, "training": {**CARD.tiny["training"], "steps": 1}}, digits)
+    method = load_method(
+        "sde", {**values, "training": {**CARD.tiny["training"], "steps": 1}}, digits
+    )
     method.train(digits, Run(seed=0))
     x = 2 * torch.from_numpy(digits.test).float() / 16 - 1
     labels = torch.from_numpy(digits.labels("test"))
@@ -111,6 +129,8 @@ def test_classifier_learns_digits_without_noise(digits):
 
 
 def test_classifier_has_a_logit_a_class_for_any_size_that_halves():
-    network = Classifier(3, 5, width=8, multipliers=(1, 2, 2), blocks=1, fourier_scale=1.0, dropout=0.0)
+    network = Classifier(
+        3, 5, width=8, multipliers=(1, 2, 2), blocks=1, fourier_scale=1.0, dropout=0.0
+    )
     initialise(network, Noise(0))
     assert network(torch.zeros(2, 3, 16, 8), torch.zeros(2)).shape == (2, 5)

@@ -1,4 +1,6 @@
-"""What plans price the classifier that guides Score-SDE's samples by, against torch's own counter on it."""
+"""What plans price the classifier that guides Score-SDE's samples by, against torch's own counter
+on it.
+"""
 
 import pytest
 from flops import counted
@@ -12,7 +14,10 @@ from methods.sde.classifier import Classifier
 @pytest.mark.parametrize(
     ("preset", "parameters"),
     [
-        ("ve/cifar10_ncsnpp_deep_continuous", 107_587_075 - 128),  # the frequencies of its embedding are not trained
+        (
+            "ve/cifar10_ncsnpp_deep_continuous",
+            107_587_075 - 128,
+        ),  # the frequencies of its embedding are not trained
         ("vp/cifar10_ddpmpp_deep_continuous", 106_632_579),
         ("vp/ddpm/church", 111_569_923),
         ("ve/ffhq_ncsnpp_continuous", 105_785_896 - 16),

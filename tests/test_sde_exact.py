@@ -1,4 +1,6 @@
-"""Score-SDE's exact score and its inspection, against closed forms and against its own training loss."""
+"""Score-SDE's exact score and its inspection, against closed forms and against its own training
+loss.
+"""
 
 import math
 import sys
@@ -30,15 +32,23 @@ def in_range(method, weights, means, variances):
     """Returns a mixture of [0, 1] in the range of the method's diffusion."""
     width = method.width
     means = width * torch.as_tensor(means, dtype=torch.float64) + 1 - width
-    covariances = width**2 * torch.as_tensor(variances, dtype=torch.float64).view(-1, 1, 1) * torch.eye(means.shape[1])
-    return Mixture(torch.as_tensor(weights, dtype=torch.float64), means, covariances, method.image_shape)
+    covariances = (
+        width**2
+        * torch.as_tensor(variances, dtype=torch.float64).view(-1, 1, 1)
+        * torch.eye(means.shape[1])
+    )
+    return Mixture(
+        torch.as_tensor(weights, dtype=torch.float64), means, covariances, method.image_shape
+    )
 
 
 @pytest.mark.parametrize("process", ["ve", "vp", "subvp"])
 def test_exact_score_is_that_of_the_declared_mixture(process):
     data = load_images("two_modes")
     method = exact(data, process=process)
-    truth = in_range(method, [0.2, 0.8], [[0.25, 0.25], [0.75, 0.75]], [0.05**2] * 2).score_fn(method.process)
+    truth = in_range(method, [0.2, 0.8], [[0.25, 0.25], [0.75, 0.75]], [0.05**2] * 2).score_fn(
+        method.process
+    )
     score_fn, (network,) = method.score_fn(method.average), method.networks
     for t in TIMES:
         times = torch.full((6,), t, dtype=torch.float64)
@@ -54,9 +64,13 @@ def test_exact_score_without_a_declared_mixture_is_that_of_the_training_images()
     times = torch.full((3,), 0.3, dtype=torch.float64)
     x, _ = method.process.perturb(torch.from_numpy(data.test[:3]).double() / 8 - 1, times)
     m, s = method.process.mean_coefficient(times)[0], method.process.std(times)[0]
-    shares = torch.softmax(-0.5 * (x.flatten(1)[:, None] - m * images).square().sum(2) / s**2, dim=1)
+    shares = torch.softmax(
+        -0.5 * (x.flatten(1)[:, None] - m * images).square().sum(2) / s**2, dim=1
+    )
     expected = (m * shares @ images - x.flatten(1)) / s**2
-    torch.testing.assert_close(method.score_fn(method.average)(x, times).flatten(1), expected, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(
+        method.score_fn(method.average)(x, times).flatten(1), expected, rtol=1e-8, atol=1e-8
+    )
 
 
 def test_exact_score_of_real_values_without_a_mixture_is_that_of_the_training_points_in_their_range():
@@ -68,17 +82,25 @@ def test_exact_score_of_real_values_without_a_mixture_is_that_of_the_training_po
     x = points[index] + 1e-3
     shares = torch.softmax(-0.5 * (x[:, None] - points).square().flatten(2).sum(2) / 0.01**2, dim=1)
     expected = (torch.einsum("bk,kchw->bchw", shares, points) - x) / 0.01**2
-    torch.testing.assert_close(method.score_fn(method.average)(x, t), expected, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(
+        method.score_fn(method.average)(x, t), expected, rtol=1e-8, atol=1e-8
+    )
 
 
 def test_exact_model_is_its_fitted_noise_alone_and_goes_round():
     data = load_images("two_modes")
     method = exact(data, process="ve", prior={"kind": "published"})
     flat = data.train.reshape(-1, 2).astype(float) / 20
-    farthest = max(math.dist(a, b) for a in flat[flat.sum(1).argsort()[:50]] for b in flat[flat.sum(1).argsort()[-50:]])
+    farthest = max(
+        math.dist(a, b)
+        for a in flat[flat.sum(1).argsort()[:50]]
+        for b in flat[flat.sum(1).argsort()[-50:]]
+    )
     assert list(method.state()) == ["fitted.sigma_max"]
     assert method.state()["fitted.sigma_max"].item() == pytest.approx(farthest, rel=1e-6)
-    fresh = load_method("sde", {"exact": True, "process": "ve", "prior": {"kind": "published"}}, data)
+    fresh = load_method(
+        "sde", {"exact": True, "process": "ve", "prior": {"kind": "published"}}, data
+    )
     fresh.load_state(method.state())
     sampler = Sampler("euler_maruyama", "uniform", CARD.samplers["euler_maruyama"].params(steps=5))
     assert torch.equal(fresh.sample(3, sampler, Noise(0)), method.sample(3, sampler, Noise(0)))
@@ -132,7 +154,9 @@ def test_exact_score_is_never_computed_in_bfloat16():
 
 
 class Fixed(Noise):
-    """A source whose normal draws of images are given, and whose one draw of levels is a number for all."""
+    """A source whose normal draws of images are given, and whose one draw of levels is a number for
+    all.
+    """
 
     def __init__(self, z, level):
         super().__init__(0)
@@ -152,7 +176,11 @@ def draws_of(params, process, time):
     """Returns what the training loss has to draw for its level to be that of a time."""
     if params.parametrisation == "edm":
         return (
-            (2 * process.std(torch.tensor(time)).log().exp()).log().sub(params.edm.p_mean).div(params.edm.p_std).item()
+            (2 * process.std(torch.tensor(time)).log().exp())
+            .log()
+            .sub(params.edm.p_mean)
+            .div(params.edm.p_std)
+            .item()
         )
     if params.time == "discrete":
         return round(time * (params.scales - 1))
@@ -164,8 +192,18 @@ def draws_of(params, process, time):
     [
         {"process": "vp"},
         {"process": "subvp", "weighting": "likelihood", "reduction": "sum"},
-        {"process": "vp", "time": "discrete", "scales": 100, "network": {"embedding": "positional"}},
-        {"process": "ve", "time": "discrete", "scales": 100, "network": {"embedding": "positional"}},
+        {
+            "process": "vp",
+            "time": "discrete",
+            "scales": 100,
+            "network": {"embedding": "positional"},
+        },
+        {
+            "process": "ve",
+            "time": "discrete",
+            "scales": 100,
+            "network": {"embedding": "positional"},
+        },
         {"process": "ve", "parametrisation": "edm"},
     ],
     ids=["vp", "likelihood weighting", "DDPM", "SMLD", "edm"],
@@ -181,12 +219,17 @@ def test_inspected_loss_is_the_training_loss_of_the_average_at_that_noise_level(
     before = method.inspect(data.batch(0, 0, 4), Noise(0))
     method.network.load_state_dict(method.average.state_dict())
     z = Noise(0).normal((4, *data.shape))
-    for time, level, losses in zip(before.times.tolist(), before.noise_levels.tolist(), before.losses, strict=True):
+    for time, level, losses in zip(
+        before.times.tolist(), before.noise_levels.tolist(), before.losses, strict=True
+    ):
         draw = draws_of(method.params, method.process, time)
-        torch.testing.assert_close(losses, method.loss(data.batch(0, 0, 4), Fixed(z, draw)), rtol=2e-4, atol=1e-5)
+        torch.testing.assert_close(
+            losses, method.loss(data.batch(0, 0, 4), Fixed(z, draw)), rtol=2e-4, atol=1e-5
+        )
         if method.params.time == "continuous":
             assert level == pytest.approx(
-                method.process.noise_level(torch.tensor(time, dtype=torch.float64)).item(), rel=1e-12
+                method.process.noise_level(torch.tensor(time, dtype=torch.float64)).item(),
+                rel=1e-12,
             )
     assert len(before.times) == 10
     assert (before.noise_levels.diff() > 0).all()

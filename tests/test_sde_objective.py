@@ -14,7 +14,9 @@ DIGITS = load_images("digits")
 
 
 def tiny(**values):
-    return ScoreSDE(build(CARD.params, merge(CARD.tiny, {"network": {"init_scale": 1.0}}, values)), DIGITS)
+    return ScoreSDE(
+        build(CARD.params, merge(CARD.tiny, {"network": {"init_scale": 1.0}}, values)), DIGITS
+    )
 
 
 @pytest.mark.parametrize("process", ["ve", "vp"])
@@ -59,7 +61,11 @@ def test_edm_under_the_adapter_is_the_papers_table_in_the_range_of_the_paper():
     with torch.no_grad():
         output = method.network(y / variance.sqrt(), sigma.log() / 4)
         clean = 0.25 / variance * y + like(sigma, x0) * 0.5 / variance.sqrt() * output
-        expected = (variance / (like(sigma, x0) * 0.5) ** 2 * (clean - (2 * x0 - 1)) ** 2).flatten(1).mean(1)
+        expected = (
+            (variance / (like(sigma, x0) * 0.5) ** 2 * (clean - (2 * x0 - 1)) ** 2)
+            .flatten(1)
+            .mean(1)
+        )
         torch.testing.assert_close(method.loss(x0, Noise(3)), expected, rtol=1e-4, atol=0)
 
 
@@ -73,6 +79,8 @@ def test_edms_score_is_that_of_the_images_in_the_units_of_ve():
     exact = (0.5 - x) / like(0.25**2 + std**2, x)
     torch.testing.assert_close(method.score_fn(method.average)(x, t), exact, rtol=1e-3, atol=1e-4)
     sampler = CARD.samplers["flow_heun"]
-    images = method.sample(64, Sampler("flow_heun", "rho7", build(sampler.params, {"steps": 20})), Noise(1))
+    images = method.sample(
+        64, Sampler("flow_heun", "rho7", build(sampler.params, {"steps": 20})), Noise(1)
+    )
     assert images.mean().item() == pytest.approx(0.5, abs=0.02)
     assert images.std().item() == pytest.approx(0.25, abs=0.02)

@@ -1,4 +1,6 @@
-"""Trainings that several processes share, by gloo on this machine: the losses of one process, in every process."""
+"""Trainings that several processes share, by gloo on this machine: the losses of one process, in
+every process.
+"""
 
 import json
 import os
@@ -38,7 +40,9 @@ def losses(name, rank=0, world=1):
     data = load_images("digits")
     method = load_method(name, values, data)
     found = []
-    method.train(data, Run(seed=3, rank=rank, world=world, log=lambda images, **v: found.append(v["loss"])))
+    method.train(
+        data, Run(seed=3, rank=rank, world=world, log=lambda images, **v: found.append(v["loss"]))
+    )
     weights = sum(float(tensor.double().sum()) for tensor in method.state().values())
     return {"losses": found, "weights": weights}
 
@@ -52,7 +56,12 @@ def port():
 def shared(*names):
     """What two processes print, each for itself."""
     path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
-    common = {**os.environ, "PYTHONPATH": path, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port())}
+    common = {
+        **os.environ,
+        "PYTHONPATH": path,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port()),
+    }
     started = [
         subprocess.Popen(
             [sys.executable, "-c", TRAIN, *names],
@@ -92,7 +101,10 @@ def test_rows_of_all_processes_are_those_of_the_whole_batch(shape):
     whole = list(shape)
     whole[axis] *= 3
     for draw in ("normal", "uniform", "rademacher"):
-        parts = [getattr(SharedNoise(Noise(1, ("a",)), 4, rank, 3).child("b"), draw)(shape) for rank in range(3)]
+        parts = [
+            getattr(SharedNoise(Noise(1, ("a",)), 4, rank, 3).child("b"), draw)(shape)
+            for rank in range(3)
+        ]
         assert torch.equal(torch.cat(parts, axis), getattr(Noise(1, ("a", "b")), draw)(whole))
     parts = [SharedNoise(Noise(1), 4, rank, 3).integers(shape, 9) for rank in range(3)]
     assert torch.equal(torch.cat(parts, axis), Noise(1).integers(whole, 9))
@@ -107,4 +119,6 @@ def test_draws_that_are_not_of_the_batch_are_equal_in_all_processes():
 def test_batch_that_does_not_divide_is_refused():
     settings = build(Training, {"batch": 8})
     with pytest.raises(ValueError, match="a batch of 8 images does not divide by 3 processes"):
-        fit(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), None, None, settings, Run(seed=0, world=3))
+        fit(
+            torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), None, None, settings, Run(seed=0, world=3)
+        )

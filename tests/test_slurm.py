@@ -53,21 +53,42 @@ def problems(tmp_path, text):
     ("text", "told"),
     [
         ("cluster: slrum", "cluster: is no cluster; did you mean slurm?"),
-        ("cluster: slurm\nresources: {partion: gpu}", "resources.partion: unknown key; did you mean partition?"),
+        (
+            "cluster: slurm\nresources: {partion: gpu}",
+            "resources.partion: unknown key; did you mean partition?",
+        ),
         ("cluster: slurm\nsample: {gpus: 1}", "sample: unknown key; did you mean samples?"),
         (
             "cluster: slurm\ntrain: {gpus: one}",
             'train.gpus: should be a whole number, or a type and a number: write gpus: "one:1"',
         ),
         ("cluster: slurm\nresources: {cpus: 0}", "cpus should be at least 1"),
-        ("cluster: slurm\nresources: {sbatch: {contraint: a}}", "contraint: unknown key; did you mean constraint?"),
-        ("cluster: slurm\nresources: {sbatch: {time: 3}}", "resources.sbatch.time: is said by minutes, outside sbatch"),
-        ("cluster: slurm\nresources: {sbatch: {array: 1-3}}", "resources.sbatch.array: is set by the harness itself"),
-        ("cluster: slurm\ntrain: {minutes: 3}", "train.minutes: is not more than signal_seconds (120)"),
+        (
+            "cluster: slurm\nresources: {sbatch: {contraint: a}}",
+            "contraint: unknown key; did you mean constraint?",
+        ),
+        (
+            "cluster: slurm\nresources: {sbatch: {time: 3}}",
+            "resources.sbatch.time: is said by minutes, outside sbatch",
+        ),
+        (
+            "cluster: slurm\nresources: {sbatch: {array: 1-3}}",
+            "resources.sbatch.array: is set by the harness itself",
+        ),
+        (
+            "cluster: slurm\ntrain: {minutes: 3}",
+            "train.minutes: is not more than signal_seconds (120)",
+        ),
         ("cluster: slurm\nscores: {nodes: 2}", "scores: nodes and tasks share a training"),
-        ("cluster: slurm\ntrain: {tasks: 4, gpus: 2}", "train.gpus: should be tasks (4), a GPU each"),
+        (
+            "cluster: slurm\ntrain: {tasks: 4, gpus: 2}",
+            "train.gpus: should be tasks (4), a GPU each",
+        ),
         ("cluster: slurm\npoll_seconds: 0", "poll_seconds should be more than 0"),
-        ("cluster: slurm\nresources: {memory_gb: 4, sbatch: {mem-per-cpu: 2G}}", "stands beside a mem option"),
+        (
+            "cluster: slurm\nresources: {memory_gb: 4, sbatch: {mem-per-cpu: 2G}}",
+            "stands beside a mem option",
+        ),
     ],
 )
 def test_mistakes_in_an_executor_file_are_named_with_the_near_miss(tmp_path, text, told):
@@ -92,15 +113,33 @@ def test_executor_files_that_come_along_are_right(name):
 
 
 def test_options_of_sbatch_and_ours_never_say_the_same_twice():
-    assert not set(SBATCH) & {"partition", "account", "qos", "time", "array", "nodes", "dependency", "cpus-per-task"}
+    assert not set(SBATCH) & {
+        "partition",
+        "account",
+        "qos",
+        "time",
+        "array",
+        "nodes",
+        "dependency",
+        "cpus-per-task",
+    }
 
 
 def test_what_sbatch_is_told():
     resources = Resources(
-        partition="gpu", gpus=2, memory_gb=10, minutes=90, setup=("module load x",), sbatch={"nice": 5}
+        partition="gpu",
+        gpus=2,
+        memory_gb=10,
+        minutes=90,
+        setup=("module load x",),
+        sbatch={"nice": 5},
     )
     order = Order(
-        stage="train", elements=((UnitId("train", "k", "w"),),), resources=resources, memory=1.5, after=("3", "4")
+        stage="train",
+        elements=((UnitId("train", "k", "w"),),),
+        resources=resources,
+        memory=1.5,
+        after=("3", "4"),
     )
     told = parameters("name", order, {"threads": 2})
     assert (told["mem"], told["time"], told["gpus_per_node"]) == ("15360MB", 90, 2)
@@ -108,13 +147,18 @@ def test_what_sbatch_is_told():
     assert told["additional_parameters"] == {"requeue": True, "nice": 5}
     assert told["setup"][0] == "export OMP_NUM_THREADS=2"
     assert told["setup"][-1] == "module load x"
-    assert "gpus_per_node" not in parameters("name", replace(order, resources=Resources()), {"threads": 1})
+    assert "gpus_per_node" not in parameters(
+        "name", replace(order, resources=Resources()), {"threads": 1}
+    )
 
 
 def test_nothing_can_be_left_in_the_queue_of_this_machine(tmp_path, capsys):
     (tmp_path / "small.yaml").write_text(SUITE)
     assert main(["run", str(tmp_path / "small.yaml"), "--results", str(tmp_path), "--detach"]) == 2
-    assert "--detach leaves jobs in the queue of a cluster; this executor has none" in capsys.readouterr().err
+    assert (
+        "--detach leaves jobs in the queue of a cluster; this executor has none"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "small").exists()
 
 
@@ -213,7 +257,9 @@ def look(campaign, fake):
 
 
 def note(study, submission, unit, **facts):
-    study[1].note_attempt(unit, attempt="a", run=submission.run, start="2026-01-01T00:00:00+00:00", **facts)
+    study[1].note_attempt(
+        unit, attempt="a", run=submission.run, start="2026-01-01T00:00:00+00:00", **facts
+    )
     study[1].note_attempt(unit, attempt="a", submission=submission.name)
 
 
@@ -225,7 +271,9 @@ def test_unit_is_never_submitted_again_while_the_queue_has_its_job(study, fake):
         fake.set(first, state)
         look(campaign, fake)
         assert fake.taken == [first]
-    fake.set(first, "NODE_FAIL")  # SLURM will start it again: for a while it is not believed to be gone
+    fake.set(
+        first, "NODE_FAIL"
+    )  # SLURM will start it again: for a while it is not believed to be gone
     look(campaign, fake)
     assert fake.taken == [first]
     fake.set(first, "FAILED")
@@ -273,22 +321,33 @@ def test_intent_without_an_id_is_found_by_its_name_or_given_up(study, fake):
     assert reconcile(submissions(study[2]), fake.entries)[first.elements[0][0]].alive
     begun(study)
     assert submissions(study[2])[0].job == first.job
-    assert (first.folder / "jobs" / first.id(1) / f"{first.id(1)}_submitted.pkl").exists(), "what its job waits for"
+    assert (first.folder / "jobs" / first.id(1) / f"{first.id(1)}_submitted.pkl").exists(), (
+        "what its job waits for"
+    )
     order = Order(stage="train", elements=first.elements, resources=EXECUTOR.train)
     lost = intend(order, study[2], study[1], "r", campaign.jobs, EXECUTOR.settings)
     begun(study)
-    assert lost.name in {submission.name for submission in submissions(study[2]) if submission.abandoned}
+    assert lost.name in {
+        submission.name for submission in submissions(study[2]) if submission.abandoned
+    }
     assert len(fake.taken) == 1
 
 
 @pytest.mark.parametrize(
     ("state", "kind", "tries"),
     [
-        *(("NODE_FAIL", "node", 3), ("CANCELLED", "cancelled", 3), ("TIMEOUT", "time", 3), ("FAILED", "died", 3)),
+        *(
+            ("NODE_FAIL", "node", 3),
+            ("CANCELLED", "cancelled", 3),
+            ("TIMEOUT", "time", 3),
+            ("FAILED", "died", 3),
+        ),
         ("OUT_OF_MEMORY", "memory", 2),
     ],
 )
-def test_unit_whose_job_dies_is_tried_as_often_as_its_kind_allows(study, fake, monkeypatch, state, kind, tries):
+def test_unit_whose_job_dies_is_tried_as_often_as_its_kind_allows(
+    study, fake, monkeypatch, state, kind, tries
+):
     monkeypatch.setattr(campaigns, "NODE_SECONDS", 0.0)
     campaign = begun(study)
     for _ in range(6):
@@ -322,7 +381,10 @@ def test_units_whose_job_ran_out_of_memory_before_their_turn_get_more_as_well(st
     fake.set(first, "OUT_OF_MEMORY")
     look(look(campaign, fake), fake)
     later = fake.taken[1:]
-    assert {unit for submission in later for units in submission.elements for unit in units} == {one, other}
+    assert {unit for submission in later for units in submission.elements for unit in units} == {
+        one,
+        other,
+    }
     assert {submission.intent["memory"] for submission in later} == {1.5}
     for submission in later:
         for units in submission.elements:
@@ -344,7 +406,10 @@ def test_expected_time_of_a_unit_is_learned_from_those_that_finish(study, fake):
     for result in scores[0].results:
         study[1].finish(result, {"provenance": {**here, "attempt_seconds": 0.25}})
     look(campaign, fake)
-    assert (campaign.sizes.of(other), campaign.sizes.source(other)) == (pytest.approx(7.0), "finished alike")
+    assert (campaign.sizes.of(other), campaign.sizes.source(other)) == (
+        pytest.approx(7.0),
+        "finished alike",
+    )
     assert campaign.sizes.of(scores[1].units[0]) == pytest.approx(0.25)
 
 
@@ -370,7 +435,11 @@ def test_exception_is_not_tried_again_and_keeps_its_last_words(study, fake):
     unit = first.elements[0][0]
     note(study, first, unit)
     study[1].note_attempt(
-        unit, attempt="a", state="failed", cause="ValueError: no", traceback="Traceback\nValueError: no"
+        unit,
+        attempt="a",
+        state="failed",
+        cause="ValueError: no",
+        traceback="Traceback\nValueError: no",
     )
     fake.set(first, "FAILED")
     look(look(campaign, fake), fake)
@@ -379,7 +448,9 @@ def test_exception_is_not_tried_again_and_keeps_its_last_words(study, fake):
 
 
 def test_stage_whose_first_jobs_all_fail_alike_is_stopped(tmp_path, fake):
-    (tmp_path / "small.yaml").write_text(SUITE.replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4, 5]"))
+    (tmp_path / "small.yaml").write_text(
+        SUITE.replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4, 5]")
+    )
     suite = read_suite(tmp_path / "small.yaml")
     study = expand(suite), Store(tmp_path / "store"), tmp_path / "small"
     campaign = begun(study)
@@ -387,7 +458,10 @@ def test_stage_whose_first_jobs_all_fail_alike_is_stopped(tmp_path, fake):
     for element, (unit,) in enumerate(first.elements):
         note(study, first, unit)
         study[1].note_attempt(
-            unit, attempt="a", state="failed", cause=f"RuntimeError: no GPU {element} on node {element}"
+            unit,
+            attempt="a",
+            state="failed",
+            cause=f"RuntimeError: no GPU {element} on node {element}",
         )
     fake.set(first, "FAILED")
     look(look(campaign, fake), fake)
@@ -396,12 +470,20 @@ def test_stage_whose_first_jobs_all_fail_alike_is_stopped(tmp_path, fake):
     for (unit,) in second.elements:
         seen = outcome(study[1], unit)
         assert seen.state == "failed"
-        assert seen.cause.startswith("not tried: the first jobs all failed alike (3): RuntimeError: no GPU")
+        assert seen.cause.startswith(
+            "not tried: the first jobs all failed alike (3): RuntimeError: no GPU"
+        )
 
 
 def test_stopped_stage_leaves_alone_what_runs_already(tmp_path, fake):
-    (tmp_path / "small.yaml").write_text(SUITE.replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4, 5]"))
-    study = expand(read_suite(tmp_path / "small.yaml")), Store(tmp_path / "store"), tmp_path / "small"
+    (tmp_path / "small.yaml").write_text(
+        SUITE.replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4, 5]")
+    )
+    study = (
+        expand(read_suite(tmp_path / "small.yaml")),
+        Store(tmp_path / "store"),
+        tmp_path / "small",
+    )
     campaign = begun(study)
     first, second = fake.taken
     for (unit,) in first.elements:
@@ -461,7 +543,9 @@ def test_detached_everything_is_submitted_after_what_it_needs(study, fake):
     (train,) = by_stage["train"]
     assert train.intent["after"] == []
     assert {tuple(s.intent["after"]) for s in by_stage["samples"]} == {(train.job,)}
-    assert {tuple(s.intent["after"]) for s in by_stage["scores"]} == {tuple(s.job for s in by_stage["samples"])}
+    assert {tuple(s.intent["after"]) for s in by_stage["scores"]} == {
+        tuple(s.job for s in by_stage["samples"])
+    }
     with hold(study[2]) as lease:
         assert Campaign(*study, EXECUTOR).detach(lease) == ([], 0), "all of it is in the queue"
 
@@ -473,7 +557,9 @@ def test_detached_units_are_left_out_where_the_queue_takes_no_more(study, fake):
     assert left_out == sum(len(job.units) for job in study[0]) - 2
 
 
-def test_units_that_do_not_fill_a_job_wait_for_more_of_their_stage_but_not_for_ever(study, fake, monkeypatch):
+def test_units_that_do_not_fill_a_job_wait_for_more_of_their_stage_but_not_for_ever(
+    study, fake, monkeypatch
+):
     campaign = begun(study)
     (train,) = fake.taken
     done = train.elements[0][0]
@@ -482,7 +568,12 @@ def test_units_that_do_not_fill_a_job_wait_for_more_of_their_stage_but_not_for_e
     assert fake.taken == [train], "the other model's samples may join"
     monkeypatch.setattr(campaigns, "HOLD_SECONDS", 0.0)
     look(campaign, fake)
-    ready = [unit for job in study[0] if job.stage == "samples" and done in job.needs for unit in job.units]
+    ready = [
+        unit
+        for job in study[0]
+        if job.stage == "samples" and done in job.needs
+        for unit in job.units
+    ]
     assert {submission.stage for submission in fake.taken[1:]} == {"samples", "inspect"}
     given = [s.elements for s in fake.taken if s.stage == "samples"]
     assert [unit for elements in given for units in elements for unit in units] == ready
@@ -505,7 +596,9 @@ def test_status_says_what_waits_in_the_queue_and_what_all_of_it_cost(study, fake
     assert seen.judge(unit, outcome(study[1], unit)).state == "queued"
     assert f"job {first.job}" in seen.lines[0]
     assert "2 pending" in seen.lines[0]
-    study[1].note_attempt(unit, attempt="a", run="r", start="2026-01-01T00:00:00+00:00", gpus=2, cpus=8)
+    study[1].note_attempt(
+        unit, attempt="a", run="r", start="2026-01-01T00:00:00+00:00", gpus=2, cpus=8
+    )
     study[1].note_attempt(unit, attempt="a", state="died", end="2026-01-01T01:00:00+00:00")
     assert (
         "2.00 GPU-hours and 8.00 CPU-hours in all attempts; 1.00 hours of 1.00 were lost work"
@@ -540,16 +633,24 @@ def test_memory_and_packed_units_are_told_apart_by_what_their_job_left(tmp_path)
     store.note_attempt(first, attempt="a", run="r", submission=submission.name)
     log = submission.logs(0)[0]
     log.parent.mkdir(parents=True)
-    log.write_text("something\nslurmstepd: error: StepId=5.0 exceeded memory limit (9 > 8), being killed\n")
+    log.write_text(
+        "something\nslurmstepd: error: StepId=5.0 exceeded memory limit (9 > 8), being killed\n"
+    )
     seen = endings(store, [first, second, third], submission, 0, "FAILED")
-    assert [seen[unit].kind for unit in (first, second, third)] == ["memory", "unreached", "unreached"]
+    assert [seen[unit].kind for unit in (first, second, third)] == [
+        "memory",
+        "unreached",
+        "unreached",
+    ]
     assert "exceeded memory limit" in seen[first].cause
     assert seen[first].log == str(log)
 
 
 def test_end_of_a_shared_training_is_told_by_the_process_that_ended_first(tmp_path):
     store, (unit,) = Store(tmp_path), units(1, "train")
-    jobs = {("train", unit.key): Job(stage="train", key=unit.key, label="", specs=(), parts=("00000",))}
+    jobs = {
+        ("train", unit.key): Job(stage="train", key=unit.key, label="", specs=(), parts=("00000",))
+    }
     order = Order(stage="train", elements=((unit,),), resources=Resources(nodes=2))
     submission = intend(order, tmp_path / "small", store, "r", jobs, {})
     submission.note_job("5")
@@ -562,7 +663,9 @@ def test_end_of_a_shared_training_is_told_by_the_process_that_ended_first(tmp_pa
     log.write_text("worker ready\n")
     (seen,) = endings(store, [unit], submission, 0, "FAILED").values()
     assert (seen.kind, seen.cause) == ("died", f"another process died: {cause}")
-    log.write_text("Traceback (most recent call last):\n  File x\nValueError: no\n[rank1]: ValueError: no\nW0 gone\n")
+    log.write_text(
+        "Traceback (most recent call last):\n  File x\nValueError: no\n[rank1]: ValueError: no\nW0 gone\n"
+    )
     (seen,) = endings(store, [unit], submission, 0, "FAILED").values()
     assert (seen.kind, seen.cause, seen.log) == ("exception", "ValueError: no", str(log))
 

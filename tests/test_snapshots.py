@@ -1,4 +1,6 @@
-"""Snapshots: weights at chosen training images, and longer trainings that go on from shorter ones."""
+"""Snapshots: weights at chosen training images, and longer trainings that go on from shorter
+ones.
+"""
 
 import csv
 import json
@@ -14,7 +16,16 @@ from bench.execute.executor import Executor, read_executor
 from bench.execute.local.worker import Stop
 from bench.plan import Job, expand
 from bench.prefix import leg
-from bench.spec import LikelihoodSpec, SampleSpec, SnapshotSpec, TrainSpec, canonical, from_plain, key, place
+from bench.spec import (
+    LikelihoodSpec,
+    SampleSpec,
+    SnapshotSpec,
+    TrainSpec,
+    canonical,
+    from_plain,
+    key,
+    place,
+)
 from bench.stages import jobs
 from bench.store import Store, UnitId, hash_file
 from bench.suite.expansion import SuiteError, read_suite
@@ -39,7 +50,11 @@ points:
 
 def text(snapshots="[16, 30]", steps=6, schedule="constant"):
     lines = SUITE if snapshots else SUITE.replace("    snapshots: SNAPSHOTS\n", "")
-    return lines.replace("SNAPSHOTS", str(snapshots)).replace("STEPS", str(steps)).replace("SCHEDULE", schedule)
+    return (
+        lines.replace("SNAPSHOTS", str(snapshots))
+        .replace("STEPS", str(steps))
+        .replace("SCHEDULE", schedule)
+    )
 
 
 def suite_of(folder, **values):
@@ -56,7 +71,9 @@ class Silent:
 
 
 def train(store, folder, **values):
-    """Trains what a suite asks for and the store lacks, as a worker would; returns the spec of the end."""
+    """Trains what a suite asks for and the store lacks, as a worker would; returns the spec of the
+    end.
+    """
     suite = suite_of(folder, **values)
     settings = {"device": "cpu", "checkpoint_seconds": 1e9}
     for job in expand(suite):
@@ -88,7 +105,9 @@ def trainings(taken):
 
 def test_a_snapshot_is_in_the_key_and_its_absence_is_not():
     train = TrainSpec(method="sde", method_version=1, dataset="digits", dataset_version=1)
-    sample = SampleSpec(train=train, sampler="heun", sampler_version=1, times="", params={}, batch=8)
+    sample = SampleSpec(
+        train=train, sampler="heun", sampler_version=1, times="", params={}, batch=8
+    )
     likelihood = LikelihoodSpec(train=train, version=1, images=8, batch=8)
     for spec in (sample, likelihood):
         assert "snapshot" not in canonical(spec)
@@ -109,7 +128,9 @@ def test_each_snapshot_and_the_end_are_points_of_their_own(tmp_path):
     assert [point.sample.snapshot for point in suite.points] == [16, 30, None]
     assert [point.likelihood.snapshot for point in suite.points] == [16, 30, None]
     afters = (" · after 16 images", " · after 30 images", "")
-    assert [point.group for point in suite.points] == [f"vp · euler_maruyama · nfe 2{after}" for after in afters]
+    assert [point.group for point in suite.points] == [
+        f"vp · euler_maruyama · nfe 2{after}" for after in afters
+    ]
     assert suite.resolved["train"]["vp"]["snapshots"] == [16, 30]
     assert suite_of(tmp_path, snapshots="[30, 16]").snapshots == {"vp": (16, 30)}
 
@@ -160,8 +181,12 @@ def test_every_training_of_a_course_needs_the_next_shorter_one(tmp_path):
 
 
 def test_a_training_whose_rate_falls_shares_its_course_with_its_snapshots_alone(tmp_path):
-    falling, longer = (suite_of(tmp_path, schedule="cosine", steps=steps).train["vp"][0] for steps in (6, 12))
-    courses = [leg(spec).course for spec in (falling, SnapshotSpec(train=falling, images=16), longer)]
+    falling, longer = (
+        suite_of(tmp_path, schedule="cosine", steps=steps).train["vp"][0] for steps in (6, 12)
+    )
+    courses = [
+        leg(spec).course for spec in (falling, SnapshotSpec(train=falling, images=16), longer)
+    ]
     assert courses[0] == courses[1] != courses[2]
     assert not leg(falling).open
     assert leg(SnapshotSpec(train=falling, images=16)).open
@@ -186,7 +211,11 @@ def test_snapshots_change_no_byte_of_the_training_they_are_of(tmp_path, schedule
 
 def test_a_record_says_what_the_snapshot_saw_and_cost(taken, trainings):
     records = [taken.store.record(*place(spec)) for spec in trainings]
-    assert [record["images"] for record in records] == [16, 32, 48]  # a snapshot is taken after a whole update
+    assert [record["images"] for record in records] == [
+        16,
+        32,
+        48,
+    ]  # a snapshot is taken after a whole update
     assert [record["steps"] for record in records] == [2, 4, 6]
     flops = [record["flops"] for record in records]
     assert flops == [flops[2] / 3, flops[2] * 2 / 3, flops[2]]
@@ -201,12 +230,21 @@ def test_rows_of_snapshots_have_their_own_training_and_their_own_weights(taken):
     assert [row["snapshot"] for row in rows] == ["16", "30", ""]
     assert [row["training_images"] for row in rows] == ["16", "32", "48"]
     assert [row["state"] for row in rows] == ["done"] * 3
-    for column in ("training_flops", "training_seconds", "train_key", "key", "bits_per_dim", "fd(digits-cnn@8)"):
+    for column in (
+        "training_flops",
+        "training_seconds",
+        "train_key",
+        "key",
+        "bits_per_dim",
+        "fd(digits-cnn@8)",
+    ):
         assert len({row[column] for row in rows}) == 3, column
     assert (taken.results / "small" / "figures" / "fd-digits-cnn-8-vs-training.png").exists()
 
 
-def test_a_longer_training_goes_on_from_a_shorter_one_to_the_bytes_of_one_that_did_not(taken, tmp_path):
+def test_a_longer_training_goes_on_from_a_shorter_one_to_the_bytes_of_one_that_did_not(
+    taken, tmp_path
+):
     copy, fresh = Store(tmp_path / "copy"), Store(tmp_path / "fresh")
     shutil.copytree(taken.store.root, copy.root)
     for store in (copy, fresh):
@@ -230,7 +268,9 @@ def test_a_damaged_state_is_not_gone_on_from(taken, trainings, tmp_path):
     assert weights(copy, trainings[2]) == weights(taken.store, trainings[2])
 
 
-def test_a_training_whose_end_is_stored_under_another_name_takes_no_step(taken, trainings, tmp_path):
+def test_a_training_whose_end_is_stored_under_another_name_takes_no_step(
+    taken, trainings, tmp_path
+):
     """Four updates of a training of six are the whole of a training of four."""
     copy = Store(tmp_path / "copy")
     shutil.copytree(taken.store.root, copy.root)
@@ -259,13 +299,23 @@ def test_sampling_in_bfloat16_rounds_the_network_and_counts_the_same(taken, trai
         sample = replace(point.sample, precision=precision, params={"steps": 50})
         unit = UnitId(*place(sample)[:2], "00000")
         job = Job(stage="samples", key=unit.key, label="", specs=(sample,), parts=(unit.part,))
-        jobs.make(job, unit, jobs.Context(copy, {"device": "cpu"}, Silent(), Stop(), start="", attempts=1))
+        jobs.make(
+            job, unit, jobs.Context(copy, {"device": "cpu"}, Silent(), Stop(), start="", attempts=1)
+        )
         record = copy.record(*unit)
         assert record["nfe"] == 50
         images.append(copy.images(unit.key, 8).astype(int))
     assert (images[0] != images[1]).any()
     assert abs(images[0] - images[1]).mean() < 0.5
-    assert len({copy.record("samples", name, "00000")["flops_per_row"] for name, _ in copy.specs("samples")}) == 1
+    assert (
+        len(
+            {
+                copy.record("samples", name, "00000")["flops_per_row"]
+                for name, _ in copy.specs("samples")
+            }
+        )
+        == 1
+    )
 
 
 def test_an_executor_may_allow_tf32_and_compile(tmp_path):

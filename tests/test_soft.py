@@ -25,13 +25,19 @@ KNOBS = {
     "flow_euler": ({"kinks": "cross"},),
     "flow_heun": ({"last": "heun"}, {"last": "heun", "final": "denoise"}),
 }
-"""Parameters of each sampler under which its cost is counted, beside the defaults and the last denoising."""
+"""Parameters of each sampler under which its cost is counted, beside the defaults and the last
+denoising.
+"""
 
 
 def method(kind="blur", data=DIGITS, **values):
-    noise = {"ve": {"schedule": "geometric", "least": 0.05, "most": 5.0}}.get(kind, {"least": 0.05, "most": 0.4})
+    noise = {"ve": {"schedule": "geometric", "least": 0.05, "most": 5.0}}.get(
+        kind, {"least": 0.05, "most": 0.4}
+    )
     corruption = {"kind": kind, "noise": noise, "blur": {"schedule": "linear"}}
-    return SoftDiffusion(build(CARD.params, merge(CARD.tiny, {"corruption": corruption}, values)), data)
+    return SoftDiffusion(
+        build(CARD.params, merge(CARD.tiny, {"corruption": corruption}, values)), data
+    )
 
 
 def sampler(name, times=None, **values):
@@ -40,7 +46,9 @@ def sampler(name, times=None, **values):
 
 
 def coefficients(kind, t, shape=(8, 8)):
-    """Returns the factors of the image at times t (B,), in cosines for blur, and the noise, as the paper has them."""
+    """Returns the factors of the image at times t (B,), in cosines for blur, and the noise, as the
+    paper has them.
+    """
     t = t.double().view(-1, 1, 1, 1)
     ramp = 0.05 * (0.4 / 0.05) ** (t / 0.25).clamp(max=1)
     one = torch.ones(1, 1, *shape, dtype=torch.float64)
@@ -65,7 +73,9 @@ def cosines(x, inverse=False):
 
 
 class Known(nn.Module):
-    """Stands for a network that knows that pixels are independent, N(centre, spread^2) in [-1, 1]."""
+    """Stands for a network that knows that pixels are independent, N(centre, spread^2) in [-1,
+    1].
+    """
 
     def __init__(self, kind, centre, spread):
         super().__init__()
@@ -92,7 +102,9 @@ def turn(x, back=False):
 @pytest.mark.parametrize("kind", ["blur", "ve", "vp", "straight"])
 @pytest.mark.parametrize("weighting", ["inverse_variance", "none"])
 def test_loss_weighs_what_the_corruption_leaves_of_the_error_by_the_noise(kind, weighting):
-    tiny = method(kind, weighting=weighting, null_reg=0.5, network={"init_scale": 1.0, "dropout": 0.0})
+    tiny = method(
+        kind, weighting=weighting, null_reg=0.5, network={"init_scale": 1.0, "dropout": 0.0}
+    )
     x0 = DIGITS.batch(0, 0, 6)
     noise = Noise(5)
     t = 1e-3 + (1 - 1e-3) * noise.uniform((6,))
@@ -116,14 +128,18 @@ def test_the_network_predicts_clean_less_corrupted_and_is_told_the_time(embeddin
 
 
 def test_scaled_residuals_are_in_units_of_what_the_corruption_changes():
-    tiny = method(parametrisation="scaled_residual", training={"steps": 1}, network={"init_scale": 1.0})
+    tiny = method(
+        parametrisation="scaled_residual", training={"steps": 1}, network={"init_scale": 1.0}
+    )
     tiny.train(DIGITS, Run(seed=0))
     x0 = 2 * torch.from_numpy(DIGITS.train).double() / 16 - 1
     for t in (0.0, 0.003, 0.25, 0.7, 1.0):
         factors, std = coefficients("blur", torch.tensor([t]))
         lost = (x0 - corrupted("blur", x0, factors)).square().mean() + std.square().squeeze()
         # Linear between 129 times, which the geometric growth of the noise sees.
-        assert tiny._residual_size(torch.tensor([t])).item() == pytest.approx(lost.sqrt().item(), rel=2e-3)
+        assert tiny._residual_size(torch.tensor([t])).item() == pytest.approx(
+            lost.sqrt().item(), rel=2e-3
+        )
     x, t = Noise(0).normal((2, 1, 8, 8)), torch.tensor([0.1, 0.9])
     output = tiny.average(x, 999 * t)
     expected = x + like(tiny._residual_size(t), x) * output
@@ -139,7 +155,9 @@ def test_the_exact_denoiser_is_the_mean_of_the_training_images_given_the_corrupt
     chosen = points[[3, 500, 1400]]
     x = (corrupted(kind, chosen, factors) + std * Noise(1).normal(chosen.shape)).float()
     for row in range(3):
-        offsets = x[row].double() - corrupted(kind, points, factors[row : row + 1] if len(factors) > 1 else factors)
+        offsets = x[row].double() - corrupted(
+            kind, points, factors[row : row + 1] if len(factors) > 1 else factors
+        )
         logits = -0.5 * (offsets / std[row]).square().flatten(1).sum(1)
         expected = torch.einsum("k,kchw->chw", logits.softmax(0), points)
         clean = exact.denoiser(exact.average)(x[row : row + 1], t[row : row + 1])[0]
@@ -167,7 +185,8 @@ def test_exact_trains_nothing_and_samples_what_it_was_given():
     assert torch.equal(copy.sample(16, sampler("momentum", steps=150), Noise(0)), images)
     train = torch.from_numpy(DIGITS.train).flatten(1).double() / 16
     nearest = torch.cdist(images.flatten(1).double(), train).min(1)
-    # What is left is the noise of t = 0, 0.05 in [-1, 1], of which the last, noise-free step leaves little.
+    # What is left is the noise of t = 0, 0.05 in [-1, 1], of which the last, noise-free step leaves
+    # little.
     assert nearest.values.max() < 0.3
     assert len(set(nearest.indices.tolist())) > 12
 
@@ -179,13 +198,16 @@ def test_every_sampler_returns_the_image_where_all_the_data_are(kind, name):
     image = 2 * DIGITS.batch(0, 0, 1) - 1
     perfect.average = Constant(image)
     last = torch.ones((), dtype=torch.float64)
-    perfect.prior = Points(perfect.corruption.apply(image, last), perfect.corruption.std(last).item())
+    perfect.prior = Points(
+        perfect.corruption.apply(image, last), perfect.corruption.std(last).item()
+    )
     end = {"t_min": 1e-3} if name == "flow_adaptive" else {}
     # Euler-Maruyama's last steps leave more of their noise than the others'.
     steps = 200 if name == "churn" else 50
     values = {"tolerance": 1e-3} if name == "flow_adaptive" else {"steps": steps, "final": "none"}
     images = perfect.sample(4, sampler(name, **values, **end), Noise(0))
-    # Noise of 0.05 in [-1, 1] stays where it is not taken away; four standard deviations of it, in [0, 1].
+    # Noise of 0.05 in [-1, 1] stays where it is not taken away; four standard deviations of it, in
+    # [0, 1].
     assert (images - (image + 1) / 2).abs().max() < 0.1
 
 
@@ -241,9 +263,13 @@ def test_bits_per_dim_of_a_perfect_network_are_the_entropy_that_the_model_assign
 
     first, deviation = density(1.0)
     alone = Fitted.noise(1.0, basis, DIGITS.shape)
-    perfect.prior = Fitted(basis, DIGITS.shape, alone.modes, alone.weights, alone.means, alone.scales, first, deviation)
+    perfect.prior = Fitted(
+        basis, DIGITS.shape, alone.modes, alone.weights, alone.means, alone.scales, first, deviation
+    )
     images = torch.from_numpy(DIGITS.test[:3]).long()
-    scored = perfect.score(images, Noise(0), LikelihoodParams(eps=eps, tolerance=1e-5, probe="exact"))
+    scored = perfect.score(
+        images, Noise(0), LikelihoodParams(eps=eps, tolerance=1e-5, probe="exact")
+    )
     x = 2 * (images + Noise(0).child("dequantise").child(0).uniform(images.shape)).double() / 17 - 1
     log_prob = torch.distributions.Normal(*density(eps)).log_prob(basis.coefficients(x))
     expected = -log_prob.mean(1) / math.log(2) + math.log2(17) - 1
@@ -259,12 +285,17 @@ def test_the_start_is_fitted_to_the_corrupted_training_images():
     x0 = 2 * torch.from_numpy(DIGITS.train).double() / 16 - 1
     factors, _ = coefficients("blur", torch.ones(1))
     a = (factors * cosines(x0)).flatten(1)
-    assert trained.prior.modes.tolist() == torch.nonzero(a.var(0, correction=0) > 0.01 * 0.4**2).flatten().tolist()
+    assert (
+        trained.prior.modes.tolist()
+        == torch.nonzero(a.var(0, correction=0) > 0.01 * 0.4**2).flatten().tolist()
+    )
     assert 2 <= len(trained.prior.modes) < 10
     low = a[:, trained.prior.modes]
     torch.testing.assert_close(trained.prior.means[0], low.mean(0), rtol=1e-6, atol=1e-8)
     covariance = low.T.cov(correction=0) + 0.16 * torch.eye(low.shape[1])
-    torch.testing.assert_close(trained.prior.scales[0] @ trained.prior.scales[0].T, covariance, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        trained.prior.scales[0] @ trained.prior.scales[0].T, covariance, rtol=1e-6, atol=1e-8
+    )
 
 
 def test_the_straight_path_starts_from_standard_normal_noise():
@@ -276,7 +307,10 @@ def test_the_straight_path_starts_from_standard_normal_noise():
 
 
 def test_levels_are_chosen_from_the_training_images_and_kept_with_the_weights():
-    values = {"corruption": {"blur": {"schedule": "levels"}}, "selection": {"candidates": 256, "levels": 8}}
+    values = {
+        "corruption": {"blur": {"schedule": "levels"}},
+        "selection": {"candidates": 256, "levels": 8},
+    }
     trained = method(**values, training={"steps": 1})
     trained.train(DIGITS, Run(seed=0))
     levels = trained.blur_levels
@@ -294,7 +328,8 @@ def test_levels_are_chosen_from_the_training_images_and_kept_with_the_weights():
     torch.testing.assert_close(copy.corruption.operator.eigenvalues(there)[0, 0], expected)
     full = method(**merge(values, {"selection": {"covariance": "full"}}), training={"steps": 1})
     full.train(DIGITS, Run(seed=0))
-    # Wasserstein distance sees correlations between coefficients too, but natural ones matter little.
+    # Wasserstein distance sees correlations between coefficients too, but natural ones matter
+    # little.
     assert (full.blur_levels - levels).abs().max() < 0.05
 
 

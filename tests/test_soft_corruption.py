@@ -108,7 +108,9 @@ def test_at_a_kink_the_derivative_is_the_one_from_the_left(schedule):
 def test_kinks_are_those_of_all_parts():
     assert OPERATORS["tabulated"].kinks == pytest.approx((1 / 3, 2 / 3))
     both = Composite(OPERATORS["tabulated"], Scaling(Geometric(1.0, 0.5, 0.4)))
-    assert Corruption(both, Geometric(0.1, 1.0, 0.25)).kinks == pytest.approx((0.25, 1 / 3, 0.4, 2 / 3))
+    assert Corruption(both, Geometric(0.1, 1.0, 0.25)).kinks == pytest.approx(
+        (0.25, 1 / 3, 0.4, 2 / 3)
+    )
     assert Corruption(OPERATORS["mask"], Geometric(0.1, 1.0)).kinks == ()
 
 
@@ -139,7 +141,9 @@ def test_float32_is_as_right_as_its_numbers(operator):
     for function in (operator.apply, operator.derivative):
         single = function(x.float(), torch.full((3,), 0.6))
         assert single.dtype == torch.float32
-        close(single, function(x, time(0.6)), atol=1e-5 if function == operator.derivative else 1e-6)
+        close(
+            single, function(x, time(0.6)), atol=1e-5 if function == operator.derivative else 1e-6
+        )
 
 
 @each_operator
@@ -172,7 +176,10 @@ def test_a_cut_off_kernel_is_the_convolution_of_mirrored_images(half_width):
     for axis in (0, 1):
         widths = [(half_width, half_width) if k == axis else (0, 0) for k in (0, 1)]
         padded = np.pad(x, widths, mode="symmetric")
-        x = sum(weight * padded.take(range(k, k + x.shape[axis]), axis) for k, weight in enumerate(weights))
+        x = sum(
+            weight * padded.take(range(k, k + x.shape[axis]), axis)
+            for k, weight in enumerate(weights)
+        )
     close(operator.apply(images(1), time(0.5))[0, 0], x)
 
 
@@ -205,12 +212,15 @@ def test_a_pixel_fades_after_its_onset_from_1_to_the_floor_with_two_derivatives(
     def value(t: float) -> float:
         return mask.eigenvalues(time(t)).item()
 
-    assert [value(t) for t in (0.0, onset, onset + width, 1.0)] == pytest.approx([1.0, 1.0, floor, floor], abs=1e-12)
+    assert [value(t) for t in (0.0, onset, onset + width, 1.0)] == pytest.approx(
+        [1.0, 1.0, floor, floor], abs=1e-12
+    )
     assert value(onset + width / 2) == pytest.approx((1 + floor) / 2)
     step = 1e-3
     for edge in (onset, onset + width):
         bend = (value(edge + step) - 2 * value(edge) + value(edge - step)) / step**2
-        # h'' grows as 60 u there: a ramp of one derivative less would have a bend of the order of 1 / width^2.
+        # h'' grows as 60 u there: a ramp of one derivative less would have a bend of the order of 1
+        # / width^2.
         assert abs(bend) < 2 * 60 * step / width**3
 
 
@@ -248,9 +258,15 @@ def test_a_mask_without_a_width_switches_pixels_off_and_has_no_derivative():
 @pytest.mark.parametrize("kind", ["ve", "vp"])
 def test_noise_alone_is_the_process_of_that_name(kind):
     noise = NoiseScale(schedule="geometric", least=0.02, most=5.0)
-    params = CorruptionParams(kind=kind, noise=noise, preserving=Preserving(beta_min=0.2, beta_max=15.0))
+    params = CorruptionParams(
+        kind=kind, noise=noise, preserving=Preserving(beta_min=0.2, beta_max=15.0)
+    )
     process = VE(0.02, 5.0) if kind == "ve" else VP(0.2, 15.0)
-    corruption, x0, t = make_corruption(params, SHAPE), images(), torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
+    corruption, x0, t = (
+        make_corruption(params, SHAPE),
+        images(),
+        torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64),
+    )
     for found, expected in zip(corruption.perturb(x0, t), process.perturb(x0, t), strict=True):
         close(found, expected, rtol=1e-13)
 
@@ -273,7 +289,9 @@ def test_lengths_are_fractions_of_the_width_of_an_image():
 def test_levels_found_in_training_come_before_those_given():
     params = CorruptionParams(blur=BlurParams(schedule="levels", levels=(0.0, 0.25, 0.5)))
     assert make_corruption(params, SHAPE).operator.std(time(0.5)).item() == pytest.approx(2.0)
-    assert make_corruption(params, SHAPE, [0.0, 0.375]).operator.std(time(1.0)).item() == pytest.approx(3.0)
+    assert make_corruption(params, SHAPE, [0.0, 0.375]).operator.std(
+        time(1.0)
+    ).item() == pytest.approx(3.0)
     with pytest.raises(ValueError, match="levels"):
         make_corruption(CorruptionParams(blur=BlurParams(schedule="levels")), SHAPE)
 
@@ -281,14 +299,19 @@ def test_levels_found_in_training_come_before_those_given():
 def test_of_blur_and_mask_the_blur_comes_first():
     params = CorruptionParams(kind="blur_mask", mask=MaskParams(floor=0.0))
     corruption, x = make_corruption(params, SHAPE), images()
-    blur, mask = (make_corruption(CorruptionParams(kind=kind, mask=params.mask), SHAPE) for kind in ("blur", "mask"))
+    blur, mask = (
+        make_corruption(CorruptionParams(kind=kind, mask=params.mask), SHAPE)
+        for kind in ("blur", "mask")
+    )
     close(corruption.apply(x, time(0.6)), mask.apply(blur.apply(x, time(0.6)), time(0.6)))
     assert corruption.apply(x, time(1.0)).abs().max() == 0
 
 
 def test_pixelation_leaves_the_means_of_blocks():
     x, t = images(1), time(0.3)
-    corruption = make_corruption(build(CorruptionParams, {"kind": "pixelate", "pixelate": {"size": 2}}), SHAPE)
+    corruption = make_corruption(
+        build(CorruptionParams, {"kind": "pixelate", "pixelate": {"size": 2}}), SHAPE
+    )
     means = x.view(1, 2, 3, 2, 4, 2).mean((3, 5)).repeat_interleave(2, -1).repeat_interleave(2, -2)
     close(corruption.apply(x, time(0.0)), x)
     close(corruption.apply(x, t), 0.7 * x + 0.3 * means)
@@ -346,7 +369,9 @@ print("whole")
 
 def test_a_corruption_of_ones_own_is_one_file(tmp_path):
     (tmp_path / "ghost.py").write_text(GHOST)
-    done = subprocess.run([sys.executable, "-c", USE, str(tmp_path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", USE, str(tmp_path)], capture_output=True, text=True
+    )
     assert done.stdout == "whole\n", done.stderr
 
 

@@ -10,7 +10,9 @@ from methods.soft.samplers import ddim as soft_ddim
 
 
 class Blurred:
-    """The same blur as the corruption of Soft Diffusion's samplers: of pixels, by the cosine transform."""
+    """The same blur as the corruption of Soft Diffusion's samplers: of pixels, by the cosine
+    transform.
+    """
 
     def __init__(self, process: Cosines) -> None:
         self.process = process
@@ -41,4 +43,6 @@ def test_blur_gives_the_step_of_soft_diffusion_however_little_it_leaves(stronges
         return modes(blur.denoise(pixels(u), torch.full((len(u),), t, dtype=torch.float64)))
 
     found = pixels(gddim(process, clean, modes(x), times))
-    torch.testing.assert_close(found, soft_ddim(blur, blur.denoise, x, times, None), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        found, soft_ddim(blur, blur.denoise, x, times, None), rtol=1e-9, atol=1e-9
+    )

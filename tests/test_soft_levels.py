@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from bench.method import Noise
-from methods.soft.levels import candidates, diagonal_distances, full_distances, shortest_path, wasserstein
+from methods.soft.levels import (
+    candidates,
+    diagonal_distances,
+    full_distances,
+    shortest_path,
+    wasserstein,
+)
 
 
 def normal(shape, seed=0):
@@ -28,7 +34,9 @@ def brute_force(lengths, nodes):
 @pytest.mark.parametrize("nodes", [2, 3, 4, 5, 8])
 def test_the_shortest_path_is_the_best_of_all_paths(seed, nodes):
     lengths = Noise(seed, dtype=torch.float64).uniform((8, 8))
-    assert tuple(shortest_path(lengths, nodes).tolist()) == brute_force(lengths.tolist() and lengths, nodes)
+    assert tuple(shortest_path(lengths, nodes).tolist()) == brute_force(
+        lengths.tolist() and lengths, nodes
+    )
 
 
 def test_a_path_has_the_nodes_asked_for_and_no_other_number_is_possible():
@@ -51,7 +59,8 @@ def test_on_a_line_the_hops_come_out_equal():
 def test_the_distance_is_the_2_wasserstein_distance_and_not_its_square(d):
     mean1, mean2 = normal((d,), 1), normal((d,), 2)
     one = torch.eye(d, dtype=torch.float64)
-    # Equal covariances: the distance of the means; equal means and c^2 I against I: |c - 1| sqrt(d).
+    # Equal covariances: the distance of the means; equal means and c^2 I against I: |c - 1|
+    # sqrt(d).
     expected = (mean1 - mean2).square().sum().sqrt()
     torch.testing.assert_close(
         wasserstein(mean1, covariance(d, 3), mean2, covariance(d, 3)), expected, atol=1e-6, rtol=0
@@ -73,7 +82,8 @@ def test_the_distance_is_a_metric():
 def test_the_distance_of_gaussians_that_do_not_commute_is_that_of_the_closed_form_in_two_dimensions():
     first = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
     second = torch.tensor([[1.0, -0.3], [-0.3, 3.0]], dtype=torch.float64)
-    # For 2 x 2 matrices tr sqrt(M) = sqrt(tr M + 2 sqrt(det M)), and the product has the determinants' product.
+    # For 2 x 2 matrices tr sqrt(M) = sqrt(tr M + 2 sqrt(det M)), and the product has the
+    # determinants' product.
     product = first @ second
     cross = math.sqrt(product.trace() + 2 * math.sqrt(product.det()))
     expected = math.sqrt(first.trace() + second.trace() - 2 * cross)
@@ -87,9 +97,15 @@ def blurs(levels, d=5):
 
 
 def test_independent_coefficients_are_as_far_apart_with_and_without_their_covariance():
-    factors, mean, variance = blurs(candidates(0.1, 4, 9)), normal((5,), 1), normal((5,), 2).square()
+    factors, mean, variance = (
+        blurs(candidates(0.1, 4, 9)),
+        normal((5,), 1),
+        normal((5,), 2).square(),
+    )
     diagonal = diagonal_distances(mean, variance, factors, 0.1)
-    torch.testing.assert_close(diagonal, full_distances(mean, torch.diag(variance), factors, 0.1), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(
+        diagonal, full_distances(mean, torch.diag(variance), factors, 0.1), rtol=1e-6, atol=1e-7
+    )
 
 
 def test_full_distances_are_those_of_the_corrupted_gaussians():
@@ -99,7 +115,10 @@ def test_full_distances_are_those_of_the_corrupted_gaussians():
         gaussians = []
         for row in (factors[i], factors[j]):
             operator = torch.diag(row)
-            gaussians += [operator @ mean, operator @ full @ operator + 0.09 * torch.eye(5, dtype=torch.float64)]
+            gaussians += [
+                operator @ mean,
+                operator @ full @ operator + 0.09 * torch.eye(5, dtype=torch.float64),
+            ]
         torch.testing.assert_close(lengths[i, j], wasserstein(*gaussians), rtol=1e-6, atol=1e-6)
 
 
@@ -108,13 +127,17 @@ def test_diagonal_distances_are_the_formula_of_the_paper_of_each_coefficient():
     factors, mean, variance, std = blurs(levels), normal((5,), 1), normal((5,), 2).square(), 0.2
     lengths = diagonal_distances(mean, variance, factors, std)
     for i, j in itertools.product(range(3), repeat=2):
-        spread = (factors[i] ** 2 * variance + std**2).sqrt() - (factors[j] ** 2 * variance + std**2).sqrt()
+        spread = (factors[i] ** 2 * variance + std**2).sqrt() - (
+            factors[j] ** 2 * variance + std**2
+        ).sqrt()
         shift = (factors[i] - factors[j]) * mean
         torch.testing.assert_close(lengths[i, j], (spread.square() + shift.square()).sum().sqrt())
 
 
 def test_squared_distances_would_favour_every_node_and_distances_do_not():
-    lengths = diagonal_distances(torch.zeros(5).double(), torch.ones(5).double(), blurs(candidates(0.1, 4, 40)), 0.1)
+    lengths = diagonal_distances(
+        torch.zeros(5).double(), torch.ones(5).double(), blurs(candidates(0.1, 4, 40)), 0.1
+    )
 
     def total(path, power):
         return sum(lengths[i, j].item() ** power for i, j in itertools.pairwise(path))
@@ -126,7 +149,9 @@ def test_squared_distances_would_favour_every_node_and_distances_do_not():
 
 def test_the_chosen_blurs_change_the_images_equally():
     levels = candidates(0.05, 4, 256)
-    lengths = diagonal_distances(torch.zeros(5).double(), torch.ones(5).double(), blurs(levels), 0.1)
+    lengths = diagonal_distances(
+        torch.zeros(5).double(), torch.ones(5).double(), blurs(levels), 0.1
+    )
     path = shortest_path(lengths, 16)
     hops = lengths[path[:-1], path[1:]]
     assert hops.max() / hops.min() < 1.5

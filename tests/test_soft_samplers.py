@@ -13,7 +13,16 @@ from methods.shared import flow as shared_flow
 from methods.shared import samplers as shared
 from methods.shared.objective import denoising_loss
 from methods.shared.process import VE, VP, time_like
-from methods.soft.corruption import Blur, Corruption, Geometric, Linear, Mask, Scaling, Schedule, make_corruption
+from methods.soft.corruption import (
+    Blur,
+    Corruption,
+    Geometric,
+    Linear,
+    Mask,
+    Scaling,
+    Schedule,
+    make_corruption,
+)
 from methods.soft.denoiser import residual, score, velocity
 from methods.soft.flow import churn, flow_adaptive, flow_euler, flow_heun, meet
 from methods.soft.objective import soft_loss
@@ -57,10 +66,14 @@ def close(actual, expected, rtol: float = 0.0, atol: float = 1e-12) -> None:
 
 
 def moments(sampler, exact: Corrupted, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The exact mean and covariance of what a sampler makes of p_1: each step is x -> A x + b + c z."""
+    """The exact mean and covariance of what a sampler makes of p_1: each step is x -> A x + b + c
+    z.
+    """
     mean, covariance = exact.moments(1.0)
     dims, shape = len(mean), exact.data.shape
-    basis = torch.cat([torch.zeros(1, dims, dtype=torch.float64), torch.eye(dims, dtype=torch.float64)])
+    basis = torch.cat(
+        [torch.zeros(1, dims, dtype=torch.float64), torch.eye(dims, dtype=torch.float64)]
+    )
     for pair in times.unfold(0, 2, 1):
         step = partial(sampler, exact.corruption, exact.denoise, times=pair)
         values = step(x=basis.view(-1, *shape), noise=Constant(0.0)).reshape(dims + 1, dims)
@@ -112,8 +125,13 @@ def test_naive_sampling_does_not_converge_however_many_the_steps():
 def test_naive_sampling_loses_half_the_variance():
     # Each step keeps k = v / (v + s^2) of x and adds s^2: the variance tends to s^2 / (1 - k^2).
     corruption = Corruption(Scaling(), Linear(0.1, 0.1))
-    unit = Mixture(*(torch.ones(shape, dtype=torch.float64) for shape in ((1,), (1, 1), (1, 1, 1))), shape=(1, 1, 1))
-    _, covariance = moments(partial(naive, last_noise=True), Corrupted(unit, corruption), uniform(900))
+    unit = Mixture(
+        *(torch.ones(shape, dtype=torch.float64) for shape in ((1,), (1, 1), (1, 1, 1))),
+        shape=(1, 1, 1),
+    )
+    _, covariance = moments(
+        partial(naive, last_noise=True), Corrupted(unit, corruption), uniform(900)
+    )
     close(covariance.item(), (1 + 0.01) ** 2 / (2 + 0.01), atol=1e-6)
     close(covariance.item(), 0.507512, atol=1e-6)
 
@@ -130,7 +148,16 @@ def test_naive_sampling_loses_half_the_variance():
         (flow_heun, partial(shared_flow.flow_heun, variable="t", last="heun")),
         (partial(flow_heun, last="euler"), partial(shared_flow.flow_heun, variable="t")),
     ],
-    ids=["momentum", "ancestral", "ddim", "eta", "flow_euler", "churn", "flow_heun", "flow_heun_euler"],
+    ids=[
+        "momentum",
+        "ancestral",
+        "ddim",
+        "eta",
+        "flow_euler",
+        "churn",
+        "flow_heun",
+        "flow_heun_euler",
+    ],
 )
 def test_without_a_corruption_samplers_are_those_of_variance_exploding(ours, theirs):
     process = VE(0.05, 3.0)
@@ -172,7 +199,8 @@ def test_on_the_straight_path_the_velocity_is_noise_less_image():
 
 @each_discrete
 def test_a_step_corrupts_the_prediction_as_at_its_end(sampler):
-    # Where all is covered at t = 1 the corruption has no inverse, and the step still brings the prediction in.
+    # Where all is covered at t = 1 the corruption has no inverse, and the step still brings the
+    # prediction in.
     clean, x, end = images(), images() + 2, torch.tensor([1.0, 0.5], dtype=torch.float64)
     found = sampler(COVERED, lambda x, t: clean, x, end, Replay())
     ratio = COVERED.std(end[1]) / COVERED.std(end[0])
@@ -181,7 +209,11 @@ def test_a_step_corrupts_the_prediction_as_at_its_end(sampler):
 
 
 def test_momentum_and_ancestral_sampling_differ_by_their_noise_alone():
-    x, times, denoiser = images(), torch.tensor([1.0, 0.7], dtype=torch.float64), Corrupted(gaussian(), BLUR).denoise
+    x, times, denoiser = (
+        images(),
+        torch.tensor([1.0, 0.7], dtype=torch.float64),
+        Corrupted(gaussian(), BLUR).denoise,
+    )
     s, s_end = BLUR.std(times).tolist()
 
     def step(sampler, value: float) -> torch.Tensor:
@@ -193,14 +225,23 @@ def test_momentum_and_ancestral_sampling_differ_by_their_noise_alone():
     close(step(ancestral, 1.0) - step(ancestral, 0.0), torch.full_like(x, spread * s_end / s))
 
 
-@pytest.mark.parametrize(("sampler", "excess"), [(momentum, True), (ancestral, False), (ddim, False), (naive, False)])
+@pytest.mark.parametrize(
+    ("sampler", "excess"), [(momentum, True), (ancestral, False), (ddim, False), (naive, False)]
+)
 def test_for_a_known_image_a_step_keeps_the_noise_right_but_for_momentum(sampler, excess):
     times = torch.tensor([1.0, 0.7], dtype=torch.float64)
     s, s_end = BLUR.std(times).tolist()
 
     def step(z: float, value: float) -> torch.Tensor:
-        zero, x = torch.zeros(1, *SHAPE, dtype=torch.float64), torch.full((1, *SHAPE), s * z, dtype=torch.float64)
-        return sampler(BLUR, lambda x, t: zero, x, times, Constant(value), last_noise=True).flatten()[0].item()
+        zero, x = (
+            torch.zeros(1, *SHAPE, dtype=torch.float64),
+            torch.full((1, *SHAPE), s * z, dtype=torch.float64),
+        )
+        return (
+            sampler(BLUR, lambda x, t: zero, x, times, Constant(value), last_noise=True)
+            .flatten()[0]
+            .item()
+        )
 
     variance = step(1.0, 0.0) ** 2 + step(0.0, 1.0) ** 2
     close(variance, s_end**2 + excess * (s**2 - s_end**2) ** 2 / s**2)
@@ -223,11 +264,15 @@ def test_along_a_plateau_steps_add_no_noise_and_move_as_the_corruption_does(samp
     assert (corruption.std(times).diff() > 0).any()
     found = sampler(corruption, lambda x, t: clean, x, times, Constant(1.0))
     # Where rounding lets the noise fall, it leaves a std of the square root of 1e-17 a step.
-    close(found, x + corruption.apply(clean, times[-1]) - corruption.apply(clean, times[0]), atol=1e-6)
+    close(
+        found, x + corruption.apply(clean, times[-1]) - corruption.apply(clean, times[0]), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("sampler", [momentum, ancestral, churn])
-def test_noise_that_grows_towards_the_data_is_refused_where_some_would_have_to_be_taken_away(sampler):
+def test_noise_that_grows_towards_the_data_is_refused_where_some_would_have_to_be_taken_away(
+    sampler,
+):
     corruption = Corruption(Scaling(), Linear(0.3, 0.1))
     with pytest.raises(ValueError, match="grows"):
         sampler(corruption, lambda x, t: x, images(), uniform(4), Replay())
@@ -256,7 +301,14 @@ def test_a_corruption_that_switches_has_no_flow(solver):
 @each_discrete
 def test_a_corruption_that_switches_can_be_undone_in_jumps(sampler):
     clean = images()
-    found = sampler(SWITCH, lambda x, t: clean, images(), uniform(10), Noise(0, dtype=torch.float64), final="denoise")
+    found = sampler(
+        SWITCH,
+        lambda x, t: clean,
+        images(),
+        uniform(10),
+        Noise(0, dtype=torch.float64),
+        final="denoise",
+    )
     assert torch.equal(found, clean)
 
 
@@ -282,7 +334,9 @@ def test_steps_cost_what_they_say_and_the_last_denoising_one_more(sampler, evalu
     noise = Noise(3, dtype=torch.float64)
     end = sampler(PLATEAU, denoiser, images(), uniform(5), noise)
     assert len(calls) == evaluations
-    denoised = sampler(PLATEAU, denoiser, images(), uniform(5), Noise(3, dtype=torch.float64), final="denoise")
+    denoised = sampler(
+        PLATEAU, denoiser, images(), uniform(5), Noise(3, dtype=torch.float64), final="denoise"
+    )
     assert len(calls) == 2 * evaluations + 1
     x, t = calls[-1]
     assert torch.equal(x, end)
@@ -316,7 +370,12 @@ def test_steps_across_a_kink_cost_heuns_method_its_order():
     x, target = images(), flow_adaptive(PLATEAU, exact.denoise, images(), tolerance=1e-9)
 
     def error(steps: int, kinks: str) -> float:
-        return (flow_heun(PLATEAU, exact.denoise, x, uniform(steps), kinks=kinks) - target).abs().max().item()
+        return (
+            (flow_heun(PLATEAU, exact.denoise, x, uniform(steps), kinks=kinks) - target)
+            .abs()
+            .max()
+            .item()
+        )
 
     # 0.3 lies 0.4 and 0.2 of a step from the times of these grids.
     meeting, crossing = ([error(steps, kinks) for steps in (32, 64)] for kinks in ("meet", "cross"))
@@ -335,11 +394,15 @@ def test_times_meet_kinks_by_moving_the_nearest():
 
 @pytest.mark.parametrize("solver", ["scipy", "device"])
 @pytest.mark.parametrize("corruption", [BLUR, PLATEAU, COVERED], ids=["blur", "plateau", "covered"])
-def test_the_flow_by_adaptive_steps_carries_the_distribution_to_that_of_the_data(corruption, solver):
+def test_the_flow_by_adaptive_steps_carries_the_distribution_to_that_of_the_data(
+    corruption, solver
+):
     data = gaussian()
     exact = Corrupted(data, corruption)
     basis = torch.cat([torch.zeros(1, 16, dtype=torch.float64), torch.eye(16, dtype=torch.float64)])
-    x = flow_adaptive(corruption, exact.denoise, basis.view(-1, *SHAPE), tolerance=1e-8, solver=solver).flatten(1)
+    x = flow_adaptive(
+        corruption, exact.denoise, basis.view(-1, *SHAPE), tolerance=1e-8, solver=solver
+    ).flatten(1)
     matrix, shift = (x[1:] - x[0]).T, x[0]
     mean, covariance = exact.moments(1.0)
     close(matrix @ mean + shift, exact.moments(0.0)[0], atol=1e-6)
@@ -374,8 +437,13 @@ def test_the_score_is_the_gradient_of_the_log_density():
 def test_without_a_corruption_the_loss_is_that_of_denoising_score_matching(kind):
     process = VE(0.05, 3.0) if kind == "ve" else VP(0.2, 8.0)
     noise_scale = NoiseScale(schedule="geometric", least=0.05, most=3.0)
-    params = CorruptionParams(kind=kind, noise=noise_scale, preserving=Preserving(beta_min=0.2, beta_max=8.0))
-    corruption, t = make_corruption(params, SHAPE), torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    params = CorruptionParams(
+        kind=kind, noise=noise_scale, preserving=Preserving(beta_min=0.2, beta_max=8.0)
+    )
+    corruption, t = (
+        make_corruption(params, SHAPE),
+        torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64),
+    )
 
     def denoiser(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return torch.tanh(x)
@@ -412,18 +480,31 @@ def test_the_least_loss_is_what_the_image_leaves_open():
 def test_the_loss_does_not_see_what_the_corruption_takes_away_unless_null_reg_does():
     t, shift = torch.ones(3, dtype=torch.float64), torch.full((1, *SHAPE), 2.0, dtype=torch.float64)
     losses = [
-        soft_loss(COVERED, lambda x, t, error=error: images() + error, images(), t, images(), null_reg=kappa)
+        soft_loss(
+            COVERED,
+            lambda x, t, error=error: images() + error,
+            images(),
+            t,
+            images(),
+            null_reg=kappa,
+        )
         for error, kappa in itertools.product((0, shift), (0.0, 0.3))
     ]
-    close(torch.stack(losses), torch.tensor([0.0, 0.0, 0.0, 0.3 * 4.0], dtype=torch.float64)[:, None].expand(4, 3))
-    halved = soft_loss(COVERED, lambda x, t: images() + shift, images(), t, images(), null_reg=0.3, reduction="sum")
+    close(
+        torch.stack(losses),
+        torch.tensor([0.0, 0.0, 0.0, 0.3 * 4.0], dtype=torch.float64)[:, None].expand(4, 3),
+    )
+    halved = soft_loss(
+        COVERED, lambda x, t: images() + shift, images(), t, images(), null_reg=0.3, reduction="sum"
+    )
     close(halved, torch.full((3,), 0.5 * 16 * 0.3 * 4.0, dtype=torch.float64))
 
 
 def test_weighting_by_the_inverse_variance_is_that_over_none():
     t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     losses = [
-        soft_loss(BLUR, lambda x, t: 0 * x, images(), t, images(), weighting=w) for w in ("inverse_variance", "none")
+        soft_loss(BLUR, lambda x, t: 0 * x, images(), t, images(), weighting=w)
+        for w in ("inverse_variance", "none")
     ]
     close(losses[0] * BLUR.std(t).square(), losses[1])
 

@@ -18,12 +18,22 @@ from bench.spec import (
     place,
 )
 
-TRAIN = TrainSpec(method="sde", method_version=1, dataset="digits", dataset_version=1, params={"sigma_max": 3.0})
+TRAIN = TrainSpec(
+    method="sde", method_version=1, dataset="digits", dataset_version=1, params={"sigma_max": 3.0}
+)
 SAMPLE = SampleSpec(
-    train=TRAIN, sampler="heun", sampler_version=1, times="rho7", params={"steps": 10}, batch=128, seed=2
+    train=TRAIN,
+    sampler="heun",
+    sampler_version=1,
+    times="rho7",
+    params={"steps": 10},
+    batch=128,
+    seed=2,
 )
 LIKELIHOOD = LikelihoodSpec(train=TRAIN, version=1, images=64, batch=64, params={"eps": 1e-3})
-SCORE = ScoreSpec(source=SAMPLE, count=256, metric="fd", metric_version=1, params={"reference": "test"})
+SCORE = ScoreSpec(
+    source=SAMPLE, count=256, metric="fd", metric_version=1, params={"reference": "test"}
+)
 IMAGES = ImagesSpec(dataset="digits", dataset_version=1, sha256="0" * 64)
 ALL = [TRAIN, SAMPLE, LIKELIHOOD, SCORE, IMAGES, replace(SCORE, source=IMAGES)]
 

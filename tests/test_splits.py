@@ -1,4 +1,6 @@
-"""Which pictures are held out: folders as people name them, what only looks like them, pictures in both splits."""
+"""Which pictures are held out: folders as people name them, what only looks like them, pictures in
+both splits.
+"""
 
 import io
 import os
@@ -47,13 +49,20 @@ PAIRS = [
     ("train_set", "test_set"),
     ("train", "dev"),
 ]
-AROUND = {"nothing": "", "one folder": "photos/", "three folders": "a/b c/photos/", "a folder named train": "train/"}
+AROUND = {
+    "nothing": "",
+    "one folder": "photos/",
+    "three folders": "a/b c/photos/",
+    "a folder named train": "train/",
+}
 
 
 @pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
 @pytest.mark.parametrize(("train", "test"), PAIRS)
 def test_splits_are_known_by_the_names_people_use(tmp_path, train, test, around):
-    names = [f"{around}{train}/{k}.png" for k in range(3)] + [f"{around}{test}/cats/test/{k}.png" for k in range(2)]
+    names = [f"{around}{train}/{k}.png" for k in range(3)] + [
+        f"{around}{test}/cats/test/{k}.png" for k in range(2)
+    ]
     junk = [
         "__MACOSX/photos/train/._0.png",
         ".DS_Store",
@@ -61,7 +70,10 @@ def test_splits_are_known_by_the_names_people_use(tmp_path, train, test, around)
         f"{around}.hidden/1.png",
         f"{around}labels/0.txt",
     ]
-    for found in (collect(files(tmp_path / "x", *names, *junk)), collect(archive(tmp_path / "x.zip", *names, *junk))):
+    for found in (
+        collect(files(tmp_path / "x", *names, *junk)),
+        collect(archive(tmp_path / "x.zip", *names, *junk)),
+    ):
         split = by_folder(found)
         assert (split.train, split.test) == (sorted(names[:3]), sorted(names[3:]))
         assert split.folders == (around + train, around + test)
@@ -70,7 +82,10 @@ def test_splits_are_known_by_the_names_people_use(tmp_path, train, test, around)
 def test_backslashes_separate_folders_in_archives_and_in_names_of_files(tmp_path):
     names = ["photos\\Train\\0.png", "photos\\Train\\1.png", "photos\\Val\\0.png"]
     split = by_folder(collect(archive(tmp_path / "x.zip", *names)))
-    assert (split.train, split.test) == (["photos/Train/0.png", "photos/Train/1.png"], ["photos/Val/0.png"])
+    assert (split.train, split.test) == (
+        ["photos/Train/0.png", "photos/Train/1.png"],
+        ["photos/Val/0.png"],
+    )
     split = by_folder(collect(files(tmp_path / "x", *names)))
     assert (split.train, split.test) == (names[:2], names[2:])
 
@@ -108,29 +123,50 @@ REFUSED = {
     "pairs in small letters": (sides("train_a", "test_a"), "as in `path: HERE/horses/train_a`"),
     "one side": (sides("trainA", "testA"), "testA/ and trainA/ are of a set of pairs"),
     "pairs beside a split": (sides("trainA", "testA", "val"), "as in `path: HERE/horses/trainA`"),
-    "years": (["train2017/0.png", "val2017/0.png"], "train2017/ and val2017/ look like splits, and no name of one"),
-    "half a name": (["photos_train/0.png", "photos_test/0.png"], "photos_test/ and photos_train/ look like splits"),
+    "years": (
+        ["train2017/0.png", "val2017/0.png"],
+        "train2017/ and val2017/ look like splits, and no name of one",
+    ),
+    "half a name": (
+        ["photos_train/0.png", "photos_test/0.png"],
+        "photos_test/ and photos_train/ look like splits",
+    ),
     "no names": (["xtrain/0.png", "test-images/0.png"], "test-images/ looks like a split"),
-    "a third": (["train/0.png", "test/1.png", "extra/2.png"], "extra/ holds 1 pictures beside test/ and train/"),
+    "a third": (
+        ["train/0.png", "test/1.png", "extra/2.png"],
+        "extra/ holds 1 pictures beside test/ and train/",
+    ),
     "a class called train": (["train/0.png", "car/1.png"], "car/ holds 1 pictures beside train/"),
     "loose": (["train/0.png", "val/1.png", "2.png"], "there are 1 pictures beside train/ and val/"),
     "loose and a third": (
         ["train/0.png", "val/1.png", "2.png", "x/3.png"],
         r"x/ hold 2 pictures (1 of them in no folder)",
     ),
-    "two for training": (["train/0.png", "Training/1.png", "val/2.png"], "Training/ and train/ are both for train"),
+    "two for training": (
+        ["train/0.png", "Training/1.png", "val/2.png"],
+        "Training/ and train/ are both for train",
+    ),
     "two for validation": (
         ["train/0.png", "val/1.png", "held_out/2.png"],
         "held_out/ and val/ are both for validation",
     ),
-    "held out alone": (["x/test/0.png", "x/test/1.png"], "all pictures lie in test/, which by its name is held out"),
-    "test and val": (["test/0.png", "val/1.png"], "has test/ and val/ and no folder for training beside it"),
+    "held out alone": (
+        ["x/test/0.png", "x/test/1.png"],
+        "all pictures lie in test/, which by its name is held out",
+    ),
+    "test and val": (
+        ["test/0.png", "val/1.png"],
+        "has test/ and val/ and no folder for training beside it",
+    ),
     "splits of each class": (
         ["a/train/0.png", "a/test/1.png", "b/train/2.png", "b/test/3.png"],
         "a/ and 1 more has folders",
     ),
     "short names": (["trn/0.png", "tst/1.png"], "trn/ and tst/ look like splits"),
-    "held out in two words": (["seen/0.png", "photos_held_out/1.png"], "photos_held_out/ looks like a split"),
+    "held out in two words": (
+        ["seen/0.png", "photos_held_out/1.png"],
+        "photos_held_out/ looks like a split",
+    ),
     "a word that ends in a": (
         ["training data/0.png", "test data/1.png"],
         "test data/ and training data/ look like splits",
@@ -139,19 +175,27 @@ REFUSED = {
         ["train/train/0.png", "train/val/cats/1.png", "test/2.png"],
         "train/val/ lies within train/ and by its name is held out",
     ),
-    "held out alone, half a name": (["my_test/0.png", "my_test/1.png"], "all pictures lie in my_test/"),
+    "held out alone, half a name": (
+        ["my_test/0.png", "my_test/1.png"],
+        "all pictures lie in my_test/",
+    ),
     "files with splits in their names": (
         ["COCO_train2014_01.jpg", "COCO_val2014_02.jpg"],
         "it has files named for training",
     ),
-    "files named like splits": (["train_00.png", "train_01.png", "test_00.png"], "it has files named for training"),
+    "files named like splits": (
+        ["train_00.png", "train_01.png", "test_00.png"],
+        "it has files named for training",
+    ),
 }
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
 @pytest.mark.parametrize(("names", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_only_looks_like_splits_is_refused_with_what_to_write(tmp_path, names, message, form):
-    path = files(tmp_path / "x", *names) if form == "folder" else archive(tmp_path / "x.zip", *names)
+    path = (
+        files(tmp_path / "x", *names) if form == "folder" else archive(tmp_path / "x.zip", *names)
+    )
     with pytest.raises(ValueError, match=r"split: random|path:") as caught:
         by_folder(collect(path))
     assert message.replace("HERE", str(tmp_path / "x")) in str(caught.value)
@@ -160,10 +204,15 @@ def test_what_only_looks_like_splits_is_refused_with_what_to_write(tmp_path, nam
 
 
 def test_words_that_hold_others_are_no_splits():
-    assert [looks_like(name) for name in ("strain", "contest", "rival", "Restraint", "evaluate", "developer")] == [
-        None
-    ] * 6
-    assert [looks_like(name) for name in ("my_TrainData", "TEST1", "img.val")] == ["train", "test", "validation"]
+    assert [
+        looks_like(name)
+        for name in ("strain", "contest", "rival", "Restraint", "evaluate", "developer")
+    ] == [None] * 6
+    assert [looks_like(name) for name in ("my_TrainData", "TEST1", "img.val")] == [
+        "train",
+        "test",
+        "validation",
+    ]
 
 
 def test_links_make_splits_and_what_they_put_into_both_is_held_out(tmp_path):
@@ -173,7 +222,10 @@ def test_links_make_splits_and_what_they_put_into_both_is_held_out(tmp_path):
         for k in numbers:
             os.symlink(f"../all/{k}.png", tmp_path / split / f"{k}.png")
     split = by_folder(collect(tmp_path))
-    assert (split.train, split.test) == ([f"all/{k}.png" for k in range(3)], ["all/3.png", "all/4.png"])
+    assert (split.train, split.test) == (
+        [f"all/{k}.png" for k in range(3)],
+        ["all/3.png", "all/4.png"],
+    )
     assert split.in_both == 1
     files(tmp_path, "all/5.png")
     with pytest.raises(ValueError, match="all/ holds 1 pictures beside train/ and val/"):
@@ -184,7 +236,11 @@ def test_loose_link_to_a_picture_of_a_split_changes_nothing(tmp_path):
     files(tmp_path, "train/0.png", "train/1.png", "test/2.png")
     os.symlink("train/0.png", tmp_path / "preview.png")
     split = by_folder(collect(tmp_path))
-    assert (split.train, split.test, split.in_both) == (["train/0.png", "train/1.png"], ["test/2.png"], 0)
+    assert (split.train, split.test, split.in_both) == (
+        ["train/0.png", "train/1.png"],
+        ["test/2.png"],
+        0,
+    )
 
 
 def test_links_to_folders_make_splits(tmp_path):
@@ -218,7 +274,9 @@ def root(tmp_path, monkeypatch):
 
 def encoded(seed):
     stream = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(stream, "PNG")
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
+        stream, "PNG"
+    )
     return stream.getvalue()
 
 
@@ -241,11 +299,20 @@ def seen(name, split):
 
 def pixels(*seeds):
     return {
-        np.ascontiguousarray(np.asarray(Image.open(io.BytesIO(encoded(k)))).transpose(2, 0, 1)).tobytes() for k in seeds
+        np.ascontiguousarray(
+            np.asarray(Image.open(io.BytesIO(encoded(k)))).transpose(2, 0, 1)
+        ).tobytes()
+        for k in seeds
     }
 
 
-THREE = {"x/Train/0.png": 0, "x/Train/1.png": 1, "x/val/2.png": 2, "x/Test/3.png": 3, "x/notes.txt": 4}
+THREE = {
+    "x/Train/0.png": 0,
+    "x/Train/1.png": 1,
+    "x/val/2.png": 2,
+    "x/Test/3.png": 3,
+    "x/notes.txt": 4,
+}
 
 
 def test_plan_and_assets_print_rule_and_counts_and_the_images_are_those(root, capsys):
@@ -266,7 +333,10 @@ def test_split_at_random_is_asked_for_and_has_another_identity(root, capsys):
     assert known.dataset != drawn.dataset
     assert Gallery.of(drawn.dataset).rule == "random"
     assert load_images(drawn.dataset).card.splits == {"train": 2, "test": 2}
-    assert "photos: 2 train, 2 test, at random (as split: random asks); left out: 1 .txt" in drawn.notes
+    assert (
+        "photos: 2 train, 2 test, at random (as split: random asks); left out: 1 .txt"
+        in drawn.notes
+    )
 
 
 def test_identity_changes_when_links_change_which_images_are_trained_on(root):
@@ -293,7 +363,10 @@ def test_folder_that_is_refused_is_one_line_of_the_suite(root):
 def test_everything_by_links_in_both_splits_leaves_nothing_to_train_on(root):
     photos(root / "photos", {"train/0.png": 0, "train/1.png": 1})
     os.symlink("train", root / "photos" / "test")
-    with pytest.raises(SuiteError, match=r"links put the same pictures into train/ and test/, so that nothing is left"):
+    with pytest.raises(
+        SuiteError,
+        match=r"links put the same pictures into train/ and test/, so that nothing is left",
+    ):
         suite_of("photos")
 
 
@@ -302,13 +375,20 @@ def test_pictures_in_both_splits_are_counted_by_their_pixels_and_shown(root, fol
     first, second = folders
     photos(
         root / "photos",
-        {**{f"{first}/{k}.png": k % 2 for k in range(6)}, **{f"{second}/{k}.png": k for k in (0, 7, 8)}},
+        {
+            **{f"{first}/{k}.png": k % 2 for k in range(6)},
+            **{f"{second}/{k}.png": k for k in (0, 7, 8)},
+        },
     )
-    Image.open(io.BytesIO(encoded(1))).save(root / "photos" / second / "9.bmp")  # other bytes, equal pixels
+    Image.open(io.BytesIO(encoded(1))).save(
+        root / "photos" / second / "9.bmp"
+    )  # other bytes, equal pixels
     name = suite_of("photos", ", test: 0.4").dataset
     assert equal_pictures(name) is None
     assert _in_both_splits(name) == []
-    train, test = ([image.tobytes() for image in load_images(name).split(split)] for split in ("train", "test"))
+    train, test = (
+        [image.tobytes() for image in load_images(name).split(split)] for split in ("train", "test")
+    )
     count = sum(image in train for image in test)
     assert count == 2 if folders == ("train", "test") else count > 0
     assert equal_pictures(name) == count

@@ -51,9 +51,11 @@ def score_fn(process):
 
 
 def affine(sampler, process, score, times, draws=0, width=2):
-    """Returns (A, b, S) of a run u -> A u + b + noise of covariance S, from draws of ``width`` numbers.
+    """Returns (A, b, S) of a run u -> A u + b + noise of covariance S, from draws of ``width``
+    numbers.
 
-    One batch of the origin and the unit vectors without noise, then of the origin with one unit draw each.
+    One batch of the origin and the unit vectors without noise, then of the origin with one unit
+    draw each.
     """
     rows = 3 + draws * width
     starts = torch.zeros(rows, 2, dtype=torch.float64)
@@ -73,19 +75,25 @@ def moments(sampler, process, steps, draws=0, width=2):
     times = torch.linspace(1, T_END, steps + 1, dtype=torch.float64)
     mean, covariance = marginal(process, 1.0)
     for k in range(steps):
-        matrix, shift, spread = affine(sampler, process, score_fn(process), times[k : k + 2], draws, width)
+        matrix, shift, spread = affine(
+            sampler, process, score_fn(process), times[k : k + 2], draws, width
+        )
         mean, covariance = matrix @ mean + shift, matrix @ covariance @ matrix.T + spread
     return mean, covariance
 
 
 def distance(sampler, process, steps, *noise):
-    """Returns how far the moments of the output are from those of the diffusion at the end, at most."""
+    """Returns how far the moments of the output are from those of the diffusion at the end, at
+    most.
+    """
     found, exact = moments(sampler, process, steps, *noise), marginal(process, T_END)
     return max((a - b).abs().max().item() for a, b in zip(found, exact, strict=True))
 
 
 def order(sampler, process, *noise):
-    return math.log2(distance(sampler, process, 64, *noise) / distance(sampler, process, 128, *noise))
+    return math.log2(
+        distance(sampler, process, 64, *noise) / distance(sampler, process, 128, *noise)
+    )
 
 
 @pytest.mark.parametrize("process", [CLD(), VARYING], ids=["constant", "varying"])
@@ -95,9 +103,14 @@ def test_sscs_is_of_order_one_and_with_the_midpoint_rule_of_order_two(process):
 
 
 def flow_order(sampler, least):
-    """Returns the order by three runs of one start, since no closed form says where the flow takes it."""
+    """Returns the order by three runs of one start, since no closed form says where the flow takes
+    it.
+    """
     start = torch.tensor([[0.3, -0.2], [-1.0, 0.4]], dtype=torch.float64).view(2, 2, 1, 1)
-    grids = [torch.linspace(1, T_END, steps + 1, dtype=torch.float64) for steps in (least, 2 * least, 4 * least)]
+    grids = [
+        torch.linspace(1, T_END, steps + 1, dtype=torch.float64)
+        for steps in (least, 2 * least, 4 * least)
+    ]
     coarse, middle, fine = (sampler(VARYING, score_fn(VARYING), start, times) for times in grids)
     return math.log2((coarse - middle).abs().max() / (middle - fine).abs().max())
 
@@ -117,7 +130,9 @@ def prior_score(u, t):
 
 
 def backwards(t, s):
-    """Returns the matrix that takes (x, v) from t to s < t where that part is 0: the velocity reversed, and back."""
+    """Returns the matrix that takes (x, v) from t to s < t where that part is 0: the velocity
+    reversed, and back.
+    """
     sign = torch.tensor([1.0, -1.0], dtype=torch.float64)
     return sign[:, None] * VARYING.transition(t, s)[0] * sign
 
@@ -128,7 +143,9 @@ def test_where_nothing_is_left_to_learn_one_step_is_exact_and_keeps_the_prior(sa
     times = torch.tensor([1.0, 0.2], dtype=torch.float64)
     matrix, shift, spread = affine(sampler, VARYING, prior_score, times, 2)
     torch.testing.assert_close(matrix, backwards(*times), rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(matrix @ stationary @ matrix.T + spread, stationary, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        matrix @ stationary @ matrix.T + spread, stationary, rtol=1e-12, atol=1e-14
+    )
     assert (shift == 0).all()
 
 
@@ -141,7 +158,9 @@ def test_published_half_steps_take_the_rates_of_the_first_half_twice():
     matrix, _, _ = affine(published, VARYING, prior_score, times)
     torch.testing.assert_close(matrix, first @ first, rtol=1e-12, atol=1e-14)
     for a, b in zip(moments(sscs, CLD(), 8, 2), moments(published, CLD(), 8, 2), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)  # where the rate is constant it is all the same
+        torch.testing.assert_close(
+            a, b, rtol=1e-12, atol=1e-14
+        )  # where the rate is constant it is all the same
 
 
 def test_numerical_eps_raises_both_variances_of_each_half_step():
@@ -153,7 +172,9 @@ def test_numerical_eps_raises_both_variances_of_each_half_step():
     _, _, usual = affine(sscs, VARYING, prior_score, times, 2)
     _, _, spread = affine(raised, VARYING, prior_score, times, 2)
     last, identity = backwards(times.mean(), times[1]), torch.eye(2, dtype=torch.float64)
-    torch.testing.assert_close(spread, usual + eps * (last @ last.T + identity), rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(
+        spread, usual + eps * (last @ last.T + identity), rtol=1e-9, atol=1e-14
+    )
 
 
 def test_the_adaptive_solver_meets_the_end_of_the_flow():

@@ -1,4 +1,6 @@
-"""What a unit is said to have cost: counted, measured and described, of a method whose every cost is known by hand."""
+"""What a unit is said to have cost: counted, measured and described, of a method whose every cost
+is known by hand.
+"""
 
 import subprocess
 import time
@@ -24,10 +26,14 @@ from bench.store import Store, UnitId
 
 WIDTH, PIXELS = 4, 64
 FIRST = 2 * 9 * 1 * WIDTH * PIXELS  # 3x3 convolution of one channel
-ATTENTION = 2 * 2 * PIXELS * PIXELS * WIDTH  # every pixel with every pixel, then weighted sums of pixels
+ATTENTION = (
+    2 * 2 * PIXELS * PIXELS * WIDTH
+)  # every pixel with every pixel, then weighted sums of pixels
 LAST = 2 * WIDTH * 1 * PIXELS  # 1x1 convolution
 FORWARD = FIRST + ATTENTION + LAST
-BACKWARD = FIRST + 2 * ATTENTION + 2 * LAST  # of each product's two factors; nobody asks for the images' gradient
+BACKWARD = (
+    FIRST + 2 * ATTENTION + 2 * LAST
+)  # of each product's two factors; nobody asks for the images' gradient
 TRAIN_SECONDS, SAMPLE_SECONDS, INSPECT_SECONDS, COUNT_SECONDS = 5.0, 3.0, 2.0, 1000.0
 
 
@@ -48,7 +54,9 @@ CARD = Card(
     paper="https://example.org",
     adapter="",
     params=Params,
-    samplers={"walk": SamplerCard(version=1, summary="", params=Walk, cost=lambda params: params.steps)},
+    samplers={
+        "walk": SamplerCard(version=1, summary="", params=Walk, cost=lambda params: params.steps)
+    },
     variant=lambda params: "",
 )
 
@@ -103,7 +111,12 @@ class Counting(Method):
         return {"walk": None}
 
     def loss(self, x0, noise):
-        return torch.cat([(self.network(chunk) - chunk).square().mean((1, 2, 3)) for chunk in x0.split(self.chunk)])
+        return torch.cat(
+            [
+                (self.network(chunk) - chunk).square().mean((1, 2, 3))
+                for chunk in x0.split(self.chunk)
+            ]
+        )
 
     def train(self, data, run):
         for step in range(self.params.steps):
@@ -121,7 +134,9 @@ class Counting(Method):
     def inspect(self, images, noise):
         self.clock.pass_(INSPECT_SECONDS)
         return Inspection(
-            torch.tensor([0.5, 1.0]).double(), torch.tensor([1.0, 9.0]).double(), images.new_ones(2, len(images))
+            torch.tensor([0.5, 1.0]).double(),
+            torch.tensor([1.0, 9.0]).double(),
+            images.new_ones(2, len(images)),
         )
 
     def state(self):
@@ -150,18 +165,30 @@ def clock(monkeypatch):
 def context(tmp_path, monkeypatch, clock):
     monkeypatch.setattr(jobs, "cards", lambda: {"counting": CARD})
     monkeypatch.setattr(prefix, "all_cards", lambda: {"counting": CARD})
-    monkeypatch.setattr(jobs, "load_method", lambda name, params, data, device: Counting(Params(**params), data, clock))
+    monkeypatch.setattr(
+        jobs,
+        "load_method",
+        lambda name, params, data, device: Counting(Params(**params), data, clock),
+    )
     monkeypatch.setattr(jobs, "_FLOPS", {})
     monkeypatch.setattr(jobs, "_MODELS", {})
     settings = {"device": "cpu", "checkpoint_seconds": 0.0, "tf32": True}
-    return jobs.Context(Store(tmp_path / "store"), settings, Lease(), Stop(), start="2026-01-01", attempts=7)
+    return jobs.Context(
+        Store(tmp_path / "store"), settings, Lease(), Stop(), start="2026-01-01", attempts=7
+    )
 
 
 TRAIN = TrainSpec(method="counting", method_version=1, dataset="digits", dataset_version=1)
 
 
 def sample_spec(**values):
-    known = {"sampler": "walk", "sampler_version": 1, "times": "", "params": {"steps": 2}, "batch": 8}
+    known = {
+        "sampler": "walk",
+        "sampler_version": 1,
+        "times": "",
+        "params": {"steps": 2},
+        "batch": 8,
+    }
     return SampleSpec(train=TRAIN, **{**known, **values})
 
 
@@ -193,9 +220,13 @@ def test_operations_of_a_training_are_those_of_forward_and_backward_times_its_im
     assert trained["parameters"] == (9 + 1) * WIDTH + WIDTH + 1
 
 
-def test_seconds_of_a_training_are_without_those_of_counting_its_operations(context, clock, monkeypatch):
+def test_seconds_of_a_training_are_without_those_of_counting_its_operations(
+    context, clock, monkeypatch
+):
     count = jobs._training_flops
-    monkeypatch.setattr(jobs, "_training_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
+    monkeypatch.setattr(
+        jobs, "_training_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given)
+    )
     assert made(context, TRAIN, "weights")["seconds"] == 3 * TRAIN_SECONDS
 
 
@@ -206,11 +237,15 @@ def test_seconds_of_a_batch_are_those_of_sampling_it(context, clock, trained, mo
         assert made(context, sample_spec(), part)["seconds"] == SAMPLE_SECONDS
 
 
-def test_state_to_resume_from_is_there_while_a_training_runs_and_deleted_once_it_is_done(context, monkeypatch):
+def test_state_to_resume_from_is_there_while_a_training_runs_and_deleted_once_it_is_done(
+    context, monkeypatch
+):
     resume = context.store.folder("train", place(TRAIN)[1]) / "resume.safetensors"
     there = []
     monkeypatch.setattr(
-        Counting, "state", lambda self: there.append(resume.exists()) or dict(self.network.state_dict())
+        Counting,
+        "state",
+        lambda self: there.append(resume.exists()) or dict(self.network.state_dict()),
     )
     made(context, TRAIN, "weights")
     assert there == [True]
@@ -240,7 +275,13 @@ def test_record_of_an_inspection_holds_mean_and_standard_error_of_each_level_ove
     assert record["noise_levels"] == [pytest.approx(0.1), None]
     assert record["errors"] == [pytest.approx((2.5 / 5) ** 0.5), 0.0]
     assert record["identity"] == {
-        **{"dataset": "digits@1", "split": "test", "drawn": "5 of 360, drawn at random", "seed": 0, "images": 5},
+        **{
+            "dataset": "digits@1",
+            "split": "test",
+            "drawn": "5 of 360, drawn at random",
+            "seed": 0,
+            "images": 5,
+        },
         **{"weighting": "std", "version": 1},
     }
     drawn = load_images("digits").drawn("test", slice(5))
@@ -259,12 +300,16 @@ def test_likelihood_is_of_images_drawn_from_the_split_batch_by_batch(context, tr
         seen.append(images)
         return Scored({"bits_per_dim": torch.ones(len(images))})
 
-    monkeypatch.setattr(Counting, "card", replace(CARD, likelihood=LikelihoodCard(version=1, params=Walk)))
+    monkeypatch.setattr(
+        Counting, "card", replace(CARD, likelihood=LikelihoodCard(version=1, params=Walk))
+    )
     monkeypatch.setattr(Counting, "score", score)
     spec = LikelihoodSpec(train=TRAIN, version=1, images=5, batch=3)
     records = [made(context, spec, part) for part in ("00000", "00001")]
     drawn = load_images("digits").drawn("test", slice(5))
-    first, again, second = seen  # a second draw of the first batch tells what draws make of its numbers
+    first, again, second = (
+        seen  # a second draw of the first batch tells what draws make of its numbers
+    )
     assert torch.equal(torch.cat([first, second]), torch.from_numpy(drawn).long())
     assert torch.equal(again, first)
     assert (len(first), len(second)) == (3, 2)
@@ -276,9 +321,21 @@ def test_likelihood_is_of_images_drawn_from_the_split_batch_by_batch(context, tr
     [
         ({"losses": torch.ones(2, 4)}, ValueError, r"losses \(2, 4\) .* expected \(2, 5\)"),
         ({"noise_levels": torch.ones(3)}, ValueError, r"noise levels \(3,\)"),
-        ({"losses": torch.full((2, 5), float("nan"))}, jobs.DivergedError, r"NaN or infinite at t = 0.5, 1"),
-        ({"strips": {"path": torch.ones(2, 1, 8, 8)}}, ValueError, r"strip 'path' in shape \(2, 1, 8, 8\)"),
-        ({"curves": {"c": Curve(torch.ones(2), torch.ones(3), "", "")}}, ValueError, r"curve 'c' in shapes \(2,\)"),
+        (
+            {"losses": torch.full((2, 5), float("nan"))},
+            jobs.DivergedError,
+            r"NaN or infinite at t = 0.5, 1",
+        ),
+        (
+            {"strips": {"path": torch.ones(2, 1, 8, 8)}},
+            ValueError,
+            r"strip 'path' in shape \(2, 1, 8, 8\)",
+        ),
+        (
+            {"curves": {"c": Curve(torch.ones(2), torch.ones(3), "", "")}},
+            ValueError,
+            r"curve 'c' in shapes \(2,\)",
+        ),
     ],
 )
 def test_inspection_of_another_shape_or_not_finite_fails_with_its_cause(
@@ -291,7 +348,8 @@ def test_inspection_of_another_shape_or_not_finite_fails_with_its_cause(
 
 
 @pytest.mark.parametrize(
-    ("rule", "levels"), [("round", [0, 0, 1, 1, 15, 16, 16]), ("truncate", [0, 0, 0, 1, 15, 15, 16])]
+    ("rule", "levels"),
+    [("round", [0, 0, 1, 1, 15, 16, 16]), ("truncate", [0, 0, 0, 1, 15, 15, 16])],
 )
 def test_values_become_the_nearest_level_or_the_one_below(rule, levels):
     images = torch.tensor([-3.0, 0.49 / 16, 0.51 / 16, 1 / 16, 15.49 / 16, 15.51 / 16, 7.0])
@@ -316,8 +374,11 @@ def test_stored_images_are_the_batch_in_levels_by_the_rule_of_the_suite(context,
 
 
 @pytest.mark.parametrize(("rule", "outside"), [("round", 20), ("truncate", 22)])
-def test_clipped_are_the_values_that_the_rule_would_not_take_to_the_ends_anyway(context, trained, rule, outside):
-    # Of -0.25 + 1.5 k / 63, ten on either side lie more than half a level (1/32) outside [0, 1], eleven at all.
+def test_clipped_are_the_values_that_the_rule_would_not_take_to_the_ends_anyway(
+    context, trained, rule, outside
+):
+    # Of -0.25 + 1.5 k / 63, ten on either side lie more than half a level (1/32) outside [0, 1],
+    # eleven at all.
     assert made(context, sample_spec(quantise=rule), "00000")["clipped"] == outside / PIXELS
 
 
@@ -331,11 +392,25 @@ def test_record_says_who_made_it_where_when_and_with_what(trained):
     provenance = trained["provenance"]
     environment = {"commit", "dirty", "host", "packages"}
     assert set(provenance) == environment | {
-        *("device", "accelerator", "threads", "tf32", "compiled", "start", "end", "attempts", "attempt_seconds"),
+        *(
+            "device",
+            "accelerator",
+            "threads",
+            "tf32",
+            "compiled",
+            "start",
+            "end",
+            "attempts",
+            "attempt_seconds",
+        ),
     }
     assert set(provenance["packages"]) == {"python", "torch", "numpy", "scipy", "scikit-learn"}
     assert provenance["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
-    assert (provenance["start"], provenance["attempts"], provenance["compiled"]) == ("2026-01-01", 7, False)
+    assert (provenance["start"], provenance["attempts"], provenance["compiled"]) == (
+        "2026-01-01",
+        7,
+        False,
+    )
     assert provenance["tf32"] is False  # a CPU has none, whatever the executor says
     assert provenance["threads"] == torch.get_num_threads()
     assert provenance["accelerator"] == "cpu"
@@ -344,7 +419,9 @@ def test_record_says_who_made_it_where_when_and_with_what(trained):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """Returns a repository with one commit, which the stages take for the project's, and its commit."""
+    """Returns a repository with one commit, which the stages take for the project's, and its
+    commit.
+    """
     folder = tmp_path / "checkout"
     folder.mkdir()
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
@@ -353,7 +430,9 @@ def checkout(tmp_path, monkeypatch):
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "first"]):
         subprocess.run(["git", "-C", str(folder), *command], check=True)
-    head = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    head = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    )
     return folder, head.stdout.strip()
 
 

@@ -1,4 +1,6 @@
-"""Where sampling starts: exact flows reach the data from there, and the exact likelihood is that of the data."""
+"""Where sampling starts: exact flows reach the data from there, and the exact likelihood is that of
+the data.
+"""
 
 import math
 
@@ -23,7 +25,10 @@ FLOWS = [  # method, what is not as usual, sampler of 200 evaluations at most
     ("sde", {"process": "vp", "beta_max": 4.0}, "ddim", "log_snr", 200),
     ("cld", {}, "gddim", "quadratic", 200),
     ("cld", {"beta0": 1.0}, "gddim", "quadratic", 200),
-    *(("soft", {"corruption": corruption}, "flow_heun", "quadratic", 100) for corruption in CORRUPTIONS.values()),
+    *(
+        ("soft", {"corruption": corruption}, "flow_heun", "quadratic", 100)
+        for corruption in CORRUPTIONS.values()
+    ),
 ]
 PRESENT = [flow for flow in FLOWS if flow[0] in cards()]
 
@@ -45,7 +50,9 @@ def exact():
 
 
 def sampled(method, name, times, dataset, **values):
-    """Returns samples in the data set's own units, float64, shape (N, d); more where weights of far modes count."""
+    """Returns samples in the data set's own units, float64, shape (N, d); more where weights of far
+    modes count.
+    """
     count = 4000 if dataset == "two_modes" else 1500
     card = method.card.samplers[name]
     sampler = Sampler(name, times, build(card.params, values))
@@ -55,7 +62,9 @@ def sampled(method, name, times, dataset, **values):
 
 
 def distance(samples, dataset):
-    """Returns the squared Frechet distance of samples to the mean and covariance of the declared mixture."""
+    """Returns the squared Frechet distance of samples to the mean and covariance of the declared
+    mixture.
+    """
     mixture = DATASETS[dataset].mixture()
     mean = mixture.weights @ mixture.means
     offset = mixture.means - mean
@@ -71,19 +80,28 @@ def distance(samples, dataset):
 
 @pytest.mark.parametrize("dataset", MIXTURES)
 @pytest.mark.parametrize(("name", "params", "sampler", "times", "steps"), PRESENT)
-def test_exact_flows_reach_the_data_within_200_evaluations(exact, name, params, sampler, times, steps, dataset):
+def test_exact_flows_reach_the_data_within_200_evaluations(
+    exact, name, params, sampler, times, steps, dataset
+):
     method = exact(name, params, dataset)
     assert distance(sampled(method, sampler, times, dataset, steps=steps), dataset) < 0.05
 
 
 @pytest.mark.skipif("sde" not in cards(), reason="the method is not there")
 def test_the_authors_start_of_ve_is_an_error_of_its_own(exact):
-    """What the suite error_budget names: from N(0, sigma_max^2) the flow keeps 2 of exact_fd, the SDE forgets it."""
+    """What the suite error_budget names: from N(0, sigma_max^2) the flow keeps 2 of exact_fd, the
+    SDE forgets it.
+    """
     method = exact("sde", {"process": "ve", "prior": {"kind": "published"}}, "gaussian_mixture")
     assert method.prior is None
-    flow = distance(sampled(method, "ddim", "log_snr", "gaussian_mixture", steps=200), "gaussian_mixture")
+    flow = distance(
+        sampled(method, "ddim", "log_snr", "gaussian_mixture", steps=200), "gaussian_mixture"
+    )
     assert 1.5 < flow < 2.5
-    sde = distance(sampled(method, "euler_maruyama", "log_snr", "gaussian_mixture", steps=200), "gaussian_mixture")
+    sde = distance(
+        sampled(method, "euler_maruyama", "log_snr", "gaussian_mixture", steps=200),
+        "gaussian_mixture",
+    )
     assert sde < 0.1
 
 
@@ -92,7 +110,8 @@ def test_langevin_steps_at_the_largest_level_forget_their_start(exact):
     method = exact("ncsn", {"sigma_begin": "data"}, "gaussian_mixture")
     found = [
         distance(
-            sampled(method, "annealed_langevin", "", "gaussian_mixture", levels=40, start=start), "gaussian_mixture"
+            sampled(method, "annealed_langevin", "", "gaussian_mixture", levels=40, start=start),
+            "gaussian_mixture",
         )
         for start in ("uniform", "normal")
     ]
@@ -109,13 +128,17 @@ LIKELIHOODS = [
 
 @pytest.mark.parametrize(("name", "params"), [case for case in LIKELIHOODS if case[0] in cards()])
 def test_exact_likelihood_ends_under_the_distribution_at_its_end(exact, name, params):
-    """Of data of one Gaussian, blurred by the least noise: nothing of the start is left in bits/dim."""
+    """Of data of one Gaussian, blurred by the least noise: nothing of the start is left in
+    bits/dim.
+    """
     data, method = load_images("gaussian"), exact(name, params, "gaussian")
     x = data.scaled(torch.from_numpy(data.test[:32]).double())
     least = {"ve": 0.01, "vp": 0.0}[params["process"]] if name == "sde" else 0.01 / 2
     variance = 1 / 16**2 + least**2
     mean = torch.from_numpy(data.mixture.means[0]).view(1, 8, 1, 1)
-    log_prob = -0.5 * ((x - mean).square().flatten(1) / variance + math.log(2 * math.pi * variance)).sum(1)
+    log_prob = -0.5 * (
+        (x - mean).square().flatten(1) / variance + math.log(2 * math.pi * variance)
+    ).sum(1)
     card = method.card.likelihood
     found = method.score(x, Noise(0), build(card.params, {"probe": "exact", "tolerance": 1e-6}))
     assert found.identity["prior"] == "gaussian"
@@ -133,18 +156,23 @@ def test_start_of_image_and_velocity_has_the_moments_of_the_diffusion(exact):
     gains, (xx, xv, vv, _) = process.mean_coefficients(one), process.covariance(one)
     gain = torch.stack(gains)
     identity = torch.eye(8, dtype=torch.float64)
-    own = torch.cat([torch.cat([xx * identity, xv * identity], 1), torch.cat([xv * identity, vv * identity], 1)])
+    own = torch.cat(
+        [torch.cat([xx * identity, xv * identity], 1), torch.cat([xv * identity, vv * identity], 1)]
+    )
     mean = torch.kron(gain, images.mean(0))
     covariance = own + torch.kron(gain[:, None] * gain, images.T.cov(correction=0))
     truth = torch.distributions.MultivariateNormal(mean, covariance)
     u = prior.sample(500, Noise(1, dtype=torch.float64))
     assert u.shape == (500, 16, 1, 1)
-    # Coefficients that do not stand out of the noise are taken by themselves: at most a hundredth of its variance.
+    # Coefficients that do not stand out of the noise are taken by themselves: at most a hundredth
+    # of its variance.
     torch.testing.assert_close(prior.log_prob(u), truth.log_prob(u.flatten(1)), rtol=0, atol=0.5)
     assert abs((prior.log_prob(u) - truth.log_prob(u.flatten(1))).mean().item()) < 0.02
 
 
-@pytest.mark.parametrize("name", [name for name, card in cards().items() if hasattr(card.params(), "prior")])
+@pytest.mark.parametrize(
+    "name", [name for name, card in cards().items() if hasattr(card.params(), "prior")]
+)
 def test_fitted_start_is_a_part_of_the_state_and_known_by_key(exact, name):
     card = cards()[name]
     data, method = load_images("gaussian"), exact(name, {}, "gaussian")
@@ -160,7 +188,9 @@ def test_fitted_start_is_a_part_of_the_state_and_known_by_key(exact, name):
 @pytest.mark.parametrize("name", [name for name in ("sde", "cld") if name in cards()])
 def test_presets_of_published_checkpoints_start_as_their_authors_do(name):
     card = cards()[name]
-    assert {build(card.params, values).prior.kind for values in card.presets.values()} == {"published"}
+    assert {build(card.params, values).prior.kind for values in card.presets.values()} == {
+        "published"
+    }
     data = load_images("gaussian")
     method = load_method(name, {"exact": True, "prior": {"kind": "published"}}, data)
     method.train(data, Run(seed=0))
@@ -170,7 +200,9 @@ def test_presets_of_published_checkpoints_start_as_their_authors_do(name):
 
 @pytest.mark.parametrize("name", [name for name in ("sde", "cld") if name in cards()])
 def test_start_of_images_is_fitted_as_the_loss_sees_them(name):
-    """Dequantised, and in the range of the diffusion: the mean at t = 1 is that of (a + u) / levels."""
+    """Dequantised, and in the range of the diffusion: the mean at t = 1 is that of (a + u) /
+    levels.
+    """
     data = load_images("digits")
     params = {
         **cards()[name].tiny,
@@ -184,7 +216,9 @@ def test_start_of_images_is_fitted_as_the_loss_sees_them(name):
     if name == "sde":
         found = method.prior.sample(20_000, Noise(0)).double().mean(0)
         torch.testing.assert_close(found, mean, rtol=0, atol=5 * 5 / math.sqrt(20_000))
-        assert (method.prior.mean.view(8, 8)[0, 0] - 8 * mean.mean()).abs() < 0.01  # the constant cosine
+        assert (
+            method.prior.mean.view(8, 8)[0, 0] - 8 * mean.mean()
+        ).abs() < 0.01  # the constant cosine
     else:
         gain = method.process.mean_coefficients(torch.ones((), dtype=torch.float64))[0]
         found = method.prior.sample(20_000, Noise(0)).double().mean(0)[:1]

@@ -19,7 +19,16 @@ from bench.report.calibration import (
     simulate,
 )
 from bench.report.calibration import judged as verdicts_of
-from bench.report.statistics import BOTH, KEPT, SUBTRACTED, compare, contrast, estimate, holm, verdicts
+from bench.report.statistics import (
+    BOTH,
+    KEPT,
+    SUBTRACTED,
+    compare,
+    contrast,
+    estimate,
+    holm,
+    verdicts,
+)
 from bench.suite.claims import least_p
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +78,10 @@ def test_shared_noise_that_is_not_seen_stays_in_the_interval():
     parts = np.array([means.var(ddof=1) / 3, KEPT * values.mean(0).var(ddof=1) / 2])
     assert found.error**2 == pytest.approx(parts.sum())
     half = np.sqrt(np.sum(stats.t.isf(0.025, [2, 1]) ** 2 * parts))
-    assert (found.low, found.high) == (pytest.approx(means.mean() - half), pytest.approx(means.mean() + half))
+    assert (found.low, found.high) == (
+        pytest.approx(means.mean() - half),
+        pytest.approx(means.mean() + half),
+    )
     assert stats.t.isf(0.025, found.df) * found.error == pytest.approx(half)
 
 
@@ -83,12 +95,21 @@ def test_fewer_than_three_trainings_and_sample_seeds_have_no_interval(shape):
 
 @pytest.mark.parametrize(
     ("shape", "scope"),
-    [((3, 2), BOTH), ((2, 3), BOTH), ((3, 1), "trainings"), ((1, 3), "sample seeds"), ((5, 4), BOTH)],
+    [
+        ((3, 2), BOTH),
+        ((2, 3), BOTH),
+        ((3, 1), "trainings"),
+        ((1, 3), "sample seeds"),
+        ((5, 4), BOTH),
+    ],
 )
 def test_an_interval_says_what_it_holds_for(shape, scope):
     assert estimate(table(*shape)).scope == scope
     other = contrast(table(*shape), table(*shape), paired=False)
-    assert (other.scope, contrast(table(*shape), table(*shape), paired=True).scope) == (scope, scope)
+    assert (other.scope, contrast(table(*shape), table(*shape), paired=True).scope) == (
+        scope,
+        scope,
+    )
 
 
 def test_trainings_that_each_have_sample_seeds_of_their_own_speak_for_both():
@@ -114,7 +135,10 @@ def test_an_interval_of_a_positive_metric_is_symmetric_in_its_logarithm():
     assert found.low * found.high == pytest.approx(9)
     assert np.log(found.high / 3) == pytest.approx((plain.high - 3) / 3)
     above_one = estimate(values + 1, (1, np.inf))
-    assert (above_one.low, above_one.high) == (pytest.approx(found.low + 1), pytest.approx(found.high + 1))
+    assert (above_one.low, above_one.high) == (
+        pytest.approx(found.low + 1),
+        pytest.approx(found.high + 1),
+    )
 
 
 def test_an_interval_of_a_share_is_symmetric_in_its_logit_and_single_values_may_lie_on_a_bound():
@@ -122,10 +146,15 @@ def test_an_interval_of_a_share_is_symmetric_in_its_logit_and_single_values_may_
     plain, found = estimate(values), estimate(values, (0, 1))
     assert found.mean == pytest.approx(0.9)
     assert plain.high > 1 > found.high > found.mean > found.low > 0
-    logit = np.log(np.array([found.low, 0.9, found.high]) / (1 - np.array([found.low, 0.9, found.high])))
+    logit = np.log(
+        np.array([found.low, 0.9, found.high]) / (1 - np.array([found.low, 0.9, found.high]))
+    )
     assert np.diff(logit) == pytest.approx([(plain.high - 0.9) / 0.09] * 2)
     mirrored = estimate(1 - values, (0, 1))
-    assert (mirrored.low, mirrored.high) == (pytest.approx(1 - found.high), pytest.approx(1 - found.low))
+    assert (mirrored.low, mirrored.high) == (
+        pytest.approx(1 - found.high),
+        pytest.approx(1 - found.low),
+    )
 
 
 @pytest.mark.parametrize("bounds", [(0, 1), (0, np.inf), (1, np.inf), (-np.inf, 2)])
@@ -139,7 +168,9 @@ def test_no_interval_leaves_its_bounds_however_wide_it_is(bounds):
     assert (found.mean < found.high).all()
 
 
-@pytest.mark.parametrize(("value", "bounds"), [(0.0, (0, 1)), (1.0, (0, 1)), (0.0, (0, np.inf)), (-0.1, (0, np.inf))])
+@pytest.mark.parametrize(
+    ("value", "bounds"), [(0.0, (0, 1)), (1.0, (0, 1)), (0.0, (0, np.inf)), (-0.1, (0, np.inf))]
+)
 def test_a_mean_on_its_bound_has_no_interval(value, bounds):
     found = estimate(np.full((1, 4), value), bounds)
     assert found.mean == value
@@ -187,7 +218,9 @@ def test_a_mean_counts_each_training_once_and_ignores_rows_and_columns_without_a
     assert estimate(values).mean == (2 + 7) / 2
 
 
-@pytest.mark.parametrize("values", [np.full((2, 2), np.nan), [[[1.0, np.nan]], [[1.0, 2.0]]]], ids=["none", "unlike"])
+@pytest.mark.parametrize(
+    "values", [np.full((2, 2), np.nan), [[[1.0, np.nan]], [[1.0, 2.0]]]], ids=["none", "unlike"]
+)
 def test_tables_without_values_or_of_unlike_designs_are_refused(values):
     with pytest.raises(ValueError, match="one design"):
         estimate(values)
@@ -198,7 +231,9 @@ def test_tables_without_values_or_of_unlike_designs_are_refused(values):
 
 def test_six_pairs_that_all_agree_have_the_p_value_of_their_signs():
     first = table(6, 4)
-    found = compare(first, first + 100 + NORMAL.normal(size=(6, 4)), paired=True, smallest_effect=1.0)
+    found = compare(
+        first, first + 100 + NORMAL.normal(size=(6, 4)), paired=True, smallest_effect=1.0
+    )
     assert found.p == pytest.approx(2 / 2**6) == least_p(6, 6, shared=True)
     assert "sign flips" in found.test
 
@@ -206,7 +241,9 @@ def test_six_pairs_that_all_agree_have_the_p_value_of_their_signs():
 def test_three_trainings_against_three_cannot_differ_below_one_in_ten_and_five_can():
     for count, least in ((3, 0.1), (5, 2 / 252)):
         first = table(count, 3, shared=0.01, apart=0.01)
-        found = compare(first, 100 + table(count, 3, shared=0.01, apart=0.01), paired=False, smallest_effect=1.0)
+        found = compare(
+            first, 100 + table(count, 3, shared=0.01, apart=0.01), paired=False, smallest_effect=1.0
+        )
         assert found.p == pytest.approx(least) == least_p(count, count, shared=False)
 
 
@@ -214,22 +251,35 @@ def test_groups_that_are_the_same_do_not_differ_and_are_equivalent():
     values = table(6, 3)
     found = compare(values, values, paired=True, smallest_effect=0.1)
     assert (found.difference, found.p, found.p_equivalence) == (0, 1, 0)
-    assert verdicts(found.difference, found.p, found.p_equivalence, higher_is_better=True) == "within noise"
+    assert (
+        verdicts(found.difference, found.p, found.p_equivalence, higher_is_better=True)
+        == "within noise"
+    )
 
 
 def test_without_seed_effects_the_error_is_welchs():
-    first = NORMAL.normal(size=(5, 1)) + np.array([[0.1, -0.1]]) * np.array([[1], [-1], [1], [-1], [0]])
-    second = 3 * NORMAL.normal(size=(7, 1)) + np.array([[0.1, -0.1]]) * np.array([[1], [-1], [1], [-1], [1], [-1], [0]])
+    first = NORMAL.normal(size=(5, 1)) + np.array([[0.1, -0.1]]) * np.array(
+        [[1], [-1], [1], [-1], [0]]
+    )
+    second = 3 * NORMAL.normal(size=(7, 1)) + np.array([[0.1, -0.1]]) * np.array(
+        [[1], [-1], [1], [-1], [1], [-1], [0]]
+    )
     found = compare(first, second, paired=False, smallest_effect=1.0)
-    theirs = stats.ttest_ind(first.mean(1), second.mean(1), equal_var=False).confidence_interval(0.95)
+    theirs = stats.ttest_ind(first.mean(1), second.mean(1), equal_var=False).confidence_interval(
+        0.95
+    )
     assert (found.low, found.high) == (pytest.approx(theirs.low), pytest.approx(theirs.high))
 
 
 def test_what_one_seed_does_to_every_training_is_no_evidence_of_a_difference():
     trainings = NORMAL.normal(size=(10, 1)) * np.full((1, 4), 0.01)
-    seeds = np.array([[1.0, 0.1, 0.4, 1.3]])  # the second group answers so to the seeds, each training alike
+    seeds = np.array(
+        [[1.0, 0.1, 0.4, 1.3]]
+    )  # the second group answers so to the seeds, each training alike
     found = compare(trainings, trainings[::-1] + seeds, paired=False, smallest_effect=0.1)
-    assert stats.ttest_ind(trainings[:, 0], trainings[::-1, 0] + seeds.mean()).pvalue < 1e-10  # trainings alone
+    assert (
+        stats.ttest_ind(trainings[:, 0], trainings[::-1, 0] + seeds.mean()).pvalue < 1e-10
+    )  # trainings alone
     assert found.p == pytest.approx(stats.ttest_1samp(seeds[0], 0).pvalue, rel=0.01)
     assert found.low < 0 < found.high
 
@@ -256,7 +306,12 @@ def test_holms_correction_multiplies_the_least_most_and_never_reorders():
 
 
 def test_verdicts_need_a_test_that_passed_and_know_the_direction():
-    found = verdicts([-1, 1, 1, 0.1, -1], [0.01, 0.01, 0.2, 0.9, 0.01], [1, 1, 0.2, 0.01, 0.01], higher_is_better=False)
+    found = verdicts(
+        [-1, 1, 1, 0.1, -1],
+        [0.01, 0.01, 0.2, 0.9, 0.01],
+        [1, 1, 0.2, 0.01, 0.01],
+        higher_is_better=False,
+    )
     assert list(found) == ["better", "worse", "undecided", "within noise", "within noise"]
     assert verdicts(-1, 0.01, 1, higher_is_better=True) == "worse"
 
@@ -268,16 +323,24 @@ def test_verdicts_need_a_test_that_passed_and_know_the_direction():
 @pytest.mark.parametrize("design", GROUPS, ids=lambda design: design.title)
 def test_intervals_cover_their_mean_as_often_as_they_say(design, components):
     found = coverage(design, components, np.random.default_rng(7), boards=4000)
-    most = 0.98 if min(design.trainings) > 3 else 0.99  # three trainings by three seeds: on the safe side
+    most = (
+        0.98 if min(design.trainings) > 3 else 0.99
+    )  # three trainings by three seeds: on the safe side
     chance = 2.5 * (0.05 * 0.95 / 4000) ** 0.5
     assert 0.93 <= found.plain <= most + chance
     assert 0.93 <= found.logarithms <= most + chance
-    assert found.scope == {(1, 4): "sample seeds", (5, 1): "trainings"}.get((design.trainings[0], design.seeds), BOTH)
+    assert found.scope == {(1, 4): "sample seeds", (5, 1): "trainings"}.get(
+        (design.trainings[0], design.seeds), BOTH
+    )
 
 
 def test_an_interval_of_one_sample_seed_is_not_one_for_others():
-    """What the mark is for: of all trainings' values, the seed that they share is the larger part."""
-    values, _ = simulate(Design((5, 5), 1), COMPONENTS["mostly shared noise"], np.random.default_rng(0), boards=2000)
+    """What the mark is for: of all trainings' values, the seed that they share is the larger
+    part.
+    """
+    values, _ = simulate(
+        Design((5, 5), 1), COMPONENTS["mostly shared noise"], np.random.default_rng(0), boards=2000
+    )
     found = estimate(values)
     assert np.mean((found.low <= 0) & (found.high >= 0)) < 0.2
     assert found.scope == "trainings"
@@ -294,8 +357,12 @@ def test_skewed_noise_costs_coverage_and_the_shipped_table_says_how_much():
     normal = intervals[(intervals["noise"] == "normal") & (intervals["design"] != "3 × 3")]
     assert normal["coverage"].max() <= 0.98 + 0.004  # of 10,000 simulated tables
     design, components = Design((5, 5), 4), COMPONENTS["flow"]
-    again = coverage(design, components, np.random.default_rng(3), boards=4000, skew=NOISES["very skewed"])
-    row = intervals.query("design == '5 × 4' and components == 'flow' and noise == 'very skewed'").iloc[0]
+    again = coverage(
+        design, components, np.random.default_rng(3), boards=4000, skew=NOISES["very skewed"]
+    )
+    row = intervals.query(
+        "design == '5 × 4' and components == 'flow' and noise == 'very skewed'"
+    ).iloc[0]
     assert again.plain == pytest.approx(row["coverage"], abs=0.02)
 
 
@@ -307,7 +374,9 @@ def test_skewed_noise_costs_coverage_and_the_shipped_table_says_how_much():
     ids=lambda value: value.title if isinstance(value, Design) else "",
 )
 def test_the_same_model_under_two_names_is_rarely_called_better(design, components, alike):
-    wrong, same = false_verdicts(design, components._replace(alike=alike), np.random.default_rng(11))
+    wrong, same = false_verdicts(
+        design, components._replace(alike=alike), np.random.default_rng(11)
+    )
     assert wrong <= 0.05
     assert same <= 0.075  # a difference just as large as is of interest, in any of five claims
 

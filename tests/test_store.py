@@ -129,7 +129,9 @@ def test_attempts_merge_their_lines_and_survive_a_half_written_one(store):
     assert (first["state"], first["cause"], second["state"]) == ("failed", "bad", "running")
 
 
-@pytest.mark.parametrize("stump", [b'{"attempt": "zzz", "ru', b"{}\n", b"[]\n", b"\xff\xfe", b'{"attempt": "q"}\n'])
+@pytest.mark.parametrize(
+    "stump", [b'{"attempt": "zzz", "ru', b"{}\n", b"[]\n", b"\xff\xfe", b'{"attempt": "q"}\n']
+)
 def test_attempts_after_a_damaged_line_are_read(store, stump):
     store.note_attempt(UNIT, attempt="a", run="r", start="1")
     with open(store.path(UNIT, ".attempts.jsonl"), "ab") as file:

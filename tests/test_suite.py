@@ -1,4 +1,6 @@
-"""Suites: what is wrong is named with its place, all at once; what is right expands to the points it says."""
+"""Suites: what is wrong is named with its place, all at once; what is right expands to the points
+it says.
+"""
 
 import json
 import textwrap
@@ -87,9 +89,13 @@ CARDS = {
                 params=Heun,
                 cost=lambda p: 2 * p.steps - 1,
                 times=("rho7", "uniform"),
-                refuse=lambda m, p, times: ["snr 0.5 asks for VE"] if p.snr == 0.5 and m.process == "vp" else [],
+                refuse=lambda m, p, times: (
+                    ["snr 0.5 asks for VE"] if p.snr == 0.5 and m.process == "vp" else []
+                ),
             ),
-            "levels": SamplerCard(version=1, summary="", params=Heun, cost=lambda p: 3 * p.steps, spend=spend_levels),
+            "levels": SamplerCard(
+                version=1, summary="", params=Heun, cost=lambda p: 3 * p.steps, spend=spend_levels
+            ),
             "adaptive": SamplerCard(version=1, summary="", params=Adaptive, cost=None),
         },
         presets={"wide": {"net": {"width": 32}}},
@@ -97,7 +103,9 @@ CARDS = {
         checkpoints=True,
         variant=lambda p: p.process,
         likelihood=LikelihoodCard(version=4, params=Likelihood),
-        refuse=lambda p, shape: [f"width 7 does not fit {shape[-1]} pixels"] if p.net.width == 7 else [],
+        refuse=lambda p, shape: (
+            [f"width 7 does not fit {shape[-1]} pixels"] if p.net.width == 7 else []
+        ),
         smoke={"steps": 2},
     ),
     "plain": Card(
@@ -191,7 +199,10 @@ ONE_PROBLEM = {
         with_line(7, "  vp: {method: sdee}"),
         'suite.yaml:7: train.vp.method: unknown method; did you mean sde? allowed: sde, plain (value: "sdee")',
     ),
-    "no method": (with_line(7, "  vp: {}"), "suite.yaml:7: train.vp.method: is missing; allowed: sde, plain"),
+    "no method": (
+        with_line(7, "  vp: {}"),
+        "suite.yaml:7: train.vp.method: is missing; allowed: sde, plain",
+    ),
     "unknown preset": (
         with_line(7, "  vp: {method: sde, preset: wid}"),
         'suite.yaml:7: train.vp.preset: unknown preset; did you mean wide? allowed: wide (value: "wid")',
@@ -290,7 +301,10 @@ ONE_PROBLEM = {
         with_line(2, "dataset: faces"),
         'suite.yaml:3: metrics.0: reads grey images (value: "fd")',
     ),
-    "metrics that are no list": (with_line(3, "metrics: fd"), 'suite.yaml:3: metrics: should be a list (value: "fd")'),
+    "metrics that are no list": (
+        with_line(3, "metrics: fd"),
+        'suite.yaml:3: metrics: should be a list (value: "fd")',
+    ),
     "count of 0": (
         with_line(4, "samples: {count: 0}"),
         "suite.yaml:4: samples.count: should be at least 1 (value: 0)",
@@ -451,7 +465,9 @@ ONE_PROBLEM = {
         "suite.yaml:4: samples: makes 1,200,000 batches of images: more than 1,000,000 are refused (value: 1200000)",
     ),
     "broken rule of the likelihood": (
-        with_line(5, "likelihood: {images: 64, probes: 2, tolerance: 0, sweep: {probes: [1, 2, 3]}}"),
+        with_line(
+            5, "likelihood: {images: 64, probes: 2, tolerance: 0, sweep: {probes: [1, 2, 3]}}"
+        ),
         "suite.yaml:5: likelihood.tolerance: tolerance should be positive (value: 0)",
     ),
     "broken rule in a likelihood sweep": (
@@ -502,7 +518,8 @@ ONE_PROBLEM = {
         'suite.yaml:11: claims.0.pairs.0: compares a group with itself (value: ["vp heun nfe 10", "vp heun nfe 10"])',
     ),
     "claim made twice": (
-        GOOD + f"claims:\n  - {{{CLAIM}}}\n  - {{{CLAIM.replace('vp heun nfe 10', 'vp · heun · nfe 10')}}}\n",
+        GOOD
+        + f"claims:\n  - {{{CLAIM}}}\n  - {{{CLAIM.replace('vp heun nfe 10', 'vp · heun · nfe 10')}}}\n",
         "suite.yaml:12: claims.1.pairs.0: vp · heun · nfe 10 against vp · heun · nfe 5 is claimed already by "
         "claims.0.pairs.0",
     ),
@@ -536,7 +553,9 @@ def test_every_problem_is_told_at_once_in_the_order_of_the_file(wrong):
           - {train: vp, sampler: huen}
           - {train: [vp, vq], sampler: heun, grid: {nfe: [5, ten]}, times: rho8}
         """
-    assert [message.split(";")[0].split(" (value")[0] for message in wrong(text, sets=["keep.sample=3"])] == [
+    assert [
+        message.split(";")[0].split(" (value")[0] for message in wrong(text, sets=["keep.sample=3"])
+    ] == [
         "suite.yaml:3: metrics.0: unknown metric",
         "suite.yaml:4: samples.batch: should be a whole number",
         "suite.yaml:6: train.vp.preset: unknown preset",
@@ -612,7 +631,9 @@ def test_file_that_is_no_suite_is_refused_with_its_line(wrong, text, start):
 
 def test_missing_file_is_told_with_the_one_that_was_meant(read, tmp_path):
     read()
-    with pytest.raises(SuiteError, match=r"suit.yaml: cannot be read: .*; did you mean suite.yaml\?"):
+    with pytest.raises(
+        SuiteError, match=r"suit.yaml: cannot be read: .*; did you mean suite.yaml\?"
+    ):
         read_suite("suit.yaml")
 
 
@@ -632,7 +653,10 @@ def test_missing_file_is_told_with_the_one_that_was_meant(read, tmp_path):
             "train.ve.params.steps=10",
             "--set train.ve.params.steps=10: train.ve.method: is missing; allowed: sde, plain",
         ),
-        ("samples.count", "--set samples.count: an option should read key.path=value (value: null)"),
+        (
+            "samples.count",
+            "--set samples.count: an option should read key.path=value (value: null)",
+        ),
         (
             "points.1.sampler=heun",
             '--set points.1.sampler=heun: points.1: should be the number of an item, 0 to 0 (value: "1")',
@@ -651,12 +675,16 @@ def test_problem_of_a_set_option_names_the_option(wrong, option, message):
 
 def test_broken_rule_of_the_likelihood_names_the_option_that_broke_it(wrong):
     found = wrong(sets=["likelihood.probes=2", "likelihood.tolerance=-1"])
-    assert found == ["--set likelihood.tolerance=-1: likelihood.tolerance: tolerance should be positive (value: -1)"]
+    assert found == [
+        "--set likelihood.tolerance=-1: likelihood.tolerance: tolerance should be positive (value: -1)"
+    ]
 
 
 def test_points_that_could_never_be_written_out_are_refused_with_their_number(wrong):
     axis = ", ".join(map(str, range(1, 1002)))
-    text = with_line(9, f"  - {{train: vp, sampler: heun, grid: {{steps: [{axis}], snr: [{axis}]}}}}")
+    text = with_line(
+        9, f"  - {{train: vp, sampler: heun, grid: {{steps: [{axis}], snr: [{axis}]}}}}"
+    )
     assert wrong(text) == [
         "suite.yaml:8: points: makes 1,002,001 points: more than 1,000,000 are refused (value: 1002001)"
     ]
@@ -669,7 +697,10 @@ ALIASES = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in ra
     ("text", "message"),
     [
         ("name: " + "[" * 100_000, "suite.yaml:1: is nested deeper than 100 levels"),
-        ("name: x\npoints:\n  " + "- " * 5_000 + "x", "suite.yaml:3: is nested deeper than 100 levels"),
+        (
+            "name: x\npoints:\n  " + "- " * 5_000 + "x",
+            "suite.yaml:3: is nested deeper than 100 levels",
+        ),
         (
             "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + ALIASES,
             "suite.yaml:6: a5: holds more than 200000 values once its aliases are written out",
@@ -722,7 +753,9 @@ def test_only_true_and_false_are_booleans_and_words_of_old_yaml_are_texts(read):
     ],
 )
 def test_metric_that_so_few_images_do_not_have_is_refused(wrong, metric, count, message):
-    text = with_line(3, f"metrics: [{metric}]").replace("count: 256, batch: 128", f"count: {count}, batch: 1")
+    text = with_line(3, f"metrics: [{metric}]").replace(
+        "count: 256, batch: 128", f"count: {count}, batch: 1"
+    )
     assert wrong(text, metrics=ALL_METRICS) == [f"suite.yaml:3: metrics.0: {message}"]
 
 
@@ -730,7 +763,10 @@ def test_trial_run_leaves_out_a_metric_that_its_few_images_do_not_have(read):
     text = with_line(3, "metrics: [fd, {metric: is, splits: 10}]")
     suite = read(text, metrics=ALL_METRICS, smoke=True)
     assert [metric.column for metric in suite.metrics] == ["fd(digits-cnn@8)"]
-    assert "is(digits-cnn@8, 10 splits): left out of the trial run, whose 4 images are not the 10" in suite.notes
+    assert (
+        "is(digits-cnn@8, 10 splits): left out of the trial run, whose 4 images are not the 10"
+        in suite.notes
+    )
     assert len(read(text, metrics=ALL_METRICS).metrics) == 2
 
 
@@ -797,9 +833,9 @@ def test_budgets_that_buy_the_same_steps_are_noted(read):
 
 def test_specs_hold_differences_versions_and_always_the_steps(read):
     suite = read(
-        with_line(7, "  vp: {method: sde, preset: wide, params: {net: {multipliers: [1, 2]}, steps: 100}}").replace(
-            "grid: {nfe: [5, 10]}", "params: {snr: 0.16}"
-        )
+        with_line(
+            7, "  vp: {method: sde, preset: wide, params: {net: {multipliers: [1, 2]}, steps: 100}}"
+        ).replace("grid: {nfe: [5, 10]}", "params: {snr: 0.16}")
     )
     (point,) = suite.points
     assert point.group == "vp · heun · steps 18"
@@ -821,7 +857,11 @@ def test_tolerance_is_always_named(read):
 
 
 def test_time_grid_is_an_axis(read):
-    suite = read(with_line(9, "  - {train: vp, sampler: heun, params: {steps: 3}, grid: {times: [rho7, uniform]}}"))
+    suite = read(
+        with_line(
+            9, "  - {train: vp, sampler: heun, params: {steps: 3}, grid: {times: [rho7, uniform]}}"
+        )
+    )
     assert [(p.group, p.sample.times) for p in suite.points] == [
         ("vp · heun · steps 3 · times rho7", "rho7"),
         ("vp · heun · steps 3 · times uniform", "uniform"),
@@ -829,7 +869,9 @@ def test_time_grid_is_an_axis(read):
 
 
 def test_exponents_without_a_dot_are_numbers_and_quotes_make_text(read, wrong):
-    suite = read(with_line(9, "  - {train: vp, sampler: adaptive, grid: {tolerance: [1e-3, 1.0e-5]}}"))
+    suite = read(
+        with_line(9, "  - {train: vp, sampler: adaptive, grid: {tolerance: [1e-3, 1.0e-5]}}")
+    )
     assert [point.sample.params["tolerance"] for point in suite.points] == [1e-3, 1e-5]
     assert (
         "should be a number"
@@ -952,7 +994,9 @@ def test_count_is_not_in_the_key_of_the_samples(read):
     assert key(few.points[0].scores[0]) != key(many.points[0].scores[0])
 
 
-def test_every_model_is_inspected_on_the_first_held_out_images_unless_the_suite_says_otherwise(read):
+def test_every_model_is_inspected_on_the_first_held_out_images_unless_the_suite_says_otherwise(
+    read,
+):
     suite = read(GOOD.replace("vp: {method: sde}", "vp: {method: sde, seeds: [3, 4]}"))
     assert [(spec.train.seed, spec.images, spec.split) for spec in suite.inspections["vp"]] == [
         (3, 256, "test"),
@@ -970,7 +1014,9 @@ def test_every_model_is_inspected_on_the_first_held_out_images_unless_the_suite_
 def test_fewer_held_out_images_than_usual_are_all_inspected(tmp_path):
     few = replace(DATASETS["digits"], splits={"train": 1437, "test": 20})
     (tmp_path / "suite.yaml").write_text(GOOD.replace("likelihood: {images: 64}\n", ""))
-    suite = read_suite(tmp_path / "suite.yaml", cards=CARDS, metrics=METRICS, datasets={"digits": few})
+    suite = read_suite(
+        tmp_path / "suite.yaml", cards=CARDS, metrics=METRICS, datasets={"digits": few}
+    )
     assert suite.inspections["vp"][0].images == 20
 
 
@@ -979,13 +1025,21 @@ def test_fewer_held_out_images_than_usual_are_all_inspected(tmp_path):
     [
         ("{images: 0}", "inspect.images: should be at least 1 (value: 0)"),
         ("{images: 361}", "inspect.images: the split test has 360 images (value: 361)"),
-        ("{split: tset}", 'inspect.split: unknown split; did you mean test? allowed: train, test (value: "tset")'),
-        ("{image: 5}", "inspect.image: unknown key; did you mean images? allowed: images, split, seed (value: 5)"),
+        (
+            "{split: tset}",
+            'inspect.split: unknown split; did you mean test? allowed: train, test (value: "tset")',
+        ),
+        (
+            "{image: 5}",
+            "inspect.image: unknown key; did you mean images? allowed: images, split, seed (value: 5)",
+        ),
         ("{seed: -1}", "inspect.seed: should be at least 0 (value: -1)"),
     ],
 )
 def test_inspection_that_cannot_be_is_a_problem(wrong, given, message):
-    assert wrong(GOOD + f"inspect: {given}\n") == [f"suite.yaml:{len(GOOD.splitlines()) + 1}: {message}"]
+    assert wrong(GOOD + f"inspect: {given}\n") == [
+        f"suite.yaml:{len(GOOD.splitlines()) + 1}: {message}"
+    ]
 
 
 REAL = """
@@ -1003,7 +1057,9 @@ points:
 def real(tmp_path, text, **values):
     needs = replace(CARDS["sde"], needs_levels=lambda params: params.process == "ve")
     (tmp_path / "suite.yaml").write_text(text)
-    return read_suite(tmp_path / "suite.yaml", cards={"sde": needs}, datasets=ALL_DATASETS, **values)
+    return read_suite(
+        tmp_path / "suite.yaml", cards={"sde": needs}, datasets=ALL_DATASETS, **values
+    )
 
 
 def test_samples_of_real_values_are_stored_as_they_are(tmp_path):
@@ -1020,13 +1076,21 @@ def test_samples_of_real_values_are_stored_as_they_are(tmp_path):
     [
         (("[mode_weight_error]", "[fd]"), "reads images of 17 pixel levels, not real values"),
         (("[mode_weight_error]", "[known_rmse]"), "only images are restored, not real values"),
-        (("method: sde", "method: sde, params: {process: ve}"), "dequantisation is of discrete levels"),
-        (("batch: 500", "batch: 500, quantise: truncate"), "the values of the data set are real: they are stored"),
+        (
+            ("method: sde", "method: sde, params: {process: ve}"),
+            "dequantisation is of discrete levels",
+        ),
+        (
+            ("batch: 500", "batch: 500, quantise: truncate"),
+            "the values of the data set are real: they are stored",
+        ),
         (("two_modes", "swiss_rolls"), "the data set declares no mixture"),
         (("two_modes", "digits"), "it compares values themselves"),
     ],
 )
-def test_what_is_asked_of_real_values_and_cannot_be_is_a_problem_with_its_reason(tmp_path, change, found):
+def test_what_is_asked_of_real_values_and_cannot_be_is_a_problem_with_its_reason(
+    tmp_path, change, found
+):
     with pytest.raises(SuiteError) as caught:
         real(tmp_path, (REAL % "mode_weight_error").replace(*change))
     assert found in str(caught.value.problems[0])
@@ -1072,7 +1136,9 @@ def test_resolved_suite_holds_every_default_and_version(read):
             "grid": {"nfe": [5, 10]},
         }
     ]
-    assert resolved["metrics"] == {"fd(train)": {"metric": "fd", "version": 5, "reference": "train"}}
+    assert resolved["metrics"] == {
+        "fd(train)": {"metric": "fd", "version": 5, "reference": "train"}
+    }
     assert resolved["likelihood"]["methods"] == {"sde": {"tolerance": 1e-5, "probes": 1}}
     assert resolved["keep"] == {"samples": 16}
     assert yaml.safe_load(yaml.safe_dump(resolved)) == json.loads(json.dumps(resolved)) == resolved
@@ -1099,9 +1165,15 @@ claims:
     [
         (
             "pairs: [[vp heun, ve]]",
-            [("vp · heun · nfe 5", "ve · heun · nfe 5"), ("vp · heun · nfe 10", "ve · heun · nfe 10")],
+            [
+                ("vp · heun · nfe 5", "ve · heun · nfe 5"),
+                ("vp · heun · nfe 10", "ve · heun · nfe 10"),
+            ],
         ),
-        ("pairs: [[vp levels nfe 20, ve · heun · nfe 10]]", [("vp · levels · nfe 20", "ve · heun · nfe 10")]),
+        (
+            "pairs: [[vp levels nfe 20, ve · heun · nfe 10]]",
+            [("vp · levels · nfe 20", "ve · heun · nfe 10")],
+        ),
         (
             "vs: vp heun",
             [
@@ -1119,7 +1191,8 @@ def test_claims_name_groups_of_equal_budget_or_two_single_ones(read, claim, pair
     assert [(c.first, c.second) for c in suite.claims] == pairs
     assert {(c.metric, c.smallest_effect) for c in suite.claims} == {("fd(test)", 0.5)}
     assert suite.resolved["claims"] == [
-        {"metric": "fd(test)", "smallest_effect": 0.5, "first": first, "second": second} for first, second in pairs
+        {"metric": "fd(test)", "smallest_effect": 0.5, "first": first, "second": second}
+        for first, second in pairs
     ]
 
 
@@ -1149,7 +1222,9 @@ def test_claims_name_groups_of_equal_budget_or_two_single_ones(read, claim, pair
 )
 def test_claims_that_do_not_say_what_they_are_about_are_problems(wrong, claim, message):
     metric = "" if "metric" in claim else "metric: fd(test), "
-    assert wrong(CLAIMED % f"{{{metric}smallest_effect: 0.5, {claim}}}") == [f"suite.yaml:12: {message}"]
+    assert wrong(CLAIMED % f"{{{metric}smallest_effect: 0.5, {claim}}}") == [
+        f"suite.yaml:12: {message}"
+    ]
 
 
 def test_claims_that_no_run_could_decide_are_noted(read):
@@ -1168,7 +1243,10 @@ def test_claims_that_no_run_could_decide_are_noted(read):
         "claims: no difference can be shown: the least p-value of so few trainings is 0.031, after Holm's correction "
         "over 2 claims 0.062; state fewer claims or train more often"
     ]
-    assert notes(text.replace("seeds: [0, 1]}", "seeds: [0]}"))[0] == "claims: 1 sample seed is too few, 2 are needed"
+    assert (
+        notes(text.replace("seeds: [0, 1]}", "seeds: [0]}"))[0]
+        == "claims: 1 sample seed is too few, 2 are needed"
+    )
     assert notes(text.replace("3, 4, 5]", "3, 4]"))[0] == (
         "claims: vp · heun · nfe 5 against vp · levels · nfe 5 stays undecided: it needs 6 trainings that both share"
     )
@@ -1176,7 +1254,8 @@ def test_claims_that_no_run_could_decide_are_noted(read):
 
 def test_claims_go_with_the_groups_that_are_left(read):
     text = (
-        CLAIMED % "{metric: fd(train), smallest_effect: 0.5, pairs: [[vp heun, ve], [vp levels nfe 5, ve heun nfe 5]]}"
+        CLAIMED
+        % "{metric: fd(train), smallest_effect: 0.5, pairs: [[vp heun, ve], [vp levels nfe 5, ve heun nfe 5]]}"
     )
     assert len(read(text).claims) == len(read(text, smoke=True).claims) == 3
     assert read(text, only=["vp"]).claims == ()
@@ -1184,7 +1263,9 @@ def test_claims_go_with_the_groups_that_are_left(read):
 
 
 def test_claims_about_what_a_trial_run_does_not_have_are_noted(read):
-    text = (CLAIMED % "{metric: fd, smallest_effect: 0.5, pairs: [[vp heun, ve]]}").replace(", reference: test", "")
+    text = (CLAIMED % "{metric: fd, smallest_effect: 0.5, pairs: [[vp heun, ve]]}").replace(
+        ", reference: test", ""
+    )
     text = text.replace("[fd, {metric: fd}]", "[fd]")
     many = {"metrics": {"fd": replace(METRICS["fd"], needs=lambda params, data: (100, ""))}}
     assert len(read(text, **many).claims) == 2
@@ -1236,7 +1317,10 @@ def test_images_that_are_missing_or_too_few_are_problems(wrong, tmp_path, monkey
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     (found,) = wrong(ELSEWHERE)
     places = f"{tmp_path / 'data' / 'mine.npz'} or at {tmp_path / 'mine.npz'}"
-    assert found == f'suite.yaml:5: train.mine.samples_from: nothing lies at {places} (value: "mine.npz")'
+    assert (
+        found
+        == f'suite.yaml:5: train.mine.samples_from: nothing lies at {places} (value: "mine.npz")'
+    )
     np.savez(tmp_path / "mine.npz", images=np.zeros((4, 1, 8, 8), np.uint8))
     (found,) = wrong(ELSEWHERE)
     assert "holds 4 images, and samples.count asks for 5" in found
@@ -1248,7 +1332,9 @@ def test_images_that_are_missing_or_too_few_are_problems(wrong, tmp_path, monkey
 def test_images_made_elsewhere_take_no_sampler(wrong, tmp_path):
     np.savez(tmp_path / "mine.npz", images=np.zeros((5, 1, 8, 8), np.uint8))
     (found,) = wrong(ELSEWHERE + "points: [{train: mine, sampler: heun}]\n")
-    assert found.startswith("suite.yaml:6: points.0.sampler: mine holds images made elsewhere, nothing to set")
+    assert found.startswith(
+        "suite.yaml:6: points.0.sampler: mine holds images made elsewhere, nothing to set"
+    )
 
 
 def test_images_are_counted_from_the_header_alone(tmp_path):
@@ -1256,7 +1342,9 @@ def test_images_are_counted_from_the_header_alone(tmp_path):
     np.savez_compressed(path, labels=np.zeros(3), arr_0=np.zeros((7, 1, 2, 2)))
     assert count_images(path) == 7
     np.savez(path, a=np.zeros(3), b=np.zeros(4))
-    with pytest.raises(ValueError, match=r"should hold an array called images; .* \(arrays: a, b\)"):
+    with pytest.raises(
+        ValueError, match=r"should hold an array called images; .* \(arrays: a, b\)"
+    ):
         count_images(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("images.npy", b"cut")
@@ -1306,7 +1394,9 @@ points: [{train: vp, sampler: heun, grid: {nfe: [5]}}]
 """
 
 
-def test_checkpoint_is_in_the_key_by_its_content_and_by_which_of_its_weights_are_taken(read, tmp_path):
+def test_checkpoint_is_in_the_key_by_its_content_and_by_which_of_its_weights_are_taken(
+    read, tmp_path
+):
     (tmp_path / "there.pth").write_bytes(b"weights")
     suite = read(IMPORTED)
     (spec,) = suite.train["vp"]
@@ -1316,7 +1406,10 @@ def test_checkpoint_is_in_the_key_by_its_content_and_by_which_of_its_weights_are
     entry = suite.resolved["train"]["vp"]
     assert (entry["sha256"], entry["weights"]) == (spec.checkpoint, "ema")
     assert "seeds" not in entry
-    keys = {key(spec), key(read(IMPORTED.replace("there.pth", "there.pth, weights: raw")).train["vp"][0])}
+    keys = {
+        key(spec),
+        key(read(IMPORTED.replace("there.pth", "there.pth, weights: raw")).train["vp"][0]),
+    }
     (tmp_path / "there.pth").rename(tmp_path / "moved.pth")
     assert key(read(IMPORTED.replace("there.pth", "moved.pth")).train["vp"][0]) in keys
     (tmp_path / "there.pth").write_bytes(b"other weights")
@@ -1343,12 +1436,18 @@ def test_trial_run_of_a_checkpoint_is_of_the_same_weights(read, tmp_path):
         ({}, "train.vp.checkpoint: nothing lies at "),
         ({"there.pth": "3"}, "train.vp.checkpoint: should be a text"),
         ({"there.pth": "empty"}, "train.vp.checkpoint: "),
-        ({"method: sde, preset: wide": "method: plain"}, "train.vp.checkpoint: plain imports no published checkpoints"),
+        (
+            {"method: sde, preset: wide": "method: plain"},
+            "train.vp.checkpoint: plain imports no published checkpoints",
+        ),
         ({"there.pth": "here.pth, weights: best"}, "train.vp.weights: unknown kind of weights"),
         ({"there.pth": "here.pth, seeds: [0, 1]"}, "train.vp.seeds: belongs to a training"),
         ({"there.pth": "here.pth, snapshots: [10]"}, "train.vp.snapshots: belongs to a training"),
         ({"there.pth": "here.pth, ema: [0.1]"}, "train.vp.ema: belongs to a training"),
-        ({"checkpoint: there.pth": "weights: raw"}, "train.vp.weights: says which weights of a checkpoint"),
+        (
+            {"checkpoint: there.pth": "weights: raw"},
+            "train.vp.weights: says which weights of a checkpoint",
+        ),
     ],
 )
 def test_checkpoint_that_cannot_be_is_a_problem(wrong, tmp_path, change, found):
@@ -1365,7 +1464,9 @@ def test_checkpoint_that_cannot_be_is_a_problem(wrong, tmp_path, change, found):
 
 def test_preset_for_another_shape_is_refused_with_both(wrong):
     problems = wrong(IMPORTED.replace(", checkpoint: there.pth", "").replace("digits", "faces"))
-    expected = "train.vp.preset: is for images of 1 x 8 x 8 (channels x height x width), not 3 x 8 x 8"
+    expected = (
+        "train.vp.preset: is for images of 1 x 8 x 8 (channels x height x width), not 3 x 8 x 8"
+    )
     assert any(expected in problem for problem in problems)
 
 
@@ -1381,7 +1482,10 @@ def test_digest_of_a_checkpoint_folder_is_of_all_its_files(tmp_path):
 
 
 def test_precision_of_sampling_is_in_the_key_and_its_default_is_not(read):
-    plain, rounded = (read(with_line(4, f"samples: {{count: 240{more}}}")) for more in ("", ", precision: bfloat16"))
+    plain, rounded = (
+        read(with_line(4, f"samples: {{count: 240{more}}}"))
+        for more in ("", ", precision: bfloat16")
+    )
     assert {point.sample.precision for point in rounded.points} == {"bfloat16"}
     assert {point.sample.precision for point in plain.points} == {"float32"}
     assert plain.points[0].sample.train == rounded.points[0].sample.train
@@ -1397,8 +1501,12 @@ def test_trial_run_takes_too_few_images_for_a_distance_where_they_are_its_own_fe
 
 
 def test_shorthands_stand_for_metrics_of_the_reference_inception(read):
-    text = GOOD.replace("dataset: digits", "dataset: faces").replace("likelihood: {images: 64}\n", "")
-    text = text.replace("[fd]", "[{metric: fid, allow_few: true}, is, kid, prc, {metric: prc, neighbours: 5}]")
+    text = GOOD.replace("dataset: digits", "dataset: faces").replace(
+        "likelihood: {images: 64}\n", ""
+    )
+    text = text.replace(
+        "[fd]", "[{metric: fid, allow_few: true}, is, kid, prc, {metric: prc, neighbours: 5}]"
+    )
     suite = read(text, metrics=ALL_METRICS)
     assert [metric.column for metric in suite.metrics] == [
         *("FID", "IS", "KID", "precision", "recall", "precision(k=5)", "recall(k=5)"),
@@ -1407,7 +1515,9 @@ def test_shorthands_stand_for_metrics_of_the_reference_inception(read):
 
 
 def test_extractor_that_is_none_is_a_problem_with_a_near_miss(wrong):
-    (line,) = wrong(GOOD.replace("[fd]", "[{metric: fd, extractor: efnet-lite0@32}]"), metrics=ALL_METRICS)
+    (line,) = wrong(
+        GOOD.replace("[fd]", "[{metric: fd, extractor: efnet-lite0@32}]"), metrics=ALL_METRICS
+    )
     assert "there is no extractor 'efnet-lite0@32'; did you mean effnet-lite0?" in line
 
 

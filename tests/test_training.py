@@ -11,11 +11,19 @@ from methods.shared.hyperparameters import Training
 from methods.shared.layers import Conv, initialise
 from methods.shared.training import Trainer, average_decay, fit, learning_rate, update_average
 
-SETTINGS = {"steps": 12, "batch": 16, "learning_rate": 1e-2, "warmup_steps": 3, "heldout_images": 40}
+SETTINGS = {
+    "steps": 12,
+    "batch": 16,
+    "learning_rate": 1e-2,
+    "warmup_steps": 3,
+    "heldout_images": 40,
+}
 
 
 class Small(nn.Module):
-    """A network with what can go wrong in resuming: several tensors, dropout, a buffer, another memory layout."""
+    """A network with what can go wrong in resuming: several tensors, dropout, a buffer, another
+    memory layout.
+    """
 
     def __init__(self):
         super().__init__()
@@ -47,7 +55,10 @@ class Recorder:
         if step == self.stop_at:
             self.saved = (
                 step,
-                {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors().items()},
+                {
+                    name: tensor.clone(memory_format=torch.contiguous_format)
+                    for name, tensor in tensors().items()
+                },
             )
             raise InterruptedError
 
@@ -58,7 +69,14 @@ class Recorder:
 def train(recorder, **settings):
     network = Small()
     average = copy.deepcopy(network)
-    fit(network, average, denoising, load_images("digits"), Training(**(SETTINGS | settings)), recorder.run)
+    fit(
+        network,
+        average,
+        denoising,
+        load_images("digits"),
+        Training(**(SETTINGS | settings)),
+        recorder.run,
+    )
     return network, average
 
 
@@ -141,7 +159,9 @@ def test_the_held_out_loss_is_that_of_the_average_without_dropout_and_the_same_e
     data = load_images("digits")
     heldout = torch.from_numpy(data.drawn("test", slice(40))).float() / 16
     noise = recorder.run.noise("heldout").child(0)
-    assert recorder.lines[-1][1]["heldout_loss"] == pytest.approx(denoising(average, heldout, noise).mean().item())
+    assert recorder.lines[-1][1]["heldout_loss"] == pytest.approx(
+        denoising(average, heldout, noise).mean().item()
+    )
 
 
 def test_a_diverging_training_says_so():
@@ -151,7 +171,9 @@ def test_a_diverging_training_says_so():
 
 def test_learning_rate_rises_from_zero_stays_or_falls_to_zero():
     settings = {"steps": 100, "learning_rate": 0.5, "warmup_steps": 10}
-    constant, linear, cosine = (Training(schedule=name, **settings) for name in ("constant", "linear", "cosine"))
+    constant, linear, cosine = (
+        Training(schedule=name, **settings) for name in ("constant", "linear", "cosine")
+    )
     assert [learning_rate(constant, k) for k in (0, 5, 10, 99)] == [0, 0.25, 0.5, 0.5]
     assert learning_rate(linear, 60) == pytest.approx(0.2)
     assert learning_rate(cosine, 50) == pytest.approx(0.25)
@@ -203,7 +225,9 @@ def test_each_optimiser_makes_its_papers_updates(optimiser, decay):
         size = u if optimiser == "adamax" else (v / (1 - 0.999**n)).sqrt() + eps
         w = w - rate * m / (1 - 0.9**n) / size
         trainer.update(n - 1, x0, Noise(0))
-        torch.testing.assert_close(trainer.network.weight.detach().double(), w, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            trainer.network.weight.detach().double(), w, rtol=1e-5, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("warmup", [False, True])
@@ -227,7 +251,9 @@ def test_a_half_life_of_zero_puts_the_last_weights_in_the_averages_place(warmup)
         assert not torch.equal(trainer.average.weight, before)
 
 
-@pytest.mark.parametrize(("optimiser", "half_life"), [("adamw", 887_000.0), ("adamax", 887_000.0), ("adam", 0)])
+@pytest.mark.parametrize(
+    ("optimiser", "half_life"), [("adamw", 887_000.0), ("adamax", 887_000.0), ("adam", 0)]
+)
 def test_a_resumed_training_ends_with_the_same_bytes_whatever_its_optimiser(optimiser, half_life):
     settings = {"optimiser": optimiser, "weight_decay": 0.1, "ema_half_life_images": half_life}
     network, average = train(Recorder(), **settings)
@@ -254,7 +280,9 @@ def test_the_average_forgets_half_in_its_half_life_whatever_the_batch(batch):
 def test_a_training_until_some_images_is_the_beginning_of_the_whole_one():
     whole, part = Recorder(), Recorder()
     states = {}
-    whole.run.checkpoint = lambda step, tensors: states.update({step: {n: t.clone() for n, t in tensors().items()}})
+    whole.run.checkpoint = lambda step, tensors: states.update(
+        {step: {n: t.clone() for n, t in tensors().items()}}
+    )
     train(whole)
     part.run.until = 70  # of 12 updates of 16 images
     announced = []

@@ -1,4 +1,6 @@
-"""Folders and archives of pictures: each file once, whatever leads to it, and nothing left out without a word."""
+"""Folders and archives of pictures: each file once, whatever leads to it, and nothing left out
+without a word.
+"""
 
 import io
 import os
@@ -18,12 +20,22 @@ from bench.data.external import read_external
 from bench.data.images import DataCard
 from bench.data.pictures import Shaping
 
-COLOUR = DataCard(version=1, summary="", shape=(3, 8, 8), levels=256, splits={}, split_rule="", load=lambda split: None)
+COLOUR = DataCard(
+    version=1,
+    summary="",
+    shape=(3, 8, 8),
+    levels=256,
+    splits={},
+    split_rule="",
+    load=lambda split: None,
+)
 
 
 def encoded(seed, form="PNG"):
     stream = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(stream, form)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
+        stream, form
+    )
     return stream.getvalue()
 
 
@@ -51,7 +63,11 @@ def test_link_to_a_sibling_adds_nothing_and_the_names_without_links_stay(tmp_pat
     os.link(tmp_path / "run1/1.png", tmp_path / "run1/9.png")
     found = collect(tmp_path)
     assert found.names == ("run1/0.png", "run1/1.png")
-    assert found.links == (("a.png", "run1/0.png"), ("latest", "run1"), ("run1/9.png", "run1/1.png"))
+    assert found.links == (
+        ("a.png", "run1/0.png"),
+        ("latest", "run1"),
+        ("run1/9.png", "run1/1.png"),
+    )
     assert found.what_is_left_out == "left out: 3 other names of what is read"
     assert count_images(tmp_path) == 2
 
@@ -77,12 +93,15 @@ def test_links_that_lead_out_are_followed_and_named_by_the_link(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "target"), [("gone.png", "nowhere.png"), ("gone", "no/folder"), ("self.png", "self.png")]
+    ("name", "target"),
+    [("gone.png", "nowhere.png"), ("gone", "no/folder"), ("self.png", "self.png")],
 )
 def test_link_that_leads_nowhere_is_one_line_that_names_it(tmp_path, name, target):
     os.symlink(target, files(tmp_path, "0.png") / name)
     for look in (collect, count_images, digest_images):
-        with pytest.raises(ValueError, match=rf"{tmp_path}/{name}: is a link to {target}, which cannot be followed"):
+        with pytest.raises(
+            ValueError, match=rf"{tmp_path}/{name}: is a link to {target}, which cannot be followed"
+        ):
             look(tmp_path)
 
 
@@ -96,13 +115,18 @@ def test_folder_that_cannot_be_looked_into_is_one_line_that_names_it(tmp_path, m
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(ValueError, match=rf"{tmp_path}/locked: cannot be looked into \(Permission denied\): allow it"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{tmp_path}/locked: cannot be looked into \(Permission denied\): allow it",
+    ):
         collect(tmp_path)
 
 
 def test_file_that_cannot_be_read_is_one_line_that_names_it(tmp_path, monkeypatch):
     found = collect(files(tmp_path, "0.png"))
-    monkeypatch.setattr("bench.data.digest._digest", lambda file: (tmp_path / "none" / file.name).read_text())
+    monkeypatch.setattr(
+        "bench.data.digest._digest", lambda file: (tmp_path / "none" / file.name).read_text()
+    )
     with pytest.raises(ValueError, match=r"0\.png: cannot be read \(No such file"):
         digest_pictures(found)
     with pytest.raises(ValueError, match=r"cannot be read \(File name too long\)"):
@@ -114,7 +138,9 @@ def test_file_that_goes_away_after_it_was_seen_is_one_line_that_names_it(tmp_pat
     (tmp_path / "1.png").unlink()
     with pytest.raises(ValueError, match=r"1\.png: cannot be read \(No such file or directory\)"):
         digest_pictures(found)
-    with pytest.raises(FileNotFoundError, match=r"1\.png is missing: unpack the archive again, or put it back"):
+    with pytest.raises(
+        FileNotFoundError, match=r"1\.png is missing: unpack the archive again, or put it back"
+    ):
         list(contents(tmp_path, found.names))
     (tmp_path / "1.png").mkdir()
     with pytest.raises(ValueError, match=r"1\.png: is no file: take it out"):
@@ -125,8 +151,28 @@ def test_file_that_goes_away_after_it_was_seen_is_one_line_that_names_it(tmp_pat
 
 
 def test_everything_that_is_not_read_is_counted_by_kind(tmp_path):
-    names = ["0.png", "1.JPG", "a/2.jpeg", "a/b/3.WebP", "4.bmp", "5.ppm", "6.TIFF", "7.jfif", "8.pgm"]
-    others = ["x.txt", "y.TXT", "z.gif", "noending", "._0.png", "a/._1.JPG", ".DS_Store", "a/.DS_Store", "Thumbs.db"]
+    names = [
+        "0.png",
+        "1.JPG",
+        "a/2.jpeg",
+        "a/b/3.WebP",
+        "4.bmp",
+        "5.ppm",
+        "6.TIFF",
+        "7.jfif",
+        "8.pgm",
+    ]
+    others = [
+        "x.txt",
+        "y.TXT",
+        "z.gif",
+        "noending",
+        "._0.png",
+        "a/._1.JPG",
+        ".DS_Store",
+        "a/.DS_Store",
+        "Thumbs.db",
+    ]
     others += [".hidden.png", "more.zip", ".git/9.png", "__MACOSX/0.png", "trailing."]
     files(tmp_path, *names, *others)
     os.mkfifo(tmp_path / "pipe.png")
@@ -150,7 +196,14 @@ def test_nothing_to_read_says_what_there_is(tmp_path):
         collect(tmp_path)
 
 
-MIXED = {"b/0.png": "PNG", "B/1.JPG": "JPEG", "a.webp": "WEBP", "c.bmp": "BMP", "d/e/f.ppm": "PPM", "z.tif": "TIFF"}
+MIXED = {
+    "b/0.png": "PNG",
+    "B/1.JPG": "JPEG",
+    "a.webp": "WEBP",
+    "c.bmp": "BMP",
+    "d/e/f.ppm": "PPM",
+    "z.tif": "TIFF",
+}
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
@@ -189,7 +242,9 @@ def test_plan_says_what_of_samples_is_left_out(tmp_path, monkeypatch, capsys):
 # Names
 
 
-@pytest.mark.parametrize("name", ["a\nb.png", "\x1b[31mred.png", "\u202egnp.png", "é ü.png", "\udcff.png"])
+@pytest.mark.parametrize(
+    "name", ["a\nb.png", "\x1b[31mred.png", "\u202egnp.png", "é ü.png", "\udcff.png"]
+)
 def test_names_of_any_kind_are_read_and_escaped_where_they_are_printed(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     found = collect(tmp_path)
@@ -212,7 +267,10 @@ def test_members_are_read_once_and_others_counted(tmp_path):
         path = zipped(tmp_path / "a.ZIP", members + others)
     found = collect(path)
     assert found.names == ("x/0.png", "x/1.png")
-    assert found.what_is_left_out == "left out: 1 .txt, 1 __MACOSX file, 1 hidden file, 1 repeated member"
+    assert (
+        found.what_is_left_out
+        == "left out: 1 .txt, 1 __MACOSX file, 1 hidden file, 1 repeated member"
+    )
     assert [content for _, content in contents(path, found.names)] == [same, encoded(1)]
 
 
@@ -233,13 +291,19 @@ def marked_encrypted(path):
 def test_members_that_cannot_be_read_are_named(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = zipped(tmp_path / "a.zip", [("x/0.png", encoded(0)), ("x/0.png", encoded(1))])
-    with pytest.raises(ValueError, match=r"a\.zip: x/0\.png: is in the archive twice, with other content"):
+    with pytest.raises(
+        ValueError, match=r"a\.zip: x/0\.png: is in the archive twice, with other content"
+    ):
         collect(path)
     path = zipped(tmp_path / "b.zip", [("0.png", encoded(0)), (link("val"), b"train")])
-    with pytest.raises(ValueError, match=r"b\.zip: val: is a link in the archive: make it again with the files"):
+    with pytest.raises(
+        ValueError, match=r"b\.zip: val: is a link in the archive: make it again with the files"
+    ):
         collect(path)
     path = marked_encrypted(zipped(tmp_path / "c.zip", [("0.png", encoded(0))]))
-    with pytest.raises(ValueError, match=r"c\.zip: 0\.png: is encrypted: make the archive again without a password"):
+    with pytest.raises(
+        ValueError, match=r"c\.zip: 0\.png: is encrypted: make the archive again without a password"
+    ):
         collect(path)
     path = zipped(tmp_path / "d.zip", [("0.png", encoded(0))])
     content = bytearray(path.read_bytes())

@@ -36,7 +36,9 @@ def print_all(options: argparse.Namespace) -> int:
             say(f"  preset   {preset}")
     for name, card in DATASETS.items():
         splits = ", ".join(f"{count} {split}" for split, count in card.splits.items())
-        say(f"dataset  {name:<14} {card.summary}; {'x'.join(map(str, card.shape))}, {_values(card)}; {splits}")
+        say(
+            f"dataset  {name:<14} {card.summary}; {'x'.join(map(str, card.shape))}, {_values(card)}; {splits}"
+        )
     for name, kind in GALLERIES.items():
         say(f"dataset  {name:<14} {_first_line(kind)} Described in a suite: see show {name}")
     for name, metric in METRICS.items():
@@ -46,7 +48,10 @@ def print_all(options: argparse.Namespace) -> int:
         say(f"metric   {name:<14} short for {of}")
     for name, card in EXTRACTORS.items():
         size = "@SIZE" if card.sized else ""
-        say(f"extractor {name + size:<20} {card.summary}" + ("; weights are missing" if card.missing() else ""))
+        say(
+            f"extractor {name + size:<20} {card.summary}"
+            + ("; weights are missing" if card.missing() else "")
+        )
     for path in sorted((checkout() / "suites").glob("*.yaml")):
         say(f"suite    {path.relative_to(checkout())}")
     for path in sorted(executor_folder().glob("*.yaml")):
@@ -55,7 +60,11 @@ def print_all(options: argparse.Namespace) -> int:
 
 
 def _values(card: DataCard) -> str:
-    return f"{card.levels} levels" if card.range is None else f"real values in [{card.range[0]:g}, {card.range[1]:g}]"
+    return (
+        f"{card.levels} levels"
+        if card.range is None
+        else f"real values in [{card.range[0]:g}, {card.range[1]:g}]"
+    )
 
 
 def _first_line(kind: type) -> str:
@@ -80,7 +89,9 @@ def show(options: argparse.Namespace) -> int:
         say(textwrap.indent(as_yaml(plain(card.params())), "  "))
         say("samplers: " + ", ".join(card.samplers))
         return 0
-    samplers = [(card, inner or name) for card in cards().values() if not inner or card.name == name]
+    samplers = [
+        (card, inner or name) for card in cards().values() if not inner or card.name == name
+    ]
     samplers = [(card, sampler) for card, sampler in samplers if sampler in card.samplers]
     for card, sampler in samplers:
         _show_sampler(card, sampler)
@@ -88,7 +99,9 @@ def show(options: argparse.Namespace) -> int:
         return 0
     if name in DATASETS:
         card = DATASETS[name]
-        say(f"{card.summary}\nshape {card.shape}, {_values(card)}, splits {dict(card.splits)}: {card.split_rule}")
+        say(
+            f"{card.summary}\nshape {card.shape}, {_values(card)}, splits {dict(card.splits)}: {card.split_rule}"
+        )
         return 0
     if name in GALLERIES:
         say(f"{_first_line(GALLERIES[name])}\n\n    dataset: {{name: {name}, ...}} with")
@@ -114,21 +127,36 @@ def _show_sampler(card: Card, name: str) -> None:
 def _show_stored(options: argparse.Namespace) -> int:
     store = Store(Path(options.store) if options.store else Path(options.results) / "store")
     stages = (*STAGES, REFERENCES)
-    found = [(stage, name) for stage in stages for name in scan(store.root / stage) if name.startswith(options.what)]
+    found = [
+        (stage, name)
+        for stage in stages
+        for name in scan(store.root / stage)
+        if name.startswith(options.what)
+    ]
     if not found:
         samplers = [name for card in cards().values() for name in card.samplers]
         words = [*cards(), *samplers, *DATASETS, *GALLERIES, *METRICS, "samples_from"]
         near = difflib.get_close_matches(options.what, words, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        say(f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}", file=sys.stderr)
+        say(
+            f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}",
+            file=sys.stderr,
+        )
         return 2
     for stage, name in found:
         folder = store.folder(stage, name)
         say(f"{folder}")
         if (spec := folder / "spec.json").exists():
             values = read_json(spec)
-            say(textwrap.indent(as_yaml(values), "  ") if isinstance(values, dict) else f"  {spec.name} is damaged")
-        parts = sorted({entry.split(".")[0] for entry in scan(folder) if entry[0] != "."} - {"spec", "log", "resume"})
+            say(
+                textwrap.indent(as_yaml(values), "  ")
+                if isinstance(values, dict)
+                else f"  {spec.name} is damaged"
+            )
+        parts = sorted(
+            {entry.split(".")[0] for entry in scan(folder) if entry[0] != "."}
+            - {"spec", "log", "resume"}
+        )
         for part in parts:
             record = store.record(stage, name, part)
             say(f"  {part}: {'done' if record else 'not done'}")

@@ -1,4 +1,6 @@
-"""The command line. Nothing heavy is imported before it is needed: plan, status and --help answer at once."""
+"""The command line. Nothing heavy is imported before it is needed: plan, status and --help answer
+at once.
+"""
 
 import argparse
 import difflib
@@ -79,7 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] not in VERBS and not arguments[0].startswith("-"):
         near = difflib.get_close_matches(arguments[0], VERBS, 1, 0.7)
         if near and not Path(arguments[0]).suffix:
-            say(f"run_bench.py: no command {arguments[0]!r}; did you mean {near[0]}?", file=sys.stderr)
+            say(
+                f"run_bench.py: no command {arguments[0]!r}; did you mean {near[0]}?",
+                file=sys.stderr,
+            )
             return WRONG
         arguments.insert(0, "run")
     elif arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
@@ -108,7 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in NOT_OURS:
             raise
-        say(f"{error.filename or 'files'}: {error.strerror}; nothing that was finished is lost", file=sys.stderr)
+        say(
+            f"{error.filename or 'files'}: {error.strerror}; nothing that was finished is lost",
+            file=sys.stderr,
+        )
         return FAILED
 
 
@@ -119,28 +127,49 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="command", title="commands (run is the default)")
+    verbs = parser.add_subparsers(
+        dest="verb", metavar="command", title="commands (run is the default)"
+    )
     folders = argparse.ArgumentParser(add_help=False)
-    folders.add_argument("--store", metavar="DIR", help="where weights, samples and scores lie (results/store)")
-    folders.add_argument("--results", metavar="DIR", default="results", help="where tables and figures go (results)")
+    folders.add_argument(
+        "--store", metavar="DIR", help="where weights, samples and scores lie (results/store)"
+    )
+    folders.add_argument(
+        "--results", metavar="DIR", default="results", help="where tables and figures go (results)"
+    )
     suite = argparse.ArgumentParser(add_help=False, parents=[folders])
     suite.add_argument("suite", help="a suite, such as suites/quickstart.yaml")
     suite.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="override a value: train.vp.params.sigma_max=3"
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override a value: train.vp.params.sigma_max=3",
     )
-    suite.add_argument("--profile", metavar="NAME", help="lay the overrides of profiles.NAME over the suite")
     suite.add_argument(
-        "--smoke", action="store_true", help="one small batch of every point, from models trained for a few steps"
+        "--profile", metavar="NAME", help="lay the overrides of profiles.NAME over the suite"
     )
-    suite.add_argument("--only", metavar="LABEL", action="append", default=[], help="only points with this label")
+    suite.add_argument(
+        "--smoke",
+        action="store_true",
+        help="one small batch of every point, from models trained for a few steps",
+    )
+    suite.add_argument(
+        "--only", metavar="LABEL", action="append", default=[], help="only points with this label"
+    )
     execution = argparse.ArgumentParser(add_help=False)
     execution.add_argument(
-        "--executor", metavar="NAME|FILE", default="local", help="where jobs run: a name or file of suites/executors"
+        "--executor",
+        metavar="NAME|FILE",
+        default="local",
+        help="where jobs run: a name or file of suites/executors",
     )
     execution.add_argument("--jobs", metavar="N", type=int, help="how many workers at once")
 
     def add(name: str, help_: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        return verbs.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".", parents=list(parents))
+        return verbs.add_parser(
+            name, help=help_, description=help_[0].upper() + help_[1:] + ".", parents=list(parents)
+        )
 
     verify = "read every stored file and compare its hash, not only size and modification time"
     run_ = add("run", "make what is missing, then tables and figures", suite, execution)
@@ -153,7 +182,9 @@ def _parser() -> argparse.ArgumentParser:
     plan_ = add("plan", "say for each job whether it is done, and if not, why", suite)
     plan_.add_argument("--verify", action="store_true", help=verify)
     plan_.add_argument(
-        "--executor", metavar="NAME|FILE", help="show also what would be submitted to this cluster, and its cost"
+        "--executor",
+        metavar="NAME|FILE",
+        help="show also what would be submitted to this cluster, and its cost",
     )
     plan_.add_argument(
         "--measure",
@@ -162,36 +193,78 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("status", "say how far a suite is, what runs, what failed and why", suite)
     add("report", "make tables and figures of what is there by now", suite)
-    add("assets", "list the files that a suite needs, and whether they are there", suite).add_argument(
+    add(
+        "assets", "list the files that a suite needs, and whether they are there", suite
+    ).add_argument(
         "--download", action="store_true", help="fetch what is missing and has a public address"
     )
     add("cancel", "stop the driver and the workers of a suite (start it again to go on)", suite)
     add("list", "list methods, samplers, data sets, metrics, suites and executors")
-    show = add("show", "show a method, sampler, data set or metric, or what is stored under a key", folders)
-    show.add_argument("what", help="a name (sde, flow_heun, sde.flow_heun, digits, fd) or the beginning of a key")
-    explain_ = add("explain", "say how two rows of a suite differ, and which of their numbers are comparable", suite)
-    explain_.add_argument("rows", metavar="ROW", nargs=2, help="a label, a group or the beginning of a key, twice")
-    check = add(
-        "check-metrics", "check that a metric's numbers rise with known damage, and agree across libraries", folders
+    show = add(
+        "show", "show a method, sampler, data set or metric, or what is stored under a key", folders
     )
-    check.add_argument("--dataset", metavar="NAME", default="digits", help="whose images are damaged (digits)")
-    check.add_argument("--extractor", metavar="NAME", help="in whose features (by default one that is there and fits)")
-    check.add_argument("--images", metavar="N", type=int, default=500, help="held-out images at most (500)")
-    check.add_argument("--device", metavar="NAME", default="cpu", help="where the extractor runs (cpu)")
-    reference = add("reference", "exchange reference statistics with .npz files (mu, sigma; pool_3)", folders)
+    show.add_argument(
+        "what", help="a name (sde, flow_heun, sde.flow_heun, digits, fd) or the beginning of a key"
+    )
+    explain_ = add(
+        "explain",
+        "say how two rows of a suite differ, and which of their numbers are comparable",
+        suite,
+    )
+    explain_.add_argument(
+        "rows", metavar="ROW", nargs=2, help="a label, a group or the beginning of a key, twice"
+    )
+    check = add(
+        "check-metrics",
+        "check that a metric's numbers rise with known damage, and agree across libraries",
+        folders,
+    )
+    check.add_argument(
+        "--dataset", metavar="NAME", default="digits", help="whose images are damaged (digits)"
+    )
+    check.add_argument(
+        "--extractor",
+        metavar="NAME",
+        help="in whose features (by default one that is there and fits)",
+    )
+    check.add_argument(
+        "--images", metavar="N", type=int, default=500, help="held-out images at most (500)"
+    )
+    check.add_argument(
+        "--device", metavar="NAME", default="cpu", help="where the extractor runs (cpu)"
+    )
+    reference = add(
+        "reference", "exchange reference statistics with .npz files (mu, sigma; pool_3)", folders
+    )
     reference.add_argument(
-        "do", choices=("export", "import"), help="export: write FILE; import: read it into the store"
+        "do",
+        choices=("export", "import"),
+        help="export: write FILE; import: read it into the store",
     )
     reference.add_argument("file", metavar="FILE", help="an .npz file")
     reference.add_argument("--dataset", metavar="NAME", help="export: whose images")
-    reference.add_argument("--split", choices=("train", "test"), default="train", help="export: which of them (train)")
     reference.add_argument(
-        "--extractor", metavar="NAME", default="inception", help="export: in whose features (inception)"
+        "--split", choices=("train", "test"), default="train", help="export: which of them (train)"
     )
-    reference.add_argument("--features", action="store_true", help="export: each image's features too, as pool_3")
-    reference.add_argument("--device", metavar="NAME", default="cpu", help="export: where the extractor runs (cpu)")
+    reference.add_argument(
+        "--extractor",
+        metavar="NAME",
+        default="inception",
+        help="export: in whose features (inception)",
+    )
+    reference.add_argument(
+        "--features", action="store_true", help="export: each image's features too, as pool_3"
+    )
+    reference.add_argument(
+        "--device", metavar="NAME", default="cpu", help="export: where the extractor runs (cpu)"
+    )
     prune = add("prune", "delete what is no longer needed", suite)
-    prune.add_argument("--samples", metavar="N", type=int, help="images to keep a point (default: what the suite says)")
+    prune.add_argument(
+        "--samples",
+        metavar="N",
+        type=int,
+        help="images to keep a point (default: what the suite says)",
+    )
     prune.add_argument(
         "--unused",
         action="store_true",
@@ -252,19 +325,31 @@ def _run(options: argparse.Namespace) -> int:
             except Interrupted:
                 if isinstance(executor, Slurm):
                     _say_what_goes_on(study, options)
-                stop_workers(study.results / "workers")  # those of a driver before us, where ours had not begun
+                stop_workers(
+                    study.results / "workers"
+                )  # those of a driver before us, where ours had not begun
                 raise
     except HeldError as error:
         say(error, file=sys.stderr)
     except ClusterRefusesError as error:
-        say(f"the cluster takes no jobs; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
+        say(
+            f"the cluster takes no jobs; nothing is lost, mend this and start again.\n{error}",
+            file=sys.stderr,
+        )
     except WorkersFailError as error:
-        say(f"workers cannot work; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
+        say(
+            f"workers cannot work; nothing is lost, mend this and start again.\n{error}",
+            file=sys.stderr,
+        )
     return FAILED
 
 
 def _say_what_goes_on(study: Study, options: argparse.Namespace) -> None:
-    left = [submission for submission in submissions(study.results) if not submission.over and not submission.abandoned]
+    left = [
+        submission
+        for submission in submissions(study.results)
+        if not submission.over and not submission.abandoned
+    ]
     if left:
         ids = ", ".join(str(submission.job) for submission in left)
         say(
@@ -274,7 +359,9 @@ def _say_what_goes_on(study: Study, options: argparse.Namespace) -> None:
         )
 
 
-def _work(study: Study, options: argparse.Namespace, executor: Executor | Slurm, lease: Lease) -> int:
+def _work(
+    study: Study, options: argparse.Namespace, executor: Executor | Slurm, lease: Lease
+) -> int:
     """Makes what is missing, then tables and figures, while the results folder is ours."""
     begin = time.monotonic()
     found = examine(study.jobs, study.store, rehash=options.verify, reasons=False)
@@ -283,7 +370,9 @@ def _work(study: Study, options: argparse.Namespace, executor: Executor | Slurm,
         say(f"reference is damaged: {error}", file=sys.stderr)
         study.store.discard(error.unit)
     to_do = [progress.job for progress in found.values() if not progress.finished]
-    say(f"{study.suite.name}: {_counts(study.jobs)}; {len(study.jobs) - len(to_do)} of {len(study.jobs)} are done")
+    say(
+        f"{study.suite.name}: {_counts(study.jobs)}; {len(study.jobs) - len(to_do)} of {len(study.jobs)} are done"
+    )
     for note in study.suite.notes:
         say(f"note: {note}")
     write(study.results / "suite.resolved.yaml", as_yaml(study.suite.resolved).encode())
@@ -295,7 +384,9 @@ def _work(study: Study, options: argparse.Namespace, executor: Executor | Slurm,
     with ProgressDisplay() as display:
         if isinstance(executor, Slurm):
             expected = measured(study.results)
-            Campaign(study.jobs, study.store, study.results, executor, display.show, expected)(lease)
+            Campaign(study.jobs, study.store, study.results, executor, display.show, expected)(
+                lease
+            )
         else:
             Driver(study.jobs, study.store, study.results, executor, display.show)(lease)
     status = _finish(study)
@@ -311,26 +402,36 @@ def _finish(study: Study) -> int:
 
 
 def _detach(study: Study, options: argparse.Namespace, executor: Slurm, lease: Lease) -> int:
-    """Submits everything that is neither there nor in the queue, and says what; ends the run if all of it is there."""
-    campaign = Campaign(study.jobs, study.store, study.results, executor, expected=measured(study.results))
+    """Submits everything that is neither there nor in the queue, and says what; ends the run if all
+    of it is there.
+    """
+    campaign = Campaign(
+        study.jobs, study.store, study.results, executor, expected=measured(study.results)
+    )
     made, left_out = campaign.detach(lease)
     if not campaign.tally.open:
         return _finish(study)
     for submission in made:
         say(elements_line(submission))
     say("" if made else "nothing to submit: all that is missing is in the queue")
-    say(f"how far it is: run_bench.py status {options.suite}; tables of what is there: run_bench.py report ...")
+    say(
+        f"how far it is: run_bench.py status {options.suite}; tables of what is there: run_bench.py report ..."
+    )
     say(
         "once the queue is empty, run the same command again: it submits what failed by chance, and nothing twice, or "
         "else makes the tables"
     )
     if left_out:
-        say(f"{left_out} units were not submitted, for the cluster takes no more jobs now: run it again later")
+        say(
+            f"{left_out} units were not submitted, for the cluster takes no more jobs now: run it again later"
+        )
     return DONE
 
 
 def _note_keys(study: Study, options: argparse.Namespace) -> None:
-    """Notes which keys the suite uses, for ``prune --unused``; a run with overrides adds to what was noted."""
+    """Notes which keys the suite uses, for ``prune --unused``; a run with overrides adds to what
+    was noted.
+    """
     path = study.results / "keys.json"
     keys = {f"{job.stage}/{job.key}" for job in study.jobs}
     if _overrides(options):
@@ -352,12 +453,19 @@ def _noted_keys(path: Path) -> set[str]:
     if isinstance(keys, list) and all(isinstance(key, str) for key in keys):
         return set(keys)
     if path.exists():
-        raise ValueError(f"{path}: damaged, so nobody knows what that suite uses; run it once, which writes it again")
+        raise ValueError(
+            f"{path}: damaged, so nobody knows what that suite uses; run it once, which writes it again"
+        )
     return set()
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
-    given = {"--set": options.set, "--only": options.only, "--profile": options.profile, "--smoke": options.smoke}
+    given = {
+        "--set": options.set,
+        "--only": options.only,
+        "--profile": options.profile,
+        "--smoke": options.smoke,
+    }
     return [name for name, value in given.items() if value]
 
 
@@ -394,7 +502,11 @@ def _evidence(seen: Outcome) -> str:
 
 
 def _failures(study: Study) -> list[tuple[str, Outcome]]:
-    seen = ((job, outcome(study.store, unit, results=job.made_by(unit))) for job in study.jobs for unit in job.units)
+    seen = (
+        (job, outcome(study.store, unit, results=job.made_by(unit)))
+        for job in study.jobs
+        for unit in job.units
+    )
     return [(f"{job.stage} {job.label}", state) for job, state in seen if state.state == "failed"]
 
 
@@ -412,14 +524,17 @@ def plan(options: argparse.Namespace) -> int:
         job = progress.job
         state = "done" if progress.finished else f"{len(progress.done)}/{len(job.parts)}"
         lines.append(
-            f"{job.stage:<10} {state:>5}  {job.key}  {job.label}" + (f"  [{progress.why}]" if progress.why else "")
+            f"{job.stage:<10} {state:>5}  {job.key}  {job.label}"
+            + (f"  [{progress.why}]" if progress.why else "")
         )
     say("\n".join(lines))
     for error in verify_references(study.store) if options.verify else ():
         say(f"{'references':<10} damaged  {error}")
     done = sum(progress.finished for progress in found.values())
     points = f"{len(study.suite.points)} points"
-    say(f"\n{study.suite.name}: {_counts(study.jobs)}, {points}; {done} done, {len(found) - done} to do")
+    say(
+        f"\n{study.suite.name}: {_counts(study.jobs)}, {points}; {done} done, {len(found) - done} to do"
+    )
     for note in study.suite.notes:
         say(f"note: {note}")
     if options.executor is not None:
@@ -429,7 +544,9 @@ def plan(options: argparse.Namespace) -> int:
             return DONE
         if options.measure and not _measure(study, executor):
             return FAILED
-        budgets = {point.label: point.budget for point in study.suite.points if point.budget is not None}
+        budgets = {
+            point.label: point.budget for point in study.suite.points if point.budget is not None
+        }
         say(forecast(study.jobs, study.store, study.results, executor, budgets))
     return DONE
 
@@ -463,12 +580,21 @@ def status(options: argparse.Namespace) -> int:
                 failures.append(f"failed: {job.stage} {job.label}: {cause}{_evidence(seen)}")
             if seen.live is not None:
                 step = f", step {seen.live['step']}" if "step" in seen.live else ""
-                who = f"job {seen.live['job']}" if "job" in seen.live else f"process {seen.live.get('pid')}"
+                who = (
+                    f"job {seen.live['job']}"
+                    if "job" in seen.live
+                    else f"process {seen.live.get('pid')}"
+                )
                 hint = clear_hint(study.store.path(unit, ".lease"), seen.live)
                 where = f" on {seen.live.get('host')}; {hint}" if hint else ""
-                running.append(f"running: {job.stage} {job.label}, part {unit.part}{step} ({who}{where})")
+                running.append(
+                    f"running: {job.stage} {job.label}, part {unit.part}{step} ({who}{where})"
+                )
     for stage, of_stage in counts.items():
-        say(f"{stage:<10} " + ", ".join(f"{count} {state}" for state, count in sorted(of_stage.items())))
+        say(
+            f"{stage:<10} "
+            + ", ".join(f"{count} {state}" for state, count in sorted(of_stage.items()))
+        )
     say("\n".join(running + failures)) if running or failures else None
     facts = holder(study.results / "driver.lock")
     workers = living(study.results / "workers")
@@ -505,12 +631,17 @@ def cancel(options: argparse.Namespace) -> int:
             say(f"{study.suite.name}: nothing runs; start it again to go on")
             return DONE
         time.sleep(0.2)
-    say(f"{study.suite.name}: still stopping; see: run_bench.py status {options.suite}", file=sys.stderr)
+    say(
+        f"{study.suite.name}: still stopping; see: run_bench.py status {options.suite}",
+        file=sys.stderr,
+    )
     return FAILED
 
 
 def show_assets(options: argparse.Namespace) -> int:
-    """Lists the files that a suite needs, and whether they are there; fetches what is missing where that is asked."""
+    """Lists the files that a suite needs, and whether they are there; fetches what is missing where
+    that is asked.
+    """
     study = Study(options, absent=True)
     suite, cache = study.suite, study.store.root / "external"
     given = (
@@ -536,17 +667,23 @@ def show_assets(options: argparse.Namespace) -> int:
         say(f"note: {note}")
     say("\n".join(failed), file=sys.stderr, end="\n" if failed else "")
     lacking = assets.missing(needed)
-    offered = any(asset.needed and asset.path is None and asset.offer is not None for asset in needed)
+    offered = any(
+        asset.needed and asset.path is None and asset.offer is not None for asset in needed
+    )
     if lacking and offered and not options.download:
         say(f"fetch what has an address: run_bench.py assets {options.suite} --download")
     damaged = wrong - len(lacking)
-    told = [f"{len(lacking)} missing"] * bool(lacking) + [f"{damaged} not as published"] * bool(damaged)
+    told = [f"{len(lacking)} missing"] * bool(lacking) + [f"{damaged} not as published"] * bool(
+        damaged
+    )
     say(f"{len(needed)} needed: {', '.join(told)}" if told else "nothing is missing")
     return FAILED if told or failed else DONE
 
 
 class _Line:
-    """A line that is written over on a terminal; elsewhere one is written every ten seconds. A context manager."""
+    """A line that is written over on a terminal; elsewhere one is written every ten seconds. A
+    context manager.
+    """
 
     def __init__(self) -> None:
         self.terminal = sys.stdout.isatty()
@@ -619,11 +756,17 @@ def check_metrics(options: argparse.Namespace) -> int:
 
     said = describe_part(options.images, card.splits["test"])
     held_out = f"held-out images ({said})" if said else "held-out images"
-    say(f"{options.dataset} in the features of {extractor_label(name)}, {held_out} against training images")
+    say(
+        f"{options.dataset} in the features of {extractor_label(name)}, {held_out} against training images"
+    )
     references, failed, judged = References(_store(options)), 0, 0
     try:
         for finding in check(
-            load_images(options.dataset), name, count=options.images, device=options.device, references=references
+            load_images(options.dataset),
+            name,
+            count=options.images,
+            device=options.device,
+            references=references,
         ):
             mark = {True: "ok", False: "FAILS", None: "  "}[finding.right]
             say(f"{mark:<6}{finding.what}: {finding.found}", flush=True)
@@ -632,7 +775,10 @@ def check_metrics(options: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         say(f"FAILS {error}", file=sys.stderr)
         return FAILED
-    say(f"{judged - failed} of {judged} are as they should be" + (f"; {failed} FAIL" if failed else ""))
+    say(
+        f"{judged - failed} of {judged} are as they should be"
+        + (f"; {failed} FAIL" if failed else "")
+    )
     return FAILED if failed else DONE
 
 
@@ -678,7 +824,9 @@ def reference(options: argparse.Namespace) -> int:
         say(error, file=sys.stderr)
         return FAILED
     write(path, content)
-    say(f"{path}: {options.dataset} {options.split} by {options.extractor}, {len(content) / 1e6:.1f} MB")
+    say(
+        f"{path}: {options.dataset} {options.split} by {options.extractor}, {len(content) / 1e6:.1f} MB"
+    )
     return DONE
 
 
@@ -691,7 +839,9 @@ def _unknown(name: str, known: Mapping[str, object], what: str) -> str:
     if name in known:
         return ""
     near = difflib.get_close_matches(name, known, 1)
-    return f"there is no {what} {name!r}" + (f"; did you mean {near[0]}?" if near else f": {', '.join(known)}")
+    return f"there is no {what} {name!r}" + (
+        f"; did you mean {near[0]}?" if near else f": {', '.join(known)}"
+    )
 
 
 def _no_device(name: str) -> str:
@@ -708,7 +858,9 @@ def _no_device(name: str) -> str:
 
 def _absent(dataset: str, extractor: str) -> list[str]:
     """Returns what is missing of a data set and an extractor, and how to get it."""
-    return assets.missing([*assets.of_data(dataset, DATASETS[dataset]), *assets.of_extractor(extractor)])
+    return assets.missing(
+        [*assets.of_data(dataset, DATASETS[dataset]), *assets.of_extractor(extractor)]
+    )
 
 
 def prune(options: argparse.Namespace) -> int:
@@ -720,7 +872,10 @@ def prune(options: argparse.Namespace) -> int:
         say(f"{study.results} is held by process {facts.get('pid')}: {remedy}", file=sys.stderr)
         return FAILED
     if options.unused and (overrides := _overrides(options)):
-        say(f"--unused keeps what whole suites use: leave out {', '.join(overrides)}", file=sys.stderr)
+        say(
+            f"--unused keeps what whole suites use: leave out {', '.join(overrides)}",
+            file=sys.stderr,
+        )
         return WRONG
     if options.samples is not None and options.samples < 0:
         say(f"--samples should be at least 0, got {options.samples}", file=sys.stderr)

@@ -1,4 +1,6 @@
-"""Live progress of a run: stages, units done, images a second, time left; plain lines where there is no terminal."""
+"""Live progress of a run: stages, units done, images a second, time left; plain lines where there
+is no terminal.
+"""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -8,7 +10,13 @@ from bench.printable import one_line, say
 if TYPE_CHECKING:
     from bench.execute.local.driver import Tally
 
-STAGES = {"train": "train", "samples": "sample", "likelihood": "likelihood", "inspect": "inspect", "scores": "score"}
+STAGES = {
+    "train": "train",
+    "samples": "sample",
+    "likelihood": "likelihood",
+    "inspect": "inspect",
+    "scores": "score",
+}
 PLAIN_SECONDS = 10.0
 
 
@@ -27,7 +35,13 @@ class ProgressDisplay:
 
     def __enter__(self) -> "ProgressDisplay":
         if self.console.is_terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+            )
 
             columns = (
                 TextColumn("{task.description:<11}"),
@@ -51,7 +65,9 @@ class ProgressDisplay:
 
     def show(self, tally: "Tally") -> None:
         """Shows how far the run is."""
-        ended = {stage: tally.done.get(stage, 0) + tally.failed.get(stage, 0) for stage in tally.total}
+        ended = {
+            stage: tally.done.get(stage, 0) + tally.failed.get(stage, 0) for stage in tally.total
+        }
         if not self.first:
             self.first = ended
         if self.images is None:
@@ -60,13 +76,21 @@ class ProgressDisplay:
             for stage, total in tally.total.items():
                 if stage not in self.tasks:
                     self.tasks[stage] = self.progress.add_task(STAGES[stage], total=total, note="")
-                self.progress.update(self.tasks[stage], completed=ended[stage], note=self._note(stage, tally, ended))
+                self.progress.update(
+                    self.tasks[stage], completed=ended[stage], note=self._note(stage, tally, ended)
+                )
             return
         parts = [f"{STAGES[stage]} {ended[stage]}/{total}" for stage, total in tally.total.items()]
         left = self._left(tally, ended)
         rate = self._rate(tally)
         failed = sum(tally.failed.values())
-        extra = [rate, left, f"{failed} failed or blocked" if failed else "", f"{tally.workers} workers", tally.note]
+        extra = [
+            rate,
+            left,
+            f"{failed} failed or blocked" if failed else "",
+            f"{tally.workers} workers",
+            tally.note,
+        ]
         self.line = ", ".join([*parts, *filter(None, extra)])
         self._print()
 
@@ -99,7 +123,9 @@ class ProgressDisplay:
         return f"{made / (time.monotonic() - self.begin):,.0f} images/s" if made else ""
 
     def _left(self, tally: "Tally", ended: dict[str, int]) -> str:
-        """Estimates the time left from the share of units ended since the start, each stage weighed alike."""
+        """Estimates the time left from the share of units ended since the start, each stage weighed
+        alike.
+        """
         shares = [
             (ended[stage] - self.first[stage], total - self.first[stage])
             for stage, total in tally.total.items()
@@ -111,4 +137,6 @@ class ProgressDisplay:
         if not 0 < share < 1:
             return ""
         seconds = (time.monotonic() - self.begin) * (1 - share) / share
-        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+        return (
+            f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+        )

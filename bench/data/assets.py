@@ -1,8 +1,9 @@
 """The files that a suite needs: what they are, where they are looked for, how to get them.
 
-Data sets and weights of extractors lie under BENCH_DATA (:func:`bench.data.images.data_root`), statistics of papers in the
-store, checkpoints and images made elsewhere where a suite says. A job never fetches anything: what is missing stops a
-run before the first one, and ``run_bench.py assets SUITE --download`` fetches what has a public address.
+Data sets and weights of extractors lie under BENCH_DATA (:func:`bench.data.images.data_root`),
+statistics of papers in the store, checkpoints and images made elsewhere where a suite says. A job
+never fetches anything: what is missing stops a run before the first one, and ``run_bench.py assets
+SUITE --download`` fetches what has a public address.
 
 Standard library only.
 """
@@ -67,7 +68,9 @@ class Asset:
 
     @property
     def offer(self) -> tuple[Path, FileFacts] | None:
-        """The place whose file has a public address, with what is known of it; None where none has."""
+        """The place whose file has a public address, with what is known of it; None where none
+        has.
+        """
         offers = ((place, self.facts[place]) for place in self.places if place in self.facts)
         return next(((place, facts) for place, facts in offers if facts.url), None)
 
@@ -84,7 +87,16 @@ def of_data(name: str, card: DataCard, *, needed: bool = True) -> list[Asset]:
         places = tuple(root / place for place in names)
         facts = {root / place: card.facts[place] for place in names if place in card.facts}
         lack = f"{' or '.join(map(str, places))} is missing (data set {name}): {how}"
-        assets.append(Asset(what=f"data set {name}", places=places, how=how, facts=facts, needed=needed, lack=lack))
+        assets.append(
+            Asset(
+                what=f"data set {name}",
+                places=places,
+                how=how,
+                facts=facts,
+                needed=needed,
+                lack=lack,
+            )
+        )
     return assets
 
 
@@ -99,7 +111,9 @@ def of_extractor(name: str) -> list[Asset]:
         target = data_root() / "weights" / card.weights[0]
         facts[target] = replace(facts[target], url=card.url)
     how = card.how or "reinstall the project"
-    return [Asset(what=f"weights of {name}", places=places, how=how, facts=facts, lack=card.missing())]
+    return [
+        Asset(what=f"weights of {name}", places=places, how=how, facts=facts, lack=card.missing())
+    ]
 
 
 def of_suite(suite: Suite, store: Store) -> list[Asset]:
@@ -125,18 +139,25 @@ def missing(assets: Iterable[Asset]) -> list[str]:
 
 
 def _metrics(suite: Suite) -> list[tuple[str, Any]]:
-    return [(metric.column, build(METRICS[metric.name].params, metric.params)) for metric in suite.metrics]
+    return [
+        (metric.column, build(METRICS[metric.name].params, metric.params))
+        for metric in suite.metrics
+    ]
 
 
 def _statistics(column: str, sha256: str, store: Store) -> Asset:
     how = "run_bench.py reference import FILE"
     lack = f"metric {column}: statistics {sha256[:12]}... are not in {store.root}: {how}"
     place = store.folder(REFERENCES, sha256) / "moments.json"
-    return Asset(what=f"statistics {sha256[:12]}... (metric {column})", places=(place,), how=how, lack=lack)
+    return Asset(
+        what=f"statistics {sha256[:12]}... (metric {column})", places=(place,), how=how, lack=lack
+    )
 
 
 def _elsewhere(suite: Suite, label: str, path: Path) -> Asset:
-    """Returns the checkpoint or the images of a train entry, which the suite names below one of two folders."""
+    """Returns the checkpoint or the images of a train entry, which the suite names below one of two
+    folders.
+    """
     places = [path]
     if path.is_relative_to(data_root()):
         places.append(Path.cwd() / path.relative_to(data_root()))
@@ -157,7 +178,10 @@ def describe(asset: Asset, cache: Path | None = None) -> tuple[list[str], bool]:
         there, right = _content(path, asset.facts.get(path), cache)
         return [f"{asset.what}: {path}: there{there}"], right
     state = "MISSING" if asset.needed else "not there, and this suite does not read it"
-    lines = [f"{asset.what}: {state}", "  looked for, any one is enough:" if len(asset.places) > 1 else "  looked for:"]
+    lines = [
+        f"{asset.what}: {state}",
+        "  looked for, any one is enough:" if len(asset.places) > 1 else "  looked for:",
+    ]
     lines += [f"    {place}{_expected(asset.facts.get(place))}" for place in asset.places]
     lines.append(f"  how: {asset.how}")
     if asset.offer is not None:
@@ -169,8 +193,14 @@ def describe(asset: Asset, cache: Path | None = None) -> tuple[list[str], bool]:
 def _expected(facts: FileFacts | None) -> str:
     if facts is None:
         return ""
-    digest = f"sha256 {facts.sha256}{'...' if len(facts.sha256) < 64 else ''}" if facts.sha256 else ""
-    told = [f"{facts.size:,} bytes" if facts.size else "", f"md5 {facts.md5}" if facts.md5 else "", digest]
+    digest = (
+        f"sha256 {facts.sha256}{'...' if len(facts.sha256) < 64 else ''}" if facts.sha256 else ""
+    )
+    told = [
+        f"{facts.size:,} bytes" if facts.size else "",
+        f"md5 {facts.md5}" if facts.md5 else "",
+        digest,
+    ]
     return f" ({', '.join(filter(None, told))})" if any(told) else ""
 
 
@@ -184,7 +214,9 @@ def _content(path: Path, facts: FileFacts | None, cache: Path | None) -> tuple[s
     digests = {"sha256": digest_checkpoint(path, cache)}
     if facts.md5:
         with open(path, "rb") as file:
-            digests["md5"] = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            digests["md5"] = hashlib.file_digest(
+                file, lambda: hashlib.md5(usedforsecurity=False)
+            ).hexdigest()
     if wrong := _wrong(facts, None, digests):
         return f"{told}, but {wrong}: damaged, or another file", False
     known = "md5" if facts.md5 else "sha256"
@@ -193,9 +225,15 @@ def _content(path: Path, facts: FileFacts | None, cache: Path | None) -> tuple[s
 
 def _folder(path: Path, cache: Path | None) -> str:
     files = [file for file in path.rglob("*") if file.is_file()]
-    told = f", a folder of {len(files):,} files, {sum(file.stat().st_size for file in files):,} bytes"
+    told = (
+        f", a folder of {len(files):,} files, {sum(file.stat().st_size for file in files):,} bytes"
+    )
     own = [file for file in files if file.parent == path and not file.name.startswith(".")]
-    return f"{told}, sha256 {digest_checkpoint(path, cache)}" if own and len(files) <= FOLDER_FILES else told
+    return (
+        f"{told}, sha256 {digest_checkpoint(path, cache)}"
+        if own and len(files) <= FOLDER_FILES
+        else told
+    )
 
 
 def _wrong(facts: FileFacts, size: int | None, digests: Mapping[str, str]) -> str:
@@ -209,8 +247,11 @@ def _wrong(facts: FileFacts, size: int | None, digests: Mapping[str, str]) -> st
     return ""
 
 
-def download(assets: Iterable[Asset], say: Callable[[str], None], line: Callable[[str], None]) -> Iterator[str]:
-    """Fetches what is missing and has a public address; yields a message for each file that could not be had.
+def download(
+    assets: Iterable[Asset], say: Callable[[str], None], line: Callable[[str], None]
+) -> Iterator[str]:
+    """Fetches what is missing and has a public address; yields a message for each file that could
+    not be had.
 
     Args:
         assets: What is needed; what is there is left alone.
@@ -248,7 +289,9 @@ def fetch(facts: FileFacts, target: Path, line: Callable[[str], None] = lambda t
     try:
         size, digests = _receive(facts, temporary, lambda text: line(f"{target.name}: {text}"))
         if wrong := _wrong(facts, size, digests):
-            raise FetchError(f"{facts.url} is not the file that is wanted, so it was not kept ({wrong}): {instead}")
+            raise FetchError(
+                f"{facts.url} is not the file that is wanted, so it was not kept ({wrong}): {instead}"
+            )
         os.replace(temporary, target)
     except NETWORK as error:
         reason = getattr(error, "reason", None) or error
@@ -257,11 +300,19 @@ def fetch(facts: FileFacts, target: Path, line: Callable[[str], None] = lambda t
         temporary.unlink(missing_ok=True)
 
 
-NETWORK = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
+NETWORK = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    TimeoutError,
+    ConnectionError,
+    ssl.SSLError,
+)
 """What a network does, unlike a full disk."""
 
 
-def _receive(facts: FileFacts, path: Path, line: Callable[[str], None]) -> tuple[int, dict[str, str]]:
+def _receive(
+    facts: FileFacts, path: Path, line: Callable[[str], None]
+) -> tuple[int, dict[str, str]]:
     """Writes what comes from an address to a file; returns how many bytes came and their digests.
 
     Raises:
@@ -269,7 +320,10 @@ def _receive(facts: FileFacts, path: Path, line: Callable[[str], None]) -> tuple
     """
     digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     request = urllib.request.Request(facts.url, headers={"User-Agent": "run_bench"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, open(path, "wb") as file:
+    with (
+        urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer,
+        open(path, "wb") as file,
+    ):
         announced = answer.headers.get("Content-Length", "")
         total, size = int(announced) if announced.isdecimal() else facts.size, 0
         while part := answer.read(CHUNK):

@@ -1,9 +1,10 @@
-"""CelebA: the aligned photographs, a folder or the zip archive of them, and the authors' partition of them.
+"""CelebA: the aligned photographs, a folder or the zip archive of them, and the authors' partition
+of them.
 
-``list_eval_partition.txt`` has a line a photograph, its name and 0, 1 or 2 for training, validation and test. An image
-is the central 140x140 pixels of the 178x218, resized by Pillow's bilinear filter: to 32x32 as NCSN's authors have it,
-to 64x64 as those of NCSNv2 and Score-SDE. The exact filter is part of what the images are: another one is another data
-set.
+``list_eval_partition.txt`` has a line a photograph, its name and 0, 1 or 2 for training, validation
+and test. An image is the central 140x140 pixels of the 178x218, resized by Pillow's bilinear
+filter: to 32x32 as NCSN's authors have it, to 64x64 as those of NCSNv2 and Score-SDE. The exact
+filter is part of what the images are: another one is another data set.
 
 Source: Liu et al., 2015, https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
 
@@ -39,7 +40,8 @@ def images(root: Path, size: int, split: str) -> np.ndarray:
     """Returns the images of a split, uint8 of shape (N, 3, size, size), memory-mapped.
 
     Args:
-        root: Folder that holds :data:`PARTITION` and one of :data:`PLACES`; the first that is there is read.
+        root: Folder that holds :data:`PARTITION` and one of :data:`PLACES`; the first that is there
+            is read.
         size: One of :data:`SHAPINGS`.
         split: "train", "validation" or "test".
 
@@ -55,22 +57,38 @@ def images(root: Path, size: int, split: str) -> np.ndarray:
     files = [place] if place.is_file() else [place / name for name in chosen]
 
     def chunks() -> Iterator[np.ndarray]:
-        within = {} if place.is_dir() else {name.rsplit("/", 1)[-1]: name for name in pictures.names(place)}
+        within = (
+            {}
+            if place.is_dir()
+            else {name.rsplit("/", 1)[-1]: name for name in pictures.names(place)}
+        )
         yield from pictures.read(place, [within.get(name, name) for name in chosen], shaping)
 
     try:
         shape = (len(chosen), *shaping.shape)
-        return converted(root, f"celeba{size}-{split}", shaping.rule, [root / PARTITION, *files], shape, chunks)
+        return converted(
+            root, f"celeba{size}-{split}", shaping.rule, [root / PARTITION, *files], shape, chunks
+        )
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; {HOW}" if HOW not in str(error) else str(error)) from None
+        raise FileNotFoundError(
+            f"{error}; {HOW}" if HOW not in str(error) else str(error)
+        ) from None
 
 
 def sources(root: Path) -> list[Path]:
-    """Returns all files that images are read from; raises FileNotFoundError where nothing is there."""
+    """Returns all files that images are read from; raises FileNotFoundError where nothing is
+    there.
+    """
     place = next((root / name for name in PLACES if (root / name).exists()), None)
     if place is None or not (root / PARTITION).is_file():
-        raise FileNotFoundError(f"{root} holds not both {PARTITION} and one of {', '.join(PLACES)}: {HOW}")
-    files = [place] if place.is_file() else sorted(file for file in place.iterdir() if file.suffix == ".jpg")
+        raise FileNotFoundError(
+            f"{root} holds not both {PARTITION} and one of {', '.join(PLACES)}: {HOW}"
+        )
+    files = (
+        [place]
+        if place.is_file()
+        else sorted(file for file in place.iterdir() if file.suffix == ".jpg")
+    )
     return [root / PARTITION, *files]
 
 
@@ -84,12 +102,18 @@ def partition(path: Path) -> dict[str, list[str]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {HOW}")
     if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path}: has {path.stat().st_size:,} bytes, more than such a list has; {HOW}")
+        raise ValueError(
+            f"{path}: has {path.stat().st_size:,} bytes, more than such a list has; {HOW}"
+        )
     found: dict[str, list[str]] = {split: [] for split in SPLITS}
     splits = list(SPLITS)
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1
+    ):
         name, _, part = line.strip().partition(" ")
         if part.strip() not in ("0", "1", "2") or not name or "/" in name or "\\" in name:
-            raise ValueError(f"{path}:{number}: should be a name and 0, 1 or 2, and is {line[:60]!r}; {HOW}")
+            raise ValueError(
+                f"{path}:{number}: should be a name and 0, 1 or 2, and is {line[:60]!r}; {HOW}"
+            )
         found[splits[int(part)]].append(name)
     return found

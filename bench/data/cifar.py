@@ -1,9 +1,11 @@
-"""CIFAR-10's and CIFAR-100's files as their authors give them: the binary or python version, or the archive of either.
+"""CIFAR-10's and CIFAR-100's files as their authors give them: the binary or python version, or the
+archive of either.
 
-Both versions hold batches for training and one for testing, in the same order. A binary batch is one record an image:
-its class (of CIFAR-100, its coarse class first), then its red, green and blue planes, a byte each. A python batch is a
-pickled mapping of ``data``, the same planes as rows of an array, and ``labels`` (of CIFAR-100 ``fine_labels``). Pickles
-may name functions to be called; here only stand-ins for numpy's arrays are called, so that a file cannot run anything.
+Both versions hold batches for training and one for testing, in the same order. A binary batch is
+one record an image: its class (of CIFAR-100, its coarse class first), then its red, green and blue
+planes, a byte each. A python batch is a pickled mapping of ``data``, the same planes as rows of an
+array, and ``labels`` (of CIFAR-100 ``fine_labels``). Pickles may name functions to be called; here
+only stand-ins for numpy's arrays are called, so that a file cannot run anything.
 
 Source: Krizhevsky, 2009, Learning multiple layers of features from tiny images,
 https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -50,7 +52,8 @@ class Cifar:
         archives: Archives, each with its folder.
         codes: Bytes of a binary record before its planes; the last is the class.
         labels: Where a python batch has the classes.
-        unpacked: md5 of the python batches as their archive holds them; of the binary ones it is not told.
+        unpacked: md5 of the python batches as their archive holds them; of the binary ones it is
+            not told.
         how: How to get the files.
     """
 
@@ -82,7 +85,10 @@ CIFAR10 = Cifar(
     batches={"train": [f"data_batch_{k}" for k in range(1, 6)], "test": ["test_batch"]},
     rows={"train": 10_000, "test": 10_000},
     folders={"cifar-10-batches-bin": ".bin", "cifar-10-batches-py": ""},
-    archives={"cifar-10-binary.tar.gz": "cifar-10-batches-bin", "cifar-10-python.tar.gz": "cifar-10-batches-py"},
+    archives={
+        "cifar-10-binary.tar.gz": "cifar-10-batches-bin",
+        "cifar-10-python.tar.gz": "cifar-10-batches-py",
+    },
     codes=1,
     labels=b"labels",
     unpacked={
@@ -103,7 +109,10 @@ CIFAR100 = Cifar(
     batches={"train": ["train"], "test": ["test"]},
     rows={"train": 50_000, "test": 10_000},
     folders={"cifar-100-binary": ".bin", "cifar-100-python": ""},
-    archives={"cifar-100-binary.tar.gz": "cifar-100-binary", "cifar-100-python.tar.gz": "cifar-100-python"},
+    archives={
+        "cifar-100-binary.tar.gz": "cifar-100-binary",
+        "cifar-100-python.tar.gz": "cifar-100-python",
+    },
     codes=2,
     labels=b"fine_labels",
     unpacked={
@@ -134,8 +143,11 @@ def sources(root: Path, split: str, kind: Cifar = CIFAR10) -> list[Path]:
     return paths
 
 
-def read(root: Path, split: str, rows: int | None = None, kind: Cifar = CIFAR10) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the images of a split, uint8 of shape (N, 3, 32, 32), and their classes, int64 of shape (N,).
+def read(
+    root: Path, split: str, rows: int | None = None, kind: Cifar = CIFAR10
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the images of a split, uint8 of shape (N, 3, 32, 32), and their classes, int64 of
+    shape (N,).
 
     Args:
         root: Folder that holds one of ``kind.places``; the first that is there is read.
@@ -156,7 +168,9 @@ def read(root: Path, split: str, rows: int | None = None, kind: Cifar = CIFAR10)
         part = slice(rows * names.index(name), rows * (names.index(name) + 1))
         pixels, classes = _batch(where, content, rows, kind)
         if classes.min() < 0 or classes.max() >= kind.classes:
-            raise ValueError(f"{where}: has classes beyond 0 to {kind.classes - 1}, so it is damaged; {kind.how}")
+            raise ValueError(
+                f"{where}: has classes beyond 0 to {kind.classes - 1}, so it is damaged; {kind.how}"
+            )
         images[part], labels[part] = pixels.reshape(-1, *SHAPE), classes
     return images, labels
 
@@ -172,13 +186,22 @@ def _contents(root: Path, split: str, rows: int, kind: Cifar) -> Iterator[tuple[
         yield str(path), name, path.read_bytes()
 
 
-def _unpacked(path: Path, names: Sequence[str], rows: int, kind: Cifar) -> Iterator[tuple[str, str, bytes]]:
-    """Yields the same of an archive; nothing is written, so a member's path is only ever compared."""
+def _unpacked(
+    path: Path, names: Sequence[str], rows: int, kind: Cifar
+) -> Iterator[tuple[str, str, bytes]]:
+    """Yields the same of an archive; nothing is written, so a member's path is only ever
+    compared.
+    """
     folder = kind.archives[path.name]
     wanted = {f"{folder}/{name}{kind.folders[folder]}": name for name in names}
-    most = ARCHIVE_MARGIN + 2 * rows * (kind.record + PICKLED_MARGIN) * sum(map(len, kind.batches.values()))
+    most = ARCHIVE_MARGIN + 2 * rows * (kind.record + PICKLED_MARGIN) * sum(
+        map(len, kind.batches.values())
+    )
     try:
-        with gzip.open(path) as file, tarfile.open(fileobj=_Bounded(file, most), mode="r|") as archive:
+        with (
+            gzip.open(path) as file,
+            tarfile.open(fileobj=_Bounded(file, most), mode="r|") as archive,
+        ):
             for member in archive:
                 name = wanted.pop(member.name.removeprefix("./"), None) if member.isfile() else None
                 if name is not None:
@@ -188,7 +211,9 @@ def _unpacked(path: Path, names: Sequence[str], rows: int, kind: Cifar) -> Itera
                 if not wanted:
                     return
     except (tarfile.TarError, zlib.error, EOFError, OSError, UnicodeError, OverflowError) as error:
-        raise ValueError(f"{path}: cannot be unpacked ({error or 'cut short'}), get it again: {kind.how}") from error
+        raise ValueError(
+            f"{path}: cannot be unpacked ({error or 'cut short'}), get it again: {kind.how}"
+        ) from error
     raise ValueError(f"{path}: does not hold {', '.join(wanted)}; {kind.how}")
 
 
@@ -221,7 +246,9 @@ def _check_size(where: str, size: int, rows: int, kind: Cifar) -> None:
     """Refuses a file of another length before it is read."""
     if where.endswith(".bin"):
         if size != rows * kind.record:
-            raise ValueError(f"{where}: has {size} bytes, not {rows} x {kind.record}: cut short or damaged; {kind.how}")
+            raise ValueError(
+                f"{where}: has {size} bytes, not {rows} x {kind.record}: cut short or damaged; {kind.how}"
+            )
     elif size > rows * (kind.record + PICKLED_MARGIN) + 10_000:
         raise ValueError(f"{where}: has {size} bytes, more than {rows} images take; {kind.how}")
 
@@ -238,28 +265,47 @@ def _batch(where: str, content: bytes, rows: int, kind: Cifar) -> tuple[np.ndarr
     pixels, classes = batch.get(b"data"), batch.get(kind.labels)
     if not isinstance(pixels, _Array) or not pixels.is_bytes((rows, PIXELS)):
         raise ValueError(f"{where}: data should be {rows} x {PIXELS} bytes, {no}")
-    if not isinstance(classes, list) or len(classes) != rows or {type(label) for label in classes} != {int}:
+    if (
+        not isinstance(classes, list)
+        or len(classes) != rows
+        or {type(label) for label in classes} != {int}
+    ):
         raise ValueError(f"{where}: {kind.labels.decode()} should be {rows} whole numbers, {no}")
     order = "F" if pixels.columns_first else "C"
-    return np.frombuffer(pixels.content, dtype=np.uint8).reshape((rows, PIXELS), order=order), np.array(classes)
+    return np.frombuffer(pixels.content, dtype=np.uint8).reshape(
+        (rows, PIXELS), order=order
+    ), np.array(classes)
 
 
 def _unpickle(where: str, content: bytes, kind: Cifar) -> dict[bytes, Any]:
     """Returns the mapping of a python batch, with bytes for its names."""
     try:
-        for code, argument, _ in pickletools.genops(content):  # before memory is taken for what it claims
-            if code.name in NO_CODES or ("PUT" in code.name and argument is not None and argument > len(content)):
-                raise ValueError(f"{code.name} {argument if isinstance(argument, int) else ''}".strip())
+        for code, argument, _ in pickletools.genops(
+            content
+        ):  # before memory is taken for what it claims
+            if code.name in NO_CODES or (
+                "PUT" in code.name and argument is not None and argument > len(content)
+            ):
+                raise ValueError(
+                    f"{code.name} {argument if isinstance(argument, int) else ''}".strip()
+                )
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except _RefusedError as error:
         raise ValueError(
             f"{where}: refused, reading it would call {error}; do not trust this file: {kind.how}"
         ) from None
     except Exception as error:  # whatever damaged bytes make a pickle do
-        raise ValueError(f"{where}: cut short or damaged ({type(error).__name__}: {error}); {kind.how}") from error
+        raise ValueError(
+            f"{where}: cut short or damaged ({type(error).__name__}: {error}); {kind.how}"
+        ) from error
     if not isinstance(batch, dict):
-        raise ValueError(f"{where}: holds no mapping, so this is no batch of {kind.name}; {kind.how}")
-    return {name.encode("utf-8", "replace") if isinstance(name, str) else name: value for name, value in batch.items()}
+        raise ValueError(
+            f"{where}: holds no mapping, so this is no batch of {kind.name}; {kind.how}"
+        )
+    return {
+        name.encode("utf-8", "replace") if isinstance(name, str) else name: value
+        for name, value in batch.items()
+    }
 
 
 class _RefusedError(Exception):
@@ -289,7 +335,11 @@ class _Array:
 
     def is_bytes(self, shape: tuple[int, ...]) -> bool:
         """Whether it is a whole array of bytes of that shape."""
-        kind = isinstance(self.dtype, _Dtype) and self.dtype.code == "u1" and isinstance(self.content, bytes)
+        kind = (
+            isinstance(self.dtype, _Dtype)
+            and self.dtype.code == "u1"
+            and isinstance(self.content, bytes)
+        )
         return kind and self.shape == shape and len(self.content) == math.prod(shape)
 
 

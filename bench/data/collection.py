@@ -1,9 +1,10 @@
 """The pictures below a folder or in a zip archive, and what else lies there.
 
-A folder is searched through and through, links to files and folders included. A file or folder that several names lead
-to (links, links in a circle, hard links) is one: it keeps the name without a link, or else the first. Whatever is not
-read is counted by its kind, and what cannot be read (an unreadable folder, a link to nothing, an encrypted member) is
-an error. Sizes are compared with :data:`MOST_BYTES` before anything is read.
+A folder is searched through and through, links to files and folders included. A file or folder that
+several names lead to (links, links in a circle, hard links) is one: it keeps the name without a
+link, or else the first. Whatever is not read is counted by its kind, and what cannot be read (an
+unreadable folder, a link to nothing, an encrypted member) is an error. Sizes are compared with
+:data:`MOST_BYTES` before anything is read.
 
 Standard library only.
 """
@@ -37,7 +38,9 @@ MOST_BYTES = 256 * 2**20
 """Bytes of one picture's file at most."""
 
 EXPANSION = 200
-"""How many times its packed size a member of an archive may have, beyond :data:`MOST_EXPANDED` bytes."""
+"""How many times its packed size a member of an archive may have, beyond :data:`MOST_EXPANDED`
+bytes.
+"""
 
 MOST_EXPANDED = 64 * 2**20
 
@@ -64,7 +67,9 @@ ARCHIVE_ERRORS = (
 
 
 def shown(name: str | Path) -> str:
-    """Returns a file's name as it can be printed: control characters and bytes that are no text are escaped."""
+    """Returns a file's name as it can be printed: control characters and bytes that are no text are
+    escaped.
+    """
     return one_line(str(name))
 
 
@@ -86,7 +91,9 @@ class Collection:
 
     @property
     def files(self) -> list[Path]:
-        """The files that the pictures are read from, in order: the archive, or the pictures themselves."""
+        """The files that the pictures are read from, in order: the archive, or the pictures
+        themselves.
+        """
         return [self.path / name for name in self.names] if self.path.is_dir() else [self.path]
 
     @property
@@ -103,12 +110,15 @@ def collect(path: Path) -> Collection:
     """Returns what lies below a folder or in a zip archive.
 
     Raises:
-        ValueError: There is no picture, or something cannot be read; the message names it and the remedy.
+        ValueError: There is no picture, or something cannot be read; the message names it and the
+            remedy.
     """
     try:
         folder, file = path.is_dir(), path.is_file()
     except OSError as error:
-        raise ValueError(f"{shown(path)}: cannot be read ({error.strerror}): allow it, or name another") from None
+        raise ValueError(
+            f"{shown(path)}: cannot be read ({error.strerror}): allow it, or name another"
+        ) from None
     if folder:
         found = _Walk(path).collection()
     elif file:
@@ -138,7 +148,9 @@ def contents(path: Path, chosen: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         members, _ = members_of(archive, path)
         for name in chosen:
             if name not in members:
-                raise FileNotFoundError(f"{shown(path)}: {shown(name)} is missing: get the archive again")
+                raise FileNotFoundError(
+                    f"{shown(path)}: {shown(name)} is missing: get the archive again"
+                )
             where = f"{shown(path)}: {shown(name)}"
             yield where, _unpacked(archive, members[name], where)
 
@@ -152,13 +164,19 @@ def _read(file: Path) -> bytes:
         with file.open("rb") as stream:
             return stream.read(MOST_BYTES)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{shown(file)} is missing: unpack the archive again, or put it back") from None
+        raise FileNotFoundError(
+            f"{shown(file)} is missing: unpack the archive again, or put it back"
+        ) from None
     except OSError as error:
-        raise ValueError(f"{shown(file)}: cannot be read ({error.strerror}): allow it, or take it out") from None
+        raise ValueError(
+            f"{shown(file)}: cannot be read ({error.strerror}): allow it, or take it out"
+        ) from None
 
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
-    """Returns a member's bytes, which are as many as it says: never more, whatever it unpacks to."""
+    """Returns a member's bytes, which are as many as it says: never more, whatever it unpacks
+    to.
+    """
     try:
         with archive.open(member) as stream:
             whole = io.BytesIO()  # joined without holding it twice
@@ -166,9 +184,13 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> 
                 whole.write(piece)
             content = whole.getvalue()
     except ARCHIVE_ERRORS as error:
-        raise ValueError(f"{where}: cannot be unpacked ({shown(str(error))}): get the archive again") from error
+        raise ValueError(
+            f"{where}: cannot be unpacked ({shown(str(error))}): get the archive again"
+        ) from error
     if len(content) != member.file_size:
-        raise ValueError(f"{where}: holds {len(content):,} of {member.file_size:,} bytes: get the archive again")
+        raise ValueError(
+            f"{where}: holds {len(content):,} of {member.file_size:,} bytes: get the archive again"
+        )
     return content
 
 
@@ -211,7 +233,8 @@ Identity = tuple[int, int]
 
 
 class _Walk:
-    """Looks at everything below a folder: first without links, then along them, so that names without links come first.
+    """Looks at everything below a folder: first without links, then along them, so that names
+    without links come first.
 
     Args:
         root: The folder.
@@ -230,7 +253,8 @@ class _Walk:
         """Returns what there is.
 
         Raises:
-            ValueError: A folder cannot be looked into, a link leads nowhere, or a file is too large.
+            ValueError: A folder cannot be looked into, a link leads nowhere, or a file is too
+                large.
         """
         self._search("", self._state(""))
         while self.links:
@@ -244,7 +268,9 @@ class _Walk:
         if self.other_names:
             self.left_out["other name of what is read"] += len(self.other_names)
         names = sorted(min(names)[1] for names in self.pictures.values())
-        return Collection(self.root, tuple(names), dict(self.left_out), tuple(sorted(self.other_names)))
+        return Collection(
+            self.root, tuple(names), dict(self.left_out), tuple(sorted(self.other_names))
+        )
 
     def _path(self, name: str) -> Path:
         return self.root / name if name else self.root
@@ -260,7 +286,9 @@ class _Walk:
                     f"{shown(path)}: is a link to {target}, which cannot be followed ({error.strerror}): mend it, or "
                     "take it out"
                 ) from None
-            raise ValueError(f"{shown(path)}: cannot be read ({error.strerror}): allow it, or take it out") from None
+            raise ValueError(
+                f"{shown(path)}: cannot be read ({error.strerror}): allow it, or take it out"
+            ) from None
 
     def _search(self, name: str, state: os.stat_result) -> None:
         """Notes everything below a folder."""
@@ -271,11 +299,16 @@ class _Walk:
                 continue
             try:
                 with os.scandir(self._path(name)) as entries:
-                    found = [(entry.name, entry.is_symlink(), entry.is_dir(follow_symlinks=False)) for entry in entries]
+                    found = [
+                        (entry.name, entry.is_symlink(), entry.is_dir(follow_symlinks=False))
+                        for entry in entries
+                    ]
             except OSError as error:
                 where = shown(self._path(name))
                 why = error.strerror
-                raise ValueError(f"{where}: cannot be looked into ({why}): allow it, or take it out") from None
+                raise ValueError(
+                    f"{where}: cannot be looked into ({why}): allow it, or take it out"
+                ) from None
             for base, linked, below in sorted(found):
                 child = f"{name}/{base}" if name else base
                 if _hidden(base) and below:
@@ -354,36 +387,51 @@ def opened(path: Path) -> zipfile.ZipFile:
         instead = "name its folder" if what == "one picture" else "unpack it and name the folder"
         raise ValueError(f"{where}: is {what}: {instead}, or make a .zip of the pictures")
     if path.suffix.lower() != ".zip":
-        why = "an .npz file, which holds arrays" if path.suffix.lower() == ".npz" else "a file of another kind"
+        why = (
+            "an .npz file, which holds arrays"
+            if path.suffix.lower() == ".npz"
+            else "a file of another kind"
+        )
         raise ValueError(f"there is no folder or .zip of pictures {where}, but {why}")
     try:
         return zipfile.ZipFile(path)
     except (*ARCHIVE_ERRORS, ValueError) as error:  # a negative offset is a ValueError
-        raise ValueError(f"{where}: is no zip archive that can be read ({shown(str(error))}): {again}") from error
+        raise ValueError(
+            f"{where}: is no zip archive that can be read ({shown(str(error))}): {again}"
+        ) from error
 
 
-def members_of(archive: zipfile.ZipFile, path: Path) -> tuple[dict[str, zipfile.ZipInfo], dict[str, int]]:
+def members_of(
+    archive: zipfile.ZipFile, path: Path
+) -> tuple[dict[str, zipfile.ZipInfo], dict[str, int]]:
     """Returns the pictures of an archive by name, and how many of each other kind there are.
 
     Raises:
-        ValueError: One is encrypted, a link, too large, or there twice with other content; the message names it.
+        ValueError: One is encrypted, a link, too large, or there twice with other content; the
+            message names it.
     """
     members: dict[str, zipfile.ZipInfo] = {}
     left_out: Counter[str] = Counter()
     for info in archive.infolist():
-        name = "/".join(part for part in info.filename.replace("\\", "/").split("/") if part not in ("", "."))
+        name = "/".join(
+            part for part in info.filename.replace("\\", "/").split("/") if part not in ("", ".")
+        )
         where = f"{shown(path)}: {shown(name)}"
         if info.is_dir() or info.filename.endswith("\\"):
             continue
         if any(_hidden(folder) for folder in name.split("/")[:-1]):
             left_out["__MACOSX file" if "__MACOSX" in name.split("/") else "hidden file"] += 1
         elif info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
-            raise ValueError(f"{where}: is a link in the archive: make it again with the files (zip without -y)")
+            raise ValueError(
+                f"{where}: is a link in the archive: make it again with the files (zip without -y)"
+            )
         elif not is_picture(name):
             left_out[kind(name)] += 1
         elif name in members:
             if (info.CRC, info.file_size) != (members[name].CRC, members[name].file_size):
-                raise ValueError(f"{where}: is in the archive twice, with other content: make the archive again")
+                raise ValueError(
+                    f"{where}: is in the archive twice, with other content: make the archive again"
+                )
             left_out["repeated member"] += 1
         else:
             _check_member(where, info)
@@ -396,7 +444,9 @@ def _check_member(where: str, info: zipfile.ZipInfo) -> None:
         raise ValueError(f"{where}: is encrypted: make the archive again without a password")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         how = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")
-        raise ValueError(f"{where}: is packed by {how}: make the archive again with deflate, or without packing")
+        raise ValueError(
+            f"{where}: is packed by {how}: make the archive again with deflate, or without packing"
+        )
     _check_size(where, info.file_size)
     if info.file_size > max(MOST_EXPANDED, EXPANSION * info.compress_size):
         raise ValueError(

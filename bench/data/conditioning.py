@@ -1,8 +1,8 @@
 """What a suite may condition samples on: parts of held-out images, their grey, or a class.
 
-Sample i of a point restores image i modulo ``images``, so all images come round once a repeat, or has class i modulo
-the number of classes. Neither depends on how many samples there are: more repeats add batches. A method is only told
-what is known (:class:`bench.method.Given`).
+Sample i of a point restores image i modulo ``images``, so all images come round once a repeat, or
+has class i modulo the number of classes. Neither depends on how many samples there are: more
+repeats add batches. A method is only told what is known (:class:`bench.method.Given`).
 
 Standard library only: a suite is checked without numpy.
 """
@@ -31,8 +31,8 @@ class Inpainting:
     """Pixels of held-out images are known, the others are to be filled in.
 
     Args:
-        mask: What is hidden: a half, the central quarter (half of the height and width), or each pixel with
-            probability 1/2, drawn anew for each image.
+        mask: What is hidden: a half, the central quarter (half of the height and width), or each
+            pixel with probability 1/2, drawn anew for each image.
         images: How many images, drawn from the split (:mod:`bench.data.subset`).
         repeats: Samples of each.
     """
@@ -77,7 +77,9 @@ def _check_counts(images: int, repeats: int) -> None:
         raise ValueError("images and repeats should be at least 1")
 
 
-TASKS: Mapping[str, type] = MappingProxyType({"inpainting": Inpainting, "colourisation": Colourisation, "class": Class})
+TASKS: Mapping[str, type] = MappingProxyType(
+    {"inpainting": Inpainting, "colourisation": Colourisation, "class": Class}
+)
 RESTORATIONS = ("inpainting", "colourisation")
 """Tasks that have a true image to compare with."""
 
@@ -90,11 +92,15 @@ def refuse(task: str, params: Any, data: DataCard) -> list[str]:
     if task == "colourisation" and data.shape[0] != 3:
         reasons.append(f"colourisation asks for images of 3 channels, not {data.shape[0]}")
     if task in RESTORATIONS and params.images > data.splits.get(SPLIT, 0):
-        reasons.append(f"the split {SPLIT} has {data.splits.get(SPLIT, 0)} images, not {params.images}")
+        reasons.append(
+            f"the split {SPLIT} has {data.splits.get(SPLIT, 0)} images, not {params.images}"
+        )
     if task == "class" and not data.classes:
         reasons.append("the data set has no classes")
     elif task == "class" and params.label != "all" and not 0 <= params.label < data.classes:
-        reasons.append(f"label should be all, or a class from 0 to {data.classes - 1}, got {params.label}")
+        reasons.append(
+            f"label should be all, or a class from 0 to {data.classes - 1}, got {params.label}"
+        )
     return reasons
 
 
@@ -110,16 +116,21 @@ def describe(values: Mapping[str, Any]) -> str:
 
 
 def condition(values: Mapping[str, Any]) -> Any:
-    """Returns the parameters of :data:`TASKS` that the ``given`` of a :class:`bench.spec.SampleSpec` stands for."""
+    """Returns the parameters of :data:`TASKS` that the ``given`` of a
+    :class:`bench.spec.SampleSpec` stands for.
+    """
     return build(
-        TASKS[values["task"]], {name: value for name, value in values.items() if name not in ("task", "drawn")}
+        TASKS[values["task"]],
+        {name: value for name, value in values.items() if name not in ("task", "drawn")},
     )
 
 
 def given_values(task: str, params: Any) -> dict[str, Any]:
-    """Returns the ``given`` of a spec: all that a batch depends on, so not how many repeats there are.
+    """Returns the ``given`` of a spec: all that a batch depends on, so not how many repeats there
+    are.
 
-    Where images are restored, ``drawn`` is the version of the rule that says which (:mod:`bench.data.subset`).
+    Where images are restored, ``drawn`` is the version of the rule that says which
+    (:mod:`bench.data.subset`).
     """
     values = {name: value for name, value in differences(params).items() if name != "repeats"}
     return {"task": task, **values, **({"drawn": RULE} if task in RESTORATIONS else {})}
@@ -142,7 +153,9 @@ class Truth:
     known: np.ndarray | None = None
 
     def known_part(self, images: np.ndarray) -> np.ndarray:
-        """Returns what is known of each of N images, floats of shape (N, C, H, W): a projection of them."""
+        """Returns what is known of each of N images, floats of shape (N, C, H, W): a projection of
+        them.
+        """
         import numpy as np
 
         if self.task == "inpainting":
@@ -166,11 +179,15 @@ def truth(values: Mapping[str, Any], data: Images, first: int, count: int) -> Tr
     params, task = condition(values), values["task"]
     number = np.arange(first, first + count)
     if task == "class":
-        return Truth(task, number % data.classes if params.label == "all" else np.full(count, params.label))
+        return Truth(
+            task, number % data.classes if params.label == "all" else np.full(count, params.label)
+        )
     index = number % params.images
     known = None
     if task == "inpainting":
-        known = np.stack([~_hidden(params.mask, data.shape, image) for image in range(params.images)])[index]
+        known = np.stack(
+            [~_hidden(params.mask, data.shape, image) for image in range(params.images)]
+        )[index]
     return Truth(task, index, data.drawn(SPLIT, index), known)
 
 
@@ -182,7 +199,10 @@ def _hidden(mask: str, shape: tuple[int, int, int], image: int) -> np.ndarray:
     if mask == "random":
         return np.random.default_rng([image, height, width]).random((1, height, width)) < 0.5
     hidden = np.zeros((1, height, width), dtype=bool)
-    across, down = slice(width // 4, width // 4 + width // 2), slice(height // 4, height // 4 + height // 2)
+    across, down = (
+        slice(width // 4, width // 4 + width // 2),
+        slice(height // 4, height // 4 + height // 2),
+    )
     where = {
         "left": (slice(None), slice(width // 2)),
         "right": (slice(None), slice(width - width // 2, None)),

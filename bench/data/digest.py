@@ -1,8 +1,9 @@
-"""What was made elsewhere: the digest of images (pictures or an .npz) and of checkpoints, how many images there are.
+"""What was made elsewhere: the digest of images (pictures or an .npz) and of checkpoints, how many
+images there are.
 
-A suite is planned from these alone, so numpy is not needed and a known digest is not computed again: it is
-remembered by path, size, times, inode and device. Reading the images themselves is :mod:`bench.data.external`'s, reading a
-checkpoint its method's.
+A suite is planned from these alone, so numpy is not needed and a known digest is not computed
+again: it is remembered by path, size, times, inode and device. Reading the images themselves is
+:mod:`bench.data.external`'s, reading a checkpoint its method's.
 
 Standard library only.
 """
@@ -23,7 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bench.data.collection import ARCHIVE_ERRORS, EXPANSION, MOST_EXPANDED, VERSION, Collection, collect, shown
+from bench.data.collection import (
+    ARCHIVE_ERRORS,
+    EXPANSION,
+    MOST_EXPANDED,
+    VERSION,
+    Collection,
+    collect,
+    shown,
+)
 
 KEYS = ("images", "arr_0")
 """Arrays of an .npz that hold the images, the first found; or else its only array."""
@@ -35,7 +44,8 @@ MOST_DIMENSIONS = 32
 
 
 def image_files(path: Path) -> list[Path]:
-    """Returns the files that make a set of images: an .npz, a zip archive, or the pictures below a folder by name.
+    """Returns the files that make a set of images: an .npz, a zip archive, or the pictures below a
+    folder by name.
 
     Raises:
         ValueError: There is nothing of the kind at ``path``, or something below it cannot be read.
@@ -44,7 +54,8 @@ def image_files(path: Path) -> list[Path]:
 
 
 def count_images(path: Path) -> int:
-    """Returns the number of images at ``path``: of pictures in a folder or archive, of rows of the array in an .npz.
+    """Returns the number of images at ``path``: of pictures in a folder or archive, of rows of the
+    array in an .npz.
 
     Raises:
         ValueError: There are none, or something cannot be read.
@@ -53,7 +64,8 @@ def count_images(path: Path) -> int:
 
 
 def what_is_left_out(path: Path) -> str:
-    """Returns what of a folder or archive is not read, by kind; empty where nothing is, and for an .npz.
+    """Returns what of a folder or archive is not read, by kind; empty where nothing is, and for an
+    .npz.
 
     Raises:
         ValueError: As :func:`count_images`.
@@ -103,19 +115,27 @@ class NpzHeader:
 
 
 def npz_header(path: Path) -> NpzHeader:
-    """Returns what an .npz says of its image array, compared with the bytes that are there; no memory is taken for it.
+    """Returns what an .npz says of its image array, compared with the bytes that are there; no
+    memory is taken for it.
 
     Raises:
-        ValueError: The header is none, or claims what the file cannot hold; the message names file and remedy.
+        ValueError: The header is none, or claims what the file cannot hold; the message names file
+            and remedy.
     """
     where = shown(path)
     again = "write it again with numpy.savez"
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{where} is not an .npz file that can be read (empty, cut short or of another kind); {again}")
+        raise ValueError(
+            f"{where} is not an .npz file that can be read (empty, cut short or of another kind); {again}"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
-            found = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-            name = next((key for key in KEYS if key in found), found[0] if len(found) == 1 else None)
+            found = [
+                name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")
+            ]
+            name = next(
+                (key for key in KEYS if key in found), found[0] if len(found) == 1 else None
+            )
             if name is None:
                 arrays = shown(", ".join(found[:10])) or "none"
                 raise ValueError(
@@ -126,14 +146,18 @@ def npz_header(path: Path) -> NpzHeader:
             member = archive.getinfo(f"{name}.npy")
             _check_member(member, where, again)
             with archive.open(member) as stream:
-                header, start = _header(stream, shown(name), f"{where} is not an .npz file that can be read", again)
+                header, start = _header(
+                    stream, shown(name), f"{where} is not an .npz file that can be read", again
+                )
             if name != KEYS[0] and (alike := _alike(archive, header, found)):
                 raise ValueError(
                     f"{where} holds several arrays like images, {shown(', '.join([name, *alike]))}; call the one that "
                     f"is meant {KEYS[0]}"
                 )
     except ARCHIVE_ERRORS as error:
-        raise ValueError(f"{where} is not an .npz file that can be read ({shown(str(error))}); {again}") from None
+        raise ValueError(
+            f"{where} is not an .npz file that can be read ({shown(str(error))}); {again}"
+        ) from None
     if not header.shape:
         raise ValueError(
             f"{where} is not an .npz file that can be read ({shown(name)} is a single number, not images); {again}"
@@ -155,7 +179,8 @@ def _alike(archive: zipfile.ZipFile, header: NpzHeader, names: Sequence[str]) ->
 
 
 def check_claims(path: Path, names: Sequence[str], again: str, objects: str) -> None:
-    """Compares what an .npz says of some of its arrays with the bytes that are there, before memory is taken for them.
+    """Compares what an .npz says of some of its arrays with the bytes that are there, before memory
+    is taken for them.
 
     Args:
         path: The file.
@@ -164,7 +189,8 @@ def check_claims(path: Path, names: Sequence[str], again: str, objects: str) -> 
         objects: What they say of an array of objects.
 
     Raises:
-        ValueError: A header is none, or claims what the file cannot hold; the message names the file.
+        ValueError: A header is none, or claims what the file cannot hold; the message names the
+            file.
     """
     where = shown(path)
     with zipfile.ZipFile(path) as archive:
@@ -190,8 +216,13 @@ def _check_claim(header: NpzHeader, held: int, where: str, again: str) -> None:
 
 def _check_member(member: zipfile.ZipInfo, where: str, again: str) -> None:
     """Refuses what numpy never writes, and what unpacks to far more than it is."""
-    if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{where}: {shown(member.filename)} is encrypted or packed as numpy packs nothing; {again}")
+    if member.flag_bits & 1 or member.compress_type not in (
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    ):
+        raise ValueError(
+            f"{where}: {shown(member.filename)} is encrypted or packed as numpy packs nothing; {again}"
+        )
     if member.file_size > max(MOST_EXPANDED, EXPANSION * member.compress_size):
         raise ValueError(
             f"{where}: {shown(member.filename)} says that {member.compress_size:,} bytes unpack to "
@@ -204,7 +235,8 @@ def _header(
 ) -> tuple[NpzHeader, int]:
     """Returns what the header of an array says, and how many bytes it has.
 
-    Source: numpy.lib.format, https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
+    Source: numpy.lib.format,
+    https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
     """
     start = stream.read(12)
     if start[:6] != b"\x93NUMPY" or len(start) < 12 or start[6] not in (1, 2, 3):
@@ -215,11 +247,15 @@ def _header(
         raise ValueError(f"{bad} ({name} has a header of {length:,} bytes); {again}")
     text = start[begin:] + stream.read(length - len(start[begin:]))
     try:
-        values = ast.literal_eval(text[:length].decode("utf-8" if start[6] == 3 else "latin1").strip())
+        values = ast.literal_eval(
+            text[:length].decode("utf-8" if start[6] == 3 else "latin1").strip()
+        )
         shape, descr, _ = (values[key] for key in ("shape", "descr", "fortran_order"))
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
         raise ValueError(f"{bad} ({name} has a header without shape and type); {again}") from None
-    whole = isinstance(shape, tuple) and all(type(length) is int and 0 <= length < 2**62 for length in shape)
+    whole = isinstance(shape, tuple) and all(
+        type(length) is int and 0 <= length < 2**62 for length in shape
+    )
     if not whole or len(shape) > MOST_DIMENSIONS:
         raise ValueError(f"{bad} ({name} claims shape {shown(repr(shape))[:60]}); {again}")
     kind = re.fullmatch(r"[<>|=]?([a-zA-Z])(\d{0,9})", descr) if isinstance(descr, str) else None
@@ -234,8 +270,10 @@ def digest_images(path: Path, cache: Path | None = None) -> str:
     """Returns the sha256 of the images at ``path``, 64 hexadecimal digits.
 
     Args:
-        path: A folder of pictures, taken in the order of their names, a zip archive of them, or an .npz.
-        cache: Folder that remembers digests by path, size, times, inode and device; None: always read the files.
+        path: A folder of pictures, taken in the order of their names, a zip archive of them, or an
+            .npz.
+        cache: Folder that remembers digests by path, size, times, inode and device; None: always
+            read the files.
 
     Raises:
         ValueError: There are no images at ``path``, or something below it cannot be read.
@@ -247,7 +285,8 @@ def digest_images(path: Path, cache: Path | None = None) -> str:
 
 
 def digest_pictures(found: Collection, cache: Path | None = None) -> str:
-    """Returns the sha256 of the pictures below a folder and of all their names, or of a zip archive: 64 digits.
+    """Returns the sha256 of the pictures below a folder and of all their names, or of a zip
+    archive: 64 digits.
 
     Args:
         cache: As for :func:`digest_images`.
@@ -260,7 +299,8 @@ def digest_pictures(found: Collection, cache: Path | None = None) -> str:
 
 
 def checkpoint_files(path: Path) -> list[Path]:
-    """Returns the files that make a checkpoint: the file itself, or those directly in a folder, by name.
+    """Returns the files that make a checkpoint: the file itself, or those directly in a folder, by
+    name.
 
     Raises:
         ValueError: There is nothing at ``path``.
@@ -268,7 +308,9 @@ def checkpoint_files(path: Path) -> list[Path]:
     if not path.is_dir():
         files = [path] if path.is_file() else []
     else:
-        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        files = sorted(
+            file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")
+        )
     if not files:
         raise ValueError(f"{path} holds no file")
     return files
@@ -288,10 +330,11 @@ def digest_checkpoint(path: Path, cache: Path | None = None) -> str:
 
 
 def digest_files(files: Sequence[Path], cache: Path | None = None) -> str:
-    """Returns the sha256 of files and of their names without the folders, 64 hexadecimal digits; in any order the same.
+    """Returns the sha256 of files and of their names without the folders, 64 hexadecimal digits; in
+    any order the same.
 
-    What gzip has compressed counts as it was before, with the name that it had, so that equal data have equal digests
-    whoever compressed them.
+    What gzip has compressed counts as it was before, with the name that it had, so that equal data
+    have equal digests whoever compressed them.
 
     Args:
         cache: As for :func:`digest_images`.
@@ -305,12 +348,19 @@ def digest_files(files: Sequence[Path], cache: Path | None = None) -> str:
 
 
 def digest_md5(file: Path, cache: Path | None = None) -> str:
-    """Returns the md5 of a file, which is what data sets are published with; of a gzip file, of what is in it."""
-    return _remembered(f"md5 {file.absolute()}", [file], cache, lambda: _digest(file, "md5", unpacked=True))
+    """Returns the md5 of a file, which is what data sets are published with; of a gzip file, of
+    what is in it.
+    """
+    return _remembered(
+        f"md5 {file.absolute()}", [file], cache, lambda: _digest(file, "md5", unpacked=True)
+    )
 
 
-def _digest_known(path: Path, files: Sequence[Path], cache: Path | None, *, rule: str = "", named: bool = False) -> str:
-    """Returns the digest of a file, or of a folder's ``files``, from the cache where their stamp is known.
+def _digest_known(
+    path: Path, files: Sequence[Path], cache: Path | None, *, rule: str = "", named: bool = False
+) -> str:
+    """Returns the digest of a file, or of a folder's ``files``, from the cache where their stamp is
+    known.
 
     Args:
         rule: What else is part of it.
@@ -332,14 +382,20 @@ def _digest_known(path: Path, files: Sequence[Path], cache: Path | None, *, rule
 
 
 RECENT_SECONDS = 2.0
-"""A file that was written so short a time ago may be written again without its times telling: it is not remembered."""
+"""A file that was written so short a time ago may be written again without its times telling: it is
+not remembered.
+"""
 
 
-def _remembered(what: str, files: Sequence[Path], cache: Path | None, compute: Callable[[], str]) -> str:
-    """Returns a digest of files: what the cache remembers of it while nothing about them has changed, or computed.
+def _remembered(
+    what: str, files: Sequence[Path], cache: Path | None, compute: Callable[[], str]
+) -> str:
+    """Returns a digest of files: what the cache remembers of it while nothing about them has
+    changed, or computed.
 
-    A cache that cannot be written to, or that holds something else, costs time and nothing more. Each host has entries
-    of its own, for the number of a device differs between hosts that share a file system.
+    A cache that cannot be written to, or that holds something else, costs time and nothing more.
+    Each host has entries of its own, for the number of a device differs between hosts that share a
+    file system.
     """
     state, newest = _state(files)
     if cache is None:
@@ -347,7 +403,9 @@ def _remembered(what: str, files: Sequence[Path], cache: Path | None, compute: C
     known = cache / f"{_of_text(f'{socket.gethostname()} {what}')[:20]}.json"
     with contextlib.suppress(OSError, ValueError, AttributeError):
         entry = json.loads(known.read_bytes())
-        if entry.get("stamp") == state and re.fullmatch("[0-9a-f]{32,64}", str(entry.get("digest"))):
+        if entry.get("stamp") == state and re.fullmatch(
+            "[0-9a-f]{32,64}", str(entry.get("digest"))
+        ):
             return entry["digest"]
     digest = compute()
     if newest < time.time() - RECENT_SECONDS and _state(files)[0] == state:
@@ -369,18 +427,29 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where, why = shown(error.filename or path), error.strerror or error
-        raise ValueError(f"{where}: cannot be read ({why}): put it back, allow it, or start again") from None
+        raise ValueError(
+            f"{where}: cannot be read ({why}): put it back, allow it, or start again"
+        ) from None
 
 
 def _state(files: Sequence[Path]) -> tuple[str, float]:
-    """Returns what changes when a file is added, removed, renamed, replaced or written, and when that last was.
+    """Returns what changes when a file is added, removed, renamed, replaced or written, and when
+    that last was.
 
-    The time of its last change (ctime), which no program can set back, is among it, and so are inode and device.
+    The time of its last change (ctime), which no program can set back, is among it, and so are
+    inode and device.
     """
     states, newest = hashlib.sha256(), 0
     for file in files:
         stat = file.stat()
-        facts = (str(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
+        facts = (
+            str(file),
+            stat.st_size,
+            stat.st_mtime_ns,
+            stat.st_ctime_ns,
+            stat.st_ino,
+            stat.st_dev,
+        )
         states.update(repr(facts).encode())
         newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
     return states.hexdigest(), newest / 1e9
@@ -392,7 +461,9 @@ def unpacked_name(file: Path) -> str:
 
 
 def _of_text(text: str) -> str:
-    """Returns the sha256 of a text; bytes of a file's name that are no text are taken as they are."""
+    """Returns the sha256 of a text; bytes of a file's name that are no text are taken as they
+    are.
+    """
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 

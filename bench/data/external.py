@@ -1,14 +1,16 @@
-"""Images made elsewhere, read as a sample set: an ``.npz`` file, or a folder or ``.zip`` of pictures.
+"""Images made elsewhere, read as a sample set: an ``.npz`` file, or a folder or ``.zip`` of
+pictures.
 
-- ``.npz``: the array ``images``, else ``arr_0``, else the only one; shape (N, C, H, W) or (N, H, W, C); uint8 in
-  0, ..., levels - 1, or floats in [0, 1], which are rounded to these levels (:mod:`bench.data.scale` has other scales).
-  Pickled objects are never read.
-- Of a data set of real values, the ``.npz`` holds floats in its own units, of shape (N, C, H, W) or (N, C H W).
-- Folder or zip archive: every picture anywhere in it, by name (:mod:`bench.data.collection`); upright, 8-bit grey or RGB as
-  the data set has channels and of its size, white at 255.
+- ``.npz``: the array ``images``, else ``arr_0``, else the only one; shape (N, C, H, W) or (N, H, W,
+  C); uint8 in 0, ..., levels - 1, or floats in [0, 1], which are rounded to these levels
+  (:mod:`bench.data.scale` has other scales). Pickled objects are never read.
+- Of a data set of real values, the ``.npz`` holds floats in its own units, of shape (N, C, H, W) or
+  (N, C H W).
+- Folder or zip archive: every picture anywhere in it, by name (:mod:`bench.data.collection`);
+  upright, 8-bit grey or RGB as the data set has channels and of its size, white at 255.
 
-What a file claims of itself (the shape of an array, the size of a picture) is compared with what is asked for and with
-what is there before memory is taken for it.
+What a file claims of itself (the shape of an array, the size of a picture) is compared with what is
+asked for and with what is there before memory is taken for it.
 """
 
 import math
@@ -36,14 +38,19 @@ def read_external(path: str | Path, data: DataCard, scale: Scale | None = None) 
 
     Raises:
         FileNotFoundError: Nothing lies at ``path``.
-        ValueError: What lies there does not fit the data set; the message names the file and a remedy.
+        ValueError: What lies there does not fit the data set; the message names the file and a
+            remedy.
     """
     path = Path(path)
     if path.suffix.lower() == ".npz" and not path.is_dir():
         if not path.exists():
             raise FileNotFoundError(f"{shown(path)}: no such file or folder of images")
         values = _read_array(path, data)
-        return _real(values, path) if data.kind == "real" else to_levels(values, data.levels, path, scale)
+        return (
+            _real(values, path)
+            if data.kind == "real"
+            else to_levels(values, data.levels, path, scale)
+        )
     if not path.exists():
         raise FileNotFoundError(f"{shown(path)}: no such file or folder of images")
     if not path.is_dir() and path.suffix.lower() != ".zip":
@@ -80,7 +87,8 @@ def _check_memory(header: NpzHeader, path: Path) -> None:
 
 
 def _axes(shape: tuple[int, ...], data: DataCard, path: Path) -> tuple[int, ...] | None:
-    """Returns the order of axes that makes images of the data set of an array; None where it is to be reshaped.
+    """Returns the order of axes that makes images of the data set of an array; None where it is to
+    be reshaped.
 
     Raises:
         ValueError: It holds no such images.
@@ -107,12 +115,16 @@ def _real(values: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _read_folder(path: Path, data: DataCard) -> np.ndarray:
-    """Returns the pictures of a folder or archive as they are stored, uint8 of shape (N, C, H, W)."""
+    """Returns the pictures of a folder or archive as they are stored, uint8 of shape (N, C, H,
+    W).
+    """
     if data.shape[0] not in MODES:
         raise ValueError(
             f"{shown(path)}: pictures cannot hold this data set's {data.shape[0]} channels; use an .npz file"
         )
-    return np.stack([_picture(where, content, data) for where, content in contents(path, collect(path).names)])
+    return np.stack(
+        [_picture(where, content, data) for where, content in contents(path, collect(path).names)]
+    )
 
 
 MODES = {1: "L", 3: "RGB"}
@@ -125,9 +137,13 @@ def _picture(where: str, content: bytes, data: DataCard) -> np.ndarray:
     picture = decode(where, content, (width, height))
     if picture.mode != MODES[channels] or "transparency" in picture.info:
         told = f"{picture.mode}{', with transparency' if 'transparency' in picture.info else ''}"
-        raise ValueError(f"{where}: is of Pillow mode {told}, asked for is 8-bit {MODES[channels]}; convert it")
+        raise ValueError(
+            f"{where}: is of Pillow mode {told}, asked for is 8-bit {MODES[channels]}; convert it"
+        )
     if picture.size != (width, height):
         found = f"{picture.size[0]}x{picture.size[1]}"
-        raise ValueError(f"{where}: is {found} pixels, asked for are {width}x{height}; nothing is resized")
+        raise ValueError(
+            f"{where}: is {found} pixels, asked for are {width}x{height}; nothing is resized"
+        )
     pixels = np.asarray(picture)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)

@@ -1,14 +1,17 @@
-"""Data sets of pictures that a suite names by path and rule: any folder or zip archive, or one of LSUN's categories.
+"""Data sets of pictures that a suite names by path and rule: any folder or zip archive, or one of
+LSUN's categories.
 
     dataset: {name: image_folder, path: photos.zip, size: 64, crop: center}
     dataset: {name: lsun, category: bedroom, size: 64}
 
-Such a data set is known by its content: the name under which specs hold it says the rule, the digest of the pictures
-and how many there are, ``image_folder{"sha256":"...","size":64,...}``, and not where they lie, so that equal pictures
-elsewhere are the same data set. Where they were last seen is noted beside the converted arrays
-(:mod:`bench.data.mapped`), for the jobs; so is how many held-out pictures equal one for training.
+Such a data set is known by its content: the name under which specs hold it says the rule, the
+digest of the pictures and how many there are, ``image_folder{"sha256":"...","size":64,...}``, and
+not where they lie, so that equal pictures elsewhere are the same data set. Where they were last
+seen is noted beside the converted arrays (:mod:`bench.data.mapped`), for the jobs; so is how many
+held-out pictures equal one for training.
 
-Which pictures are held out follows from the names of their folders (:mod:`bench.data.splits`), or else from a draw.
+Which pictures are held out follows from the names of their folders (:mod:`bench.data.splits`), or
+else from a draw.
 
 Standard library alone until images are read.
 """
@@ -44,13 +47,15 @@ class ImageFolder:
     """A folder, searched through and through, or a zip archive of pictures.
 
     Args:
-        path: Where it lies, below the data root or else the working folder.
-        size, crop, resize, channels: How a picture becomes an image (:class:`bench.data.pictures.Shaping`).
+        path: Where it lies, below the data root or else the working folder. size, crop, resize,
+        channels: How a picture becomes an image (:class:`bench.data.pictures.Shaping`).
         flips: Whether training mirrors images.
-        split: "folders" to hold out what folders named test or val hold (:mod:`bench.data.splits`), a random share where
-            there are none; "random" for a random share whatever folders are called.
+        split: "folders" to hold out what folders named test or val hold (:mod:`bench.data.splits`),
+            a random share where there are none; "random" for a random share whatever folders are
+            called.
         test: Share of the pictures that is held out where that is drawn at random.
-        scale: The value of white in the files; null: 255, and pictures of which no value is above 1 are refused.
+        scale: The value of white in the files; null: 255, and pictures of which no value is above 1
+            are refused.
     """
 
     path: str
@@ -66,14 +71,17 @@ class ImageFolder:
     def __post_init__(self) -> None:
         _check(self)
         if not 0 < self.test < 1:
-            raise ValueError("test should be between 0 and 1: the share of the pictures that is held out")
+            raise ValueError(
+                "test should be between 0 and 1: the share of the pictures that is held out"
+            )
         if self.scale is not None and not 1 <= self.scale <= 255:
             raise ValueError("scale should be the value of white in the files, from 1 to 255")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lsun:
-    """One category of LSUN as its exporter leaves it: folders ``lsun/<category>_train`` and ``_val``, or archives.
+    """One category of LSUN as its exporter leaves it: folders ``lsun/<category>_train`` and
+    ``_val``, or archives.
 
     Args:
         category: ``bedroom``, ``church_outdoor``, ...
@@ -135,8 +143,12 @@ class Gallery:
 
     @property
     def name(self) -> str:
-        """The name by which specs know it: what differs from the defaults, so that a new option renames nothing."""
-        known = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "kind"}
+        """The name by which specs know it: what differs from the defaults, so that a new option
+        renames nothing.
+        """
+        known = {
+            item.name: getattr(self, item.name) for item in fields(self) if item.name != "kind"
+        }
         usual = {item.name: item.default for item in fields(self)}
         values = {name: value for name, value in known.items() if value != usual[name]}
         return self.kind + json.dumps(values, sort_keys=True, separators=(",", ":"))
@@ -160,7 +172,11 @@ class Gallery:
     def shaping(self) -> pictures.Shaping:
         """How a picture becomes an image."""
         return pictures.Shaping(
-            size=self.size, crop=self.crop, resize=self.resize, channels=self.channels, white=self.scale
+            size=self.size,
+            crop=self.crop,
+            resize=self.resize,
+            channels=self.channels,
+            white=self.scale,
         )
 
     @property
@@ -173,14 +189,20 @@ class Gallery:
         """How the splits are told apart."""
         if self.rule == "folders":
             unused = f"; {self.unused:,} for validation are not used" if self.unused else ""
-            return f"by folders {self.folders}{unused}" if self.folders else "by folder, as the pictures lie"
+            return (
+                f"by folders {self.folders}{unused}"
+                if self.folders
+                else "by folder, as the pictures lie"
+            )
         return f"random: numpy default_rng(0).permutation({self.train + self.test}), the last {self.test} held out"
 
     @property
     def summary(self) -> str:
         """What it is, for a person."""
         what = f"LSUN {self.category}" if self.kind == "lsun" else "pictures of a folder or archive"
-        crop = {"center": "central square", "none": "whole"}.get(str(self.crop), f"central {self.crop} pixels")
+        crop = {"center": "central square", "none": "whole"}.get(
+            str(self.crop), f"central {self.crop} pixels"
+        )
         return f"{what} (sha256 {self.sha256}), {crop}, {self.resize} to {self.size}x{self.size}"
 
 
@@ -209,7 +231,11 @@ class _Found:
     def digest(self, cache: Path | None) -> str:
         """Returns the first digits of the digest of all pictures and their names."""
         digests = [digest_pictures(found, cache) for found in self.collections.values()]
-        whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+        whole = (
+            digests[0]
+            if len(digests) == 1
+            else hashlib.sha256("".join(digests).encode()).hexdigest()
+        )
         return whole[:DIGITS]
 
     def chosen(self, split: str, rule: str, train: int) -> tuple[Path, Sequence[str]]:
@@ -225,12 +251,15 @@ class _Found:
         if rule == "random":
             return found.path, _at_random(found.names, train)[split]
         if self.folders is None:
-            raise ValueError(f"{self.where}: its folders are no splits any more; start the suite again")
+            raise ValueError(
+                f"{self.where}: its folders are no splits any more; start the suite again"
+            )
         return found.path, self.folders.train if split == "train" else self.folders.test
 
 
 def settle(kind: str, params: Any, root: Path, cache: Path | None) -> tuple[Gallery, str]:
-    """Returns what a suite's parameters stand for and a line on it for a person, and notes where its pictures lie.
+    """Returns what a suite's parameters stand for and a line on it for a person, and notes where
+    its pictures lie.
 
     Args:
         kind: A name of :data:`KINDS`, with an instance of it.
@@ -238,8 +267,8 @@ def settle(kind: str, params: Any, root: Path, cache: Path | None) -> tuple[Gall
         cache: Folder that remembers digests; None: always read the pictures.
 
     Raises:
-        ValueError: There are no pictures, too few to split, it is not clear which are held out, or one cannot be read;
-            the message says where they were looked for.
+        ValueError: There are no pictures, too few to split, it is not clear which are held out, or
+            one cannot be read; the message says where they were looked for.
     """
     places = _lsun_places(params, root) if kind == "lsun" else {"": _find(params.path, root)}
     found = _look(places, random=kind != "lsun" and params.split == "random")
@@ -253,20 +282,34 @@ def settle(kind: str, params: Any, root: Path, cache: Path | None) -> tuple[Gall
         counts = {"train": total - held_out, "test": held_out}
     if min(counts.values()) < 1:
         raise ValueError(f"{found.where}: {_too_few(found, sum(counts.values()))}")
-    known = {name: value for name, value in asdict(params).items() if name not in ("path", "test", "split")}
+    known = {
+        name: value
+        for name, value in asdict(params).items()
+        if name not in ("path", "test", "split")
+    }
     if found.folders is not None:
-        known |= {"folders": " and ".join(f"{name}/" for name in found.folders.folders), "unused": found.folders.unused}
+        known |= {
+            "folders": " and ".join(f"{name}/" for name in found.folders.folders),
+            "unused": found.folders.unused,
+        }
     rule = "folders" if kind == "lsun" or found.folders is not None else "random"
     gallery = Gallery(kind=kind, sha256=found.digest(cache), rule=rule, **counts, **known)
-    _write(folder(root) / f"{gallery.sha256}.json", {part: str(place.absolute()) for part, place in places.items()})
+    _write(
+        folder(root) / f"{gallery.sha256}.json",
+        {part: str(place.absolute()) for part, place in places.items()},
+    )
     line = _line(kind, params, gallery, found)
     equal = _noted_equal(gallery, root)
-    return gallery, line + (f"; {equal:,} held-out pictures equal one for training" if equal else "")
+    return gallery, line + (
+        f"; {equal:,} held-out pictures equal one for training" if equal else ""
+    )
 
 
 def _look(places: Mapping[str, Path], *, random: bool) -> _Found:
     collections = {part: collect(place) for part, place in places.items()}
-    return _Found(collections, by_folder(collections[""]) if "" in collections and not random else None)
+    return _Found(
+        collections, by_folder(collections[""]) if "" in collections and not random else None
+    )
 
 
 def _too_few(found: _Found, count: int) -> str:
@@ -287,12 +330,16 @@ def _line(kind: str, params: Any, gallery: Gallery, found: _Found) -> str:
     if gallery.rule == "folders":
         how = gallery.split_rule
         both = found.folders.in_both if found.folders else 0
-        how += f"; {both:,} that links put into another split too are not trained on" if both else ""
+        how += (
+            f"; {both:,} that links put into another split too are not trained on" if both else ""
+        )
     else:
         asked = params.split == "random"
         how = f"at random ({'as split: random asks' if asked else 'no folders for training and testing'})"
     what = params.category if kind == "lsun" else params.path
-    left_out = "".join(f"; {told}" for item in found.collections.values() if (told := item.what_is_left_out))
+    left_out = "".join(
+        f"; {told}" for item in found.collections.values() if (told := item.what_is_left_out)
+    )
     return f"{shown(what)}: {gallery.train:,} train, {gallery.test:,} test, {how}{left_out}"
 
 
@@ -309,8 +356,8 @@ def load(gallery: Gallery, split: str, root: Path) -> np.ndarray:
 def equal_pictures(gallery: Gallery, root: Path) -> int | None:
     """Returns how many held-out images equal one for training, pixel by pixel as they are used.
 
-    Compared once and noted beside the converted arrays; None where that was not done and those for training are not
-    converted yet.
+    Compared once and noted beside the converted arrays; None where that was not done and those for
+    training are not converted yet.
 
     Raises:
         FileNotFoundError, ValueError: As :func:`load`.
@@ -349,7 +396,9 @@ def _digests(images: np.ndarray) -> Iterator[bytes]:
 
 
 def _array_name(gallery: Gallery) -> str:
-    return f"{gallery.kind}-{gallery.sha256}-{hashlib.sha256(gallery.name.encode()).hexdigest()[:8]}"
+    return (
+        f"{gallery.kind}-{gallery.sha256}-{hashlib.sha256(gallery.name.encode()).hexdigest()[:8]}"
+    )
 
 
 def _places(gallery: Gallery, root: Path) -> dict[str, Path]:
@@ -382,10 +431,14 @@ def _load(gallery: Gallery, split: str, root: Path, places: Mapping[str, Path]) 
                 f"{found.where}: the pictures are no longer those that were planned with; start the suite again"
             )
         brightest = 0
-        for image in pictures.read(*found.chosen(split, gallery.rule, gallery.train), gallery.shaping):
+        for image in pictures.read(
+            *found.chosen(split, gallery.rule, gallery.train), gallery.shaping
+        ):
             brightest = max(brightest, int(image.max()))
             yield image
-        dark = brightest == 1 or (brightest == 0 and split == "train")  # made smaller, few pixels of 1 become 0
+        dark = brightest == 1 or (
+            brightest == 0 and split == "train"
+        )  # made smaller, few pixels of 1 become 0
         if dark and gallery.scale is None:
             raise ValueError(
                 f"{found.where}: the brightest value of the {split} pictures is {brightest} where white is 255: "
@@ -393,7 +446,9 @@ def _load(gallery: Gallery, split: str, root: Path, places: Mapping[str, Path]) 
             )
 
     shape = (gallery.splits[split], *gallery.shaping.shape)
-    return converted(root, f"{_array_name(gallery)}-{split}", gallery.shaping.rule, found.files, shape, chunks)
+    return converted(
+        root, f"{_array_name(gallery)}-{split}", gallery.shaping.rule, found.files, shape, chunks
+    )
 
 
 def _find(path: str, root: Path) -> Path:
@@ -413,7 +468,9 @@ def _lsun_places(params: Lsun, root: Path) -> dict[str, Path]:
     places = {}
     for part, word in zip(PARTS, ("train", "val"), strict=True):
         base = root / "lsun" / f"{params.category}_{word}"
-        found = next((place for place in (base, base.with_name(f"{base.name}.zip")) if place.exists()), None)
+        found = next(
+            (place for place in (base, base.with_name(f"{base.name}.zip")) if place.exists()), None
+        )
         if found is None:
             raise ValueError(f"nothing lies at {base} or at {base}.zip: {LSUN}")
         places[part] = found
@@ -421,7 +478,9 @@ def _lsun_places(params: Lsun, root: Path) -> dict[str, Path]:
 
 
 def _at_random(names: Sequence[str], train: int) -> dict[str, list[str]]:
-    """Returns the names of each split of pictures of which ``train``, drawn at random, are for training."""
+    """Returns the names of each split of pictures of which ``train``, drawn at random, are for
+    training.
+    """
     import numpy as np
 
     order = np.random.default_rng(0).permutation(len(names))

@@ -1,7 +1,9 @@
-"""MNIST's file format, of which Fashion-MNIST's files are too: arrays of bytes, as they are or compressed by gzip.
+"""MNIST's file format, of which Fashion-MNIST's files are too: arrays of bytes, as they are or
+compressed by gzip.
 
-A file begins with four bytes, 0, 0, 8 (for unsigned bytes) and the number of dimensions, then one 32-bit number a
-dimension, the most significant byte first; the values follow, the last dimension running fastest.
+A file begins with four bytes, 0, 0, 8 (for unsigned bytes) and the number of dimensions, then one
+32-bit number a dimension, the most significant byte first; the values follow, the last dimension
+running fastest.
 
 Source: LeCun, Cortes & Burges, http://yann.lecun.com/exdb/mnist/; Xiao, Rasul & Vollgraf, 2017,
 https://arxiv.org/abs/1708.07747.
@@ -58,13 +60,17 @@ def read_idx(path: Path, shape: tuple[int, ...], how: str) -> np.ndarray:
         raise ValueError(f"{path}: cannot be unpacked ({error or 'cut short'}); {how}") from error
     if content[:4] != header[:4]:
         begins = content[:4].hex(" ") or "nothing"
-        raise ValueError(f"{path}: begins with {begins}, not {header[:4].hex(' ')} as such a file does; {how}")
+        raise ValueError(
+            f"{path}: begins with {begins}, not {header[:4].hex(' ')} as such a file does; {how}"
+        )
     if content[: len(header)] != header:
         count = len(content[4 : len(header)]) // 4
         found = struct.unpack(f">{count}I", content[4 : 4 + 4 * count])
         raise ValueError(f"{path}: holds an array of shape {found}, not {shape}; {how}")
     if len(content) != wanted:
-        extra = "more" if len(content) > wanted else f"{len(content) - len(header)}, so it is cut short"
+        extra = (
+            "more" if len(content) > wanted else f"{len(content) - len(header)}, so it is cut short"
+        )
         raise ValueError(f"{path}: should hold {math.prod(shape)} values and holds {extra}; {how}")
     return np.frombuffer(content, dtype=np.uint8, offset=len(header)).reshape(shape)
 
@@ -136,31 +142,46 @@ class Mnist:
         """
         name, source = f"{self.name}-{split}", self._find(root, split, "images")
         shape = (ROWS[split], 1, *SHAPE)
-        return converted(root, name, "idx 1", [source], shape, lambda: [self._read(root, split, "images")[:, None]])
+        return converted(
+            root,
+            name,
+            "idx 1",
+            [source],
+            shape,
+            lambda: [self._read(root, split, "images")[:, None]],
+        )
 
     def labels(self, root: Path, split: str) -> np.ndarray:
         """Returns the classes of a split, int64 of shape (N,); raises as :meth:`images` does."""
         labels = self._read(root, split, "labels").astype("int64")
         if labels.max() >= CLASSES:
             where = self._find(root, split, "labels")
-            raise ValueError(f"{where}: has classes beyond 0 to {CLASSES - 1}, so it is damaged; {self.how}")
+            raise ValueError(
+                f"{where}: has classes beyond 0 to {CLASSES - 1}, so it is damaged; {self.how}"
+            )
         return labels
 
     def quarters(self, root: Path, split: str) -> np.ndarray:
-        """Returns images of half the height and width, means of 2x2 pixels, uint8 of shape (N, 1, 14, 14).
+        """Returns images of half the height and width, means of 2x2 pixels, uint8 of shape (N, 1,
+        14, 14).
 
-        The last 10,000 of the files for training are the split "validation". Raises as :meth:`images` does.
+        The last 10,000 of the files for training are the split "validation". Raises as
+        :meth:`images` does.
         """
 
         def chunks() -> Iterator[np.ndarray]:
             import numpy as np
 
-            squares = self._read(root, split, "images")[self._quarter(split)].reshape(-1, 14, 2, 14, 2)
+            squares = self._read(root, split, "images")[self._quarter(split)].reshape(
+                -1, 14, 2, 14, 2
+            )
             yield np.rint(squares.mean((2, 4), dtype=np.float32)).astype(np.uint8)[:, None]
 
         shape = (QUARTER_ROWS[split], 1, 14, 14)
         source = self._find(root, split, "images")
-        return converted(root, f"{self.name}14-{split}", "idx, 2x2 means 1", [source], shape, chunks)
+        return converted(
+            root, f"{self.name}14-{split}", "idx, 2x2 means 1", [source], shape, chunks
+        )
 
     def quarter_labels(self, root: Path, split: str) -> np.ndarray:
         """Returns the classes of :meth:`quarters`."""

@@ -1,8 +1,9 @@
 """Image data sets: what each declares, and its images.
 
-A data set declares its shape, its ``levels`` (how many values a pixel takes on disk) and its splits. Images are
-uint8 in 0, ..., levels - 1 on disk; methods receive float32 in [0, 1] (:meth:`Images.batch`). Data sets of real
-values (kind "real", float32 in units of their own) declare their ``range`` instead, which methods see as [0, 1].
+A data set declares its shape, its ``levels`` (how many values a pixel takes on disk) and its
+splits. Images are uint8 in 0, ..., levels - 1 on disk; methods receive float32 in [0, 1]
+(:meth:`Images.batch`). Data sets of real values (kind "real", float32 in units of their own)
+declare their ``range`` instead, which methods see as [0, 1].
 """
 
 from __future__ import annotations
@@ -45,14 +46,20 @@ class GaussianMixture:
 
     def scaled(self, low: float, high: float) -> GaussianMixture:
         """Returns the distribution of (x - low) / (high - low)."""
-        return GaussianMixture(self.weights, (self.means - low) / (high - low), self.stds / (high - low))
+        return GaussianMixture(
+            self.weights, (self.means - low) / (high - low), self.stds / (high - low)
+        )
 
     def component(self, x: np.ndarray) -> np.ndarray:
-        """Returns the most probable component of each of N points, shape (N, d): int64 of shape (N,)."""
+        """Returns the most probable component of each of N points, shape (N, d): int64 of shape
+        (N,).
+        """
         import numpy as np
 
         squares = np.square(x[:, None, :] - self.means).sum(2) / np.square(self.stds)
-        return np.argmax(np.log(self.weights) - x.shape[1] * np.log(self.stds) - 0.5 * squares, axis=1)
+        return np.argmax(
+            np.log(self.weights) - x.shape[1] * np.log(self.stds) - 0.5 * squares, axis=1
+        )
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         """Returns the log-density in nats of N points, shape (N, d): float64 of shape (N,)."""
@@ -100,18 +107,21 @@ class DataCard:
         shape: (C, H, W).
         levels: How many values a pixel takes: 0, ..., levels - 1; 0 for real values.
         splits: Number of images of each split; the split rule is named in ``split_rule``.
-        load: Returns a split by name: uint8 images, or float32 for real values, of shape (N, C, H, W).
+        load: Returns a split by name: uint8 images, or float32 for real values, of shape (N, C, H,
+            W).
         kind: Whether images are of discrete levels or of real values.
-        range: (low, high) of real values, which become 0 and 1 for methods; None for discrete levels.
-        mixture: Returns the distribution that the data are drawn from, in their own units; None where it is not known.
+        range: (low, high) of real values, which become 0 and 1 for methods; None for discrete
+            levels.
+        mixture: Returns the distribution that the data are drawn from, in their own units; None
+            where it is not known.
         classes: How many classes the images are of; 0 where they have none.
         labels: Returns the classes of a split by name: int64 of shape (N,), from 0.
-        files: What must lie under BENCH_DATA, with how to get it: relative paths, of which one is enough; none: ships
-            with a package.
+        files: What must lie under BENCH_DATA, with how to get it: relative paths, of which one is
+            enough; none: ships with a package.
         facts: What is known of some of these files, by path.
         unpacked: The md5 of files as their makers' archives hold them, by name, where it is told.
-        sources: Returns all files that the images and classes are read from, given the data's folder; None: they ship
-            with a package. Raises FileNotFoundError where one is missing.
+        sources: Returns all files that the images and classes are read from, given the data's
+            folder; None: they ship with a package. Raises FileNotFoundError where one is missing.
     """
 
     version: int
@@ -141,7 +151,8 @@ class Images:
     """The images of one data set.
 
     Args:
-        name: Its name in :data:`DATASETS`, or that of pictures which a suite names (:mod:`bench.data.gallery`).
+        name: Its name in :data:`DATASETS`, or that of pictures which a suite names
+            (:mod:`bench.data.gallery`).
     """
 
     def __init__(self, name: str, card: DataCard) -> None:
@@ -164,7 +175,8 @@ class Images:
         return self.split("test")
 
     def split(self, name: str) -> np.ndarray:
-        """Returns the images of a split as stored: uint8, or float32 for real values, shape (N, C, H, W).
+        """Returns the images of a split as stored: uint8, or float32 for real values, shape (N, C,
+        H, W).
 
         They are read once; those of large archives are memory-mapped (:mod:`bench.data.mapped`).
 
@@ -184,7 +196,9 @@ class Images:
         low, high = (0, self.levels - 1) if self.range is None else self.range
         every_byte = self.range is None and self.levels == 256 and images.dtype.name == "uint8"
         fits = images.shape == expected
-        if fits and not every_byte:  # bytes of 256 levels cannot lie outside them, and need not be read to know
+        if (
+            fits and not every_byte
+        ):  # bytes of 256 levels cannot lie outside them, and need not be read to know
             fits = images.min() >= low and images.max() <= high
         if not fits:
             raise ValueError(
@@ -206,7 +220,9 @@ class Images:
 
     @cached_property
     def mixture(self) -> GaussianMixture | None:
-        """The distribution that the data are drawn from, as methods see it: in [0, 1]; None where it is not known."""
+        """The distribution that the data are drawn from, as methods see it: in [0, 1]; None where
+        it is not known.
+        """
         return None if self.card.mixture is None else self.card.mixture().scaled(*self.range)
 
     def digest(self, name: str) -> str:
@@ -223,10 +239,11 @@ class Images:
         return known[name]
 
     def drawn(self, name: str, which: slice | np.ndarray) -> np.ndarray:
-        """Returns images of a split by their numbers in the order in which they are drawn (:mod:`bench.data.subset`).
+        """Returns images of a split by their numbers in the order in which they are drawn
+        (:mod:`bench.data.subset`).
 
-        Whoever takes a part of a split takes its first images in this order: ``drawn("test", slice(256))``. They are as
-        stored, shape (N, C, H, W).
+        Whoever takes a part of a split takes its first images in this order: ``drawn("test",
+        slice(256))``. They are as stored, shape (N, C, H, W).
         """
         return self.split(name)[self.drawing(name).order[which]]
 
@@ -238,7 +255,8 @@ class Images:
         return known[name]
 
     def batch(self, seed: int, k: int, size: int) -> Tensor:
-        """Returns training batch ``k``, float32 in [0, 1], shape (size, C, H, W): a function of (seed, k, size) alone.
+        """Returns training batch ``k``, float32 in [0, 1], shape (size, C, H, W): a function of
+        (seed, k, size) alone.
 
         Batches walk through one permutation of the training images an epoch.
         """
@@ -295,22 +313,28 @@ class Images:
         if (seed, epoch) not in orders:
             while len(orders) > 1:
                 orders.pop(next(iter(orders)))
-            orders[seed, epoch] = np.random.default_rng([seed, 0, epoch]).permutation(len(self.train))
+            orders[seed, epoch] = np.random.default_rng([seed, 0, epoch]).permutation(
+                len(self.train)
+            )
         return orders[seed, epoch]
 
 
 def data_root() -> Path:
-    """Returns the one root of data and weights: the environment variable BENCH_DATA, or ``./data``; empty is unset."""
+    """Returns the one root of data and weights: the environment variable BENCH_DATA, or ``./data``;
+    empty is unset.
+    """
     given = os.environ.get("BENCH_DATA", "")
     return Path(os.path.expanduser(given if given.strip() else "data")).absolute()
 
 
 def content(name: str, cache: Path | None = None) -> str | None:
-    """Returns the sha256 of the files that a data set is read from, None where they are those that are published.
+    """Returns the sha256 of the files that a data set is read from, None where they are those that
+    are published.
 
-    So the name and the version say which images are meant until other files lie under the name: then the digest says
-    it too (:attr:`bench.spec.TrainSpec.dataset_sha256`). None also where the data set ships with a package or is named
-    after its content, and where its files are not there: those that are published are expected.
+    So the name and the version say which images are meant until other files lie under the name:
+    then the digest says it too (:attr:`bench.spec.TrainSpec.dataset_sha256`). None also where the
+    data set ships with a package or is named after its content, and where its files are not there:
+    those that are published are expected.
 
     Args:
         cache: Folder that remembers digests; None: always read the files.
@@ -319,7 +343,8 @@ def content(name: str, cache: Path | None = None) -> str | None:
 
 
 def check_content(name: str, sha256: str | None, cache: Path | None = None) -> None:
-    """Makes sure that the files of a data set, where they are there, are those that a spec stands for.
+    """Makes sure that the files of a data set, where they are there, are those that a spec stands
+    for.
 
     Args:
         sha256: What :func:`content` said when the spec was made.
@@ -331,7 +356,9 @@ def check_content(name: str, sha256: str | None, cache: Path | None = None) -> N
     files = _sources(name)
     found = _content(files, name, cache)
     if files and found != sha256:
-        is_, was = (f"sha256 {digest[:12]}..." if digest else "as published" for digest in (found, sha256))
+        is_, was = (
+            f"sha256 {digest[:12]}..." if digest else "as published" for digest in (found, sha256)
+        )
         raise ValueError(
             f"data set {name}: its files, {files[0]}{' and others' if len(files) > 1 else ''}, are not those that the "
             f"suite was planned with ({is_}, not {was}); start the suite again"
@@ -350,9 +377,13 @@ def _sources(name: str) -> Sequence[Path]:
 
 def _content(files: Sequence[Path], name: str, cache: Path | None) -> str | None:
     card = data_card(name)
-    known = {place.rsplit("/", 1)[-1]: facts.md5 for place, facts in card.facts.items()} | dict(card.unpacked)
+    known = {place.rsplit("/", 1)[-1]: facts.md5 for place, facts in card.facts.items()} | dict(
+        card.unpacked
+    )
     published = [known.get(unpacked_name(file)) for file in files]
-    if all(md5 and digest_md5(file, cache) == md5 for file, md5 in zip(files, published, strict=True)):
+    if all(
+        md5 and digest_md5(file, cache) == md5 for file, md5 in zip(files, published, strict=True)
+    ):
         return None
     return digest_files(files, cache)
 
@@ -378,7 +409,8 @@ def _gallery_card(name: str) -> DataCard:
 
 
 def data_card(name: str) -> DataCard:
-    """Returns the card of a data set: one of :data:`DATASETS`, or that of pictures which a suite names.
+    """Returns the card of a data set: one of :data:`DATASETS`, or that of pictures which a suite
+    names.
 
     Raises:
         ValueError: There is none of that name.
@@ -412,7 +444,9 @@ def equal_pictures(name: str) -> int | None:
 
 
 def _digits(split: str) -> np.ndarray:
-    """scikit-learn's 1797 digits of 8x8 pixels in 17 levels, split at random (they are ordered by writer)."""
+    """scikit-learn's 1797 digits of 8x8 pixels in 17 levels, split at random (they are ordered by
+    writer).
+    """
     import numpy as np
     from sklearn.datasets import load_digits
 
@@ -436,7 +470,9 @@ def _digits_index(split: str) -> np.ndarray:
 
 
 def _photos(split: str) -> np.ndarray:
-    """scikit-learn's two sample photographs at half their size, cut into 8x8 tiles; test: the right fifth of each."""
+    """scikit-learn's two sample photographs at half their size, cut into 8x8 tiles; test: the right
+    fifth of each.
+    """
     import numpy as np
     from sklearn.datasets import load_sample_images
 
@@ -458,7 +494,8 @@ HELD_OUT_FROM = 512
 
 
 def _photo_patches(split: str) -> np.ndarray:
-    """Crops of scikit-learn's two sample photographs in CIFAR's shape, every 4 pixels; test: the right fifth of each.
+    """Crops of scikit-learn's two sample photographs in CIFAR's shape, every 4 pixels; test: the
+    right fifth of each.
 
     No pixel of a training crop is in a test crop.
     """
@@ -534,7 +571,9 @@ KRIZHEVSKY = "https://www.cs.toronto.edu/~kriz"
 
 
 def _mnist_card(kind: idx.Mnist, summary: str) -> DataCard:
-    facts = {name: FileFacts(size=size, md5=md5, url=url) for name, size, md5, url in kind.published}
+    facts = {
+        name: FileFacts(size=size, md5=md5, url=url) for name, size, md5, url in kind.published
+    }
     return DataCard(
         version=1,
         summary=summary,
@@ -572,7 +611,9 @@ def _toy_mixture(name: str) -> GaussianMixture:
     return GaussianMixture(*synthetic.MIXTURES[name]())
 
 
-def _toy_card(name: str, summary: str, high: float, *, mixture: bool, dimensions: int = 2) -> DataCard:
+def _toy_card(
+    name: str, summary: str, high: float, *, mixture: bool, dimensions: int = 2
+) -> DataCard:
     return DataCard(
         version=1,
         summary=summary,
@@ -619,12 +660,16 @@ DATASETS: Mapping[str, DataCard] = {
         load=_photo_patches,
         flips=True,
     ),
-    "mnist": _mnist_card(idx.MNIST, "MNIST's handwritten digits, 28x28 grey, from its authors' files"),
+    "mnist": _mnist_card(
+        idx.MNIST, "MNIST's handwritten digits, 28x28 grey, from its authors' files"
+    ),
     "fashion_mnist": _mnist_card(
         idx.FASHION_MNIST, "Fashion-MNIST, 28x28 grey pictures of clothes, from its authors' files"
     ),
     "fashion_mnist14": replace(
-        _mnist_card(idx.FASHION_MNIST, "Fashion-MNIST at 14x14, means of 2x2 pixels: for studies on a CPU"),
+        _mnist_card(
+            idx.FASHION_MNIST, "Fashion-MNIST at 14x14, means of 2x2 pixels: for studies on a CPU"
+        ),
         shape=(1, 14, 14),
         splits=idx.QUARTER_ROWS,
         split_rule="the train files' first 50,000 for training and last 10,000 for validation, the t10k files held out",
@@ -664,7 +709,11 @@ DATASETS: Mapping[str, DataCard] = {
     "celeba32": _celeba_card(32),
     "celeba64": _celeba_card(64),
     "gaussian": _toy_card(
-        "gaussian", "points of one Gaussian of unit width in eight dimensions", 8.0, mixture=True, dimensions=8
+        "gaussian",
+        "points of one Gaussian of unit width in eight dimensions",
+        8.0,
+        mixture=True,
+        dimensions=8,
     ),
     "gaussian_mixture": _toy_card(
         "gaussian_mixture",
@@ -679,6 +728,10 @@ DATASETS: Mapping[str, DataCard] = {
         10.0,
         mixture=True,
     ),
-    "swiss_rolls": _toy_card("swiss_rolls", "points of five small Swiss rolls in the plane", 1.25, mixture=False),
-    "diamond": _toy_card("diamond", "points of nine narrow Gaussians in the plane, on a rhombus", 1.0, mixture=True),
+    "swiss_rolls": _toy_card(
+        "swiss_rolls", "points of five small Swiss rolls in the plane", 1.25, mixture=False
+    ),
+    "diamond": _toy_card(
+        "diamond", "points of nine narrow Gaussians in the plane, on a rhombus", 1.0, mixture=True
+    ),
 }

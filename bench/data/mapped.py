@@ -1,11 +1,12 @@
 """Arrays that are made from a data set's files once and read back memory-mapped.
 
-Decoding an archive takes seconds to minutes, and what comes out can be larger than memory; so it is written to a flat
-``.npy`` file, and a job maps it: pages are read as they are looked at, and the system drops them when it needs the
-room. A file is named after what it was made from (the content of every source) and how, so that a changed source is
-noticed; its own digest lies beside it, and each process compares it before it maps the array for the first time, so
-that a damaged or replaced file is noticed and made again. Of several processes that want one array the first makes it
-and the others wait.
+Decoding an archive takes seconds to minutes, and what comes out can be larger than memory; so it is
+written to a flat ``.npy`` file, and a job maps it: pages are read as they are looked at, and the
+system drops them when it needs the room. A file is named after what it was made from (the content
+of every source) and how, so that a changed source is noticed; its own digest lies beside it, and
+each process compares it before it maps the array for the first time, so that a damaged or replaced
+file is noticed and made again. Of several processes that want one array the first makes it and the
+others wait.
 
 Standard library alone until an array is made.
 """
@@ -34,7 +35,9 @@ DIGITS = 16
 
 
 def folder(root: Path) -> Path:
-    """Returns where converted arrays lie: beside the data, or in the user's cache where that cannot be written to."""
+    """Returns where converted arrays lie: beside the data, or in the user's cache where that cannot
+    be written to.
+    """
     beside = root / FOLDER
     try:
         beside.mkdir(parents=True, exist_ok=True)
@@ -56,7 +59,8 @@ def converted(
     chunks: Callable[[], Iterable[np.ndarray]],
     dtype: str = "uint8",
 ) -> np.ndarray:
-    """Returns an array, memory-mapped: what is written to it stays in this process and never reaches the file.
+    """Returns an array, memory-mapped: what is written to it stays in this process and never
+    reaches the file.
 
     Args:
         root: Folder of the data.
@@ -80,7 +84,10 @@ def converted(
         found = _mapped(path)
         if found is None or (found.shape, found.dtype) != (shape, np.dtype(dtype)):
             if path.exists():
-                print(f"{path}: damaged, or not what was written here; it is made again", file=sys.stderr)
+                print(
+                    f"{path}: damaged, or not what was written here; it is made again",
+                    file=sys.stderr,
+                )
             _write(path, shape, dtype, chunks())
             for other in place.glob(f"{name}-{'?' * DIGITS}.npy"):
                 if other != path:
@@ -124,7 +131,8 @@ def _mapped(path: Path) -> np.ndarray | None:
 
 
 def _write(path: Path, shape: tuple[int, ...], dtype: str, chunks: Iterable[np.ndarray]) -> None:
-    """Writes an array and its digest. By plain writes: on a full disk these fail, where a mapped page ends the process.
+    """Writes an array and its digest. By plain writes: on a full disk these fail, where a mapped
+    page ends the process.
 
     Raises:
         OSError: There is no room, or the folder is not to be written to; nothing is left behind.
@@ -134,7 +142,11 @@ def _write(path: Path, shape: tuple[int, ...], dtype: str, chunks: Iterable[np.n
 
     new = path.with_suffix(f".{os.getpid()}.tmp")
     header = io.BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    described = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
     np.lib.format.write_array_header_1_0(header, described)
     digest, row = hashlib.sha256(header.getvalue()), 0
     try:
@@ -142,7 +154,9 @@ def _write(path: Path, shape: tuple[int, ...], dtype: str, chunks: Iterable[np.n
             file.write(header.getvalue())
             for chunk in chunks:
                 if chunk.shape[1:] != shape[1:] or row + len(chunk) > shape[0]:
-                    raise ValueError(f"{path.name}: rows {row} on have shape {chunk.shape}, the array's is {shape}")
+                    raise ValueError(
+                        f"{path.name}: rows {row} on have shape {chunk.shape}, the array's is {shape}"
+                    )
                 content = memoryview(np.ascontiguousarray(chunk, dtype)).cast("B")
                 file.write(content)
                 digest.update(content)
@@ -155,7 +169,9 @@ def _write(path: Path, shape: tuple[int, ...], dtype: str, chunks: Iterable[np.n
         _note(path).write_text(json.dumps(digest.hexdigest()))
         os.replace(new, path)
     except OSError as error:
-        raise error if error.errno is None else OSError(error.errno, error.strerror, str(path)) from error
+        raise (
+            error if error.errno is None else OSError(error.errno, error.strerror, str(path))
+        ) from error
     finally:
         new.unlink(missing_ok=True)
 
@@ -170,6 +186,8 @@ def _clear(path: Path) -> None:
 def _alone(path: Path) -> Iterator[None]:
     """Waits until no other process makes an array of that name."""
     with path.open("w") as file:
-        with contextlib.suppress(OSError):  # a file system without locks: two may make the same bytes
+        with contextlib.suppress(
+            OSError
+        ):  # a file system without locks: two may make the same bytes
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,11 +1,12 @@
 """Folders and zip archives of pictures, cropped and resized to one shape: CelebA, LSUN, or any.
 
-A picture becomes an image in four steps: it is decoded (Pillow), turned upright as its EXIF orientation says, cropped
-about its centre, and resized by Pillow's filter, which averages over what a new pixel covers. Rounding to levels is
-Pillow's, at the end of each pass of the filter; so is what the papers' pipelines do that call
-``torchvision.transforms`` on Pillow images.
+A picture becomes an image in four steps: it is decoded (Pillow), turned upright as its EXIF
+orientation says, cropped about its centre, and resized by Pillow's filter, which averages over what
+a new pixel covers. Rounding to levels is Pillow's, at the end of each pass of the filter; so is
+what the papers' pipelines do that call ``torchvision.transforms`` on Pillow images.
 
-Where the rows and columns cut off are odd in number, the one left over goes as Python rounds halves: to the even side.
+Where the rows and columns cut off are odd in number, the one left over goes as Python rounds
+halves: to the even side.
 
 Standard library alone until a picture is read.
 """
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 Filter = Literal["bilinear", "bicubic", "lanczos", "box"]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 SEVERAL = ("PNG", "WEBP", "TIFF")
-"""Formats of which one file may hold several pictures; of a JPEG file's, all but the first are previews."""
+"""Formats of which one file may hold several pictures; of a JPEG file's, all but the first are
+previews.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +43,8 @@ class Shaping:
 
     Args:
         size: Height and width of the image.
-        crop: Height and width of the central square that is kept: a number of pixels, "center" for the largest there
-            is, "none" for pictures that are square already.
+        crop: Height and width of the central square that is kept: a number of pixels, "center" for
+            the largest there is, "none" for pictures that are square already.
         resize: Pillow's filter.
         channels: 3 for RGB, 1 for grey.
         white: The value of white in the files; None: 255, as usual.
@@ -75,7 +78,8 @@ def names(path: Path) -> list[str]:
 
 
 def read(path: Path, chosen: Sequence[str], shaping: Shaping) -> Iterator[np.ndarray]:
-    """Yields the chosen pictures of a folder or zip archive one by one, uint8 of shape (1, C, H, W).
+    """Yields the chosen pictures of a folder or zip archive one by one, uint8 of shape (1, C, H,
+    W).
 
     Raises:
         FileNotFoundError: A picture is not there.
@@ -86,7 +90,8 @@ def read(path: Path, chosen: Sequence[str], shaping: Shaping) -> Iterator[np.nda
 
 
 def decode(where: str, content: bytes, size: tuple[int, int] | None = None) -> Image.Image:
-    """Returns the picture that a file holds, decoded and upright; its width and height are checked before.
+    """Returns the picture that a file holds, decoded and upright; its width and height are checked
+    before.
 
     Args:
         where: Names it in messages.
@@ -94,7 +99,8 @@ def decode(where: str, content: bytes, size: tuple[int, int] | None = None) -> I
         size: Width and height that it should have, before or after it is turned; None: any.
 
     Raises:
-        ValueError: It cannot be decoded, is too large, or one of several; the message names it and the remedy.
+        ValueError: It cannot be decoded, is too large, or one of several; the message names it and
+            the remedy.
     """
     from PIL import Image, ImageOps
 
@@ -102,17 +108,27 @@ def decode(where: str, content: bytes, size: tuple[int, int] | None = None) -> I
         raise ValueError(f"{where}: cannot be decoded (it is empty): get it again, or take it out")
     with _decoding(where):
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
-        frames = picture.n_frames if picture.format in SEVERAL and hasattr(picture, "n_frames") else 1
+        frames = (
+            picture.n_frames if picture.format in SEVERAL and hasattr(picture, "n_frames") else 1
+        )
     if frames > 1:
-        raise ValueError(f"{where}: holds {frames} pictures: save each as a file of its own, or take it out")
-    if picture.format == "PNG" and content[24:25] == b"\x10" and picture.mode == "RGB":  # Pillow drops half of them
-        raise ValueError(f"{where}: has 16 bits a channel: convert it to 8-bit RGB or grey, or take it out")
+        raise ValueError(
+            f"{where}: holds {frames} pictures: save each as a file of its own, or take it out"
+        )
+    if (
+        picture.format == "PNG" and content[24:25] == b"\x10" and picture.mode == "RGB"
+    ):  # Pillow drops half of them
+        raise ValueError(
+            f"{where}: has 16 bits a channel: convert it to 8-bit RGB or grey, or take it out"
+        )
     if size is not None and picture.size not in (size, size[::-1]):
         found, asked = ("x".join(map(str, lengths)) for lengths in (picture.size, size))
         raise ValueError(f"{where}: is {found} pixels, asked for are {asked}; nothing is resized")
     with _decoding(where):
         picture.load()
-        with contextlib.suppress(*UNREADABLE):  # notes that cannot be read turn nothing: the pixels are whole
+        with contextlib.suppress(
+            *UNREADABLE
+        ):  # notes that cannot be read turn nothing: the pixels are whole
             ImageOps.exif_transpose(picture, in_place=True)
     return picture
 
@@ -134,7 +150,9 @@ def _decoding(where: str) -> Iterator[None]:
         ) from None
     except (*UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         why = shown(str(error))
-        raise ValueError(f"{where}: cannot be decoded ({why}): get it again, or take it out") from error
+        raise ValueError(
+            f"{where}: cannot be decoded ({why}): get it again, or take it out"
+        ) from error
 
 
 UNREADABLE = (
@@ -148,7 +166,10 @@ def _image(where: str, content: bytes, shaping: Shaping) -> np.ndarray:
     import numpy as np
 
     picture = decode(where, content)
-    if picture.mode not in ("RGB", "L", "P", "1", "CMYK", "YCbCr") or "transparency" in picture.info:
+    if (
+        picture.mode not in ("RGB", "L", "P", "1", "CMYK", "YCbCr")
+        or "transparency" in picture.info
+    ):
         why = f"has mode {picture.mode}{', with transparency' if 'transparency' in picture.info else ''}"
         raise ValueError(f"{where}: {why}: convert it to 8-bit RGB or grey, or take it out")
     mode = "RGB" if shaping.channels == 3 else "L"
@@ -171,8 +192,12 @@ def whiten(picture: Image.Image, white: int) -> Image.Image:
     bands = picture.getextrema() if len(picture.getbands()) > 1 else [picture.getextrema()]
     most = max(high for _, high in bands)
     if most > white:
-        raise ValueError(f"has values up to {most}, above the white of scale: {white}; give theirs, or take it out")
-    return picture.point([min(255, round(value * 255 / white)) for value in range(256)] * len(bands))
+        raise ValueError(
+            f"has values up to {most}, above the white of scale: {white}; give theirs, or take it out"
+        )
+    return picture.point(
+        [min(255, round(value * 255 / white)) for value in range(256)] * len(bands)
+    )
 
 
 def shape(picture: Image.Image, shaping: Shaping) -> Image.Image:
@@ -185,10 +210,14 @@ def shape(picture: Image.Image, shaping: Shaping) -> Image.Image:
 
     width, height = picture.size
     if shaping.crop == "none" and width != height:
-        raise ValueError(f"is {width}x{height} pixels: with crop none pictures should be square; take crop center")
+        raise ValueError(
+            f"is {width}x{height} pixels: with crop none pictures should be square; take crop center"
+        )
     side = min(width, height) if isinstance(shaping.crop, str) else shaping.crop
     if side > min(width, height):
-        raise ValueError(f"is {width}x{height} pixels, fewer than the {side}x{side} that are cropped: take it out")
+        raise ValueError(
+            f"is {width}x{height} pixels, fewer than the {side}x{side} that are cropped: take it out"
+        )
     left, top = round((width - side) / 2), round((height - side) / 2)
     picture = picture.crop((left, top, left + side, top + side))
     if side == shaping.size:

@@ -1,9 +1,11 @@
-"""From the values of images made elsewhere to the levels of a data set: which value is black, which is white.
+"""From the values of images made elsewhere to the levels of a data set: which value is black, which
+is white.
 
-A file does not say it. Usually white is 255 in the files of pictures (PNG), levels - 1 in an array of whole numbers and
-1 in one of floats, and black is 0. Values that contradict this, or that could as well be on another scale, are refused
-with the line to write: ``scale: WHITE`` or ``scale: [BLACK, WHITE]`` beside ``samples_from``. With a scale a value v
-becomes the level round((v - black) / (white - black) * (levels - 1)), whatever its type.
+A file does not say it. Usually white is 255 in the files of pictures (PNG), levels - 1 in an array
+of whole numbers and 1 in one of floats, and black is 0. Values that contradict this, or that could
+as well be on another scale, are refused with the line to write: ``scale: WHITE`` or ``scale:
+[BLACK, WHITE]`` beside ``samples_from``. With a scale a value v becomes the level round((v - black)
+/ (white - black) * (levels - 1)), whatever its type.
 """
 
 import math
@@ -22,7 +24,12 @@ CHUNK = 2**22
 
 
 def to_levels(
-    images: np.ndarray, levels: int, path: Path, scale: Scale | None = None, *, usual_white: int | None = None
+    images: np.ndarray,
+    levels: int,
+    path: Path,
+    scale: Scale | None = None,
+    *,
+    usual_white: int | None = None,
 ) -> np.ndarray:
     """Returns images as uint8 in 0, ..., ``levels`` - 1.
 
@@ -34,9 +41,12 @@ def to_levels(
         usual_white: What white usually is in such a file; None: what it usually is in an array.
 
     Raises:
-        ValueError: Values outside the scale, or of which it cannot be told; the message names the file and a remedy.
+        ValueError: Values outside the scale, or of which it cannot be told; the message names the
+            file and a remedy.
     """
-    if images.dtype.kind not in "buif" or (scale is None and images.dtype != np.uint8 and images.dtype.kind != "f"):
+    if images.dtype.kind not in "buif" or (
+        scale is None and images.dtype != np.uint8 and images.dtype.kind != "f"
+    ):
         why = f"save uint8 in 0..{levels - 1}, or floats in [0, 1]"
         if images.dtype.kind in "bui":
             white = _guess(int(images.min()), int(images.max()), levels - 1)
@@ -49,7 +59,9 @@ def to_levels(
         black, white = 0, usual_white or (1 if images.dtype.kind == "f" else levels - 1)
     else:
         black, white = scale
-    margin = 0.5 * (white - black) / (levels - 1) if images.dtype.kind == "f" else 0  # this rounds to black or white
+    margin = (
+        0.5 * (white - black) / (levels - 1) if images.dtype.kind == "f" else 0
+    )  # this rounds to black or white
     if least < black - margin or most > white + margin:
         _refuse_outside(least, most, black, white, levels - 1, path)
     if scale is None:
@@ -72,10 +84,14 @@ def check_finite(images: np.ndarray, path: Path) -> None:
     """
     bad = int((~np.isfinite(images)).reshape(len(images), -1).any(1).sum())
     if bad:
-        raise ValueError(f"{path}: {bad} of {len(images)} images hold NaN or infinity; leave them out, or mend them")
+        raise ValueError(
+            f"{path}: {bad} of {len(images)} images hold NaN or infinity; leave them out, or mend them"
+        )
 
 
-def _refuse_outside(least: float, most: float, black: float, white: float, top: int, path: Path) -> None:
+def _refuse_outside(
+    least: float, most: float, black: float, white: float, top: int, path: Path
+) -> None:
     """Refuses values outside their scale, and says which they could be on."""
     raise ValueError(
         f"{path}: values lie in [{least:.6g}, {most:.6g}], outside {black:g} (black) to {white:g} (white); if they are "
@@ -92,10 +108,14 @@ def _guess(least: float, most: float, top: int) -> str:
 
 
 def _refuse_dark(most: float, white: int, top: int, path: Path) -> None:
-    """Refuses images of which no pixel is brighter than the first level, or than white would be in levels."""
+    """Refuses images of which no pixel is brighter than the first level, or than white would be in
+    levels.
+    """
     in_levels = most <= top < white
     if most > 0 and (in_levels or round(most / white * top) <= 1 < top):
-        own = top if in_levels and most > 1 else f"{math.ceil(most)}" if white > 1 else f"{most:.3g}"
+        own = (
+            top if in_levels and most > 1 else f"{math.ceil(most)}" if white > 1 else f"{most:.3g}"
+        )
         raise ValueError(
             f"{path}: the brightest value is {most:.6g} where white is {white}: give what white is beside "
             f"samples_from, `scale: {own}` if that is it, `scale: {white}` if the images are so dark"

@@ -1,9 +1,11 @@
-"""Which pictures of a folder or archive are for training and which are held out, by the names of its folders.
+"""Which pictures of a folder or archive are for training and which are held out, by the names of
+its folders.
 
-Known are folders for training (train, training), for testing (test, testing) and for validation (val, valid,
-validation, held_out, ...) in any case, at the top or within folders that hold all the rest. Pictures of the folder for
-testing are held out, or else those for validation; where there are both, those for validation are left alone. What
-looks like a split and cannot be told for certain is refused, so that nobody trains on what its owner held out.
+Known are folders for training (train, training), for testing (test, testing) and for validation
+(val, valid, validation, held_out, ...) in any case, at the top or within folders that hold all the
+rest. Pictures of the folder for testing are held out, or else those for validation; where there are
+both, those for validation are left alone. What looks like a split and cannot be told for certain is
+refused, so that nobody trains on what its owner held out.
 
 Standard library only.
 """
@@ -24,8 +26,12 @@ Role = Literal["train", "test", "validation"]
 ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("train", "training", "train_set", "trainset", "training_set"), "train"),
     **dict.fromkeys(("test", "testing", "test_set", "testset", "testing_set"), "test"),
-    **dict.fromkeys(("val", "valid", "validation", "val_set", "valset", "validation_set"), "validation"),
-    **dict.fromkeys(("held_out", "heldout", "hold_out", "holdout", "dev", "eval", "evaluation"), "validation"),
+    **dict.fromkeys(
+        ("val", "valid", "validation", "val_set", "valset", "validation_set"), "validation"
+    ),
+    **dict.fromkeys(
+        ("held_out", "heldout", "hold_out", "holdout", "dev", "eval", "evaluation"), "validation"
+    ),
 }
 """What a folder is for, by its name in small letters with ``_`` between words."""
 
@@ -37,7 +43,9 @@ LIKE = re.compile(
 
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
-SIDE = re.compile(r"(?P<split>.+?)(?:[ _-]+[ABab]|(?<=[a-z0-9])[AB])|(?P<word>(?i:train|test|val))[ABab]")
+SIDE = re.compile(
+    r"(?P<split>.+?)(?:[ _-]+[ABab]|(?<=[a-z0-9])[AB])|(?P<word>(?i:train|test|val))[ABab]"
+)
 """A folder of one side of a set of pairs: ``trainA``, ``test_b``."""
 
 OTHERWISE = "or write split: random where these are no splits"
@@ -51,7 +59,8 @@ class Folders:
         train, test: Names of the pictures for training and of those held out, in order.
         folders: The folder of each.
         unused: Pictures of a folder for validation beside one for testing.
-        in_both: Pictures for training that links put into another of these folders too: they are not trained on.
+        in_both: Pictures for training that links put into another of these folders too: they are
+            not trained on.
     """
 
     train: list[str]
@@ -67,7 +76,9 @@ def role(folder: str) -> Role | None:
 
 
 def looks_like(name: str) -> Role | None:
-    """Returns what a name seems to say that it is for: ``trainA``, ``val2017``, ``photos_test``; None where nothing."""
+    """Returns what a name seems to say that it is for: ``trainA``, ``val2017``, ``photos_test``;
+    None where nothing.
+    """
     joined = re.sub(r"(?i)(h[eo]ld)[ _.-](out)", r"\1\2", name)  # held_out_photos
     for word in WORD.findall(joined):
         if found := LIKE.fullmatch(word.lower()):
@@ -79,7 +90,8 @@ def by_folder(found: Collection) -> Folders | None:
     """Returns the splits that folders make, None where they make none.
 
     Raises:
-        ValueError: They seem to, but it cannot be told which; the message names the folders and what to write.
+        ValueError: They seem to, but it cannot be told which; the message names the folders and
+            what to write.
     """
     members, wrappers = _unwrapped(found)
     where = shown(found.path / "/".join(wrappers)) if wrappers else shown(found.path)
@@ -122,7 +134,8 @@ def _parts(name: str) -> list[str]:
 
 
 def _unwrapped(found: Collection) -> tuple[dict[str, set[str]], list[str]]:
-    """Returns the pictures of each folder beside which there are others, "" for those in none, and what is around them.
+    """Returns the pictures of each folder beside which there are others, "" for those in none, and
+    what is around them.
 
     A picture that links put into several folders is in each of them.
     """
@@ -148,7 +161,9 @@ def _every_name(found: Collection) -> Iterator[tuple[str, str]]:
         if used in pictures:
             yield other, used
             continue
-        first, last = (bisect.bisect_left(found.names, f"{used}{end}") for end in ("/", "0"))  # "0" follows "/"
+        first, last = (
+            bisect.bisect_left(found.names, f"{used}{end}") for end in ("/", "0")
+        )  # "0" follows "/"
         for name in found.names[first:last]:
             yield other + name[len(used) :], name
 
@@ -159,7 +174,11 @@ def _all(folders: Iterable[str]) -> str:
 
 def _refuse_wrapped(found: Collection, wrappers: list[str]) -> None:
     """Refuses a folder that only holds what somebody held out."""
-    held_out = [folder for folder in wrappers if (role(folder) or looks_like(folder)) in ("test", "validation")]
+    held_out = [
+        folder
+        for folder in wrappers
+        if (role(folder) or looks_like(folder)) in ("test", "validation")
+    ]
     if held_out:
         raise ValueError(
             f"{shown(found.path)}: all pictures lie in {_all(held_out)}, which by its name is held out: point path: at "
@@ -167,10 +186,14 @@ def _refuse_wrapped(found: Collection, wrappers: list[str]) -> None:
         )
 
 
-def _refuse_others(found: Collection, where: str, members: Mapping[str, set[str]], known: list[str]) -> None:
+def _refuse_others(
+    found: Collection, where: str, members: Mapping[str, set[str]], known: list[str]
+) -> None:
     """Refuses pictures beside known splits that are in none of them."""
     inside = set().union(*(members[folder] for folder in known))
-    others = [folder for folder in sorted(members) if folder not in known and members[folder] - inside]
+    others = [
+        folder for folder in sorted(members) if folder not in known and members[folder] - inside
+    ]
     if not others:
         return
     _refuse_pairs(found, members)
@@ -187,7 +210,9 @@ def _refuse_others(found: Collection, where: str, members: Mapping[str, set[str]
     )
 
 
-def _refuse_within(found: Collection, where: str, members: Mapping[str, set[str]], train: list[str]) -> None:
+def _refuse_within(
+    found: Collection, where: str, members: Mapping[str, set[str]], train: list[str]
+) -> None:
     """Refuses a folder for training that holds a folder of what is held out."""
     for folder in train:
         for name in sorted(members[folder]):
@@ -203,7 +228,9 @@ def _refuse_within(found: Collection, where: str, members: Mapping[str, set[str]
 
 
 def _refuse_pairs(found: Collection, members: Mapping[str, set[str]]) -> None:
-    """Refuses the folders trainA, trainB, testA, testB of sets that translate one kind of pictures into another."""
+    """Refuses the folders trainA, trainB, testA, testB of sets that translate one kind of pictures
+    into another.
+    """
     sides = {folder: side for folder in members if (side := SIDE.fullmatch(folder))}
     words = {folder: side["split"] or side["word"] for folder, side in sides.items()}
     pairs = {folder: of for folder, word in words.items() if (of := role(word) or looks_like(word))}
@@ -226,7 +253,9 @@ def _inner(found: Collection, folder: str) -> Path:
 
 
 def _refuse_unlike(found: Collection, where: str, members: Mapping[str, set[str]]) -> None:
-    """Refuses what looks like splits: folders named like them, splits below several folders, files named like them."""
+    """Refuses what looks like splits: folders named like them, splits below several folders, files
+    named like them.
+    """
     _refuse_pairs(found, members)
     like = [folder for folder in sorted(members) if looks_like(folder)]
     if like:

@@ -1,14 +1,16 @@
-"""Which images stand for a set when a part of it is taken: drawn by their content, never by their place in a file.
+"""Which images stand for a set when a part of it is taken: drawn by their content, never by their
+place in a file.
 
-Files are sorted: by class, by writer, by when a sampler made them; so the first N of one are no sample of it. Images
-are ranked by the sha256 of their bytes instead, and the N first in that order are taken. A hash knows nothing of what
-an image shows, so this is one fixed random permutation of the set; and since it is a function of the images alone, the
-same images in another order, or under other names, give the same N in the same order. A part is a part of every
-larger part.
+Files are sorted: by class, by writer, by when a sampler made them; so the first N of one are no
+sample of it. Images are ranked by the sha256 of their bytes instead, and the N first in that order
+are taken. A hash knows nothing of what an image shows, so this is one fixed random permutation of
+the set; and since it is a function of the images alone, the same images in another order, or under
+other names, give the same N in the same order. A part is a part of every larger part.
 
-Equal images have equal hashes: their copies, in the order stored, are ranked by the hash of that and of the copy's
-number, so each is drawn as if it were an image of its own, and a set that holds one image a thousand times keeps its
-share of it. Which of two equal images is which does not matter.
+Equal images have equal hashes: their copies, in the order stored, are ranked by the hash of that
+and of the copy's number, so each is drawn as if it were an image of its own, and a set that holds
+one image a thousand times keeps its share of it. Which of two equal images is which does not
+matter.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 RULE = 1
-"""Version of the rule, raised by hand when other images are drawn: it is part of every key that depends on them."""
+"""Version of the rule, raised by hand when other images are drawn: it is part of every key that
+depends on them.
+"""
 
 CHUNK = 2**24
 """Values that are hashed at once, so that a memory-mapped set is never held whole."""
@@ -33,7 +37,9 @@ ALL = "all"
 
 
 def describe_part(count: int, total: int) -> str:
-    """Returns how many of a set are taken, for a person: ``300 of 1,797, drawn at random``; all of them: empty."""
+    """Returns how many of a set are taken, for a person: ``300 of 1,797, drawn at random``; all of
+    them: empty.
+    """
     return f"{count:,} of {total:,}, drawn at random" if count < total else ""
 
 
@@ -55,7 +61,9 @@ class Drawing:
     alike: np.ndarray
 
     def copies(self, count: int) -> int:
-        """Returns how many of the first ``count`` drawn images equal another one of these that is counted already."""
+        """Returns how many of the first ``count`` drawn images equal another one of these that is
+        counted already.
+        """
         import numpy as np
 
         drawn = self.alike[self.order[:count]]

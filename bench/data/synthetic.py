@@ -1,11 +1,14 @@
-r"""Distributions of points of a few numbers, to see what a model or a sampler makes of several modes.
+r"""Distributions of points of a few numbers, to see what a model or a sampler makes of several
+modes.
 
-``two_modes`` has two far Gaussians of unlike weight, between which Langevin dynamics hardly ever crosses: started
-anywhere, it gets the weights wrong. ``swiss_rolls`` and ``diamond`` have five and nine modes with fine structure.
-``gaussian`` and ``gaussian_mixture`` are points of eight numbers, of which everything is known in closed form.
+``two_modes`` has two far Gaussians of unlike weight, between which Langevin dynamics hardly ever
+crosses: started anywhere, it gets the weights wrong. ``swiss_rolls`` and ``diamond`` have five and
+nine modes with fine structure. ``gaussian`` and ``gaussian_mixture`` are points of eight numbers,
+of which everything is known in closed form.
 
-Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600 (section 3.2) for ``two_modes``; Dockhorn et al., 2022,
-https://arxiv.org/abs/2112.07068 (appendix E) for the others, whose draws are the authors' for equal generators.
+Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600 (section 3.2) for ``two_modes``;
+Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (appendix E) for the others, whose draws are
+the authors' for equal generators.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,15 +34,20 @@ def two_modes_mixture() -> Mixture:
 
 
 def swiss_rolls(count: int, random: np.random.RandomState) -> np.ndarray:
-    """Returns points of five small Swiss rolls, one in the middle and four around it, shape (count, 2)."""
+    """Returns points of five small Swiss rolls, one in the middle and four around it, shape (count,
+    2).
+    """
     counts = random.multinomial(count, [1 / 5] * 5)
-    points = np.concatenate([0.01 * _swiss_roll(k, random) + centre for k, centre in zip(counts, CENTRES, strict=True)])
+    points = np.concatenate(
+        [0.01 * _swiss_roll(k, random) + centre for k, centre in zip(counts, CENTRES, strict=True)]
+    )
     random.shuffle(points)
     return points
 
 
 def _swiss_roll(count: int, random: np.random.RandomState) -> np.ndarray:
-    """Returns points (a cos a, a sin a) of a spiral, a from 1.5 pi to 4.5 pi, with noise of 0.2, shape (count, 2).
+    """Returns points (a cos a, a sin a) of a spiral, a from 1.5 pi to 4.5 pi, with noise of 0.2,
+    shape (count, 2).
 
     The roll's length in the third dimension is drawn with them, as is its noise, and left out.
     """
@@ -50,7 +58,9 @@ def _swiss_roll(count: int, random: np.random.RandomState) -> np.ndarray:
 
 
 def diamond(count: int, random: np.random.RandomState) -> np.ndarray:
-    """Returns points of nine equal Gaussians on a lattice that stands on its corner, shape (count, 2)."""
+    """Returns points of nine equal Gaussians on a lattice that stands on its corner, shape (count,
+    2).
+    """
     _, means, stds = diamond_mixture()
     chosen = random.randint(0, len(means), count)
     return means[chosen] + stds[0] * random.randn(count, 2)
@@ -69,18 +79,26 @@ def gaussian(count: int, random: np.random.RandomState) -> np.ndarray:
 
 
 def gaussian_distribution() -> Mixture:
-    """Returns the distribution of :func:`gaussian`, a mixture of one: its mean goes from -1.75 to 1.75."""
+    """Returns the distribution of :func:`gaussian`, a mixture of one: its mean goes from -1.75 to
+    1.75.
+    """
     return np.ones(1), np.linspace(-1.75, 1.75, 8)[None], np.ones(1)
 
 
 def gaussian_mixture(count: int, random: np.random.RandomState) -> np.ndarray:
-    """Returns points of four Gaussians of unlike weight and width in eight dimensions, shape (count, 8)."""
+    """Returns points of four Gaussians of unlike weight and width in eight dimensions, shape
+    (count, 8).
+    """
     return _draw(gaussian_mixture_distribution(), count, random)
 
 
 def gaussian_mixture_distribution() -> Mixture:
-    """Returns the distribution of :func:`gaussian_mixture`; the modes are corners of a cube, all 6 apart."""
-    signs = np.array([[1 - 2 * ((k & i).bit_count() % 2) for i in range(8)] for k in (1, 2, 4, 7)])  # rows of Hadamard
+    """Returns the distribution of :func:`gaussian_mixture`; the modes are corners of a cube, all 6
+    apart.
+    """
+    signs = np.array(
+        [[1 - 2 * ((k & i).bit_count() % 2) for i in range(8)] for k in (1, 2, 4, 7)]
+    )  # rows of Hadamard
     return np.array([0.4, 0.3, 0.2, 0.1]), 1.5 * signs, np.array([1.0, 0.75, 0.5, 0.5])
 
 

@@ -20,16 +20,21 @@ CLUSTERS = ("local", "inline", "slurm")
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """An executor file of this machine; that of a cluster is :class:`bench.execute.slurm.resources.Slurm`.
+    """An executor file of this machine; that of a cluster is
+    :class:`bench.execute.slurm.resources.Slurm`.
 
     Args:
-        cluster: "local" (submitit's local executor behind our own bound) or "inline" (this process).
+        cluster: "local" (submitit's local executor behind our own bound) or "inline" (this
+            process).
         workers: How many run at once; "auto" is one a GPU, else one for each ``threads`` cores.
-        threads: CPU threads of a worker. Results are byte-equal for equal threads only, so it is fixed.
+        threads: CPU threads of a worker. Results are byte-equal for equal threads only, so it is
+            fixed.
         gpus: GPUs that workers are spread over; each worker sees exactly one. "auto" is those of
             CUDA_VISIBLE_DEVICES, else all that the driver lists.
-        tf32: Whether GPUs may round the factors of float32 products and convolutions to TF32. Not in any key.
-        compile: Whether networks go through torch.compile, in training and sampling. Not in any key.
+        tf32: Whether GPUs may round the factors of float32 products and convolutions to TF32. Not
+            in any key.
+        compile: Whether networks go through torch.compile, in training and sampling. Not in any
+            key.
         checkpoint_seconds: How often a training writes what it would resume from.
         setup: Shell lines run before each worker.
     """
@@ -49,7 +54,9 @@ class Executor:
             raise ValueError("workers should be at least 1")
         if self.threads < 1:
             raise ValueError("threads should be at least 1")
-        if self.gpus != "auto" and (len(set(self.gpus)) < len(self.gpus) or min(self.gpus, default=0) < 0):
+        if self.gpus != "auto" and (
+            len(set(self.gpus)) < len(self.gpus) or min(self.gpus, default=0) < 0
+        ):
             raise ValueError("gpus should name each GPU once, by its number")
         if self.checkpoint_seconds < 0:
             raise ValueError("checkpoint_seconds should not be negative")
@@ -65,8 +72,12 @@ class Executor:
 
     @property
     def most_workers(self) -> int:
-        """How many workers this machine can hold: more only wait for one another, and take its memory."""
-        return max(WORKERS_PER_CORE * len(os.sched_getaffinity(0)), WORKERS_PER_GPU * len(self._gpus()))
+        """How many workers this machine can hold: more only wait for one another, and take its
+        memory.
+        """
+        return max(
+            WORKERS_PER_CORE * len(os.sched_getaffinity(0)), WORKERS_PER_GPU * len(self._gpus())
+        )
 
     def gpu(self, slot: int) -> str | None:
         """Returns the GPU of a slot as CUDA_VISIBLE_DEVICES names it, None where there is none."""
@@ -79,7 +90,9 @@ class Executor:
         if self.gpus != "auto":
             return tuple(map(str, self.gpus))
         if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-            return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
+            return tuple(
+                name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")
+            )
         return tuple(map(str, range(len(scan(Path("/proc/driver/nvidia/gpus"))))))
 
 
@@ -101,7 +114,9 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
     path = executor_folder() / f"{name}.yaml" if name in known else Path(name)
     if not path.is_file():
         place = Place(0, f"--executor {name}")
-        raise SuiteError([Fault(place, (), name, "is neither an executor's name nor a file", tuple(known))])
+        raise SuiteError(
+            [Fault(place, (), name, "is neither an executor's name nor a file", tuple(known))]
+        )
     document = Document(path)
     tree = document.tree if document.tree is not None else {}
     problems = list(_unusable(tree))
@@ -112,7 +127,9 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
         executor = check(Executor, tree, problems)
         # What an unknown cluster's other keys should be is not known either.
         named = next((p for p in problems if p.path == ("cluster",)), None)
-        problems = [Problem(named.path, named.value, "is no cluster", CLUSTERS)] if named else problems
+        problems = (
+            [Problem(named.path, named.value, "is no cluster", CLUSTERS)] if named else problems
+        )
     faults = document.faults(problems)
     if jobs is not None and jobs < 1:
         faults.append(Fault(Place(1, f"--jobs {jobs}"), (), None, "should be at least 1"))
@@ -122,7 +139,11 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
         return executor if jobs is None else executor.limited(jobs)
     executor = executor if jobs is None else replace(executor, workers=jobs)
     if executor.slots > executor.most_workers:
-        place, path = (document.place(("workers",)), ("workers",)) if jobs is None else (Place(1, f"--jobs {jobs}"), ())
+        place, path = (
+            (document.place(("workers",)), ("workers",))
+            if jobs is None
+            else (Place(1, f"--jobs {jobs}"), ())
+        )
         why = f"is more than this machine can hold: {executor.most_workers} at most ({WORKERS_PER_CORE} a core)"
         raise SuiteError([Fault(place, path, executor.slots, why)])
     return executor
@@ -133,7 +154,9 @@ LARGEST = 10**9
 
 
 def _unusable(value: Any, path: tuple[str, ...] = ()) -> Iterator[Problem]:
-    """Yields the texts that would not stay on one line of a job's script, and numbers that are none of anything."""
+    """Yields the texts that would not stay on one line of a job's script, and numbers that are none
+    of anything.
+    """
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _unusable(inner, (*path, name))
@@ -143,8 +166,14 @@ def _unusable(value: Any, path: tuple[str, ...] = ()) -> Iterator[Problem]:
     elif isinstance(value, int | float) and abs(value) > LARGEST:
         yield Problem(path, None, f"is larger than {LARGEST:,}")
     elif isinstance(value, str):
-        kinds = {character: unicodedata.category(character) for character in value if character != "\t"}
+        kinds = {
+            character: unicodedata.category(character) for character in value if character != "\t"
+        }
         if set(kinds) & set("\n\r\v\f\x85") or {"Zl", "Zp"} & set(kinds.values()):
-            yield Problem(path, value, "holds a line end: what follows it would be a line of its own in a job's script")
+            yield Problem(
+                path,
+                value,
+                "holds a line end: what follows it would be a line of its own in a job's script",
+            )
         elif "Cc" in kinds.values():
             yield Problem(path, value, "holds a control character")

@@ -1,14 +1,16 @@
 """Who works on what, held by the kernel: a lock on a file lives exactly as long as its process.
 
-Locks are those of flock(2): released when the holder ends in whatever way, SIGKILL included, so no heartbeat and
-no guess about dead owners is needed among processes of one machine. A free lock proves no more than that: some file
-systems keep locks of other nodes to themselves. So where a lease says that a process of another host, or of another
-pid namespace, took it and never released it, it counts as held, and people are told who holds it and what to delete if
-they know better. (Of jobs of a cluster, which note their ``job``, the queue knows.) A file system without locks is
+Locks are those of flock(2): released when the holder ends in whatever way, SIGKILL included, so no
+heartbeat and no guess about dead owners is needed among processes of one machine. A free lock
+proves no more than that: some file systems keep locks of other nodes to themselves. So where a
+lease says that a process of another host, or of another pid namespace, took it and never released
+it, it counts as held, and people are told who holds it and what to delete if they know better. (Of
+jobs of a cluster, which note their ``job``, the queue knows.) A file system without locks is
 refused by whoever wants to take a lease.
 
-Where the scheduler of a cluster has given a unit to another process while the old one still lives somewhere, the new
-one takes the lease over (:meth:`Lease.take_over`); the old one finds a foreign token in the file and writes no more.
+Where the scheduler of a cluster has given a unit to another process while the old one still lives
+somewhere, the new one takes the lease over (:meth:`Lease.take_over`); the old one finds a foreign
+token in the file and writes no more.
 """
 
 import contextlib
@@ -28,7 +30,19 @@ from bench import host
 from bench.store import named, put_aside
 
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
-NUMBERS = ("pid", "born", "slot", "step", "steps", "since", "beat", "element", "restart", "gpus", "cpus")
+NUMBERS = (
+    "pid",
+    "born",
+    "slot",
+    "step",
+    "steps",
+    "since",
+    "beat",
+    "element",
+    "restart",
+    "gpus",
+    "cpus",
+)
 """What holders note as numbers; everything else that is read is text."""
 
 
@@ -37,7 +51,8 @@ class LostError(BaseException):
 
 
 class Lease:
-    """A held lock on ``path``, whose content says who holds it. Use as a context manager, or :meth:`release`.
+    """A held lock on ``path``, whose content says who holds it. Use as a context manager, or
+    :meth:`release`.
 
     Attributes:
         before: What the last holder noted, where it ended without releasing the lease.
@@ -53,7 +68,8 @@ class Lease:
 
     @classmethod
     def take(cls, path: Path, **facts: Any) -> "Lease | None":
-        """Returns the lease on ``path``, or None while a process holds it that has not provably ended.
+        """Returns the lease on ``path``, or None while a process holds it that has not provably
+        ended.
 
         Raises:
             OSError: The file system knows no locks, is full or is not to be written to.
@@ -67,7 +83,8 @@ class Lease:
                         return None
                     time.sleep(0.001)  # somebody only looked (holder)
                     continue
-                # The file may have been released and deleted between open and lock: then the lock is on nothing.
+                # The file may have been released and deleted between open and lock: then the lock
+                # is on nothing.
                 with contextlib.suppress(FileNotFoundError):
                     if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
                         lease = cls(path, descriptor)
@@ -82,7 +99,8 @@ class Lease:
 
     @classmethod
     def take_over(cls, path: Path, **facts: Any) -> "Lease | None":
-        """Returns the lease on ``path`` whoever holds it: for one whom the scheduler has given the work.
+        """Returns the lease on ``path`` whoever holds it: for one whom the scheduler has given the
+        work.
 
         The old holder keeps a lock on a file that is no longer there, and its :meth:`check` raises.
         """
@@ -95,7 +113,9 @@ class Lease:
         return lease
 
     def note(self, **facts: Any) -> None:
-        """Adds to what is known of the holder, for people and progress bars, and that it lived now (``beat``)."""
+        """Adds to what is known of the holder, for people and progress bars, and that it lived now
+        (``beat``).
+        """
         with self._noting:
             self.facts.update(facts, beat=time.time())
             content = json.dumps(self.facts).encode()
@@ -108,7 +128,8 @@ class Lease:
                 raise named(error, self.path) from error
 
     def check(self) -> None:
-        """Makes sure that the lease is still ours: to be called before anything is written in its name.
+        """Makes sure that the lease is still ours: to be called before anything is written in its
+        name.
 
         Raises:
             LostError: Somebody else has taken it over.
@@ -116,7 +137,9 @@ class Lease:
         with self._noting:
             token = noted(self.path).get("token")
         if token != self.token:
-            raise LostError(f"{self.path} is now held by another process: nothing more is written here")
+            raise LostError(
+                f"{self.path} is now held by another process: nothing more is written here"
+            )
 
     def release(self) -> None:
         """Deletes the file, if it is still ours, and lets go of the lock."""
@@ -167,7 +190,9 @@ def _is_held(descriptor: int, path: Path) -> bool:
 
 
 def _is_free(before: Mapping[str, Any]) -> bool:
-    """Tells whether a lease that nobody here has locked may be taken, given what its last holder noted."""
+    """Tells whether a lease that nobody here has locked may be taken, given what its last holder
+    noted.
+    """
     return not before or "job" in before or host.is_here(before) or host.has_ended(before)
 
 
@@ -200,7 +225,9 @@ def clear_hint(path: Path, facts: Mapping[str, Any]) -> str:
 
 
 def noted(path: Path) -> dict[str, Any]:
-    """Returns what stands in a lease, whether its holder lives or not; nothing where there is none."""
+    """Returns what stands in a lease, whether its holder lives or not; nothing where there is
+    none.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -217,13 +244,20 @@ def _facts(descriptor: int) -> dict[str, Any]:
         try:
             facts = json.loads(os.pread(descriptor, 65536, 0) or b"{}")
             return {name: value for name, value in facts.items() if _is_sound(name, value)}
-        except (ValueError, OSError, AttributeError, RecursionError):  # read while its holder was writing, or damaged
+        except (
+            ValueError,
+            OSError,
+            AttributeError,
+            RecursionError,
+        ):  # read while its holder was writing, or damaged
             time.sleep(0.002)
     return {}
 
 
 def _is_sound(name: str, value: Any) -> bool:
     if name in NUMBERS:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        is_number = (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
         return (is_number and abs(value) < 1e11) or (value is None and name == "slot")
     return isinstance(value, str)

@@ -1,4 +1,6 @@
-"""What became of a unit, from its files alone: the one reading that workers, driver, status and report share."""
+"""What became of a unit, from its files alone: the one reading that workers, driver, status and
+report share.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +10,9 @@ from bench.execute.lease import holder
 from bench.store import Store, UnitId
 
 DEATHS = 3
-"""How many times a unit may take its process down (killed, out of memory) before it is given up in one run."""
+"""How many times a unit may take its process down (killed, out of memory) before it is given up in
+one run.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,10 @@ def outcome(
     """Returns what became of a unit.
 
     Args:
-        run: Judge failures by this run's attempts alone (starting a suite again tries failed units again); by
-            default those of the last run that touched the unit.
-        results: The records that the unit makes, where it makes several (the metrics of one sample set).
+        run: Judge failures by this run's attempts alone (starting a suite again tries failed units
+            again); by default those of the last run that touched the unit.
+        results: The records that the unit makes, where it makes several (the metrics of one sample
+            set).
         leased: Look whether somebody holds the unit (the holder itself does not).
     """
     if all(store.record(*result) is not None for result in results or (unit,)):
@@ -60,8 +65,11 @@ def outcome(
     if ours and ours[-1]["state"] == "failed":
         tail = tuple(ours[-1].get("tail", ()))
         return Outcome("failed", ours[-1].get("cause", ""), log, len(attempts), tail=tail)
-    # Whether a unit of a cluster's job is given up is for its driver to say, which asks SLURM what became of the job.
-    deaths = sum(attempt["state"] in ("died", "running") and "submission" not in attempt for attempt in ours)
+    # Whether a unit of a cluster's job is given up is for its driver to say, which asks SLURM what
+    # became of the job.
+    deaths = sum(
+        attempt["state"] in ("died", "running") and "submission" not in attempt for attempt in ours
+    )
     if deaths >= DEATHS:
         cause = f"died {deaths} times without a word (killed from outside, or out of memory?)"
         return Outcome("failed", cause, log, len(attempts))

@@ -1,7 +1,7 @@
 """How fast devices compute, as far as nothing was measured: what plans assume, and how they say so.
 
-The figures are what networks of this kind reach with torch's own kernels at batches of some hundred images, well below
-the peaks in data sheets; ``tflops`` of an executor file says better.
+The figures are what networks of this kind reach with torch's own kernels at batches of some hundred
+images, well below the peaks in data sheets; ``tflops`` of an executor file says better.
 
 Standard library only.
 """
@@ -37,15 +37,23 @@ class Rate(NamedTuple):
 
 
 def accelerator(text: str) -> str:
-    """Returns which GPU of :data:`ASSUMED` a name, type or constraint speaks of; empty for none or for several."""
+    """Returns which GPU of :data:`ASSUMED` a name, type or constraint speaks of; empty for none or
+    for several.
+    """
     found = {name for name in ASSUMED if re.search(rf"(?<![a-z0-9]){name}|g{name}", text.lower())}
     return found.pop() if len(found) == 1 else ""
 
 
 def target(executor: Slurm, stage: str) -> str:
-    """Returns which GPU the jobs of a stage will have, as far as the file says: its type, constraint or partition."""
+    """Returns which GPU the jobs of a stage will have, as far as the file says: its type,
+    constraint or partition.
+    """
     resources = executor.of(stage)
-    told = (resources.gpus_on_node.type, str(resources.options.get("constraint", "")), resources.partition or "")
+    told = (
+        resources.gpus_on_node.type,
+        str(resources.options.get("constraint", "")),
+        resources.partition or "",
+    )
     return next(filter(None, map(accelerator, told)), "")
 
 
@@ -55,7 +63,9 @@ def on_gpu(executor: Slurm, stage: str) -> bool:
 
 
 def rate(executor: Slurm, stage: str, precision: str) -> Rate:
-    """Returns what one process of a stage computes with at a precision ("float32" or "bfloat16")."""
+    """Returns what one process of a stage computes with at a precision ("float32" or
+    "bfloat16").
+    """
     if not on_gpu(executor, stage):
         return host_rate(executor)
     given, name = executor.tflops, target(executor, stage)
@@ -76,5 +86,12 @@ def host_rate(executor: Slurm) -> Rate:
     """Returns what one process computes with on its processor."""
     given = executor.tflops
     own = given.get("cpu") if isinstance(given, Mapping) else None
-    each, who = (ASSUMED_CPU, "an assumed {} TFLOP/s") if own is None else (own, "{} TFLOP/s, as tflops says,")
-    return Rate(each * executor.threads, f"{who.format(f'{each:g}')} of a CPU thread, {executor.threads} of them")
+    each, who = (
+        (ASSUMED_CPU, "an assumed {} TFLOP/s")
+        if own is None
+        else (own, "{} TFLOP/s, as tflops says,")
+    )
+    return Rate(
+        each * executor.threads,
+        f"{who.format(f'{each:g}')} of a CPU thread, {executor.threads} of them",
+    )

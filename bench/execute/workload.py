@@ -1,9 +1,11 @@
-"""What units compute, in FLOPs, counted from the cards alone: before anything has run, and without torch.
+"""What units compute, in FLOPs, counted from the cards alone: before anything has run, and without
+torch.
 
-Sampling is network evaluations x images x the network forward. A training step is three times the network forward (the
-backward pass has two products for each of the forward one). A likelihood is one pass forward and, for each probe, one
-back to the image, which costs as much. Scoring is the extractor on each image, and what the metrics then make of the
-features on the processor. What only a run can tell is guessed by the card, and :attr:`Work.guessed` says so.
+Sampling is network evaluations x images x the network forward. A training step is three times the
+network forward (the backward pass has two products for each of the forward one). A likelihood is
+one pass forward and, for each probe, one back to the image, which costs as much. Scoring is the
+extractor on each image, and what the metrics then make of the features on the processor. What only
+a run can tell is guessed by the card, and :attr:`Work.guessed` says so.
 
 Standard library only.
 """
@@ -69,7 +71,9 @@ def networks(spec: TrainSpec) -> tuple[NetworkCost, ...] | None:
     if "_networks" not in known:  # a spec remembers it, since one model lies within many points
         card, data = cards()[spec.method], data_card(spec.dataset)
         known["_networks"] = (
-            None if card.networks is None else card.networks(_params(spec), data.shape, data.classes or 1)
+            None
+            if card.networks is None
+            else card.networks(_params(spec), data.shape, data.classes or 1)
         )
     return known["_networks"]
 
@@ -93,7 +97,9 @@ class Workload:
     _known: dict[tuple[str, str], Work | None] = field(default_factory=dict)
 
     def of(self, unit: UnitId) -> Work | None:
-        """Returns the work of a unit, equal for all units of a key; None where its method does not say."""
+        """Returns the work of a unit, equal for all units of a key; None where its method does not
+        say.
+        """
         place = (unit.stage, unit.key)
         if place not in self._known:
             job = self.jobs.get(place)
@@ -116,7 +122,9 @@ class Workload:
 
     def _training(self, job: Job) -> Work | None:
         spec = job.specs[0]
-        if isinstance(spec, AverageSpec) or (isinstance(spec, TrainSpec) and spec.checkpoint is not None):
+        if isinstance(spec, AverageSpec) or (
+            isinstance(spec, TrainSpec) and spec.checkpoint is not None
+        ):
             return Work()
         train = spec.train if isinstance(spec, SnapshotSpec) else spec
         found, images = networks(train), trained_images(spec)
@@ -124,22 +132,31 @@ class Workload:
             return None
         if not found:
             return Work()
-        before = [self.jobs.get((need.stage, need.key)) for need in job.needs if need.stage == "train"]
-        done = max((trained_images(other.specs[0]) or 0 for other in before if other is not None), default=0)
+        before = [
+            self.jobs.get((need.stage, need.key)) for need in job.needs if need.stage == "train"
+        ]
+        done = max(
+            (trained_images(other.specs[0]) or 0 for other in before if other is not None),
+            default=0,
+        )
         settings = getattr(_params(train), "training", None)
         batch = getattr(settings, "batch", 128)
         work = _passes(train, images - done, FORWARD_AND_BACKWARD, (images - done) / batch)
         guides = [net for net in found[1:] if not done]
         return Work(
-            flops=work.flops + sum(FORWARD_AND_BACKWARD * net.flops * (net.images or 0) for net in guides),
-            calls=work.calls + sum(FORWARD_AND_BACKWARD * net.layers * (net.images or 0) / batch for net in guides),
+            flops=work.flops
+            + sum(FORWARD_AND_BACKWARD * net.flops * (net.images or 0) for net in guides),
+            calls=work.calls
+            + sum(FORWARD_AND_BACKWARD * net.layers * (net.images or 0) / batch for net in guides),
             rows=work.rows,
             precision=getattr(settings, "precision", "float32"),
         )
 
 
 def trained_images(spec: Any) -> int | None:
-    """Returns after how many training images a training ends, None where its method does not say."""
+    """Returns after how many training images a training ends, None where its method does not
+    say.
+    """
     if isinstance(spec, SnapshotSpec):
         return spec.images
     training = cards()[spec.method].training if isinstance(spec, TrainSpec) else None
@@ -147,15 +164,21 @@ def trained_images(spec: Any) -> int | None:
 
 
 def _passes(spec: TrainSpec, rows: float, each: float, calls: float) -> Work | None:
-    """Returns the work of so many rows, in so many calls, each as long as ``each`` passes forward."""
+    """Returns the work of so many rows, in so many calls, each as long as ``each`` passes
+    forward.
+    """
     found = networks(spec)
     if not found:
         return None
-    return Work(flops=each * rows * found[0].flops, calls=each * calls * found[0].layers, rows=each * rows)
+    return Work(
+        flops=each * rows * found[0].flops, calls=each * calls * found[0].layers, rows=each * rows
+    )
 
 
 def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
-    """Returns evaluations of the score an image, and whether they are a guess; None where nobody knows."""
+    """Returns evaluations of the score an image, and whether they are a guess; None where nobody
+    knows.
+    """
     sampler = cards()[spec.train.method].samplers[spec.sampler]
     params = build(sampler.params, spec.params)
     if sampler.cost is not None:
@@ -181,7 +204,9 @@ def _likelihood(spec: LikelihoodSpec, images: float) -> Work | None:
     card = cards()[spec.train.method].likelihood
     if card is None or card.guess is None:
         return None
-    nfe, backward = card.guess(build(card.params, spec.params), _numbers(data_card(spec.train.dataset)))
+    nfe, backward = card.guess(
+        build(card.params, spec.params), _numbers(data_card(spec.train.dataset))
+    )
     work = _passes(spec.train, nfe * images, 1 + backward, nfe)
     return None if work is None else Work(work.flops, 0.0, work.calls, work.rows, guessed=True)
 
@@ -195,14 +220,19 @@ def _scoring(job: Job) -> Work:
     specs = [spec for spec in job.specs if isinstance(spec, ScoreSpec)]
     source = specs[0].source
     dataset = source.dataset if isinstance(source, ImagesSpec) else source.train.dataset
-    asked = [_metric(spec.metric, spec.count, json.dumps(spec.params, sort_keys=True), dataset) for spec in specs]
+    asked = [
+        _metric(spec.metric, spec.count, json.dumps(spec.params, sort_keys=True), dataset)
+        for spec in specs
+    ]
     extractors = {name: flops for name, flops, _ in asked}
     return Work(specs[0].count * sum(extractors.values()), sum(host for _, _, host in asked))
 
 
 @cache
 def _metric(name: str, count: int, params: str, dataset: str) -> tuple[str, float, float]:
-    """Returns a metric's extractor, the extractor's FLOPs an image, and those of the metric on the processor."""
+    """Returns a metric's extractor, the extractor's FLOPs an image, and those of the metric on the
+    processor.
+    """
     card, data = METRICS[name], data_card(dataset)
     built = build(card.params, json.loads(params))
     if (extractor := getattr(built, "extractor", None)) is None:

@@ -1,11 +1,14 @@
-"""Do the metrics say what they should? Known damage in a known order, and the same features through other libraries.
+"""Do the metrics say what they should? Known damage in a known order, and the same features through
+other libraries.
 
-The sanity suite compares a data set's held-out images, damaged more and more, with its training images: distances must
-rise along each ladder (noise, blur, JPEG, mode collapse), by more than real images scatter; precision must be lower
-with noise and recall with collapse; equal sets must be at distance 0; images without colour and one constant image
-must be far off; NaN, a single image and values out of range must be refused.
+The sanity suite compares a data set's held-out images, damaged more and more, with its training
+images: distances must rise along each ladder (noise, blur, JPEG, mode collapse), by more than real
+images scatter; precision must be lower with noise and recall with collapse; equal sets must be at
+distance 0; images without colour and one constant image must be far off; NaN, a single image and
+values out of range must be refused.
 
-The audit computes the same numbers from the same features by this project's code, torch-fidelity and clean-fid.
+The audit computes the same numbers from the same features by this project's code, torch-fidelity
+and clean-fid.
 """
 
 import io
@@ -38,7 +41,9 @@ AGREEMENT = 1e-6
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact that was checked: what was found, and whether it is as it should be (None: shown, not judged)."""
+    """One fact that was checked: what was found, and whether it is as it should be (None: shown,
+    not judged).
+    """
 
     what: str
     found: str
@@ -50,7 +55,9 @@ Damage = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 def noise(part: float, levels: int) -> Damage:
     """Returns what adds Gaussian noise of a deviation of ``part`` of the range."""
-    return lambda images, draws: _levels(images + draws.normal(0, part * (levels - 1), images.shape), levels)
+    return lambda images, draws: _levels(
+        images + draws.normal(0, part * (levels - 1), images.shape), levels
+    )
 
 
 def blur(part: float, levels: int) -> Damage:
@@ -71,7 +78,9 @@ def jpeg(quality: int, levels: int) -> Damage:
         grey = len(image) == 1
         pixels = np.rint(image * (255 / (levels - 1))).astype(np.uint8)
         buffer = io.BytesIO()
-        Image.fromarray(pixels[0] if grey else pixels.transpose(1, 2, 0)).save(buffer, "JPEG", quality=quality)
+        Image.fromarray(pixels[0] if grey else pixels.transpose(1, 2, 0)).save(
+            buffer, "JPEG", quality=quality
+        )
         back = np.asarray(Image.open(buffer), np.float64) * ((levels - 1) / 255)
         return back[None] if grey else back.transpose(2, 0, 1)
 
@@ -85,7 +94,9 @@ def collapse(kept: int) -> Damage:
 
 def colourless(levels: int) -> Damage:
     """Returns what takes an image's colours away."""
-    return lambda images, draws: _levels(np.repeat(images.mean(1, keepdims=True), images.shape[1], 1), levels)
+    return lambda images, draws: _levels(
+        np.repeat(images.mean(1, keepdims=True), images.shape[1], 1), levels
+    )
 
 
 def constant(levels: int) -> Damage:
@@ -104,7 +115,9 @@ def ladders(data: Images, count: int) -> dict[str, list[tuple[str, Damage]]]:
         "noise": [(f"{part:g}", noise(part, levels)) for part in (1 / 16, 1 / 8, 1 / 4, 1 / 2)],
         "blur": [(f"{part:g}", blur(part, levels)) for part in (1 / 16, 1 / 11, 1 / 8, 1 / 4)],
         "JPEG": [(f"q{quality}", jpeg(quality, levels)) for quality in (75, 30, 10, 3)],
-        "collapse": [(f"{kept} images", collapse(kept)) for kept in (count // 4, count // 16, 5, 1)],
+        "collapse": [
+            (f"{kept} images", collapse(kept)) for kept in (count // 4, count // 16, 5, 1)
+        ],
     }
 
 
@@ -137,15 +150,28 @@ def check(
 
 class _Suite:
     def __init__(
-        self, data: Images, extractor: str, count: int, device: str, references: References, seed: int
+        self,
+        data: Images,
+        extractor: str,
+        count: int,
+        device: str,
+        references: References,
+        seed: int,
     ) -> None:
-        self.data, self.extractor, self.device, self.references = data, extractor, device, references
+        self.data, self.extractor, self.device, self.references = (
+            data,
+            extractor,
+            device,
+            references,
+        )
         self.real = data.drawn("test", slice(count))
         self.seed = seed
         card = extractor_card(extractor)
         names = ["fd", "kd", "precision", "recall"] + (["is"] if card.classes else [])
         self.requests = {name: (name, self._params(METRICS[name])) for name in names}
-        self.columns = {name: METRICS[name].column(params) for name, params in self.requests.values()}
+        self.columns = {
+            name: METRICS[name].column(params) for name, params in self.requests.values()
+        }
         self.at_real = self.values(self.real)
         half = max(2, count // 2)
         self.slack = {name: 2 * self._deviation(name, half) for name in names if name != "is"}
@@ -156,11 +182,22 @@ class _Suite:
 
     def _deviation(self, name: str, half: int) -> float:
         _, params = self.requests[name]
-        options = {"split": "test", "draws": 5, "device": self.device, "references": self.references}
+        options = {
+            "split": "test",
+            "draws": 5,
+            "device": self.device,
+            "references": self.references,
+        }
         return real_floor(name, params, self.data, half, **options).std
 
     def values(self, images: np.ndarray) -> dict[str, float]:
-        found = score([images], list(self.requests.values()), self.data, device=self.device, references=self.references)
+        found = score(
+            [images],
+            list(self.requests.values()),
+            self.data,
+            device=self.device,
+            references=self.references,
+        )
         return {name: one.value for name, one in zip(self.requests, found, strict=True)}
 
     def damaged(self, damage: Damage) -> dict[str, float]:
@@ -172,9 +209,15 @@ class _Suite:
         near = abs(found["fd"]) <= AGREEMENT * spread
         yield Finding(f"{self.columns['fd']} of equal sets is 0", f"{found['fd']:.3g}", near)
         yield Finding(
-            f"{self.columns['precision']} of equal sets is 1", f"{found['precision']:.3g}", found["precision"] == 1
+            f"{self.columns['precision']} of equal sets is 1",
+            f"{found['precision']:.3g}",
+            found["precision"] == 1,
         )
-        yield Finding(f"{self.columns['recall']} of equal sets is 1", f"{found['recall']:.3g}", found["recall"] == 1)
+        yield Finding(
+            f"{self.columns['recall']} of equal sets is 1",
+            f"{found['recall']:.3g}",
+            found["recall"] == 1,
+        )
         for name, value in self.at_real.items():
             slack = f" ± {self.slack[name] / 2:.2g}" if name in self.slack else ""
             yield Finding(f"{self.columns[name]} of real images", f"{value:.4g}{slack}", None)
@@ -186,7 +229,9 @@ class _Suite:
             for name in ("fd", "kd"):
                 values = [one[name] for one in found]
                 right = ordered(values, self.slack[name])
-                yield Finding(f"{self.columns[name]} rises with {kind} ({steps})", _listed(values), right)
+                yield Finding(
+                    f"{self.columns[name]} rises with {kind} ({steps})", _listed(values), right
+                )
             if (name := {"noise": "precision", "collapse": "recall"}.get(kind)) is not None:
                 real, *values = (one[name] for one in found)
                 right = max(values) < real - self.slack[name]
@@ -202,10 +247,16 @@ class _Suite:
             for name in ("fd", "kd"):
                 right = found[name] > self.at_real[name] + self.slack[name]
                 yield Finding(
-                    f"{self.columns[name]} of {kind} is beyond that of real ones", f"{found[name]:.4g}", right
+                    f"{self.columns[name]} of {kind} is beyond that of real ones",
+                    f"{found[name]:.4g}",
+                    right,
                 )
             if kind == "one constant image" and "is" in found:
-                yield Finding(f"{self.columns['is']} of {kind} is 1", f"{found['is']:.6g}", abs(found["is"] - 1) < 1e-6)
+                yield Finding(
+                    f"{self.columns['is']} of {kind} is 1",
+                    f"{found['is']:.6g}",
+                    abs(found["is"] - 1) < 1e-6,
+                )
 
     def refusals(self) -> Iterator[Finding]:
         few = (self.requests["fd"][0], replace(self.requests["fd"][1], allow_few=False))
@@ -228,7 +279,11 @@ class _Suite:
 
     def backends(self) -> Iterator[Finding]:
         extractor = load_extractor(self.extractor, self.device, self.data)
-        uses = ("moments", "features", "log_probs") if extractor.card.classes else ("moments", "features")
+        uses = (
+            ("moments", "features", "log_probs")
+            if extractor.card.classes
+            else ("moments", "features")
+        )
         reference = self._reference("moments", "features")
         blurred = blur(1 / 8, self.data.levels)(self.real, np.random.default_rng(self.seed))
         for kind, images in (("real", self.real), ("blurred", blurred)):
@@ -243,7 +298,9 @@ class _Suite:
         theirs = fid_of_torch_fidelity(*sides)
         apart = abs(own - theirs) / spread
         text = f"{own:.10g} and {theirs:.10g}: {apart:.1e} of tr(S1 + S2)"
-        yield Finding(f"{column} of {kind} images: own and torch-fidelity", text, apart <= AGREEMENT)
+        yield Finding(
+            f"{column} of {kind} images: own and torch-fidelity", text, apart <= AGREEMENT
+        )
         try:
             theirs = fid_of_clean_fid(*sides)
         except ValueError as error:
@@ -252,21 +309,31 @@ class _Suite:
             apart = abs(own - theirs) / spread
             full = min(samples.count, reference.moments.count) > len(sides[0])
             text = f"{own:.10g} and {theirs:.10g}: {apart:.1e} of tr(S1 + S2)"
-            text += "" if full else "; fewer images than dimensions: its square root is not sound there"
-            yield Finding(f"{column} of {kind} images: own and clean-fid", text, apart <= AGREEMENT if full else None)
+            text += (
+                "" if full else "; fewer images than dimensions: its square root is not sound there"
+            )
+            yield Finding(
+                f"{column} of {kind} images: own and clean-fid",
+                text,
+                apart <= AGREEMENT if full else None,
+            )
         size = min(1000, samples.count, len(reference.features))
         pair = [
             compute(samples.features, reference.features, 100, size)
             for compute in (kid_of_torch_fidelity, kid_of_clean_fid)
         ]
         text = f"{pair[0]:.6g} and {pair[1]:.6g}, each over 100 random subsets of {size}"
-        yield Finding(f"{self.columns['kd']} of {kind} images: torch-fidelity and clean-fid", text, None)
+        yield Finding(
+            f"{self.columns['kd']} of {kind} images: torch-fidelity and clean-fid", text, None
+        )
         if "is" in self.requests:
             own = self.values_of_classes(samples)
             theirs = is_of_torch_fidelity(samples.log_probs, 1)
             text = f"{own:.10g} and {theirs:.10g}: {abs(own - theirs) / theirs:.1e} apart"
             right = abs(own - theirs) <= AGREEMENT * theirs
-            yield Finding(f"{self.columns['is']} of {kind} images: own and torch-fidelity", text, right)
+            yield Finding(
+                f"{self.columns['is']} of {kind} images: own and torch-fidelity", text, right
+            )
 
     @staticmethod
     def values_of_classes(samples: Summary) -> float:

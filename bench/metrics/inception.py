@@ -1,9 +1,12 @@
-r"""The inception score :math:`\exp \mathbb{E}_x\, \mathrm{KL}(p(y \mid x) \,\|\, p(y))`: 1 to the number of classes.
+r"""The inception score :math:`\exp \mathbb{E}_x\, \mathrm{KL}(p(y \mid x) \,\|\, p(y))`: 1 to the
+number of classes.
 
-Split k of K is images :math:`[\lfloor kN/K \rfloor, \lfloor (k+1)N/K \rfloor)` in their given order, so that every
-image counts; p(y) is the mean over the split. The result is the mean over splits.
+Split k of K is images :math:`[\lfloor kN/K \rfloor, \lfloor (k+1)N/K \rfloor)` in their given
+order, so that every image counts; p(y) is the mean over the split. The result is the mean over
+splits.
 
-Source: Salimans et al., 2016, https://arxiv.org/abs/1606.03498 (section 4), with the splits of the authors' code.
+Source: Salimans et al., 2016, https://arxiv.org/abs/1606.03498 (section 4), with the splits of the
+authors' code.
 """
 
 from itertools import pairwise
@@ -24,7 +27,9 @@ def inception_score(probabilities: np.ndarray, splits: int = 1) -> tuple[float, 
     """
     probabilities = np.asarray(probabilities, np.float64)
     if probabilities.ndim != 2 or not 1 <= splits <= len(probabilities):
-        raise ValueError(f"{splits} splits need as many rows of class probabilities, got {probabilities.shape}")
+        raise ValueError(
+            f"{splits} splits need as many rows of class probabilities, got {probabilities.shape}"
+        )
     if not np.isfinite(probabilities).all():
         raise ValueError("class probabilities hold NaN or infinity")
     if probabilities.min() < 0 or not np.allclose(probabilities.sum(1), 1, rtol=0, atol=1e-6):
@@ -35,9 +40,11 @@ def inception_score(probabilities: np.ndarray, splits: int = 1) -> tuple[float, 
 
 
 class Classes:
-    """What the inception score needs of log class probabilities that come in parts: sums over each split.
+    """What the inception score needs of log class probabilities that come in parts: sums over each
+    split.
 
-    With sums over a split of n images, the mean divergence is the mean of p log p minus that of the mean's own.
+    With sums over a split of n images, the mean divergence is the mean of p log p minus that of the
+    mean's own.
 
     Args:
         splits: Number K of contiguous splits.

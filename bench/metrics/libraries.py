@@ -1,7 +1,9 @@
-"""The metrics of torch-fidelity and clean-fid, on features that are ready: nothing is fetched, cached or resized.
+"""The metrics of torch-fidelity and clean-fid, on features that are ready: nothing is fetched,
+cached or resized.
 
-torch-fidelity's functions take tensors and know no shared memory limit: distances are computed in blocks of
-:data:`BLOCK` rows. clean-fid's draw from numpy's global generator, which is seeded for them and put back.
+torch-fidelity's functions take tensors and know no shared memory limit: distances are computed in
+blocks of :data:`BLOCK` rows. clean-fid's draw from numpy's global generator, which is seeded for
+them and put back.
 """
 
 import functools
@@ -24,15 +26,21 @@ def version(package: str) -> str:
     return f"{package} {importlib.metadata.version(package)}"
 
 
-def fid_of_torch_fidelity(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+def fid_of_torch_fidelity(
+    mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray
+) -> float:
     """Returns torch-fidelity's Frechet distance of two Gaussians; may lie below 0 by rounding."""
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-    sides = [{"mu": mean, "sigma": covariance} for mean, covariance in ((mean1, cov1), (mean2, cov2))]
+    sides = [
+        {"mu": mean, "sigma": covariance} for mean, covariance in ((mean1, cov1), (mean2, cov2))
+    ]
     return fid_statistics_to_metric(*sides, False)[KEY_METRIC_FID]
 
 
-def fid_of_clean_fid(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+def fid_of_clean_fid(
+    mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray
+) -> float:
     """Returns clean-fid's Frechet distance of two Gaussians.
 
     Raises:
@@ -46,20 +54,29 @@ def fid_of_clean_fid(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
         try:
             return float(frechet_distance(mean1, cov1, mean2, cov2))
         except TypeError as error:
-            raise ValueError("clean-fid's distance needs scipy < 1.18: pip install 'scipy<1.18'") from error
+            raise ValueError(
+                "clean-fid's distance needs scipy < 1.18: pip install 'scipy<1.18'"
+            ) from error
         except np.linalg.LinAlgError as error:
             raise ValueError(f"clean-fid's matrix square root fails: {error}") from error
 
 
 def is_of_torch_fidelity(log_probs: np.ndarray, splits: int) -> float:
-    """Returns torch-fidelity's inception score over contiguous splits of (N, classes) log probabilities."""
+    """Returns torch-fidelity's inception score over contiguous splits of (N, classes) log
+    probabilities.
+    """
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
-    return isc_features_to_metric(torch.from_numpy(log_probs), splits, False, 0)[KEY_METRIC_ISC_MEAN]
+    return isc_features_to_metric(torch.from_numpy(log_probs), splits, False, 0)[
+        KEY_METRIC_ISC_MEAN
+    ]
 
 
-def kid_of_torch_fidelity(samples: np.ndarray, real: np.ndarray, subsets: int, subset_size: int) -> float:
-    """Returns torch-fidelity's kernel distance: the mean over random subsets of both sets, features (N, D).
+def kid_of_torch_fidelity(
+    samples: np.ndarray, real: np.ndarray, subsets: int, subset_size: int
+) -> float:
+    """Returns torch-fidelity's kernel distance: the mean over random subsets of both sets, features
+    (N, D).
 
     Raises:
         ValueError: Features that are not finite.
@@ -73,7 +90,9 @@ def kid_of_torch_fidelity(samples: np.ndarray, real: np.ndarray, subsets: int, s
     return found[KEY_METRIC_KID_MEAN]
 
 
-def kid_of_clean_fid(samples: np.ndarray, real: np.ndarray, subsets: int, subset_size: int) -> float:
+def kid_of_clean_fid(
+    samples: np.ndarray, real: np.ndarray, subsets: int, subset_size: int
+) -> float:
     """Returns clean-fid's kernel distance, by the same estimator over subsets of its own."""
     from cleanfid.fid import kernel_distance
 
@@ -81,13 +100,16 @@ def kid_of_clean_fid(samples: np.ndarray, real: np.ndarray, subsets: int, subset
     before = np.random.get_state()  # noqa: NPY002
     try:
         np.random.seed(SEED)  # noqa: NPY002
-        return kernel_distance(samples, np.asarray(real), num_subsets=subsets, max_subset_size=subset_size)
+        return kernel_distance(
+            samples, np.asarray(real), num_subsets=subsets, max_subset_size=subset_size
+        )
     finally:
         np.random.set_state(before)  # noqa: NPY002
 
 
 def radii(features: np.ndarray, neighbours: int) -> np.ndarray:
-    """Returns the distance of each of N features, shape (N, D), to its k-th neighbour among them: shape (N,).
+    """Returns the distance of each of N features, shape (N, D), to its k-th neighbour among them:
+    shape (N,).
 
     Raises:
         ValueError: Too few images for so many neighbours, or features that are not finite.
@@ -98,23 +120,30 @@ def radii(features: np.ndarray, neighbours: int) -> np.ndarray:
         raise ValueError(f"{neighbours} neighbours need more images than {len(features)}")
     _check_finite(features)
     (whole,) = _tensors(features)
-    nearest = [calc_cdist_part(part, whole, BLOCK).kthvalue(neighbours + 1).values for part in whole.split(BLOCK)]
+    nearest = [
+        calc_cdist_part(part, whole, BLOCK).kthvalue(neighbours + 1).values
+        for part in whole.split(BLOCK)
+    ]
     return torch.cat(nearest).numpy()
 
 
 def precision_and_recall(
     samples: np.ndarray, real: np.ndarray, neighbours: int, real_radii: np.ndarray | None = None
 ) -> tuple[float, float]:
-    """Returns torch-fidelity's precision and recall, features (N, D): to the bit what its own function gives.
+    """Returns torch-fidelity's precision and recall, features (N, D): to the bit what its own
+    function gives.
 
     Args:
-        real_radii: The :func:`radii` of the real images, which cost the square of their number, where they are known.
+        real_radii: The :func:`radii` of the real images, which cost the square of their number,
+            where they are known.
 
     Raises:
         ValueError: Too few images for so many neighbours, or features that are not finite.
     """
     if min(len(samples), len(real)) <= neighbours:
-        raise ValueError(f"{neighbours} neighbours need more images than {min(len(samples), len(real))}")
+        raise ValueError(
+            f"{neighbours} neighbours need more images than {min(len(samples), len(real))}"
+        )
     if real_radii is None:
         real_radii = radii(real, neighbours)
     return _covered(samples, real, real_radii), _covered(real, samples, radii(samples, neighbours))
@@ -126,7 +155,10 @@ def _covered(features: np.ndarray, centres: np.ndarray, reaches: np.ndarray) -> 
 
     points, around = _tensors(features, centres)
     within = torch.from_numpy(reaches)
-    inside = [(calc_cdist_part(part, around, BLOCK) <= within).any(dim=1).float() for part in points.split(BLOCK)]
+    inside = [
+        (calc_cdist_part(part, around, BLOCK) <= within).any(dim=1).float()
+        for part in points.split(BLOCK)
+    ]
     return torch.cat(inside).mean().item()
 
 
@@ -138,7 +170,9 @@ def _check_finite(*sides: np.ndarray) -> None:
 
 
 def _tensors(*sides: np.ndarray) -> list[torch.Tensor]:
-    """Shares the memory of arrays of one type; nothing writes to it, though a mapped file could not be written to."""
+    """Shares the memory of arrays of one type; nothing writes to it, though a mapped file could not
+    be written to.
+    """
     kind = np.result_type(*sides)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

@@ -1,14 +1,18 @@
-r"""Distances of samples to their nearest real images: are they new, or copies of what the model was trained on?
+r"""Distances of samples to their nearest real images: are they new, or copies of what the model was
+trained on?
 
-``ratio``: mean distance to the nearest training image over that to the nearest held-out image. The larger split
-has nearer neighbours, so it is divided by what held-out images themselves give, each left out of its own split
-(:func:`usual_ratio`): 1 for new images of the data's distribution, 0 for copies of training images.
+``ratio``: mean distance to the nearest training image over that to the nearest held-out image. The
+larger split has nearer neighbours, so it is divided by what held-out images themselves give, each
+left out of its own split (:func:`usual_ratio`): 1 for new images of the data's distribution, 0 for
+copies of training images.
 
-``near_copies``: the share of samples whose nearest training image is nearer than a fraction (1/3) of the distance to
-the second nearest. Images of a continuous distribution have both at about the same distance.
+``near_copies``: the share of samples whose nearest training image is nearer than a fraction (1/3)
+of the distance to the second nearest. Images of a continuous distribution have both at about the
+same distance.
 
-Source: Meehan et al., 2020, https://arxiv.org/abs/2004.05675 (copying as nearness beyond that of held-out images);
-Yoon et al., 2023, https://openreview.net/forum?id=shciCbSk9h (the criterion of 1/3).
+Source: Meehan et al., 2020, https://arxiv.org/abs/2004.05675 (copying as nearness beyond that of
+held-out images); Yoon et al., 2023, https://openreview.net/forum?id=shciCbSk9h (the criterion of
+1/3).
 """
 
 import numpy as np
@@ -20,7 +24,8 @@ CHUNK = 512
 def nearest(samples: np.ndarray, real: np.ndarray, k: int, *, same: bool = False) -> np.ndarray:
     """Returns the distances to the k nearest of M real images, float64 of shape (N, k), rising.
 
-    Candidates are found by products of matrices, their distances then computed from the differences: a copy is at 0.
+    Candidates are found by products of matrices, their distances then computed from the
+    differences: a copy is at 0.
 
     Args:
         samples: Shape (N, D).
@@ -73,5 +78,7 @@ def usual_ratio(train: np.ndarray, test: np.ndarray) -> float:
 
 
 def near_copies(distances: np.ndarray, fraction: float) -> float:
-    """Returns the share of samples, with distances (N, 2) to the two nearest, whose first is below the fraction."""
+    """Returns the share of samples, with distances (N, 2) to the two nearest, whose first is below
+    the fraction.
+    """
     return float((distances[:, 0] < fraction * distances[:, 1]).mean())

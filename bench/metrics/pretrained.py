@@ -1,9 +1,11 @@
-"""Extractors of other libraries: what torch-fidelity registers, and its Inception behind clean-fid's resizing.
+"""Extractors of other libraries: what torch-fidelity registers, and its Inception behind
+clean-fid's resizing.
 
-The libraries' classes are used as they are, with two changes that leave their numbers alone: weights are read by
-:func:`bench.metrics.extractors.read_tensors`, for torch-fidelity itself would run code that hides in a file, and the
-Inception's normalisations are folded into its convolutions, which then run channels last (measured on a processor: 1.5
-times as fast). In float32 features then differ as far from the exact ones as those of the library do, by some 2e-6.
+The libraries' classes are used as they are, with two changes that leave their numbers alone:
+weights are read by :func:`bench.metrics.extractors.read_tensors`, for torch-fidelity itself would
+run code that hides in a file, and the Inception's normalisations are folded into its convolutions,
+which then run channels last (measured on a processor: 1.5 times as fast). In float32 features then
+differ as far from the exact ones as those of the library do, by some 2e-6.
 """
 
 import io
@@ -40,7 +42,9 @@ def _registered(card: ExtractorCard) -> str:
 
 
 class TorchFidelity(View):
-    """An extractor that torch-fidelity registers: its features, and its unbiased logits where it has classes."""
+    """An extractor that torch-fidelity registers: its features, and its unbiased logits where it
+    has classes.
+    """
 
     resize = "TensorFlow 1's bilinear, not antialiased, not rounded (torch-fidelity)"
 
@@ -57,7 +61,9 @@ class TorchFidelity(View):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
-            self.network = kind(name, wanted, feature_extractor_weights_path=io.BytesIO(content)).eval()
+            self.network = kind(
+                name, wanted, feature_extractor_weights_path=io.BytesIO(content)
+            ).eval()
         if card.classes:
             fold_inception(self.network)
         self.top = levels - 1
@@ -70,7 +76,9 @@ class TorchFidelity(View):
 
 
 class CleanInception(View):
-    """The reference Inception on images that clean-fid resized: PIL's bicubic, antialiased, not rounded."""
+    """The reference Inception on images that clean-fid resized: PIL's bicubic, antialiased, not
+    rounded.
+    """
 
     resize = "PIL bicubic, antialiased, in floats, clipped to 0..255 (clean-fid)"
 
@@ -113,7 +121,11 @@ class DinoV2(View):
         # Its constructor would ask the network for the newest code.
         view = FeatureExtractorDinoV2.__new__(FeatureExtractorDinoV2)
         nn.Module.__init__(view)
-        view.model, view.features_list, view.feature_extractor_internal_dtype = network, ["dinov2"], torch.float32
+        view.model, view.features_list, view.feature_extractor_internal_dtype = (
+            network,
+            ["dinov2"],
+            torch.float32,
+        )
         self.network, self.top = view, levels - 1
         self.preprocess = _preprocess(self.top)
 
@@ -126,11 +138,19 @@ def _repository() -> Path:
     for name in ("facebookresearch_dinov2_main", "facebookresearch_dinov2_master"):
         if (hub_folder() / name).is_dir():
             return hub_folder() / name
-    raise ValueError(f"the code of facebookresearch/dinov2 is not in {hub_folder()}: torch.hub.load fetches it once")
+    raise ValueError(
+        f"the code of facebookresearch/dinov2 is not in {hub_folder()}: torch.hub.load fetches it once"
+    )
 
 
 def fold_inception(network: nn.Module) -> None:
-    """Folds the normalisations of an Inception into its convolutions, and has them run channels last."""
-    pairs = [(part, "conv", "bn") for part in network.modules() if hasattr(part, "conv") and hasattr(part, "bn")]
+    """Folds the normalisations of an Inception into its convolutions, and has them run channels
+    last.
+    """
+    pairs = [
+        (part, "conv", "bn")
+        for part in network.modules()
+        if hasattr(part, "conv") and hasattr(part, "bn")
+    ]
     fold(network, pairs)
     network.to(memory_format=torch.channels_last)

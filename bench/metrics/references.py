@@ -1,16 +1,18 @@
-"""Reference statistics: what an extractor says of a split of real images, computed once and kept in the store.
+"""Reference statistics: what an extractor says of a split of real images, computed once and kept in
+the store.
 
     references/<key>/  reference.json (what it is of)  moments.npz (mu, sigma, count)  features.npy  floor-<hash>.json
 
-The key is the hash of what the numbers depend on: data set, version, split and the digest of its images, the extractor
-with its weights and preprocessing. ``features.npy`` is written only where a metric compares image with image, and is
-read by memory mapping; images stream through, so that no more than a chunk of them is in memory. Writers take a lock
-beside the files and put each file in its place whole, so that jobs on one store compute a reference once and never see
-half of one.
+The key is the hash of what the numbers depend on: data set, version, split and the digest of its
+images, the extractor with its weights and preprocessing. ``features.npy`` is written only where a
+metric compares image with image, and is read by memory mapping; images stream through, so that no
+more than a chunk of them is in memory. Writers take a lock beside the files and put each file in
+its place whole, so that jobs on one store compute a reference once and never see half of one.
 
-Files that papers ship are imported under the sha256 of the file: ``mu`` and ``sigma`` (TTUR, pytorch-fid, clean-fid,
-guided-diffusion), or features under ``pool_3`` (score_sde) or ``feats`` (clean-fid). Exported files hold ``mu``,
-``sigma``, ``count``, ``identity`` and, where asked, ``pool_3``.
+Files that papers ship are imported under the sha256 of the file: ``mu`` and ``sigma`` (TTUR,
+pytorch-fid, clean-fid, guided-diffusion), or features under ``pool_3`` (score_sde) or ``feats``
+(clean-fid). Exported files hold ``mu``, ``sigma``, ``count``, ``identity`` and, where asked,
+``pool_3``.
 """
 
 import contextlib
@@ -55,17 +57,23 @@ class References:
     def get(self, data: Images, split: str, extractor: Extractor, uses: Collection[Any]) -> Summary:
         """Returns what an extractor says of a split: ``moments`` and ``features`` as asked for."""
         facts = identify(data, split, extractor)
-        return self._summary(_key(facts), uses, lambda wanted: self._compute(facts, data, split, extractor, wanted))
+        return self._summary(
+            _key(facts), uses, lambda wanted: self._compute(facts, data, split, extractor, wanted)
+        )
 
     def imported(self, sha256: str, uses: Collection[Any], dimension: int) -> Summary:
         """Returns the statistics of an imported file.
 
         Raises:
-            ValueError: It was not imported, or has not what is asked for, or is of another extractor.
+            ValueError: It was not imported, or has not what is asked for, or is of another
+                extractor.
         """
 
         def absent(wanted: Collection[str]) -> Summary:
-            known = self.store is not None and self.store.record(REFERENCES, sha256, MOMENTS) is not None
+            known = (
+                self.store is not None
+                and self.store.record(REFERENCES, sha256, MOMENTS) is not None
+            )
             file = self.facts(sha256).get("file")
             why = "were not imported"
             if known:
@@ -89,7 +97,9 @@ class References:
         record = self.store.record(REFERENCES, sha256, MOMENTS) if self.store is not None else None
         return {} if record is None else record["of"]
 
-    def _summary(self, key: str, uses: Collection[Any], compute: Callable[[Collection[str]], Summary]) -> Summary:
+    def _summary(
+        self, key: str, uses: Collection[Any], compute: Callable[[Collection[str]], Summary]
+    ) -> Summary:
         wanted = frozenset(use for use in uses if use in (MOMENTS, FEATURES))
         if (key, wanted) not in self._known:
             while len(self._known) > 7:
@@ -97,7 +107,9 @@ class References:
             self._known[key, wanted] = self._stored(key, wanted, compute)
         return self._known[key, wanted]
 
-    def _stored(self, key: str, wanted: Collection[str], compute: Callable[[Collection[str]], Summary]) -> Summary:
+    def _stored(
+        self, key: str, wanted: Collection[str], compute: Callable[[Collection[str]], Summary]
+    ) -> Summary:
         if self.store is None:
             return compute(wanted)
         found = _read(self.store, key, wanted)
@@ -108,11 +120,18 @@ class References:
                     compute(wanted)
                     found = _read(self.store, key, wanted)
         if found is None:
-            raise ValueError(f"{self.store.folder(REFERENCES, key)}: what was written cannot be read back")
+            raise ValueError(
+                f"{self.store.folder(REFERENCES, key)}: what was written cannot be read back"
+            )
         return found
 
     def _compute(
-        self, facts: Mapping[str, Any], data: Images, split: str, extractor: Extractor, wanted: Collection[str]
+        self,
+        facts: Mapping[str, Any],
+        data: Images,
+        split: str,
+        extractor: Extractor,
+        wanted: Collection[str],
     ) -> Summary:
         """Returns the summary, and writes it where there is a store."""
         images = data.train if split == "train" else data.test
@@ -132,11 +151,15 @@ class References:
             file.finish(facts)
         return summary
 
-    def floor(self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    def floor(
+        self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Any] | None]
+    ) -> dict[str, Any] | None:
         """Returns what real images score, measured once for each key."""
         if self.store is None:
             return compute()
-        folder = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:20]
+        folder = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[
+            :20
+        ]
         unit = UnitId(REFERENCES, folder, "floor")
         try:
             record = self.store.check(unit)
@@ -187,10 +210,14 @@ def _chunks(images: np.ndarray, title: str, size: int = 500) -> Iterator[np.ndar
 class _FeatureFile:
     """Writes features of known number as an .npy file under another name, and then in its place."""
 
-    def __init__(self, store: Store, key: str, count: int, extractor: Extractor, wanted: bool) -> None:
+    def __init__(
+        self, store: Store, key: str, count: int, extractor: Extractor, wanted: bool
+    ) -> None:
         self.store, self.unit = store, UnitId(REFERENCES, key, FEATURES)
         self.path = store.path(self.unit, ".npy")
-        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+        self.temporary = self.path.with_name(
+            f".{self.path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        )
         self.count, self.extractor, self.wanted = count, extractor, wanted
         self.file: Any = None
 
@@ -205,7 +232,9 @@ class _FeatureFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = open(self.temporary, "wb")  # noqa: SIM115
             header = {"descr": np.lib.format.dtype_to_descr(features.dtype), "fortran_order": False}
-            np.lib.format.write_array_header_1_0(self.file, {**header, "shape": (self.count, features.shape[1])})
+            np.lib.format.write_array_header_1_0(
+                self.file, {**header, "shape": (self.count, features.shape[1])}
+            )
         self.file.write(np.ascontiguousarray(features).tobytes())
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -253,17 +282,23 @@ def _read(store: Store, key: str, wanted: Collection[str]) -> Summary | None:
             unit = UnitId(REFERENCES, key, FEATURES)
             if _checked(store, unit) is None:
                 return None
-            summary.hold("features", np.load(store.path(unit, ".npy"), mmap_mode="r", allow_pickle=False))
+            summary.hold(
+                "features", np.load(store.path(unit, ".npy"), mmap_mode="r", allow_pickle=False)
+            )
     except (DamagedError, FileNotFoundError) as error:
         remedy = "import its file again" if len(key) == 64 else "it will be made again"
         print(f"reference is damaged, {remedy}: {error}", file=sys.stderr)
-        store.discard(error.unit if isinstance(error, DamagedError) else UnitId(REFERENCES, key, MOMENTS))
+        store.discard(
+            error.unit if isinstance(error, DamagedError) else UnitId(REFERENCES, key, MOMENTS)
+        )
         return None
     return summary
 
 
 _CHECKED: dict[Path, tuple[int, ...]] = {}
-"""Features whose digest this process has compared, with inode, size and times of the file: they are mapped."""
+"""Features whose digest this process has compared, with inode, size and times of the file: they are
+mapped.
+"""
 
 
 def _checked(store: Store, unit: UnitId) -> dict[str, Any] | None:
@@ -286,7 +321,9 @@ def _checked(store: Store, unit: UnitId) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder; where the file system knows no locks the work may be done twice, and is right."""
+    """Holds the lock of a folder; where the file system knows no locks the work may be done twice,
+    and is right.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "ab") as file:
         with contextlib.suppress(OSError):
@@ -298,24 +335,31 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 AGREEMENT = 1e-3
-"""Largest difference between mean or covariance and what the features beside them have, in units of their spread."""
+"""Largest difference between mean or covariance and what the features beside them have, in units of
+their spread.
+"""
 
 ROUNDING = 1e-6
-"""What of a covariance is rounding (imaginary, asymmetric, below 0), in units of its largest value."""
+"""What of a covariance is rounding (imaginary, asymmetric, below 0), in units of its largest
+value.
+"""
 
 RANK = 1e-5
 """Eigenvalues above this part of the largest count towards a covariance's rank."""
 
 UNKNOWN = 2**31
-"""Stands for the number of images of a file that does not say it: large, for statistics are of whole data sets."""
+"""Stands for the number of images of a file that does not say it: large, for statistics are of
+whole data sets.
+"""
 
 
 def read_statistics(path: Path) -> tuple[Moments, np.ndarray | None]:
-    """Returns moments, and the features where the file holds them, of a file of reference statistics.
+    """Returns moments, and the features where the file holds them, of a file of reference
+    statistics.
 
     Raises:
-        ValueError: It is no such file, would run code, holds what can be no mean and covariance, or what disagrees
-            with itself; the message names the file.
+        ValueError: It is no such file, would run code, holds what can be no mean and covariance, or
+            what disagrees with itself; the message names the file.
     """
     arrays = _arrays_of(path)
     try:
@@ -341,7 +385,10 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError as error:
         raise ValueError(f"{path}: there is no such file") from error
     except (*ARCHIVE_ERRORS, ValueError, SyntaxError) as error:
-        why = str(error).removeprefix(f"{shown(path)}: ").removeprefix(f"{shown(path)} ") or "it is cut short"
+        why = (
+            str(error).removeprefix(f"{shown(path)}: ").removeprefix(f"{shown(path)} ")
+            or "it is cut short"
+        )
         if "allow_pickle" in why:  # what numpy says of any file that is no array
             why = "it would run code when it is read" if _is_pickle(path) else "it is no .npz file"
         raise ValueError(f"{path}: no reference statistics: {why}") from error
@@ -364,7 +411,9 @@ def _statistics_of(arrays: Mapping[str, np.ndarray]) -> tuple[Moments, np.ndarra
     Raises:
         ValueError: See :func:`read_statistics`.
     """
-    mean, covariance = (_real(arrays[name], name) if name in arrays else None for name in ("mu", "sigma"))
+    mean, covariance = (
+        _real(arrays[name], name) if name in arrays else None for name in ("mu", "sigma")
+    )
     count = _count(arrays["count"]) if "count" in arrays else None
     pools = [name for name in POOLS if name in arrays]
     if mean is not None and covariance is not None:
@@ -375,10 +424,14 @@ def _statistics_of(arrays: Mapping[str, np.ndarray]) -> tuple[Moments, np.ndarra
         return Moments(mean, covariance, UNKNOWN if count is None else count), None
     features = arrays[pools[0]]
     if features.ndim != 2 or len(features) < 2 or features.dtype.kind != "f":
-        raise ValueError(f"{pools[0]} has shape {features.shape} and type {features.dtype}, not (images, D) of floats")
+        raise ValueError(
+            f"{pools[0]} has shape {features.shape} and type {features.dtype}, not (images, D) of floats"
+        )
     for name in pools[1:]:
         if not np.array_equal(features, arrays[name]):
-            raise ValueError(f"it holds {pools[0]} and {name}, and they differ: leave one of them out")
+            raise ValueError(
+                f"it holds {pools[0]} and {name}, and they differ: leave one of them out"
+            )
     moments = Moments()
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(features), 4096):
@@ -387,9 +440,13 @@ def _statistics_of(arrays: Mapping[str, np.ndarray]) -> tuple[Moments, np.ndarra
     if not np.isfinite(theirs).all():
         raise ValueError(f"the covariance of {pools[0]} is beyond the largest number")
     if not theirs.any():
-        raise ValueError(f"{pools[0]} holds the same features {len(features)} times: they are of equal images")
+        raise ValueError(
+            f"{pools[0]} holds the same features {len(features)} times: they are of equal images"
+        )
     if count is not None and count != len(features):
-        raise ValueError(f"count is {count}, and {pools[0]} holds the features of {len(features)} images")
+        raise ValueError(
+            f"count is {count}, and {pools[0]} holds the features of {len(features)} images"
+        )
     _check_agreement(mean, covariance, moments, pools[0])
     return moments, features
 
@@ -414,7 +471,9 @@ def _real(values: np.ndarray, name: str) -> np.ndarray:
 def _count(value: np.ndarray) -> int:
     """Returns a file's number of images."""
     if value.size != 1 or value.dtype.kind not in "fiu":
-        raise ValueError(f"count should be one whole number, and is of shape {value.shape} and type {value.dtype}")
+        raise ValueError(
+            f"count should be one whole number, and is of shape {value.shape} and type {value.dtype}"
+        )
     number = value.reshape(()).item()
     if not math.isfinite(number) or number != math.floor(number):
         raise ValueError(f"count is {number}, and should be a whole number of images")
@@ -428,14 +487,18 @@ def _count(value: np.ndarray) -> int:
 def _check_moments(mean: np.ndarray, covariance: np.ndarray) -> None:
     d = mean.size
     if not d or mean.shape != (d,) or covariance.shape != (d, d):
-        raise ValueError(f"mu and sigma have shapes {mean.shape} and {covariance.shape}, not (D,) and (D, D)")
+        raise ValueError(
+            f"mu and sigma have shapes {mean.shape} and {covariance.shape}, not (D,) and (D, D)"
+        )
     scale = float(np.abs(covariance).max())
     if not scale:
         raise ValueError("sigma is 0 everywhere: it would be of equal images")
     apart = np.abs(covariance - covariance.T)
     if apart.max() > ROUNDING * scale:
         i, j = np.unravel_index(apart.argmax(), apart.shape)
-        values = f"sigma[{i}, {j}] is {covariance[i, j]:.6g}, sigma[{j}, {i}] is {covariance[j, i]:.6g}"
+        values = (
+            f"sigma[{i}, {j}] is {covariance[i, j]:.6g}, sigma[{j}, {i}] is {covariance[j, i]:.6g}"
+        )
         raise ValueError(f"sigma is not symmetric: {values}")
     least = np.linalg.eigvalsh(covariance)[0]
     if least < -ROUNDING * max(np.trace(covariance), scale):
@@ -449,11 +512,17 @@ def _check_rank(covariance: np.ndarray, count: int) -> None:
     values = np.linalg.eigvalsh(covariance)
     rank = int((values > RANK * values[-1]).sum())
     if rank > count - 1:
-        raise ValueError(f"count is {count}, and sigma has rank {rank}: of so many images it is at most {count - 1}")
+        raise ValueError(
+            f"count is {count}, and sigma has rank {rank}: of so many images it is at most {count - 1}"
+        )
 
 
-def _check_agreement(mean: np.ndarray | None, covariance: np.ndarray | None, moments: Moments, pool: str) -> None:
-    """Refuses a mean or covariance that is not that of the features beside it, saying both numbers."""
+def _check_agreement(
+    mean: np.ndarray | None, covariance: np.ndarray | None, moments: Moments, pool: str
+) -> None:
+    """Refuses a mean or covariance that is not that of the features beside it, saying both
+    numbers.
+    """
     their_mean, theirs = moments.statistics()
     spread = float(np.trace(theirs) / len(theirs))
     for name, found, expected, unit in (
@@ -463,9 +532,13 @@ def _check_agreement(mean: np.ndarray | None, covariance: np.ndarray | None, mom
         if found is None:
             continue
         if found.shape != expected.shape:
-            raise ValueError(f"{name} has shape {found.shape}, and that of {pool} has {expected.shape}")
+            raise ValueError(
+                f"{name} has shape {found.shape}, and that of {pool} has {expected.shape}"
+            )
         apart = np.abs(found - expected)
-        biased = np.abs(found - expected * ((moments.count - 1) / moments.count))  # a covariance may be divided by n
+        biased = np.abs(
+            found - expected * ((moments.count - 1) / moments.count)
+        )  # a covariance may be divided by n
         apart = np.minimum(apart, biased) if name == "sigma" else apart
         if apart.max() > AGREEMENT * unit + ROUNDING * float(np.abs(expected).max()):
             where = np.unravel_index(apart.argmax(), apart.shape)
@@ -500,12 +573,18 @@ def describe_statistics(facts: Mapping[str, Any]) -> str:
     images, dimension = facts["images"], facts["dimension"]
     if images is None:
         return f"{facts['file']}: of an unknown number of images, {dimension} dimensions"
-    few = "; fewer images than dimensions: the covariance is singular" if images <= dimension else ""
+    few = (
+        "; fewer images than dimensions: the covariance is singular" if images <= dimension else ""
+    )
     return f"{facts['file']}: of {images:,} images, {dimension} dimensions{few}"
 
 
-def export_statistics(references: References, data: Images, split: str, extractor: Extractor, features: bool) -> bytes:
-    """Returns the content of an .npz file with the statistics of a split: equal statistics, equal bytes."""
+def export_statistics(
+    references: References, data: Images, split: str, extractor: Extractor, features: bool
+) -> bytes:
+    """Returns the content of an .npz file with the statistics of a split: equal statistics, equal
+    bytes.
+    """
     found = references.get(data, split, extractor, {MOMENTS, FEATURES} if features else {MOMENTS})
     mean, covariance = found.moments.statistics()
     arrays = {"mu": mean, "sigma": covariance, "count": np.asarray(found.moments.count)}

@@ -1,15 +1,18 @@
 """Numbers from a sample set and a reference alone: what each metric declares.
 
-A metric's value means nothing without its identity: extractor, weights, input size, resize kernel, pixel levels, count,
-reference and backend (:mod:`bench.metrics.scoring` writes it beside the value). So the columns of a table are named
-after both, ``fd(digits-cnn@8)``. The bare names FID, IS, KID, precision and recall belong to the features of the
-reference Inception alone (:data:`BARE`), clean-FID and clean-KID to the same weights behind clean-fid's resizing.
+A metric's value means nothing without its identity: extractor, weights, input size, resize kernel,
+pixel levels, count, reference and backend (:mod:`bench.metrics.scoring` writes it beside the
+value). So the columns of a table are named after both, ``fd(digits-cnn@8)``. The bare names FID,
+IS, KID, precision and recall belong to the features of the reference Inception alone
+(:data:`BARE`), clean-FID and clean-KID to the same weights behind clean-fid's resizing.
 
-A suite may write ``fid``, ``kid``, ``prc``, ``clean_fid`` and ``clean_kid`` (:data:`SHORTHANDS`) for the metrics with
-these extractors. Without an ``extractor``, a metric takes digits-cnn where that reads the data set, else ``inception``.
+A suite may write ``fid``, ``kid``, ``prc``, ``clean_fid`` and ``clean_kid`` (:data:`SHORTHANDS`)
+for the metrics with these extractors. Without an ``extractor``, a metric takes digits-cnn where
+that reads the data set, else ``inception``.
 
-Plugging in: a metric is a function of two sets of features and an entry in :data:`METRICS`; an extractor is an
-entry in :data:`bench.metrics.extractor_cards.EXTRACTORS` and a network in :mod:`bench.metrics.extractors`.
+Plugging in: a metric is a function of two sets of features and an entry in :data:`METRICS`; an
+extractor is an entry in :data:`bench.metrics.extractor_cards.EXTRACTORS` and a network in
+:mod:`bench.metrics.extractors`.
 
 Standard library only: a suite is checked without numpy.
 """
@@ -23,12 +26,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.data.conditioning import RESTORATIONS
 from bench.data.images import DataCard
-from bench.metrics.extractor_cards import EXTRACTORS, ExtractorCard, extractor_card, extractor_label, refuse_extractor
+from bench.metrics.extractor_cards import (
+    EXTRACTORS,
+    ExtractorCard,
+    extractor_card,
+    extractor_label,
+    refuse_extractor,
+)
 
 if TYPE_CHECKING:
     from bench.metrics.summary import Summary
 
-__all__ = ["EXTRACTORS", "METRICS", "SHORTHANDS", "ExtractorCard", "MetricCard", "extractor_card", "extractor_label"]
+__all__ = [
+    "EXTRACTORS",
+    "METRICS",
+    "SHORTHANDS",
+    "ExtractorCard",
+    "MetricCard",
+    "extractor_card",
+    "extractor_label",
+]
 
 Split = Literal["train", "test"]
 
@@ -40,7 +57,9 @@ def _check_extractor(params: Any) -> None:
 def _check_statistics(params: Any) -> None:
     name = params.statistics
     if name and not (len(name) == 64 and set(name) <= set("0123456789abcdef")):
-        raise ValueError(f"statistics should be the sha256 that `run_bench.py reference import` prints, got {name!r}")
+        raise ValueError(
+            f"statistics should be the sha256 that `run_bench.py reference import` prints, got {name!r}"
+        )
 
 
 def _at_least(params: Any, **least: float) -> None:
@@ -56,11 +75,12 @@ class FrechetParams:
     Args:
         extractor: A name of :mod:`bench.metrics.extractor_cards`.
         reference: The split of the data set.
-        statistics: The sha256 of an imported file of statistics (``run_bench.py reference import``), which takes the
-            split's place.
-        backend: Whose code computes the distance from mean and covariance: an audit of the numerical core.
-        allow_few: Take fewer images than the features have dimensions: the covariance is then singular and the value
-            mostly bias.
+        statistics: The sha256 of an imported file of statistics (``run_bench.py reference
+            import``), which takes the split's place.
+        backend: Whose code computes the distance from mean and covariance: an audit of the
+            numerical core.
+        allow_few: Take fewer images than the features have dimensions: the covariance is then
+            singular and the value mostly bias.
     """
 
     extractor: str = "digits-cnn"
@@ -76,7 +96,9 @@ class FrechetParams:
 
 @dataclass(frozen=True, kw_only=True)
 class InfinityParams:
-    """As for the distance; ``sizes`` subsets of 1/10 to all of the images are what the line is laid through."""
+    """As for the distance; ``sizes`` subsets of 1/10 to all of the images are what the line is laid
+    through.
+    """
 
     extractor: str = "digits-cnn"
     reference: Split = "train"
@@ -91,11 +113,13 @@ class InfinityParams:
 
 @dataclass(frozen=True, kw_only=True)
 class InceptionParams:
-    """Whose class probabilities, and into how many contiguous parts they are split before averaging.
+    """Whose class probabilities, and into how many contiguous parts they are split before
+    averaging.
 
-    One split by default: the score of n images is biased low by about (classes - 1) / 2n in its logarithm, so
-    ten splits, the custom with 50,000 images, would cost a few hundred images dearly; the spread comes from
-    seeds instead. With the reference Inception ten are the default, for the bare name IS means them.
+    One split by default: the score of n images is biased low by about (classes - 1) / 2n in its
+    logarithm, so ten splits, the custom with 50,000 images, would cost a few hundred images dearly;
+    the spread comes from seeds instead. With the reference Inception ten are the default, for the
+    bare name IS means them.
     """
 
     extractor: str = "digits-cnn"
@@ -154,7 +178,9 @@ class NeighbourParams:
 
 @dataclass(frozen=True, kw_only=True)
 class CopyParams:
-    """In whose features; a near-copy is nearer to one training image than ``fraction`` of the way to the second."""
+    """In whose features; a near-copy is nearer to one training image than ``fraction`` of the way
+    to the second.
+    """
 
     extractor: str = "pixels"
     fraction: float = 1 / 3
@@ -178,11 +204,15 @@ class PointParams:
 
 
 SUBSET_PER_DIMENSION = 5
-"""Images per dimension of the smallest subset of a line to infinitely many images: with fewer it is none."""
+"""Images per dimension of the smallest subset of a line to infinitely many images: with fewer it is
+none.
+"""
 
 
 def least_for_infinity(dimension: int) -> int:
-    """Returns the fewest images of so many dimensions that have subsets of several sizes, all large enough."""
+    """Returns the fewest images of so many dimensions that have subsets of several sizes, all large
+    enough.
+    """
     return 2 * SUBSET_PER_DIMENSION * dimension
 
 
@@ -206,29 +236,31 @@ class MetricCard:
 
     Args:
         version: Raised by hand when equal images would give another number.
-        params: Frozen dataclass of its parameters, all with defaults; ``extractor`` is one of them where features
-            or classes are compared.
+        params: Frozen dataclass of its parameters, all with defaults; ``extractor`` is one of them
+            where features or classes are compared.
         column: The name of its column, which tells unlike numbers apart.
-        measure: Returns the value from the :class:`bench.metrics.summary.Summary` of the samples, that of the
-            reference (None where the metric has none) and the parameters; with ``tasks``, from a
-            :class:`bench.metrics.conditional.Restored` in place of the samples; without an extractor, from
-            :class:`bench.metrics.points.Points`.
-        reference: The split of the data set that the samples are compared with, or its :data:`MIXTURE`; None where
-            there is none.
+        measure: Returns the value from the :class:`bench.metrics.summary.Summary` of the samples,
+            that of the reference (None where the metric has none) and the parameters; with
+            ``tasks``, from a :class:`bench.metrics.conditional.Restored` in place of the samples;
+            without an extractor, from :class:`bench.metrics.points.Points`.
+        reference: The split of the data set that the samples are compared with, or its
+            :data:`MIXTURE`; None where there is none.
         refuse: Reasons why it cannot be measured on a data set (none: an empty list).
         least_count: Images below which the value is a smoke test and not evidence.
         needs: Images below which there is no value, and why.
-        uses: What a summary must hold (:mod:`bench.metrics.summary`): only ``features`` and ``log_probs`` grow with
-            the number of images.
+        uses: What a summary must hold (:mod:`bench.metrics.summary`): only ``features`` and
+            ``log_probs`` grow with the number of images.
         also: A second split that the reference's summary holds as ``other``.
-        both: Whether its parameter ``reference`` belongs to be given twice, as training and as held-out images: near
-            the ones alone, a model may have memorised them.
-        floor: Sets of real images that are drawn to tell what such images score; 0: that is not measured.
-        bounds: The least and the greatest value that there can be, infinite where there is none: intervals stay within.
-        tasks: What the samples should be given for the metric to be measured (:mod:`bench.data.conditioning`); empty: any sample
-            set.
-        host_flops: About what it computes of features on the processor, for plans, given (parameters, samples, real
-            images, length of a feature vector).
+        both: Whether its parameter ``reference`` belongs to be given twice, as training and as
+            held-out images: near the ones alone, a model may have memorised them.
+        floor: Sets of real images that are drawn to tell what such images score; 0: that is not
+            measured.
+        bounds: The least and the greatest value that there can be, infinite where there is none:
+            intervals stay within.
+        tasks: What the samples should be given for the metric to be measured
+            (:mod:`bench.data.conditioning`); empty: any sample set.
+        host_flops: About what it computes of features on the processor, for plans, given
+            (parameters, samples, real images, length of a feature vector).
     """
 
     version: int
@@ -273,10 +305,16 @@ SHORTHANDS: Mapping[str, tuple[tuple[str, Mapping[str, Any]], ...]] = {
 
 
 def choose(card: MetricCard, options: Mapping[str, Any], data: DataCard) -> dict[str, Any]:
-    """Returns the options of a metric with what depends on the data set filled in where a suite leaves it open."""
+    """Returns the options of a metric with what depends on the data set filled in where a suite
+    leaves it open.
+    """
     options = dict(options)
     known = {item.name: item.default for item in fields(card.params)}
-    open_ = known.get("extractor") == "digits-cnn" and "extractor" not in options and data.kind != "real"
+    open_ = (
+        known.get("extractor") == "digits-cnn"
+        and "extractor" not in options
+        and data.kind != "real"
+    )
     if open_ and refuse_extractor("digits-cnn", data):
         options["extractor"] = "inception"
     if "splits" in known and options.get("extractor") == "inception":
@@ -287,9 +325,15 @@ def choose(card: MetricCard, options: Mapping[str, Any], data: DataCard) -> dict
 
 
 def default_extractor(data: DataCard) -> str:
-    """Returns an extractor whose weights are there and that reads a data set: the first that fits."""
+    """Returns an extractor whose weights are there and that reads a data set: the first that
+    fits.
+    """
     names = ("digits-cnn", "inception", "effnet-lite0@32")
-    fits = [name for name in names if not refuse_extractor(name, data) and not extractor_card(name).missing()]
+    fits = [
+        name
+        for name in names
+        if not refuse_extractor(name, data) and not extractor_card(name).missing()
+    ]
     return (fits or ["pixels"])[0]
 
 
@@ -316,40 +360,60 @@ def _frechet_column(params: FrechetParams) -> str:
 
 def _inception_column(params: InceptionParams) -> str:
     usual = REFERENCE_SPLITS if ("is", params.extractor) in BARE else 1
-    notes = [] if params.splits == usual else [f"{params.splits} split{'s' if params.splits > 1 else ''}"]
-    return _column("is", params, *notes, *([] if params.backend == "own" else [f"by {params.backend}"]))
+    notes = (
+        []
+        if params.splits == usual
+        else [f"{params.splits} split{'s' if params.splits > 1 else ''}"]
+    )
+    return _column(
+        "is", params, *notes, *([] if params.backend == "own" else [f"by {params.backend}"])
+    )
 
 
 def _kernel_column(params: KernelParams) -> str:
     usual = "clean-fid" if params.extractor == "clean-inception" else "torch-fidelity"
     notes = [] if params.backend == usual else [f"by {params.backend}"]
-    notes += [] if (params.subsets, params.subset_size) == (100, 1000) else [f"{params.subsets}x{params.subset_size}"]
+    notes += (
+        []
+        if (params.subsets, params.subset_size) == (100, 1000)
+        else [f"{params.subsets}x{params.subset_size}"]
+    )
     return _column("kd", params, *notes)
 
 
 def _manifold_column(name: str) -> Callable[[ManifoldParams], str]:
-    return lambda params: _column(name, params, *([] if params.neighbours == 3 else [f"k={params.neighbours}"]))
+    return lambda params: _column(
+        name, params, *([] if params.neighbours == 3 else [f"k={params.neighbours}"])
+    )
 
 
 def _copies_column(params: CopyParams) -> str:
-    return _column("near_copies", params, *([] if params.fraction == 1 / 3 else [f"below {params.fraction:g}"]))
+    return _column(
+        "near_copies", params, *([] if params.fraction == 1 / 3 else [f"below {params.fraction:g}"])
+    )
 
 
 def _refuse_features(params: Any, data: DataCard) -> list[str]:
     reasons = refuse_extractor(params.extractor, data)
     if params.reference not in data.splits and not params.statistics:
-        reasons.append(f"the data set has no split {params.reference} (it has {', '.join(data.splits)})")
+        reasons.append(
+            f"the data set has no split {params.reference} (it has {', '.join(data.splits)})"
+        )
     return reasons
 
 
 def _refuse_frechet(params: Any, data: DataCard) -> list[str]:
-    """A covariance of fewer images than dimensions is singular, on the side of the reference too."""
+    """A covariance of fewer images than dimensions is singular, on the side of the reference
+    too.
+    """
     reasons = _refuse_features(params, data)
     if reasons or getattr(params, "allow_few", False) or params.statistics:
         return reasons
     has, dimension = data.splits[params.reference], extractor_card(params.extractor).features(data)
     if has < dimension:
-        text = f"split {params.reference} has {has} images, fewer than the {dimension} dimensions of"
+        text = (
+            f"split {params.reference} has {has} images, fewer than the {dimension} dimensions of"
+        )
         remedy = ", or allow_few: true" if hasattr(params, "allow_few") else ""
         reasons.append(f"{text} {params.extractor}: choose another reference or extractor{remedy}")
     return reasons
@@ -373,7 +437,9 @@ def _ten_a_dimension(params: Any, data: DataCard) -> int:
 
 
 def _ten_a_class(params: Any, data: DataCard) -> int:
-    """Ten images a class and split, and never more than the 50,000 on which papers report the inception score."""
+    """Ten images a class and split, and never more than the 50,000 on which papers report the
+    inception score.
+    """
     return min(10 * extractor_card(params.extractor).classes * getattr(params, "splits", 1), 50_000)
 
 
@@ -400,7 +466,11 @@ def _frechet(samples: Summary, reference: Summary | None, params: FrechetParams)
 
     if params.backend == "own":
         return frechet.frechet_of_moments(samples.moments, reference.moments)
-    compute = libraries.fid_of_torch_fidelity if params.backend == "torch-fidelity" else libraries.fid_of_clean_fid
+    compute = (
+        libraries.fid_of_torch_fidelity
+        if params.backend == "torch-fidelity"
+        else libraries.fid_of_clean_fid
+    )
     return compute(*samples.moments.statistics(), *reference.moments.statistics())
 
 
@@ -421,7 +491,11 @@ def _inception(samples: Summary, reference: Summary | None, params: InceptionPar
 def _kernel(samples: Summary, reference: Summary | None, params: KernelParams) -> float:
     from bench.metrics import libraries
 
-    compute = libraries.kid_of_torch_fidelity if params.backend == "torch-fidelity" else libraries.kid_of_clean_fid
+    compute = (
+        libraries.kid_of_torch_fidelity
+        if params.backend == "torch-fidelity"
+        else libraries.kid_of_clean_fid
+    )
     return compute(samples.features, reference.features, params.subsets, params.subset_size)
 
 
@@ -442,14 +516,21 @@ def _manifold(index: int) -> Callable[[Summary, Summary | None, ManifoldParams],
 def _nearest(samples: Summary, reference: Summary) -> Any:
     from bench.metrics.neighbours import nearest
 
-    return samples.once(("nearest", id(reference)), lambda: nearest(samples.features, reference.features, 2))
+    return samples.once(
+        ("nearest", id(reference)), lambda: nearest(samples.features, reference.features, 2)
+    )
 
 
 def _nn_ratio(samples: Summary, reference: Summary | None, params: NeighbourParams) -> float:
     from bench.metrics.neighbours import nearest, ratio, usual_ratio
 
-    to_train, to_test = _nearest(samples, reference), nearest(samples.features, reference.other.features, 1)
-    usual = reference.once("usual", lambda: usual_ratio(reference.features, reference.other.features))
+    to_train, to_test = (
+        _nearest(samples, reference),
+        nearest(samples.features, reference.other.features, 1),
+    )
+    usual = reference.once(
+        "usual", lambda: usual_ratio(reference.features, reference.other.features)
+    )
     return ratio(to_train[:, 0], to_test[:, 0]) / usual
 
 
@@ -462,12 +543,16 @@ def _near_copies(samples: Summary, reference: Summary | None, params: CopyParams
 def _refuse_accuracy(params: AccuracyParams, data: DataCard) -> list[str]:
     reasons, classes = _refuse_classes(params, data), extractor_card(params.extractor).classes
     if data.classes != classes:
-        reasons.append(f"extractor {params.extractor} knows {classes} classes, the data set has {data.classes}")
+        reasons.append(
+            f"extractor {params.extractor} knows {classes} classes, the data set has {data.classes}"
+        )
     return reasons
 
 
 def _restoration(name: str, summary: str, *, higher_is_better: bool = False) -> MetricCard:
-    """Returns the card of a function of :mod:`bench.metrics.conditional` on images that are known in part."""
+    """Returns the card of a function of :mod:`bench.metrics.conditional` on images that are known
+    in part.
+    """
 
     def measure(restored: Any, reference: Summary | None, params: Any) -> float:
         from bench.metrics import conditional
@@ -482,7 +567,9 @@ def _restoration(name: str, summary: str, *, higher_is_better: bool = False) -> 
         column=lambda params: name,
         measure=measure,
         reference=lambda params: None,
-        refuse=lambda params, data: ["only images are restored, not real values"] if data.kind == "real" else [],
+        refuse=lambda params, data: (
+            ["only images are restored, not real values"] if data.kind == "real" else []
+        ),
         least_count=lambda params, data: 32,
         bounds=(0, 1),
         tasks=RESTORATIONS,
@@ -496,7 +583,11 @@ def _accuracy(restored: Any, reference: Summary | None, params: AccuracyParams) 
 
 
 def _refuse_points(params: Any, data: DataCard) -> list[str]:
-    return [] if data.kind == "real" else ["it compares values themselves, which says little of images: use fd"]
+    return (
+        []
+        if data.kind == "real"
+        else ["it compares values themselves, which says little of images: use fd"]
+    )
 
 
 def _refuse_modes(params: Any, data: DataCard) -> list[str]:
@@ -527,7 +618,9 @@ EIGEN_FLOPS = 30.0
 
 
 def _frechet_flops(params: Any, count: int, real: int, length: int) -> float:
-    sizes = getattr(params, "sizes", 0)  # subsets, of a little more than half of the images on average
+    sizes = getattr(
+        params, "sizes", 0
+    )  # subsets, of a little more than half of the images on average
     return (2.0 + 1.1 * sizes) * count * length**2 + (1 + sizes) * EIGEN_FLOPS * length**3
 
 
@@ -536,7 +629,9 @@ def _kernel_flops(params: KernelParams, count: int, real: int, length: int) -> f
 
 
 def _pairs_flops(params: Any, count: int, real: int, length: int) -> float:
-    """Distances within and between both sets; precision and recall share them, and have a half each."""
+    """Distances within and between both sets; precision and recall share them, and have a half
+    each.
+    """
     return float(length) * (count**2 + real**2 + 2 * count * real)
 
 
@@ -572,7 +667,9 @@ METRICS: Mapping[str, MetricCard] = {
         refuse=_refuse_classes,
         least_count=_ten_a_class,
         needs=lambda params, data: (params.splits, ""),
-        uses=lambda params: (("classes", params.splits) if params.backend == "own" else "log_probs",),
+        uses=lambda params: (
+            ("classes", params.splits) if params.backend == "own" else "log_probs",
+        ),
         bounds=(1, math.inf),
     ),
     "kd": MetricCard(
@@ -668,10 +765,14 @@ METRICS: Mapping[str, MetricCard] = {
         floor=5,
         bounds=(0, 1),
     ),
-    "unknown_rmse": _restoration("unknown_rmse", "error of what was not given, over all samples, in the range [0, 1]"),
+    "unknown_rmse": _restoration(
+        "unknown_rmse", "error of what was not given, over all samples, in the range [0, 1]"
+    ),
     "unknown_best": _restoration("unknown_best", "the same of the best sample of each image"),
     "diversity": _restoration(
-        "diversity", "standard deviation between the samples of an image where it was not given", higher_is_better=True
+        "diversity",
+        "standard deviation between the samples of an image where it was not given",
+        higher_is_better=True,
     ),
     "known_rmse": _restoration("known_rmse", "error of what was given"),
     "known_max": _restoration("known_max", "largest error of a pixel that was given"),
@@ -694,7 +795,9 @@ METRICS: Mapping[str, MetricCard] = {
         summary="energy distance between the samples' values and real ones, for data of a few dimensions",
         params=PointParams,
         higher_is_better=False,
-        column=lambda params: "energy_distance" + ("(to test)" if params.reference == "test" else ""),
+        column=lambda params: (
+            "energy_distance" + ("(to test)" if params.reference == "test" else "")
+        ),
         measure=_energy,
         reference=lambda params: params.reference,
         refuse=_refuse_points,

@@ -1,9 +1,10 @@
 """Scores a sample set: one pass through each extractor, however many metrics ask for it.
 
-Images stream through the extractors; of what these say no more is kept than the metrics need (:mod:`.summary`), so that
-memory does not grow with the number of images unless a metric compares image with image. Every value comes with its
-identity, the plain values on which it depends; rows are comparable where identities are equal. References are computed
-once a store (:mod:`bench.metrics.references`).
+Images stream through the extractors; of what these say no more is kept than the metrics need
+(:mod:`.summary`), so that memory does not grow with the number of images unless a metric compares
+image with image. Every value comes with its identity, the plain values on which it depends; rows
+are comparable where identities are equal. References are computed once a store
+(:mod:`bench.metrics.references`).
 """
 
 import math
@@ -44,11 +45,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Floor:
-    """What a metric says of real images that it has not seen: mean and standard deviation over ``draws`` sets.
+    """What a metric says of real images that it has not seen: mean and standard deviation over
+    ``draws`` sets.
 
-    The sets are drawn without replacement from one finite split, so they overlap; the deviation is that between them
-    divided by sqrt(1 - count / images of the split), to first order that of sets that share no image. It is NaN where
-    a set is the whole split.
+    The sets are drawn without replacement from one finite split, so they overlap; the deviation is
+    that between them divided by sqrt(1 - count / images of the split), to first order that of sets
+    that share no image. It is NaN where a set is the whole split.
     """
 
     mean: float
@@ -74,28 +76,38 @@ def score(
     """Returns the value of each request, in order.
 
     Args:
-        images: Parts of the sample set as the data set stores images, shapes (n, C, H, W); read once.
-        requests: Names of :data:`bench.metrics.registry.METRICS`, each with an instance of its ``params``.
+        images: Parts of the sample set as the data set stores images, shapes (n, C, H, W); read
+            once.
+        requests: Names of :data:`bench.metrics.registry.METRICS`, each with an instance of its
+            ``params``.
         data: The data set that the samples imitate.
         device: Where the extractors run.
-        given: What the samples were given (:mod:`bench.data.conditioning`), from the first of them on.
-        count: How many images there will be; without it they are gathered first where a metric splits them.
+        given: What the samples were given (:mod:`bench.data.conditioning`), from the first of them
+            on.
+        count: How many images there will be; without it they are gathered first where a metric
+            splits them.
         references: Where statistics of real images are kept.
 
     Raises:
-        ValueError: A metric that cannot be measured on this data set, images of the wrong kind, too few of them,
-            or a value that is not finite.
+        ValueError: A metric that cannot be measured on this data set, images of the wrong kind, too
+            few of them, or a value that is not finite.
         FileNotFoundError: Weights of an extractor are missing.
     """
     _refuse(requests, data)
-    names = dict.fromkeys(name for _, params in requests if (name := _extractor(params)) is not None)
+    names = dict.fromkeys(
+        name for _, params in requests if (name := _extractor(params)) is not None
+    )
     extractors = {name: load_extractor(name, str(device), data) for name in names}
     uses = {
-        name: all_uses((METRICS[metric], params) for metric, params in requests if _extractor(params) == name)
+        name: all_uses(
+            (METRICS[metric], params) for metric, params in requests if _extractor(params) == name
+        )
         for name in names
     }
     conditional = any(METRICS[name].tasks for name, _ in requests)
-    plain_values = any(not METRICS[name].tasks and _extractor(params) is None for name, params in requests)
+    plain_values = any(
+        not METRICS[name].tasks and _extractor(params) is None for name, params in requests
+    )
     split = any(isinstance(use, tuple) and use[1] > 1 for wanted in uses.values() for use in wanted)
     if conditional or plain_values or (split and count is None):
         images = list(images)
@@ -138,7 +150,9 @@ def _measure(card: MetricCard, samples: Any, reference: Any, params: Any) -> flo
 def _enough(card: MetricCard, params: Any, count: int, data: Images) -> None:
     needs, why = card.needs(params, data.card)
     if count < needs:
-        raise ValueError(f"{card.column(params)} needs {needs} images, got {count}" + (f": {why}" if why else ""))
+        raise ValueError(
+            f"{card.column(params)} needs {needs} images, got {count}" + (f": {why}" if why else "")
+        )
 
 
 def _extractor(params: Any) -> str | None:
@@ -165,7 +179,8 @@ def real_floor(
     device: str = "cpu",
     references: References = IN_MEMORY,
 ) -> Floor:
-    """Returns what ``count`` real images score: differences below 2 of its deviations are not worth discussing.
+    """Returns what ``count`` real images score: differences below 2 of its deviations are not worth
+    discussing.
 
     Args:
         name: A metric of :data:`bench.metrics.registry.METRICS`.
@@ -190,7 +205,9 @@ def real_floor(
     extractor = None if name_of is None else load_extractor(name_of, str(device), data)
     split = split or ("train" if card.reference(params) == "test" else "test")
     if count > data.card.splits[split]:
-        raise ValueError(f"split {split} has {data.card.splits[split]} images, fewer than the {count} asked for")
+        raise ValueError(
+            f"split {split} has {data.card.splits[split]} images, fewer than the {count} asked for"
+        )
     uses = card.uses(params)
     real = _pool(data, split, extractor, uses, references)
     reference = _reference(card, params, data, extractor, references)
@@ -204,7 +221,13 @@ def real_floor(
     return Floor(float(np.mean(values)), std, draws, split)
 
 
-def _pool(data: Images, split: str, extractor: Extractor | None, uses: Sequence[Any], references: References) -> Any:
+def _pool(
+    data: Images,
+    split: str,
+    extractor: Extractor | None,
+    uses: Sequence[Any],
+    references: References,
+) -> Any:
     """Returns what is known of each real image of a split."""
     if extractor is None:
         return _values(_content(data, split))
@@ -233,7 +256,10 @@ def _refuse(requests: Sequence[tuple[str, Any]], data: Images) -> None:
 
 
 def _extract(
-    images: Iterable[np.ndarray], extractors: Mapping[str, Extractor], uses: Mapping[str, Any], count: int | None
+    images: Iterable[np.ndarray],
+    extractors: Mapping[str, Extractor],
+    uses: Mapping[str, Any],
+    count: int | None,
 ) -> dict[str | None, Summary]:
     found = {name: Summary(uses[name], count) for name in extractors}
     for shard in images:
@@ -266,7 +292,9 @@ def _content(data: Images, split: str) -> _Content:
     return _Content(digest(data, split), data.train if split == "train" else data.test)
 
 
-def _reference(card: MetricCard, params: Any, data: Images, extractor: Extractor | None, references: References) -> Any:
+def _reference(
+    card: MetricCard, params: Any, data: Images, extractor: Extractor | None, references: References
+) -> Any:
     split = card.reference(params)
     if split is None:
         return None
@@ -283,7 +311,9 @@ def _reference(card: MetricCard, params: Any, data: Images, extractor: Extractor
 
 
 def _of_reference(card: MetricCard, params: Any) -> list[str]:
-    """What is needed of a reference: where a metric takes moments of it, features are the samples' alone."""
+    """What is needed of a reference: where a metric takes moments of it, features are the samples'
+    alone.
+    """
     uses = [use for use in card.uses(params) if use in ("moments", "features")]
     return ["moments"] if "moments" in uses else uses
 
@@ -296,12 +326,19 @@ def _values(content: _Content) -> Points:
 @lru_cache(maxsize=4)
 def _said(content: _Content, extractor: Extractor) -> Features:
     starts = range(0, len(content.images), CHUNK)
-    parts = [extractor(np.ascontiguousarray(content.images[start : start + CHUNK])) for start in starts]
+    parts = [
+        extractor(np.ascontiguousarray(content.images[start : start + CHUNK])) for start in starts
+    ]
     return Features(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _identity(
-    name: str, params: Any, extractor: Extractor | None, count: int, data: Images, references: References
+    name: str,
+    params: Any,
+    extractor: Extractor | None,
+    count: int,
+    data: Images,
+    references: References,
 ) -> dict[str, Any]:
     card = METRICS[name]
     split, statistics = card.reference(params), getattr(params, "statistics", "")
@@ -310,7 +347,11 @@ def _identity(
         reference = {"dataset": f"{data.name}@{data.card.version}", "mixture": "as declared"}
     elif statistics:
         facts = references.facts(statistics)
-        reference = {"statistics": facts.get("file"), "images": facts.get("images"), "sha256": statistics}
+        reference = {
+            "statistics": facts.get("file"),
+            "images": facts.get("images"),
+            "sha256": statistics,
+        }
     elif split is not None:
         reference = {
             "dataset": f"{data.name}@{data.card.version}",
@@ -339,5 +380,7 @@ def _backend(name: str, params: Any) -> str:
     """Returns who computed the number from the features, with the version."""
     from bench.metrics.libraries import version
 
-    library = getattr(params, "backend", "torch-fidelity" if name in ("precision", "recall") else "own")
+    library = getattr(
+        params, "backend", "torch-fidelity" if name in ("precision", "recall") else "own"
+    )
     return BACKEND if library == "own" else version(library)

@@ -1,7 +1,7 @@
 """What is kept of a set of images while it passes by: no more than the metrics asked of it need.
 
-``moments`` and ``("classes", splits)`` are of fixed size; ``features`` and ``log_probs`` grow with the set and are held
-only where a metric compares image with image.
+``moments`` and ``("classes", splits)`` are of fixed size; ``features`` and ``log_probs`` grow with
+the set and are held only where a metric compares image with image.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable
@@ -14,7 +14,9 @@ from bench.metrics.inception import Classes
 
 
 class Features(NamedTuple):
-    """What an extractor says of N images: features (N, D) and log class probabilities (N, classes), None without."""
+    """What an extractor says of N images: features (N, D) and log class probabilities (N, classes),
+    None without.
+    """
 
     features: np.ndarray
     log_probs: np.ndarray | None
@@ -25,7 +27,8 @@ class Summary:
 
     Args:
         uses: What to keep: ``moments``, ``features``, ``log_probs``, ``("classes", splits)``.
-        count: How many images there will be, for the edges of splits; asked for where there are several.
+        count: How many images there will be, for the edges of splits; asked for where there are
+            several.
     """
 
     def __init__(self, uses: Collection[Any] = (), count: int | None = None) -> None:
@@ -34,13 +37,17 @@ class Summary:
         self.moments = Moments() if "moments" in self.uses else None
         self.other: Summary | None = None
         self._classes = {
-            use[1]: Classes(use[1], count) for use in self.uses if isinstance(use, tuple) and use[0] == "classes"
+            use[1]: Classes(use[1], count)
+            for use in self.uses
+            if isinstance(use, tuple) and use[0] == "classes"
         }
         self._parts: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "log_probs")}
         self._known: dict[Hashable, Any] = {}
 
     @classmethod
-    def of(cls, found: Features, uses: Collection[Any] = ("moments", "features", "log_probs")) -> Self:
+    def of(
+        cls, found: Features, uses: Collection[Any] = ("moments", "features", "log_probs")
+    ) -> Self:
         """Returns the summary of features that are all there."""
         summary = cls(uses, len(found.features))
         summary.add(found)

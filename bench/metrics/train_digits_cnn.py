@@ -1,13 +1,14 @@
 """Trains the digits extractor and writes its weights: ``python -m bench.metrics.train_digits_cnn``.
 
-Cross-entropy on the training images of ``digits``, each seen every epoch under a new small rotation, scaling and
-shift; dropout on the features; AdamW with a one-cycle learning rate; the last weights are kept. Dropout, weight decay
-and distortions were chosen by accuracy on a fifth of the training images. Activation and plain labels were chosen by
-how well the distance tells noisy and blurred images from real ones, held-out images among these; the accuracy on
-held-out images, which is printed, chose nothing. Equal seeds give equal weights on one machine type and torch build.
+Cross-entropy on the training images of ``digits``, each seen every epoch under a new small
+rotation, scaling and shift; dropout on the features; AdamW with a one-cycle learning rate; the last
+weights are kept. Dropout, weight decay and distortions were chosen by accuracy on a fifth of the
+training images. Activation and plain labels were chosen by how well the distance tells noisy and
+blurred images from real ones, held-out images among these; the accuracy on held-out images, which
+is printed, chose nothing. Equal seeds give equal weights on one machine type and torch build.
 
-After writing other weights, put the printed sha256 into ``bench.metrics.registry.EXTRACTORS`` and raise the version of
-every metric that uses them.
+After writing other weights, put the printed sha256 into ``bench.metrics.registry.EXTRACTORS`` and
+raise the version of every metric that uses them.
 """
 
 import argparse
@@ -39,10 +40,14 @@ def train(seed: int, epochs: int = EPOCHS) -> DigitsCNN:
         return _fit(DigitsCNN(), images, labels, draws, epochs)
 
 
-def _fit(network: DigitsCNN, images: Tensor, labels: Tensor, draws: Generator, epochs: int) -> DigitsCNN:
+def _fit(
+    network: DigitsCNN, images: Tensor, labels: Tensor, draws: Generator, epochs: int
+) -> DigitsCNN:
     batches = math.ceil(len(images) / BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=epochs * batches)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, LEARNING_RATE, total_steps=epochs * batches
+    )
     for _ in range(epochs):
         for index in torch.randperm(len(images), generator=draws).split(BATCH):
             _, logits = network(_jitter(images[index], draws))
@@ -70,14 +75,18 @@ def _split(name: str) -> tuple[Tensor, Tensor]:
 
 
 def _jitter(images: Tensor, draws: Generator) -> Tensor:
-    """Returns images turned by up to 15 degrees, scaled by up to 15 % and shifted by up to 3/4 of a pixel."""
+    """Returns images turned by up to 15 degrees, scaled by up to 15 % and shifted by up to 3/4 of a
+    pixel.
+    """
     angle, scale, shift_x, shift_y = torch.rand(4, len(images), generator=draws) * 2 - 1
     angle, scale = angle * math.radians(15), 1 + 0.15 * scale
     cos, sin = scale * angle.cos(), scale * angle.sin()
     shift_x, shift_y = 1.5 / 8 * shift_x, 1.5 / 8 * shift_y  # the grid is 2 units, 8 pixels, wide
     rows = (torch.stack([cos, -sin, shift_x], 1), torch.stack([sin, cos, shift_y], 1))
     grid = functional.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
-    return functional.grid_sample(images + 1, grid, align_corners=False) - 1  # beyond the border is black
+    return (
+        functional.grid_sample(images + 1, grid, align_corners=False) - 1
+    )  # beyond the border is black
 
 
 def main() -> None:
@@ -93,7 +102,9 @@ def main() -> None:
     options.out.write_bytes(content)
     for split in ("train", "test"):
         print(f"accuracy on {split}: {accuracy(network, split):.4f}")
-    print(f"{options.out}: {len(content) / 1e3:.0f} kB, sha256 {hashlib.sha256(content).hexdigest()}")
+    print(
+        f"{options.out}: {len(content) / 1e3:.0f} kB, sha256 {hashlib.sha256(content).hexdigest()}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""The null calibration of the report's statistics, and their power: is a verdict as rare, and as likely, as it says?
+"""The null calibration of the report's statistics, and their power: is a verdict as rare, and as
+likely, as it says?
 
     python -m bench.report.calibration FOLDER        # calibration.csv, power.csv, power.png
 
-Leaderboards are simulated from variance components, judged by :mod:`bench.report.statistics` as the report judges
-them, and the verdicts counted. Under the null hypothesis the same model stands on a leaderboard under two names, so
-every "better" or "worse" is false. Intervals should cover 93 to 98 % of the time for normal noise; what skewed noise
-costs them is printed beside it.
+Leaderboards are simulated from variance components, judged by :mod:`bench.report.statistics` as the
+report judges them, and the verdicts counted. Under the null hypothesis the same model stands on a
+leaderboard under two names, so every "better" or "worse" is false. Intervals should cover 93 to 98
+% of the time for normal noise; what skewed noise costs them is printed beside it.
 """
 
 import argparse
@@ -44,13 +45,18 @@ COMPONENTS = {
     "no shared noise": Components(0.3, 0.0, 0.3),
     "mostly shared noise": Components(0.1, 1.0, 0.1),
 }
-"""By name. The first two were measured: fd(digits-cnn@8) of 256 samples, six trainings by six sample seeds of the
-quickstart's VP model, of flow_heun and of euler_maruyama at 20 evaluations; the others are extremes: what is often
-assumed, and sample seeds that decide nearly everything."""
+"""By name. The first two were measured: fd(digits-cnn@8) of 256 samples, six trainings by six
+sample seeds of the quickstart's VP model, of flow_heun and of euler_maruyama at 20 evaluations; the
+others are extremes: what is often assumed, and sample seeds that decide nearly everything.
+"""
 NOISES = {"normal": 0.0, "skewed": 0.5, "very skewed": 1.0}
-"""By name: standard deviation of the logarithm of the effects, 0 for normal ones. Skewness is 0, 1.75 and 6.18."""
+"""By name: standard deviation of the logarithm of the effects, 0 for normal ones. Skewness is 0,
+1.75 and 6.18.
+"""
 VARIATION = 0.4
-"""Standard deviation of a value as a fraction of its mean, where the interval is taken in logarithms."""
+"""Standard deviation of a value as a fraction of its mean, where the interval is taken in
+logarithms.
+"""
 
 
 class Design(NamedTuple):
@@ -69,7 +75,9 @@ class Design(NamedTuple):
     def title(self) -> str:
         """Returns ``5 × 4``, with what is special of it."""
         first, second = self.trainings
-        size = f"{first} × {self.seeds}" if first == second else f"{first} and {second} × {self.seeds}"
+        size = (
+            f"{first} × {self.seeds}" if first == second else f"{first} and {second} × {self.seeds}"
+        )
         return size + (" paired" if self.paired else "") + (", gaps" if self.gaps else "")
 
 
@@ -102,7 +110,9 @@ PAIRS = (
 
 
 def effects(rng: np.random.Generator, shape: Sequence[int], skew: float) -> np.ndarray:
-    """Returns independent effects of mean 0 and variance 1: normal ones, or lognormal ones (:data:`NOISES`)."""
+    """Returns independent effects of mean 0 and variance 1: normal ones, or lognormal ones
+    (:data:`NOISES`).
+    """
     normal = rng.normal(size=shape)
     if skew == 0:
         return normal
@@ -119,9 +129,11 @@ def simulate(
     claims: int = 1,
     skew: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the values of two equally good groups for each claim, shapes (boards, claims, I, J) and (..., K, J).
+    """Returns the values of two equally good groups for each claim, shapes (boards, claims, I, J)
+    and (..., K, J).
 
-    Half of the variance of retraining is that of a model, the other half differs from claim to claim.
+    Half of the variance of retraining is that of a model, the other half differs from claim to
+    claim.
     """
     lead = (boards, claims)
     common = effects(rng, (*lead, 1, design.seeds), skew)
@@ -129,7 +141,9 @@ def simulate(
     def trained(trainings: int) -> np.ndarray:
         if claims == 1:
             return components.retraining * effects(rng, (*lead, trainings, 1), skew)
-        model = effects(rng, (boards, 1, trainings, 1), skew) + effects(rng, (*lead, trainings, 1), skew)
+        model = effects(rng, (boards, 1, trainings, 1), skew) + effects(
+            rng, (*lead, trainings, 1), skew
+        )
         return components.retraining * model / np.sqrt(2)
 
     def sampled(model: np.ndarray) -> np.ndarray:
@@ -160,11 +174,16 @@ class Coverage(NamedTuple):
 
 
 def coverage(
-    design: Design, components: Components, rng: np.random.Generator, boards: int = LEADERBOARDS, skew: float = 0.0
+    design: Design,
+    components: Components,
+    rng: np.random.Generator,
+    boards: int = LEADERBOARDS,
+    skew: float = 0.0,
 ) -> Coverage:
     """Returns how often the interval of a group holds the mean of the model.
 
-    With one training or one sample seed it is for the mean of that one, whose own effect is no noise then.
+    With one training or one sample seed it is for the mean of that one, whose own effect is no
+    noise then.
     """
     if design.trainings[0] == 1:
         components = components._replace(retraining=0.0)
@@ -175,22 +194,36 @@ def coverage(
     deviation = np.sqrt(sum(np.square(components[:3])))
     mean = deviation / VARIATION
     plain, positive = estimate(values), estimate(values + mean, (0.0, np.inf))
-    shares = [float(np.mean((f.low <= at) & (at <= f.high))) for f, at in ((plain, 0.0), (positive, mean))]
+    shares = [
+        float(np.mean((f.low <= at) & (at <= f.high))) for f, at in ((plain, 0.0), (positive, mean))
+    ]
     return Coverage(plain.scope, *shares)
 
 
-def judged(first: np.ndarray, second: np.ndarray, design: Design, smallest_effect: float) -> np.ndarray:
-    """Returns the verdicts on the first groups, shape (boards, claims): lower is better, Holm over the claims."""
+def judged(
+    first: np.ndarray, second: np.ndarray, design: Design, smallest_effect: float
+) -> np.ndarray:
+    """Returns the verdicts on the first groups, shape (boards, claims): lower is better, Holm over
+    the claims.
+    """
     found = compare(first, second, paired=design.paired, smallest_effect=smallest_effect)
-    return verdicts(found.difference, holm(found.p), holm(found.p_equivalence), higher_is_better=False)
+    return verdicts(
+        found.difference, holm(found.p), holm(found.p_equivalence), higher_is_better=False
+    )
 
 
 def false_verdicts(
-    design: Design, components: Components, rng: np.random.Generator, boards: int = LEADERBOARDS, skew: float = 0.0
+    design: Design,
+    components: Components,
+    rng: np.random.Generator,
+    boards: int = LEADERBOARDS,
+    skew: float = 0.0,
 ) -> tuple[float, float]:
-    """Returns the shares of leaderboards with a false "better" or "worse", and with a false "within noise".
+    """Returns the shares of leaderboards with a false "better" or "worse", and with a false "within
+    noise".
 
-    For the latter the difference is the smallest effect of interest itself, twice the deviation of retraining.
+    For the latter the difference is the smallest effect of interest itself, twice the deviation of
+    retraining.
     """
     effect = 2 * components.retraining
     first, second = simulate(design, components, rng, boards=boards, claims=CLAIMS, skew=skew)
@@ -200,7 +233,8 @@ def false_verdicts(
 
 
 def calibrate(names: Sequence[str] = tuple(COMPONENTS), boards: int = LEADERBOARDS) -> pd.DataFrame:
-    """Returns a row a design, set of components and noise: coverage of its intervals, rates of false verdicts.
+    """Returns a row a design, set of components and noise: coverage of its intervals, rates of
+    false verdicts.
 
     The latter with skewed noise for the components first measured alone.
 
@@ -214,15 +248,33 @@ def calibrate(names: Sequence[str] = tuple(COMPONENTS), boards: int = LEADERBOAR
         for design in GROUPS:
             for noise, skew in NOISES.items():
                 covered = coverage(design, components, rng, 10 * boards, skew)
-                record = {"what": "interval", "design": design.title, "components": name, "noise": noise}
+                record = {
+                    "what": "interval",
+                    "design": design.title,
+                    "components": name,
+                    "noise": noise,
+                }
                 record |= {"interval over": covered.scope, "coverage": covered.plain}
                 records.append(record | {"coverage in logarithms": covered.logarithms})
         for design in PAIRS:
-            for noise, skew in NOISES.items() if components is measured else {"normal": 0.0}.items():
+            for noise, skew in (
+                NOISES.items() if components is measured else {"normal": 0.0}.items()
+            ):
                 for alike in (0.0, 1.0) if noise == "normal" else (0.0,):
-                    wrong, same = false_verdicts(design, components._replace(alike=alike), rng, boards, skew)
-                    record = {"what": "claims", "design": design.title, "components": name, "noise": noise}
-                    record |= {"alike": alike, "false better or worse": wrong, "false within noise": same}
+                    wrong, same = false_verdicts(
+                        design, components._replace(alike=alike), rng, boards, skew
+                    )
+                    record = {
+                        "what": "claims",
+                        "design": design.title,
+                        "components": name,
+                        "noise": noise,
+                    }
+                    record |= {
+                        "alike": alike,
+                        "false better or worse": wrong,
+                        "false within noise": same,
+                    }
                     records.append(record)
     return pd.DataFrame(records)
 
@@ -237,17 +289,27 @@ def cost_of_skew(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def power(
-    design: Design, components: Components, rng: np.random.Generator, effects: Sequence[float], boards: int
+    design: Design,
+    components: Components,
+    rng: np.random.Generator,
+    effects: Sequence[float],
+    boards: int,
 ) -> pd.DataFrame:
     """Returns for each effect, in deviations of retraining, how often one claim is decided.
 
-    ``better``: verdicts on a group that is better by the effect, whatever the smallest effect of interest;
-    ``within noise``: verdicts on an equally good group where the effect is the smallest of interest.
+    ``better``: verdicts on a group that is better by the effect, whatever the smallest effect of
+    interest; ``within noise``: verdicts on an equally good group where the effect is the smallest
+    of interest.
     """
     first, second = simulate(design, components, rng, boards=boards)
     sizes = np.asarray(effects) * components.retraining
-    null = compare(first, second, paired=design.paired, smallest_effect=np.maximum(sizes, 1e-9)[:, None, None])
-    alike = verdicts(null.difference, null.p, null.p_equivalence, higher_is_better=False) == "within noise"
+    null = compare(
+        first, second, paired=design.paired, smallest_effect=np.maximum(sizes, 1e-9)[:, None, None]
+    )
+    alike = (
+        verdicts(null.difference, null.p, null.p_equivalence, higher_is_better=False)
+        == "within noise"
+    )
     better = [judged(first - size, second, design, 1e-9) == "better" for size in sizes]
     return pd.DataFrame(
         {
@@ -263,7 +325,9 @@ def powers(rng: np.random.Generator, boards: int = LEADERBOARDS) -> pd.DataFrame
     """Returns the power of every design of :data:`PAIRS` under the components first measured."""
     components = next(iter(COMPONENTS.values()))
     effects = np.linspace(0, 6, 13)
-    return pd.concat([power(design, components, rng, effects, boards) for design in PAIRS], ignore_index=True)
+    return pd.concat(
+        [power(design, components, rng, effects, boards) for design in PAIRS], ignore_index=True
+    )
 
 
 def draw(curves: pd.DataFrame) -> bytes:
@@ -281,9 +345,17 @@ def draw(curves: pd.DataFrame) -> bytes:
             axes.set_ylim(0, 1.02)
         panels[0].set_ylabel("share of claims")
         panels[0].set_xlabel("true difference / deviation of retraining")
-        panels[1].set_xlabel("smallest effect of interest / deviation of retraining,\nno true difference")
+        panels[1].set_xlabel(
+            "smallest effect of interest / deviation of retraining,\nno true difference"
+        )
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, title="trainings × sample seeds", loc="outside right center", frameon=False)
+        figure.legend(
+            handles,
+            labels,
+            title="trainings × sample seeds",
+            loc="outside right center",
+            frameon=False,
+        )
         return rendered(figure)["png"]
 
 
@@ -297,11 +369,14 @@ def main() -> None:
     curves = powers(np.random.default_rng(1), options.leaderboards)
     for name, table in (("calibration", found), ("power", curves)):
         put(
-            options.folder / f"{name}.csv", table.to_csv(index=False, float_format="%.4g", lineterminator="\n").encode()
+            options.folder / f"{name}.csv",
+            table.to_csv(index=False, float_format="%.4g", lineterminator="\n").encode(),
         )
     put(options.folder / "power.png", draw(curves))
     print(found.to_string(index=False))
-    print("coverage of 95 % intervals by noise:", cost_of_skew(found).round(3).to_string(), sep="\n")
+    print(
+        "coverage of 95 % intervals by noise:", cost_of_skew(found).round(3).to_string(), sep="\n"
+    )
 
 
 if __name__ == "__main__":

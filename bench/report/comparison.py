@@ -1,4 +1,6 @@
-"""Why rows can be compared, or cannot: what differs between two of them, and which a table does not rank together."""
+"""Why rows can be compared, or cannot: what differs between two of them, and which a table does not
+rank together.
+"""
 
 import difflib
 from collections.abc import Mapping
@@ -57,7 +59,9 @@ def find(rows: pd.DataFrame, text: str) -> pd.DataFrame:
     if len(groups) == 1:
         return found
     if groups:
-        raise ValueError(f"{text!r} names several rows: {'; '.join(groups[:8])}{' ...' if len(groups) > 8 else ''}")
+        raise ValueError(
+            f"{text!r} names several rows: {'; '.join(groups[:8])}{' ...' if len(groups) > 8 else ''}"
+        )
     near = difflib.get_close_matches(text, [*rows["group"].unique(), *rows["label"]], 3, 0.3)
     raise ValueError(
         f"no row is called {text!r}; there are, for example: {'; '.join(near or rows['group'].unique()[:3])}"
@@ -65,14 +69,22 @@ def find(rows: pd.DataFrame, text: str) -> pd.DataFrame:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Returns what differs between two identities, ``count 256 against 128``, with equal parts left out."""
+    """Returns what differs between two identities, ``count 256 against 128``, with equal parts left
+    out.
+    """
     first, second = flatten(dict(one)), flatten(dict(other))
-    names = [name for name in dict.fromkeys([*first, *second]) if first.get(name) != second.get(name)]
-    return [f"{_words(name)} {_short(first.get(name))} against {_short(second.get(name))}" for name in names]
+    names = [
+        name for name in dict.fromkeys([*first, *second]) if first.get(name) != second.get(name)
+    ]
+    return [
+        f"{_words(name)} {_short(first.get(name))} against {_short(second.get(name))}"
+        for name in names
+    ]
 
 
 def explain(rows: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
-    """Returns lines on how two rows (or groups of seeds) differ, and on which of their numbers can be compared.
+    """Returns lines on how two rows (or groups of seeds) differ, and on which of their numbers can
+    be compared.
 
     Args:
         rows: The tidy table, for its ``attrs``.
@@ -101,7 +113,9 @@ def explain(rows: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> li
             continue
         if pd.isna(a) or pd.isna(b):
             lacking = "A" if pd.isna(a) else "B"
-            lines.append(f"{title}: {lacking} has none ({_lack(first if lacking == 'A' else second, name)})")
+            lines.append(
+                f"{title}: {lacking} has none ({_lack(first if lacking == 'A' else second, name)})"
+            )
             continue
         text = f"{title}: {a:.6g} against {b:.6g}"
         why = _unlike(sides[0].get(name, []), sides[1].get(name, []), known)
@@ -111,15 +125,20 @@ def explain(rows: pd.DataFrame, first: pd.DataFrame, second: pd.DataFrame) -> li
         else:
             better = "A" if (a > b) == higher else "B"
             which = "equal" if a == b else f"{better} is ahead by {abs(a - b):.3g}"
-            lines.append(f"{text}: comparable, one identity; {which}{_certainty(first, second, name, bounds)}")
+            lines.append(
+                f"{text}: comparable, one identity; {which}{_certainty(first, second, name, bounds)}"
+            )
     if (budgets := [_values(part["budget"]) for part in (first, second)])[0] != budgets[1]:
-        lines += ["", f"Not ranked against each other: budgets {' and '.join(b or 'none' for b in budgets)}."]
+        lines += [
+            "",
+            f"Not ranked against each other: budgets {' and '.join(b or 'none' for b in budgets)}.",
+        ]
     return lines
 
 
 def apart(rows: pd.DataFrame) -> list[str]:
-    """Returns a line for each metric of a budget whose rows are unlike numbers: which, and why they are not ranked
-    together.
+    """Returns a line for each metric of a budget whose rows are unlike numbers: which, and why they
+    are not ranked together.
 
     Args:
         rows: The tidy table with its ``attrs``.
@@ -131,7 +150,9 @@ def apart(rows: pd.DataFrame) -> list[str]:
         for name in rows.attrs["metrics"]:
             groups: dict[str, list[str]] = {}
             for group, text in zip(part["group"], part["identity"], strict=True):
-                if (short := identities(text).get(name)) is not None and group not in groups.setdefault(short, []):
+                if (
+                    short := identities(text).get(name)
+                ) is not None and group not in groups.setdefault(short, []):
                     groups[short].append(group)
             first, *others = groups or [None]
             for other in others:
@@ -143,8 +164,12 @@ def apart(rows: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _certainty(first: pd.DataFrame, second: pd.DataFrame, name: str, bounds: Mapping[str, tuple[float, float]]) -> str:
-    """Returns the interval of a difference of metrics, or that there is none; nothing of bits/dim."""
+def _certainty(
+    first: pd.DataFrame, second: pd.DataFrame, name: str, bounds: Mapping[str, tuple[float, float]]
+) -> str:
+    """Returns the interval of a difference of metrics, or that there is none; nothing of
+    bits/dim.
+    """
     if name not in bounds:
         return ""
     found = difference_of(first, second, name, bounds[name])
@@ -171,7 +196,8 @@ def _unlike(first: list[str], second: list[str], known: Mapping[str, Any]) -> li
     for part, side in ((first, "A"), (second, "B")):
         if len(part) > 1:
             return [
-                f"{side} alone has {len(part)} identities: " + "; ".join(differences(known[part[0]], known[part[1]]))
+                f"{side} alone has {len(part)} identities: "
+                + "; ".join(differences(known[part[0]], known[part[1]]))
             ]
     return differences(known[first[0]], known[second[0]])
 
@@ -189,7 +215,9 @@ def _named(rows: pd.DataFrame) -> str:
 
 
 def _values(column: pd.Series) -> str:
-    found = dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in column.dropna())
+    found = dict.fromkeys(
+        f"{value:g}" if isinstance(value, float) else str(value) for value in column.dropna()
+    )
     return ", ".join(text for text in found if text)
 
 

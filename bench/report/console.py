@@ -1,4 +1,6 @@
-"""The leaderboard in a terminal: a few columns, the rest is in the files that the last lines name."""
+"""The leaderboard in a terminal: a few columns, the rest is in the files that the last lines
+name.
+"""
 
 from pathlib import Path
 
@@ -9,15 +11,26 @@ from rich.table import Table
 
 from bench.printable import one_line
 from bench.report.page import arrow, compact, estimate, marked, number, quality, reach
-from bench.report.table import BITS, BITS_ERROR, SECONDS, bare, drawn_lines, leaderboard, uncontrolled
+from bench.report.table import (
+    BITS,
+    BITS_ERROR,
+    SECONDS,
+    bare,
+    drawn_lines,
+    leaderboard,
+    uncontrolled,
+)
 from bench.report.verdicts import judge
 
 MOST = 120
 """Groups shown; more than that nobody reads in a terminal."""
 
 
-def print_leaderboard(rows: pd.DataFrame, console: Console, folder: Path | str | None = None) -> None:
-    """Prints a row a group, by budget and rank: plain aligned lines where the output is not a terminal.
+def print_leaderboard(
+    rows: pd.DataFrame, console: Console, folder: Path | str | None = None
+) -> None:
+    """Prints a row a group, by budget and rank: plain aligned lines where the output is not a
+    terminal.
 
     Args:
         rows: The tidy table of :func:`bench.report.table.tabulate`.
@@ -55,12 +68,22 @@ def _print(console: Console, line: str) -> None:
 
 def _cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     metrics, board = board.attrs["metrics"], bare(board)
-    headers = ["budget", "rank", "group", "NFE", *(f"{name} {arrow(higher)}" for name, higher in metrics.items())]
+    headers = [
+        "budget",
+        "rank",
+        "group",
+        "NFE",
+        *(f"{name} {arrow(higher)}" for name, higher in metrics.items()),
+    ]
     headers += ["ms/image", "bits/dim (± over images)", "state"]
     cells = []
     for _, group in board.iterrows():
         values = [quality(group, name) for name in metrics]
-        row = [compact(group["budget"]), "" if pd.isna(group["rank"]) else str(group["rank"]), group["group"]]
+        row = [
+            compact(group["budget"]),
+            "" if pd.isna(group["rank"]) else str(group["rank"]),
+            group["group"],
+        ]
         row += [reach(group), *values, number(group[SECONDS] * 1e3)]
         bits = marked(estimate(group[BITS], group[BITS_ERROR]), group[f"{BITS}_note"])
         cells.append([*row, bits, group["state"]])
@@ -70,7 +93,9 @@ def _cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 def _table(headers: list[str], cells: list[list[str]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
-        table.add_column(header, overflow="fold", justify="left" if header in ("group", "state") else "right")
+        table.add_column(
+            header, overflow="fold", justify="left" if header in ("group", "state") else "right"
+        )
     budget = None
     for row in cells:
         if budget is not None and row[0] != budget:
@@ -106,5 +131,7 @@ def _places(folder: Path) -> list[str]:
     pictures = sorted((folder / "figures").glob("*.png"))
     lines = [f"leaderboard: {folder / 'leaderboard.md'}   page: {folder / 'report.html'}"]
     if pictures:
-        lines.append(f"pictures: {folder / 'figures'} ({', '.join(path.stem for path in pictures)})")
+        lines.append(
+            f"pictures: {folder / 'figures'} ({', '.join(path.stem for path in pictures)})"
+        )
     return lines

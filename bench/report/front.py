@@ -10,7 +10,8 @@ COSTS = {"nfe": "NFE", "sampling_gflops_per_image": "GFLOPs"}
 
 
 def dominators(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarray:
-    """Returns for each point the best other one that is as cheap and as good, and better in one of both.
+    """Returns for each point the best other one that is as cheap and as good, and better in one of
+    both.
 
     Args:
         cost: Shape (N,), lower is better.
@@ -29,15 +30,19 @@ def dominators(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarr
 
 
 def pareto(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarray:
-    """Returns which points are on the Pareto front, as booleans of shape (N,); see :func:`dominators`."""
+    """Returns which points are on the Pareto front, as booleans of shape (N,); see
+    :func:`dominators`.
+    """
     return dominators(cost, value, higher=higher) < 0
 
 
 def dominated(board: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row a complete group that another one beats by the first metric, in both costs or in one of them.
+    """Returns a row a complete group that another one beats by the first metric, in both costs or
+    in one of them.
 
-    Columns: ``group``, and for each of :data:`COSTS` the group that beats it there, blank on that front. Only groups
-    of one identity of the metric compete, and only means: whether a difference is evidence is another question.
+    Columns: ``group``, and for each of :data:`COSTS` the group that beats it there, blank on that
+    front. Only groups of one identity of the metric compete, and only means: whether a difference
+    is evidence is another question.
 
     Args:
         board: The leaderboard.
@@ -49,11 +54,17 @@ def dominated(board: pd.DataFrame) -> pd.DataFrame:
         known = board[(board["state"] == "done") & np.isfinite(board[name].astype(float))]
         for column, cost in COSTS.items():
             measured = known[known[column].notna()]
-            for _, part in measured.groupby([identities(text).get(name, "") for text in measured["identity"]]):
-                by = dominators(part[column].to_numpy(float), part[name].to_numpy(float), higher=higher)
+            for _, part in measured.groupby(
+                [identities(text).get(name, "") for text in measured["identity"]]
+            ):
+                by = dominators(
+                    part[column].to_numpy(float), part[name].to_numpy(float), higher=higher
+                )
                 for group, index in zip(part["group"], by, strict=True):
                     if index >= 0:
-                        record = records.setdefault(group, {"group": group, **dict.fromkeys(COSTS.values(), "")})
+                        record = records.setdefault(
+                            group, {"group": group, **dict.fromkeys(COSTS.values(), "")}
+                        )
                         record[cost] = part["group"].iloc[index]
     order = {group: index for index, group in enumerate(board["group"])}
     found = sorted(records.values(), key=lambda record: order[record["group"]])

@@ -1,6 +1,7 @@
 """The leaderboard as a person reads it: Markdown and one HTML page, made of the same sections.
 
-A section is a title, some text and a table of cells; the two writers only differ in how they mark them up.
+A section is a title, some text and a table of cells; the two writers only differ in how they mark
+them up.
 """
 
 import html as markup
@@ -53,11 +54,15 @@ CLIPPED = 0.01
 """Share of clipped pixels above which a row is named."""
 NAMED = 8
 """Rows named for it, those with most first."""
-MEMORISED: Mapping[str, tuple[float, bool]] = {"nn_ratio": (0.5, False), "near_copies": (0.01, True)}
+MEMORISED: Mapping[str, tuple[float, bool]] = {
+    "nn_ratio": (0.5, False),
+    "near_copies": (0.01, True),
+}
 """By metric: the value beyond which a row is flagged as memorised, and whether beyond is above.
 
-``nn_ratio`` is 1 for new images and 0 for copies: at one half, samples lie twice as near to training images as new ones
-do. ``near_copies`` is a share of the samples, beyond the share that real held-out images have, where it is known.
+``nn_ratio`` is 1 for new images and 0 for copies: at one half, samples lie twice as near to
+training images as new ones do. ``near_copies`` is a share of the samples, beyond the share that
+real held-out images have, where it is known.
 """
 
 
@@ -80,7 +85,9 @@ class Section(NamedTuple):
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Returns a number with that many significant digits and no exponent within reason; blank where there is none."""
+    """Returns a number with that many significant digits and no exponent within reason; blank where
+    there is none.
+    """
     if value is None or pd.isna(value):
         return ""
     value = float(value)
@@ -92,8 +99,16 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def spread(mean: Any, deviation: Any) -> str:
-    """Returns ``0.123 ± 0.004``, both to the mean's three significant digits; the mean alone without a spread."""
-    if mean is None or pd.isna(mean) or deviation is None or pd.isna(deviation) or not math.isfinite(mean):
+    """Returns ``0.123 ± 0.004``, both to the mean's three significant digits; the mean alone
+    without a spread.
+    """
+    if (
+        mean is None
+        or pd.isna(mean)
+        or deviation is None
+        or pd.isna(deviation)
+        or not math.isfinite(mean)
+    ):
         return number(mean)
     if not 1e-4 <= abs(mean) < 1e7:
         return f"{number(mean)} ± {number(deviation, 1)}"
@@ -101,7 +116,9 @@ def spread(mean: Any, deviation: Any) -> str:
 
 
 def estimate(mean: Any, error: Any) -> str:
-    """Returns ``2.158 ± 0.030``, both to the error's two significant digits; the mean alone without an error."""
+    """Returns ``2.158 ± 0.030``, both to the error's two significant digits; the mean alone without
+    an error.
+    """
     if mean is None or pd.isna(mean) or error is None or pd.isna(error) or not error > 0:
         return number(mean)
     decimals = min(6, _decimals(error, 2))
@@ -109,11 +126,14 @@ def estimate(mean: Any, error: Any) -> str:
 
 
 def interval(mean: Any, low: Any, high: Any) -> str:
-    """Returns ``0.123 [0.119, 0.127]``, all to the mean's three significant digits; the mean alone without an interval.
+    """Returns ``0.123 [0.119, 0.127]``, all to the mean's three significant digits; the mean alone
+    without an interval.
 
     The interval may be much wider than the mean: a zero of its own shows as such.
     """
-    if any(value is None or pd.isna(value) or not math.isfinite(value) for value in (mean, low, high)):
+    if any(
+        value is None or pd.isna(value) or not math.isfinite(value) for value in (mean, low, high)
+    ):
         return number(mean)
     if not 1e-4 <= abs(mean) < 1e7:
         return f"{number(mean)} [{number(low)}, {number(high)}]"
@@ -122,7 +142,9 @@ def interval(mean: Any, low: Any, high: Any) -> str:
 
 
 def told(found: Measured) -> str:
-    """Returns a mean with its interval, marked where that holds for one thing alone, or with the values."""
+    """Returns a mean with its interval, marked where that holds for one thing alone, or with the
+    values.
+    """
     text = interval(found.mean, found.low, found.high)
     if found.scope:
         return f"{text} {MARKS[found.scope]}" if found.scope in MARKS else text
@@ -145,7 +167,8 @@ def bits(mean: Any, error: Any, draws: tuple[Any, Any] | None = None) -> str:
     """Returns bits/dim with their standard error over the images, which says so.
 
     Args:
-        draws: What random draws (dequantisations, probes) make of the mean and of one image, to be told beside it.
+        draws: What random draws (dequantisations, probes) make of the mean and of one image, to be
+            told beside it.
     """
     text = estimate(mean, error)
     if "±" not in text:
@@ -156,7 +179,9 @@ def bits(mean: Any, error: Any, draws: tuple[Any, Any] | None = None) -> str:
 
 
 def marked(text: str, note: Any) -> str:
-    """Returns bits/dim as they are written, with a mark where their note says that they are no exact value."""
+    """Returns bits/dim as they are written, with a mark where their note says that they are no
+    exact value.
+    """
     return f"{text} (bound)" if text and "bound" in str(note).split(" + ") else text
 
 
@@ -196,7 +221,9 @@ def reach(group: Mapping[str, Any]) -> str:
 
 
 def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Section]:
-    """Returns the parts of the report in order: a table a budget, the models, what is missing, how to read it."""
+    """Returns the parts of the report in order: a table a budget, the models, what is missing, how
+    to read it.
+    """
     metrics, known, floors = rows.attrs["metrics"], rows.attrs["identities"], rows.attrs["floors"]
     unlike, inspections, unranked = uncontrolled(rows), rows.attrs["inspections"], apart(rows)
     judged, beaten = judge(rows), dominated(board)
@@ -223,12 +250,18 @@ def sections(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> list[Se
     parts.append(Section("Not ranked together", bullets=unranked))
     parts.append(_missing(board, inspections))
     parts.append(_reading(rows, metrics, known, stated=len(judged) > 0))
-    return [part for part in parts if part.cells or part.bullets or (part.text and not part.headers)]
+    return [
+        part for part in parts if part.cells or part.bullets or (part.text and not part.headers)
+    ]
 
 
 def _warnings(rows: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
-    """Returns a line for each metric that was measured on fewer images than its value means anything for."""
-    used = dict.fromkeys((name, short) for text in rows["identity"] for name, short in identities(text).items())
+    """Returns a line for each metric that was measured on fewer images than its value means
+    anything for.
+    """
+    used = dict.fromkeys(
+        (name, short) for text in rows["identity"] for name, short in identities(text).items()
+    )
     return [
         f"Too few images: {name} on {known[short]['count']} is a smoke test, not evidence; it needs {least}."
         for name, short in used
@@ -237,7 +270,9 @@ def _warnings(rows: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
 
 
 def _in_both_splits(dataset: str) -> list[str]:
-    """Returns a line where held-out pictures of a data set that the suite describes equal ones for training."""
+    """Returns a line where held-out pictures of a data set that the suite describes equal ones for
+    training.
+    """
     try:
         count = equal_pictures(dataset)
     except (OSError, ValueError) as error:
@@ -257,7 +292,9 @@ def _one_seed(board: pd.DataFrame) -> list[str]:
     one = int((sampled["sample_seeds"] == 1).sum())
     if not one:
         return []
-    return [f"One sample seed: {one} of {len(sampled)} groups say nothing of what other sample seeds would give."]
+    return [
+        f"One sample seed: {one} of {len(sampled)} groups say nothing of what other sample seeds would give."
+    ]
 
 
 def _unproven(rows: pd.DataFrame) -> list[str]:
@@ -274,7 +311,9 @@ def _unproven(rows: pd.DataFrame) -> list[str]:
 
 
 def _floors(groups: pd.DataFrame, floors: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-    """Returns a line for each metric and identity of a table whose value for real images is known."""
+    """Returns a line for each metric and identity of a table whose value for real images is
+    known.
+    """
     used = dict.fromkeys(pair for text in groups["identity"] for pair in identities(text).items())
     lines = []
     for name, short in used:
@@ -300,34 +339,63 @@ def _ranking(
 ) -> Section:
     headers = ["rank", "model", "sampler", "steps", "NFE"]
     headers += [f"{name} {arrow(higher)}" for name, higher in metrics.items()]
-    headers += ["time (ms/image)", "compute (GFLOPs/image)", f"{BITS_TITLE} ↓", "seeds (training × sampling)", "state"]
-    best = {name: {i for part in best_of(groups, name, higher) for i in part} for name, higher in metrics.items()}
+    headers += [
+        "time (ms/image)",
+        "compute (GFLOPs/image)",
+        f"{BITS_TITLE} ↓",
+        "seeds (training × sampling)",
+        "state",
+    ]
+    best = {
+        name: {i for part in best_of(groups, name, higher) for i in part}
+        for name, higher in metrics.items()
+    }
     cells = []
     for index, group in groups.iterrows():
         values = [
             Cell(f"{TIED} {text}" if group[f"{name} tied"] is True else text, index in best[name])
             for name, text in ((name, quality(group, name)) for name in metrics)
         ]
-        facts = [whole(group["rank"]), model_title(group), sampler_title(group), whole(group["steps"]), reach(group)]
+        facts = [
+            whole(group["rank"]),
+            model_title(group),
+            sampler_title(group),
+            whole(group["steps"]),
+            reach(group),
+        ]
         costs = [
             spread(group[SECONDS] * MILLI, group[f"{SECONDS} sd"] * MILLI),
             number(group["sampling_gflops_per_image"]),
             marked(bits(group[BITS], group[BITS_ERROR]), group[f"{BITS}_note"]),
-            f"{group['train_seeds']} × {group['sample_seeds']}" if isinstance(group["sampler"], str) else "",
+            f"{group['train_seeds']} × {group['sample_seeds']}"
+            if isinstance(group["sampler"], str)
+            else "",
             group["state"],
         ]
         cells.append([*map(Cell, facts), *values, *map(Cell, costs)])
     below = [*_floors(groups, floors, known), *_ties(groups, metrics, best)]
-    return Section(title, (), headers, cells, below=[*below, *_memorised(groups, metrics, floors), *_clipped(groups)])
+    return Section(
+        title,
+        (),
+        headers,
+        cells,
+        below=[*below, *_memorised(groups, metrics, floors), *_clipped(groups)],
+    )
 
 
-def _ties(groups: pd.DataFrame, metrics: Mapping[str, bool], best: Mapping[str, set[Any]]) -> list[str]:
+def _ties(
+    groups: pd.DataFrame, metrics: Mapping[str, bool], best: Mapping[str, set[Any]]
+) -> list[str]:
     """Returns what the tie marks of a table mean, and where there can be none."""
     lines, unknown = [], []
     if any(groups[f"{name} tied"].fillna(False).any() for name in metrics):
-        lines.append(f"{TIED}: not told from the best of the column: the 95 % interval of the difference holds 0.")
+        lines.append(
+            f"{TIED}: not told from the best of the column: the 95 % interval of the difference holds 0."
+        )
     for name in metrics:
-        others = groups[(groups["state"] == "done") & groups[name].notna() & ~groups.index.isin(best[name])]
+        others = groups[
+            (groups["state"] == "done") & groups[name].notna() & ~groups.index.isin(best[name])
+        ]
         if best[name] and len(others) and others[f"{name} tied"].isna().all():
             unknown.append(name)
     if unknown:
@@ -338,7 +406,9 @@ def _ties(groups: pd.DataFrame, metrics: Mapping[str, bool], best: Mapping[str, 
     return lines
 
 
-def _memorised(groups: pd.DataFrame, metrics: Mapping[str, bool], floors: Mapping[str, Any]) -> list[str]:
+def _memorised(
+    groups: pd.DataFrame, metrics: Mapping[str, bool], floors: Mapping[str, Any]
+) -> list[str]:
     """Returns a line for each measure of memorisation that some group is beyond the bound of."""
     found: dict[str, list[str]] = {}
     for name in metrics:
@@ -356,7 +426,10 @@ def _clipped(groups: pd.DataFrame) -> list[str]:
     """Returns a line that names the groups of which many pixels were clipped."""
     much = groups[groups["clipped_fraction"] > CLIPPED]
     much = much.sort_values("clipped_fraction", ascending=False, kind="stable")
-    found = "; ".join(f"{group['group']} ({group['clipped_fraction']:.1%})" for _, group in much[:NAMED].iterrows())
+    found = "; ".join(
+        f"{group['group']} ({group['clipped_fraction']:.1%})"
+        for _, group in much[:NAMED].iterrows()
+    )
     more = f"; and {len(much) - NAMED} more" if len(much) > NAMED else ""
     return [f"Clipped pixels above {CLIPPED:.0%}: {found}{more}."] if found else []
 
@@ -372,17 +445,31 @@ def _claims(judged: pd.DataFrame) -> Section:
         "one-sided t tests say that the difference is smaller than the smallest effect of interest; where no test "
         "says anything, the word is undecided. Better and worse ask that the interval does not hold 0, and more."
     )
-    headers = ["first", "second", "metric", "NFE", "verdict", "first's mean", "second's mean", "difference [95 %]"]
+    headers = [
+        "first",
+        "second",
+        "metric",
+        "NFE",
+        "verdict",
+        "first's mean",
+        "second's mean",
+        "difference [95 %]",
+    ]
     headers += ["smallest effect", "p", "p of equivalence", "test", "note"]
     cells = []
     for _, claim in judged.iterrows():
         costs = dict.fromkeys(compact(claim[f"{side}_nfe"]) for side in ("first", "second"))
         facts = [claim["first"], claim["second"], claim["metric"], " / ".join(costs)]
         values = [number(claim["first_mean"]), number(claim["second_mean"])]
-        values += [interval(claim["difference"], claim["low"], claim["high"]), number(claim["smallest_effect"])]
+        values += [
+            interval(claim["difference"], claim["low"], claim["high"]),
+            number(claim["smallest_effect"]),
+        ]
         values += [_probability(claim["p_holm"]), _probability(claim["p_equivalence_holm"])]
         verdict = Cell(claim["verdict"], claim["verdict"] != "undecided")
-        cells.append([*map(Cell, facts), verdict, *map(Cell, (*values, claim["test"], claim["note"]))])
+        cells.append(
+            [*map(Cell, facts), verdict, *map(Cell, (*values, claim["test"], claim["note"]))]
+        )
     return Section("Claims", [text], headers, cells)
 
 
@@ -397,33 +484,57 @@ def _front(beaten: pd.DataFrame, metrics: Mapping[str, bool]) -> Section:
         "the front of that cost. Whether a difference is more than noise is a claim's question."
     )
     cells = [[Cell(value) for value in row] for row in beaten.itertuples(index=False)]
-    return Section("Dominated", [text], ["group", *(f"beaten in {cost} by" for cost in COSTS.values())], cells)
+    return Section(
+        "Dominated", [text], ["group", *(f"beaten in {cost} by" for cost in COSTS.values())], cells
+    )
 
 
 def model_title(row: Mapping[str, Any]) -> str:
     """Returns a train entry's label, with the snapshot and the average of it where it is of one."""
-    name = row["train"] if pd.isna(row["snapshot"]) else f"{row['train']} after {row['snapshot']:,} images"
+    name = (
+        row["train"]
+        if pd.isna(row["snapshot"])
+        else f"{row['train']} after {row['snapshot']:,} images"
+    )
     return name if pd.isna(row["ema"]) else f"{name}, EMA {row['ema']}"
 
 
 def _models(rows: pd.DataFrame) -> Section:
-    """A row a train entry, a snapshot or an average of it: what it is, what it cost, how likely it finds images."""
+    """A row a train entry, a snapshot or an average of it: what it is, what it cost, how likely it
+    finds images.
+    """
     models = rows[rows["train_key"].notna()].drop_duplicates("train_key")
     headers = ["model", "method", "variant", "weights", "parameters"]
     headers += ["trainings", "images each", "compute (TFLOPs each)"]
     true = models[EXACT_BITS].notna().any()
-    headers += ["time (s each)", f"{BITS_TITLE} ↓", *(["the same by the true density"] if true else [])]
+    headers += [
+        "time (s each)",
+        f"{BITS_TITLE} ↓",
+        *(["the same by the true density"] if true else []),
+    ]
     headers += ["likelihood NFE", "likelihood GFLOPs", "device", "train keys"]
     cells = []
     for _, part in models.groupby(["train", "snapshot", "ema"], sort=False, dropna=False):
         first = part.iloc[0]
         facts = [model_title(first), first["method"], first["variant"], first["weights"]]
         facts += [whole(first["parameters"]), str(len(part))]
-        facts += [whole(part["training_images"].mean().round() if part["training_images"].notna().any() else None)]
-        facts += [number(part["training_flops"].mean() / TERA), number(part["training_seconds"].mean())]
+        facts += [
+            whole(
+                part["training_images"].mean().round()
+                if part["training_images"].notna().any()
+                else None
+            )
+        ]
+        facts += [
+            number(part["training_flops"].mean() / TERA),
+            number(part["training_seconds"].mean()),
+        ]
         bits_shown = marked(_bits_of(part), first[f"{BITS}_note"])
         facts += [bits_shown, *([f"{part[EXACT_BITS].mean():.3f}"] if true else [])]
-        facts += [number(part["likelihood_nfe"].mean()), number(part["likelihood_gflops_per_image"].mean())]
+        facts += [
+            number(part["likelihood_nfe"].mean()),
+            number(part["likelihood_gflops_per_image"].mean()),
+        ]
         facts += [first["device"] if isinstance(first["device"], str) else ""]
         facts += [" ".join(f"`{name[:8]}`" for name in part["train_key"])]
         cells.append([Cell(text) for text in facts])
@@ -431,20 +542,28 @@ def _models(rows: pd.DataFrame) -> Section:
 
 
 def _bits_of(models: pd.DataFrame) -> str:
-    """Returns bits/dim of the trainings of a model, with both of its errors, or why there is none."""
+    """Returns bits/dim of the trainings of a model, with both of its errors, or why there is
+    none.
+    """
     known = models[models[BITS].notna()]
     if known.empty:
         return f"– ({models[f'{BITS}_note'].iloc[0]})"
     if len({identities(text).get(BITS) for text in known["identity"]}) > 1:
         return "– (several identities, see results.csv)"
-    text = bits(known[BITS].mean(), known[BITS_ERROR].mean(), (known[DRAW_ERROR].mean(), known[DRAW_SD].mean()))
+    text = bits(
+        known[BITS].mean(),
+        known[BITS_ERROR].mean(),
+        (known[DRAW_ERROR].mean(), known[DRAW_SD].mean()),
+    )
     if len(known) == 1:
         return text
     return f"{text}; over trainings {told(measured(known[[BITS]].to_numpy(float), UNBOUNDED))}"
 
 
 def _heldout(inspections: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """Returns the held-out losses of the models, a row a model; models at unlike times are in tables of their own."""
+    """Returns the held-out losses of the models, a row a model; models at unlike times are in
+    tables of their own.
+    """
     alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for shown in inspections:
         if shown["losses"]:
@@ -452,7 +571,9 @@ def _heldout(inspections: Sequence[Mapping[str, Any]]) -> list[Section]:
     sections = []
     for columns, part in alike.items():
         cells = []
-        for _, models in pd.DataFrame(part).groupby(["train", "snapshot", "ema"], sort=False, dropna=False):
+        for _, models in pd.DataFrame(part).groupby(
+            ["train", "snapshot", "ema"], sort=False, dropna=False
+        ):
             first, losses = models.iloc[0], pd.DataFrame(list(models["losses"]))
             facts = [model_title(first), first["method"], first["weighting"], str(len(models))]
             facts += [told(measured(losses[[name]].to_numpy(float), LOSS)) for name in columns]
@@ -472,7 +593,8 @@ def _heldout(inspections: Sequence[Mapping[str, Any]]) -> list[Section]:
 def _missing(board: pd.DataFrame, inspections: Sequence[Mapping[str, Any]]) -> Section:
     lacking = board[board["state"] != "done"]
     bullets = [
-        f"{group['group']}: {group['state']}; {group['cause']}" + (f"; log: {group['log']}" if group["log"] else "")
+        f"{group['group']}: {group['state']}; {group['cause']}"
+        + (f"; log: {group['log']}" if group["log"] else "")
         for _, group in lacking.iterrows()
     ]
     bullets += [
@@ -483,7 +605,9 @@ def _missing(board: pd.DataFrame, inspections: Sequence[Mapping[str, Any]]) -> S
     return Section("What is missing", bullets=bullets)
 
 
-def _reading(rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str, Any], *, stated: bool) -> Section:
+def _reading(
+    rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str, Any], *, stated: bool
+) -> Section:
     first = next(iter(metrics), None)
     bullets = []
     if first is not None:
@@ -513,10 +637,16 @@ def _reading(rows: pd.DataFrame, metrics: Mapping[str, bool], known: Mapping[str
         "might give. Over trainings: the interval for other trainings on the same images, or the values.",
     ]
     if cold := int((rows[f"{SECONDS}_note"] == COLD).sum()):
-        bullets.append(f"Time is blank for {cold} of {len(rows)} rows: none of their batches was warm.")
+        bullets.append(
+            f"Time is blank for {cold} of {len(rows)} rows: none of their batches was warm."
+        )
     bullets += _identity_lines(rows, known)
-    versions = ", ".join(dict.fromkeys(item for text in rows["versions"] for item in text.split(", ")))
-    commits = " + ".join(dict.fromkeys(c for text in rows["commit"].dropna() for c in text.split(" + ")))
+    versions = ", ".join(
+        dict.fromkeys(item for text in rows["versions"] for item in text.split(", "))
+    )
+    commits = " + ".join(
+        dict.fromkeys(c for text in rows["commit"].dropna() for c in text.split(" + "))
+    )
     dirty = " (with uncommitted changes)" if rows["dirty"].fillna(False).any() else ""
     bullets += [f"Versions: {versions}."] if len(rows) and versions else []
     bullets += [f"Commit: {commits}{dirty}."] if commits else []
@@ -569,11 +699,17 @@ def markdown(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame) -> str:
 
 
 def _aligned(headers: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list[str]:
-    texts = [[_bold(cell) if cell.strong else printable.markdown(cell.text) for cell in row] for row in cells]
+    texts = [
+        [_bold(cell) if cell.strong else printable.markdown(cell.text) for cell in row]
+        for row in cells
+    ]
     headers = [printable.markdown(header) for header in headers]
     widths = [max(len(row[i]) for row in [headers, *texts]) for i in range(len(headers))]
     rule = ["-" * width for width in widths]
-    padded = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in [headers, rule, *texts]]
+    padded = [
+        [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        for row in [headers, rule, *texts]
+    ]
     return ["| " + " | ".join(row) + " |" for row in padded]
 
 
@@ -601,7 +737,9 @@ li { overflow-wrap: anywhere; }
 """
 
 
-def html(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame, pictures: Sequence["Picture"]) -> str:
+def html(
+    suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame, pictures: Sequence["Picture"]
+) -> str:
     """Returns the report as one page; its figures are links to the files beside it."""
     first, *parts = sections(suite, rows, board)
     tables = [part for part in parts if part.cells]
@@ -609,14 +747,19 @@ def html(suite: "Suite", rows: pd.DataFrame, board: pd.DataFrame, pictures: Sequ
     name = _html(suite.name)
     body = [f"<h1>{name}</h1>", _block(first), *map(_block, tables)]
     drawn = [picture for picture in pictures if not picture.fault]
-    faulty = [f"{picture.title} ({picture.name}): {picture.fault}" for picture in pictures if picture.fault]
+    faulty = [
+        f"{picture.title} ({picture.name}): {picture.fault}"
+        for picture in pictures
+        if picture.fault
+    ]
     body += ["<h2>Figures</h2>"] if drawn else []
     body += [_figure(picture) for picture in drawn]
     body += [_block(Section("Figures that could not be drawn", bullets=faulty))] if faulty else []
     body += map(_block, notes)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
-    return f'<!doctype html>\n<html lang="en">\n<head>{head}<style>{STYLE}</style></head>\n<body>\n' + (
-        "\n".join(body) + "\n</body>\n</html>\n"
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>{head}<style>{STYLE}</style></head>\n<body>\n'
+        + ("\n".join(body) + "\n</body>\n</html>\n")
     )
 
 
@@ -627,7 +770,9 @@ def _block(part: Section) -> str:
     if part.cells:
         head = "".join(f"<th>{_html(header)}</th>" for header in part.headers)
         body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in part.cells)
-        lines.append(f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>')
+        lines.append(
+            f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+        )
     lines += [f"<p>{_html(text)}</p>" for text in part.below]
     if part.bullets:
         lines.append("<ul>" + "".join(f"<li>{_html(text)}</li>" for text in part.bullets) + "</ul>")

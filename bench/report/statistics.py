@@ -1,40 +1,46 @@
-r"""What seeds tell: a mean with its interval, where its variance comes from, and whether two groups differ.
+r"""What seeds tell: a mean with its interval, where its variance comes from, and whether two groups
+differ.
 
 The value of training i sampled with seed j is taken to be
 
 .. math:: y_{ij} = \mu + a_i + b_j + e_{ij}
 
-with independent effects of mean 0: a of retraining, b of what a sample seed does to every training alike (the noise is
-a function of the sample seed, so all trainings of a suite share it), e of what it does to each training apart. The
-interval is one for :math:`\mu`, so for other trainings *and* other sample seeds, as far as the design can say that:
-with one sample seed it holds for that seed alone, with one training for that training alone (:data:`Scope`), and fewer
-than :data:`LEAST_VALUES` independent values have no interval at all.
+with independent effects of mean 0: a of retraining, b of what a sample seed does to every training
+alike (the noise is a function of the sample seed, so all trainings of a suite share it), e of what
+it does to each training apart. The interval is one for :math:`\mu`, so for other trainings *and*
+other sample seeds, as far as the design can say that: with one sample seed it holds for that seed
+alone, with one training for that training alone (:data:`Scope`), and fewer than
+:data:`LEAST_VALUES` independent values have no interval at all.
 
-**The rule**, which the table, the figures, the tie mark and the verdicts share. The variance of the mean is estimated
-in two parts, :math:`V_A` from the trainings' means (I - 1 degrees of freedom) and :math:`V_B` from the sample seeds'
-(J - 1). In a balanced table they are :math:`MS_A / IJ` and :math:`MS_B / IJ`; e is in both, so of the second,
-:data:`SUBTRACTED` of :math:`MS_E / IJ` is taken away, but it never falls below :data:`KEPT` of itself: with two sample
-seeds a small :math:`MS_B` is chance as often as not, and dropping it leaves 95 % intervals that cover 87 %. The half
-width is
+**The rule**, which the table, the figures, the tie mark and the verdicts share. The variance of the
+mean is estimated in two parts, :math:`V_A` from the trainings' means (I - 1 degrees of freedom) and
+:math:`V_B` from the sample seeds' (J - 1). In a balanced table they are :math:`MS_A / IJ` and
+:math:`MS_B / IJ`; e is in both, so of the second, :data:`SUBTRACTED` of :math:`MS_E / IJ` is taken
+away, but it never falls below :data:`KEPT` of itself: with two sample seeds a small :math:`MS_B` is
+chance as often as not, and dropping it leaves 95 % intervals that cover 87 %. The half width is
 
 .. math:: h^2 = t_{I-1}^2 V_A + t_{J-1}^2 V_B,
 
-which covers at least as often as it says for any ratio of the two (Banerjee), where Satterthwaite's degrees of freedom
-let a part with one degree of freedom vanish. ``df`` are those whose t quantile is :math:`h / \sqrt{V_A + V_B}`. How
-often such intervals cover is simulated in :mod:`bench.report.calibration`, which the two constants were chosen with: a
-larger part to take away would cover less where b is small and not 0, a smaller one more than 98 % where it is 0. The
-least was found with two sample seeds where retraining changes nothing at all: 93 % of 10, 91 % of 50 trainings.
+which covers at least as often as it says for any ratio of the two (Banerjee), where Satterthwaite's
+degrees of freedom let a part with one degree of freedom vanish. ``df`` are those whose t quantile
+is :math:`h / \sqrt{V_A + V_B}`. How often such intervals cover is simulated in
+:mod:`bench.report.calibration`, which the two constants were chosen with: a larger part to take
+away would cover less where b is small and not 0, a smaller one more than 98 % where it is 0. The
+least was found with two sample seeds where retraining changes nothing at all: 93 % of 10, 91 % of
+50 trainings.
 
-**Bounds.** The interval of a metric with one finite bound is symmetric in the logarithm of the distance from it, with
-two in the logit; the error is carried over by the derivative at the mean, so the mean stays the arithmetic one and
-single values may lie on a bound. Where the mean itself does, all values do: they are shown without an interval.
+**Bounds.** The interval of a metric with one finite bound is symmetric in the logarithm of the
+distance from it, with two in the logit; the error is carried over by the derivative at the mean, so
+the mean stays the arithmetic one and single values may lie on a bound. Where the mean itself does,
+all values do: they are shown without an interval.
 
-Shapes: I trainings, J sample seeds; any leading axes are independent tables of one design. All in float64.
+Shapes: I trainings, J sample seeds; any leading axes are independent tables of one design. All in
+float64.
 
-Source: Henderson, 1953, https://doi.org/10.2307/3001853 (method III: moments of unbalanced tables; balanced ones give
-the analysis of variance); Banerjee, Sankhya 22, 1960 (the half width); Welch, 1947 (two
-groups of trainings); Schuirmann, 1987, https://doi.org/10.1007/BF01068419 (two one-sided tests of equivalence); Holm,
-1979.
+Source: Henderson, 1953, https://doi.org/10.2307/3001853 (method III: moments of unbalanced tables;
+balanced ones give the analysis of variance); Banerjee, Sankhya 22, 1960 (the half width); Welch,
+1947 (two groups of trainings); Schuirmann, 1987, https://doi.org/10.1007/BF01068419 (two one-sided
+tests of equivalence); Holm, 1979.
 """
 
 import math
@@ -57,15 +63,17 @@ KEPT = 0.03
 UNBOUNDED = (-math.inf, math.inf)
 
 Scope = Literal["trainings and sample seeds", "trainings", "sample seeds", ""]
-"""What an interval holds for: others of both; other trainings with these very sample seeds; other sample seeds of these
-very trainings. Empty: there is none."""
+"""What an interval holds for: others of both; other trainings with these very sample seeds; other
+sample seeds of these very trainings. Empty: there is none.
+"""
 
 
 BOTH: Scope = "trainings and sample seeds"
 
 
 class Estimate(NamedTuple):
-    """A mean, or a difference of two, with its interval and the parts of a value's variance; arrays of leading axes.
+    """A mean, or a difference of two, with its interval and the parts of a value's variance; arrays
+    of leading axes.
 
     Args:
         mean: Each training counts once, however many of its sample sets there are.
@@ -73,8 +81,10 @@ class Estimate(NamedTuple):
         error: Standard error, NaN without an interval.
         df: Degrees of freedom of the error.
         retraining: Variance between trainings, NaN where the design cannot tell it.
-        resampling: Variance between sample sets of one training, NaN where the design cannot tell it.
-        shared: The part of ``resampling`` that all trainings share, NaN where the design cannot tell it.
+        resampling: Variance between sample sets of one training, NaN where the design cannot tell
+            it.
+        shared: The part of ``resampling`` that all trainings share, NaN where the design cannot
+            tell it.
     """
 
     scope: Scope
@@ -108,7 +118,8 @@ class Comparison(NamedTuple):
 
 
 def estimate(values: Any, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
-    """Returns the mean over trainings and sample seeds, its interval and the components of variance.
+    """Returns the mean over trainings and sample seeds, its interval and the components of
+    variance.
 
     Components are moment estimates, cut off at 0. For the interval see the module.
 
@@ -131,7 +142,9 @@ def estimate(values: Any, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
     unknown, count = np.full(y.shape[:-1], np.nan), y.shape[-1]
     variance = y.var(-1, ddof=1) if count > 1 else unknown
     parts = [(variance / count, count - 1)] if count >= LEAST_VALUES else []
-    return Estimate(*_interval("sample seeds", y.mean(-1), parts, bounds), unknown, variance, unknown)
+    return Estimate(
+        *_interval("sample seeds", y.mean(-1), parts, bounds), unknown, variance, unknown
+    )
 
 
 class _Design(NamedTuple):
@@ -142,9 +155,10 @@ class _Design(NamedTuple):
         weights: Shape (N,): the mean of the trainings' means.
         means: Shape (N, N): the variance of the trainings' means over their number.
         parts: Shape (K, N, N): unbiased estimates of the variances of the effects ``kinds``.
-        hidden: Variance of the mean by b beyond what ``means`` holds of it, as a multiple of the variance of b.
-        between: Shape (N, N): what the values of sample seeds differ by beside trainings: the variance of b, and
-            ``rest`` times that of e.
+        hidden: Variance of the mean by b beyond what ``means`` holds of it, as a multiple of the
+            variance of b.
+        between: Shape (N, N): what the values of sample seeds differ by beside trainings: the
+            variance of b, and ``rest`` times that of e.
     """
 
     trainings: int
@@ -162,7 +176,11 @@ class _Design(NamedTuple):
 def _design(mask: bytes, shape: tuple[int, int]) -> _Design:
     train, seed = np.nonzero(np.frombuffer(mask, bool).reshape(shape))
     count, trainings = len(train), shape[0]
-    same = {"a": train[:, None] == train, "b": seed[:, None] == seed, "e": np.eye(count, dtype=bool)}
+    same = {
+        "a": train[:, None] == train,
+        "b": seed[:, None] == seed,
+        "e": np.eye(count, dtype=bool),
+    }
     same = {kind: matrix.astype(float) for kind, matrix in same.items()}
     to_means = same["a"] / same["a"].sum(1)  # projects on effects of trainings,
     to_seeds = same["b"] / same["b"].sum(1)  # of seeds,
@@ -176,7 +194,10 @@ def _design(mask: bytes, shape: tuple[int, int]) -> _Design:
         "abe": [to_both - to_seeds, to_both - to_means, np.eye(count) - to_both],
         "ae": [to_means - 1 / count, np.eye(count) - to_means],
     }
-    kinds, parts = "", np.zeros((0, count, count))  # one sample set a training: a and e cannot be told apart
+    kinds, parts = (
+        "",
+        np.zeros((0, count, count)),
+    )  # one sample set a training: a and e cannot be told apart
     for found, forms in sums.items():
         moments = np.array([[np.sum(form * same[kind]) for kind in found] for form in forms])
         if np.linalg.matrix_rank(moments, tol=1e-9) == len(found):
@@ -193,7 +214,9 @@ def _design(mask: bytes, shape: tuple[int, int]) -> _Design:
 def _over_trainings(y: np.ndarray, design: _Design, bounds: tuple[float, float]) -> Estimate:
     """Returns the estimate from the values of shape (..., N) of several trainings."""
     mean = y @ design.weights
-    found = dict(zip(design.kinds, np.einsum("...i,kij,...j->k...", y, design.parts, y), strict=True))
+    found = dict(
+        zip(design.kinds, np.einsum("...i,kij,...j->k...", y, design.parts, y), strict=True)
+    )
     cut = {kind: np.maximum(part, 0) for kind, part in found.items()}
     retraining, shared, apart = (cut.get(kind, np.full(mean.shape, np.nan)) for kind in "abe")
     variances = [(np.einsum("...i,ij,...j", y, design.means, y), design.trainings - 1)]
@@ -201,7 +224,9 @@ def _over_trainings(y: np.ndarray, design: _Design, bounds: tuple[float, float])
     if design.hidden > 1e-9 and "b" in design.kinds:
         most = max(design.trainings, design.seeds)
         between = np.einsum("...i,ij,...j", y, design.between, y)
-        variances.append((design.hidden * _of_seeds(between, design.rest * cut["e"]), design.seeds - 1))
+        variances.append(
+            (design.hidden * _of_seeds(between, design.rest * cut["e"]), design.seeds - 1)
+        )
     elif design.hidden > 1e-9:
         scope = "trainings"
     interval = _interval(scope, mean, variances if most >= LEAST_VALUES else [], bounds)
@@ -209,7 +234,9 @@ def _over_trainings(y: np.ndarray, design: _Design, bounds: tuple[float, float])
 
 
 def _of_seeds(between: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Returns what sample seeds add to a variance: what they differ by, without some of what e makes of that."""
+    """Returns what sample seeds add to a variance: what they differ by, without some of what e
+    makes of that.
+    """
     return np.maximum(between - SUBTRACTED * rest, KEPT * between)
 
 
@@ -219,13 +246,16 @@ def _interval(
     """Returns scope, mean, low, high, error and degrees of freedom.
 
     Args:
-        parts: Parts of the mean's variance, each with its degrees of freedom; without any there is no interval.
+        parts: Parts of the mean's variance, each with its degrees of freedom; without any there is
+            no interval.
     """
     unknown = np.full(np.shape(mean), np.nan)
     if not parts:
         return "", mean, unknown, unknown, unknown, unknown
     variance = sum(np.maximum(part, 0) for part, _ in parts)
-    half = np.sqrt(sum(np.square(stats.t.isf(LEVEL / 2, df)) * np.maximum(part, 0) for part, df in parts))
+    half = np.sqrt(
+        sum(np.square(stats.t.isf(LEVEL / 2, df)) * np.maximum(part, 0) for part, df in parts)
+    )
     error = np.sqrt(variance)
     with np.errstate(invalid="ignore", divide="ignore"):
         df = special.stdtridf(1 - LEVEL / 2, half / error)
@@ -234,7 +264,8 @@ def _interval(
 
 
 def bracket(mean: Any, half: Any, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns low and high of an interval that stays within bounds (see the module), NaN where the mean does not.
+    """Returns low and high of an interval that stays within bounds (see the module), NaN where the
+    mean does not.
 
     Args:
         half: Half of its width, where there are no bounds.
@@ -256,13 +287,16 @@ def bracket(mean: Any, half: Any, bounds: tuple[float, float]) -> tuple[np.ndarr
     return least + (most - least) * low, least + (most - least) * high
 
 
-def contrast(first: Any, second: Any, *, paired: bool, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
-    """Returns first minus second with its interval, of groups that were sampled with the same seeds.
+def contrast(
+    first: Any, second: Any, *, paired: bool, bounds: tuple[float, float] = UNBOUNDED
+) -> Estimate:
+    """Returns first minus second with its interval, of groups that were sampled with the same
+    seeds.
 
-    Pairs: the interval of the trainings' differences. Otherwise the trainings of each side give the first part of its
-    variance (with Welch's degrees of freedom), and what the sides' answers to the sample seeds differ by the second;
-    with one training on a side the latter alone, for these trainings. A difference of values within two bounds stays
-    within their distance.
+    Pairs: the interval of the trainings' differences. Otherwise the trainings of each side give the
+    first part of its variance (with Welch's degrees of freedom), and what the sides' answers to the
+    sample seeds differ by the second; with one training on a side the latter alone, for these
+    trainings. A difference of values within two bounds stays within their distance.
 
     Args:
         first: Shape (..., I, J), without missing values.
@@ -281,7 +315,9 @@ def contrast(first: Any, second: Any, *, paired: bool, bounds: tuple[float, floa
         raise ValueError("tables to compare should lack no value")
     found = estimate(first - second) if paired else _apart(first, second)
     width = bounds[1] - bounds[0]
-    return found._replace(low=np.clip(found.low, -width, width), high=np.clip(found.high, -width, width))
+    return found._replace(
+        low=np.clip(found.low, -width, width), high=np.clip(found.high, -width, width)
+    )
 
 
 def _apart(first: np.ndarray, second: np.ndarray) -> Estimate:
@@ -301,12 +337,19 @@ def _apart(first: np.ndarray, second: np.ndarray) -> Estimate:
     if max(trainings, seeds) < LEAST_VALUES:
         parts = []
     unknown = np.full(by_seed.shape[:-1], np.nan)
-    return Estimate(*_interval(scope, by_seed.mean(-1), parts, UNBOUNDED), unknown, unknown, unknown)
+    return Estimate(
+        *_interval(scope, by_seed.mean(-1), parts, UNBOUNDED), unknown, unknown, unknown
+    )
 
 
 def _welch(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the variance that the trainings of both sides give to the difference, and its degrees of freedom."""
-    sides = [(side.mean(-1).var(-1, ddof=1) / side.shape[-2], side.shape[-2] - 1) for side in (first, second)]
+    """Returns the variance that the trainings of both sides give to the difference, and its degrees
+    of freedom.
+    """
+    sides = [
+        (side.mean(-1).var(-1, ddof=1) / side.shape[-2], side.shape[-2] - 1)
+        for side in (first, second)
+    ]
     variance = sides[0][0] + sides[1][0]
     with np.errstate(invalid="ignore", divide="ignore"):
         df = np.square(variance) / sum(np.square(value) / df for value, df in sides)
@@ -316,39 +359,57 @@ def _welch(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _rest_variance(side: np.ndarray) -> np.ndarray:
     """Returns the variance that e gives to the mean of a side with I trainings and J seeds."""
     trainings, seeds = side.shape[-2:]
-    rest = side - side.mean(-1, keepdims=True) - side.mean(-2, keepdims=True) + side.mean((-1, -2), keepdims=True)
+    rest = (
+        side
+        - side.mean(-1, keepdims=True)
+        - side.mean(-2, keepdims=True)
+        + side.mean((-1, -2), keepdims=True)
+    )
     return np.square(rest).sum((-1, -2)) / ((trainings - 1) * (seeds - 1)) / (trainings * seeds)
 
 
 def compare(
-    first: Any, second: Any, *, paired: bool, smallest_effect: Any, bounds: tuple[float, float] = UNBOUNDED
+    first: Any,
+    second: Any,
+    *,
+    paired: bool,
+    smallest_effect: Any,
+    bounds: tuple[float, float] = UNBOUNDED,
 ) -> Comparison:
-    """Returns how two groups differ that were sampled with the same seeds, for other trainings and other sample seeds.
+    """Returns how two groups differ that were sampled with the same seeds, for other trainings and
+    other sample seeds.
 
-    The p-value is the largest of three, so that no level of a correction makes a verdict of what the interval holds:
-    of a t test with the error and the degrees of freedom of the interval (:func:`contrast`); of a permutation of the
-    trainings (all signs of the pairs, or all ways to divide the trainings), which assumes no distribution and takes the
-    sample seeds for all there are; and of a t test over the sample seeds, which takes the trainings for all there are.
+    The p-value is the largest of three, so that no level of a correction makes a verdict of what
+    the interval holds: of a t test with the error and the degrees of freedom of the interval
+    (:func:`contrast`); of a permutation of the trainings (all signs of the pairs, or all ways to
+    divide the trainings), which assumes no distribution and takes the sample seeds for all there
+    are; and of a t test over the sample seeds, which takes the trainings for all there are.
     Equivalence: two one-sided t tests, of the errors of the first and the last.
 
     Args:
         first: Shape (..., I, J), without missing values.
         second: Shape (..., K, J); with ``paired`` K = I, and row i of both is one training.
         paired: Whether the trainings are the same ones.
-        smallest_effect: The least difference that is of interest, positive; a number, or an array that broadcasts.
+        smallest_effect: The least difference that is of interest, positive; a number, or an array
+            that broadcasts.
         bounds: Of a value.
 
     Raises:
-        ValueError: Too few trainings or sample seeds for an interval over both, unlike numbers of them, missing values.
+        ValueError: Too few trainings or sample seeds for an interval over both, unlike numbers of
+            them, missing values.
     """
     found = contrast(first, second, paired=paired, bounds=bounds)
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if found.scope != BOTH:
-        raise ValueError(f"tables of shapes {first.shape} and {second.shape} have no interval for both")
+        raise ValueError(
+            f"tables of shapes {first.shape} and {second.shape} have no interval for both"
+        )
     groups = [(first - second).mean(-1)] if paired else [first.mean(-1), second.mean(-1)]
     by_seed, seeds = first.mean(-2) - second.mean(-2), first.shape[-1]
     over_both = _tested(found.mean, found.error, found.df, smallest_effect)
-    over_seeds = _tested(found.mean, by_seed.std(-1, ddof=1) / np.sqrt(seeds), seeds - 1, smallest_effect)
+    over_seeds = _tested(
+        found.mean, by_seed.std(-1, ddof=1) / np.sqrt(seeds), seeds - 1, smallest_effect
+    )
     p, equivalence = (np.maximum(*both) for both in zip(over_both, over_seeds, strict=True))
     name = "sign flips of the pairs" if paired else "permutation of the trainings"
     return Comparison(
@@ -362,8 +423,12 @@ def compare(
     )
 
 
-def _tested(difference: Any, error: Any, df: Any, smallest_effect: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the p-values of no difference and of one that is not small; without any error they are 0 or 1."""
+def _tested(
+    difference: Any, error: Any, df: Any, smallest_effect: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the p-values of no difference and of one that is not small; without any error they
+    are 0 or 1.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stats.t.sf(np.abs(difference) / error, df)
         above = stats.t.sf((difference + smallest_effect) / error, df)
@@ -372,7 +437,9 @@ def _tested(difference: Any, error: Any, df: Any, smallest_effect: Any) -> tuple
 
 
 def _permuted(*samples: np.ndarray) -> np.ndarray:
-    """Returns two-sided p-values, over all signs of one sample or all divisions of two; shapes (..., I)."""
+    """Returns two-sided p-values, over all signs of one sample or all divisions of two; shapes
+    (..., I).
+    """
     one = len(samples) == 1
 
     def statistic(*parts: np.ndarray, axis: int) -> np.ndarray:
@@ -392,7 +459,9 @@ def _permuted(*samples: np.ndarray) -> np.ndarray:
 
 
 def holm(p: Any) -> np.ndarray:
-    """Returns p-values of one family, adjusted so that any error among them is as rare as one; shape (..., K)."""
+    """Returns p-values of one family, adjusted so that any error among them is as rare as one;
+    shape (..., K).
+    """
     p = np.asarray(p, np.float64)
     order = np.argsort(p, -1, kind="stable")
     steps = np.take_along_axis(p, order, -1) * np.arange(p.shape[-1], 0, -1)
@@ -405,10 +474,12 @@ VERDICTS = ("undecided", "better", "worse", "within noise")
 
 
 def verdicts(difference: Any, p: Any, p_equivalence: Any, *, higher_is_better: bool) -> np.ndarray:
-    """Returns a verdict on each first side, one of :data:`VERDICTS`, from p-values already adjusted.
+    """Returns a verdict on each first side, one of :data:`VERDICTS`, from p-values already
+    adjusted.
 
-    "Within noise" says that an equivalence test passed, and so goes before a difference that is real and yet smaller
-    than the smallest effect of interest. Where neither test speaks the verdict is "undecided", never "equal".
+    "Within noise" says that an equivalence test passed, and so goes before a difference that is
+    real and yet smaller than the smallest effect of interest. Where neither test speaks the verdict
+    is "undecided", never "equal".
     """
     difference = np.asarray(difference, np.float64)
     better = difference > 0 if higher_is_better else difference < 0

@@ -1,11 +1,12 @@
 """Stored results as one tidy table, and the leaderboard made of it.
 
-A row of the tidy table is a point: one model (a training seed) sampled by one sampler with one sample seed. A row
-of the leaderboard is a group: the points that differ in their seeds alone. Rows whose metric has another identity
-(extractor, weights, count, reference, ...) are never averaged or ranked together.
+A row of the tidy table is a point: one model (a training seed) sampled by one sampler with one
+sample seed. A row of the leaderboard is a group: the points that differ in their seeds alone. Rows
+whose metric has another identity (extractor, weights, count, reference, ...) are never averaged or
+ranked together.
 
-Only finished units are read, so an unfinished suite gives the same table with fewer numbers in it, and each row
-says what it lacks and why.
+Only finished units are read, so an unfinished suite gives the same table with fewer numbers in it,
+and each row says what it lacks and why.
 """
 
 import hashlib
@@ -50,7 +51,9 @@ BITS = "bits_per_dim"
 BITS_TITLE = "NLL of dequantised data (bits/dim)"
 BITS_ERROR = f"{BITS}_image_error"
 DRAW_SD, DRAW_ERROR = f"{BITS}_draw_sd", f"{BITS}_draw_error"
-"""What random draws (dequantisations, probes) make of one image's bits/dim, and of the mean over the images."""
+"""What random draws (dequantisations, probes) make of one image's bits/dim, and of the mean over
+the images.
+"""
 EXACT_BITS = f"exact_{BITS}"
 """What the distribution that the data are drawn from gives the same images, where it is known."""
 HELD_OUT = "heldout_loss"
@@ -59,46 +62,138 @@ LOSS = (0.0, math.inf)
 SECONDS = "sampling_seconds_per_image"
 COLD = "no batch was warm"
 LIKENESS = 0.01
-"""By how much models of a controlled comparison may differ in parameters and in FLOPs, as a fraction."""
+"""By how much models of a controlled comparison may differ in parameters and in FLOPs, as a
+fraction.
+"""
 
 LEADING = (
-    *("label", "group", "train", "method", "variant", "weights", "sampler", "times", "settings", "steps", "tolerance"),
+    *(
+        "label",
+        "group",
+        "train",
+        "method",
+        "variant",
+        "weights",
+        "sampler",
+        "times",
+        "settings",
+        "steps",
+        "tolerance",
+    ),
     *("adaptive", "budget", "nfe", "nfe_min", "nfe_max", SECONDS, "sampling_gflops_per_image"),
-    *("network_gflops_per_row", "snapshot", "ema", "training_images", "training_flops", "training_seconds"),
+    *(
+        "network_gflops_per_row",
+        "snapshot",
+        "ema",
+        "training_images",
+        "training_flops",
+        "training_seconds",
+    ),
     *("parameters", "device"),
 )
 TRAILING = (
     *(BITS, BITS_ERROR, DRAW_ERROR, DRAW_SD, EXACT_BITS, f"{BITS}_note", f"{SECONDS}_note"),
     *("likelihood_nfe", "likelihood_gflops_per_image", "clipped_fraction"),
     *("train_seed", "sample_seed", "count", "batch", "drawn"),
-    *("state", "cause", "log", "key", "train_key", "versions", "identity", "commit", "dirty", "host"),
+    *(
+        "state",
+        "cause",
+        "log",
+        "key",
+        "train_key",
+        "versions",
+        "identity",
+        "commit",
+        "dirty",
+        "host",
+    ),
     *("records", "unproven"),
 )
-WHOLE = ("steps", "budget", "snapshot", "training_images", "parameters", "train_seed", "sample_seed", "count", "batch")
+WHOLE = (
+    "steps",
+    "budget",
+    "snapshot",
+    "training_images",
+    "parameters",
+    "train_seed",
+    "sample_seed",
+    "count",
+    "batch",
+)
 TRUTHS = ("adaptive", "dirty")
 NUMBERS = (
-    *("tolerance", "ema", "nfe", "nfe_min", "nfe_max", SECONDS, "sampling_gflops_per_image", "network_gflops_per_row"),
+    *(
+        "tolerance",
+        "ema",
+        "nfe",
+        "nfe_min",
+        "nfe_max",
+        SECONDS,
+        "sampling_gflops_per_image",
+        "network_gflops_per_row",
+    ),
     *("training_flops", "training_seconds", BITS, BITS_ERROR, DRAW_ERROR, DRAW_SD, EXACT_BITS),
     *("likelihood_nfe", "likelihood_gflops_per_image", "clipped_fraction"),
 )
 
 GROUP_LEADING = (
-    *("rank", "group", "state", "train", "method", "variant", "weights", "sampler", "times", "settings", "steps"),
+    *(
+        "rank",
+        "group",
+        "state",
+        "train",
+        "method",
+        "variant",
+        "weights",
+        "sampler",
+        "times",
+        "settings",
+        "steps",
+    ),
     *("tolerance", "snapshot", "ema", "adaptive", "budget", "nfe", "nfe_min", "nfe_max"),
     *("train_seeds", "sample_seeds", "points", "points_done"),
 )
 GROUP_TRAILING = (
     *(SECONDS, f"{SECONDS} sd", "sampling_gflops_per_image"),
-    *("training_images", "training_flops", "training_seconds", "parameters", "device", BITS, f"{BITS} sd"),
+    *(
+        "training_images",
+        "training_flops",
+        "training_seconds",
+        "parameters",
+        "device",
+        BITS,
+        f"{BITS} sd",
+    ),
     *(BITS_ERROR, DRAW_ERROR, DRAW_SD, EXACT_BITS, f"{BITS}_note", f"{SECONDS}_note"),
     *("likelihood_nfe", "likelihood_gflops_per_image", "clipped_fraction"),
-    *("count", "drawn", "versions", "identity", "commit", "dirty", "cause", "log", "keys", "train_keys"),
+    *(
+        "count",
+        "drawn",
+        "versions",
+        "identity",
+        "commit",
+        "dirty",
+        "cause",
+        "log",
+        "keys",
+        "train_keys",
+    ),
 )
 
 
 UNCERTAINTY = [
     *("group", "metric", "identity", "trainings", "sample seeds", "sample sets", "interval over"),
-    *("mean", "low", "high", "values", "error", "df", "sd retraining", "sd resampling", "sd shared by trainings"),
+    *(
+        "mean",
+        "low",
+        "high",
+        "values",
+        "error",
+        "df",
+        "sd retraining",
+        "sd resampling",
+        "sd shared by trainings",
+    ),
     "share of retraining",
 ]
 
@@ -112,13 +207,14 @@ def tabulate(
 ) -> pd.DataFrame:
     """Returns the tidy table: a row for each point of the suite, finished or not.
 
-    ``attrs`` of the table hold ``metrics`` (whether higher is better, by column; the first one ranks), ``bounds`` (of a
-    value, by column), ``identities`` (what each number depends on, by the short hash that stands in column
-    ``identity``), ``floors`` (what a metric says of real images, by column and that hash, where it was measured),
-    ``controlled`` (whether the suite says so), ``claims`` (those that it states) and ``inspections`` (what
-    :meth:`Reader.inspection` returns of each model). Columns ``heldout_loss@t=...`` hold the held-out loss of a row's
-    model at each time. Column ``records`` names the file of each number in the store, ``unproven`` how many of the
-    records behind a row do not say of which commit they are.
+    ``attrs`` of the table hold ``metrics`` (whether higher is better, by column; the first one
+    ranks), ``bounds`` (of a value, by column), ``identities`` (what each number depends on, by the
+    short hash that stands in column ``identity``), ``floors`` (what a metric says of real images,
+    by column and that hash, where it was measured), ``controlled`` (whether the suite says so),
+    ``claims`` (those that it states) and ``inspections`` (what :meth:`Reader.inspection` returns of
+    each model). Columns ``heldout_loss@t=...`` hold the held-out loss of a row's model at each
+    time. Column ``records`` names the file of each number in the store, ``unproven`` how many of
+    the records behind a row do not say of which commit they are.
 
     Args:
         suite: What to read.
@@ -129,13 +225,19 @@ def tabulate(
     methods = cards() if methods is None else methods
     reader = Reader(store, metrics)
     inspections = [
-        reader.inspection(label, spec, methods) for label, specs in suite.inspections.items() for spec in specs
+        reader.inspection(label, spec, methods)
+        for label, specs in suite.inspections.items()
+        for spec in specs
     ]
     heldout = list(dict.fromkeys(name for shown in inspections for name in shown["losses"]))
     heldout.sort(key=lambda name: float(name.partition("=")[2]))
     heldout += [f"{HELD_OUT}_note"] if inspections else []
     records = [reader.row(point, methods) for point in suite.points]
-    columns = {reader.column(score): metrics[score.metric] for point in suite.points for score in point.scores}
+    columns = {
+        reader.column(score): metrics[score.metric]
+        for point in suite.points
+        for score in point.scores
+    }
     rows = pd.DataFrame(records, columns=[*LEADING, *columns, *heldout, *TRAILING])
     kinds = {name: "Int64" for name in WHOLE} | {name: "boolean" for name in TRUTHS}
     kinds |= {name: "float64" for name in (*NUMBERS, *columns, *heldout[:-1])}
@@ -190,7 +292,9 @@ class Reader:
     def batches(self, spec: SampleSpec | LikelihoodSpec, count: int) -> list[UnitId]:
         """Returns the units that hold the first ``count`` images."""
         stage, name, _ = self.place(spec)
-        return [UnitId(stage, name, part_name(index)) for index in range(math.ceil(count / spec.batch))]
+        return [
+            UnitId(stage, name, part_name(index)) for index in range(math.ceil(count / spec.batch))
+        ]
 
     def column(self, score: ScoreSpec) -> str:
         """Returns the name of a metric's column."""
@@ -216,8 +320,14 @@ class Reader:
 
     def _training(self, spec: ModelSpec) -> dict[str, Any]:
         record = self.record(self.place(spec)) or {}
-        names = {"training_images": "images", "training_flops": "flops", "training_seconds": "seconds"}
-        row = {column: record.get(name) for column, name in names.items()} | {"parameters": record.get("parameters")}
+        names = {
+            "training_images": "images",
+            "training_flops": "flops",
+            "training_seconds": "seconds",
+        }
+        row = {column: record.get(name) for column, name in names.items()} | {
+            "parameters": record.get("parameters")
+        }
         return row | ({"weights": taken_over(record["imported"])} if "imported" in record else {})
 
     def _sampling(self, point: Point) -> dict[str, Any]:
@@ -228,26 +338,38 @@ class Reader:
             return {}
         warm = [record for record in records if record["warm"]]
         # Of a record without it, no network's call cost more than the score's forward pass.
-        priced = [{"flops_per_image": record["nfe"] * record["flops_per_row"], **record} for record in records]
+        priced = [
+            {"flops_per_image": record["nfe"] * record["flops_per_row"], **record}
+            for record in records
+        ]
         return {
             "nfe": _mean(records, "nfe"),
             "nfe_min": min(record["nfe"] for record in records),
             "nfe_max": max(record["nfe"] for record in records),
-            SECONDS: sum(r["seconds"] for r in warm) / sum(r["images"] for r in warm) if warm else None,
+            SECONDS: sum(r["seconds"] for r in warm) / sum(r["images"] for r in warm)
+            if warm
+            else None,
             f"{SECONDS}_note": "" if warm else COLD,
             "sampling_gflops_per_image": _mean(priced, "flops_per_image") / 1e9,
             "network_gflops_per_row": _mean(records, "flops_per_row") / 1e9,
-            "clipped_fraction": None if records[0]["clipped"] is None else _mean(records, "clipped"),
+            "clipped_fraction": None
+            if records[0]["clipped"] is None
+            else _mean(records, "clipped"),
             "device": _joined(record["provenance"].get("device") for record in records),
         }
 
     def _likelihood(self, point: Point, card: Card) -> dict[str, Any]:
-        """Returns the mean over images once every batch is there, and why there is none otherwise."""
+        """Returns the mean over images once every batch is there, and why there is none
+        otherwise.
+        """
         if card.likelihood is None:
             return {f"{BITS}_note": card.no_likelihood or f"{card.title} has no likelihood"}
         if point.likelihood is None:
             params = build(card.params, point.sample.train.params)
-            return {f"{BITS}_note": "; ".join(card.likelihood.refuse(params)) or "the suite asks for none"}
+            return {
+                f"{BITS}_note": "; ".join(card.likelihood.refuse(params))
+                or "the suite asks for none"
+            }
         measured = self.likelihood(point.likelihood)
         if measured is None:
             return {f"{BITS}_note": "not finished"}
@@ -263,25 +385,34 @@ class Reader:
         }
 
     def likelihood(self, spec: LikelihoodSpec) -> dict[str, Any] | None:
-        """Returns bits/dim (mean over images), its standard errors, cost and identity; None until every batch is there.
+        """Returns bits/dim (mean over images), its standard errors, cost and identity; None until
+        every batch is there.
 
-        The error is the sample standard deviation over the images divided by the square root of their number, NaN
-        for one image: how far the mean over other images of the same kind, with draws of their own, would lie.
-        ``draw_error`` is the part that draws (dequantisations, probes) have in it, ``draw_sd`` what they make of one
-        image; both None where nothing tells.
+        The error is the sample standard deviation over the images divided by the square root of
+        their number, NaN for one image: how far the mean over other images of the same kind, with
+        draws of their own, would lie. ``draw_error`` is the part that draws (dequantisations,
+        probes) have in it, ``draw_sd`` what they make of one image; both None where nothing tells.
         """
         records = [self.record(unit) for unit in self.batches(spec, spec.images)]
         if any(record is None for record in records):
             return None
-        values = np.concatenate([np.asarray(record["values"][BITS], dtype=np.float64) for record in records])
+        values = np.concatenate(
+            [np.asarray(record["values"][BITS], dtype=np.float64) for record in records]
+        )
         known = all(EXACT_BITS in record["values"] for record in records)
-        exact = [np.asarray(record["values"][EXACT_BITS], dtype=np.float64) for record in records] if known else None
+        exact = (
+            [np.asarray(record["values"][EXACT_BITS], dtype=np.float64) for record in records]
+            if known
+            else None
+        )
         weighed = [{**record, "images": len(record["values"][BITS])} for record in records]
         priced = all("flops_per_image" in record for record in records)
         draw_sd = _draw_deviation(records)
         return {
             "mean": float(values.mean()),
-            "error": float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan,
+            "error": float(values.std(ddof=1) / math.sqrt(len(values)))
+            if len(values) > 1
+            else math.nan,
             "draw_sd": draw_sd,
             "draw_error": None if draw_sd is None else draw_sd / math.sqrt(len(values)),
             "exact": None if exact is None else float(np.concatenate(exact).mean()),
@@ -290,15 +421,26 @@ class Reader:
             "identity": records[0]["identity"],
         }
 
-    def inspection(self, label: str, spec: InspectSpec, methods: Mapping[str, Card]) -> dict[str, Any]:
+    def inspection(
+        self, label: str, spec: InspectSpec, methods: Mapping[str, Card]
+    ) -> dict[str, Any]:
         """Returns what the inspection of a model shows, as plain values.
 
-        ``losses`` are the mean losses by column name, ``times`` and ``noise_levels`` where they were taken; ``cause``
-        says why there are none, and is empty where there are.
+        ``losses`` are the mean losses by column name, ``times`` and ``noise_levels`` where they
+        were taken; ``cause`` says why there are none, and is empty where there are.
         """
         unit, record = self.place(spec), self.record(self.place(spec))
-        shown = {"train": label, "method": methods[spec.train.method].title, "seed": spec.train.seed}
-        shown |= {"snapshot": spec.snapshot, "ema": spec.ema, "images": spec.images, "split": spec.split}
+        shown = {
+            "train": label,
+            "method": methods[spec.train.method].title,
+            "seed": spec.train.seed,
+        }
+        shown |= {
+            "snapshot": spec.snapshot,
+            "ema": spec.ema,
+            "images": spec.images,
+            "split": spec.split,
+        }
         shown |= {"file": self._file(unit), "losses": {}, "cause": "", "drawn": ""}
         if record is None:
             found = outcome(self.store, unit)
@@ -323,12 +465,17 @@ class Reader:
                 named.append(f"{column}={short}")
                 if record.get("floor") is not None:
                     self.floors.setdefault(column, {}).setdefault(short, record["floor"])
-        if point.likelihood is not None and (measured := self.likelihood(point.likelihood)) is not None:
+        if (
+            point.likelihood is not None
+            and (measured := self.likelihood(point.likelihood)) is not None
+        ):
             named.append(f"{BITS}={self.identify(measured['identity'])}")
         return row | {"identity": "; ".join(named)}
 
     def _drawn(self, point: Point) -> Iterator[str]:
-        """Yields which part of a set was taken wherever it was not all of it, and what repeats in it."""
+        """Yields which part of a set was taken wherever it was not all of it, and what repeats in
+        it.
+        """
         if isinstance(point.sample, ImagesSpec):
             records = (self.record(self.place(score)) for score in point.scores)
             source = next((record["source"] for record in records if record is not None), None)
@@ -338,7 +485,10 @@ class Reader:
         elif (given := point.sample.given) is not None and given["task"] in RESTORATIONS:
             splits = data_card(point.sample.train.dataset).splits
             yield _headed("given", describe_part(condition(given).images, splits[SPLIT]))
-        if point.likelihood is not None and (measured := self.likelihood(point.likelihood)) is not None:
+        if (
+            point.likelihood is not None
+            and (measured := self.likelihood(point.likelihood)) is not None
+        ):
             yield _headed("bits/dim", _part_of(measured["identity"]))
 
     def identify(self, identity: Mapping[str, Any]) -> str:
@@ -349,7 +499,9 @@ class Reader:
         return short
 
     def _provenance(self, point: Point, units: Mapping[str, list[UnitId]]) -> dict[str, Any]:
-        """Returns where a row's numbers lie, the code they are of, and which of them do not say so."""
+        """Returns where a row's numbers lie, the code they are of, and which of them do not say
+        so.
+        """
         wanted = [unit for stage in units.values() for unit in stage]
         found = {unit: record for unit in wanted if (record := self.record(unit)) is not None}
         provenance = {unit: record.get("provenance") or {} for unit, record in found.items()}
@@ -360,11 +512,15 @@ class Reader:
         }
         if any(unit in found for unit in units.get("likelihood", ())):
             files[BITS] = self._file(units["likelihood"][0]._replace(part="*"))
-        if (shown := self.shown.get(units["training"][0].key if "training" in units else "")) and not shown["cause"]:
+        if (
+            shown := self.shown.get(units["training"][0].key if "training" in units else "")
+        ) and not shown["cause"]:
             files[HELD_OUT] = shown["file"]
         unproven = {
             stage: sum(not provenance[unit].get("commit") for unit in made)
-            for stage, made in ((stage, [unit for unit in asked if unit in found]) for stage, asked in units.items())
+            for stage, made in (
+                (stage, [unit for unit in asked if unit in found]) for stage, asked in units.items()
+            )
         }
         lacking = [f"{count} of {stage}" for stage, count in unproven.items() if count]
         lacking += ["the images"] if isinstance(point.sample, ImagesSpec) else []
@@ -385,22 +541,36 @@ class Reader:
         return self.store.path(unit, ".json").relative_to(self.store.root).as_posix()
 
     def _state(self, units: Mapping[str, list[UnitId]]) -> dict[str, Any]:
-        """Returns state, cause and log: of the first unit that failed, else of the first stage not finished."""
+        """Returns state, cause and log: of the first unit that failed, else of the first stage not
+        finished.
+        """
         open_stage: dict[str, Any] = {}
         for name, stage in units.items():
             missing = [unit for unit in stage if self.record(unit) is None]
             if missing and name == "metrics":
-                missing = [stage[0]._replace(part=METRICS_PART)]  # one pass over the images makes them all
+                missing = [
+                    stage[0]._replace(part=METRICS_PART)
+                ]  # one pass over the images makes them all
             for unit in missing:
                 found = outcome(self.store, unit, results=stage if name == "metrics" else ())
-                where = f"{name} {unit.part}" if name in ("samples", "likelihood") and len(stage) > 1 else name
+                where = (
+                    f"{name} {unit.part}"
+                    if name in ("samples", "likelihood") and len(stage) > 1
+                    else name
+                )
                 if found.state == "failed":
                     cause = f"{where} failed: {found.cause or 'cause unknown'}"
                     return {"state": "failed", "cause": cause, "log": _shown(found.log)}
                 if found.state == "running" and open_stage.get("state") in (None, "waiting"):
-                    open_stage = {"state": "running", "cause": f"{where} under way", "log": _shown(found.log)}
+                    open_stage = {
+                        "state": "running",
+                        "cause": f"{where} under way",
+                        "log": _shown(found.log),
+                    }
             if missing and not open_stage:
-                done = f" ({len(stage) - len(missing)} of {len(stage)} done)" if len(stage) > 1 else ""
+                done = (
+                    f" ({len(stage) - len(missing)} of {len(stage)} done)" if len(stage) > 1 else ""
+                )
                 open_stage = {"state": "waiting", "cause": f"waits for {name}{done}", "log": ""}
         return open_stage or {"state": "done", "cause": "", "log": ""}
 
@@ -426,11 +596,15 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
     values = plain(params)
     condition = [describe_given(spec.given)] if spec.given else []
     condition += [] if spec.precision == "float32" else [f"precision={spec.precision}"]
-    steps = next((values[name] for name in sorted(swept) if isinstance(values.get(name), int)), None)
+    steps = next(
+        (values[name] for name in sorted(swept) if isinstance(values.get(name), int)), None
+    )
     return {
         "method": card.title,
         "variant": card.variant(build(card.params, spec.train.params)),
-        "weights": "trained" if spec.train.checkpoint is None else f"checkpoint, {spec.train.weights}",
+        "weights": "trained"
+        if spec.train.checkpoint is None
+        else f"checkpoint, {spec.train.weights}",
         "sampler": spec.sampler,
         "times": spec.times,
         "settings": ", ".join([f"{name}={value}" for name, value in settings.items()] + condition),
@@ -452,7 +626,9 @@ def taken_over(imported: Mapping[str, Any]) -> str:
 
 
 def swept_names(card: SamplerCard, params: Any) -> set[str]:
-    """Returns which of these parameters say how much a sampler may spend: what the card's budget rule sets."""
+    """Returns which of these parameters say how much a sampler may spend: what the card's budget
+    rule sets.
+    """
     try:
         return set(card.steps_for(10_000, params))
     except BudgetError:
@@ -460,13 +636,19 @@ def swept_names(card: SamplerCard, params: Any) -> set[str]:
 
 
 def versions(point: Point) -> str:
-    """Returns the versions that a row's numbers depend on: ``sde 1, flow_heun 1, digits 1, fd 1``."""
+    """Returns the versions that a row's numbers depend on: ``sde 1, flow_heun 1, digits 1, fd
+    1``.
+    """
     spec = point.sample
     data = spec if isinstance(spec, ImagesSpec) else spec.train
     other = f" (sha256 {data.dataset_sha256[:12]}...)" if data.dataset_sha256 else ""
     named = {data.dataset: f"{data.dataset_version}{other}"}
     if not isinstance(spec, ImagesSpec):
-        named = {spec.train.method: spec.train.method_version, spec.sampler: spec.sampler_version, **named}
+        named = {
+            spec.train.method: spec.train.method_version,
+            spec.sampler: spec.sampler_version,
+            **named,
+        }
     named |= {score.metric: score.metric_version for score in point.scores}
     if point.likelihood is not None:
         named["likelihood"] = point.likelihood.version
@@ -476,29 +658,39 @@ def versions(point: Point) -> str:
 def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns a row for each group: means and spreads over its seeds, ranked within equal budgets.
 
-    A metric's mean counts each training once; ``<metric> low`` and ``<metric> high`` are its 95 % interval
-    (:func:`bench.report.statistics.estimate`), ``<metric> interval over`` what that holds for, and ``<metric> values``
-    the values where they are too few for one. ``<metric> tied`` says of complete groups whether the interval of the
-    difference from the best of their budget and identity holds 0; blank of the best, and where there is no interval.
-    A spread is a sample standard deviation, blank with one value:
-    ``<metric> sd`` over all finished points of the group, ``<metric> sd over trainings`` over the means of its training
-    seeds; :func:`uncertainty` has its parts. Bits/dim and training cost count
-    each model once; ``bits_per_dim_image_error`` is the mean of the models' errors over images, never less than the
-    error of their mean, for they score the same images. The rank is by the first metric, among groups of one budget
-    and one identity of that metric whose points are all done: a group is not ranked on the seeds that happened to
-    survive. The budget is the one asked for; a fixed-step group that was given its steps instead stands at the NFE
-    it measured. Adaptive samplers and images made elsewhere have no budget and no rank.
+    A metric's mean counts each training once; ``<metric> low`` and ``<metric> high`` are its 95 %
+    interval (:func:`bench.report.statistics.estimate`), ``<metric> interval over`` what that holds
+    for, and ``<metric> values`` the values where they are too few for one. ``<metric> tied`` says
+    of complete groups whether the interval of the difference from the best of their budget and
+    identity holds 0; blank of the best, and where there is no interval. A spread is a sample
+    standard deviation, blank with one value: ``<metric> sd`` over all finished points of the group,
+    ``<metric> sd over trainings`` over the means of its training seeds; :func:`uncertainty` has its
+    parts. Bits/dim and training cost count each model once; ``bits_per_dim_image_error`` is the
+    mean of the models' errors over images, never less than the error of their mean, for they score
+    the same images. The rank is by the first metric, among groups of one budget and one identity of
+    that metric whose points are all done: a group is not ranked on the seeds that happened to
+    survive. The budget is the one asked for; a fixed-step group that was given its steps instead
+    stands at the NFE it measured. Adaptive samplers and images made elsewhere have no budget and no
+    rank.
     """
     metrics: dict[str, bool] = rows.attrs["metrics"]
     attrs, rows = rows.attrs, bare(rows)
     members = list(buckets(rows))
     records = [_group(bucket, metrics, attrs["bounds"]) for bucket in members]
-    columns = [f"{name}{what}" for name in metrics for what in ("", " low", " high", " sd", " sd over trainings")]
+    columns = [
+        f"{name}{what}"
+        for name in metrics
+        for what in ("", " low", " high", " sd", " sd over trainings")
+    ]
     notes = [f"{name}{what}" for name in metrics for what in (" interval over", " values", " tied")]
     board = pd.DataFrame(records, columns=[*GROUP_LEADING, *columns, *notes, *GROUP_TRAILING])
-    whole = {"rank", "train_seeds", "sample_seeds", "points", "points_done", *WHOLE} & set(board.columns)
+    whole = {"rank", "train_seeds", "sample_seeds", "points", "points_done", *WHOLE} & set(
+        board.columns
+    )
     board = board.astype({name: "Int64" for name in whole} | {name: "boolean" for name in TRUTHS})
-    board = board.astype({name: "float64" for name in board.columns if name in NUMBERS or name in columns})
+    board = board.astype(
+        {name: "float64" for name in board.columns if name in NUMBERS or name in columns}
+    )
     board["budget"] = [_budget(record) for record in board.to_dict("records")]
     board["budget"] = board["budget"].astype("float64")
     for name, higher in metrics.items():
@@ -516,17 +708,20 @@ def bare(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def drawn_lines(rows: pd.DataFrame) -> list[str]:
-    """Returns a line for each part of a set that rows are of: ``Images of a, b: 300 of 1,797, drawn at random.``"""
+    """Returns a line for each part of a set that rows are of: ``Images of a, b: 300 of 1,797, drawn
+    at random.``
+    """
     known = rows[rows["drawn"] != ""].drop_duplicates(["train", "drawn"])
     parts = known.groupby("drawn", sort=False)["train"]
     return [f"Images of {', '.join(dict.fromkeys(labels))}: {text}." for text, labels in parts]
 
 
 def uncontrolled(rows: pd.DataFrame) -> str:
-    """Returns why a comparison that its suite calls controlled is none, empty where nothing speaks against it.
+    """Returns why a comparison that its suite calls controlled is none, empty where nothing speaks
+    against it.
 
-    Its models may differ by no more than 1 % in parameters and in the forward FLOPs of one row through the network,
-    as far as these are known by now.
+    Its models may differ by no more than 1 % in parameters and in the forward FLOPs of one row
+    through the network, as far as these are known by now.
 
     Args:
         rows: The tidy table of :func:`tabulate`.
@@ -576,7 +771,8 @@ def buckets(rows: pd.DataFrame) -> Iterable[pd.DataFrame]:
 
 
 def best_of(groups: pd.DataFrame, name: str, higher: bool) -> list[pd.Index]:
-    """Returns which complete groups are best in a metric, for each budget and identity that more than one of them has.
+    """Returns which complete groups are best in a metric, for each budget and identity that more
+    than one of them has.
 
     Args:
         groups: Rows of the leaderboard.
@@ -593,7 +789,11 @@ def best_of(groups: pd.DataFrame, name: str, higher: bool) -> list[pd.Index]:
 
 
 def _ties(
-    board: pd.DataFrame, members: Sequence[pd.DataFrame], name: str, higher: bool, bounds: tuple[float, float]
+    board: pd.DataFrame,
+    members: Sequence[pd.DataFrame],
+    name: str,
+    higher: bool,
+    bounds: tuple[float, float],
 ) -> pd.Series:
     """Returns whether a group cannot be told from the best one, blank where that is not known.
 
@@ -605,7 +805,9 @@ def _ties(
     same = [identities(text).get(name, "") for text in board["identity"]]
     for best in best_of(board, name, higher):
         leader = best[0]
-        for index in board.index[(board["budget"] == board.loc[leader, "budget"]) & (board["state"] == "done")]:
+        for index in board.index[
+            (board["budget"] == board.loc[leader, "budget"]) & (board["state"] == "done")
+        ]:
             if index in best or same[index] != same[leader]:
                 continue
             found = difference_of(members[index], members[leader], name, bounds)
@@ -620,7 +822,11 @@ def _group(
     """Returns one row of the leaderboard."""
     first = rows.iloc[0].to_dict()
     models = rows.drop_duplicates("train_key")
-    record = {name: first[name] for name in (*LEADING, *TRAILING) if name in GROUP_LEADING + GROUP_TRAILING}
+    record = {
+        name: first[name]
+        for name in (*LEADING, *TRAILING)
+        if name in GROUP_LEADING + GROUP_TRAILING
+    }
     record |= {
         "state": _tally(rows["state"]),
         "nfe": rows["nfe"].mean(),
@@ -633,7 +839,9 @@ def _group(
         "device": _joined(rows["device"].dropna()),
         "identity": max(rows["identity"], key=len),
         "drawn": max(rows["drawn"], key=len),
-        "commit": _joined(commit for text in rows["commit"].dropna() for commit in text.split(" + ")),
+        "commit": _joined(
+            commit for text in rows["commit"].dropna() for commit in text.split(" + ")
+        ),
         "dirty": rows["dirty"].any(),
         "keys": " ".join(rows["key"].drop_duplicates()),
         "train_keys": " ".join(models["train_key"].dropna()),
@@ -646,7 +854,10 @@ def _group(
         record[name] = _blank(models[name].mean())
     record["training_images"] = _rounded(record["training_images"])
     record["parameters"] = _rounded(record["parameters"])
-    if len({identities(text).get(BITS) for text in models.loc[models[BITS].notna(), "identity"]}) <= 1:
+    if (
+        len({identities(text).get(BITS) for text in models.loc[models[BITS].notna(), "identity"]})
+        <= 1
+    ):
         record |= {BITS: models[BITS].mean(), f"{BITS} sd": models[BITS].std(ddof=1)}
         record[BITS_ERROR] = models[BITS_ERROR].mean()
         record |= {name: _blank(models[name].mean()) for name in (DRAW_ERROR, DRAW_SD)}
@@ -659,30 +870,48 @@ def _group(
     if rows["device"].nunique() <= 1:  # seconds of unlike devices have no mean
         record |= {seconds.name: seconds.mean(), f"{seconds.name} sd": seconds.std(ddof=1)}
     else:
-        record |= {seconds.name: None, f"{seconds.name} sd": None, f"{SECONDS}_note": "several devices"}
+        record |= {
+            seconds.name: None,
+            f"{seconds.name} sd": None,
+            f"{SECONDS}_note": "several devices",
+        }
     for name in metrics:
         record |= {name: None, f"{name} sd": rows[name].std(ddof=1)}
         if (found := seeds_of(rows, name, bounds[name])) is not None:
             record |= {name: found.mean, f"{name} low": found.low, f"{name} high": found.high}
             record |= {f"{name} interval over": found.scope, f"{name} values": found.values}
-        record[f"{name} sd over trainings"] = rows.groupby("train_key", sort=False)[name].mean().std(ddof=1)
-    unfinished = rows[rows["state"] != "done"].sort_values("state", key=lambda s: s.map(_URGENCY), kind="stable")
-    record |= {"cause": "", "log": ""} if unfinished.empty else unfinished.iloc[0][["cause", "log"]].to_dict()
+        record[f"{name} sd over trainings"] = (
+            rows.groupby("train_key", sort=False)[name].mean().std(ddof=1)
+        )
+    unfinished = rows[rows["state"] != "done"].sort_values(
+        "state", key=lambda s: s.map(_URGENCY), kind="stable"
+    )
+    record |= (
+        {"cause": "", "log": ""}
+        if unfinished.empty
+        else unfinished.iloc[0][["cause", "log"]].to_dict()
+    )
     return record
 
 
 def seed_table(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Returns a column's values of one group, a row a training and a column a sample seed, NaN where one is missing."""
-    keyed = rows.assign(train_key=rows["train_key"].fillna(""), sample_seed=rows["sample_seed"].fillna(0))
+    """Returns a column's values of one group, a row a training and a column a sample seed, NaN
+    where one is missing.
+    """
+    keyed = rows.assign(
+        train_key=rows["train_key"].fillna(""), sample_seed=rows["sample_seed"].fillna(0)
+    )
     return keyed.pivot_table(name, "train_key", "sample_seed", dropna=False, sort=False)
 
 
 class Measured(NamedTuple):
-    """What the seeds of one group tell of a metric: what the table, the figures and the terminal show of it.
+    """What the seeds of one group tell of a metric: what the table, the figures and the terminal
+    show of it.
 
     Args:
         low: NaN where there is no interval.
-        scope: What the interval holds for, empty without one (:data:`bench.report.statistics.Scope`).
+        scope: What the interval holds for, empty without one
+            (:data:`bench.report.statistics.Scope`).
         values: The values, where they are several and too few for an interval; else empty.
     """
 
@@ -694,7 +923,9 @@ class Measured(NamedTuple):
 
 
 def measured(values: np.ndarray, bounds: tuple[float, float]) -> Measured:
-    """Returns what values of shape (I, J) tell, I trainings by J sample seeds; NaN where one is missing."""
+    """Returns what values of shape (I, J) tell, I trainings by J sample seeds; NaN where one is
+    missing.
+    """
     found, known = estimate(values, bounds), values[np.isfinite(values)]
     scope = found.scope if np.isfinite(found.low) else ""
     shown = tuple(map(float, known)) if not found.scope and len(known) > 1 else ()
@@ -702,16 +933,21 @@ def measured(values: np.ndarray, bounds: tuple[float, float]) -> Measured:
 
 
 def seeds_of(rows: pd.DataFrame, name: str, bounds: tuple[float, float]) -> Measured | None:
-    """Returns what the seeds of one group tell of a metric, None where none of them has a finite value."""
+    """Returns what the seeds of one group tell of a metric, None where none of them has a finite
+    value.
+    """
     known = rows[np.isfinite(rows[name].astype(float))]
     return measured(seed_table(known, name).to_numpy(float), bounds) if len(known) else None
 
 
-def tables_of(first: pd.DataFrame, second: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, bool] | None:
-    """Returns the values of two groups that can be subtracted, and whether their trainings are the same ones.
+def tables_of(
+    first: pd.DataFrame, second: pd.DataFrame, name: str
+) -> tuple[np.ndarray, np.ndarray, bool] | None:
+    """Returns the values of two groups that can be subtracted, and whether their trainings are the
+    same ones.
 
-    None where a value is missing, where the sample seeds are unlike, or where some trainings are on both sides and
-    some are not.
+    None where a value is missing, where the sample seeds are unlike, or where some trainings are on
+    both sides and some are not.
     """
     tables = [seed_table(group, name) for group in (first, second)]
     if set(tables[0].columns) != set(tables[1].columns):
@@ -726,7 +962,9 @@ def tables_of(first: pd.DataFrame, second: pd.DataFrame, name: str) -> tuple[np.
     return (*values, paired) if all(np.isfinite(part).all() for part in values) else None
 
 
-def difference_of(first: pd.DataFrame, second: pd.DataFrame, name: str, bounds: tuple[float, float]) -> Estimate | None:
+def difference_of(
+    first: pd.DataFrame, second: pd.DataFrame, name: str, bounds: tuple[float, float]
+) -> Estimate | None:
     """Returns first minus second with its interval, None where two groups cannot be subtracted."""
     if (found := tables_of(first, second, name)) is None:
         return None
@@ -734,13 +972,15 @@ def difference_of(first: pd.DataFrame, second: pd.DataFrame, name: str, bounds: 
 
 
 def uncertainty(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row a group and metric: the mean, its interval and what that holds for, and what the spread comes from.
+    """Returns a row a group and metric: the mean, its interval and what that holds for, and what
+    the spread comes from.
 
-    ``sd retraining`` and ``sd resampling`` are square roots of components of variance: what another training would
-    change with one sample set, and what another sample set would change of one training; ``sd shared by trainings`` is
-    the part of the latter that a sample seed does to all trainings alike, ``share of retraining`` that of retraining
-    in the sum. Blank where the design cannot tell: one training, or one sample set of each. ``values`` stand where they
-    are too few for an interval.
+    ``sd retraining`` and ``sd resampling`` are square roots of components of variance: what another
+    training would change with one sample set, and what another sample set would change of one
+    training; ``sd shared by trainings`` is the part of the latter that a sample seed does to all
+    trainings alike, ``share of retraining`` that of retraining in the sum. Blank where the design
+    cannot tell: one training, or one sample set of each. ``values`` stand where they are too few
+    for an interval.
 
     Args:
         rows: The tidy table of :func:`tabulate`.
@@ -754,13 +994,27 @@ def uncertainty(rows: pd.DataFrame) -> pd.DataFrame:
             found = estimate(seed_table(known, name).to_numpy(float), bounds[name])
             record = {"group": bucket["group"].iloc[0], "metric": name}
             record["identity"] = identities(max(bucket["identity"], key=len)).get(name, "")
-            record |= {"trainings": bucket["train_key"].nunique(), "sample seeds": bucket["sample_seed"].nunique()}
-            record |= {"sample sets": len(known), "interval over": shown.scope, "values": shown.values or ""}
-            record |= {part: float(getattr(found, part)) for part in ("mean", "low", "high", "error", "df")}
-            record |= {f"sd {part}": float(getattr(found, part)) ** 0.5 for part in ("retraining", "resampling")}
+            record |= {
+                "trainings": bucket["train_key"].nunique(),
+                "sample seeds": bucket["sample_seed"].nunique(),
+            }
+            record |= {
+                "sample sets": len(known),
+                "interval over": shown.scope,
+                "values": shown.values or "",
+            }
+            record |= {
+                part: float(getattr(found, part)) for part in ("mean", "low", "high", "error", "df")
+            }
+            record |= {
+                f"sd {part}": float(getattr(found, part)) ** 0.5
+                for part in ("retraining", "resampling")
+            }
             total = found.retraining + found.resampling
             record["sd shared by trainings"] = float(found.shared) ** 0.5
-            record["share of retraining"] = float(found.retraining / total) if total > 0 else math.nan
+            record["share of retraining"] = (
+                float(found.retraining / total) if total > 0 else math.nan
+            )
             records.append(record)
     return pd.DataFrame(records, columns=UNCERTAINTY)
 
@@ -796,18 +1050,21 @@ def _ranked(board: pd.DataFrame, metrics: Mapping[str, bool]) -> pd.DataFrame:
     ranks = ranked.groupby(["budget", "same"])[name].rank(method="min", ascending=not higher)
     board["rank"] = ranks.reindex(board.index).astype("Int64")
     board["order"] = range(len(board))
-    board = board.sort_values(["budget", "rank", "order"], na_position="last", kind="stable", ignore_index=True)
+    board = board.sort_values(
+        ["budget", "rank", "order"], na_position="last", kind="stable", ignore_index=True
+    )
     return board.drop(columns="order")
 
 
 def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> pd.DataFrame:
     """Writes the report of a suite and returns the tidy table.
 
-    ``results.csv``, ``leaderboard.csv``, ``uncertainty.csv``, ``claims.csv`` (where the suite states claims),
-    ``leaderboard.md``, ``identities.json``, ``report.html`` and ``figures/*.png|svg``. The tables are written before
-    anything is drawn; a picture that cannot be drawn is named with its cause on the page and the error stream, and the
-    others are drawn all the same. Each file appears whole or not at all, and equal results give equal bytes. The
-    folder ``figures`` is the report's own: pictures that it no longer makes are deleted from it.
+    ``results.csv``, ``leaderboard.csv``, ``uncertainty.csv``, ``claims.csv`` (where the suite
+    states claims), ``leaderboard.md``, ``identities.json``, ``report.html`` and
+    ``figures/*.png|svg``. The tables are written before anything is drawn; a picture that cannot be
+    drawn is named with its cause on the page and the error stream, and the others are drawn all the
+    same. Each file appears whole or not at all, and equal results give equal bytes. The folder
+    ``figures`` is the report's own: pictures that it no longer makes are deleted from it.
 
     Args:
         suite: What to report.
@@ -825,7 +1082,10 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> p
         "leaderboard.csv": board.to_csv(index=False, lineterminator="\n"),
         "uncertainty.csv": uncertainty(rows).to_csv(index=False, lineterminator="\n"),
         "leaderboard.md": page.markdown(suite, rows, board),
-        "identities.json": json.dumps(rows.attrs["identities"], indent=1, sort_keys=True, default=str) + "\n",
+        "identities.json": json.dumps(
+            rows.attrs["identities"], indent=1, sort_keys=True, default=str
+        )
+        + "\n",
     }
     if suite.claims:
         texts["claims.csv"] = verdicts.judge(rows).to_csv(index=False, lineterminator="\n")
@@ -853,19 +1113,26 @@ def _tidy(folder: Path, kept: set[str]) -> None:
 
 def _mean(records: list[dict[str, Any]], name: str) -> float:
     """Returns the mean of a value over images."""
-    return sum(record[name] * record["images"] for record in records) / sum(record["images"] for record in records)
+    return sum(record[name] * record["images"] for record in records) / sum(
+        record["images"] for record in records
+    )
 
 
 def _draw_deviation(records: list[dict[str, Any]]) -> float | None:
-    """Returns the standard deviation of one image's bits/dim over its random draws; None where nothing tells.
+    """Returns the standard deviation of one image's bits/dim over its random draws; None where
+    nothing tells.
 
-    It is that of images with several draws each, or of the first ones, which are scored by a second draw where there
-    is one alone.
+    It is that of images with several draws each, or of the first ones, which are scored by a second
+    draw where there is one alone.
     """
-    variances = [value for record in records for value in record["values"].get(f"{BITS}_draw_variance", ())]
+    variances = [
+        value for record in records for value in record["values"].get(f"{BITS}_draw_variance", ())
+    ]
     if not variances:
         pairs = [
-            pair for record in records for pair in zip(record["values"][BITS], record.get("again", ()), strict=False)
+            pair
+            for record in records
+            for pair in zip(record["values"][BITS], record.get("again", ()), strict=False)
         ]
         variances = [(first - second) ** 2 / 2 for first, second in pairs]
     return math.sqrt(sum(variances) / len(variances)) if variances else None

@@ -1,7 +1,8 @@
-"""What runs inside a job: train, samples, likelihood, inspect, scores. One function a stage, one unit a call.
+"""What runs inside a job: train, samples, likelihood, inspect, scores. One function a stage, one
+unit a call.
 
-Data files hold what was computed and nothing else, so that two runs of equal inputs are byte-equal; seconds,
-host and attempts go to the records beside them.
+Data files hold what was computed and nothing else, so that two runs of equal inputs are byte-equal;
+seconds, host and attempts go to the records beside them.
 """
 
 import contextlib
@@ -33,7 +34,17 @@ from bench.data.digest import digest_checkpoint, digest_images
 from bench.data.external import read_external
 from bench.data.images import Images, check_content, data_root, load_images
 from bench.data.subset import ALL, describe_part, drawing
-from bench.method import Given, Inspection, Method, NetworkCounter, Noise, Run, Sampler, evaluated, load_method
+from bench.method import (
+    Given,
+    Inspection,
+    Method,
+    NetworkCounter,
+    Noise,
+    Run,
+    Sampler,
+    evaluated,
+    load_method,
+)
 from bench.metrics.references import References
 from bench.metrics.registry import METRICS
 from bench.metrics.scoring import real_floor, score
@@ -61,7 +72,9 @@ if TYPE_CHECKING:
 
 
 DRAW_VARIANCE = "bits_per_dim_draw_variance"
-"""The variance of an image's bits/dim over dequantisations and probes, where a method has several draws of them."""
+"""The variance of an image's bits/dim over dequantisations and probes, where a method has several
+draws of them.
+"""
 
 AGAIN = 8
 """The most images of a likelihood that are scored by a second draw, where there is one alone."""
@@ -86,9 +99,13 @@ class Context:
 
     @property
     def device(self) -> torch.device:
-        """The device that the executor chose; of several that a process sees, the one of its rank on the node."""
+        """The device that the executor chose; of several that a process sees, the one of its rank
+        on the node.
+        """
         asked = self.settings["device"]
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked)
+        device = torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+        )
         if device.type == "cuda" and self.world > 1:
             return torch.device("cuda", self.settings["local_rank"] % torch.cuda.device_count())
         return device
@@ -117,7 +134,9 @@ class Context:
         """Returns who made a result, where, when, with what."""
         return {
             **_environment(),
-            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _processor(),
+            "device": torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else _processor(),
             "accelerator": self.device.type,
             "threads": torch.get_num_threads(),
             "tf32": self.device.type == "cuda" and self.tf32,
@@ -146,7 +165,9 @@ def make(job: Job, unit: UnitId, context: Context) -> None:
 
 
 def _check_data(job: Job, context: Context) -> None:
-    """Makes sure that the data set's files, where they are there, are those that the job was planned with."""
+    """Makes sure that the data set's files, where they are there, are those that the job was
+    planned with.
+    """
     spec: Any = job.specs[0]
     spec = spec.source if isinstance(spec, ScoreSpec) else spec
     spec = spec if isinstance(spec, TrainSpec | ImagesSpec) else spec.train
@@ -160,10 +181,11 @@ def _checked(dataset: str, sha256: str | None, cache: Path, root: Path) -> None:
 
 
 def train(job: Job, unit: UnitId, context: Context) -> None:
-    """Trains a model, resuming from its last checkpoint, and writes its weights; or takes over those of elsewhere.
+    """Trains a model, resuming from its last checkpoint, and writes its weights; or takes over
+    those of elsewhere.
 
-    A fresh start goes on from the longest stored training that is a part of this one. The state to go on from is
-    kept where a longer training could be asked for.
+    A fresh start goes on from the longest stored training that is a part of this one. The state to
+    go on from is kept where a longer training could be asked for.
     """
     (model,) = job.specs
     if isinstance(model, AverageSpec):
@@ -217,18 +239,24 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
         "went_on_from": keeper.began_at,
         "provenance": context.provenance(),
     }
-    store.finish(unit, record, {".safetensors": safetensors.torch.save(state)}, there=averages.values())
+    store.finish(
+        unit, record, {".safetensors": safetensors.torch.save(state)}, there=averages.values()
+    )
     if record["state"] is None:
         keeper.path.unlink(missing_ok=True)
 
 
 def take_over(job: Job, unit: UnitId, context: Context) -> None:
-    """Writes the weights of a checkpoint that was made elsewhere, as those of a model that saw no image here."""
+    """Writes the weights of a checkpoint that was made elsewhere, as those of a model that saw no
+    image here.
+    """
     (spec,) = job.specs
     path = Path(job.path or "")
     begin = time.monotonic()
     if digest_checkpoint(path) != spec.checkpoint:
-        raise ValueError(f"{path}: is no longer the checkpoint that was planned with; start the suite again")
+        raise ValueError(
+            f"{path}: is no longer the checkpoint that was planned with; start the suite again"
+        )
     params = build(cards()[spec.method].params, spec.params)
     context.store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
     method = load_method(spec.method, spec.params, load_images(spec.dataset), context.device)
@@ -250,7 +278,9 @@ def take_over(job: Job, unit: UnitId, context: Context) -> None:
 
 
 def average(job: Job, unit: UnitId, context: Context) -> None:
-    """Writes the weights of a training averaged over another length, made from the averages that it kept."""
+    """Writes the weights of a training averaged over another length, made from the averages that it
+    kept.
+    """
     (spec,) = job.specs
     store, source = context.store, UnitId(*place(spec.source))
     trained = store.check(source)
@@ -258,7 +288,9 @@ def average(job: Job, unit: UnitId, context: Context) -> None:
         raise FileNotFoundError(f"{source} is not finished")
     params = build(cards()[spec.train.method].params, spec.train.params)
     store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
-    method = load_method(spec.train.method, spec.train.params, _data(spec.train.dataset), context.device)
+    method = load_method(
+        spec.train.method, spec.train.params, _data(spec.train.dataset), context.device
+    )
     method.load_state(_tensors(context, source, ".safetensors"))
     kept = {
         images: functools.partial(_tensors, context, source, average_suffix(images))
@@ -274,7 +306,9 @@ def average(job: Job, unit: UnitId, context: Context) -> None:
 
 
 def average_suffix(images: int) -> str:
-    """Returns the suffix of the file with the averages that a training kept after so many images."""
+    """Returns the suffix of the file with the averages that a training kept after so many
+    images.
+    """
     return f".{images:012d}.safetensors"
 
 
@@ -311,19 +345,36 @@ def _finite_state(method: Method) -> dict[str, torch.Tensor]:
 
 
 def _shorter(store: Store, unit: UnitId, model: TrainSpec | SnapshotSpec) -> Path | None:
-    """Returns the state at the end of the longest stored training that is a part of this one; None without any."""
+    """Returns the state at the end of the longest stored training that is a part of this one; None
+    without any.
+    """
     here, found = leg(model), []
     for name, values in store.specs(unit.stage) if here is not None else ():
         if "ema" in values:
             continue
         try:
             there = leg(from_plain(SnapshotSpec if "train" in values else TrainSpec, values))
-        except (ValueError, TypeError, KeyError):  # of a version whose parameters are no longer known
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+        ):  # of a version whose parameters are no longer known
             continue
         record = store.record(unit.stage, name, unit.part)
         usable = name != unit.key and record is not None and record.get("state")
-        if usable and there is not None and there.course == here.course and there.images <= here.images:
-            found.append((there.images, store.folder(unit.stage, name) / "resume.safetensors", record["state"]))
+        if (
+            usable
+            and there is not None
+            and there.course == here.course
+            and there.images <= here.images
+        ):
+            found.append(
+                (
+                    there.images,
+                    store.folder(unit.stage, name) / "resume.safetensors",
+                    record["state"],
+                )
+            )
     for _, path, sha256 in sorted(found, key=lambda item: item[:2], reverse=True):
         if path.exists() and hash_file(path) == sha256:
             return path
@@ -331,7 +382,9 @@ def _shorter(store: Store, unit: UnitId, model: TrainSpec | SnapshotSpec) -> Pat
 
 
 class _EnoughSteps(BaseException):
-    """A measurement has seen enough of a training; not an Exception, so that no adapter swallows it."""
+    """A measurement has seen enough of a training; not an Exception, so that no adapter swallows
+    it.
+    """
 
 
 def measure(job: Job, context: Context, seconds: float) -> dict[str, float] | None:
@@ -341,8 +394,8 @@ def measure(job: Job, context: Context, seconds: float) -> dict[str, float] | No
         seconds: How long to look at the steps.
 
     Returns:
-        ``seconds`` of the whole training, which a checkpoint made elsewhere has none of, and ``seconds_per_row`` of
-        the network in sampling; None where there is no model (an average).
+        ``seconds`` of the whole training, which a checkpoint made elsewhere has none of, and
+        ``seconds_per_row`` of the network in sampling; None where there is no model (an average).
     """
     (model,) = job.specs
     spec = model.train if isinstance(model, SnapshotSpec) else model
@@ -350,7 +403,11 @@ def measure(job: Job, context: Context, seconds: float) -> dict[str, float] | No
         return None
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = context.tf32
     method = load_method(spec.method, spec.params, _data(spec.dataset), context.device)
-    found = {} if spec.checkpoint is not None else {"seconds": _time_steps(model, spec, method, context, seconds)}
+    found = (
+        {}
+        if spec.checkpoint is not None
+        else {"seconds": _time_steps(model, spec, method, context, seconds)}
+    )
     short = _shortest(method)
     if short is not None:
         count = 128 if context.device.type == "cuda" else 16
@@ -364,7 +421,11 @@ def measure(job: Job, context: Context, seconds: float) -> dict[str, float] | No
 
 
 def _time_steps(
-    model: TrainSpec | SnapshotSpec, spec: TrainSpec, method: Method, context: Context, seconds: float
+    model: TrainSpec | SnapshotSpec,
+    spec: TrainSpec,
+    method: Method,
+    context: Context,
+    seconds: float,
 ) -> float:
     """Returns the seconds of a whole training, from its first steps."""
     total, moments = [0], []
@@ -390,7 +451,9 @@ def _time_steps(
 
 
 def samples(job: Job, unit: UnitId, context: Context) -> None:
-    """Makes one batch of images and writes them as the data set stores its own, with what they cost."""
+    """Makes one batch of images and writes them as the data set stores its own, with what they
+    cost.
+    """
     (spec,) = job.specs
     method = _trained(context, spec)
     sampler_card = method.card.samplers[spec.sampler]
@@ -410,13 +473,18 @@ def samples(job: Job, unit: UnitId, context: Context) -> None:
         raise DivergedError(f"diverged: {bad} of {spec.batch} images hold NaN or infinity")
     buffer = io.BytesIO()
     real = spec.quantise == "none"
-    np.savez(buffer, images=as_stored(images, data) if real else quantise(images, method.levels, spec.quantise))
+    np.savez(
+        buffer,
+        images=as_stored(images, data) if real else quantise(images, method.levels, spec.quantise),
+    )
     record = {
         "images": spec.batch,
         "nfe": counter.rows / spec.batch,
         "seconds": seconds,
         "warm": warm,
-        "flops_per_row": _row_flops(counter, 0, place(spec.model)[1])[0] if counter.forward[0] else 0.0,
+        "flops_per_row": _row_flops(counter, 0, place(spec.model)[1])[0]
+        if counter.forward[0]
+        else 0.0,
         "flops_per_image": _flops(counter, place(spec.model)[1]) / spec.batch,
         "clipped": None if real else clipped(images, method.levels, spec.quantise),
         "provenance": context.provenance(),
@@ -432,7 +500,9 @@ def _given(spec: SampleSpec, part: int, method: Method) -> Given | None:
     wanted = truth(spec.given, data, part * spec.batch, spec.batch)
     if wanted.images is None:
         return Given(wanted.task, labels=torch.from_numpy(wanted.image).to(method.device))
-    images = torch.from_numpy(wanted.known_part(wanted.images.astype(np.float64)) / (data.levels - 1))
+    images = torch.from_numpy(
+        wanted.known_part(wanted.images.astype(np.float64)) / (data.levels - 1)
+    )
     known = None if wanted.known is None else torch.from_numpy(wanted.known).to(method.device)
     return Given(wanted.task, images=images.to(method.device, torch.float32), known=known)
 
@@ -455,8 +525,8 @@ def quantise(images: torch.Tensor, levels: int, rule: str) -> np.ndarray:
 def clipped(images: torch.Tensor, levels: int, rule: str) -> float:
     """Returns the fraction of values that :func:`quantise` clips.
 
-    What rounds to the first or the last level anyway is not clipped: under "round" a value lies outside [0, 1] by more
-    than half a level, under "truncate" by anything.
+    What rounds to the first or the last level anyway is not clipped: under "round" a value lies
+    outside [0, 1] by more than half a level, under "truncate" by anything.
     """
     margin = 0.5 / (levels - 1) if rule == "round" else 0.0
     images = images.double()
@@ -487,7 +557,9 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     if data.mixture is not None:
         dims = math.prod(data.shape)
         points = data.scaled(held_out.astype(np.float64)).reshape(-1, dims)
-        values["exact_bits_per_dim"] = (-data.mixture.log_prob(points) / (dims * math.log(2))).tolist()
+        values["exact_bits_per_dim"] = (
+            -data.mixture.log_prob(points) / (dims * math.log(2))
+        ).tolist()
     identity = {**scored.identity, "images": spec.images, "split": spec.split, "batch": spec.batch}
     identity |= {"drawn": describe_part(spec.images, data.card.splits[spec.split]) or ALL}
     record = {
@@ -511,12 +583,16 @@ def _data_facts(spec: TrainSpec) -> dict[str, Any]:
 
 
 def inspect(job: Job, unit: UnitId, context: Context) -> None:
-    """Writes the losses of a model on held-out images by noise level, and the pictures that it shows of itself."""
+    """Writes the losses of a model on held-out images by noise level, and the pictures that it
+    shows of itself.
+    """
     (spec,) = job.specs
     method = _trained(context, spec)
     context.store.write_spec(unit.stage, unit.key, spec, {})
     data = _data(spec.train.dataset)
-    held_out = data.scaled(torch.from_numpy(data.drawn(spec.split, slice(spec.images))).float()).to(method.device)
+    held_out = data.scaled(torch.from_numpy(data.drawn(spec.split, slice(spec.images))).float()).to(
+        method.device
+    )
     noise = Noise(spec.seed, ("inspect",), device=method.device)
     begin = _clock(context.device)
     with torch.no_grad():
@@ -527,16 +603,30 @@ def inspect(job: Job, unit: UnitId, context: Context) -> None:
     facts |= {"drawn": describe_part(spec.images, data.card.splits[spec.split]) or ALL}
     record = {
         "times": seen.times.tolist(),
-        "noise_levels": [level if math.isfinite(level) else None for level in seen.noise_levels.tolist()],
+        "noise_levels": [
+            level if math.isfinite(level) else None for level in seen.noise_levels.tolist()
+        ],
         "losses": losses.mean(1).tolist(),
-        "errors": (losses.std(1) / math.sqrt(len(held_out))).tolist() if len(held_out) > 1 else [None] * len(losses),
-        "identity": {**facts, "images": len(held_out), "weighting": seen.weighting, "version": spec.version},
+        "errors": (losses.std(1) / math.sqrt(len(held_out))).tolist()
+        if len(held_out) > 1
+        else [None] * len(losses),
+        "identity": {
+            **facts,
+            "images": len(held_out),
+            "weighting": seen.weighting,
+            "version": spec.version,
+        },
         "strips": list(seen.strips),
-        "curves": [{"title": title, "x": c.x_label, "y": c.y_label} for title, c in seen.curves.items()],
+        "curves": [
+            {"title": title, "x": c.x_label, "y": c.y_label} for title, c in seen.curves.items()
+        ],
         "seconds": seconds,
         "provenance": context.provenance(),
     }
-    arrays = {f"strip/{index}": _array(strip).astype(np.float32) for index, strip in enumerate(seen.strips.values())}
+    arrays = {
+        f"strip/{index}": _array(strip).astype(np.float32)
+        for index, strip in enumerate(seen.strips.values())
+    }
     for index, curve in enumerate(seen.curves.values()):
         arrays |= {f"curve/{index}/x": _array(curve.x), f"curve/{index}/y": _array(curve.y)}
     buffer = io.BytesIO()
@@ -553,7 +643,9 @@ def _checked_losses(seen: Inspection, count: int) -> torch.Tensor:
     """
     levels = len(seen.times)
     if seen.losses.shape != (levels, count) or seen.noise_levels.shape != (levels,):
-        shapes = f"losses {tuple(seen.losses.shape)} and noise levels {tuple(seen.noise_levels.shape)}"
+        shapes = (
+            f"losses {tuple(seen.losses.shape)} and noise levels {tuple(seen.noise_levels.shape)}"
+        )
         raise ValueError(f"inspect gave {shapes}, expected {(levels, count)} and {(levels,)}")
     for title, strip in seen.strips.items():
         if strip.ndim != 5:
@@ -567,10 +659,14 @@ def _checked_losses(seen: Inspection, count: int) -> torch.Tensor:
             )
     losses = seen.losses.detach().double().cpu()
     bad = [
-        f"{t:.3g}" for t, finite in zip(seen.times.tolist(), torch.isfinite(losses).all(1), strict=True) if not finite
+        f"{t:.3g}"
+        for t, finite in zip(seen.times.tolist(), torch.isfinite(losses).all(1), strict=True)
+        if not finite
     ]
     if bad:
-        raise DivergedError(f"diverged: the held-out loss is NaN or infinite at t = {', '.join(bad)}")
+        raise DivergedError(
+            f"diverged: the held-out loss is NaN or infinite at t = {', '.join(bad)}"
+        )
     return losses
 
 
@@ -585,14 +681,19 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     if isinstance(source, SampleSpec):
         data = _data(source.train.dataset)
         images = _shards(context, source, spec.count)
-        rule: dict[str, Any] = {"quantise": "none"} if source.quantise == "none" else {"uint8": source.quantise}
+        rule: dict[str, Any] = (
+            {"quantise": "none"} if source.quantise == "none" else {"uint8": source.quantise}
+        )
         sampler = cards()[source.train.method].samplers[source.sampler]
         if sampler.couples(build(sampler.params, source.params)):
             rule["batch"] = source.batch
     else:
         data = _data(source.dataset)
         images, made_elsewhere = _elsewhere(job, spec, data)
-        rule = {"quantise" if data.kind == "real" else "uint8": "as given", "source sha256": source.sha256}
+        rule = {
+            "quantise" if data.kind == "real" else "uint8": "as given",
+            "source sha256": source.sha256,
+        }
         rule |= {"drawn": describe_part(spec.count, made_elsewhere["images"]) or ALL}
         rule |= {"scale": list(source.scale)} if source.scale is not None else {}
     missing = [
@@ -600,10 +701,20 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
         for part, spec in zip(job.parts, job.specs, strict=True)
         if context.store.record(unit.stage, unit.key, part) is None
     ]
-    requests = [(spec.metric, build(METRICS[spec.metric].params, spec.params)) for _, spec in missing]
+    requests = [
+        (spec.metric, build(METRICS[spec.metric].params, spec.params)) for _, spec in missing
+    ]
     given = source.given if isinstance(source, SampleSpec) else None
     kept = _references(context.store.root.absolute())
-    measured = score(images, requests, data, device=context.device, given=given, count=spec.count, references=kept)
+    measured = score(
+        images,
+        requests,
+        data,
+        device=context.device,
+        given=given,
+        count=spec.count,
+        references=kept,
+    )
     for (part, wanted), value in zip(missing, measured, strict=True):
         if wanted.weights not in (None, found := value.identity.get("weights_sha256")):
             raise ValueError(
@@ -611,7 +722,11 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
                 f"{found[:12]}..., not {wanted.weights[:12]}...); start the suite again"
             )
         card, params = METRICS[wanted.metric], build(METRICS[wanted.metric].params, wanted.params)
-        record = {"value": value.value, "identity": {**value.identity, **rule}, "spec": canonical(wanted)}
+        record = {
+            "value": value.value,
+            "identity": {**value.identity, **rule},
+            "spec": canonical(wanted),
+        }
         record |= {"source": made_elsewhere} if made_elsewhere else {}
         record |= {"provenance": context.provenance()}
         if card.reference(params) is not None and card.floor:
@@ -619,7 +734,9 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
         context.store.finish(UnitId(unit.stage, unit.key, part), record)
 
 
-def _elsewhere(job: Job, spec: ScoreSpec, data: Images) -> tuple[Iterator[np.ndarray], dict[str, Any]]:
+def _elsewhere(
+    job: Job, spec: ScoreSpec, data: Images
+) -> tuple[Iterator[np.ndarray], dict[str, Any]]:
     """Returns the images to score of a set made elsewhere, drawn from it, and what they are of it.
 
     Raises:
@@ -627,7 +744,9 @@ def _elsewhere(job: Job, spec: ScoreSpec, data: Images) -> tuple[Iterator[np.nda
     """
     path, source = Path(job.path or ""), spec.source
     if digest_images(path) != source.sha256:
-        raise ValueError(f"{path}: the images are not those that the suite was read with; start it again")
+        raise ValueError(
+            f"{path}: the images are not those that the suite was read with; start it again"
+        )
     whole = read_external(path, data.card, source.scale)
     if len(whole) < spec.count:
         raise ValueError(f"{job.label}: {spec.count} images are asked for, there are {len(whole)}")
@@ -638,21 +757,37 @@ def _elsewhere(job: Job, spec: ScoreSpec, data: Images) -> tuple[Iterator[np.nda
 
 @functools.lru_cache(maxsize=1)
 def _references(root: Path) -> References:
-    """Returns the references of a store, whose statistics a worker keeps from one sample set to the next."""
+    """Returns the references of a store, whose statistics a worker keeps from one sample set to the
+    next.
+    """
     return References(Store(root))
 
 
 def _floor(
-    context: Context, metric: str, params: Any, data: Images, identity: Mapping[str, Any], references: References
+    context: Context,
+    metric: str,
+    params: Any,
+    data: Images,
+    identity: Mapping[str, Any],
+    references: References,
 ) -> dict[str, Any] | None:
-    """Returns what as many real images score, None where there are too few of them; measured once a store.
+    """Returns what as many real images score, None where there are too few of them; measured once a
+    store.
 
-    Against held-out images also ``training_set``, what all training images score: no model should be asked for less.
+    Against held-out images also ``training_set``, what all training images score: no model should
+    be asked for less.
     """
 
     def measure() -> dict[str, Any] | None:
         try:
-            floor = real_floor(metric, params, data, identity["count"], device=context.device, references=references)
+            floor = real_floor(
+                metric,
+                params,
+                data,
+                identity["count"],
+                device=context.device,
+                references=references,
+            )
         except ValueError:
             return None
         std = floor.std if math.isfinite(floor.std) else None
@@ -663,7 +798,8 @@ def _floor(
             found["training_set"] = {"value": whole.mean, "images": images}
         return found
 
-    # What the pool of real images is follows from the data set and the reference, which are in the identity.
+    # What the pool of real images is follows from the data set and the reference, which are in the
+    # identity.
     return references.floor({"floor": METRICS[metric].floor, **identity}, measure)
 
 
@@ -671,7 +807,8 @@ def _shards(context: Context, source: SampleSpec, count: int) -> Iterator[np.nda
     """Yields the first images of a sample set, batch by batch.
 
     Raises:
-        DamagedError: Some are no longer there (pruned by another suite, say): their batch is to be made again.
+        DamagedError: Some are no longer there (pruned by another suite, say): their batch is to be
+            made again.
     """
     key, left = UnitId(*place(source)).key, count
     for index in range(math.ceil(count / source.batch)):
@@ -679,16 +816,26 @@ def _shards(context: Context, source: SampleSpec, count: int) -> Iterator[np.nda
         try:
             content = context.store.read(unit, ".npz")
         except FileNotFoundError as error:
-            raise DamagedError(unit, context.store.path(unit, ".npz"), "is no longer there") from error
+            raise DamagedError(
+                unit, context.store.path(unit, ".npz"), "is no longer there"
+            ) from error
         yield np.load(io.BytesIO(content), allow_pickle=False)["images"][:left]
         left -= source.batch
 
 
-STAGES = {"train": train, "samples": samples, "likelihood": likelihood, "inspect": inspect, "scores": scores}
+STAGES = {
+    "train": train,
+    "samples": samples,
+    "likelihood": likelihood,
+    "inspect": inspect,
+    "scores": scores,
+}
 
 
 class Diary:
-    """The training curves: one JSON line a log call, without times, so that equal trainings write equal files."""
+    """The training curves: one JSON line a log call, without times, so that equal trainings write
+    equal files.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -710,7 +857,8 @@ class Diary:
 
 
 class Checkpoints:
-    """The state to resume a training from, with its diary, in one file; averages of weights lie beside it.
+    """The state to resume a training from, with its diary, in one file; averages of weights lie
+    beside it.
 
     Args:
         path: The file.
@@ -741,11 +889,14 @@ class Checkpoints:
         self.begin = self.written = self.noted = time.monotonic()
 
     def seconds(self) -> float:
-        """Returns the seconds of training, those of earlier attempts up to their last checkpoint included."""
+        """Returns the seconds of training, those of earlier attempts up to their last checkpoint
+        included.
+        """
         return self.before + time.monotonic() - self.begin
 
     def restore(self) -> tuple[int, dict[str, torch.Tensor]] | None:
-        """Returns the last checkpoint, or else the end of a shorter training, or None; a damaged one is put aside.
+        """Returns the last checkpoint, or else the end of a shorter training, or None; a damaged
+        one is put aside.
 
         Where several processes share the training, all get what the first one finds.
         """
@@ -787,10 +938,20 @@ class Checkpoints:
             self.diary.lines = json.loads(notes["log"])
             self.began_at = notes.get("went_on_from") or None
             self.kept = kept
-        except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        except (
+            safetensors.SafetensorError,
+            OSError,
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ) as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
-            print(f"{path}: unreadable checkpoint put aside, training starts over: {error}", file=sys.stderr)
+            print(
+                f"{path}: unreadable checkpoint put aside, training starts over: {error}",
+                file=sys.stderr,
+            )
             put_aside(path, path.with_suffix(".damaged"))
             return None
         self.diary.images = self.diary.lines[-1]["images"] if self.diary.lines else 0
@@ -832,13 +993,19 @@ class Checkpoints:
             write(self.path.with_name(name), (folder / name).read_bytes())
 
     def keep(self) -> str:
-        """Writes the state at the end of the training, for a longer one to go on from; returns its sha256."""
+        """Writes the state at the end of the training, for a longer one to go on from; returns its
+        sha256.
+        """
         if self.tensors is not None:  # else the file lies there already
             self._write(self.tensors)
         return hash_file(self.path)
 
     def _write(self, tensors: Callable[[], dict[str, torch.Tensor]]) -> None:
-        notes = {"step": str(self.step), "seconds": repr(self.seconds()), "log": json.dumps(self.diary.lines)}
+        notes = {
+            "step": str(self.step),
+            "seconds": repr(self.seconds()),
+            "log": json.dumps(self.diary.lines),
+        }
         notes |= {"went_on_from": self.began_at or ""}
         notes |= {"averages": json.dumps(self.kept)} if self.kept else {}
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors().items()}
@@ -851,7 +1018,9 @@ def _checksum(notes: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> 
     digest = hashlib.sha256(json.dumps(notes, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()
 
 
@@ -864,14 +1033,18 @@ _MODELS: dict[tuple[str, str], Method] = {}
 
 
 def _trained(context: Context, spec: SampleSpec | LikelihoodSpec | InspectSpec) -> Method:
-    """Returns the trained model of a spec; the last two are kept, for units of one model follow each other."""
+    """Returns the trained model of a spec; the last two are kept, for units of one model follow
+    each other.
+    """
     unit, train = UnitId(*place(spec.model)), spec.train
     name = (str(context.store.root), unit.key)
     if name not in _MODELS:
         try:
             content = context.store.read(unit, ".safetensors")
         except FileNotFoundError as error:
-            raise DamagedError(unit, context.store.path(unit, ".safetensors"), "is no longer there") from error
+            raise DamagedError(
+                unit, context.store.path(unit, ".safetensors"), "is no longer there"
+            ) from error
         method = load_method(train.method, train.params, _data(train.dataset), context.device)
         state = safetensors.torch.load(content)
         method.load_state({name: tensor.to(context.device) for name, tensor in state.items()})
@@ -885,9 +1058,11 @@ _WARM: set[tuple[str, ...]] = set()
 
 
 def _warm_up(context: Context, method: Method, spec: SampleSpec) -> bool:
-    """Makes this process ready to time batches of a model and a size, once, by a batch that is thrown away.
+    """Makes this process ready to time batches of a model and a size, once, by a batch that is
+    thrown away.
 
-    It takes the fewest steps that a sampler of the method can; returns False where the method has none to count.
+    It takes the fewest steps that a sampler of the method can; returns False where the method has
+    none to count.
     """
     name = (str(context.store.root), place(spec.model)[1], str(spec.batch), spec.precision)
     if name not in _WARM:
@@ -902,7 +1077,9 @@ def _warm_up(context: Context, method: Method, spec: SampleSpec) -> bool:
 
 
 def _shortest(method: Method) -> Sampler | None:
-    """Returns the first sampler that tells what it costs, with the fewest steps it can take; None without any."""
+    """Returns the first sampler that tells what it costs, with the fewest steps it can take; None
+    without any.
+    """
     for name, card in method.card.samplers.items():
         for budget in range(1, 65) if card.cost is not None else ():
             try:
@@ -917,10 +1094,11 @@ _FLOPS: dict[tuple[Any, ...], tuple[float, float]] = {}
 
 
 def _flops(counter: NetworkCounter, key: str) -> float:
-    """Returns the FLOPs of the calls that were counted of the networks of a model, and of their backward passes.
+    """Returns the FLOPs of the calls that were counted of the networks of a model, and of their
+    backward passes.
 
-    It is each network's rows times its own FLOPs. What lies between the calls (a solver's sums, the draw from the
-    start distribution) is left out.
+    It is each network's rows times its own FLOPs. What lies between the calls (a solver's sums, the
+    draw from the start distribution) is left out.
     """
     total = 0.0
     for index in counter.inputs:
@@ -930,12 +1108,23 @@ def _flops(counter: NetworkCounter, key: str) -> float:
 
 
 def _row_flops(counter: NetworkCounter, index: int, key: str) -> tuple[float, float]:
-    """Returns the FLOPs of one row through a network, forward and backward (0 where there was no backward pass).
+    """Returns the FLOPs of one row through a network, forward and backward (0 where there was no
+    backward pass).
 
-    They are those of one untimed call under torch's counter; a backward pass is that to the network's first input.
+    They are those of one untimed call under torch's counter; a backward pass is that to the
+    network's first input.
     """
-    network, inputs, backward = counter.networks[index], counter.inputs[index], counter.backward[index] > 0
-    name = (key, index, backward, *(tuple(value.shape) for value in inputs if isinstance(value, torch.Tensor)))
+    network, inputs, backward = (
+        counter.networks[index],
+        counter.inputs[index],
+        counter.backward[index] > 0,
+    )
+    name = (
+        key,
+        index,
+        backward,
+        *(tuple(value.shape) for value in inputs if isinstance(value, torch.Tensor)),
+    )
     if name not in _FLOPS:
         first = inputs[0].detach().requires_grad_(backward)
         found = 0
@@ -953,7 +1142,8 @@ def _row_flops(counter: NetworkCounter, index: int, key: str) -> tuple[float, fl
 def _training_flops(method: Method, data: Images, spec: TrainSpec, images: int) -> float:
     """Returns FLOPs of a training on so many images, forward and backward.
 
-    An image's are those of one untimed step under torch's counter; so are those of what else is trained, a classifier.
+    An image's are those of one untimed step under torch's counter; so are those of what else is
+    trained, a classifier.
     """
 
     def main(count: int) -> torch.Tensor:
@@ -1006,7 +1196,10 @@ def _environment() -> dict[str, Any]:
             return None
 
     changes = git("status", "--porcelain", "--", ".", ":(exclude)results")
-    packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")}
+    packages = {
+        name: importlib.metadata.version(name)
+        for name in ("torch", "numpy", "scipy", "scikit-learn")
+    }
     return {
         "commit": git("rev-parse", "HEAD"),
         "dirty": None if changes is None else bool(changes),

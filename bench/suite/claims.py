@@ -1,4 +1,5 @@
-"""What a suite claims before its run: which groups are compared, and what a claim needs to be decided at all.
+"""What a suite claims before its run: which groups are compared, and what a claim needs to be
+decided at all.
 
 Standard library only.
 """
@@ -14,17 +15,26 @@ from bench.spec import ImagesSpec, Point, TrainSpec
 LEVEL = 0.05
 """Of every test; intervals have confidence 1 - LEVEL."""
 LEAST_TRAININGS = 5
-"""Trainings of each side of a claim about methods: with three against three no permutation test is below p = 0.10."""
+"""Trainings of each side of a claim about methods: with three against three no permutation test is
+below p = 0.10.
+"""
 LEAST_PAIRS = 6
-"""Trainings that two samplers share in a claim about samplers: the least of sign flips is then p = 0.031."""
+"""Trainings that two samplers share in a claim about samplers: the least of sign flips is then p =
+0.031.
+"""
 LEAST_SEEDS = 2
-"""Sample seeds of any claim: from one, what it does to all trainings alike cannot be known at all."""
+"""Sample seeds of any claim: from one, what it does to all trainings alike cannot be known at
+all.
+"""
 FIT_SEEDS = 4
-"""Sample seeds from which most large differences show, with trainings as few as may be: ``docs/calibration``."""
+"""Sample seeds from which most large differences show, with trainings as few as may be:
+``docs/calibration``.
+"""
 
 
 class Claim(NamedTuple):
-    """One comparison that a suite states before its run: that the first group is better than the second.
+    """One comparison that a suite states before its run: that the first group is better than the
+    second.
 
     Args:
         metric: The metric's column.
@@ -38,12 +48,16 @@ class Claim(NamedTuple):
 
 
 def words_of(text: str) -> str:
-    """Returns a group or what was typed for it with single spaces and no dots: ``vp flow_heun nfe 20``."""
+    """Returns a group or what was typed for it with single spaces and no dots: ``vp flow_heun nfe
+    20``.
+    """
     return " ".join(text.replace("·", " ").split())
 
 
 def _matching(wanted: str, groups: Mapping[str, Point]) -> list[str]:
-    """Returns the groups that a claim names: the one of that name, those of a train label, or of whole words."""
+    """Returns the groups that a claim names: the one of that name, those of a train label, or of
+    whole words.
+    """
     wanted = words_of(wanted)
     words = {group: words_of(group) for group in groups}
     return (
@@ -53,17 +67,22 @@ def _matching(wanted: str, groups: Mapping[str, Point]) -> list[str]:
     )
 
 
-def paired(names: tuple[str | None, str], groups: Mapping[str, Point]) -> tuple[list[tuple[str, str]], Problem | None]:
+def paired(
+    names: tuple[str | None, str], groups: Mapping[str, Point]
+) -> tuple[list[tuple[str, str]], Problem | None]:
     """Returns which groups two names compare, or why they compare none.
 
-    Two single groups, whatever they cost; else those of equal budget, snapshot and average, of which there may be one
-    on each side alone. Without a first name: every other group that has a counterpart.
+    Two single groups, whatever they cost; else those of equal budget, snapshot and average, of
+    which there may be one on each side alone. Without a first name: every other group that has a
+    counterpart.
     """
     sides = [list(groups) if name is None else _matching(name, groups) for name in names]
     for index, (name, side) in enumerate(zip(names, sides, strict=True)):
         if not side:
             place = () if names[0] is None else (str(index),)
-            return [], Problem(place, name, "names no group of the suite", tuple(map(words_of, groups)))
+            return [], Problem(
+                place, name, "names no group of the suite", tuple(map(words_of, groups))
+            )
     if names[0] is None:
         sides[0] = [group for group in sides[0] if group not in sides[1]]
     if len(sides[0]) == len(sides[1]) == 1:
@@ -72,7 +91,11 @@ def paired(names: tuple[str | None, str], groups: Mapping[str, Point]) -> tuple[
         second: dict[Any, list[str]] = {}
         for group in sides[1]:
             second.setdefault(_counterpart(groups[group]), []).append(group)
-        pairs = [(group, other) for group in sides[0] for other in second.get(_counterpart(groups[group]), ())]
+        pairs = [
+            (group, other)
+            for group in sides[0]
+            for other in second.get(_counterpart(groups[group]), ())
+        ]
     named = names[1] if names[0] is None else list(names)
     for side in (0,) if names[0] is None else (0, 1):
         for group in sides[side]:
@@ -88,7 +111,9 @@ def paired(names: tuple[str | None, str], groups: Mapping[str, Point]) -> tuple[
 
 
 def _counterpart(point: Point) -> Any:
-    """Returns what groups agree in that a claim compares; groups without a budget have no counterpart."""
+    """Returns what groups agree in that a claim compares; groups without a budget have no
+    counterpart.
+    """
     spec = point.sample
     if point.budget is None or isinstance(spec, ImagesSpec):
         return point.group
@@ -122,7 +147,11 @@ def note_power(
     """
     if not claims:
         return []
-    notes = [f"claims: {seeds} sample seed is too few, {LEAST_SEEDS} are needed"] if seeds < LEAST_SEEDS else []
+    notes = (
+        [f"claims: {seeds} sample seed is too few, {LEAST_SEEDS} are needed"]
+        if seeds < LEAST_SEEDS
+        else []
+    )
     least = []
     for claim in claims:
         models = [train[groups[name].train] for name in (claim.first, claim.second)]
@@ -131,7 +160,9 @@ def note_power(
         needed = LEAST_PAIRS if shared else LEAST_TRAININGS
         if min(first, second) < needed:
             what = "trainings that both share" if shared else "trainings each"
-            notes.append(f"claims: {claim.first} against {claim.second} stays undecided: it needs {needed} {what}")
+            notes.append(
+                f"claims: {claim.first} against {claim.second} stays undecided: it needs {needed} {what}"
+            )
         least.append(least_p(first, second, shared=shared))
     if not notes and (best := min(least) * len(claims)) > LEVEL:
         notes.append(

@@ -1,11 +1,13 @@
 """A YAML file as plain values that know the line each of them stands on.
 
-Strict: one document, mappings with text keys and no key twice, finite numbers, no tag but the plain ones. What
-profiles and the command line lay over the file keeps its own place, so that every mistake is shown where it was
-made. A key path is a tuple of texts, ``("points", "0", "grid")``, written ``points.0.grid``.
+Strict: one document, mappings with text keys and no key twice, finite numbers, no tag but the plain
+ones. What profiles and the command line lay over the file keeps its own place, so that every
+mistake is shown where it was made. A key path is a tuple of texts, ``("points", "0", "grid")``,
+written ``points.0.grid``.
 
-Words and numbers are those of YAML 1.2: ``1e-3`` is a number, ``yes``, ``no``, ``on`` and ``off`` are texts. What 1.1
-reads as octal or in base 60 (``010``, ``12:30:45``) is refused rather than guessed at.
+Words and numbers are those of YAML 1.2: ``1e-3`` is a number, ``yes``, ``no``, ``on`` and ``off``
+are texts. What 1.1 reads as octal or in base 60 (``010``, ``12:30:45``) is refused rather than
+guessed at.
 """
 
 import copy
@@ -39,7 +41,9 @@ MOST_WHOLE = 2**63 - 1
 """The largest whole number that tables, arrays and random generators can all hold."""
 MOST_VALUES = 200_000
 DEEPEST = 100
-"""What a file may hold once its aliases are written out: far above any suite, and read in a second or two."""
+"""What a file may hold once its aliases are written out: far above any suite, and read in a second
+or two.
+"""
 
 
 class Place(NamedTuple):
@@ -51,7 +55,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Fault:
-    """One mistake: where it was made, the key path, the value, why it is one, and what would be right."""
+    """One mistake: where it was made, the key path, the value, why it is one, and what would be
+    right.
+    """
 
     place: Place
     path: KeyPath
@@ -67,7 +73,9 @@ class Fault:
         return found[0] if found else None
 
     def __str__(self) -> str:
-        """Returns ``suite.yaml:14: train.vp.params.sgima_max: unknown key; did you mean sigma_max? allowed: ...``."""
+        """Returns ``suite.yaml:14: train.vp.params.sgima_max: unknown key; did you mean sigma_max?
+        allowed: ...``.
+        """
         help_ = f" did you mean {self.near}?" if self.near else ""
         if not all(repr(word) in self.why for word in self.allowed):
             help_ += f" allowed: {', '.join(self.allowed)}"
@@ -112,7 +120,9 @@ class Document:
         try:
             return self.path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise SuiteError([Fault(Place(0, str(self.path)), (), None, f"is not UTF-8 text: {error}")]) from None
+            raise SuiteError(
+                [Fault(Place(0, str(self.path)), (), None, f"is not UTF-8 text: {error}")]
+            ) from None
         except OSError as error:
             folder = self.path.parent
             others = sorted(str(file) for file in folder.glob("*.yaml")) if folder.is_dir() else []
@@ -130,7 +140,9 @@ class Document:
             mark = getattr(error, "problem_mark", None)
             line = mark.line + 1 if mark else 1
             why = getattr(error, "problem", None) or str(error).splitlines()[0]
-            raise SuiteError([Fault(Place(line, f"{name}:{line}"), (), None, f"is not valid YAML: {why}")]) from None
+            raise SuiteError(
+                [Fault(Place(line, f"{name}:{line}"), (), None, f"is not valid YAML: {why}")]
+            ) from None
 
     def _construct(self, node: yaml.Node | None, path: KeyPath, open_nodes: tuple[int, ...]) -> Any:
         """Returns a node's plain value, noting where each value stands and what is not allowed."""
@@ -141,7 +153,11 @@ class Document:
             return None
         self.values += 1
         if self.values > MOST_VALUES or len(open_nodes) >= DEEPEST:
-            held = f"more than {MOST_VALUES} values" if self.values > MOST_VALUES else f"more than {DEEPEST} levels"
+            held = (
+                f"more than {MOST_VALUES} values"
+                if self.values > MOST_VALUES
+                else f"more than {DEEPEST} levels"
+            )
             why = f"holds {held} once its aliases are written out"
             raise SuiteError([Fault(self.place(path[:1]), path[:1], None, why)])
         open_nodes = (*open_nodes, id(node))
@@ -156,7 +172,9 @@ class Document:
             return values
         return self._scalar(node, path)
 
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath, open_nodes: tuple[int, ...]) -> dict[str, Any]:
+    def _mapping(
+        self, node: yaml.MappingNode, path: KeyPath, open_nodes: tuple[int, ...]
+    ) -> dict[str, Any]:
         values = self._merged(node, path, open_nodes)
         own: set[str] = set()
         for key, item in node.value:
@@ -170,7 +188,9 @@ class Document:
             inner = (*path, key.value)
             if key.value in own:
                 first = self.places[inner].order
-                fault = Fault(self._at(key), inner, None, f"the key stands here twice, first on line {first}")
+                fault = Fault(
+                    self._at(key), inner, None, f"the key stands here twice, first on line {first}"
+                )
                 self.problems.append(fault)
                 continue
             own.add(key.value)
@@ -179,17 +199,27 @@ class Document:
             values[key.value] = self._construct(item, inner, open_nodes)
         return values
 
-    def _merged(self, node: yaml.MappingNode, path: KeyPath, open_nodes: tuple[int, ...]) -> dict[str, Any]:
-        """Returns what ``<<`` puts in before the mapping's own keys: of several mappings, the first that has a key."""
+    def _merged(
+        self, node: yaml.MappingNode, path: KeyPath, open_nodes: tuple[int, ...]
+    ) -> dict[str, Any]:
+        """Returns what ``<<`` puts in before the mapping's own keys: of several mappings, the first
+        that has a key.
+        """
         merged: dict[str, Any] = {}
         sources = [item for key, item in node.value if key.tag == MERGE]
         if len(sources) > 1:
-            self._refuse((*path, "<<"), None, "the key stands here twice: merge a list, <<: [*first, *second]")
+            self._refuse(
+                (*path, "<<"),
+                None,
+                "the key stands here twice: merge a list, <<: [*first, *second]",
+            )
         for source in sources[:1]:
             parts = source.value if isinstance(source, yaml.SequenceNode) else [source]
             for part in reversed(parts):
                 if not isinstance(part, yaml.MappingNode):
-                    why = "should be a mapping, usually an anchor (<<: *name), or a list of mappings"
+                    why = (
+                        "should be a mapping, usually an anchor (<<: *name), or a list of mappings"
+                    )
                     self._refuse((*path, "<<"), None, why)
                     continue
                 given = self._construct(part, path, open_nodes)
@@ -201,7 +231,11 @@ class Document:
         if isinstance(node, yaml.ScalarNode):
             try:
                 if "\0" in node.value:
-                    self._refuse(path, node.value, "holds a NUL character, which neither a name nor a path can")
+                    self._refuse(
+                        path,
+                        node.value,
+                        "holds a NUL character, which neither a name nor a path can",
+                    )
                     return None
                 if _tag(node) in _TEXTS:
                     is_number = not node.style and _FLOAT.fullmatch(node.value)
@@ -221,13 +255,19 @@ class Document:
             except (ValueError, KeyError, yaml.YAMLError):
                 self._refuse(path, node.value, f"does not read as {kind}")
                 return None
-        self._refuse(path, node.tag.replace(_TAG, "!!"), "this tag is not allowed: values are plain")
+        self._refuse(
+            path, node.tag.replace(_TAG, "!!"), "this tag is not allowed: values are plain"
+        )
         return None
 
     def _whole(self, text: str, path: KeyPath) -> int | None:
         value = int(text) if len(text) <= 2 * len(str(MOST_WHOLE)) else math.inf
         if not -MOST_WHOLE <= value <= MOST_WHOLE:
-            self._refuse(path, text, f"is too large for a whole number: {MOST_WHOLE} at most, here and in the tables")
+            self._refuse(
+                path,
+                text,
+                f"is too large for a whole number: {MOST_WHOLE} at most, here and in the tables",
+            )
             return None
         return value
 
@@ -253,13 +293,17 @@ class Document:
         return self.places[path]
 
     def copy(self) -> "Document":
-        """Returns a document of its own with the same values and places, and none of the problems."""
+        """Returns a document of its own with the same values and places, and none of the
+        problems.
+        """
         other = copy.copy(self)
         other.tree, other.places, other.problems = copy.deepcopy(self.tree), dict(self.places), []
         return other
 
     def overlay(self, source: KeyPath) -> None:
-        """Lays the mapping at ``source`` over the whole tree: mappings are merged, anything else is replaced."""
+        """Lays the mapping at ``source`` over the whole tree: mappings are merged, anything else is
+        replaced.
+        """
         self._lay(self.tree, (), self._value(source), source)
 
     def _value(self, path: KeyPath) -> Any:
@@ -268,7 +312,9 @@ class Document:
             value = value[name]
         return value
 
-    def _lay(self, target: dict[str, Any], path: KeyPath, over: Mapping[str, Any], source: KeyPath) -> None:
+    def _lay(
+        self, target: dict[str, Any], path: KeyPath, over: Mapping[str, Any], source: KeyPath
+    ) -> None:
         for name, value in over.items():
             inner, origin = (*path, name), (*source, name)
             if isinstance(value, Mapping) and isinstance(target.get(name), Mapping):
@@ -286,8 +332,8 @@ class Document:
     def set(self, option: str, number: int = 0) -> None:
         """Puts in the value of one ``--set`` option, ``train.vp.params.sigma_max=3``.
 
-        The value is read as YAML is in the file. Keys that nobody knows are put in too, and found by whoever
-        checks the tree.
+        The value is read as YAML is in the file. Keys that nobody knows are put in too, and found
+        by whoever checks the tree.
         """
         place = Place(10**9 + number, f"--set {option}")
         dotted, equals, text = option.partition("=")
@@ -309,11 +355,15 @@ class Document:
             self.problems.append(Fault(place, path, text, error.problems[0].why))
             return
         self.places = known | {path: place}
-        self.problems[before:] = [Fault(place, f.path, f.value, f.why, f.allowed) for f in self.problems[before:]]
+        self.problems[before:] = [
+            Fault(place, f.path, f.value, f.why, f.allowed) for f in self.problems[before:]
+        ]
         parent[int(path[-1]) if isinstance(parent, list) else path[-1]] = value
 
     def _parent(self, path: KeyPath, place: Place) -> Any:
-        """Returns the mapping or list to put the last key of ``path`` into, making mappings on the way."""
+        """Returns the mapping or list to put the last key of ``path`` into, making mappings on the
+        way.
+        """
         parent = self.tree
         for depth, name in enumerate(path):
             if isinstance(parent, list):
@@ -335,21 +385,26 @@ class Document:
         return None
 
     def faults(self, problems: Iterable[Problem]) -> list[Fault]:
-        """Returns problems with the values at key paths as faults, each once, in the order of their places.
+        """Returns problems with the values at key paths as faults, each once, in the order of their
+        places.
 
         A value that could not even be read is not blamed again for what came of it.
         """
         unread = {fault.path for fault in self.problems}
         checked = [Fault(self.place(p.path), p.path, p.value, p.why, p.allowed) for p in problems]
         found = self.problems + [fault for fault in checked if fault.path not in unread]
-        return sorted({str(fault): fault for fault in found}.values(), key=lambda fault: fault.place.order)
+        return sorted(
+            {str(fault): fault for fault in found}.values(), key=lambda fault: fault.place.order
+        )
 
 
 def _check_depth(text: str, name: object) -> None:
     """Refuses brackets within brackets that the parser's own recursion could not follow."""
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         if depth > DEEPEST:
             line = event.start_mark.line + 1
             place = Place(line, f"{name}:{line}")
@@ -357,15 +412,27 @@ def _check_depth(text: str, name: object) -> None:
 
 
 def _tag(node: yaml.Node) -> str:
-    """Returns the tag of a node as YAML 1.2 would resolve it, where only true and false are booleans."""
-    is_word = isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}bool" and node.value.lower() not in _BOOLS
+    """Returns the tag of a node as YAML 1.2 would resolve it, where only true and false are
+    booleans.
+    """
+    is_word = (
+        isinstance(node, yaml.ScalarNode)
+        and node.tag == f"{_TAG}bool"
+        and node.value.lower() not in _BOOLS
+    )
     return f"{_TAG}str" if is_word else node.tag
 
 
 def check_keys(
-    problems: list[Problem], path: KeyPath, value: Any, allowed: Sequence[str], required: Sequence[str] = ()
+    problems: list[Problem],
+    path: KeyPath,
+    value: Any,
+    allowed: Sequence[str],
+    required: Sequence[str] = (),
 ) -> Mapping[str, Any]:
-    """Returns ``value`` where it is a mapping, else an empty one, noting keys that are unknown or missing."""
+    """Returns ``value`` where it is a mapping, else an empty one, noting keys that are unknown or
+    missing.
+    """
     if not isinstance(value, Mapping):
         problems.append(Problem(path, value, "should be a mapping", tuple(allowed)))
         return {}

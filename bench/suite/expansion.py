@@ -1,13 +1,14 @@
-"""A suite: which models are trained, what is sampled from them and how it is scored, from strict YAML.
+"""A suite: which models are trained, what is sampled from them and how it is scored, from strict
+YAML.
 
     train label -> TrainSpec per training seed
     point x train label x grid x training seed x sample seed -> Point
 
-:mod:`bench.suite.sections` checks the file section by section; here the grids are expanded to their product. Both note
-every problem they meet, so all are shown at once, before any job.
+:mod:`bench.suite.sections` checks the file section by section; here the grids are expanded to their
+product. Both note every problem they meet, so all are shown at once, before any job.
 
-What a suite says is laid in layers, later ones winning: defaults, the preset, the file, ``--profile``, ``--set``,
-``--smoke``. A profile merges mappings and replaces anything else.
+What a suite says is laid in layers, later ones winning: defaults, the preset, the file,
+``--profile``, ``--set``, ``--smoke``. A profile merges mappings and replaces anything else.
 
 Standard library and YAML only.
 """
@@ -27,7 +28,16 @@ from bench.data.digest import digest_checkpoint, digest_images
 from bench.data.images import DATASETS, DataCard, content
 from bench.data.subset import describe_part
 from bench.metrics.registry import METRICS, MetricCard, extractor_card
-from bench.spec import ImagesSpec, InspectSpec, LikelihoodSpec, Point, SampleSpec, ScoreSpec, TrainSpec, Values
+from bench.spec import (
+    ImagesSpec,
+    InspectSpec,
+    LikelihoodSpec,
+    Point,
+    SampleSpec,
+    ScoreSpec,
+    TrainSpec,
+    Values,
+)
 from bench.suite.claims import Claim, note_power, paired, words_of
 from bench.suite.document import Document, Fault, KeyPath, Place, SuiteError
 from bench.suite.sections import Known, Metric, Model, Reader, Sections, Source, Sweep
@@ -35,7 +45,9 @@ from bench.suite.sections import Known, Metric, Model, Reader, Sections, Source,
 __all__ = ["Metric", "Suite", "SuiteError", "read_suite"]
 
 OUTRIGHT = ("steps", "tolerance")
-"""Sampler parameters that a spec always names, also where they are the default: they place the point."""
+"""Sampler parameters that a spec always names, also where they are the default: they place the
+point.
+"""
 
 NOT_THERE = "not there"
 """In place of a digest where a file is absent."""
@@ -49,11 +61,16 @@ class Suite:
 
     Args:
         train: The models of each train label, one per training seed.
-        snapshots: Training images after which weights are kept, of each train label that has some, rising.
-        ema: Relative widths of the averages of the weights, of each train label that has some beside its own.
-        sources: Where what was made elsewhere lies, by label: images of ``samples_from``, or a ``checkpoint``.
-        sweep: Likelihoods of each train label at the values of ``likelihood.sweep``, beside those of the points.
-        inspections: What is asked of every model of each train label, its snapshots and averages included.
+        snapshots: Training images after which weights are kept, of each train label that has some,
+            rising.
+        ema: Relative widths of the averages of the weights, of each train label that has some
+            beside its own.
+        sources: Where what was made elsewhere lies, by label: images of ``samples_from``, or a
+            ``checkpoint``.
+        sweep: Likelihoods of each train label at the values of ``likelihood.sweep``, beside those
+            of the points.
+        inspections: What is asked of every model of each train label, its snapshots and averages
+            included.
         claims: What is compared with what, as stated before the run.
         keep: How many images of a point stay once they are scored; None for all.
         controlled: Whether the models have to agree in parameters and FLOPs.
@@ -82,8 +99,14 @@ class Suite:
     @property
     def reads_images(self) -> bool:
         """Whether anything in it reads the data set: samples of imported weights alone do not."""
-        trains = any(isinstance(spec, TrainSpec) and spec.checkpoint is None for s in self.train.values() for spec in s)
-        given = any(isinstance(point.sample, SampleSpec) and point.sample.given for point in self.points)
+        trains = any(
+            isinstance(spec, TrainSpec) and spec.checkpoint is None
+            for s in self.train.values()
+            for spec in s
+        )
+        given = any(
+            isinstance(point.sample, SampleSpec) and point.sample.given for point in self.points
+        )
         scored = any(point.scores or point.likelihood is not None for point in self.points)
         return bool(trains or given or scored or self.sweep or self.inspections)
 
@@ -110,7 +133,8 @@ def read_suite(
         smoke: One small batch of every point, from models trained for a few steps.
         only: Train labels or parts of group names; points that match none are left out.
         cache: Folder that remembers the digests of images made elsewhere.
-        absent: Read it also where checkpoints and images made elsewhere are not there, to say which.
+        absent: Read it also where checkpoints and images made elsewhere are not there, to say
+            which.
         cards: The methods; by default those of :func:`bench.card.cards`.
         datasets: The data sets.
         metrics: The metrics.
@@ -161,7 +185,9 @@ def _lay_profile(document: Document, profile: str | None) -> list[Fault]:
     return []
 
 
-def _check_profiles(document: Document, known: Known, cache: Path | None, absent: bool) -> list[Fault]:
+def _check_profiles(
+    document: Document, known: Known, cache: Path | None, absent: bool
+) -> list[Fault]:
     """Returns what is wrong in the lines of each profile, whether or not it is asked for."""
     faults = []
     for name in _profiles(document):
@@ -175,7 +201,9 @@ def _check_profiles(document: Document, known: Known, cache: Path | None, absent
 
 
 def _select(points: Sequence[Point], train: Mapping[str, Any], only: Sequence[str]) -> list[Point]:
-    """Returns the points that ``--only`` asks for: by train label, by whole words of the group, or by a part of it."""
+    """Returns the points that ``--only`` asks for: by train label, by whole words of the group, or
+    by a part of it.
+    """
     if not only:
         return list(points)
     groups = {point.group: words_of(point.group) for point in points}
@@ -207,8 +235,11 @@ def _outright(params: Any) -> dict[str, Any]:
     return {name: getattr(params, name) for name in OUTRIGHT if hasattr(params, name)}
 
 
-def _group(sweep: Sweep, card: SamplerCard, params: Any, bought: Values, times: str, budget: int | None) -> str:
-    """Returns ``vp · flow_heun · nfe 20``: the budget, or else the steps, then whatever is swept or unusual.
+def _group(
+    sweep: Sweep, card: SamplerCard, params: Any, bought: Values, times: str, budget: int | None
+) -> str:
+    """Returns ``vp · flow_heun · nfe 20``: the budget, or else the steps, then whatever is swept or
+    unusual.
 
     Two points with equal groups are equal, since what is not named has its default.
     """
@@ -217,7 +248,9 @@ def _group(sweep: Sweep, card: SamplerCard, params: Any, bought: Values, times: 
     if budget is None:
         shown = _outright(params) | shown
     else:
-        shown = {"nfe": budget} | {name: value for name, value in shown.items() if name not in bought}
+        shown = {"nfe": budget} | {
+            name: value for name, value in shown.items() if name not in bought
+        }
     if "times" in sweep.axes or times != next(iter(card.times), ""):
         shown["times"] = times
     words = [f"{name} {_show(value)}" for name, value in shown.items()]
@@ -251,17 +284,25 @@ class _Expansion:
         ours = DATASETS.get(sections.dataset) is sections.data
         self.content = content(sections.dataset, cache) if ours else None
         if self.content:
-            other = f"its files are not known to be the published ones (sha256 {self.content[:12]}...)"
-            self.notes.append(f"dataset: {sections.dataset}: {other}, so what is made from them has keys of its own")
+            other = (
+                f"its files are not known to be the published ones (sha256 {self.content[:12]}...)"
+            )
+            self.notes.append(
+                f"dataset: {sections.dataset}: {other}, so what is made from them has keys of its own"
+            )
         self.weights = {metric.column: self._weights(metric, cache) for metric in sections.metrics}
-        self.train = {label: self._specs(label, entry, cache) for label, entry in sections.train.items()}
+        self.train = {
+            label: self._specs(label, entry, cache) for label, entry in sections.train.items()
+        }
         self.likelihoods = {
             label: tuple(self._likelihood(spec, entry) for spec in self.train[label])
             for label, entry in sections.train.items()
         }
 
     def _weights(self, metric: Metric, cache: Path | None) -> str | None:
-        """Returns the digest of an extractor's weights where its card does not fix them, and so they might be any."""
+        """Returns the digest of an extractor's weights where its card does not fix them, and so
+        they might be any.
+        """
         params = build(self.known.metrics[metric.name].params, metric.params)
         name = getattr(params, "extractor", "")
         card = extractor_card(name) if name else None
@@ -270,18 +311,32 @@ class _Expansion:
         path = card.path()
         return NOT_THERE if path is None else digest_checkpoint(path, cache)
 
-    def _specs(self, label: str, entry: Model | Source, cache: Path | None) -> tuple[TrainSpec | ImagesSpec, ...]:
-        dataset = {"dataset": self.sections.dataset, "dataset_version": self.version, "dataset_sha256": self.content}
+    def _specs(
+        self, label: str, entry: Model | Source, cache: Path | None
+    ) -> tuple[TrainSpec | ImagesSpec, ...]:
+        dataset = {
+            "dataset": self.sections.dataset,
+            "dataset_version": self.version,
+            "dataset_sha256": self.content,
+        }
         if isinstance(entry, Source):
             digest = self._digest(label, entry.path, cache) if entry.path.exists() else NOT_THERE
             return (ImagesSpec(sha256=digest, scale=entry.scale, **dataset),)
         params = differences(entry.params)
         method = {"method": entry.card.name, "method_version": entry.card.version}
         if entry.checkpoint is not None:
-            there = entry.checkpoint.exists()  # it has to be to run, unless ``--only`` leaves this entry out
+            there = (
+                entry.checkpoint.exists()
+            )  # it has to be to run, unless ``--only`` leaves this entry out
             digest = digest_checkpoint(entry.checkpoint, cache) if there else NOT_THERE
-            return (TrainSpec(params=params, checkpoint=digest, weights=entry.weights, **method, **dataset),)
-        return tuple(TrainSpec(params=params, seed=seed, **method, **dataset) for seed in entry.seeds)
+            return (
+                TrainSpec(
+                    params=params, checkpoint=digest, weights=entry.weights, **method, **dataset
+                ),
+            )
+        return tuple(
+            TrainSpec(params=params, seed=seed, **method, **dataset) for seed in entry.seeds
+        )
 
     def _digest(self, label: str, path: Path, cache: Path | None) -> str:
         """Returns the digest of images made elsewhere; one that cannot be read is a problem."""
@@ -301,13 +356,21 @@ class _Expansion:
             return None  # the tables say why
         params = section.params[entry.card.name] if params is None else params
         version = entry.card.likelihood.version
-        return LikelihoodSpec(train=spec, version=version, params=differences(params), **asdict(section.held_out))
+        return LikelihoodSpec(
+            train=spec, version=version, params=differences(params), **asdict(section.held_out)
+        )
 
-    def _of_model(self, spec: LikelihoodSpec, snapshot: int | None, ema: float | None) -> LikelihoodSpec:
-        """Returns the likelihood of the model at a snapshot and average, one object for the points that share it."""
+    def _of_model(
+        self, spec: LikelihoodSpec, snapshot: int | None, ema: float | None
+    ) -> LikelihoodSpec:
+        """Returns the likelihood of the model at a snapshot and average, one object for the points
+        that share it.
+        """
         if snapshot is None and ema is None:
             return spec
-        return self.of_models.setdefault((id(spec), snapshot, ema), replace(spec, snapshot=snapshot, ema=ema))
+        return self.of_models.setdefault(
+            (id(spec), snapshot, ema), replace(spec, snapshot=snapshot, ema=ema)
+        )
 
     def sweep(self) -> dict[str, tuple[LikelihoodSpec, ...]]:
         """Returns the likelihoods of each train label at the swept values."""
@@ -316,7 +379,11 @@ class _Expansion:
         for label, entry in self.sections.train.items():
             if isinstance(entry, Model) and section is not None:
                 steps = section.sweep.get(entry.card.name, ())
-                specs = [self._likelihood(spec, entry, step) for step in steps for spec in self.train[label]]
+                specs = [
+                    self._likelihood(spec, entry, step)
+                    for step in steps
+                    for spec in self.train[label]
+                ]
                 specs = tuple(spec for spec in specs if spec is not None)
                 sweep |= {label: specs} if specs else {}
         return sweep
@@ -326,7 +393,13 @@ class _Expansion:
         section = self.sections.inspect
         return {
             label: tuple(
-                InspectSpec(train=spec, version=entry.card.inspection, snapshot=snapshot, ema=ema, **asdict(section))
+                InspectSpec(
+                    train=spec,
+                    version=entry.card.inspection,
+                    snapshot=snapshot,
+                    ema=ema,
+                    **asdict(section),
+                )
                 for spec in self.train[label]
                 for snapshot, ema in itertools.product((*entry.snapshots, None), (None, *entry.ema))
             )
@@ -366,17 +439,27 @@ class _Expansion:
             reasons = sampler.refuse(model.params, params, times)
             reasons += model.card.refuse_given(model.params, sweep.task) if sweep.task else []
             for reason in reasons:
-                self.problems.append(Problem(sweep.path, None, f"{sweep.label} with {sweep.sampler}: {reason}"))
+                self.problems.append(
+                    Problem(sweep.path, None, f"{sweep.label} with {sweep.sampler}: {reason}")
+                )
             group = _group(sweep, sampler, params, bought, times, budget)
             what = (sweep.label, sweep.sampler, times, params, sweep.task, sweep.given)
             if self._is_new(sweep, (*what, budget), group):
                 self._note_budget(what, budget, f"{sweep.label} · {sweep.sampler}")
                 values = differences(params) | _outright(params)
-                for snapshot, ema in itertools.product((*model.snapshots, None), (None, *model.ema)):
-                    yield from self._seeds(sweep, sampler, group, times, values, budget, snapshot, ema)
+                for snapshot, ema in itertools.product(
+                    (*model.snapshots, None), (None, *model.ema)
+                ):
+                    yield from self._seeds(
+                        sweep, sampler, group, times, values, budget, snapshot, ema
+                    )
 
-    def _params(self, sweep: Sweep, sampler: SamplerCard, values: Values, budget: int | None) -> tuple[Any, Values]:
-        """Returns the sampler's parameters and those of them that the budget bought; None where they cannot be."""
+    def _params(
+        self, sweep: Sweep, sampler: SamplerCard, values: Values, budget: int | None
+    ) -> tuple[Any, Values]:
+        """Returns the sampler's parameters and those of them that the budget bought; None where
+        they cannot be.
+        """
         try:
             params = sampler.params(**values)
             if budget is None:
@@ -388,7 +471,9 @@ class _Expansion:
             return replace(params, **bought), bought
         except BudgetError as error:
             path = (*sweep.path, "grid", "nfe", str(sweep.axes["nfe"].index(budget)))
-            self.problems.append(Problem(path, budget, f"buys no step of {sweep.sampler} for {sweep.label}: {error}"))
+            self.problems.append(
+                Problem(path, budget, f"buys no step of {sweep.sampler} for {sweep.label}: {error}")
+            )
         except ValueError as error:  # a rule that the parameters state themselves
             self.problems.append(Problem(sweep.path, values, f"{sweep.sampler}: {error}"))
         return None, {}
@@ -400,7 +485,9 @@ class _Expansion:
     def _is_new(self, sweep: Sweep, what: Any, group: str) -> bool:
         first = self.seen.setdefault(what, sweep.path)
         if first is not sweep.path:
-            self.problems.append(Problem(sweep.path, None, f"repeats the point {group} of {'.'.join(first)}"))
+            self.problems.append(
+                Problem(sweep.path, None, f"repeats the point {group} of {'.'.join(first)}")
+            )
         return first is sweep.path
 
     def _note_budget(self, what: Any, budget: int | None, name: str) -> None:
@@ -423,7 +510,9 @@ class _Expansion:
             group = f"{group} · after {snapshot} images"
         if ema is not None:
             group = f"{group} · EMA {ema}"
-        for train, likelihood in zip(self.train[sweep.label], self.likelihoods[sweep.label], strict=True):
+        for train, likelihood in zip(
+            self.train[sweep.label], self.likelihoods[sweep.label], strict=True
+        ):
             if likelihood is not None:
                 likelihood = self._of_model(likelihood, snapshot, ema)
             for seed in samples.seeds:
@@ -442,7 +531,11 @@ class _Expansion:
                     ema=ema,
                 )
                 label = f"{group} · seeds {train.seed}, {seed}"
-                count = sweep.given.images * sweep.given.repeats if sweep.task in RESTORATIONS else samples.count
+                count = (
+                    sweep.given.images * sweep.given.repeats
+                    if sweep.task in RESTORATIONS
+                    else samples.count
+                )
                 yield self._point(label, group, sweep.label, spec, likelihood, budget, count)
 
     def _point(
@@ -480,16 +573,24 @@ class _Expansion:
         )
 
     def claims(self, points: Sequence[Point], *, smoke: bool) -> tuple[Claim, ...]:
-        """Returns the claims, each about two groups; those that a trial run has no groups for are noted."""
+        """Returns the claims, each about two groups; those that a trial run has no groups for are
+        noted.
+        """
         groups = {point.group: point for point in points}
         claims: dict[Claim, KeyPath] = {}
         for section in self.sections.claims:
             pairs = section.pairs if section.vs is None else ((None, section.vs),)
             for index, names in enumerate(pairs):
-                path = (*section.path, "vs") if section.vs is not None else (*section.path, "pairs", str(index))
+                path = (
+                    (*section.path, "vs")
+                    if section.vs is not None
+                    else (*section.path, "pairs", str(index))
+                )
                 found, problem = paired(names, groups)
                 if problem and smoke:
-                    self.notes.append(f"{'.'.join(path)}: left out of the trial run ({problem.why})")
+                    self.notes.append(
+                        f"{'.'.join(path)}: left out of the trial run ({problem.why})"
+                    )
                 elif problem:
                     self.problems.append(problem._replace(path=(*path, *problem.path)))
                 for first, second in found:
@@ -499,16 +600,24 @@ class _Expansion:
                         why = f"{first} against {second} is claimed already by {'.'.join(known)}"
                         self.problems.append(Problem(path, None, why))
         samples = self.sections.samples
-        self.notes += note_power(list(claims), self.train, groups, len(samples.seeds)) if not smoke else []
+        self.notes += (
+            note_power(list(claims), self.train, groups, len(samples.seeds)) if not smoke else []
+        )
         return tuple(claims)
 
-    def suite(self, path: Path, points: Sequence[Point], claims: Sequence[Claim], notes: Sequence[str]) -> Suite:
-        """Returns the suite of the given points, with the models they need and the claims about them."""
+    def suite(
+        self, path: Path, points: Sequence[Point], claims: Sequence[Claim], notes: Sequence[str]
+    ) -> Suite:
+        """Returns the suite of the given points, with the models they need and the claims about
+        them.
+        """
         sections = self.sections
         groups = {point.group for point in points}
         used = {point.train for point in points}
         if used >= {sweep.label for sweep in sections.sweeps}:
-            used = set(sections.train)  # nothing was left out: models that no point samples from stay too
+            used = set(
+                sections.train
+            )  # nothing was left out: models that no point samples from stay too
         return Suite(
             name=sections.name,
             path=path,
@@ -531,7 +640,9 @@ class _Expansion:
                 if label in used and (path := _elsewhere(entry)) is not None
             },
             sweep={label: specs for label, specs in self.sweep().items() if label in used},
-            inspections={label: specs for label, specs in self.inspections().items() if label in used},
+            inspections={
+                label: specs for label, specs in self.inspections().items() if label in used
+            },
             metrics=tuple(sections.metrics),
             claims=tuple(claim for claim in claims if {claim.first, claim.second} <= groups),
             keep=sections.keep,
@@ -542,7 +653,9 @@ class _Expansion:
         )
 
     def resolved(self, claims: Sequence[Claim]) -> dict[str, Any]:
-        """Returns the suite as plain values with every default filled in, and the versions of all it names."""
+        """Returns the suite as plain values with every default filled in, and the versions of all
+        it names.
+        """
         sections = self.sections
         metrics = {m.column: self._resolved_metric(m) for m in sections.metrics}
         return {
@@ -556,7 +669,9 @@ class _Expansion:
             "samples": plain(sections.samples),
             "likelihood": self._resolved_likelihood(),
             "inspect": None if sections.inspect is None else plain(sections.inspect),
-            "train": {label: self._resolved_entry(label, entry) for label, entry in sections.train.items()},
+            "train": {
+                label: self._resolved_entry(label, entry) for label, entry in sections.train.items()
+            },
             "points": [self._resolved_point(sweep) for sweep in sections.sweeps],
             "claims": [claim._asdict() for claim in claims],
             "keep": {"samples": "all" if sections.keep is None else sections.keep},
@@ -586,14 +701,21 @@ class _Expansion:
             scale = {} if entry.scale is None else {"scale": list(entry.scale)}
             return {"samples_from": str(entry.path), **scale, "sha256": spec.sha256}
         card = entry.card
-        versions = {"version": card.version, "likelihood_version": card.likelihood and card.likelihood.version}
+        versions = {
+            "version": card.version,
+            "likelihood_version": card.likelihood and card.likelihood.version,
+        }
         versions |= {"inspection_version": card.inspection}
         params = {"preset": entry.preset, "params": plain(entry.params), "seeds": list(entry.seeds)}
         params |= {"snapshots": list(entry.snapshots)} if entry.snapshots else {}
         params |= {"ema": list(entry.ema)} if entry.ema else {}
         if entry.checkpoint is not None:
             (spec,) = self.train[label]
-            params |= {"checkpoint": str(entry.checkpoint), "sha256": spec.checkpoint, "weights": entry.weights}
+            params |= {
+                "checkpoint": str(entry.checkpoint),
+                "sha256": spec.checkpoint,
+                "weights": entry.weights,
+            }
             del params["seeds"]
         return {"method": card.name, **versions, "paper": card.paper, **params}
 
@@ -607,7 +729,10 @@ class _Expansion:
             "sampler": sweep.sampler,
             "version": card.version,
             "times": sweep.times or next(iter(card.times), ""),
-            "params": {**plain(card.params()), **{name: plain(value) for name, value in sweep.values.items()}},
+            "params": {
+                **plain(card.params()),
+                **{name: plain(value) for name, value in sweep.values.items()},
+            },
             "grid": {axis: plain(values) for axis, values in sweep.axes.items()},
             **({"given": {"task": sweep.task, **plain(sweep.given)}} if sweep.task else {}),
         }

@@ -1,7 +1,8 @@
-"""The sections of a suite file, checked one by one against what is known, each read into its own type.
+"""The sections of a suite file, checked one by one against what is known, each read into its own
+type.
 
-Nothing here stops at the first mistake: every problem is noted with its key path, and reading goes on with what is
-left. Sections are only whole where no problem was noted.
+Nothing here stops at the first mistake: every problem is noted with its key path, and reading goes
+on with what is left. Sections are only whole where no problem was noted.
 
 Standard library only.
 """
@@ -14,7 +15,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.card import Card, LikelihoodCard, Problem, SamplerCard, build, check, differences, field_types, merge, names
+from bench.card import (
+    Card,
+    LikelihoodCard,
+    Problem,
+    SamplerCard,
+    build,
+    check,
+    differences,
+    field_types,
+    merge,
+    names,
+)
 from bench.data import conditioning as conditions
 from bench.data.digest import checkpoint_files, count_images, what_is_left_out
 from bench.data.gallery import KINDS as GALLERIES
@@ -24,7 +36,17 @@ from bench.spec import Values
 from bench.suite.document import KeyPath, check_keys
 
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
-OPTIONAL = ("likelihood", "inspect", "points", "claims", "keep", "figures", "controlled", "most_nfe", "profiles")
+OPTIONAL = (
+    "likelihood",
+    "inspect",
+    "points",
+    "claims",
+    "keep",
+    "figures",
+    "controlled",
+    "most_nfe",
+    "profiles",
+)
 MODEL = ("method", "preset", "params", "seeds", "snapshots", "ema", "checkpoint", "weights")
 ELSEWHERE = ("samples_from", "scale")
 CLAIM = ("metric", "smallest_effect", "pairs", "vs")
@@ -35,7 +57,9 @@ MOST_POINTS = MOST_UNITS = 1_000_000
 SMOKE_IMAGES = 4
 SMOKE_LIKELIHOOD_IMAGES = 2
 INSPECTED = 256
-"""Held-out images that a model is inspected on where a suite does not say how many, or all where there are fewer."""
+"""Held-out images that a model is inspected on where a suite does not say how many, or all where
+there are fewer.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,8 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """How many images a point has, in batches of what size, with which seeds, and how pixels become levels.
+    """How many images a point has, in batches of what size, with which seeds, and how pixels become
+    levels.
 
     ``quantise`` is "none" for data sets of real values, and for them alone.
     """
@@ -63,7 +88,9 @@ class Samples:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The held-out images whose likelihood is computed; parameters of the methods stand beside these keys."""
+    """The held-out images whose likelihood is computed; parameters of the methods stand beside
+    these keys.
+    """
 
     images: int
     batch: int = 128
@@ -111,8 +138,8 @@ class Metric:
 class Model:
     """A train entry that is trained, or whose weights are those of a checkpoint.
 
-    ``snapshots`` are the training images after which weights are kept, rising; ``ema`` the relative widths of the
-    averages of the weights that are made beside the training's own.
+    ``snapshots`` are the training images after which weights are kept, rising; ``ema`` the relative
+    widths of the averages of the weights that are made beside the training's own.
     """
 
     card: Card
@@ -144,7 +171,8 @@ class Source:
 class Sweep:
     """A point entry for one train label: a sampler, the parameters given, and the axes of its grid.
 
-    ``task`` is what it samples under, with its parameters ``given`` (:data:`bench.data.conditioning.TASKS`).
+    ``task`` is what it samples under, with its parameters ``given``
+    (:data:`bench.data.conditioning.TASKS`).
     """
 
     path: KeyPath
@@ -159,7 +187,8 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """Claims about one metric, stated before the run: which rows are compared, and what difference is of interest.
+    """Claims about one metric, stated before the run: which rows are compared, and what difference
+    is of interest.
 
     Args:
         column: The metric's column.
@@ -180,7 +209,8 @@ class Sections:
     """A suite file, section by section.
 
     Args:
-        most_nfe: The largest budget of network evaluations; points of larger ones are left out. None: all are there.
+        most_nfe: The largest budget of network evaluations; points of larger ones are left out.
+            None: all are there.
     """
 
     name: str
@@ -248,7 +278,9 @@ class Reader:
             samples=samples,
             metrics=metrics,
             train=train,
-            likelihood=self._likelihood([entry for entry in train.values() if isinstance(entry, Model)]),
+            likelihood=self._likelihood(
+                [entry for entry in train.values() if isinstance(entry, Model)]
+            ),
             inspect=self._inspect(),
             sweeps=sweeps,
             claims=self._claims(metrics),
@@ -259,19 +291,28 @@ class Reader:
         )
 
     def _dataset(self) -> str | None:
-        """Returns the name of the data set and notes its card: one that is known, or pictures that are described."""
+        """Returns the name of the data set and notes its card: one that is known, or pictures that
+        are described.
+        """
         if "dataset" not in self.tree:
             return None
         path, given = ("dataset",), self.tree["dataset"]
         if not isinstance(given, Mapping):
             if isinstance(given, str) and given in GALLERIES:
                 shown = "{" + f"name: {given}, ..." + "}"
-                self._refuse(path, given, f"needs to be told more: {shown} with {', '.join(names(GALLERIES[given]))}")
+                self._refuse(
+                    path,
+                    given,
+                    f"needs to be told more: {shown} with {', '.join(names(GALLERIES[given]))}",
+                )
             elif self._choice(path, given, (*self.known.datasets, *GALLERIES), "data set"):
                 self.data = self.known.datasets[given]
                 return given
             return None
-        name, values = given.get("name"), {key: value for key, value in given.items() if key != "name"}
+        name, values = (
+            given.get("name"),
+            {key: value for key, value in given.items() if key != "name"},
+        )
         if "name" not in given:
             self._refuse(path, None, "has no name", (*GALLERIES, *self.known.datasets))
         elif isinstance(name, str) and name in self.known.datasets:
@@ -301,7 +342,9 @@ class Reader:
         if isinstance(value, str):
             self._refuse(path, value, f"unknown {what}", allowed)
         else:
-            kind = {list: "a list", dict: "a mapping", type(None): "empty"}.get(type(value), "not a text")
+            kind = {list: "a list", dict: "a mapping", type(None): "empty"}.get(
+                type(value), "not a text"
+            )
             self._refuse(path, value, f"should be the name of one {what}, and is {kind}", allowed)
         return False
 
@@ -355,18 +398,24 @@ class Reader:
         name = self._plain(str, "name", "unnamed") or "unnamed"
         self._safe(("name",), name)
         if name.casefold() == "store":
-            self._refuse(("name",), name, "is the folder of the store, results/store: take another name")
+            self._refuse(
+                ("name",), name, "is the folder of the store, results/store: take another name"
+            )
         return f"{name}-smoke" if self.smoke else name
 
     def _keep(self) -> int | None:
-        keep = check_keys(self.problems, ("keep",), self.tree.get("keep", {}), ("samples",)).get("samples", "all")
+        keep = check_keys(self.problems, ("keep",), self.tree.get("keep", {}), ("samples",)).get(
+            "samples", "all"
+        )
         count = self._typed(Literal["all"] | int, ("keep", "samples"), keep)
         if isinstance(count, int):
             self._at_least(("keep", "samples"), count, 0)
         return count if isinstance(count, int) else None
 
     def _most_nfe(self, sweeps: Sequence[Sweep]) -> int | None:
-        """Returns the largest budget that a profile, say, leaves of the grids; none may lose all of them."""
+        """Returns the largest budget that a profile, say, leaves of the grids; none may lose all of
+        them.
+        """
         most = self._plain(int | None, "most_nfe", None)
         if most is not None:
             self._at_least(("most_nfe",), most, 1)
@@ -374,7 +423,11 @@ class Reader:
                 budgets = [budget for budget in sweep.axes.get("nfe", ()) if budget is not None]
                 if budgets and min(budgets) > most:
                     path = ".".join(sweep.path)
-                    self._refuse(("most_nfe",), most, f"leaves no budget of {path}, whose smallest is {min(budgets)}")
+                    self._refuse(
+                        ("most_nfe",),
+                        most,
+                        f"leaves no budget of {path}, whose smallest is {min(budgets)}",
+                    )
         return most
 
     def _profiles(self) -> None:
@@ -384,9 +437,15 @@ class Reader:
             return
         for name, values in profiles.items():
             if not isinstance(values, Mapping):
-                self._refuse(("profiles", name), values, "should be a mapping of sections to lay over the suite")
+                self._refuse(
+                    ("profiles", name),
+                    values,
+                    "should be a mapping of sections to lay over the suite",
+                )
             elif "profiles" in values:
-                self._refuse(("profiles", name, "profiles"), values["profiles"], "a profile has no profiles")
+                self._refuse(
+                    ("profiles", name, "profiles"), values["profiles"], "a profile has no profiles"
+                )
 
     def _samples(self) -> Samples | None:
         path = ("samples",)
@@ -396,7 +455,9 @@ class Reader:
         if not isinstance(self.tree["samples"], Mapping):
             return None
         seeds = self._seeds((*path, "seeds"), given.get("seeds", [0]))
-        known = self._without_levels() | {name: value for name, value in given.items() if name in names(Samples)}
+        known = self._without_levels() | {
+            name: value for name, value in given.items() if name in names(Samples)
+        }
         samples = self._typed(Samples, path, {"count": 1, **known, "seeds": [0]})
         if samples is None:
             return None
@@ -409,8 +470,16 @@ class Reader:
         if self.smoke:
             count = batch = min(SMOKE_IMAGES, count)
         elif batch > count > 0:
-            self.notes.append(f"samples.batch: {batch} images are made at a time and only {count} are used")
-        return Samples(count=count, batch=batch, seeds=seeds, quantise=samples.quantise, precision=samples.precision)
+            self.notes.append(
+                f"samples.batch: {batch} images are made at a time and only {count} are used"
+            )
+        return Samples(
+            count=count,
+            batch=batch,
+            seeds=seeds,
+            quantise=samples.quantise,
+            precision=samples.precision,
+        )
 
     def _without_levels(self) -> dict[str, Any]:
         """Returns the defaults of samples that are other for real values."""
@@ -419,7 +488,12 @@ class Reader:
     def _check_quantise(self, path: KeyPath, rule: str) -> None:
         if self.data is not None and (rule == "none") != (self.data.kind == "real"):
             if self.data.kind == "real":
-                self._refuse(path, rule, "the values of the data set are real: they are stored as they are", ("none",))
+                self._refuse(
+                    path,
+                    rule,
+                    "the values of the data set are real: they are stored as they are",
+                    ("none",),
+                )
             else:
                 self._refuse(path, rule, "pixels have levels to take", ("round", "truncate"))
 
@@ -438,10 +512,20 @@ class Reader:
         return metrics
 
     def _note_one_sided(self, metrics: Sequence[Metric]) -> None:
-        """Notes distances that are asked to training or to held-out images alone, where both can be had."""
+        """Notes distances that are asked to training or to held-out images alone, where both can be
+        had.
+        """
         cards = {metric.column: self.known.metrics[metric.name] for metric in metrics}
-        both = {m.column: build(cards[m.column].params, m.params) for m in metrics if cards[m.column].both}
-        asked = {(params.extractor, params.reference) for params in both.values() if not params.statistics}
+        both = {
+            m.column: build(cards[m.column].params, m.params)
+            for m in metrics
+            if cards[m.column].both
+        }
+        asked = {
+            (params.extractor, params.reference)
+            for params in both.values()
+            if not params.statistics
+        }
         for column, params in both.items():
             other = "train" if params.reference == "test" else "test"
             twin = replace(params, reference=other)
@@ -449,24 +533,41 @@ class Reader:
                 continue
             if not cards[column].refuse(twin, self.data):
                 images = "training" if other == "test" else "held-out"
-                self.notes.append(f"{column}: to {images} images alone; ask for reference: {other} too")
+                self.notes.append(
+                    f"{column}: to {images} images alone; ask for reference: {other} too"
+                )
 
     def _asked(self, path: KeyPath, given: Any, samples: Samples | None) -> list[Metric]:
         """Returns the metrics of one entry: a shorthand may stand for several."""
         name, options = given, {}
         if isinstance(given, Mapping):
-            name, options = given.get("metric"), {key: value for key, value in given.items() if key != "metric"}
+            name, options = (
+                given.get("metric"),
+                {key: value for key, value in given.items() if key != "metric"},
+            )
             path = (*path, "metric") if "metric" in given else path
         known = self.known.metrics
-        short = {word: meant for word, meant in SHORTHANDS.items() if all(known.get(m) is METRICS[m] for m, _ in meant)}
+        short = {
+            word: meant
+            for word, meant in SHORTHANDS.items()
+            if all(known.get(m) is METRICS[m] for m, _ in meant)
+        }
         if not self._choice(path, name, (*known, *short), "metric"):
             return []
         meant = short.get(name, ((name, {}),))
-        metrics = [self._metric(path[:2], given, one, {**preset, **options}, samples) for one, preset in meant]
+        metrics = [
+            self._metric(path[:2], given, one, {**preset, **options}, samples)
+            for one, preset in meant
+        ]
         return [metric for metric in metrics if metric is not None]
 
     def _metric(
-        self, path: KeyPath, given: Any, name: str, options: Mapping[str, Any], samples: Samples | None
+        self,
+        path: KeyPath,
+        given: Any,
+        name: str,
+        options: Mapping[str, Any],
+        samples: Samples | None,
     ) -> Metric | None:
         card = self.known.metrics[name]
         if self.data is not None:
@@ -478,13 +579,21 @@ class Reader:
             params = replace(params, allow_few=True) if hasattr(params, "allow_few") else params
         for reason in card.refuse(params, self.data):
             self._refuse(path, given, reason)
-        if samples is not None and not card.tasks and not self._is_enough(path, given, card, params, samples):
+        if (
+            samples is not None
+            and not card.tasks
+            and not self._is_enough(path, given, card, params, samples)
+        ):
             return None
         own = {"params": differences(params), "column": card.column(params), "tasks": card.tasks}
         return Metric(name=name, version=card.version, **own)
 
-    def _is_enough(self, path: KeyPath, given: Any, card: MetricCard, params: Any, samples: Samples) -> bool:
-        """Whether there are images enough for a metric to have a value; notes where it would be no evidence."""
+    def _is_enough(
+        self, path: KeyPath, given: Any, card: MetricCard, params: Any, samples: Samples
+    ) -> bool:
+        """Whether there are images enough for a metric to have a value; notes where it would be no
+        evidence.
+        """
         needs, why = card.needs(params, self.data)
         least, column = card.least_count(params, self.data), card.column(params)
         asked = self.tree["samples"].get("count", 0)  # 0 is refused already
@@ -492,38 +601,61 @@ class Reader:
             text = f"{column} needs {needs} images, and samples.count asks for {asked}"
             self._refuse(path, given, f"{text}: {why}" if why else text)
         elif samples.count < needs:
-            self.notes.append(f"{column}: left out of the trial run, whose {samples.count} images are not the {needs}")
+            self.notes.append(
+                f"{column}: left out of the trial run, whose {samples.count} images are not the {needs}"
+            )
             return False
         elif samples.count < least and not self.smoke:
-            self.notes.append(f"{column}: {samples.count} images are few, {least} are asked for evidence")
+            self.notes.append(
+                f"{column}: {samples.count} images are few, {least} are asked for evidence"
+            )
         return True
 
     def _claims(self, metrics: Sequence[Metric]) -> list[Claims]:
         """Returns the claims; whether there are such groups is told once the points are known."""
         claims = []
-        for index, given in enumerate(self._items(("claims",), self.tree["claims"]) if "claims" in self.tree else ()):
+        for index, given in enumerate(
+            self._items(("claims",), self.tree["claims"]) if "claims" in self.tree else ()
+        ):
             path = ("claims", str(index))
             given = check_keys(self.problems, path, given, CLAIM, ("metric", "smallest_effect"))
             if ("pairs" in given) == ("vs" in given) and given:
                 self._refuse(path, None, "should have either pairs or vs")
-            effect = self._typed(float, (*path, "smallest_effect"), given.get("smallest_effect", 1.0))
+            effect = self._typed(
+                float, (*path, "smallest_effect"), given.get("smallest_effect", 1.0)
+            )
             if effect is not None and not effect > 0:
                 self._refuse((*path, "smallest_effect"), effect, "should be positive")
             pairs = self._pairs((*path, "pairs"), given["pairs"]) if "pairs" in given else ()
             vs = self._typed(str, (*path, "vs"), given["vs"]) if "vs" in given else None
-            column = self._claimed((*path, "metric"), given["metric"], metrics) if "metric" in given else None
+            column = (
+                self._claimed((*path, "metric"), given["metric"], metrics)
+                if "metric" in given
+                else None
+            )
             if column is not None and effect is not None:
-                claims.append(Claims(path=path, column=column, smallest_effect=effect, pairs=pairs, vs=vs))
+                claims.append(
+                    Claims(path=path, column=column, smallest_effect=effect, pairs=pairs, vs=vs)
+                )
         return claims
 
     def _pairs(self, path: KeyPath, given: Any) -> tuple[tuple[str, str], ...]:
-        pairs = [self._typed(tuple[str, str], (*path, str(i)), pair) for i, pair in enumerate(self._items(path, given))]
+        pairs = [
+            self._typed(tuple[str, str], (*path, str(i)), pair)
+            for i, pair in enumerate(self._items(path, given))
+        ]
         return tuple(pair for pair in pairs if pair is not None)
 
     def _claimed(self, path: KeyPath, given: Any, metrics: Sequence[Metric]) -> str | None:
-        """Returns the column that a claim is about, which a metric's name tells where the suite has it once."""
+        """Returns the column that a claim is about, which a metric's name tells where the suite has
+        it once.
+        """
         columns = [metric.column for metric in metrics]
-        found = [given] if given in columns else [metric.column for metric in metrics if metric.name == given]
+        found = (
+            [given]
+            if given in columns
+            else [metric.column for metric in metrics if metric.name == given]
+        )
         if len(found) == 1:
             return found[0]
         if found:
@@ -531,14 +663,21 @@ class Reader:
         elif self.smoke and given in self.known.metrics:
             self.notes.append(f"{'.'.join(path)}: {given} is left out of the trial run")
         else:
-            self._refuse(path, given, "is no metric of the suite", (*dict.fromkeys(m.name for m in metrics), *columns))
+            self._refuse(
+                path,
+                given,
+                "is no metric of the suite",
+                (*dict.fromkeys(m.name for m in metrics), *columns),
+            )
         return None
 
     def _train(self) -> dict[str, Model | Source | None]:
         """Returns the entries by label; None for those that cannot be told."""
         given = self.tree.get("train", {})
         if not isinstance(given, Mapping) or ("train" in self.tree and not given):
-            self._refuse(("train",), given, "should be a mapping of labels to models, with at least one")
+            self._refuse(
+                ("train",), given, "should be a mapping of labels to models, with at least one"
+            )
             return {}
         entries = {}
         for label, entry in given.items():
@@ -562,21 +701,39 @@ class Reader:
     def _model(self, path: KeyPath, given: Mapping[str, Any], card: Card) -> Model:
         seeds = self._seeds((*path, "seeds"), given.get("seeds", [0]))
         preset = given.get("preset")
-        if preset is not None and not self._choice((*path, "preset"), preset, card.presets, "preset"):
+        if preset is not None and not self._choice(
+            (*path, "preset"), preset, card.presets, "preset"
+        ):
             preset = None
         values = given.get("params", {})
         if not isinstance(values, Mapping):
             self._refuse((*path, "params"), values, "should be a mapping", names(card.params))
             values = {}
-        imported = "checkpoint" in given  # and then nothing is trained that a trial run could cut short
-        layers = [card.presets[preset] if preset else {}, values, card.smoke if self.smoke and not imported else {}]
+        imported = (
+            "checkpoint" in given
+        )  # and then nothing is trained that a trial run could cut short
+        layers = [
+            card.presets[preset] if preset else {},
+            values,
+            card.smoke if self.smoke and not imported else {},
+        ]
         params = self._typed(card.params, (*path, "params"), merge(*layers))
         if params is not None and self.data is not None:
             for reason in card.refuse(params, self.data.shape):
                 self._refuse((*path, "params"), None, reason)
-        if preset in card.shapes and self.data is not None and self.data.shape != card.shapes[preset]:
-            made, has = (" x ".join(map(str, shape)) for shape in (card.shapes[preset], self.data.shape))
-            self._refuse((*path, "preset"), preset, f"is for images of {made} (channels x height x width), not {has}")
+        if (
+            preset in card.shapes
+            and self.data is not None
+            and self.data.shape != card.shapes[preset]
+        ):
+            made, has = (
+                " x ".join(map(str, shape)) for shape in (card.shapes[preset], self.data.shape)
+            )
+            self._refuse(
+                (*path, "preset"),
+                preset,
+                f"is for images of {made} (channels x height x width), not {has}",
+            )
         snapshots = ()
         if "snapshots" in given and not imported:
             snapshots = self._snapshots((*path, "snapshots"), given["snapshots"], card, params)
@@ -585,22 +742,39 @@ class Reader:
             ema = self._averages((*path, "ema"), given["ema"], card, params)
         if params is not None and card.needs_classes(params):
             if self.data is not None and not self.data.classes:
-                self._refuse((*path, "params"), None, "a classifier is trained on classes, which the data set has not")
+                self._refuse(
+                    (*path, "params"),
+                    None,
+                    "a classifier is trained on classes, which the data set has not",
+                )
             if "checkpoint" in given:
                 why = "a classifier is asked for, which a checkpoint does not hold"
                 self._refuse((*path, "checkpoint"), given["checkpoint"], why)
-        if params is not None and card.needs_levels(params) and self.data is not None and self.data.kind == "real":
+        if (
+            params is not None
+            and card.needs_levels(params)
+            and self.data is not None
+            and self.data.kind == "real"
+        ):
             why = "dequantisation is of discrete levels, and the values of the data set are real"
             self._refuse((*path, "params"), None, why)
         checkpoint, weights = self._checkpoint(path, given, card)
         return Model(card, preset, params, seeds, snapshots, checkpoint, weights, ema)
 
-    def _checkpoint(self, path: KeyPath, given: Mapping[str, Any], card: Card) -> tuple[Path | None, str]:
-        """Returns where the weights of a model that is not trained here lie, and which of them are taken."""
+    def _checkpoint(
+        self, path: KeyPath, given: Mapping[str, Any], card: Card
+    ) -> tuple[Path | None, str]:
+        """Returns where the weights of a model that is not trained here lie, and which of them are
+        taken.
+        """
         weights = given.get("weights", "ema")
         if "checkpoint" not in given:
             if "weights" in given:
-                self._refuse((*path, "weights"), weights, "says which weights of a checkpoint: there is none here")
+                self._refuse(
+                    (*path, "weights"),
+                    weights,
+                    "says which weights of a checkpoint: there is none here",
+                )
             return None, "ema"
         self._choice((*path, "weights"), weights, ("ema", "raw"), "kind of weights")
         if not card.checkpoints:
@@ -609,8 +783,16 @@ class Reader:
             return None, "ema"
         for name in ("seeds", "snapshots", "ema"):
             if name in given:
-                self._refuse((*path, name), given[name], "belongs to a training, and a checkpoint is not trained here")
-        found = self._find((*path, "checkpoint"), given["checkpoint"], needed=not self.absent and self._wants(path[-1]))
+                self._refuse(
+                    (*path, name),
+                    given[name],
+                    "belongs to a training, and a checkpoint is not trained here",
+                )
+        found = self._find(
+            (*path, "checkpoint"),
+            given["checkpoint"],
+            needed=not self.absent and self._wants(path[-1]),
+        )
         if found is not None and found.exists():
             try:
                 checkpoint_files(found)
@@ -619,8 +801,13 @@ class Reader:
         return found, weights
 
     def _snapshots(self, path: KeyPath, given: Any, card: Card, params: Any) -> tuple[int, ...]:
-        """Returns the snapshots of a training; under a trial run one in its middle stands for all."""
-        counts = [self._typed(int, (*path, str(index)), item) for index, item in enumerate(self._items(path, given))]
+        """Returns the snapshots of a training; under a trial run one in its middle stands for
+        all.
+        """
+        counts = [
+            self._typed(int, (*path, str(index)), item)
+            for index, item in enumerate(self._items(path, given))
+        ]
         if card.training is None:
             self._refuse(path, given, f"{card.name} keeps no snapshots of its training")
         elif params is not None:
@@ -635,34 +822,51 @@ class Reader:
 
     def _averages(self, path: KeyPath, given: Any, card: Card, params: Any) -> tuple[float, ...]:
         """Returns the relative widths of averages; under a trial run the first stands for all."""
-        widths = [self._typed(float, (*path, str(index)), item) for index, item in enumerate(self._items(path, given))]
+        widths = [
+            self._typed(float, (*path, str(index)), item)
+            for index, item in enumerate(self._items(path, given))
+        ]
         for index, width in enumerate(widths):
             if width is not None and not 0 < width < 12**-0.5:
                 why = "is a relative width: it should lie between 0 and 12^-1/2 = 0.2887, that of a mean of all weights"
                 self._refuse((*path, str(index)), width, why)
         if card.training is None:
             self._refuse(path, given, f"{card.name} keeps no averages of its weights")
-        elif params is not None and not card.training.averages(params, card.training.images(params)):
+        elif params is not None and not card.training.averages(
+            params, card.training.images(params)
+        ):
             why = f"is made of averages that a training keeps, and this one keeps none: see `show {card.name}`"
             self._refuse(path, given, why)
         known = tuple(width for width in widths if width is not None)
         return known[:1] if self.smoke else known
 
     def _scale(self, path: KeyPath, given: Any) -> tuple[float, float] | None:
-        """Returns the values of black and white in images made elsewhere: one number is white, and black is 0."""
+        """Returns the values of black and white in images made elsewhere: one number is white, and
+        black is 0.
+        """
         if self.data is not None and self.data.kind == "real":
-            self._refuse(path, given, "is of pictures, and the values of the data set are real: they have no white")
+            self._refuse(
+                path,
+                given,
+                "is of pictures, and the values of the data set are real: they have no white",
+            )
             return None
         scale = self._typed(float | tuple[float, float], path, given)
         if scale is None:
             return None
         black, white = scale if isinstance(scale, tuple) else (0.0, scale)
         if not (math.isfinite(black) and math.isfinite(white) and black < white):
-            self._refuse(path, given, "should be the value of white, above 0, or a list of those of black and white")
+            self._refuse(
+                path,
+                given,
+                "should be the value of white, above 0, or a list of those of black and white",
+            )
             return None
         return black, white
 
-    def _source(self, path: KeyPath, given: Any, scale: tuple[float, float] | None) -> Source | None:
+    def _source(
+        self, path: KeyPath, given: Any, scale: tuple[float, float] | None
+    ) -> Source | None:
         found = self._find(path, given, needed=not self.absent)
         if found is None:
             return None
@@ -682,12 +886,16 @@ class Reader:
         return Source(found, count, scale)
 
     def _wants(self, label: str) -> bool:
-        """Whether ``--only`` may ask for a train entry: it does not where it names other entries alone."""
+        """Whether ``--only`` may ask for a train entry: it does not where it names other entries
+        alone.
+        """
         train = self.tree.get("train", {})
         return not self.only or label in self.only or not all(name in train for name in self.only)
 
     def _find(self, path: KeyPath, given: Any, *, needed: bool = True) -> Path | None:
-        """Returns where a path of the suite leads, under the data root or else the working folder."""
+        """Returns where a path of the suite leads, under the data root or else the working
+        folder.
+        """
         given = self._typed(str, path, given)
         if given is None:
             return None
@@ -708,37 +916,68 @@ class Reader:
 
     def _likelihood(self, models: Sequence[Model]) -> Likelihood | None:
         path, given = ("likelihood",), self.tree.get("likelihood", "none")
-        known = {model.card.name: model.card.likelihood for model in models if model.card.likelihood}
+        known = {
+            model.card.name: model.card.likelihood for model in models if model.card.likelihood
+        }
         if given == "none" or not self._methods_are_known():
             return None
         if not known:
             reasons = sorted({f"{model.card.name}: {model.card.no_likelihood}" for model in models})
-            self._refuse(path, None, f"no method here has a likelihood ({'; '.join(reasons) or 'none is trained'})")
+            self._refuse(
+                path,
+                None,
+                f"no method here has a likelihood ({'; '.join(reasons) or 'none is trained'})",
+            )
             return None
-        options = list(dict.fromkeys(name for card in known.values() for name in names(card.params)))
-        given = check_keys(self.problems, path, given, (*names(HeldOut), "sweep", *options), ("images",))
-        held_out = self._held_out(path, {key: value for key, value in given.items() if key in names(HeldOut)})
+        options = list(
+            dict.fromkeys(name for card in known.values() for name in names(card.params))
+        )
+        given = check_keys(
+            self.problems, path, given, (*names(HeldOut), "sweep", *options), ("images",)
+        )
+        held_out = self._held_out(
+            path, {key: value for key, value in given.items() if key in names(HeldOut)}
+        )
         params, sweep, before = {}, {}, len(self.problems)
-        axes = self._likelihood_axes((*path, "sweep"), given["sweep"], known) if "sweep" in given else {}
+        axes = (
+            self._likelihood_axes((*path, "sweep"), given["sweep"], known)
+            if "sweep" in given
+            else {}
+        )
         axes = axes if len(self.problems) == before else {}
         for name, card in known.items():
-            written = {key: (value, (*path, key)) for key, value in given.items() if key in names(card.params)}
+            written = {
+                key: (value, (*path, key))
+                for key, value in given.items()
+                if key in names(card.params)
+            }
             params[name] = self._likelihood_params(card, written)
             swept = {axis: values for axis, values in axes.items() if axis in names(card.params)}
             many = math.prod(map(len, swept.values()))
-            if params[name] is None or not swept or not self._at_most((*path, "sweep"), many, MOST_POINTS, "points"):
+            if (
+                params[name] is None
+                or not swept
+                or not self._at_most((*path, "sweep"), many, MOST_POINTS, "points")
+            ):
                 continue
             written_steps = [
-                [(axis, (value, (*path, "sweep", axis, str(index)))) for index, value in enumerate(values)]
+                [
+                    (axis, (value, (*path, "sweep", axis, str(index))))
+                    for index, value in enumerate(values)
+                ]
                 for axis, values in swept.items()
             ]
             sweep[name] = [
-                self._likelihood_params(card, {**written, **dict(step)}) for step in itertools.product(*written_steps)
+                self._likelihood_params(card, {**written, **dict(step)})
+                for step in itertools.product(*written_steps)
             ]
         return Likelihood(held_out, params, axes, {} if self.smoke else sweep)
 
-    def _likelihood_params(self, card: LikelihoodCard, written: Mapping[str, tuple[Any, KeyPath]]) -> Any:
-        """Returns a method's parameters, or None; what is wrong is noted where the value at fault was written.
+    def _likelihood_params(
+        self, card: LikelihoodCard, written: Mapping[str, tuple[Any, KeyPath]]
+    ) -> Any:
+        """Returns a method's parameters, or None; what is wrong is noted where the value at fault
+        was written.
 
         Args:
             card: The method's likelihood.
@@ -751,15 +990,23 @@ class Reader:
             named = [name for name in written if re.search(rf"\b{name}\b", problem.why)]
             name, *rest = problem.path or named[:1] or [""]
             value, path = written.get(name, (None, ("likelihood",)))
-            self._refuse((*path, *rest), problem.value if rest else value, problem.why, problem.allowed)
+            self._refuse(
+                (*path, *rest), problem.value if rest else value, problem.why, problem.allowed
+            )
         return None if found else params
 
     def _methods_are_known(self) -> bool:
-        """Whether every method can be told; where not, what its likelihood takes cannot be told either."""
+        """Whether every method can be told; where not, what its likelihood takes cannot be told
+        either.
+        """
         train = self.tree.get("train")
         entries = list(train.values()) if isinstance(train, Mapping) else [None]
-        methods = [e.get("method") for e in entries if isinstance(e, Mapping) and "samples_from" not in e]
-        return all(isinstance(e, Mapping) for e in entries) and set(map(str, methods)) <= set(self.known.cards)
+        methods = [
+            e.get("method") for e in entries if isinstance(e, Mapping) and "samples_from" not in e
+        ]
+        return all(isinstance(e, Mapping) for e in entries) and set(map(str, methods)) <= set(
+            self.known.cards
+        )
 
     def _held_out(self, path: KeyPath, given: Mapping[str, Any]) -> HeldOut | None:
         held_out = self._typed(HeldOut, path, {"images": 1, **given})
@@ -767,17 +1014,26 @@ class Reader:
             return None
         for name, least in (("images", 1), ("batch", 1), ("seed", 0)):
             self._at_least((*path, name), getattr(held_out, name), least)
-        if self.data is not None and self._choice((*path, "split"), held_out.split, self.data.splits, "split"):
+        if self.data is not None and self._choice(
+            (*path, "split"), held_out.split, self.data.splits, "split"
+        ):
             most = self.data.splits[held_out.split]
             if held_out.images > most:
-                self._refuse((*path, "images"), held_out.images, f"the split {held_out.split} has {most} images")
+                self._refuse(
+                    (*path, "images"),
+                    held_out.images,
+                    f"the split {held_out.split} has {most} images",
+                )
         images = min(SMOKE_LIKELIHOOD_IMAGES, held_out.images) if self.smoke else held_out.images
-        # a last, smaller batch has other noise: equal work should have equal batches, and so an equal key
+        # a last, smaller batch has other noise: equal work should have equal batches, and so an
+        # equal key
         batch = min(held_out.batch, images)
         return HeldOut(images=images, batch=batch, split=held_out.split, seed=held_out.seed)
 
     def _inspect(self) -> Inspect | None:
-        """Returns what models are inspected on: by default some held-out images, nothing where null is given."""
+        """Returns what models are inspected on: by default some held-out images, nothing where null
+        is given.
+        """
         path, given = ("inspect",), self.tree.get("inspect", {})
         if given is None or self.data is None:
             return None
@@ -798,15 +1054,23 @@ class Reader:
     def _likelihood_axes(
         self, path: KeyPath, given: Any, known: Mapping[str, LikelihoodCard]
     ) -> dict[str, tuple[Any, ...]]:
-        kinds = {name: kind for card in known.values() for name, kind in field_types(card.params).items()}
+        kinds = {
+            name: kind for card in known.values() for name, kind in field_types(card.params).items()
+        }
         given = check_keys(self.problems, path, given, tuple(kinds))
         if not given:
             self._refuse(path, None, "should not be empty", kinds)
-        return {axis: self._axis((*path, axis), values, kinds[axis]) for axis, values in given.items() if axis in kinds}
+        return {
+            axis: self._axis((*path, axis), values, kinds[axis])
+            for axis, values in given.items()
+            if axis in kinds
+        }
 
     def _axis(self, path: KeyPath, given: Any, kind: Any) -> tuple[Any, ...]:
         items = self._items(path, given)
-        return tuple(self._typed(kind, (*path, str(index)), item) for index, item in enumerate(items))
+        return tuple(
+            self._typed(kind, (*path, str(index)), item) for index, item in enumerate(items)
+        )
 
     def _points(self, train: Mapping[str, Model | Source | None]) -> list[Sweep]:
         sweeps: list[Sweep] = []
@@ -826,12 +1090,19 @@ class Reader:
     def _check_size(
         self, samples: Samples, train: Mapping[str, Model | Source | None], sweeps: Sequence[Sweep]
     ) -> None:
-        """Refuses more points, or batches of images, than could ever be made, before they are written out."""
+        """Refuses more points, or batches of images, than could ever be made, before they are
+        written out.
+        """
         points = units = 0
         for sweep in sweeps:
             made, count = math.prod(map(len, sweep.axes.values())), samples.count
             if isinstance(model := train[sweep.label], Model):
-                made *= len(model.seeds) * (1 + len(model.snapshots)) * (1 + len(model.ema)) * len(samples.seeds)
+                made *= (
+                    len(model.seeds)
+                    * (1 + len(model.snapshots))
+                    * (1 + len(model.ema))
+                    * len(samples.seeds)
+                )
             if sweep.task in conditions.RESTORATIONS:
                 count = sweep.given.images * sweep.given.repeats
             points, units = points + made, units + made * -(-count // samples.batch)
@@ -847,7 +1118,9 @@ class Reader:
                 why = f"measures what samples make of what is given: no point has {what}"
                 self._refuse(("metrics",), metric.column, why)
 
-    def _point(self, path: KeyPath, given: Any, train: Mapping[str, Model | Source | None]) -> list[Sweep]:
+    def _point(
+        self, path: KeyPath, given: Any, train: Mapping[str, Model | Source | None]
+    ) -> list[Sweep]:
         keys = ("train", "sampler", "params", "times", "grid", "given")
         given = check_keys(self.problems, path, given, keys, ("train",))
         labels = given.get("train", [])
@@ -864,7 +1137,11 @@ class Reader:
                     sweeps.append(self._sweep(path, label, given, model.card))
                 case Source():
                     for name in given.keys() - {"train"}:
-                        self._refuse((*path, name), given[name], f"{label} holds images made elsewhere, nothing to set")
+                        self._refuse(
+                            (*path, name),
+                            given[name],
+                            f"{label} holds images made elsewhere, nothing to set",
+                        )
                     sweeps.append(Sweep(path, label))
         return sweeps
 
@@ -875,7 +1152,9 @@ class Reader:
         elif self._choice((*path, "sampler"), name, method.samplers, f"sampler of {method.name}"):
             card = method.samplers[name]
             kinds = field_types(card.params)
-            values = check_keys(self.problems, (*path, "params"), given.get("params", {}), tuple(kinds))
+            values = check_keys(
+                self.problems, (*path, "params"), given.get("params", {}), tuple(kinds)
+            )
             values = {
                 key: self._typed(kinds[key], (*path, "params", key), value)
                 for key, value in values.items()
@@ -884,7 +1163,13 @@ class Reader:
             if "times" in given:
                 self._times((*path, "times"), given["times"], name, card.times)
             axes = (
-                self._grid((*path, "grid"), given["grid"], {*values, *({"times"} & given.keys())}, name, card)
+                self._grid(
+                    (*path, "grid"),
+                    given["grid"],
+                    {*values, *({"times"} & given.keys())},
+                    name,
+                    card,
+                )
                 if "grid" in given
                 else {}
             )
@@ -894,7 +1179,9 @@ class Reader:
             return Sweep(path, label, name, given.get("times"), values, axes, task, condition)
         return Sweep(path, label)
 
-    def _given(self, path: KeyPath, given: Any, sampler: str, card: SamplerCard) -> tuple[str | None, Any]:
+    def _given(
+        self, path: KeyPath, given: Any, sampler: str, card: SamplerCard
+    ) -> tuple[str | None, Any]:
         """Returns the task of a condition and its parameters, None where they cannot be told."""
         if not isinstance(given, Mapping) or "task" not in given:
             self._refuse(path, given, "should be a mapping with a task", conditions.TASKS)
@@ -904,14 +1191,20 @@ class Reader:
             return None, None
         if task not in card.conditions:
             known = ", ".join(card.conditions) or "nothing"
-            self._refuse((*path, "task"), task, f"{sampler} cannot sample under it (what it can: {known})")
-        params = self._typed(conditions.TASKS[task], path, {key: v for key, v in given.items() if key != "task"})
+            self._refuse(
+                (*path, "task"), task, f"{sampler} cannot sample under it (what it can: {known})"
+            )
+        params = self._typed(
+            conditions.TASKS[task], path, {key: v for key, v in given.items() if key != "task"}
+        )
         if params is None:
             return None, None
         for reason in conditions.refuse(task, params, self.data) if self.data is not None else ():
             self._refuse(path, None, reason)
         if task in conditions.RESTORATIONS:
-            self._at_most((*path, "repeats"), params.images * params.repeats, MOST_IMAGES, "images a point")
+            self._at_most(
+                (*path, "repeats"), params.images * params.repeats, MOST_IMAGES, "images a point"
+            )
         if self.smoke and task in conditions.RESTORATIONS:
             params = replace(params, images=SMOKE_IMAGES // 2, repeats=2)
         return task, params
@@ -935,7 +1228,9 @@ class Reader:
             here = (*path, axis)
             if axis == "times":
                 items = self._items(here, values)
-                axes[axis] = tuple(self._times((*here, str(i)), v, name, card.times) for i, v in enumerate(items))
+                axes[axis] = tuple(
+                    self._times((*here, str(i)), v, name, card.times) for i, v in enumerate(items)
+                )
             elif axis in kinds:
                 axes[axis] = self._axis(here, values, kinds[axis])
             if axis in outside:
@@ -944,9 +1239,15 @@ class Reader:
             self._budgets((*path, "nfe"), axes["nfe"], name, card.cost is None)
         return axes
 
-    def _budgets(self, path: KeyPath, budgets: Sequence[int | None], name: str, adaptive: bool) -> None:
+    def _budgets(
+        self, path: KeyPath, budgets: Sequence[int | None], name: str, adaptive: bool
+    ) -> None:
         if adaptive:
-            self._refuse(path, list(budgets), f"{name} is adaptive: it has no budget, sweep its tolerance instead")
+            self._refuse(
+                path,
+                list(budgets),
+                f"{name} is adaptive: it has no budget, sweep its tolerance instead",
+            )
         for index, budget in enumerate(budgets):
             if budget is not None:
                 self._at_least((*path, str(index)), budget, 1)

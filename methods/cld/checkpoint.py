@@ -1,7 +1,7 @@
 """The authors' PyTorch checkpoints, of the format of :func:`methods.shared.weights.read_published`.
 
-They hold no constant of the process. The parametrisation has ``numerical_eps`` in it, so a checkpoint has to be sampled
-from with the parameters that it was trained with: those of its preset.
+They hold no constant of the process. The parametrisation has ``numerical_eps`` in it, so a
+checkpoint has to be sampled from with the parameters that it was trained with: those of its preset.
 
 Source: Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (its PyTorch checkpoints).
 """

@@ -1,20 +1,24 @@
-r"""gDDIM for CLD: the exponential integrator of image and velocity (:mod:`methods.shared.exponential`).
+r"""gDDIM for CLD: the exponential integrator of image and velocity
+(:mod:`methods.shared.exponential`).
 
-The root R that the integrator needs is the Cholesky factor L turned by an angle, :math:`R = L\,\mathrm{Rot}(\theta)`:
-:math:`L^{-1} \dot R\,\mathrm{Rot}^{-1} - L^{-1} \dot L` has to be antisymmetric, and as :math:`L^{-1} \dot L` is lower
-triangular and noise meets v alone, its upper right entry is that of :math:`L^{-1} F L`, so that
+The root R that the integrator needs is the Cholesky factor L turned by an angle, :math:`R =
+L\,\mathrm{Rot}(\theta)`: :math:`L^{-1} \dot R\,\mathrm{Rot}^{-1} - L^{-1} \dot L` has to be
+antisymmetric, and as :math:`L^{-1} \dot L` is lower triangular and noise meets v alone, its upper
+right entry is that of :math:`L^{-1} F L`, so that
 
 .. math:: \dot\theta = -\frac{\beta}{M} \frac{L_{vv}}{L_{xx}} .
 
 The network gives the score by v alone. That of a Gaussian with an unknown image is
-:math:`\Sigma^{-1}(h x_0 - u)`, so the score by v tells the mean of the image, and with it the whole noise.
+:math:`\Sigma^{-1}(h x_0 - u)`, so the score by v tells the mean of the image, and with it the whole
+noise.
 
 Shapes: states u = (x, v) are (B, 2C, H, W), x first. Time: t = 0 is data, t = 1 is noise.
 
-Source: Zhang et al., 2022, https://arxiv.org/abs/2206.05564 (section 4 and appendix C), for the diffusion of Dockhorn
-et al., 2022, https://arxiv.org/abs/2112.07068.
-Departures: theirs trains a network for both halves of the noise; here a network of CLD's own is used, by the above.
-Their polynomials go through the noise; those through the clean image, the default, do better in few steps.
+Source: Zhang et al., 2022, https://arxiv.org/abs/2206.05564 (section 4 and appendix C), for the
+diffusion of Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068.
+Departures: theirs trains a network for both halves of the noise; here a network of CLD's own is
+used, by the above. Their polynomials go through the noise; those through the clean image, the
+default, do better in few steps.
 """
 
 import torch
@@ -49,8 +53,12 @@ class Damped:
         return root @ turn
 
     def _angle(self, t: Tensor) -> Tensor:
-        """Returns theta(t), 0 at t = 1, by quadrature in log t, where it is smooth down to small times."""
-        nodes, weights = (torch.from_numpy(table).to(t) for table in (exponential.NODES, exponential.WEIGHTS))
+        """Returns theta(t), 0 at t = 1, by quadrature in log t, where it is smooth down to small
+        times.
+        """
+        nodes, weights = (
+            torch.from_numpy(table).to(t) for table in (exponential.NODES, exponential.WEIGHTS)
+        )
         starts = torch.arange(PANELS, dtype=t.dtype, device=t.device)[:, None]
         places = (starts + 0.5 * (1 + nodes)).flatten() / PANELS
         spans = -torch.log(t)[:, None]
@@ -71,15 +79,16 @@ def gddim(
     prediction: exponential.Prediction = "clean",
     eta: float = 0.0,
 ) -> Tensor:
-    """Solves the probability flow, or a reverse SDE, exactly but for the change of what the network predicts.
+    """Solves the probability flow, or a reverse SDE, exactly but for the change of what the network
+    predicts.
 
     One evaluation a step.
 
     Args:
         order: Evaluations that a step uses, its own included.
         prediction: What polynomials through them extrapolate: the noise, or the clean image.
-        eta: Standard deviation of the noise of a step in units of that of the state given the image and the state
-            before; 0 is the flow. Goes with order 1.
+        eta: Standard deviation of the noise of a step in units of that of the state given the image
+            and the state before; 0 is the flow. Goes with order 1.
 
     Raises:
         ValueError: ``eta`` is not 0 where ``order`` is not 1.
@@ -88,11 +97,15 @@ def gddim(
     def clean(u: Tensor, t: float) -> Tensor:
         return clean_state(process, score_fn, u, t)
 
-    return exponential.gddim(Damped(process), clean, u, times, noise, order=order, prediction=prediction, eta=eta)
+    return exponential.gddim(
+        Damped(process), clean, u, times, noise, order=order, prediction=prediction, eta=eta
+    )
 
 
 def clean_state(process: CLD, score_fn: VelocityScore, u: Tensor, t: float) -> Tensor:
-    """Returns the mean of the image that the score by v tells, with a velocity of 0, which is its own mean at t = 0."""
+    """Returns the mean of the image that the score by v tells, with a velocity of 0, which is its
+    own mean at t = 0.
+    """
     time = torch.tensor(t, dtype=torch.float64)
     gain_x, gain_v = (gain.item() for gain in process.mean_coefficients(time))
     xx, xv, _, det = (entry.item() for entry in process.covariance(time))

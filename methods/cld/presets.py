@@ -1,15 +1,16 @@
 """The authors' published configurations of CLD, by the names of their configuration files.
 
-Each preset holds the differences from :class:`methods.cld.card.Params`. Departures of the bare parameters from the
-authors are taken back: sampling starts from the limit for long times, the loss is the sum over dimensions, the network
-is told t or its logarithm, and the variances are raised by ``numerical_eps``. ``celeba_post`` is the configuration that
-they added after the paper; its batch is that of the command that they give with it, 4 images on each of 16 GPUs, as for
-``celeba_paper``.
+Each preset holds the differences from :class:`methods.cld.card.Params`. Departures of the bare
+parameters from the authors are taken back: sampling starts from the limit for long times, the loss
+is the sum over dimensions, the network is told t or its logarithm, and the variances are raised by
+``numerical_eps``. ``celeba_post`` is the configuration that they added after the paper; its batch
+is that of the command that they give with it, 4 images on each of 16 GPUs, as for ``celeba_paper``.
 
-The toy models come with either of their networks. They were trained on points in the data's own units, which is the
-scale here for data of the range [-1, 1].
+The toy models come with either of their networks. They were trained on points in the data's own
+units, which is the scale here for data of the range [-1, 1].
 
-Departures: the authors train the image models with float16 products where ``training.precision`` is float32 here.
+Departures: the authors train the image models with float16 products where ``training.precision`` is
+float32 here.
 
 Source: Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (its configurations).
 
@@ -50,7 +51,10 @@ def _toy(network: Mapping[str, Any], condition: str) -> dict[str, Any]:
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "cifar10": _preset(
-            {"numerical_eps": 1e-9, "condition": "log_time"}, NCSNPP, 0.9999, {"steps": 800_000, **SLOW_START}
+            {"numerical_eps": 1e-9, "condition": "log_time"},
+            NCSNPP,
+            0.9999,
+            {"steps": 800_000, **SLOW_START},
         ),
         "celeba_paper": _preset(
             CELEBA,

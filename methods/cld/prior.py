@@ -1,13 +1,16 @@
-r"""Where CLD's sampling starts: the distribution of states (x, v) at t = 1, fitted to the training images.
+r"""Where CLD's sampling starts: the distribution of states (x, v) at t = 1, fitted to the training
+images.
 
-Given an image a state is :math:`u_1 = A_1 (x_0, 0) + L w` with the Cholesky factor L of the covariance of image and
-velocity, so that :math:`L^{-1} u_1` is an image of 2C channels, the same image twice at two strengths, with noise of
-standard deviation 1, as :mod:`methods.shared.prior` takes it. With the paper's rates both strengths are below 0.01,
-and it is next to N(0, I) and N(0, M I); with smaller ones it is not.
+Given an image a state is :math:`u_1 = A_1 (x_0, 0) + L w` with the Cholesky factor L of the
+covariance of image and velocity, so that :math:`L^{-1} u_1` is an image of 2C channels, the same
+image twice at two strengths, with noise of standard deviation 1, as :mod:`methods.shared.prior`
+takes it. With the paper's rates both strengths are below 0.01, and it is next to N(0, I) and N(0, M
+I); with smaller ones it is not.
 
 Shapes: states u = (x, v) are (B, 2C, H, W), x first. Time: t = 1 is noise.
 
-Source: none; Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (section 3) take the limit for long times.
+Source: none; Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (section 3) take the limit for
+long times.
 Departures: all of it, for that reason.
 """
 
@@ -59,7 +62,9 @@ def last_factor(process: CLD) -> tuple[float, float, float]:
 
 
 def whitened_means(process: CLD, x0: Tensor) -> Tensor:
-    """Returns the means of the whitened states at t = 1 of images, (B, C, H, W), shape (B, 2C, H, W)."""
+    """Returns the means of the whitened states at t = 1 of images, (B, C, H, W), shape (B, 2C, H,
+    W).
+    """
     a, c = (gain.item() for gain in process.mean_coefficients(torch.ones((), dtype=torch.float64)))
     xx, vx, vv = last_factor(process)
     return torch.cat([a / xx * x0, (c - vx * a / xx) / vv * x0], 1)
@@ -68,7 +73,9 @@ def whitened_means(process: CLD, x0: Tensor) -> Tensor:
 def fit_state_prior(
     process: CLD, settings: PriorParams, images: Callable[[], Iterable[Tensor]], basis: Basis
 ) -> StatePrior:
-    """Returns the distribution fitted to images in the range of the diffusion, gone through in chunks (B, C, H, W)."""
+    """Returns the distribution fitted to images in the range of the diffusion, gone through in
+    chunks (B, C, H, W).
+    """
     fitted = fit_prior(
         settings.kind,
         lambda: (whitened_means(process, x0.double()) for x0 in images()),

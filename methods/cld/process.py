@@ -1,27 +1,34 @@
-r"""The critically-damped Langevin diffusion: an image x and its velocity v, of which v alone meets noise.
+r"""The critically-damped Langevin diffusion: an image x and its velocity v, of which v alone meets
+noise.
 
 .. math:: dx = M^{-1} \beta v\,dt, \qquad
           dv = -\left(\beta x + \Gamma M^{-1} \beta v\right) dt + \sqrt{2 \Gamma \beta}\,dw
 
-with mass M, friction :math:`\Gamma = 2 \sqrt M` (critical damping: the fastest return that does not swing) and rate
-:math:`\beta(t) = \beta_0 + \beta_1 t`. The velocity starts as :math:`v_0 \sim \mathcal{N}(0, \gamma M I)`, and both
-end as :math:`x \sim \mathcal{N}(0, I), v \sim \mathcal{N}(0, M I)`.
+with mass M, friction :math:`\Gamma = 2 \sqrt M` (critical damping: the fastest return that does not
+swing) and rate :math:`\beta(t) = \beta_0 + \beta_1 t`. The velocity starts as :math:`v_0 \sim
+\mathcal{N}(0, \gamma M I)`, and both end as :math:`x \sim \mathcal{N}(0, I), v \sim \mathcal{N}(0,
+M I)`.
 
-Every pixel goes its own way, by 2x2 matrices. In the velocity's own unit, :math:`v / \sqrt M`, and in the stretched
-time :math:`\tau = (B(t) - B(s)) / \sqrt M` with B the integral of :math:`\beta`, the state at t given the one at s has
+Every pixel goes its own way, by 2x2 matrices. In the velocity's own unit, :math:`v / \sqrt M`, and
+in the stretched time :math:`\tau = (B(t) - B(s)) / \sqrt M` with B the integral of :math:`\beta`,
+the state at t given the one at s has
 
-.. math:: \text{mean } e^{-\tau} \begin{pmatrix} 1 + \tau & \tau \\ -\tau & 1 - \tau \end{pmatrix} u_s, \qquad
-          \text{covariance } \begin{pmatrix} p & 2 \tau^2 e^{-2\tau} \\ \cdot & p + 4 \tau e^{-2\tau} \end{pmatrix},
-          \quad p = 1 - e^{-2\tau} (1 + 2\tau + 2\tau^2) = P(3, 2\tau),
+.. math:: \text{mean } e^{-\tau} \begin{pmatrix} 1 + \tau & \tau \\ -\tau & 1 - \tau \end{pmatrix}
+u_s, \qquad
+          \text{covariance } \begin{pmatrix} p & 2 \tau^2 e^{-2\tau} \\ \cdot & p + 4 \tau
+          e^{-2\tau} \end{pmatrix}, \quad p = 1 - e^{-2\tau} (1 + 2\tau + 2\tau^2) = P(3, 2\tau),
 
-the regularised incomplete gamma function, which does not cancel at small times where the closed form does.
+the regularised incomplete gamma function, which does not cancel at small times where the closed
+form does.
 
-Shapes: states u = (x, v) are (B, 2C, H, W), x first; t is a tensor of any shape, mostly (B,). Time: t = 0 is data,
-t = 1 is noise. Functions of t alone work in float64; those of a state keep its dtype.
+Shapes: states u = (x, v) are (B, 2C, H, W), x first; t is a tensor of any shape, mostly (B,). Time:
+t = 0 is data, t = 1 is noise. Functions of t alone work in float64; those of a state keep its
+dtype.
 
 Source: Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (section 3, appendix B).
-Departures: covariances are sums of positive terms, where the authors' closed forms lose digits; ``numerical_eps``,
-which the authors add to both variances against that, is 0 unless it is asked for.
+Departures: covariances are sums of positive terms, where the authors' closed forms lose digits;
+``numerical_eps``, which the authors add to both variances against that, is 0 unless it is asked
+for.
 """
 
 import math
@@ -36,9 +43,11 @@ from methods.shared.process import like
 
 
 class Covariance(NamedTuple):
-    """The covariance of (x, v), the same for every pixel: entries and determinant, float64 tensors of t's shape.
+    """The covariance of (x, v), the same for every pixel: entries and determinant, float64 tensors
+    of t's shape.
 
-    The determinant is kept since it is smaller than the products of the entries by many digits at small times.
+    The determinant is kept since it is smaller than the products of the entries by many digits at
+    small times.
     """
 
     xx: Tensor
@@ -53,7 +62,9 @@ class Covariance(NamedTuple):
 
     def matrix(self) -> Tensor:
         """Returns it as matrices, shape (..., 2, 2)."""
-        return torch.stack([torch.stack([self.xx, self.xv], -1), torch.stack([self.xv, self.vv], -1)], -2)
+        return torch.stack(
+            [torch.stack([self.xx, self.xv], -1), torch.stack([self.xv, self.vv], -1)], -2
+        )
 
     def raised(self, eps: float) -> "Covariance":
         """Returns it with eps added to both variances."""
@@ -61,7 +72,9 @@ class Covariance(NamedTuple):
         return Covariance(self.xx + eps, self.xv, self.vv + eps, det)
 
     def sample(self, mean: Tensor, z: Tensor) -> Tensor:
-        """Returns mean + L z for states, z of standard normal draws, both (B, 2C, H, W); entries are (B,) or ()."""
+        """Returns mean + L z for states, z of standard normal draws, both (B, 2C, H, W); entries
+        are (B,) or ().
+        """
         xx, vx, vv = (like(entry.to(mean), mean) for entry in self.cholesky())
         z_x, z_v = z.chunk(2, 1)
         return mean + torch.cat([xx * z_x, vx * z_x + vv * z_v], 1)
@@ -112,7 +125,8 @@ class CLD:
         return (t.double() - s) * (self.beta0 + 0.5 * self.beta1 * (t.double() + s))
 
     def transition(self, t: Tensor, s: Tensor | float = 0.0) -> tuple[Tensor, Covariance]:
-        """Returns (A, S): given u at time s <= t, u at time t has mean A u, A of shape (..., 2, 2), and covariance S.
+        """Returns (A, S): given u at time s <= t, u at time t has mean A u, A of shape (..., 2, 2),
+        and covariance S.
 
         Both without ``numerical_eps``.
         """
@@ -125,16 +139,23 @@ class CLD:
         return matrix[..., 0, 0], matrix[..., 1, 0]
 
     def covariance(
-        self, t: Tensor, velocity_variance: Tensor | float | None = None, image_variance: Tensor | float = 0.0
+        self,
+        t: Tensor,
+        velocity_variance: Tensor | float | None = None,
+        image_variance: Tensor | float = 0.0,
     ) -> Covariance:
-        """Returns the covariance of u at t given an image, or given the mean of images that spread around it.
+        """Returns the covariance of u at t given an image, or given the mean of images that spread
+        around it.
 
         Args:
-            velocity_variance: Of the velocity at t = 0; by default the diffusion's own, so that the velocity is
-                averaged over (the kernel of HSM). 0 is for a velocity that is known (that of DSM).
+            velocity_variance: Of the velocity at t = 0; by default the diffusion's own, so that the
+                velocity is averaged over (the kernel of HSM). 0 is for a velocity that is known
+                (that of DSM).
             image_variance: Of the image at t = 0.
         """
-        velocity_variance = self.velocity_variance if velocity_variance is None else velocity_variance
+        velocity_variance = (
+            self.velocity_variance if velocity_variance is None else velocity_variance
+        )
         stretched = self.beta_integral(t) / math.sqrt(self.mass)
         (a, b), (c, d) = (row.unbind(-1) for row in self._propagator(stretched).unbind(-2))
         xx, xv, vv, det = self._diffused(stretched)
@@ -152,15 +173,20 @@ class CLD:
         return Covariance(xx, xv, vv, det).raised(self.numerical_eps)
 
     def mean(self, x0: Tensor, t: Tensor, v0: Tensor | None = None) -> Tensor:
-        """Returns the mean of u at t of shape (B,), given images and velocities (none: 0), (B, C, H, W) each."""
+        """Returns the mean of u at t of shape (B,), given images and velocities (none: 0), (B, C,
+        H, W) each.
+        """
         matrix, _ = self.transition(t)
-        (a, b), (c, d) = ((like(entry.to(x0), x0) for entry in row.unbind(-1)) for row in matrix.unbind(-2))
+        (a, b), (c, d) = (
+            (like(entry.to(x0), x0) for entry in row.unbind(-1)) for row in matrix.unbind(-2)
+        )
         if v0 is None:
             return torch.cat([a * x0, c * x0], 1)
         return torch.cat([a * x0 + b * v0, c * x0 + d * v0], 1)
 
     def perturb(self, x0: Tensor, t: Tensor, z: Tensor, v0: Tensor | None = None) -> Tensor:
-        """Returns u at t of shape (B,), given images and velocities, or the images alone, and standard normal draws.
+        """Returns u at t of shape (B,), given images and velocities, or the images alone, and
+        standard normal draws.
 
         Args:
             x0: Shape (B, C, H, W).
@@ -171,22 +197,26 @@ class CLD:
         return covariance.sample(self.mean(x0, t, v0), z)
 
     def score_scale(self, t: Tensor, velocity_variance: float | None = None) -> Tensor:
-        r"""Returns :math:`\ell = 1 / L_{vv}`: the score by v of u at t given the image is :math:`-\ell z_v`."""
+        r"""Returns :math:`\ell = 1 / L_{vv}`: the score by v of u at t given the image is
+        :math:`-\ell z_v`.
+        """
         covariance = self.covariance(t, velocity_variance)
         return (covariance.xx / covariance.det).sqrt()
 
     def log_snr(self, t: Tensor) -> Tensor:
         r"""Returns the logarithm of what x and v together tell of the image, decreasing in t.
 
-        It is :math:`\log(a^\top \Sigma^{-1} a)` for the mean a x0 and the covariance of u: the best unbiased estimate
-        of the image from u has the reciprocal as its variance.
+        It is :math:`\log(a^\top \Sigma^{-1} a)` for the mean a x0 and the covariance of u: the best
+        unbiased estimate of the image from u has the reciprocal as its variance.
         """
         a, c = self.mean_coefficients(t)
         xx, xv, vv, det = self.covariance(t)
         return torch.log(vv * a.square() - 2 * xv * a * c + xx * c.square()) - torch.log(det)
 
     def noise_level(self, t: Tensor) -> Tensor:
-        """Returns the standard deviation of that estimate, the sigma of EDM (Karras et al., 2022) for this process."""
+        """Returns the standard deviation of that estimate, the sigma of EDM (Karras et al., 2022)
+        for this process.
+        """
         return torch.exp(-0.5 * self.log_snr(t))
 
     def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
@@ -209,9 +239,13 @@ class CLD:
         return torch.sqrt(2 * self.friction * self.beta(t))
 
     def flow(self, score: Tensor, u: Tensor, t: Tensor) -> Tensor:
-        """Returns the velocity du/dt of the probability flow at u and t of shape (B,), given the score by v there."""
+        """Returns the velocity du/dt of the probability flow at u and t of shape (B,), given the
+        score by v there.
+        """
         x_change, v_change = self.drift(u, t).chunk(2, 1)
-        return torch.cat([x_change, v_change - like((self.friction * self.beta(t)).to(u), u) * score], 1)
+        return torch.cat(
+            [x_change, v_change - like((self.friction * self.beta(t)).to(u), u) * score], 1
+        )
 
     def prior(self, shape: Sequence[int], noise: Noise) -> Tensor:
         """Returns states at t = 1 for images of shape (B, C, H, W): x is drawn first, then v."""

@@ -20,8 +20,9 @@ class Ending:
 
     Args:
         t_min: Where sampling ends; null is the authors', 1e-3.
-        denoise: What then takes the image to t = 0: its own velocity ("drift", which asks no network), nothing, or
-            the authors' noise-free Euler step ("published"), whose evaluation moves the velocity alone.
+        denoise: What then takes the image to t = 0: its own velocity ("drift", which asks no
+            network), nothing, or the authors' noise-free Euler step ("published"), whose evaluation
+            moves the velocity alone.
     """
 
     t_min: float | None = None
@@ -39,7 +40,8 @@ class Ending:
 
 @dataclass(frozen=True, kw_only=True)
 class Steps(Ending):
-    """Parameters of Euler-Maruyama, of SSCS with the midpoint rule and of Euler's method on the flow.
+    """Parameters of Euler-Maruyama, of SSCS with the midpoint rule and of Euler's method on the
+    flow.
 
     Args:
         steps: Solver steps.
@@ -58,8 +60,8 @@ class Splitting(Steps):
     """Parameters of the symmetric splitting sampler.
 
     Args:
-        half_step: Half steps over their own halves of a step, or ("published") both with the rates of the first half,
-            as the authors' code takes them.
+        half_step: Half steps over their own halves of a step, or ("published") both with the rates
+            of the first half, as the authors' code takes them.
     """
 
     half_step: Literal["exact", "published"] = "exact"
@@ -82,9 +84,10 @@ class Exponential(Steps):
 
     Args:
         order: Evaluations that a step uses, its own and those of the steps before.
-        prediction: What polynomials through them extrapolate, above order 1: the noise, or the clean image.
-        eta: Fresh noise of a step in units of that of the state given the image and the state before: 0 is the
-            probability flow, 1 the reverse SDE. Goes with order 1.
+        prediction: What polynomials through them extrapolate, above order 1: the noise, or the
+            clean image.
+        eta: Fresh noise of a step in units of that of the state given the image and the state
+            before: 0 is the probability flow, 1 the reverse SDE. Goes with order 1.
     """
 
     order: Literal[1, 2, 3] = 2
@@ -106,7 +109,8 @@ class Adaptive(Ending):
     Args:
         tolerance: Relative and absolute.
         solver: "scipy" keeps the solver's state on the host, "device" beside the network's.
-        error_norm: Over the batch, whose images share their steps, or of each image, which then has steps of its own.
+        error_norm: Over the batch, whose images share their steps, or of each image, which then has
+            steps of its own.
     """
 
     tolerance: float = 1e-5
@@ -118,10 +122,14 @@ class Adaptive(Ending):
         if self.tolerance <= 0:
             raise ValueError("tolerance should be positive")
         if self.solver == "scipy" and self.error_norm == "image":
-            raise ValueError("scipy has one step size for the whole batch: error_norm image needs solver device")
+            raise ValueError(
+                "scipy has one step size for the whole batch: error_norm image needs solver device"
+            )
 
 
-def _card(summary: str, params: type, evaluations: Callable[[Any], int] = lambda params: params.steps) -> SamplerCard:
+def _card(
+    summary: str, params: type, evaluations: Callable[[Any], int] = lambda params: params.steps
+) -> SamplerCard:
     return SamplerCard(
         version=1,
         summary=summary,
@@ -133,7 +141,9 @@ def _card(summary: str, params: type, evaluations: Callable[[Any], int] = lambda
 
 SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
     {
-        "sscs": _card("the reverse SDE by symmetric splitting: all but the score exactly", Splitting),
+        "sscs": _card(
+            "the reverse SDE by symmetric splitting: all but the score exactly", Splitting
+        ),
         "sscs_midpoint": _card(
             "the reverse SDE by symmetric splitting, of order 2: the score by the midpoint rule",
             Steps,
@@ -146,7 +156,10 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             Heun,
             lambda params: 2 * params.steps - (params.last == "euler"),
         ),
-        "gddim": _card("the probability flow by an exponential integrator: all but the network exactly", Exponential),
+        "gddim": _card(
+            "the probability flow by an exponential integrator: all but the network exactly",
+            Exponential,
+        ),
         "flow_adaptive": SamplerCard(
             version=1,
             summary="the probability-flow ODE by an adaptive Runge-Kutta method (RK45)",

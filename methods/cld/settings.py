@@ -8,13 +8,15 @@ from methods.shared.hyperparameters import LikelihoodParams
 
 @dataclass(frozen=True, kw_only=True)
 class CLDLikelihoodParams(LikelihoodParams):
-    """How the bound on the log-density of images is computed (:func:`methods.cld.likelihood.bound`).
+    """How the bound on the log-density of images is computed
+    (:func:`methods.cld.likelihood.bound`).
 
     Args:
         velocities: Velocities drawn for each dequantised image.
-        importance_weighted: Whether they are averaged as probabilities, for a tighter bound, or as log-probabilities.
-        entropy: What is subtracted for the velocities: their own log-density, which takes most of the variance out of
-            the bound, or its expectation as the authors do.
+        importance_weighted: Whether they are averaged as probabilities, for a tighter bound, or as
+            log-probabilities.
+        entropy: What is subtracted for the velocities: their own log-density, which takes most of
+            the variance out of the bound, or its expectation as the authors do.
     """
 
     velocities: int = 1
@@ -33,4 +35,6 @@ class CLDLikelihoodParams(LikelihoodParams):
                 "so that nothing is bounded: take probe exact"
             )
         if self.entropy == "expected":
-            raise ValueError("importance_weighted weighs each velocity by its own density: entropy should stay drawn")
+            raise ValueError(
+                "importance_weighted weighs each velocity by its own density: entropy should stay drawn"
+            )

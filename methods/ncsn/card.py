@@ -1,7 +1,7 @@
 """What the harness must know of NCSN before torch is imported.
 
-The bare parameters are NCSN's noise levels and its network for CIFAR-10; the papers' trainings are presets. A suite
-overrides any of them by name. Standard library only.
+The bare parameters are NCSN's noise levels and its network for CIFAR-10; the papers' trainings are
+presets. A suite overrides any of them by name. Standard library only.
 """
 
 from collections.abc import Mapping
@@ -24,23 +24,26 @@ class Params:
     """NCSN's noise levels, network and training.
 
     Args:
-        sigma_begin: Largest noise level, in units of the data range [0, 1]; "data" is the largest distance between two
-            training images (NCSNv2's technique 1).
+        sigma_begin: Largest noise level, in units of the data range [0, 1]; "data" is the largest
+            distance between two training images (NCSNv2's technique 1).
         sigma_end: Smallest noise level.
-        levels: Noise levels, falling geometrically; "overlap" is as many as ``overlap`` asks for (technique 2).
+        levels: Noise levels, falling geometrically; "overlap" is as many as ``overlap`` asks for
+            (technique 2).
         overlap: Share of the noise of one level that is typical of the next larger one.
         objective: Denoising or sliced score matching of the noisy images.
         particles: Random directions an image of sliced score matching.
-        anneal_power: The loss is weighed by the noise level to this power; 2 makes all levels equally loud.
+        anneal_power: The loss is weighed by the noise level to this power; 2 makes all levels
+            equally loud.
         reduction: The loss of an image: the mean over dimensions, or the authors' half of the sum.
-        dequantise: Train on images with uniform noise of one level; samples are then taken back to the levels' own
-            scale.
-        exact: Nothing is trained: in place of the network stands the exact score of the distribution that the data
-            set declares, or of drawing a training image.
+        dequantise: Train on images with uniform noise of one level; samples are then taken back to
+            the levels' own scale.
+        exact: Nothing is trained: in place of the network stands the exact score of the
+            distribution that the data set declares, or of drawing a training image.
         mistakes: What is wrong with the exact score on purpose.
         backbone: The papers' own network, or the one that all methods share in controlled studies.
         refinenet: The papers' own network.
-        network: The shared one; NCSN's noise levels enter by their logarithm or, with positional embedding, by index.
+        network: The shared one; NCSN's noise levels enter by their logarithm or, with positional
+            embedding, by index.
         training: Its training.
     """
 
@@ -61,7 +64,9 @@ class Params:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
-        if self.sigma_end <= 0 or (self.sigma_begin != "data" and self.sigma_begin <= self.sigma_end):
+        if self.sigma_end <= 0 or (
+            self.sigma_begin != "data" and self.sigma_begin <= self.sigma_end
+        ):
             raise ValueError("0 < sigma_end < sigma_begin should hold")
         if self.levels != "overlap" and self.levels < 2:
             raise ValueError("levels should be at least 2, or overlap")
@@ -82,7 +87,11 @@ class Params:
         """Whether the score can be asked at any noise level, not only at those of training."""
         if self.exact:
             return True
-        return self.network.condition == "log" if self.backbone == "unet" else not self.refinenet.conditional
+        return (
+            self.network.condition == "log"
+            if self.backbone == "unet"
+            else not self.refinenet.conditional
+        )
 
     @property
     def _by_level(self) -> bool:
@@ -92,7 +101,9 @@ class Params:
 def _variant(params: Params) -> str:
     if params.exact:
         return f"exact{params.mistakes.label}"
-    named = [params.refinenet.variant if params.backbone == "refinenet" else params.network.architecture]
+    named = [
+        params.refinenet.variant if params.backbone == "refinenet" else params.network.architecture
+    ]
     return ", ".join(named + ([params.objective] if params.objective == "sliced" else []))
 
 
@@ -108,14 +119,22 @@ def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tupl
         return ()
     if params.backbone == "unet":
         return (backbone_cost(params.network, shape[0], shape[0], shape[1:]),)
-    levels = params.levels if isinstance(params.levels, int) else 1  # a variant that knows levels has a number of them
+    levels = (
+        params.levels if isinstance(params.levels, int) else 1
+    )  # a variant that knows levels has a number of them
     return (refinenet_cost(params.refinenet, shape[0], levels, shape[1:]),)
 
 
 TINY: Mapping[str, Any] = MappingProxyType(
     {
         "refinenet": {"width": 4},
-        "training": {"steps": 6, "batch": 8, "learning_rate": 1e-3, "warmup_steps": 2, "heldout_images": 16},
+        "training": {
+            "steps": 6,
+            "batch": 8,
+            "learning_rate": 1e-3,
+            "warmup_steps": 2,
+            "heldout_images": 16,
+        },
     }
 )
 

@@ -1,4 +1,5 @@
-"""FLOPs, weights and layers of NCSN's network, counted from its settings as :mod:`methods.shared.counting` does.
+"""FLOPs, weights and layers of NCSN's network, counted from its settings as
+:mod:`methods.shared.counting` does.
 
 Standard library only.
 """
@@ -47,7 +48,14 @@ def refinenet_cost(settings: RefineNet, channels: int, levels: int, size: Size) 
 
 
 def _count_block(
-    tally: Tally, norms: _Norms, inputs: int, outputs: int, at: Size, stage: Stage | None, *, changes: bool
+    tally: Tally,
+    norms: _Norms,
+    inputs: int,
+    outputs: int,
+    at: Size,
+    stage: Stage | None,
+    *,
+    changes: bool,
 ) -> Size:
     """Counts a residual block, halved where its stage is; returns the size that it leaves."""
     pooled = stage is not None and stage.pooled
@@ -66,7 +74,9 @@ def _count_units(tally: Tally, norms: _Norms, channels: int, count: int, at: Siz
         tally.conv(channels, channels, at, bias=False)
 
 
-def _count_refinement(tally: Tally, norms: _Norms, inputs: list[tuple[int, Size]], outputs: int, *, last: bool) -> None:
+def _count_refinement(
+    tally: Tally, norms: _Norms, inputs: list[tuple[int, Size]], outputs: int, *, last: bool
+) -> None:
     for channels, at in inputs:
         _count_units(tally, norms, channels, 2, at)
     for channels, at in inputs if len(inputs) > 1 else ():

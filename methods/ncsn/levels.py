@@ -1,17 +1,19 @@
 r"""Noise levels of annealed Langevin dynamics, and the step size that goes with them.
 
-The levels fall geometrically, :math:`\sigma_1 > \dots > \sigma_L` with :math:`\sigma_{i-1} / \sigma_i = \gamma`, and a
-step at level i has the size :math:`\alpha_i = \epsilon\, \sigma_i^2 / \sigma_L^2`. NCSNv2 derives all of it from the
-data: :math:`\sigma_1` is the largest distance between two training images (technique 1,
-:func:`methods.shared.distance.largest_distance`), :math:`\gamma` lets neighbouring levels overlap (technique 2),
-:math:`\epsilon` follows from :math:`\gamma` and the steps T at each level (technique 4).
+The levels fall geometrically, :math:`\sigma_1 > \dots > \sigma_L` with :math:`\sigma_{i-1} /
+\sigma_i = \gamma`, and a step at level i has the size :math:`\alpha_i = \epsilon\, \sigma_i^2 /
+\sigma_L^2`. NCSNv2 derives all of it from the data: :math:`\sigma_1` is the largest distance
+between two training images (technique 1, :func:`methods.shared.distance.largest_distance`),
+:math:`\gamma` lets neighbouring levels overlap (technique 2), :math:`\epsilon` follows from
+:math:`\gamma` and the steps T at each level (technique 4).
 
-Index 0 is the largest level, as in the paper. Time: t = 1 is the largest level and t = 0 the smallest, so index i of
-L stands for t = 1 - i / (L - 1).
+Index 0 is the largest level, as in the paper. Time: t = 1 is the largest level and t = 0 the
+smallest, so index i of L stands for t = 1 - i / (L - 1).
 
 Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600 (section 4); Song & Ermon, 2020,
 https://arxiv.org/abs/2006.09011 (section 3, propositions 2 and 3).
-Departures: an overlap of 0.5, as the paper says, gives 5 % fewer levels than the published ones, which all have 0.566.
+Departures: an overlap of 0.5, as the paper says, gives 5 % fewer levels than the published ones,
+which all have 0.566.
 """
 
 import math
@@ -22,19 +24,26 @@ from scipy.special import ndtr
 from torch import Tensor
 
 OVERLAP = 0.5
-"""The share of a level's radii within three standard deviations of the next larger level's (technique 2)."""
+"""The share of a level's radii within three standard deviations of the next larger level's
+(technique 2).
+"""
 
 
 def geometric(sigma_begin: float, sigma_end: float, count: int) -> Tensor:
-    """Returns ``count`` levels falling geometrically from the first to the last, float64, shape (count,)."""
-    return torch.exp(torch.linspace(math.log(sigma_begin), math.log(sigma_end), count, dtype=torch.float64))
+    """Returns ``count`` levels falling geometrically from the first to the last, float64, shape
+    (count,).
+    """
+    return torch.exp(
+        torch.linspace(math.log(sigma_begin), math.log(sigma_end), count, dtype=torch.float64)
+    )
 
 
 def overlap(gamma: float, dims: int) -> float:
     r"""Returns how far neighbouring levels of ratio gamma overlap (proposition 2).
 
-    Noise of level :math:`\sigma` in D dimensions has a radius of about :math:`N(\sqrt{D} \sigma, \sigma^2 / 2)`. This
-    is the probability that a radius of one level is within three standard deviations of those of the next larger:
+    Noise of level :math:`\sigma` in D dimensions has a radius of about :math:`N(\sqrt{D} \sigma,
+    \sigma^2 / 2)`. This is the probability that a radius of one level is within three standard
+    deviations of those of the next larger:
 
     .. math:: \Phi(\sqrt{2 D} (\gamma - 1) + 3 \gamma) - \Phi(\sqrt{2 D} (\gamma - 1) - 3 \gamma)
     """
@@ -43,24 +52,28 @@ def overlap(gamma: float, dims: int) -> float:
 
 
 def count_levels(sigma_begin: float, sigma_end: float, dims: int, share: float = OVERLAP) -> int:
-    """Returns the fewest levels, at least 2, of which neighbours overlap by at least ``share`` (technique 2).
+    """Returns the fewest levels, at least 2, of which neighbours overlap by at least ``share``
+    (technique 2).
 
     Args:
         sigma_begin: Largest level.
         sigma_end: Smallest level.
-        dims: Dimensions of an image. Of fewer than 5 any two levels overlap by 0.99: then it is 2, of little use.
+        dims: Dimensions of an image. Of fewer than 5 any two levels overlap by 0.99: then it is 2,
+            of little use.
         share: What the overlap should be, in (0, 0.99).
     """
     if 2 * dims < 9:
         return 2
-    # Where the lower end of the interval is 6 standard deviations above the mean nothing overlaps any more.
+    # Where the lower end of the interval is 6 standard deviations above the mean nothing overlaps
+    # any more.
     widest = (math.sqrt(2 * dims) + 6) / (math.sqrt(2 * dims) - 3)
     gamma = brentq(lambda gamma: overlap(gamma, dims) - share, 1.0, widest, xtol=1e-14)
     return max(2, math.ceil(math.log(sigma_begin / sigma_end) / math.log(gamma)) + 1)
 
 
 def variance_ratio(step: float, gamma: float, steps_each: int) -> float:
-    r"""Returns by what factor a level leaves the variance of x wrong, for data of one point (proposition 3).
+    r"""Returns by what factor a level leaves the variance of x wrong, for data of one point
+    (proposition 3).
 
     With :math:`e = \epsilon / \sigma_L^2` and x entering with the variance of the level before,
     :math:`\gamma^2 \sigma_i^2`, it leaves after T steps with :math:`\sigma_i^2` times
@@ -77,12 +90,14 @@ def variance_ratio(step: float, gamma: float, steps_each: int) -> float:
 
 
 def step_size(sigmas: Tensor, steps_each: int) -> float:
-    r"""Returns the step size :math:`\epsilon` whose :func:`variance_ratio` is closest to 1 (technique 4).
+    r"""Returns the step size :math:`\epsilon` whose :func:`variance_ratio` is closest to 1
+    (technique 4).
 
     It is the factor of the score at the last level, the noise being :math:`\sqrt{2 \epsilon}\, z`.
 
     Args:
-        sigmas: Levels from the largest to the smallest, shape (L,), L at least 2; their ratio is taken as constant.
+        sigmas: Levels from the largest to the smallest, shape (L,), L at least 2; their ratio is
+            taken as constant.
         steps_each: Steps at each level.
     """
     first, last = sigmas[0].item(), sigmas[-1].item()

@@ -1,12 +1,15 @@
-"""The authors' published configurations of NCSN and NCSNv2, by paper and data set, and how they sample from each.
+"""The authors' published configurations of NCSN and NCSNv2, by paper and data set, and how they
+sample from each.
 
-Each preset holds the differences from :class:`methods.ncsn.card.Params`. The authors' loss is half the sum over
-dimensions; they neither warm up nor clip; NCSN samples from the last weights, NCSNv2 from an average that forgets
-0.001 an update from the first one on. Random flips belong to the data sets.
+Each preset holds the differences from :class:`methods.ncsn.card.Params`. The authors' loss is half
+the sum over dimensions; they neither warm up nor clip; NCSN samples from the last weights, NCSNv2
+from an average that forgets 0.001 an update from the first one on. Random flips belong to the data
+sets.
 
 Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600 (section 5, appendix A); 2020,
 https://arxiv.org/abs/2006.09011 (appendix B), and their PyTorch configurations.
-Departures: left out is the later repository's configuration of NCSN, that of "ncsn/cifar10" trained for longer.
+Departures: left out is the later repository's configuration of NCSN, that of "ncsn/cifar10" trained
+for longer.
 
 Standard library only.
 """
@@ -21,16 +24,37 @@ NCSNV2_DECAY = 0.999
 
 def _ncsn(width: int = 128) -> dict[str, Any]:
     network = {} if width == 128 else {"refinenet": {"width": width}}
-    training = {"steps": 200_001, "learning_rate": 1e-3, "warmup_steps": 0, "clip": None, "ema_half_life_images": 0.0}
+    training = {
+        "steps": 200_001,
+        "learning_rate": 1e-3,
+        "warmup_steps": 0,
+        "clip": None,
+        "ema_half_life_images": 0.0,
+    }
     return {"dequantise": True, "reduction": "sum", **network, "training": training}
 
 
-def _ncsnv2(variant: str, sigma_begin: float, levels: int, steps: int, batch: int = 128, **more: Any) -> dict[str, Any]:
+def _ncsnv2(
+    variant: str, sigma_begin: float, levels: int, steps: int, batch: int = 128, **more: Any
+) -> dict[str, Any]:
     half_life = batch * math.log(0.5) / math.log(NCSNV2_DECAY)
     size = {} if batch == 128 else {"batch": batch}
     average = {"ema_half_life_images": half_life, "ema_warmup": False}
-    training = {"steps": steps, **size, "learning_rate": 1e-4, "warmup_steps": 0, "clip": None, **average, **more}
-    model = {"sigma_begin": sigma_begin, "levels": levels, "reduction": "sum", "refinenet": {"variant": variant}}
+    training = {
+        "steps": steps,
+        **size,
+        "learning_rate": 1e-4,
+        "warmup_steps": 0,
+        "clip": None,
+        **average,
+        **more,
+    }
+    model = {
+        "sigma_begin": sigma_begin,
+        "levels": levels,
+        "reduction": "sum",
+        "refinenet": {"variant": variant},
+    }
     return {**model, "training": training}
 
 
@@ -44,7 +68,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "ncsnv2/church_outdoor": _ncsnv2("ncsnv2_deeper", 140.0, 788, steps=200_001),
         "ncsnv2/bedroom": _ncsnv2("ncsnv2_deeper", 190.0, 1086, steps=150_001),
         "ncsnv2/tower": _ncsnv2("ncsnv2_deeper", 190.0, 1086, steps=150_001),
-        "ncsnv2/ffhq": _ncsnv2("ncsnv2_deepest", 348.0, 2311, steps=80_001, batch=32, adam_eps=1e-3),
+        "ncsnv2/ffhq": _ncsnv2(
+            "ncsnv2_deepest", 348.0, 2311, steps=80_001, batch=32, adam_eps=1e-3
+        ),
     }
 )
 
@@ -82,8 +108,14 @@ def _sampling(name: str) -> Mapping[str, Any]:
     else:
         each, size = 100, 2e-5
         paper = {"denoise": False, "returned": "published", "conditioning": "level"}
-    return MappingProxyType({"levels": levels, "steps_each": each, "step_lr": size, "start": "uniform", **paper})
+    return MappingProxyType(
+        {"levels": levels, "steps_each": each, "step_lr": size, "start": "uniform", **paper}
+    )
 
 
-PUBLISHED_SAMPLING: Mapping[str, Mapping[str, Any]] = MappingProxyType({name: _sampling(name) for name in PRESETS})
-"""Parameters of the sampler ``annealed_langevin`` with which the authors sample from each preset."""
+PUBLISHED_SAMPLING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {name: _sampling(name) for name in PRESETS}
+)
+"""Parameters of the sampler ``annealed_langevin`` with which the authors sample from each
+preset.
+"""

@@ -1,7 +1,7 @@
 """The names under which the authors' checkpoints hold the weights of NCSN and NCSNv2.
 
-Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600; 2020, https://arxiv.org/abs/2006.09011 (their PyTorch
-checkpoints).
+Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600; 2020, https://arxiv.org/abs/2006.09011
+(their PyTorch checkpoints).
 """
 
 import re
@@ -11,14 +11,21 @@ from torch import Tensor
 
 from methods.ncsn.refinenet import RefineNetwork
 
-PARTS = {"begin": "begin_conv", "norm": "normalizer", "end": "end_conv", "fusion": "msf", "pooling": "crp"}
+PARTS = {
+    "begin": "begin_conv",
+    "norm": "normalizer",
+    "end": "end_conv",
+    "fusion": "msf",
+    "pooling": "crp",
+}
 UNITS = {"enter": "adapt_convs", "leave": "output_convs"}
 
 
 def published_names(network: RefineNetwork) -> dict[str, str]:
     """Returns the published name of each tensor by its name here, in the order of a checkpoint.
 
-    A checkpoint holds the refinements by their numbers (1, 2, 3, 31, ...), not in the order of their use.
+    A checkpoint holds the refinements by their numbers (1, 2, 3, 31, ...), not in the order of
+    their use.
     """
 
     def number(name: str) -> str:
@@ -45,13 +52,17 @@ def _published(network: RefineNetwork, name: str) -> str:
         return f"refine{label}.{PARTS[part]}.{rest}"
     # A unit's stages are numbered from 1 within its blocks, and these too: 0.1.conv is 1_2_conv.
     rest = re.sub(
-        r"(\d+)\.(\d+)\.(norm|conv)", lambda found: f"{int(found[1]) + 1}_{int(found[2]) + 1}_{found[3]}", rest
+        r"(\d+)\.(\d+)\.(norm|conv)",
+        lambda found: f"{int(found[1]) + 1}_{int(found[2]) + 1}_{found[3]}",
+        rest,
     )
     return f"refine{label}.{UNITS[part]}.{rest}"
 
 
 def to_published(network: RefineNetwork, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns tensors by published names; ``tensors`` are weights (or gradients) by the names of ``network``."""
+    """Returns tensors by published names; ``tensors`` are weights (or gradients) by the names of
+    ``network``.
+    """
     return {published: tensors[own] for own, published in published_names(network).items()}
 
 

@@ -1,25 +1,30 @@
 r"""NCSN's networks: RefineNets whose normalisations keep the means of the channels.
 
-An encoder of residual blocks halves the image once or a few times and dilates its convolutions from there on. Each
-stage below, from the deepest up, refines what it gets from its encoder stage and from the refinement below it: residual
-convolution units for each input, a sum at the finer size, chained pooling, and more units.
+An encoder of residual blocks halves the image once or a few times and dilates its convolutions from
+there on. Each stage below, from the deepest up, refines what it gets from its encoder stage and
+from the refinement below it: residual convolution units for each input, a sum at the finer size,
+chained pooling, and more units.
 
-InstanceNorm++ adds to instance normalisation what that takes away, how the channels' means lie among each other,
+InstanceNorm++ adds to instance normalisation what that takes away, how the channels' means lie
+among each other,
 
 .. math::
 
     \gamma \left( \frac{x - \mu}{\sigma} + \alpha \frac{\mu - m}{v} \right) + \beta,
 
-where :math:`\mu, \sigma` are a channel's mean and standard deviation over pixels, and :math:`m, v` those of the
-:math:`\mu` of an image over its channels. In NCSN :math:`\gamma, \alpha, \beta` depend on the noise level; NCSNv2 has
-one set of them, in the residual blocks alone, and takes maxima where NCSN averages.
+where :math:`\mu, \sigma` are a channel's mean and standard deviation over pixels, and :math:`m, v`
+those of the :math:`\mu` of an image over its channels. In NCSN :math:`\gamma, \alpha, \beta` depend
+on the noise level; NCSNv2 has one set of them, in the residual blocks alone, and takes maxima where
+NCSN averages.
 
-Shapes: B images, C channels, H x W pixels. Weights are drawn by :func:`initialise` from a named stream and are 0
-until then, so that building a network draws nothing.
+Shapes: B images, C channels, H x W pixels. Weights are drawn by :func:`initialise` from a named
+stream and are 0 until then, so that building a network draws nothing.
 
 Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600 (appendix A); Song & Ermon, 2020,
-https://arxiv.org/abs/2006.09011 (appendix B); RefineNet is Lin et al., 2017, https://arxiv.org/abs/1611.06612.
-Departures: none in what is computed; a shortcut is pooled before its 1x1 convolution, which commutes with it.
+https://arxiv.org/abs/2006.09011 (appendix B); RefineNet is Lin et al., 2017,
+https://arxiv.org/abs/1611.06612.
+Departures: none in what is computed; a shortcut is pooled before its 1x1 convolution, which
+commutes with it.
 """
 
 import math
@@ -44,8 +49,12 @@ Pointwise = Callable[[Tensor], Tensor]
 class Conv(nn.Conv2d):
     """A convolution of stride 1 that keeps the size."""
 
-    def __init__(self, inputs: int, outputs: int, size: int = 3, *, dilation: int = 1, bias: bool = True) -> None:
-        super().__init__(inputs, outputs, size, padding=dilation * (size // 2), dilation=dilation, bias=bias)
+    def __init__(
+        self, inputs: int, outputs: int, size: int = 3, *, dilation: int = 1, bias: bool = True
+    ) -> None:
+        super().__init__(
+            inputs, outputs, size, padding=dilation * (size // 2), dilation=dilation, bias=bias
+        )
 
     def reset_parameters(self) -> None:
         nn.init.zeros_(self.weight)
@@ -67,7 +76,8 @@ class Norm(nn.Module):
 
 
 class LevelNorm(nn.Module):
-    """InstanceNorm++, or plain instance normalisation, with parameters of their own for each noise level.
+    """InstanceNorm++, or plain instance normalisation, with parameters of their own for each noise
+    level.
 
     Args:
         channels: Of what is normalised.
@@ -86,7 +96,9 @@ class LevelNorm(nn.Module):
 
 
 def instance_norm(x: Tensor, gamma: Tensor, alpha: Tensor | None, beta: Tensor) -> Tensor:
-    """Returns InstanceNorm++ of x (B, C, H, W); the parameters are of shape (B, C) or (C,), no alpha keeps no means."""
+    """Returns InstanceNorm++ of x (B, C, H, W); the parameters are of shape (B, C) or (C,), no
+    alpha keeps no means.
+    """
     x = x.to(torch.promote_types(x.dtype, torch.float32))  # a rounded mean would leave a shift
     variance, mean = torch.var_mean(x, dim=(2, 3), correction=0)
     scale = gamma * torch.rsqrt(variance + EPS)
@@ -134,7 +146,9 @@ class ResidualBlock(nn.Module):
         self.conv1 = Conv(inputs, inputs, dilation=dilation)
         self.norm2 = norm(inputs)
         self.conv2 = Conv(inputs, outputs, dilation=dilation)
-        self.shortcut = Conv(inputs, outputs, 1 if pooled else 3, dilation=dilation) if changes else None
+        self.shortcut = (
+            Conv(inputs, outputs, 1 if pooled else 3, dilation=dilation) if changes else None
+        )
         self.norm1 = norm(inputs)
 
     def forward(self, x: Tensor, level: Tensor | None) -> Tensor:
@@ -162,7 +176,9 @@ class Units(nn.ModuleList):
     """Residual convolution units of two stages each, one after the other."""
 
     def __init__(self, channels: int, count: int, norm: MakeNorm, activation: Pointwise) -> None:
-        super().__init__(nn.ModuleList(Unit(channels, norm, activation) for _ in range(2)) for _ in range(count))
+        super().__init__(
+            nn.ModuleList(Unit(channels, norm, activation) for _ in range(2)) for _ in range(count)
+        )
 
     def forward(self, x: Tensor, level: Tensor | None) -> Tensor:
         for first, second in self:
@@ -192,7 +208,9 @@ class Fusion(nn.Module):
 class Pooling(nn.Module):
     """Chained residual pooling: two rounds of 5x5 pooling and convolution, summed."""
 
-    def __init__(self, channels: int, norm: MakeNorm, pool: Callable[..., Tensor], activation: Pointwise) -> None:
+    def __init__(
+        self, channels: int, norm: MakeNorm, pool: Callable[..., Tensor], activation: Pointwise
+    ) -> None:
         super().__init__()
         self.pool = pool
         self.activation = activation
@@ -211,7 +229,8 @@ class Refinement(nn.Module):
     """One stage of the decoder.
 
     Args:
-        inputs: Channels of each input: of the encoder's stage, and of the refinement below where there is one.
+        inputs: Channels of each input: of the encoder's stage, and of the refinement below where
+            there is one.
         outputs: Channels that leave.
         norm: Makes the normalisations.
         pool: 5x5 pooling.
@@ -264,7 +283,9 @@ class RefineNetwork(nn.Module):
         entering = settings.width
         for i, (stage, width) in enumerate(zip(self.stages, widths, strict=True)):
             rule = {"dilation": stage.dilation, "activation": self.activation}
-            first = ResidualBlock(entering, width, norm, pooled=stage.pooled, changes=bool(i), **rule)
+            first = ResidualBlock(
+                entering, width, norm, pooled=stage.pooled, changes=bool(i), **rule
+            )
             second = ResidualBlock(width, width, norm, pooled=False, changes=False, **rule)
             self.encoder.append(nn.ModuleList([first, second]))
             entering = width
@@ -273,11 +294,15 @@ class RefineNetwork(nn.Module):
         for i in reversed(range(len(widths))):
             leaving = widths[max(i - 1, 0)]
             inputs = [widths[i], *below]
-            self.decoder.append(Refinement(inputs, leaving, inner, pool, self.activation, last=i == 0))
+            self.decoder.append(
+                Refinement(inputs, leaving, inner, pool, self.activation, last=i == 0)
+            )
             below = [leaving]
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
-        """Returns the output at noise levels ``level``, int64, shape (B,); NCSNv2's variants ignore them."""
+        """Returns the output at noise levels ``level``, int64, shape (B,); NCSNv2's variants ignore
+        them.
+        """
         h = self.begin(x)
         found = []
         for blocks in self.encoder:
@@ -313,17 +338,20 @@ def make_refinenet(settings: RefineNet, channels: int, levels: int) -> RefineNet
 
 
 def initialise(network: RefineNetwork, noise: Noise) -> None:
-    """Draws every weight of ``network`` as the authors do: convolutions and biases uniform, of variance 1 / (3 fan in).
+    """Draws every weight of ``network`` as the authors do: convolutions and biases uniform, of
+    variance 1 / (3 fan in).
 
-    Normalisations that keep means have gamma and alpha from N(1, 0.02^2), those that do not gamma from U[0, 1); beta
-    is 0. The draw of a layer depends on the stream and the layer's name alone.
+    Normalisations that keep means have gamma and alpha from N(1, 0.02^2), those that do not gamma
+    from U[0, 1); beta is 0. The draw of a layer depends on the stream and the layer's name alone.
     """
     with torch.no_grad():
         for name, layer in network.named_modules():
             stream = noise.child(name)
             if isinstance(layer, Conv):
                 limit = 1 / math.sqrt(layer.weight[0].numel())
-                for weight in (layer.weight, layer.bias) if layer.bias is not None else (layer.weight,):
+                for weight in (
+                    (layer.weight, layer.bias) if layer.bias is not None else (layer.weight,)
+                ):
                     weight.copy_(stream.uniform(weight.shape) * (2 * limit) - limit)
             elif isinstance(layer, Norm):
                 layer.gamma.copy_(1 + 0.02 * stream.normal(layer.gamma.shape))
@@ -332,6 +360,10 @@ def initialise(network: RefineNetwork, noise: Noise) -> None:
             elif isinstance(layer, LevelNorm):
                 *scales, beta = layer.table.chunk(3 if layer.means else 2, dim=1)
                 for scale in scales:
-                    draw = 1 + 0.02 * stream.normal(scale.shape) if layer.means else stream.uniform(scale.shape)
+                    draw = (
+                        1 + 0.02 * stream.normal(scale.shape)
+                        if layer.means
+                        else stream.uniform(scale.shape)
+                    )
                     scale.copy_(draw)
                 beta.zero_()

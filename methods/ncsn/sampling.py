@@ -15,14 +15,15 @@ from bench.card import BudgetError, SamplerCard
 class Chain:
     """What both samplers have.
 
-    Where the chain starts hardly matters, unlike for a flow: steps at the largest noise level, which every mode of the
-    data shares, let it forget. With the exact score of ``gaussian_mixture`` and 200 evaluations (40 levels, 5 steps at
-    each) exact_fd is 0.0583 from either start, and from the Gaussian that has the noisy images' moments; with 40
-    evaluations it is 0.551, 0.552 and 0.553.
+    Where the chain starts hardly matters, unlike for a flow: steps at the largest noise level,
+    which every mode of the data shares, let it forget. With the exact score of ``gaussian_mixture``
+    and 200 evaluations (40 levels, 5 steps at each) exact_fd is 0.0583 from either start, and from
+    the Gaussian that has the noisy images' moments; with 40 evaluations it is 0.551, 0.552 and
+    0.553.
 
     Args:
-        start: Where the chain starts: uniform in the data's range, as the authors', or normal around its middle with
-            the standard deviation of the largest noise level.
+        start: Where the chain starts: uniform in the data's range, as the authors', or normal
+            around its middle with the standard deviation of the largest noise level.
         denoise: End with the mean of the clean image, one more evaluation (NCSNv2).
     """
 
@@ -34,26 +35,30 @@ class Chain:
 class Annealed(Chain):
     """Parameters of annealed Langevin dynamics (:func:`methods.ncsn.langevin.annealed_langevin`).
 
-    The defaults are NCSNv2's way. A budget of evaluations buys levels, with ``steps_each`` at each; ``step_lr``
-    "technique" makes up for levels that lie further apart by larger steps. In NCSN's own way (``buys`` "steps") levels
-    and step size stay, and a budget buys steps at each level: at a fixed step size fewer leave the chain unmixed.
+    The defaults are NCSNv2's way. A budget of evaluations buys levels, with ``steps_each`` at each;
+    ``step_lr`` "technique" makes up for levels that lie further apart by larger steps. In NCSN's
+    own way (``buys`` "steps") levels and step size stay, and a budget buys steps at each level: at
+    a fixed step size fewer leave the chain unmixed.
 
-    With one step at each level the technique, which takes the level before as mixed, is far too careful. A step of
-    sigma_L^2, which goes from x to its clean mean and puts noise back, does better: of a small network trained on 8x8
-    digits, the Frechet distance to held-out images after 50 evaluations is 7.6 by the technique, 3.2 by the technique
-    with 5 steps at each level, and 1.6 by one step of sigma_L^2 (1.5 of three quarters of it); after 100 these are
-    6.9, 1.5 and 1.2 (0.9).
+    With one step at each level the technique, which takes the level before as mixed, is far too
+    careful. A step of sigma_L^2, which goes from x to its clean mean and puts noise back, does
+    better: of a small network trained on 8x8 digits, the Frechet distance to held-out images after
+    50 evaluations is 7.6 by the technique, 3.2 by the technique with 5 steps at each level, and 1.6
+    by one step of sigma_L^2 (1.5 of three quarters of it); after 100 these are 6.9, 1.5 and 1.2
+    (0.9).
 
     Args:
-        levels: Noise levels to go through, from the largest to the smallest of training. As many as in training are
-            those; fewer, or more, are a geometric sequence between them where the network knows any noise level, else
-            those of training nearest to one.
+        levels: Noise levels to go through, from the largest to the smallest of training. As many as
+            in training are those; fewer, or more, are a geometric sequence between them where the
+            network knows any noise level, else those of training nearest to one.
         steps_each: Steps at each level.
-        step_lr: Step size at the last level, or NCSNv2's rule ("technique", :func:`methods.ncsn.levels.step_size`).
+        step_lr: Step size at the last level, or NCSNv2's rule ("technique",
+            :func:`methods.ncsn.levels.step_size`).
         buys: What a budget of evaluations buys; the other one stays as it is given.
         convention: Whether the step size is the factor of the score ("code") or twice it ("paper").
         returned: The last image, or the one before it, clamped, as NCSN's code does ("published").
-        conditioning: Whether known pixels are noised anew at each step (NCSNv2) or once a level (NCSN).
+        conditioning: Whether known pixels are noised anew at each step (NCSNv2) or once a level
+            (NCSN).
     """
 
     levels: int = 10
@@ -66,14 +71,20 @@ class Annealed(Chain):
 
     def __post_init__(self) -> None:
         if self.levels < 2 or self.steps_each < 1:
-            raise ValueError("levels should be at least 2 (one is the sampler langevin), and steps_each at least 1")
+            raise ValueError(
+                "levels should be at least 2 (one is the sampler langevin), and steps_each at least 1"
+            )
         if self.step_lr == "technique":
             if self.convention == "paper":
-                raise ValueError("step_lr technique is a factor of the score: leave convention code")
+                raise ValueError(
+                    "step_lr technique is a factor of the score: leave convention code"
+                )
         elif self.step_lr <= 0:
             raise ValueError("step_lr should be positive, or technique")
         if self.returned == "published" and self.denoise:
-            raise ValueError("the published sampler does not denoise: returned published goes with denoise false")
+            raise ValueError(
+                "the published sampler does not denoise: returned published goes with denoise false"
+            )
 
     @property
     def cost(self) -> int:
@@ -83,7 +94,11 @@ class Annealed(Chain):
     def spend(self, budget: int) -> dict[str, int]:
         """Returns the most levels, or steps at each, that a budget buys."""
         extra = self.cost - self.levels * self.steps_each
-        name, least, each = ("levels", 2, self.steps_each) if self.buys == "levels" else ("steps_each", 1, self.levels)
+        name, least, each = (
+            ("levels", 2, self.steps_each)
+            if self.buys == "levels"
+            else ("steps_each", 1, self.levels)
+        )
         if budget < (cost := least * each + extra):
             raise BudgetError(f"{name} {least} costs {cost} evaluations")
         return {name: (budget - extra) // each}
@@ -96,8 +111,8 @@ class Langevin(Chain):
     Args:
         steps: Langevin steps.
         step_lr: Their size, the factor of the score.
-        sigma: The noise level; null is the smallest of training. A network that knows the levels of training alone
-            takes the nearest.
+        sigma: The noise level; null is the smallest of training. A network that knows the levels of
+            training alone takes the nearest.
     """
 
     steps: int = 200

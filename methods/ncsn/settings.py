@@ -1,6 +1,7 @@
 """Hyper-parameters of NCSN's own network, as frozen plain values.
 
-The defaults are those of the CIFAR-10 run of Song & Ermon, 2019 (https://arxiv.org/abs/1907.05600, appendix A).
+The defaults are those of the CIFAR-10 run of Song & Ermon, 2019 (https://arxiv.org/abs/1907.05600,
+appendix A).
 
 Standard library only.
 """
@@ -14,7 +15,8 @@ from methods.shared.hyperparameters import Activation
 
 
 class Stage(NamedTuple):
-    """Two residual blocks of the encoder, the first of which changes what enters unless it is the first of all.
+    """Two residual blocks of the encoder, the first of which changes what enters unless it is the
+    first of all.
 
     Args:
         label: Its number in published names.
@@ -29,7 +31,12 @@ class Stage(NamedTuple):
     dilation: int = 1
 
 
-SHALLOW = (Stage("1", 1), Stage("2", 2, pooled=True), Stage("3", 2, dilation=2), Stage("4", 2, dilation=4))
+SHALLOW = (
+    Stage("1", 1),
+    Stage("2", 2, pooled=True),
+    Stage("3", 2, dilation=2),
+    Stage("4", 2, dilation=4),
+)
 DEEPER = (
     Stage("1", 1),
     Stage("2", 2, pooled=True),
@@ -39,7 +46,13 @@ DEEPER = (
 )
 DEEPEST = (*DEEPER[:3], Stage("31", 2, pooled=True), *DEEPER[3:])
 STAGES: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
-    {"ncsn": SHALLOW, "ncsn_deeper": DEEPER, "ncsnv2": SHALLOW, "ncsnv2_deeper": DEEPER, "ncsnv2_deepest": DEEPEST}
+    {
+        "ncsn": SHALLOW,
+        "ncsn_deeper": DEEPER,
+        "ncsnv2": SHALLOW,
+        "ncsnv2_deeper": DEEPER,
+        "ncsnv2_deepest": DEEPEST,
+    }
 )
 """The encoder of each variant, from full resolution down."""
 
@@ -48,8 +61,8 @@ REFINEMENTS: Mapping[int, tuple[str, ...]] = MappingProxyType(
 )
 """Published numbers of the refinements on the way up, by how many there are, from the deepest.
 
-With six the one of number 31 comes before number 3, although the authors define and store it after: the two have equal
-shapes, so that nothing but their order tells them apart.
+With six the one of number 31 comes before number 3, although the authors define and store it after:
+the two have equal shapes, so that nothing but their order tells them apart.
 """
 
 
@@ -58,8 +71,8 @@ class RefineNet:
     """NCSN's network (:class:`methods.ncsn.refinenet.RefineNetwork`).
 
     Args:
-        variant: Of NCSN, whose normalisations know the noise level, or of NCSNv2, which does not see it; deeper ones
-            are for larger images.
+        variant: Of NCSN, whose normalisations know the noise level, or of NCSNv2, which does not
+            see it; deeper ones are for larger images.
         width: Channels at full resolution.
         activation: Of NCSNv2; NCSN's is always ELU. "leaky_relu" has slope 0.2 below 0.
     """
@@ -70,9 +83,13 @@ class RefineNet:
 
     def __post_init__(self) -> None:
         if self.width < 2:
-            raise ValueError("width should be at least 2: the normalisations take the variance over channels")
+            raise ValueError(
+                "width should be at least 2: the normalisations take the variance over channels"
+            )
         if self.conditional and self.activation != "elu":
-            raise ValueError(f"activation {self.activation} is of NCSNv2's variants: {self.variant} has elu")
+            raise ValueError(
+                f"activation {self.activation} is of NCSNv2's variants: {self.variant} has elu"
+            )
 
     @property
     def conditional(self) -> bool:
@@ -94,7 +111,11 @@ class RefineNet:
         halvings = sum(stage.pooled for stage in self.stages)
         size = f"{shape[1]}x{shape[2]}"
         if shape[1] % 2**halvings or shape[2] % 2**halvings:
-            return [f"refinenet.variant {self.variant} halves the image {halvings} times, which {size} does not allow"]
+            return [
+                f"refinenet.variant {self.variant} halves the image {halvings} times, which {size} does not allow"
+            ]
         if (shape[1] >> halvings) * (shape[2] >> halvings) < 2:
-            return [f"refinenet.variant {self.variant} leaves one pixel of {size}, which has no variance to normalise"]
+            return [
+                f"refinenet.variant {self.variant} leaves one pixel of {size}, which has no variance to normalise"
+            ]
         return []

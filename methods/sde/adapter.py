@@ -1,23 +1,27 @@
 r"""Score-based generative modelling through stochastic differential equations.
 
 A diffusion :math:`dx = f(t)\,x\,dt + g(t)\,dw` turns images into noise. A network learns
-:math:`\nabla \log p_t(x)` by denoising, at all times at once; with it the diffusion runs backwards, as an SDE or as
-the probability-flow ODE of the same marginals, along which the likelihood of an image is exact.
+:math:`\nabla \log p_t(x)` by denoising, at all times at once; with it the diffusion runs backwards,
+as an SDE or as the probability-flow ODE of the same marginals, along which the likelihood of an
+image is exact.
 
-The diffusion lives on images in [0, 1] for VE and in [-1, 1] for VP and sub-VP. The network sees [-1, 1] always,
-and predicts the noise, up to its sign: its output over the standard deviation is the score.
+The diffusion lives on images in [0, 1] for VE and in [-1, 1] for VP and sub-VP. The network sees
+[-1, 1] always, and predicts the noise, up to its sign: its output over the standard deviation is
+the score.
 
 Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 
-Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (sections 3 and 4, appendices B to E and H); the
-parametrisation "edm" is Karras et al., 2022, https://arxiv.org/abs/2206.00364 (table 1), and "mixed" Vahdat et al.,
-2021, https://arxiv.org/abs/2106.05931 (section 3.2), as the VP baseline of CLD has it.
-Departures: the loss is the mean over dimensions for VE too, where the authors sum; VE's sigma_max follows the
-training images unless it is given; sampling starts from, and the likelihood ends under, a distribution that is fitted
-to the noisy training images at t = 1 (:mod:`methods.shared.prior`), where the authors take N(0, sigma_max^2) for VE and
-N(0, 1) for VP and sub-VP ("published"), which leaves VE's flows without the mean of the images; Fourier features see
-log(s / m), which is the authors' log sigma for VE and lets VP and sub-VP use them too; in continuous time sinusoids see
-999 t for VE too; the flow is solved by Heun's method besides RK45.
+Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (sections 3 and 4, appendices B to E and
+H); the parametrisation "edm" is Karras et al., 2022, https://arxiv.org/abs/2206.00364 (table 1),
+and "mixed" Vahdat et al., 2021, https://arxiv.org/abs/2106.05931 (section 3.2), as the VP baseline
+of CLD has it.
+Departures: the loss is the mean over dimensions for VE too, where the authors sum; VE's sigma_max
+follows the training images unless it is given; sampling starts from, and the likelihood ends under,
+a distribution that is fitted to the noisy training images at t = 1 (:mod:`methods.shared.prior`),
+where the authors take N(0, sigma_max^2) for VE and N(0, 1) for VP and sub-VP ("published"), which
+leaves VE's flows without the mean of the images; Fourier features see log(s / m), which is the
+authors' log sigma for VE and lets VP and sub-VP use them too; in continuous time sinusoids see 999
+t for VE too; the flow is solved by Heun's method besides RK45.
 """
 
 import copy
@@ -57,7 +61,14 @@ from methods.shared.likelihood import (
     over_draws,
 )
 from methods.shared.multistep import dpm_solver_2m
-from methods.shared.objective import Levels, denoising_loss, discrete_loss, edm_loss, importance_times, level_losses
+from methods.shared.objective import (
+    Levels,
+    denoising_loss,
+    discrete_loss,
+    edm_loss,
+    importance_times,
+    level_losses,
+)
 from methods.shared.precondition import denoiser, log_normal, score_of
 from methods.shared.prior import Basis, Prior, fit_prior, restore_prior, training_images
 from methods.shared.process import VE, VP, Process, SubVP, like
@@ -91,8 +102,11 @@ class ScoreSDE(Method):
             self.classifier.to(device=self.device, memory_format=torch.channels_last)
             initialise(self.classifier, Noise(0, ("init", "classifier")))
             self.class_average = copy.deepcopy(self.classifier).eval().requires_grad_(False)
-        # Until training fits it, sigma_max = "data" is the largest distance that two images can have.
-        self.sigma_max = math.sqrt(math.prod(data.shape)) if params.sigma_max == "data" else params.sigma_max
+        # Until training fits it, sigma_max = "data" is the largest distance that two images can
+        # have.
+        self.sigma_max = (
+            math.sqrt(math.prod(data.shape)) if params.sigma_max == "data" else params.sigma_max
+        )
 
         # Until training fits one, and where it is the authors', that of the process.
         self.prior: Prior | None = None
@@ -142,7 +156,9 @@ class ScoreSDE(Method):
         return 1 if self.params.process == "ve" else 2
 
     def score_fn(self, network: nn.Module) -> ScoreFn:
-        r"""Returns :math:`\nabla \log p_t(x)` of a network, a function of x (B, C, H, W) and t (B,)."""
+        r"""Returns :math:`\nabla \log p_t(x)` of a network, a function of x (B, C, H, W) and t
+        (B,).
+        """
         if self.params.exact:
             return network
         if self.params.parametrisation == "edm":
@@ -168,14 +184,18 @@ class ScoreSDE(Method):
         return lambda x, t: 2 * score_of(denoise, 2 * x - 1, 2 * process.std(t))
 
     def _discrete_score(self, network: nn.Module) -> ScoreFn:
-        """As the authors, SMLD's score is taken at the nearest level, DDPM's network told of times between levels."""
+        """As the authors, SMLD's score is taken at the nearest level, DDPM's network told of times
+        between levels.
+        """
         score, last = self._level_score(network), self.params.scales - 1
         if self.params.process == "ve":
             return lambda x, t: score(x, last - torch.round((1 - t) * last))
         return lambda x, t: score(x, last * t)
 
     def _level_score(self, network: nn.Module) -> ScoreFn:
-        """Returns the score as a function of x and of levels 0, ..., N - 1, which SMLD's network counts backwards."""
+        """Returns the score as a function of x and of levels 0, ..., N - 1, which SMLD's network
+        counts backwards.
+        """
         stds, last = self._noise_levels().std, self.params.scales - 1
         if self.params.process == "ve":
             return lambda x, k: network(2 * x - 1, last - k.to(x)) / like(stds.to(x)[k.long()], x)
@@ -183,7 +203,11 @@ class ScoreSDE(Method):
 
     def _noise_levels(self) -> Levels:
         params = self.params
-        least, most = (params.beta_min, params.beta_max) if self.width == 2 else (params.sigma_min, self.sigma_max)
+        least, most = (
+            (params.beta_min, params.beta_max)
+            if self.width == 2
+            else (params.sigma_min, self.sigma_max)
+        )
         return discrete_levels(params.process, least, most, params.scales)
 
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
@@ -205,20 +229,30 @@ class ScoreSDE(Method):
             level = params.t_min + (1 - params.t_min) * noise.uniform(shape[:1])
         return weight * self._loss_at(network, x0, level, noise.normal(shape), weighting)
 
-    def _loss_at(self, network: nn.Module, x0: Tensor, level: Tensor, z: Tensor, weighting: str) -> Tensor:
-        """Returns the loss of each image at noise levels: EDM's sigmas, indices in discrete time, or else times."""
+    def _loss_at(
+        self, network: nn.Module, x0: Tensor, level: Tensor, z: Tensor, weighting: str
+    ) -> Tensor:
+        """Returns the loss of each image at noise levels: EDM's sigmas, indices in discrete time,
+        or else times.
+        """
         params = self.params
         if params.parametrisation == "edm":
             sigma_data = params.edm.sigma_data
             return edm_loss(denoiser(network, sigma_data), 2 * x0 - 1, level, z, sigma_data)
         x0 = self._enter(x0)
         if params.time == "discrete":
-            return discrete_loss(self._noise_levels(), self._level_score(network), x0, level, z, params.reduction)
-        return denoising_loss(self.process, self.score_fn(network), x0, level, z, weighting, params.reduction)
+            return discrete_loss(
+                self._noise_levels(), self._level_score(network), x0, level, z, params.reduction
+            )
+        return denoising_loss(
+            self.process, self.score_fn(network), x0, level, z, weighting, params.reduction
+        )
 
     @torch.no_grad()
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
-        """Returns the loss of the averaged network at ten times, t = 1 the last, or at the discrete levels there."""
+        """Returns the loss of the averaged network at ten times, t = 1 the last, or at the discrete
+        levels there.
+        """
         params = self.params
         x0 = self.bins.fill(images.to(self.device), noise)
         z = noise.normal(x0.shape)
@@ -226,7 +260,10 @@ class ScoreSDE(Method):
         noise_levels = self.process.noise_level(times)
         levels, weighting = times.to(x0), params.weighting
         if params.parametrisation == "edm":
-            levels, weighting = 2 * self.process.std(times).to(x0), "edm"  # EDM's images are 2 x - 1
+            levels, weighting = (
+                2 * self.process.std(times).to(x0),
+                "edm",
+            )  # EDM's images are 2 x - 1
         elif params.time == "discrete":
             index, chain = torch.round(times * (params.scales - 1)).long(), self._noise_levels()
             times, noise_levels = index / (params.scales - 1), (chain.std / chain.mean)[index]
@@ -235,13 +272,20 @@ class ScoreSDE(Method):
         def loss_at(level: Tensor) -> Tensor:
             return self._loss_at(self.average, x0, level.expand(len(x0)), z, params.weighting)
 
-        return Inspection(times, noise_levels, level_losses(loss_at, levels), f"{weighting}, {params.reduction}")
+        return Inspection(
+            times, noise_levels, level_losses(loss_at, levels), f"{weighting}, {params.reduction}"
+        )
 
-    def other_losses(self, data: Images, seed: int) -> Sequence[tuple[Callable[[int], Tensor], int]]:
+    def other_losses(
+        self, data: Images, seed: int
+    ) -> Sequence[tuple[Callable[[int], Tensor], int]]:
         """Returns that of the classifier, where there is one."""
         if self.classifier is None:
             return ()
-        settings, noise = self.params.classifier.training, Noise(seed, ("flops", "classifier"), device=self.device)
+        settings, noise = (
+            self.params.classifier.training,
+            Noise(seed, ("flops", "classifier"), device=self.device),
+        )
 
         def losses(count: int) -> Tensor:
             x0, classes = (batch.to(self.device) for batch in data.labelled_batch(seed, 0, count))
@@ -251,20 +295,26 @@ class ScoreSDE(Method):
 
     def train(self, data: Images, run: Run) -> None:
         if self.params.process == "ve" and self.params.sigma_max == "data":
-            self.sigma_max = largest_distance(torch.from_numpy(data.train).to(run.device)) / data.span
+            self.sigma_max = (
+                largest_distance(torch.from_numpy(data.train).to(run.device)) / data.span
+            )
         self.fit_start(data, run)
         if self.params.exact:
             return
         if self.classifier is not None:
             initialise(self.classifier, run.noise("init", "classifier"))
             settings = self.params.classifier.training
-            run = train_classifier(self.classifier, self.class_average, self._class_loss, data, settings, run)
+            run = train_classifier(
+                self.classifier, self.class_average, self._class_loss, data, settings, run
+            )
         initialise(self.network, run.noise("init"))
         fit(self.network, self.average, self._loss, data, self.params.training, run)
 
     @torch.no_grad()
     def fit_start(self, data: Images, run: Run) -> None:
-        """Fits where sampling starts to the noisy training images at t = 1, unless that is the authors'."""
+        """Fits where sampling starts to the noisy training images at t = 1, unless that is the
+        authors'.
+        """
         settings = self.params.prior
         if settings.kind == "published":
             return
@@ -287,7 +337,9 @@ class ScoreSDE(Method):
         return self._enter(self.bins.fill(x, noise))
 
     @torch.no_grad()
-    def sample(self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None) -> Tensor:
+    def sample(
+        self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None
+    ) -> Tensor:
         process = self.process
         score_fn = self.score_fn(self.average)
         start, shape = noise.child("prior"), (count, *self.image_shape)
@@ -300,10 +352,16 @@ class ScoreSDE(Method):
             x = flow_adaptive(process, score_fn, x, t_end=t_min, **knobs)
         else:
             times = self._times(sampler.times, t_min, knobs)
-            knobs |= {name: self.width * knobs[name] for name in IN_DATA_RANGE & knobs.keys() if knobs[name]}
+            knobs |= {
+                name: self.width * knobs[name]
+                for name in IN_DATA_RANGE & knobs.keys()
+                if knobs[name]
+            }
             if given is not None and given.images is not None:
                 knobs["known"] = self._known(given)
-            x = self.samplers[sampler.name](process, score_fn, x, times, noise.child("steps"), **knobs)
+            x = self.samplers[sampler.name](
+                process, score_fn, x, times, noise.child("steps"), **knobs
+            )
         return self._leave(x)
 
     def _known(self, given: Given) -> Known:
@@ -317,21 +375,35 @@ class ScoreSDE(Method):
         return lambda x, t: self._logits(self.class_average, x, t).log_softmax(1)[rows, labels]
 
     def _logits(self, classifier: nn.Module, x: Tensor, t: Tensor) -> Tensor:
-        """Returns the logits of noisy images x at t: the classifier sees [-1, 1] with noise, at about unit size."""
+        """Returns the logits of noisy images x at t: the classifier sees [-1, 1] with noise, at
+        about unit size.
+        """
         mean, std = self.process.mean_coefficient(t), self.process.std(t)
         spread = 2 / self.width * std
         x = x if self.width == 2 else 2 * x - 1
-        return classifier(x / like((mean.square() + spread.square()).sqrt(), x), self.process.noise_level(t).log())
+        return classifier(
+            x / like((mean.square() + spread.square()).sqrt(), x), self.process.noise_level(t).log()
+        )
 
-    def _class_loss(self, classifier: nn.Module, x0: Tensor, labels: Tensor, noise: Noise) -> Tensor:
-        """Returns the cross-entropy of images in [0, 1], (B, C, H, W), at one random time each, shape (B,)."""
+    def _class_loss(
+        self, classifier: nn.Module, x0: Tensor, labels: Tensor, noise: Noise
+    ) -> Tensor:
+        """Returns the cross-entropy of images in [0, 1], (B, C, H, W), at one random time each,
+        shape (B,).
+        """
         x0 = self.bins.fill(x0, noise)
         t = self.params.t_min + (1 - self.params.t_min) * noise.uniform(x0.shape[:1])
         mean, std = self.process.perturb(self._enter(x0), t)
-        return cross_entropy(self._logits(classifier, mean + std * noise.normal(x0.shape), t), labels, reduction="none")
+        return cross_entropy(
+            self._logits(classifier, mean + std * noise.normal(x0.shape), t),
+            labels,
+            reduction="none",
+        )
 
     def _times(self, name: str, t_min: float | None, knobs: dict[str, Any]) -> Tensor:
-        """Returns a sampler's times, the authors' if it asks for them, and takes what makes them out of its knobs."""
+        """Returns a sampler's times, the authors' if it asks for them, and takes what makes them
+        out of its knobs.
+        """
         steps = knobs.pop("steps")
         if knobs.pop("published", False):
             knobs["published_steps"] = steps
@@ -339,19 +411,30 @@ class ScoreSDE(Method):
         return grid(name, self.process, steps, t_min)
 
     def score(self, images: Tensor, noise: Noise, params: LikelihoodParams) -> Scored:
-        """Returns ``bits_per_dim`` of the dequantised images along the probability flow, one value an image."""
+        """Returns ``bits_per_dim`` of the dequantised images along the probability flow, one value
+        an image.
+        """
         knobs = asdict(params)
         knobs.pop("repeats")
         dims = math.prod(self.image_shape)
         bits = []
         for k in range(params.repeats):
-            x = self._enter(continuous(images.to(self.device), self.levels, noise.child("dequantise").child(k)))
+            x = self._enter(
+                continuous(images.to(self.device), self.levels, noise.child("dequantise").child(k))
+            )
             probe = noise.child("probe").child(k)
-            log_prob, _ = log_likelihood(self.process, self.score_fn(self.average), x, probe, prior=self.prior, **knobs)
+            log_prob, _ = log_likelihood(
+                self.process, self.score_fn(self.average), x, probe, prior=self.prior, **knobs
+            )
             bits.append(bits_per_dim(log_prob, dims, self.levels, self.width))
         level = self.process.noise_level(torch.tensor(params.eps, dtype=torch.float64)).item()
-        usual = {"probe_drift": False, "error_norm": "batch"}  # named in the identity where they are not as usual
-        identity = {name: value for name, value in asdict(params).items() if usual.get(name, ...) != value} | {
+        usual = {
+            "probe_drift": False,
+            "error_norm": "batch",
+        }  # named in the identity where they are not as usual
+        identity = {
+            name: value for name, value in asdict(params).items() if usual.get(name, ...) != value
+        } | {
             "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
             **measure(self.levels, self.width),
             "floor": dequantisation_floor(level * self.levels / self.width),
@@ -360,7 +443,9 @@ class ScoreSDE(Method):
         return Scored(over_draws(bits), identity)
 
     def state(self) -> dict[str, Tensor]:
-        """Returns network, average ("ema."), a classifier's ("class_"), and what training fitted: sigma_max, prior."""
+        """Returns network, average ("ema."), a classifier's ("class_"), and what training fitted:
+        sigma_max, prior.
+        """
         state = weights_of(self.network, self.average)
         for prefix, part in self._classifiers():
             state |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
@@ -377,27 +462,39 @@ class ScoreSDE(Method):
         self.prior = restore_prior(prior, self._basis(), self.image_shape) if prior else None
 
     def _classifiers(self) -> list[tuple[str, nn.Module]]:
-        """Returns classifier and average, none where there is no classifier, with the prefixes of their tensors."""
+        """Returns classifier and average, none where there is no classifier, with the prefixes of
+        their tensors.
+        """
         if self.classifier is None:
             return []
         return [("class_network.", self.classifier), ("class_ema.", self.class_average)]
 
     def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
-        """Takes over the authors' weights, or those of the diffusers library; see :func:`read_checkpoint`."""
+        """Takes over the authors' weights, or those of the diffusers library; see
+        :func:`read_checkpoint`.
+        """
         sigmas = None
         if self.params.exact:
-            raise CheckpointError(f"{path}: exact stands for a network's weights: leave one of them out")
+            raise CheckpointError(
+                f"{path}: exact stands for a network's weights: leave one of them out"
+            )
         if self.params.process == "ve":
             if self.params.sigma_max == "data":
-                raise CheckpointError(f"{path}: was trained with a sigma_max of its own: give params.sigma_max")
+                raise CheckpointError(
+                    f"{path}: was trained with a sigma_max of its own: give params.sigma_max"
+                )
             sigmas = (self.params.sigma_min, self.sigma_max)
         found = read_checkpoint(path, self.network, weights, sigmas)
         self.network.load_state_dict(found.raw)
         self.average.load_state_dict(found.chosen)
         return found.facts
 
-    def take_average(self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]) -> dict[str, Any]:
-        """Makes the average that is sampled from anew (:mod:`methods.shared.average`); a classifier keeps its own."""
+    def take_average(
+        self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]
+    ) -> dict[str, Any]:
+        """Makes the average that is sampled from anew (:mod:`methods.shared.average`); a classifier
+        keeps its own.
+        """
         return average_of(self.average, width, kept)
 
     def _enter(self, x: Tensor) -> Tensor:
@@ -405,7 +502,9 @@ class ScoreSDE(Method):
         return x if self.width == 1 else 2 * x - 1
 
     def _leave(self, x: Tensor) -> Tensor:
-        """Returns images in the diffusion's range in that of levels a / (levels - 1), from 0 to 1."""
+        """Returns images in the diffusion's range in that of levels a / (levels - 1), from 0 to
+        1.
+        """
         return self.bins.leave(x if self.width == 1 else (x + 1) / 2)
 
 

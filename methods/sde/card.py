@@ -1,7 +1,7 @@
 """What the harness must know of Score-SDE before torch is imported.
 
-The bare parameters are the paper's continuous DDPM++ run on CIFAR-10 with the VP process; a suite overrides any of
-them by name. Standard library only.
+The bare parameters are the paper's continuous DDPM++ run on CIFAR-10 with the VP process; a suite
+overrides any of them by name. Standard library only.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,8 @@ from methods.shared.mistakes import Mistakes, check_mistakes
 
 @dataclass(frozen=True, kw_only=True)
 class Edm:
-    """EDM's denoiser and noise levels (Karras et al., 2022, table 1), in its units: images in [-1, 1].
+    """EDM's denoiser and noise levels (Karras et al., 2022, table 1), in its units: images in [-1,
+    1].
 
     Args:
         sigma_data: Standard deviation of the data.
@@ -46,19 +47,22 @@ class Edm:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """The classifier of noisy images that guides samples to a class (:class:`methods.sde.classifier.Classifier`).
+    """The classifier of noisy images that guides samples to a class
+    (:class:`methods.sde.classifier.Classifier`).
 
     Args:
         kind: None, or residual blocks.
         steps: Updates.
         batch: Images an update.
-        learning_rate: Adam's at its largest: it rises over a tenth of the updates and falls to 0 as a cosine.
+        learning_rate: Adam's at its largest: it rises over a tenth of the updates and falls to 0 as
+            a cosine.
         ema_half_life_images: Images after which an update's weight in the average has halved.
         width: Channels at full resolution.
         multipliers: Channels of each resolution, from full to lowest, in multiples of ``width``.
         blocks: Residual blocks a resolution.
-        fourier_scale: Standard deviation of the Fourier frequencies that see the noise level's logarithm: small, since
-            few of the times that it is trained at are near 0, where it should not lose what it knows of later ones.
+        fourier_scale: Standard deviation of the Fourier frequencies that see the noise level's
+            logarithm: small, since few of the times that it is trained at are near 0, where it
+            should not lose what it knows of later ones.
         dropout: Probability of dropping an activation in training.
     """
 
@@ -75,14 +79,18 @@ class Classifier:
 
     def __post_init__(self) -> None:
         if self.width < 4 or not self.multipliers or min(self.multipliers) < 1 or self.blocks < 1:
-            raise ValueError("width should be at least 4; multipliers, at least one, and blocks at least 1")
+            raise ValueError(
+                "width should be at least 4; multipliers, at least one, and blocks at least 1"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError("dropout should be in [0, 1)")
         if self.fourier_scale <= 0:
             raise ValueError("fourier_scale should be positive")
         for channels in (self.width, *(self.width * multiplier for multiplier in self.multipliers)):
             if channels % norm_groups(channels):
-                raise ValueError(f"width: {norm_groups(channels)} groups do not divide {channels} channels")
+                raise ValueError(
+                    f"width: {norm_groups(channels)} groups do not divide {channels} channels"
+                )
         _ = self.training  # which states rules of its own
 
     @property
@@ -99,7 +107,10 @@ class Classifier:
 
     def keywords(self) -> dict[str, Any]:
         """Returns the keywords of the network's class."""
-        return {name: getattr(self, name) for name in ("width", "multipliers", "blocks", "fourier_scale", "dropout")}
+        return {
+            name: getattr(self, name)
+            for name in ("width", "multipliers", "blocks", "fourier_scale", "dropout")
+        }
 
     def cost(self, shape: tuple[int, int, int], classes: int) -> NetworkCost:
         """Returns what it costs for images of shape (C, H, W)."""
@@ -129,28 +140,30 @@ class Params:
         sigma_max: Largest noise of VE; "data" is the largest distance between two training images.
         beta_min: Rate of VP and sub-VP at t = 0.
         beta_max: Rate of VP and sub-VP at t = 1.
-        published_rounding: Compute VP's and sub-VP's noise in the authors' order of operations, which loses digits near
-            t = 0 in float32.
-        time: Noise levels of the training: all times in [t_min, 1], or the ``scales`` levels of SMLD (VE) and DDPM
-            (VP), which the network is told by their index.
+        published_rounding: Compute VP's and sub-VP's noise in the authors' order of operations,
+            which loses digits near t = 0 in float32.
+        time: Noise levels of the training: all times in [t_min, 1], or the ``scales`` levels of
+            SMLD (VE) and DDPM (VP), which the network is told by their index.
         scales: Noise levels in discrete time.
-        parametrisation: What the network stands for: the score, times the standard deviation; what is left of it
-            beside the score of the prior ("mixed", the VP baseline of CLD; VP and sub-VP in continuous time); or
-            EDM's denoiser, with EDM's noise levels and weights in the loss (VE alone).
+        parametrisation: What the network stands for: the score, times the standard deviation; what
+            is left of it beside the score of the prior ("mixed", the VP baseline of CLD; VP and
+            sub-VP in continuous time); or EDM's denoiser, with EDM's noise levels and weights in
+            the loss (VE alone).
         edm: Constants of EDM's denoiser and loss.
         weighting: Of the loss over time: "std" (equally loud noise levels) or "likelihood".
-        t_sampling: Times of the loss: uniform, or with "likelihood" weighting in proportion to the weight, which
-            leaves the expectation as it is and takes out the weight's share of the variance.
+        t_sampling: Times of the loss: uniform, or with "likelihood" weighting in proportion to the
+            weight, which leaves the expectation as it is and takes out the weight's share of the
+            variance.
         reduction: The loss of an image: the mean over dimensions, or the authors' half of the sum.
         t_min: Least time of the loss.
-        dequantise: Train on images with uniform noise of one level, as the likelihood sees them; samples are then
-            taken back to the levels' own scale.
+        dequantise: Train on images with uniform noise of one level, as the likelihood sees them;
+            samples are then taken back to the levels' own scale.
         prior: Where sampling starts and the likelihood ends.
         network: The score network.
         training: Its training.
         classifier: A classifier trained beside it, for samples of a class.
-        exact: Train nothing: in place of the network stands the exact score of the mixture that the data set declares,
-            or else of its training images taken as the distribution itself.
+        exact: Train nothing: in place of the network stands the exact score of the mixture that the
+            data set declares, or else of its training images taken as the distribution itself.
         mistakes: What is wrong with the exact score on purpose.
     """
 
@@ -196,7 +209,9 @@ class Params:
         if self.parametrisation == "edm":
             self._check_edm()
         if self.parametrisation == "mixed" and (self.process == "ve" or self.time == "discrete"):
-            raise ValueError("parametrisation mixed goes with process vp or subvp, and time continuous")
+            raise ValueError(
+                "parametrisation mixed goes with process vp or subvp, and time continuous"
+            )
         if self.time == "discrete":
             self._check_discrete()
 
@@ -208,15 +223,24 @@ class Params:
                     f"exact is the score in continuous time of the data as they are: {name} should stay {value}"
                 )
         if self.classifier.kind != "none":
-            raise ValueError("exact trains nothing, so no classifier: classifier.kind should stay none")
+            raise ValueError(
+                "exact trains nothing, so no classifier: classifier.kind should stay none"
+            )
 
     def _check_edm(self) -> None:
         if self.process != "ve":
             raise ValueError("parametrisation edm goes with process ve")
-        usual = {"time": "continuous", "weighting": "std", "t_sampling": "uniform", "reduction": "mean"}
+        usual = {
+            "time": "continuous",
+            "weighting": "std",
+            "t_sampling": "uniform",
+            "reduction": "mean",
+        }
         for name, value in usual.items():
             if getattr(self, name) != value:
-                raise ValueError(f"parametrisation edm has a loss of its own: {name} should stay {value}")
+                raise ValueError(
+                    f"parametrisation edm has a loss of its own: {name} should stay {value}"
+                )
 
     def _check_discrete(self) -> None:
         if self.process == "subvp":
@@ -224,9 +248,13 @@ class Params:
         if self.weighting != "std":
             raise ValueError("time discrete has weighting std alone")
         if self.network.condition == "log":
-            raise ValueError("time discrete is told by an index: the embedding should be positional")
+            raise ValueError(
+                "time discrete is told by an index: the embedding should be positional"
+            )
         if self.process == "vp" and self.scales <= self.beta_max:
-            raise ValueError(f"DDPM's betas go up to beta_max / scales: scales should exceed {self.beta_max}")
+            raise ValueError(
+                f"DDPM's betas go up to beta_max / scales: scales should exceed {self.beta_max}"
+            )
 
 
 def _variant(params: Params) -> str:
@@ -239,10 +267,15 @@ def _variant(params: Params) -> str:
 def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
     if params.exact:
         return []
-    reasons, halvings = params.network.refuse(shape) + params.training.refuse(), len(params.classifier.multipliers) - 1
+    reasons, halvings = (
+        params.network.refuse(shape) + params.training.refuse(),
+        len(params.classifier.multipliers) - 1,
+    )
     if params.classifier.kind != "none" and (shape[1] % 2**halvings or shape[2] % 2**halvings):
         size = f"{shape[1]}x{shape[2]}"
-        reasons.append(f"classifier.multipliers halve the image {halvings} times, which {size} does not allow")
+        reasons.append(
+            f"classifier.multipliers halve the image {halvings} times, which {size} does not allow"
+        )
     return reasons
 
 
@@ -250,19 +283,31 @@ def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tupl
     if params.exact:
         return ()
     score = backbone_cost(params.network, shape[0], shape[0], shape[1:])
-    return (score,) if params.classifier.kind == "none" else (score, params.classifier.cost(shape, classes))
+    return (
+        (score,)
+        if params.classifier.kind == "none"
+        else (score, params.classifier.cost(shape, classes))
+    )
 
 
 def _refuse_given(params: Params, task: str) -> list[str]:
     if task == "class" and params.classifier.kind == "none":
-        return ["samples of a class are guided by a classifier, and none is trained: set params.classifier.kind"]
+        return [
+            "samples of a class are guided by a classifier, and none is trained: set params.classifier.kind"
+        ]
     return []
 
 
 TINY: Mapping[str, Any] = MappingProxyType(
     {
         "network": {"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
-        "training": {"steps": 6, "batch": 8, "learning_rate": 1e-3, "warmup_steps": 2, "heldout_images": 16},
+        "training": {
+            "steps": 6,
+            "batch": 8,
+            "learning_rate": 1e-3,
+            "warmup_steps": 2,
+            "heldout_images": 16,
+        },
     }
 )
 

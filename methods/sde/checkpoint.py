@@ -1,4 +1,5 @@
-"""The authors' PyTorch checkpoints (:func:`methods.shared.weights.read_published`), and those of diffusers.
+"""The authors' PyTorch checkpoints (:func:`methods.shared.weights.read_published`), and those of
+diffusers.
 
 The authors' ``model`` holds the noise levels ``sigmas`` beside the weights.
 
@@ -19,14 +20,20 @@ SIGMA_TOLERANCE = 1e-4
 
 
 def read_checkpoint(
-    path: Path, network: nn.Module, weights: Literal["ema", "raw"], sigmas: tuple[float, float] | None
+    path: Path,
+    network: nn.Module,
+    weights: Literal["ema", "raw"],
+    sigmas: tuple[float, float] | None,
 ) -> Imported:
-    """Returns the weights at ``path``: an authors' file, or a folder as the diffusers library writes it.
+    """Returns the weights at ``path``: an authors' file, or a folder as the diffusers library
+    writes it.
 
     Args:
         network: Of the checkpoint's size; its weights are left alone.
-        weights: Which of a file's weights are chosen; a folder holds one set, and its model card says which.
-        sigmas: Least and largest noise of VE, which a file has to agree with; None for other processes.
+        weights: Which of a file's weights are chosen; a folder holds one set, and its model card
+            says which.
+        sigmas: Least and largest noise of VE, which a file has to agree with; None for other
+            processes.
 
     Raises:
         CheckpointError: It cannot be read safely, or is not of this network.
@@ -47,4 +54,6 @@ def _check_levels(path: Path, params: tuple[float, float], levels: tuple[float, 
     names = ("sigma_min", "sigma_max")
     for name, ours, theirs in zip(names, params, levels, strict=True):
         if not math.isclose(ours, theirs, rel_tol=SIGMA_TOLERANCE):
-            raise CheckpointError(f"{path}: was trained with {name} {theirs:.6g}; the parameters say {ours:.6g}")
+            raise CheckpointError(
+                f"{path}: was trained with {name} {theirs:.6g}; the parameters say {ours:.6g}"
+            )

@@ -1,13 +1,14 @@
 r"""The noise-conditional classifier: :math:`p_t(c \mid x)` of noisy images.
 
-Its gradient turns the score into the score given c (:func:`methods.shared.controllable.guided`).
-It is the way down of NCSN++, with the mean over pixels of its last features, and is told the noise level s / m.
+Its gradient turns the score into the score given c (:func:`methods.shared.controllable.guided`). It
+is the way down of NCSN++, with the mean over pixels of its last features, and is told the noise
+level s / m.
 
 Shapes: B images, x is (B, C, H, W). Time: t = 0 is data, t = 1 is noise.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (section 5, appendix I.1).
-Departures: blocks of NCSN++ in place of a wide ResNet, so that digits and photographs alike have one of their size;
-an average of its weights is what samples are guided by, as the score's is.
+Departures: blocks of NCSN++ in place of a wide ResNet, so that digits and photographs alike have
+one of their size; an average of its weights is what samples are guided by, as the score's is.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,9 @@ from methods.shared.training import Trainer, under
 PREFIX = "classifier."
 
 ClassLoss = Callable[[nn.Module, Tensor, Tensor, Noise], Tensor]
-"""The loss of each image, shape (B,), given a classifier, images in [0, 1], their classes (B,) and randomness."""
+"""The loss of each image, shape (B,), given a classifier, images in [0, 1], their classes (B,) and
+randomness.
+"""
 
 
 class Classifier(nn.Module):
@@ -86,9 +89,15 @@ class Classifier(nn.Module):
 
 
 def train_classifier(
-    network: Classifier, average: Classifier, loss: ClassLoss, data: Images, settings: Training, run: Run
+    network: Classifier,
+    average: Classifier,
+    loss: ClassLoss,
+    data: Images,
+    settings: Training,
+    run: Run,
 ) -> Run:
-    """Trains a classifier, or goes on from the run's last checkpoint, before the training of what it guides.
+    """Trains a classifier, or goes on from the run's last checkpoint, before the training of what
+    it guides.
 
     Args:
         network: What is trained, with its first weights.
@@ -99,8 +108,8 @@ def train_classifier(
         run: Seed, device, checkpoints and log; it is told of the classifier's updates first.
 
     Returns:
-        The run for the training that follows, which knows nothing of the classifier: its updates count from 0, and
-        its checkpoints carry the classifier along.
+        The run for the training that follows, which knows nothing of the classifier: its updates
+        count from 0, and its checkpoints carry the classifier along.
     """
     steps = settings.steps
     done, tensors = run.restore() or (0, {})
@@ -113,7 +122,9 @@ def train_classifier(
 
     run.announce(steps)
     for step in range(done, steps):
-        x0, classes = (batch.to(run.device) for batch in data.labelled_batch(run.seed, step, settings.batch))
+        x0, classes = (
+            batch.to(run.device) for batch in data.labelled_batch(run.seed, step, settings.batch)
+        )
         trainer.loss = lambda network, x0, noise, classes=classes: loss(network, x0, classes, noise)
         trainer.update(step, x0, run.noise("classifier", "step", step))
         if step + 1 == steps:
@@ -123,7 +134,9 @@ def train_classifier(
     return replace(
         run,
         restore=lambda: (done - steps, tensors) if done > steps else None,
-        checkpoint=lambda step, others: run.checkpoint(steps + step, lambda: {**others(), **state()}),
+        checkpoint=lambda step, others: run.checkpoint(
+            steps + step, lambda: {**others(), **state()}
+        ),
         announce=lambda others: run.announce(steps + others),
     )
 
@@ -133,4 +146,10 @@ def _heldout(average: Classifier, loss: ClassLoss, data: Images, run: Run) -> di
     """Returns the mean loss on the test split, each image at one random time."""
     images = torch.from_numpy(data.test).to(run.device).float() / (data.levels - 1)
     classes = torch.from_numpy(data.labels("test")).to(run.device)
-    return {"classifier_heldout_loss": loss(average, images, classes, run.noise("classifier", "heldout")).mean().item()}
+    return {
+        "classifier_heldout_loss": loss(
+            average, images, classes, run.noise("classifier", "heldout")
+        )
+        .mean()
+        .item()
+    }

@@ -1,12 +1,14 @@
 """The authors' published configurations of Score-SDE, by the names of their configuration files.
 
-Each preset holds the differences from :class:`methods.sde.card.Params`. Departures of the bare parameters from the
-authors are taken back: sampling starts from a centred normal distribution, VP's and sub-VP's noise is rounded as
-theirs, VE's loss is half the sum over dimensions, the average of the weights has the authors' decay, and a training
-makes one update more than their configuration says, as their loop does.
+Each preset holds the differences from :class:`methods.sde.card.Params`. Departures of the bare
+parameters from the authors are taken back: sampling starts from a centred normal distribution, VP's
+and sub-VP's noise is rounded as theirs, VE's loss is half the sum over dimensions, the average of
+the weights has the authors' decay, and a training makes one update more than their configuration
+says, as their loop does.
 
-Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (its PyTorch configurations). The authors'
-``vp/ddpm/cifar10_unconditional`` stops with an error in their code; here it is the network that ignores time.
+Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (its PyTorch configurations). The
+authors' ``vp/ddpm/cifar10_unconditional`` stops with an error in their code; here it is the network
+that ignores time.
 
 Standard library only.
 """
@@ -22,7 +24,13 @@ NCSNPP = {"fir": True, "progressive_input": "residual"}
 FOURIER = {"embedding": "fourier"}
 DDPM = {"architecture": "ddpm", "blocks": 2}
 DDPM_256 = {**DDPM, "multipliers": [1, 1, 2, 2, 4, 4], "dropout": 0.0}
-PYRAMID = {**FOURIER, "fir": True, "progressive": "output_skip", "progressive_input": "input_skip", "dropout": 0.0}
+PYRAMID = {
+    **FOURIER,
+    "fir": True,
+    "progressive": "output_skip",
+    "progressive_input": "input_skip",
+    "dropout": 0.0,
+}
 NCSNPP_256 = {**PYRAMID, "multipliers": [1, 1, 2, 2, 2, 2, 2], "blocks": 2}
 NCSNPP_1024 = {**PYRAMID, "width": 16, "multipliers": [1, 2, 4, 8, 16, 32, 32, 32], "blocks": 1}
 DEEP = {"blocks": 8}
@@ -34,18 +42,24 @@ CENTRED = {"prior": {"kind": "published"}}
 
 
 def _training(updates: int, decay: float, batch: int = 128, **more: Any) -> dict[str, Any]:
-    """Returns the training of a configuration that asks for ``updates`` and an average of that decay an update."""
+    """Returns the training of a configuration that asks for ``updates`` and an average of that
+    decay an update.
+    """
     half_life = batch * math.log(0.5) / math.log(decay)
     size = {} if batch == 128 else {"batch": batch}
     return {"steps": updates + 1, "ema_half_life_images": half_life, **size, **more}
 
 
-def _vp(*network: Mapping[str, Any], process: str = "vp", updates: int = 1_300_001, **more: Any) -> dict[str, Any]:
+def _vp(
+    *network: Mapping[str, Any], process: str = "vp", updates: int = 1_300_001, **more: Any
+) -> dict[str, Any]:
     model = {} if process == "vp" else {"process": process}
     return _preset(model | ROUNDED | more, network, _training(updates, 0.9999))
 
 
-def _ve(sigma_max: float, *network: Mapping[str, Any], updates: int = 1_300_001, **more: Any) -> dict[str, Any]:
+def _ve(
+    sigma_max: float, *network: Mapping[str, Any], updates: int = 1_300_001, **more: Any
+) -> dict[str, Any]:
     model = {"process": "ve", "sigma_max": sigma_max, **SUMMED}
     return _preset(model | more, network, _training(updates, 0.999))
 
@@ -67,7 +81,9 @@ def _preset(
     return {**model, **CENTRED, **({"network": layers} if layers else {}), "training": training}
 
 
-DDPM_256_VP = _preset({**ROUNDED, **DISCRETE}, [DDPM_256], _training(2_400_001, 0.9999, batch=64, learning_rate=2e-5))
+DDPM_256_VP = _preset(
+    {**ROUNDED, **DISCRETE}, [DDPM_256], _training(2_400_001, 0.9999, batch=64, learning_rate=2e-5)
+)
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -102,7 +118,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
-SIZES = {"ve/celeba_ncsnpp": 64, "ve/celebahq_ncsnpp_continuous": 1024, "ve/ffhq_ncsnpp_continuous": 1024}
+SIZES = {
+    "ve/celeba_ncsnpp": 64,
+    "ve/celebahq_ncsnpp_continuous": 1024,
+    "ve/ffhq_ncsnpp_continuous": 1024,
+}
 
 
 def _shape(name: str) -> tuple[int, int, int]:
@@ -110,5 +130,7 @@ def _shape(name: str) -> tuple[int, int, int]:
     return (3, size, size)
 
 
-SHAPES: Mapping[str, tuple[int, int, int]] = MappingProxyType({name: _shape(name) for name in PRESETS})
+SHAPES: Mapping[str, tuple[int, int, int]] = MappingProxyType(
+    {name: _shape(name) for name in PRESETS}
+)
 """Shape (C, H, W) of the images that each preset is for."""

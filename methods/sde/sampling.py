@@ -1,4 +1,5 @@
-"""Score-SDE's samplers as a suite asks for them: their parameters, what they cost, and what cannot be.
+"""Score-SDE's samplers as a suite asks for them: their parameters, what they cost, and what cannot
+be.
 
 Standard library only.
 """
@@ -13,7 +14,9 @@ from methods.shared.hyperparameters import adaptive_evaluations
 
 TIMES = ("uniform", "quadratic", "log_snr", "rho7")
 CLASSES: Mapping[str, int] = MappingProxyType({"class": 2})
-"""Every sampler takes the score given a class: one evaluation of the network, one of the classifier."""
+"""Every sampler takes the score given a class: one evaluation of the network, one of the
+classifier.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +54,8 @@ class Ancestral(Steps):
     """Parameters of ancestral sampling.
 
     Args:
-        variance: Of an image given the next noisier one and the clean one ("posterior", the authors' for VE), or of
-            the forward step ("transition", theirs for VP).
+        variance: Of an image given the next noisier one and the clean one ("posterior", the
+            authors' for VE), or of the forward step ("transition", theirs for VP).
     """
 
     variance: Literal["posterior", "transition"] = "posterior"
@@ -63,7 +66,8 @@ class Ddim(Steps):
     """Parameters of DDIM.
 
     Args:
-        eta: Noise of a step in units of ancestral sampling's: 0 is the probability flow, 1 ancestral sampling.
+        eta: Noise of a step in units of ancestral sampling's: 0 is the probability flow, 1
+            ancestral sampling.
     """
 
     steps: int = 50
@@ -81,22 +85,25 @@ class PredictorCorrector(Steps):
 
     Args:
         predictor: Step of the reverse SDE, or none: Langevin dynamics alone.
-        corrector: Langevin steps whose length follows the score's norm ("langevin") or the noise ("ald"), or none.
+        corrector: Langevin steps whose length follows the score's norm ("langevin") or the noise
+            ("ald"), or none.
         snr: Signal-to-noise ratio of a corrector's step.
         corrector_steps: Langevin steps at each time.
-        norms: In "langevin", norms of each image or their mean over the batch, as the authors': then an image
-            depends on its batch.
-        first: Whether a time is corrected before it is left (the authors' code) or once it is reached (the paper's
-            algorithm 1).
+        norms: In "langevin", norms of each image or their mean over the batch, as the authors':
+            then an image depends on its batch.
+        first: Whether a time is corrected before it is left (the authors' code) or once it is
+            reached (the paper's algorithm 1).
         variance: Of the ancestral predictor: see :class:`Ancestral`.
         probability_flow: Half the score and no noise in the predictor.
-        published: The authors' coefficients and times: a step is looked up by its index among linearly spaced betas
-            (VP) or log-spaced sigmas (VE), and the last stands at t_min.
-        conditioning: How pixels or grey that are given enter: replaced after each step, or in the authors' way
-            (:class:`methods.shared.controllable.Replacement`).
+        published: The authors' coefficients and times: a step is looked up by its index among
+            linearly spaced betas (VP) or log-spaced sigmas (VE), and the last stands at t_min.
+        conditioning: How pixels or grey that are given enter: replaced after each step, or in the
+            authors' way (:class:`methods.shared.controllable.Replacement`).
     """
 
-    predictor: Literal["euler_maruyama", "reverse_diffusion", "ancestral", "none"] = "reverse_diffusion"
+    predictor: Literal["euler_maruyama", "reverse_diffusion", "ancestral", "none"] = (
+        "reverse_diffusion"
+    )
     corrector: Literal["langevin", "ald", "none"] = "langevin"
     snr: float = 0.16
     corrector_steps: int = 1
@@ -112,9 +119,13 @@ class PredictorCorrector(Steps):
         if self.predictor == self.corrector == "none":
             raise ValueError("predictor and corrector are both none: nothing is left to do")
         if self.probability_flow and self.predictor == "ancestral":
-            raise ValueError("ancestral steps have no probability flow; the sampler ddim is their noise-free form")
+            raise ValueError(
+                "ancestral steps have no probability flow; the sampler ddim is their noise-free form"
+            )
         if self.published and self.first == "predictor":
-            raise ValueError("the authors correct before they predict: published goes with first: corrector")
+            raise ValueError(
+                "the authors correct before they predict: published goes with first: corrector"
+            )
         if self.snr <= 0 or self.corrector_steps < 1:
             raise ValueError("snr should be positive, and corrector_steps at least 1")
 
@@ -123,7 +134,9 @@ class PredictorCorrector(Steps):
         """Network evaluations an image."""
         alone = self.predictor == "none"
         corrected = self.steps - (self.first == "predictor" and not alone and not self.last_noise)
-        return self.steps * (not alone) + corrected * self.corrector_steps * (self.corrector != "none")
+        return self.steps * (not alone) + corrected * self.corrector_steps * (
+            self.corrector != "none"
+        )
 
     def refuse(self, params: Any, times: str) -> list[str]:
         """Returns why these cannot be with the parameters of a method and its times."""
@@ -133,13 +146,19 @@ class PredictorCorrector(Steps):
         if not self.published:
             return reasons
         if times != "uniform":
-            reasons.append(f"the authors' coefficients (published) are those of uniform times, not of {times}")
+            reasons.append(
+                f"the authors' coefficients (published) are those of uniform times, not of {times}"
+            )
         chained = self.predictor in ("reverse_diffusion", "ancestral") or self.corrector != "none"
         if params.process == "vp" and chained and self.steps <= params.beta_max:
             betas = f"the authors' betas (published) reach {params.beta_max:g} / {self.steps}"
-            reasons.append(f"{betas}, which should be below 1: take more than {params.beta_max:g} steps")
+            reasons.append(
+                f"{betas}, which should be below 1: take more than {params.beta_max:g} steps"
+            )
         if params.process == "subvp" and self.corrector != "none":
-            reasons.append("the authors' code has no corrector for sub-VP: leave published false, or corrector none")
+            reasons.append(
+                "the authors' code has no corrector for sub-VP: leave published false, or corrector none"
+            )
         return reasons
 
 
@@ -149,7 +168,8 @@ class Euler(Guided):
 
     Args:
         steps: Solver steps.
-        variable: What a step is linear in: the angle between image and noise, the noise level (DDIM) or the time.
+        variable: What a step is linear in: the angle between image and noise, the noise level
+            (DDIM) or the time.
         data_std: Spread of the images that "angle" assumes, in units of the data range [0, 1].
         t_min: As for the SDE's samplers.
     """
@@ -173,7 +193,8 @@ class Heun(Euler):
     Args:
         last: Whether the last step takes its second evaluation ("heun") or not ("euler", EDM).
         churn: EDM's S_churn: noise put back before each step; 0 solves the flow alone.
-        churn_min: Least noise level s / m at which it is, in units of the data range [0, 1] (EDM's S_tmin).
+        churn_min: Least noise level s / m at which it is, in units of the data range [0, 1] (EDM's
+            S_tmin).
         churn_max: The most (S_tmax), null for any.
         churn_noise: Its standard deviation (S_noise).
     """
@@ -218,9 +239,10 @@ class Adaptive(Guided):
         tolerance: Relative and absolute.
         t_min: As for the SDE's samplers.
         solver: "scipy" keeps the solver's state on the host, "device" beside the network's.
-        error_norm: Over the batch, whose images share their steps, or of each image, which then has steps of its own.
-        last: One more evaluation at t_min, for the "mean" of the clean image given the last, or for the authors'
-            "published" noise-free step of reverse diffusion.
+        error_norm: Over the batch, whose images share their steps, or of each image, which then has
+            steps of its own.
+        last: One more evaluation at t_min, for the "mean" of the clean image given the last, or for
+            the authors' "published" noise-free step of reverse diffusion.
     """
 
     tolerance: float = 1e-5
@@ -233,7 +255,9 @@ class Adaptive(Guided):
         if self.tolerance <= 0:
             raise ValueError("tolerance should be positive")
         if self.solver == "scipy" and self.error_norm == "image":
-            raise ValueError("scipy has one step size for the whole batch: error_norm image needs solver device")
+            raise ValueError(
+                "scipy has one step size for the whole batch: error_norm image needs solver device"
+            )
         _check_t_min(self.t_min)
 
 
@@ -260,7 +284,11 @@ def _one_a_step(params: Any) -> int:
 
 
 def _card(
-    summary: str, params: type, times: tuple[str, ...], cost: Callable[[Any], int] = _one_a_step, **more: Any
+    summary: str,
+    params: type,
+    times: tuple[str, ...],
+    cost: Callable[[Any], int] = _one_a_step,
+    **more: Any,
 ) -> SamplerCard:
     own = {"summary": summary, "params": params, "times": times, "cost": cost}
     return SamplerCard(**{"version": 1, "conditions": CLASSES, **own, **more})
@@ -269,7 +297,9 @@ def _card(
 SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
     {
         "euler_maruyama": _card("the reverse SDE by Euler-Maruyama in t", Steps, TIMES),
-        "reverse_diffusion": _card("the reverse SDE by the discretisation that mirrors the forward one", Steps, TIMES),
+        "reverse_diffusion": _card(
+            "the reverse SDE by the discretisation that mirrors the forward one", Steps, TIMES
+        ),
         "ancestral": _card(
             "the reverse of each forward step as a Gaussian, as in DDPM",
             Ancestral,
@@ -285,7 +315,11 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             batch_coupled=lambda params: params.corrector == "langevin" and params.norms == "batch",
             refuse=lambda params, chosen, times: chosen.refuse(params, times),
         ),
-        "ddim": _card("DDIM: the probability-flow ODE by exponential Euler, or with noise put back", Ddim, TIMES),
+        "ddim": _card(
+            "DDIM: the probability-flow ODE by exponential Euler, or with noise put back",
+            Ddim,
+            TIMES,
+        ),
         "flow_euler": _card("the probability-flow ODE by Euler's method", Euler, TIMES),
         "flow_heun": _card(
             "the probability-flow ODE by Heun's method",

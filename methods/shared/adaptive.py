@@ -1,14 +1,15 @@
-r"""Adaptive Runge-Kutta steps for the probability flow, on the host by scipy or on the device of the state.
+r"""Adaptive Runge-Kutta steps for the probability flow, on the host by scipy or on the device of
+the state.
 
-Both take the pair of orders 5 and 4 of Dormand & Prince and control it alike: with an error estimate e of the step
-from y to y', a step is taken where :math:`\operatorname{rms}(e / (\tau + \tau \max(|y|, |y'|))) < 1` for the tolerance
-tau, and the next length is 0.9 of the one that would just have been. State, time and control are float64; the
-network sees the dtype that it was given.
+Both take the pair of orders 5 and 4 of Dormand & Prince and control it alike: with an error
+estimate e of the step from y to y', a step is taken where :math:`\operatorname{rms}(e / (\tau +
+\tau \max(|y|, |y'|))) < 1` for the tolerance tau, and the next length is 0.9 of the one that would
+just have been. State, time and control are float64; the network sees the dtype that it was given.
 
 Shapes: B images, x is (B, C, H, W). Time: t = 0 is data, t = 1 is noise.
 
-Source: Dormand & Prince, 1980, https://doi.org/10.1016/0771-050X(80)90013-3; Hairer, Norsett & Wanner, Solving
-Ordinary Differential Equations I, section II.4 (control and first step).
+Source: Dormand & Prince, 1980, https://doi.org/10.1016/0771-050X(80)90013-3; Hairer, Norsett &
+Wanner, Solving Ordinary Differential Equations I, section II.4 (control and first step).
 """
 
 from collections.abc import Callable
@@ -28,9 +29,12 @@ ErrorNorm = Literal["batch", "image"]
 LastStep = Literal["none", "mean", "published"]
 
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(t (R,), y (R, n), the indices (R,) of these rows in the batch) -> dy/dt of y's shape; all float64 but the last."""
+"""(t (R,), y (R, n), the indices (R,) of these rows in the batch) -> dy/dt of y's shape; all
+float64 but the last.
+"""
 
-# Row i holds the weights of slopes 0, ..., i in the state at which slope i + 1 is taken; the last row is the step.
+# Row i holds the weights of slopes 0, ..., i in the state at which slope i + 1 is taken; the last
+# row is the step.
 NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 WEIGHTS = (
     (1 / 5,),
@@ -62,10 +66,11 @@ def flow_adaptive(
         tolerance: Relative and absolute.
         t_end: Where to stop, by default the process's ``t_min``.
         solver: "scipy" keeps the state on the host; "device" (:func:`dormand_prince`) where x lies.
-        error_norm: Over the whole batch, one system with one step size, so that an image depends on its batch; or
-            of each image, which then has steps of its own and leaves the batch when it is done ("device" only).
-        last: One more evaluation at ``t_end``: "none", the "mean" of x0 given x there, or the "published" step
-            of reverse diffusion without its noise, of length 1 / published_steps.
+        error_norm: Over the whole batch, one system with one step size, so that an image depends on
+            its batch; or of each image, which then has steps of its own and leaves the batch when
+            it is done ("device" only).
+        last: One more evaluation at ``t_end``: "none", the "mean" of x0 given x there, or the
+            "published" step of reverse diffusion without its noise, of length 1 / published_steps.
 
     Raises:
         FloatingPointError: The solver gave up or the flow is not finite; the message says why.
@@ -98,7 +103,8 @@ def solve(
     solver: Solver = "scipy",
     error_norm: ErrorNorm = "batch",
 ) -> Tensor:
-    """Returns the solution at ``end`` of dy/dt = velocity from y, float64 of shape (B, n), at ``start``.
+    """Returns the solution at ``end`` of dy/dt = velocity from y, float64 of shape (B, n), at
+    ``start``.
 
     Args:
         tolerance: Relative and absolute.
@@ -111,7 +117,9 @@ def solve(
     if solver == "device":
         return dormand_prince(velocity, y, start, end, tolerance=tolerance, error_norm=error_norm)
     if error_norm == "image":
-        raise ValueError("scipy's solver has one step size for the whole batch; steps of each image need the device's")
+        raise ValueError(
+            "scipy's solver has one step size for the whole batch; steps of each image need the device's"
+        )
     rows = torch.arange(len(y), device=y.device)
 
     def change(t: float, state: np.ndarray) -> np.ndarray:
@@ -123,24 +131,35 @@ def solve(
         return values.flatten().cpu().numpy()
 
     flat = y.flatten().cpu().numpy()
-    path = solve_ivp(change, (start, end), flat, rtol=tolerance, atol=tolerance, method="RK45", t_eval=[end])
+    path = solve_ivp(
+        change, (start, end), flat, rtol=tolerance, atol=tolerance, method="RK45", t_eval=[end]
+    )
     if not path.success:
-        raise FloatingPointError(f"the probability flow was not solved to {tolerance}: {path.message}")
+        raise FloatingPointError(
+            f"the probability flow was not solved to {tolerance}: {path.message}"
+        )
     return torch.from_numpy(path.y[:, -1]).to(y).view_as(y)
 
 
 def dormand_prince(
-    velocity: Velocity, y: Tensor, start: float, end: float, *, tolerance: float, error_norm: ErrorNorm = "batch"
+    velocity: Velocity,
+    y: Tensor,
+    start: float,
+    end: float,
+    *,
+    tolerance: float,
+    error_norm: ErrorNorm = "batch",
 ) -> Tensor:
-    """Returns the solution at ``end`` of dy/dt = velocity from y at ``start``; it never looks past either.
+    """Returns the solution at ``end`` of dy/dt = velocity from y at ``start``; it never looks past
+    either.
 
     Each attempt of a step costs 6 evaluations, and the first step 2 more, as scipy's RK45.
 
     Args:
         y: float64, shape (B, n).
         tolerance: Relative and absolute.
-        error_norm: "batch": all rows share their steps. "image": each row has its own, and is not evaluated again
-            once it has arrived.
+        error_norm: "batch": all rows share their steps. "image": each row has its own, and is not
+            evaluated again once it has arrived.
 
     Raises:
         FloatingPointError: The velocity is not finite, or the steps become too small for the clock.
@@ -166,7 +185,9 @@ def dormand_prince(
         length = h.abs() * torch.where(taken, factor.minimum(most), factor.clamp(min=0.2))
         rejected = ~taken
         t = torch.where(taken, torch.where(lands, end, t + h), t)
-        y, slope = (torch.where(taken[:, None], new, old) for new, old in ((ahead, y), (slopes[-1], slope)))
+        y, slope = (
+            torch.where(taken[:, None], new, old) for new, old in ((ahead, y), (slopes[-1], slope))
+        )
         done = (taken & lands).expand(len(y))
         if done.any():
             solution[rows[done]] = y[done]
@@ -180,7 +201,9 @@ def dormand_prince(
 def _attempt(
     velocity: Velocity, t: Tensor, y: Tensor, slope: Tensor, h: Tensor, rows: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """Returns the state one step ahead, and the seven slopes of the step, the last of them there."""
+    """Returns the state one step ahead, and the seven slopes of the step, the last of them
+    there.
+    """
     slopes = [slope]
     for node, weights in zip(NODES, WEIGHTS, strict=True):
         ahead = y + h[:, None] * _combine(weights, slopes)
@@ -231,4 +254,6 @@ def _check(error: Tensor, h: Tensor, t: Tensor) -> None:
         raise FloatingPointError(f"the probability flow is not finite at t = {where:.6g}")
     stuck = (error >= 1) & (h.abs() < 1e-14)
     if stuck.any():
-        raise FloatingPointError(f"the probability flow asks for steps below 1e-14 at t = {t[stuck][0].item():.6g}")
+        raise FloatingPointError(
+            f"the probability flow asks for steps below 1e-14 at t = {t[stuck][0].item():.6g}"
+        )

@@ -1,10 +1,11 @@
 r"""Averages of a training's weights by power functions, and of any length afterwards.
 
-After n updates such an average is :math:`\int_0^n p_{\gamma,n}(\tau)\,\theta(\tau)\,d\tau`, where :math:`\theta` are
-the weights after the update under way and :math:`p_{\gamma,t}(\tau) = (\gamma + 1)\,\tau^\gamma / t^{\gamma+1}`
-is its profile over the training so far, which grows with it. Its length is told by its relative width, the standard
-deviation of the profile over the time t. Two such averages are tracked. The profile of any other is close to a sum of
-the profiles of those that were kept along the training, and the average itself to the same sum of them.
+After n updates such an average is :math:`\int_0^n p_{\gamma,n}(\tau)\,\theta(\tau)\,d\tau`, where
+:math:`\theta` are the weights after the update under way and :math:`p_{\gamma,t}(\tau) = (\gamma +
+1)\,\tau^\gamma / t^{\gamma+1}` is its profile over the training so far, which grows with it. Its
+length is told by its relative width, the standard deviation of the profile over the time t. Two
+such averages are tracked. The profile of any other is close to a sum of the profiles of those that
+were kept along the training, and the average itself to the same sum of them.
 
 Source: Karras et al., 2024, https://arxiv.org/abs/2312.02696 (section 3, appendix C).
 Departures: the averages are kept in float32 rather than float16, and summed in float64.
@@ -26,13 +27,17 @@ def exponent(width: float) -> float:
     Solves :math:`width^2 = (\gamma + 1) (\gamma + 2)^{-2} (\gamma + 3)^{-1}`.
     """
     if not 0 < width < 12**-0.5:
-        raise ValueError(f"a relative width should lie between 0 and 12^-1/2 = 0.2887, that of a mean, not be {width}")
+        raise ValueError(
+            f"a relative width should lie between 0 and 12^-1/2 = 0.2887, that of a mean, not be {width}"
+        )
     inverse = width**-2
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
 
 
 def power_decay(gamma: float, n: int) -> float:
-    """Returns the weight that the average keeps at its n-th update (from 1): (1 - 1/n)^(gamma + 1)."""
+    """Returns the weight that the average keeps at its n-th update (from 1): (1 - 1/n)^(gamma +
+    1).
+    """
     return (1 - 1 / n) ** (gamma + 1)
 
 
@@ -46,7 +51,9 @@ class PowerAverages:
     def __init__(self, network: nn.Module) -> None:
         self.names = [name for name, _ in network.named_parameters()]
         self.weights = list(network.parameters())
-        self.averages = {width: [weight.detach().clone() for weight in self.weights] for width in TRACKED}
+        self.averages = {
+            width: [weight.detach().clone() for weight in self.weights] for width in TRACKED
+        }
         self.gammas = {width: exponent(width) for width in TRACKED}
 
     @torch.no_grad()
@@ -57,7 +64,10 @@ class PowerAverages:
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the averages by relative width and name of the weight: ``0.05.input.weight``."""
-        pairs = ((width, zip(self.names, averages, strict=True)) for width, averages in self.averages.items())
+        pairs = (
+            (width, zip(self.names, averages, strict=True))
+            for width, averages in self.averages.items()
+        )
         return {f"{width}.{name}": average for width, named in pairs for name, average in named}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -67,31 +77,41 @@ class PowerAverages:
 
 
 def shares(times: Sequence[int], width: float) -> tuple[np.ndarray, float]:
-    """Returns how much each kept average has of the average of that relative width at the last of the times.
+    """Returns how much each kept average has of the average of that relative width at the last of
+    the times.
 
     Args:
-        times: When the tracked averages were kept, rising, in any unit that counts from the begin of the training.
+        times: When the tracked averages were kept, rising, in any unit that counts from the begin
+            of the training.
         width: The relative width asked for.
 
     Returns:
-        The shares, float64 of shape (times, tracked), whose profiles sum to the asked one by least squares; and what
-        is left of the difference, over the norm of the profile (root mean square).
+        The shares, float64 of shape (times, tracked), whose profiles sum to the asked one by least
+        squares; and what is left of the difference, over the norm of the profile (root mean
+        square).
     """
     kept = np.repeat(np.asarray(times, dtype=np.float64), len(TRACKED)) / times[-1]
     gammas = np.tile([exponent(tracked) for tracked in TRACKED], len(times))
     gamma = exponent(width)
     among = inner_product(gammas[:, None], kept[:, None], gammas, kept)
     asked, norm = inner_product(gammas, kept, gamma, 1.0), inner_product(gamma, 1.0, gamma, 1.0)
-    scale = np.sqrt(np.diag(among))  # unit profiles: else those kept early would count for nothing beside rounding
+    scale = np.sqrt(
+        np.diag(among)
+    )  # unit profiles: else those kept early would count for nothing beside rounding
     found = np.linalg.lstsq(among / np.outer(scale, scale), asked / scale, rcond=None)[0] / scale
     left = norm - 2 * asked @ found + found @ among @ found
     return found.reshape(len(times), len(TRACKED)), float(np.sqrt(max(left, 0.0) / norm))
 
 
 def inner_product(
-    first: np.ndarray | float, t: np.ndarray | float, second: np.ndarray | float, s: np.ndarray | float
+    first: np.ndarray | float,
+    t: np.ndarray | float,
+    second: np.ndarray | float,
+    s: np.ndarray | float,
 ) -> np.ndarray:
-    r"""Returns :math:`\int p_{\gamma,t}(\tau)\,p_{\delta,s}(\tau)\,d\tau` of exponents ``first`` and ``second``."""
+    r"""Returns :math:`\int p_{\gamma,t}(\tau)\,p_{\delta,s}(\tau)\,d\tau` of exponents ``first``
+    and ``second``.
+    """
     # Where both are, the product is a power; it is integrated up to the earlier end.
     later = np.where(np.less(t, s), second, first)
     ratio = np.minimum(t, s) / np.maximum(t, s)
@@ -129,8 +149,8 @@ def average_of(
         kept: Reads the averages kept at each time, by training images seen.
 
     Returns:
-        ``profile_error``, what the sum of the kept profiles lacks of the asked one, relative; it is small where
-        averages were kept often enough.
+        ``profile_error``, what the sum of the kept profiles lacks of the asked one, relative; it is
+        small where averages were kept often enough.
     """
     times = sorted(kept)
     parts, error = shares(times, width)

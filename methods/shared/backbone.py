@@ -6,7 +6,9 @@ from methods.shared.mlp import MLP
 from methods.shared.ncsnpp import NCSNpp
 
 
-def make_network(settings: Backbone, in_channels: int, out_channels: int, image_size: int) -> NCSNpp | DDPM | MLP:
+def make_network(
+    settings: Backbone, in_channels: int, out_channels: int, image_size: int
+) -> NCSNpp | DDPM | MLP:
     """Returns the network with weights of 0; :func:`methods.shared.layers.initialise` draws them.
 
     Args:
@@ -14,6 +16,8 @@ def make_network(settings: Backbone, in_channels: int, out_channels: int, image_
     """
     keywords = settings.keywords()
     if settings.architecture in PERCEPTRONS:
-        return MLP(in_channels, out_channels, residual=settings.architecture == "mlp_residual", **keywords)
+        return MLP(
+            in_channels, out_channels, residual=settings.architecture == "mlp_residual", **keywords
+        )
     kind = {"ncsnpp": NCSNpp, "ddpm": DDPM}[settings.architecture]
     return kind(in_channels, out_channels, image_size=image_size, **keywords)

@@ -1,11 +1,13 @@
 """Checkpoints of others, read without running anything that they hold.
 
-A pickled file may name functions to be called when it is read. Here only what makes tensors, arrays and plain values
-is allowed. Objects that often lie beside the weights (the command line's Namespace, paths, the state of a random
-generator, a configuration) are read as an :class:`Opaque` that does nothing; anything else is refused by name.
+A pickled file may name functions to be called when it is read. Here only what makes tensors, arrays
+and plain values is allowed. Objects that often lie beside the weights (the command line's
+Namespace, paths, the state of a random generator, a configuration) are read as an :class:`Opaque`
+that does nothing; anything else is refused by name.
 
-What is no checkpoint at all is told by its first bytes: a web page that a download left, a Git LFS pointer, a
-compressed file, a checkpoint of another library. :mod:`methods.shared.weights` finds the weights in what is read.
+What is no checkpoint at all is told by its first bytes: a web page that a download left, a Git LFS
+pointer, a compressed file, a checkpoint of another library. :mod:`methods.shared.weights` finds the
+weights in what is read.
 """
 
 import pickle
@@ -25,11 +27,15 @@ from torch import Tensor
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be read, or is not of the network that it should fill; the message says what to do."""
+    """A checkpoint cannot be read, or is not of the network that it should fill; the message says
+    what to do.
+    """
 
 
 class Opaque:
-    """Stands in place of an object that no weights depend on: it takes whatever it is given and does nothing."""
+    """Stands in place of an object that no weights depend on: it takes whatever it is given and
+    does nothing.
+    """
 
     def __new__(cls, *args: Any) -> "Opaque":
         return super().__new__(cls)
@@ -74,26 +80,50 @@ OBJECTS: Mapping[str, Sequence[str]] = {
     "omegaconf.dictconfig": ("DictConfig",),
     "omegaconf.listconfig": ("ListConfig",),
     "omegaconf.base": ("ContainerMetadata", "Metadata", "SCMode"),
-    "omegaconf.nodes": ("AnyNode", "IntegerNode", "FloatNode", "StringNode", "BooleanNode", "BytesNode", "PathNode"),
+    "omegaconf.nodes": (
+        "AnyNode",
+        "IntegerNode",
+        "FloatNode",
+        "StringNode",
+        "BooleanNode",
+        "BytesNode",
+        "PathNode",
+    ),
     "typing": ("Any",),
     "torch.torch_version": ("TorchVersion",),
 }
 """Names of objects that are read as :class:`Opaque`, by module."""
 
 DICTIONARIES = (
-    *("collections.defaultdict", "easydict.EasyDict", "addict.addict.Dict", "munch.Munch", "yacs.config.CfgNode"),
+    *(
+        "collections.defaultdict",
+        "easydict.EasyDict",
+        "addict.addict.Dict",
+        "munch.Munch",
+        "yacs.config.CfgNode",
+    ),
     *("fvcore.common.config.CfgNode", "attrdict.dictionary.AttrDict", "dotmap.DotMap"),
     "pytorch_lightning.utilities.parsing.AttributeDict",
     "lightning.fabric.utilities.data.AttributeDict",
     "lightning.pytorch.utilities.parsing.AttributeDict",
 )
 PLAIN = (bool, dict, float, frozenset, int, list, slice, str, tuple)
-DTYPES = (*(np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64), "U", "S")
+DTYPES = (
+    *(np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),
+    "U",
+    "S",
+)
 FLOATS = (np.float16, np.float32, np.float64, np.complex64, np.complex128)
 
 ALLOWED = (
-    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    *((np.zeros(1).__reduce__()[0], f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *(
+        (np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar")
+        for core in ("core", "_core")
+    ),
+    *(
+        (np.zeros(1).__reduce__()[0], f"numpy.{core}.multiarray._reconstruct")
+        for core in ("core", "_core")
+    ),
     *(np.ndarray, np.dtype),
     *(type(np.dtype(name)) for name in (*DTYPES, *FLOATS)),
     *PLAIN,
@@ -101,14 +131,19 @@ ALLOWED = (
     *((_dictionary, name) for name in DICTIONARIES),
     (OpaqueList, "collections.deque"),
 )
-"""What is unpickled beside torch's own: numpy's arrays and scalars, plain types, and what stands in for objects.
+"""What is unpickled beside torch's own: numpy's arrays and scalars, plain types, and what stands in
+for objects.
 
-A pair is what is called in place of the name beside it; numpy's are named as numpy 1 and 2 name them.
+A pair is what is called in place of the name beside it; numpy's are named as numpy 1 and 2 name
+them.
 """
 
 PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs", "a Git LFS pointer in place of the file: fetch it with git lfs pull"),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer in place of the file: fetch it with git lfs pull",
+    ),
     (b"\x1f\x8b", "compressed by gzip: unpack it with gunzip"),
     (b"BZh", "compressed by bzip2: unpack it with bunzip2"),
     (b"\xfd7zXZ\x00", "compressed by xz: unpack it with unxz"),
@@ -122,7 +157,9 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 """How files begin that are often given in place of a checkpoint, and what to say of them."""
 
 TORCH_PICKLE = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How a file goes on, after two bytes of the protocol, that torch.save wrote without a zip archive."""
+"""How a file goes on, after two bytes of the protocol, that torch.save wrote without a zip
+archive.
+"""
 
 SHARD = re.compile(r"-\d{5}-of-\d{5}|(?:mp|zero_pp)_rank_\d+|\.distcp$")
 
@@ -144,13 +181,20 @@ def read(path: Path) -> Any:
             file.seek(0)
             named_otherwise = path.suffix == ".safetensors"  # by which torch would take it for one
             mapped = zipfile.is_zipfile(path) and not named_otherwise
-            return torch.load(file if named_otherwise else path, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(
+                file if named_otherwise else path,
+                map_location="cpu",
+                weights_only=True,
+                mmap=mapped,
+            )
     except CheckpointError:
         raise
     except OSError as error:
         raise _unreadable(path, str(error)) from error
     except safetensors.SafetensorError as error:
-        raise _unreadable(path, f"a safetensors file that is damaged or cut short: {error}") from error
+        raise _unreadable(
+            path, f"a safetensors file that is damaged or cut short: {error}"
+        ) from error
     except pickle.UnpicklingError as error:
         raise _unpicklable(path, str(error)) from error
     except Exception as error:  # bytes that are no pickle make the unpickler raise anything
@@ -163,16 +207,23 @@ def _unreadable(path: Path, why: str) -> CheckpointError:
 
 def _unpicklable(path: Path, message: str) -> CheckpointError:
     """Returns what to say of a file; torch's own words would advise to let it run code."""
-    named = re.search(r"GLOBAL (\S+)", message) or re.search(r"(\S+) was not an allowed global", message)
+    named = re.search(r"GLOBAL (\S+)", message) or re.search(
+        r"(\S+) was not an allowed global", message
+    )
     if named is not None:
         return CheckpointError(
             f"{path}: refused, reading it would call {named[1]}; weights need no code, so do not trust this file "
             "(if you made it yourself, save its tensors and plain numbers alone)"
         )
     if found := re.search(r"but got (?:<class ')?([\w.]+)", message):
-        return _unreadable(path, f"holds an object of the kind {found[1]}: save its tensors and plain numbers alone")
+        return _unreadable(
+            path,
+            f"holds an object of the kind {found[1]}: save its tensors and plain numbers alone",
+        )
     if "Unsupported operand" in message:
-        return _unreadable(path, "pickled in another way than torch.save's own: save it with pickle_protocol=2")
+        return _unreadable(
+            path, "pickled in another way than torch.save's own: save it with pickle_protocol=2"
+        )
     return _unreadable(path, "damaged, or of another format: UnpicklingError")
 
 
@@ -185,7 +236,9 @@ def _damage(error: Exception) -> str:
 
 
 def _refuse(path: Path) -> str | None:
-    """Returns why the file at ``path`` is no checkpoint, as far as its kind tells; None where it may be one."""
+    """Returns why the file at ``path`` is no checkpoint, as far as its kind tells; None where it
+    may be one.
+    """
     if path.is_dir():
         return _of_folder(path)
     with path.open("rb") as file:
@@ -210,7 +263,11 @@ def _refuse(path: Path) -> str | None:
         return _of_archive(path)
     if head.startswith(b"\x80"):
         ours = head[2:].startswith(TORCH_PICKLE) or TORCH_PICKLE.startswith(head[2:])
-        return None if ours else "a pickle that torch.save did not write: save the weights with torch.save"
+        return (
+            None
+            if ours
+            else "a pickle that torch.save did not write: save the weights with torch.save"
+        )
     if start.startswith((b"{", b"[")):
         return "JSON text: give the file of the weights"
     if head.isascii() and (text := " ".join(head.decode("ascii").split())).isprintable():
@@ -227,7 +284,9 @@ def _of_folder(path: Path) -> str:
         )
     if "data.pkl" in names:
         return "a folder to which a checkpoint was unpacked: give the file as it was downloaded"
-    weights = [name for name in names if name.endswith((".pth", ".pt", ".ckpt", ".bin", ".safetensors"))]
+    weights = [
+        name for name in names if name.endswith((".pth", ".pt", ".ckpt", ".bin", ".safetensors"))
+    ]
     return f"a folder: give a file of weights{', ' + ' or '.join(weights[:3]) if weights else ''}"
 
 
@@ -238,7 +297,11 @@ def _of_archive(path: Path) -> str | None:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if not any(name.endswith("data.pkl") for name in names):
-            kind = "arrays of numpy" if all(name.endswith(".npy") for name in names) else "a zip archive"
+            kind = (
+                "arrays of numpy"
+                if all(name.endswith(".npy") for name in names)
+                else "a zip archive"
+            )
             return f"{kind}, {', '.join(names[:3]) or 'empty'}: PyTorch weights are needed"
         if any("/code/" in name for name in names):
             return "a TorchScript program: save the state_dict of the model"
@@ -246,7 +309,8 @@ def _of_archive(path: Path) -> str | None:
 
 
 def _broken_part(archive: zipfile.ZipFile) -> str | None:
-    """Returns that a part does not have the checksum that the archive notes of it; None where all are whole.
+    """Returns that a part does not have the checksum that the archive notes of it; None where all
+    are whole.
 
     torch reads the tensors without comparing it.
     """
@@ -258,12 +322,16 @@ def _broken_part(archive: zipfile.ZipFile) -> str | None:
                 while file.read(1 << 24):
                     pass
         except (zipfile.BadZipFile, EOFError):
-            return f"damaged: {part.filename} in it is not what was written; copy or download it again"
+            return (
+                f"damaged: {part.filename} in it is not what was written; copy or download it again"
+            )
     return None
 
 
 def _begins_as_safetensors(head: bytes) -> bool:
-    """Whether a file begins with the length of a header of that library, of at most 100 MB, and the header's brace."""
+    """Whether a file begins with the length of a header of that library, of at most 100 MB, and the
+    header's brace.
+    """
     return head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= 100_000_000
 
 
@@ -274,19 +342,28 @@ def agree(where: str, expected: Mapping[str, Sequence[int]], found: Mapping[str,
         where: What to call the place in the message.
 
     Raises:
-        CheckpointError: It does not; every missing, unexpected and mis-shaped name is listed, the first one at once.
+        CheckpointError: It does not; every missing, unexpected and mis-shaped name is listed, the
+            first one at once.
     """
-    missing = [f"missing: {name} {_size(shape)}" for name, shape in expected.items() if name not in found]
+    missing = [
+        f"missing: {name} {_size(shape)}" for name, shape in expected.items() if name not in found
+    ]
     unexpected, misshaped = [], []
     for name, tensor in found.items():
         size = _size(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
         if name not in expected:
             unexpected.append(f"unexpected: {name} {size}")
         elif size != _size(expected[name]):
-            misshaped.append(f"mis-shaped: {name} is {size}, the network has {_size(expected[name])}")
+            misshaped.append(
+                f"mis-shaped: {name} is {size}, the network has {_size(expected[name])}"
+            )
     if lines := missing + unexpected + misshaped:
-        counts = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(misshaped)} mis-shaped"
-        raise CheckpointError(f"{where} is not of this network, {counts}; {lines[0]}\n  " + "\n  ".join(lines[1:]))
+        counts = (
+            f"{len(missing)} missing, {len(unexpected)} unexpected, {len(misshaped)} mis-shaped"
+        )
+        raise CheckpointError(
+            f"{where} is not of this network, {counts}; {lines[0]}\n  " + "\n  ".join(lines[1:])
+        )
 
 
 def _size(shape: Sequence[int]) -> str:

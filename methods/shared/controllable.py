@@ -1,16 +1,18 @@
 r"""Controllable generation: samples that agree with what is known of an image, or with its class.
 
-What is known is linear: some coordinates y of the image in an orthonormal basis, pixels (inpainting) or the grey
-channel (colourisation). *Replacement* puts them, with fresh noise, into x after each update of a sampler,
+What is known is linear: some coordinates y of the image in an orthonormal basis, pixels
+(inpainting) or the grey channel (colourisation). *Replacement* puts them, with fresh noise, into x
+after each update of a sampler,
 
 .. math:: y_t = m_t y + s_t z ,
 
-so that the score of the whole image fills in the rest, u. It does not sample :math:`p(u \mid y)`: at time t the
-score knows of y what one noisy draw tells, and u remembers the draws before it. Under a predictor alone more steps do
-not help; Langevin steps at each time do, as they let u forget. Measured with the exact score of eight Gaussian pixels
-(standard deviation 0.51, correlation length 2), four of them known, the error of the mean of u in units of its
-conditional standard deviation, and the squared Frechet distance to the exact conditional distribution (whose
-covariance has the trace 0.66): ancestral steps on the quadratic grid, VP; VE's errors of the mean are within 15 %.
+so that the score of the whole image fills in the rest, u. It does not sample :math:`p(u \mid y)`:
+at time t the score knows of y what one noisy draw tells, and u remembers the draws before it. Under
+a predictor alone more steps do not help; Langevin steps at each time do, as they let u forget.
+Measured with the exact score of eight Gaussian pixels (standard deviation 0.51, correlation length
+2), four of them known, the error of the mean of u in units of its conditional standard deviation,
+and the squared Frechet distance to the exact conditional distribution (whose covariance has the
+trace 0.66): ancestral steps on the quadratic grid, VP; VE's errors of the mean are within 15 %.
 
 ==================  ============  ============  ============  ============
 Langevin steps (n)  30 times      100 times     300 times     1000 times
@@ -21,15 +23,15 @@ Langevin steps (n)  30 times      100 times     300 times     1000 times
 16                  0.35, 0.056   0.17, 0.016
 ==================  ============  ============  ============  ============
 
-About 1,500 evaluations take the error of the mean from 0.55 to 0.17, however they are split, and the relative error of
-the covariance from 0.26 to 0.14. In a mixture of two such Gaussians the mean is 0.26 off and the covariance 0.27
-without Langevin steps, 0.11 and 0.11 with four at 300 times.
+About 1,500 evaluations take the error of the mean from 0.55 to 0.17, however they are split, and
+the relative error of the covariance from 0.26 to 0.14. In a mixture of two such Gaussians the mean
+is 0.26 off and the covariance 0.27 without Langevin steps, 0.11 and 0.11 with four at 300 times.
 
 Shapes: B images, x is (B, C, H, W). Time: t = 0 is data, t = 1 is noise.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (section 5, appendix I).
-Departures: what is known carries the noise of the time that x has reached, from the prior on, and ends as it is
-given; ``published`` has the authors' way.
+Departures: what is known carries the noise of the time that x has reached, from the prior on, and
+ends as it is given; ``published`` has the authors' way.
 """
 
 from collections.abc import Callable
@@ -45,7 +47,9 @@ from methods.shared.samplers import ScoreFn
 
 
 def grey_basis() -> Tensor:
-    """Returns an orthonormal basis of colours, its first vector grey: vectors as columns, float64, shape (3, 3)."""
+    """Returns an orthonormal basis of colours, its first vector grey: vectors as columns, float64,
+    shape (3, 3).
+    """
     basis = torch.tensor([[1.0, -2.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, -1.0]], dtype=torch.float64)
     return basis / basis.norm(dim=0)
 
@@ -54,7 +58,8 @@ class Known:
     """Coordinates of images that are known: those under a mask, in a basis of the channels.
 
     Args:
-        images: Images that have them, in the range of the diffusion, shape (B, C, H, W); the rest of them is not read.
+        images: Images that have them, in the range of the diffusion, shape (B, C, H, W); the rest
+            of them is not read.
         mask: 1 where a coordinate is known, else 0; broadcastable to the images.
         basis: Orthonormal vectors as columns, shape (C, C); None for the channels themselves.
     """
@@ -75,7 +80,11 @@ class Known:
 
     def compose(self, coordinates: Tensor) -> Tensor:
         """Returns the images that have these coordinates."""
-        return coordinates if self.basis is None else torch.einsum("bjhw,ij->bihw", coordinates, self.basis)
+        return (
+            coordinates
+            if self.basis is None
+            else torch.einsum("bjhw,ij->bihw", coordinates, self.basis)
+        )
 
     def replace(self, x: Tensor, value: Tensor) -> Tensor:
         """Returns x with ``value`` in place of its known coordinates."""
@@ -88,9 +97,9 @@ class Replacement:
     Args:
         process: Whose noise the known coordinates carry.
         known: What is known.
-        published: As in the authors' code, the known coordinates carry the noise of the time that a step leaves,
-            and start without any; and where the noise is left out at the end, it is in the known coordinates alone,
-            so a sampler should run with ``last_noise``.
+        published: As in the authors' code, the known coordinates carry the noise of the time that a
+            step leaves, and start without any; and where the noise is left out at the end, it is in
+            the known coordinates alone, so a sampler should run with ``last_noise``.
     """
 
     def __init__(self, process: Process, known: Known, *, published: bool = False) -> None:
@@ -119,17 +128,22 @@ class Replacement:
             t: The time that the last step left.
         """
         value = self.known.value
-        return self.known.replace(x, self.process.perturb(value, time_like(x, t))[0] if self.published else value)
+        return self.known.replace(
+            x, self.process.perturb(value, time_like(x, t))[0] if self.published else value
+        )
 
 
-def guided(score_fn: ScoreFn, log_prob: Callable[[Tensor, Tensor], Tensor], scale: float) -> ScoreFn:
+def guided(
+    score_fn: ScoreFn, log_prob: Callable[[Tensor, Tensor], Tensor], scale: float
+) -> ScoreFn:
     r"""Returns :math:`\nabla \log p_t(x) + w \nabla_x \log p_t(c \mid x)`, the score given a class.
 
     Source: Song et al., 2021 (section 5, appendix I.1); the scale w: Dhariwal & Nichol, 2021,
     https://arxiv.org/abs/2105.05233 (section 4).
 
     Args:
-        log_prob: The logarithm of the probability that each image of x, (B, C, H, W), at t, (B,), has its class; (B,).
+        log_prob: The logarithm of the probability that each image of x, (B, C, H, W), at t, (B,),
+            has its class; (B,).
         scale: w.
     """
 
@@ -160,14 +174,19 @@ def restore(
         x: The prior's draw, shape (B, C, H, W).
         times: Decreasing, float64, shape (K + 1,).
         known: What is known; None for plain predictor-corrector sampling.
-        conditioning: How it enters: by replacement, or by the authors' own ("published"): see :class:`Replacement`.
+        conditioning: How it enters: by replacement, or by the authors' own ("published"): see
+            :class:`Replacement`.
         last_noise: Whether the last step adds noise to what is unknown.
         knobs: The others of :func:`methods.shared.predictor_corrector.predictor_corrector`.
     """
     if known is None:
-        return predictor_corrector(process, score_fn, x, times, noise, last_noise=last_noise, **knobs)
+        return predictor_corrector(
+            process, score_fn, x, times, noise, last_noise=last_noise, **knobs
+        )
     published = conditioning == "published"
     hook = Replacement(process, known, published=published)
     x = hook.begin(x, noise)
-    x = predictor_corrector(process, score_fn, x, times, noise, last_noise=last_noise or published, hook=hook, **knobs)
+    x = predictor_corrector(
+        process, score_fn, x, times, noise, last_noise=last_noise or published, hook=hook, **knobs
+    )
     return x if published and last_noise else hook.finish(x, times[-2].item())

@@ -1,8 +1,10 @@
-"""FLOPs, weights and layers of the networks, counted from their settings alone: what a plan prices models by.
+"""FLOPs, weights and layers of the networks, counted from their settings alone: what a plan prices
+models by.
 
-Each function walks through a network as its class builds and calls it, and adds what torch's counter counts of one row
-forward: two operations for each weight of a convolution or a linear map at each place, the two products of attention,
-and the taps of FIR filters. Normalisations and activations count nothing there, nor do they here.
+Each function walks through a network as its class builds and calls it, and adds what torch's
+counter counts of one row forward: two operations for each weight of a convolution or a linear map
+at each place, the two products of attention, and the taps of FIR filters. Normalisations and
+activations count nothing there, nor do they here.
 
 Standard library only.
 """
@@ -30,7 +32,13 @@ class Tally:
         return NetworkCost(flops=self.flops, parameters=self.parameters, layers=self.layers)
 
     def conv(
-        self, inputs: int, outputs: int, size: tuple[int, int], *, kernel: int = 3, bias: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        size: tuple[int, int],
+        *,
+        kernel: int = 3,
+        bias: bool = True,
     ) -> tuple[int, int]:
         """Counts a convolution; returns the size."""
         weights = inputs * outputs * kernel**2
@@ -53,7 +61,9 @@ class Tally:
         """Counts the FIR filter of each channel."""
         self.flops += 2 * FIR**2 * channels * size[0] * size[1]
 
-    def resample(self, channels: int, size: tuple[int, int], direction: str, *, fir: bool) -> tuple[int, int]:
+    def resample(
+        self, channels: int, size: tuple[int, int], direction: str, *, fir: bool
+    ) -> tuple[int, int]:
         """Counts a doubling or halving without weights; ``size`` is that of the input."""
         new = resized(size, direction)
         if fir:  # torch counts a transposed convolution by its input
@@ -105,8 +115,12 @@ def resized(size: tuple[int, int], direction: str) -> tuple[int, int]:
     return (2 * size[0], 2 * size[1]) if direction == "up" else (size[0] // 2, size[1] // 2)
 
 
-def backbone_cost(settings: Backbone, in_channels: int, out_channels: int, size: tuple[int, int]) -> NetworkCost:
-    """Returns what :func:`methods.shared.backbone.make_network` makes of these costs for images of H x W pixels."""
+def backbone_cost(
+    settings: Backbone, in_channels: int, out_channels: int, size: tuple[int, int]
+) -> NetworkCost:
+    """Returns what :func:`methods.shared.backbone.make_network` makes of these costs for images of
+    H x W pixels.
+    """
     tally = Tally()
     if settings.architecture in PERCEPTRONS:
         _count_perceptron(tally, settings, in_channels, out_channels)
@@ -117,7 +131,9 @@ def backbone_cost(settings: Backbone, in_channels: int, out_channels: int, size:
     return tally.cost
 
 
-def _count_perceptron(tally: Tally, settings: Backbone, in_channels: int, out_channels: int) -> None:
+def _count_perceptron(
+    tally: Tally, settings: Backbone, in_channels: int, out_channels: int
+) -> None:
     residual = settings.architecture == "mlp_residual"
     seen = settings.width + residual
     tally.dense(in_channels + 1, settings.width)
@@ -131,7 +147,9 @@ def _count_embedding(tally: Tally, inputs: int, features: int) -> None:
     tally.dense(features, features)
 
 
-def _count_ncsnpp(tally: Tally, net: Backbone, in_channels: int, out_channels: int, size: tuple[int, int]) -> None:
+def _count_ncsnpp(
+    tally: Tally, net: Backbone, in_channels: int, out_channels: int, size: tuple[int, int]
+) -> None:
     features = 4 * net.width if net.conditional else None
     sizes = [net.width * multiplier for multiplier in net.multipliers]
     attended = [size[0] // 2**i in net.attention for i in range(len(sizes))]
@@ -194,7 +212,9 @@ def _count_ncsnpp(tally: Tally, net: Backbone, in_channels: int, out_channels: i
         tally.conv(channels, out_channels, at)
 
 
-def _count_ddpm(tally: Tally, net: Backbone, in_channels: int, out_channels: int, size: tuple[int, int]) -> None:
+def _count_ddpm(
+    tally: Tally, net: Backbone, in_channels: int, out_channels: int, size: tuple[int, int]
+) -> None:
     features = 4 * net.width if net.conditional else None
     sizes = [net.width * multiplier for multiplier in net.multipliers]
     attended = [size[0] // 2**i in net.attention for i in range(len(sizes))]

@@ -1,14 +1,14 @@
 r"""The U-Net of DDPM, with which Score-SDE's first VP models were trained.
 
-The network is a pure map ``(x, condition) -> tensor``, as :class:`methods.shared.ncsnpp.NCSNpp` is. What sets it
-apart: always 32 groups in a normalisation, sinusoids for the noise level, no rescaled residual sums, sizes halved and
-doubled by layers of their own.
+The network is a pure map ``(x, condition) -> tensor``, as :class:`methods.shared.ncsnpp.NCSNpp` is.
+What sets it apart: always 32 groups in a normalisation, sinusoids for the noise level, no rescaled
+residual sums, sizes halved and doubled by layers of their own.
 
 Shapes: B images, C channels, H x W pixels. H and W should be divisible by 2^(resolutions - 1).
 
 Source: Ho et al., 2020, https://arxiv.org/abs/2006.11239, appendix B; as in Song et al., 2021,
-https://arxiv.org/abs/2011.13456, whose way up attends once a resolution (``up_attention="last"``) where Ho et al.
-attend after every block (``"every"``).
+https://arxiv.org/abs/2011.13456, whose way up attends once a resolution (``up_attention="last"``)
+where Ho et al. attend after every block (``"every"``).
 Departures: the attention's query, key and value are one convolution.
 """
 
@@ -44,7 +44,8 @@ class DDPM(nn.Module):
         out_channels: Channels of the output.
         image_size: Height of the training images; it only places the attention.
         width: Channels at full resolution, a multiple of 32.
-        up_attention: Where the way up attends: after the last block of a resolution, or after every one.
+        up_attention: Where the way up attends: after the last block of a resolution, or after every
+            one.
 
     The other keywords are those of :class:`methods.shared.hyperparameters.Backbone`.
     """
@@ -74,7 +75,9 @@ class DDPM(nn.Module):
         rule = {"skip_rescale": False, "init_scale": init_scale, "groups": GROUPS}
 
         def residual(inputs: int, outputs: int) -> ResBlock:
-            return ResBlock(inputs, outputs, features, dropout=dropout, activation=self.activation, **rule)
+            return ResBlock(
+                inputs, outputs, features, dropout=dropout, activation=self.activation, **rule
+            )
 
         def resampling(channels: int, direction: Literal["up", "down"]) -> nn.Module:
             if resample_with_conv:
@@ -98,7 +101,9 @@ class DDPM(nn.Module):
             steps = [residual(channels if k == 0 else size, size) for k in range(blocks)]
             last = i == len(sizes) - 1
             attentions = [Attention(size, **rule) for _ in steps if attended[i]]
-            self.down.append(Level(steps, attentions, resample=None if last else resampling(size, "down")))
+            self.down.append(
+                Level(steps, attentions, resample=None if last else resampling(size, "down"))
+            )
             channels = size
             skips += [size] * (blocks + (not last))
 
@@ -114,7 +119,9 @@ class DDPM(nn.Module):
                 channels = size
             count = attended[i] * (1 if up_attention == "last" else len(steps))
             attentions = [Attention(size, **rule) for _ in range(count)]
-            self.up.append(Level(steps, attentions, resample=resampling(size, "up") if i > 0 else None))
+            self.up.append(
+                Level(steps, attentions, resample=resampling(size, "up") if i > 0 else None)
+            )
         self.norm = group_norm(channels, GROUPS)
         self.output = Conv(channels, out_channels, scale=init_scale)
 
@@ -127,7 +134,9 @@ class DDPM(nn.Module):
         """
         embedded = None
         if self.embedding is not None:
-            embedded = self.activation(self.dense2(self.activation(self.dense1(self.embedding(condition)))))
+            embedded = self.activation(
+                self.dense2(self.activation(self.dense1(self.embedding(condition))))
+            )
         h = self.input(x.contiguous(memory_format=torch.channels_last))
         skips = [h]
         for level in self.down:
@@ -149,7 +158,9 @@ class DDPM(nn.Module):
         return self.output(self.activation(self.norm(h))).contiguous()
 
     def units(self) -> Iterator[nn.Module]:
-        """Yields the layers that a published checkpoint numbers, in its order (:mod:`methods.shared.published`)."""
+        """Yields the layers that a published checkpoint numbers, in its order
+        (:mod:`methods.shared.published`).
+        """
         if self.embedding is not None:
             yield from (self.dense1, self.dense2)
         yield self.input

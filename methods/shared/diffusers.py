@@ -1,11 +1,15 @@
-"""Checkpoints as the diffusers library writes them: a folder with config.json and the weights of a ``UNet2DModel``.
+"""Checkpoints as the diffusers library writes them: a folder with config.json and the weights of a
+``UNet2DModel``.
 
 Two kinds of it are networks of this project: DDPM, which attends after every block of the way up
-(``up_attention: every``), and NCSN++ with pyramids of input and output (``input_skip``, ``output_skip``).
+(``up_attention: every``), and NCSN++ with pyramids of input and output (``input_skip``,
+``output_skip``).
 
-``center_input_sample`` is not asked about: networks here are always fed images in [-1, 1], as those of the papers were.
+``center_input_sample`` is not asked about: networks here are always fed images in [-1, 1], as those
+of the papers were.
 
-Source: the google/ddpm-* and google/ncsnpp-* models; https://arxiv.org/abs/2006.11239, https://arxiv.org/abs/2011.13456.
+Source: the google/ddpm-* and google/ncsnpp-* models; https://arxiv.org/abs/2006.11239,
+https://arxiv.org/abs/2011.13456.
 """
 
 import json
@@ -26,7 +30,12 @@ from methods.shared.ncsnpp import Level, NCSNpp
 from methods.shared.weights import check_values, is_named, noted
 
 FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+OLD_NAMES = {
+    ".query.": ".to_q.",
+    ".key.": ".to_k.",
+    ".value.": ".to_v.",
+    ".proj_attn.": ".to_out.0.",
+}
 """How earlier versions of the library called the parts of an attention."""
 
 
@@ -67,15 +76,20 @@ SAME: Mapping[str, Any] = MappingProxyType(
 
 
 class Entry(NamedTuple):
-    """Where one of the library's tensors lies here: the parameter ``own``, or the ``part``-th third of it."""
+    """Where one of the library's tensors lies here: the parameter ``own``, or the ``part``-th third
+    of it.
+    """
 
     theirs: str
     own: str
     part: int | None = None
 
 
-def read_diffusers(folder: Path, network: NCSNpp | DDPM | MLP) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Returns the state of ``network`` with the weights in ``folder``, and what a model's rows should say of them.
+def read_diffusers(
+    folder: Path, network: NCSNpp | DDPM | MLP
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns the state of ``network`` with the weights in ``folder``, and what a model's rows
+    should say of them.
 
     Raises:
         CheckpointError: It cannot be read safely, or is not of this network.
@@ -91,7 +105,9 @@ def read_diffusers(folder: Path, network: NCSNpp | DDPM | MLP) -> tuple[dict[str
         tensors.setdefault("time_proj.weight", frequencies)
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     entries = [*_layout(network)]
-    targets = {e.theirs: state[e.own] if e.part is None else state[e.own].chunk(3)[e.part] for e in entries}
+    targets = {
+        e.theirs: state[e.own] if e.part is None else state[e.own].chunk(3)[e.part] for e in entries
+    }
     shapes = {name: t.shape[:2] if _is_matrix(name) else t.shape for name, t in targets.items()}
     agree(str(folder), shapes, tensors)
     facts = noted(check_values(str(folder), tensors))
@@ -107,7 +123,9 @@ def read_diffusers(folder: Path, network: NCSNpp | DDPM | MLP) -> tuple[dict[str
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
-        raise CheckpointError(f"{folder}: holds no config.json; give the folder of the network itself (often unet/)")
+        raise CheckpointError(
+            f"{folder}: holds no config.json; give the folder of the network itself (often unet/)"
+        )
     try:
         config = json.loads(path.read_text())
     except ValueError as error:
@@ -125,7 +143,9 @@ def _read_tensors(folder: Path) -> Mapping[str, Tensor]:
             raise CheckpointError(
                 f"{folder}: is in shards ({shards[0]}): save the network as one file (max_shard_size)"
             )
-        raise CheckpointError(f"{folder}: holds neither {' nor '.join(FILES)}, but {', '.join(held)}")
+        raise CheckpointError(
+            f"{folder}: holds neither {' nor '.join(FILES)}, but {', '.join(held)}"
+        )
     tensors = read(path)
     if not is_named(tensors):
         raise CheckpointError(f"{path}: holds no tensors by name")
@@ -140,11 +160,15 @@ def _new_name(name: str) -> str:
 
 def _is_matrix(name: str) -> bool:
     """Whether the library holds as a matrix what is a 1x1 convolution here."""
-    return name.endswith(".weight") and any(f".{part}." in name for part in ("to_q", "to_k", "to_v", "to_out.0"))
+    return name.endswith(".weight") and any(
+        f".{part}." in name for part in ("to_q", "to_k", "to_v", "to_out.0")
+    )
 
 
 def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
-    """Yields in what the checkpoint is another network, where the shapes of its tensors do not tell."""
+    """Yields in what the checkpoint is another network, where the shapes of its tensors do not
+    tell.
+    """
     ddpm = isinstance(network, DDPM)
     if not network.conditional:
         yield "conditional: a UNet2DModel always sees the noise level"
@@ -160,27 +184,43 @@ def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
     skip = "" if ddpm else "Skip"
     fourier = isinstance(network.embedding, Fourier)
     expected = {
-        "down_block_types": [f"{'Attn' if level.attentions else ''}{skip}DownBlock2D" for level in network.down],
-        "up_block_types": [f"{'Attn' if level.attentions else ''}{skip}UpBlock2D" for level in network.up],
+        "down_block_types": [
+            f"{'Attn' if level.attentions else ''}{skip}DownBlock2D" for level in network.down
+        ],
+        "up_block_types": [
+            f"{'Attn' if level.attentions else ''}{skip}UpBlock2D" for level in network.up
+        ],
         "time_embedding_type": "fourier" if fourier else "positional",
         "mid_block_scale_factor": 1.0 if ddpm else math.sqrt(2),
         "norm_num_groups": GROUPS if ddpm else None,
-        **({"downsample_padding": 0, "downsample_type": "conv", "upsample_type": "conv"} if ddpm else {}),
+        **(
+            {"downsample_padding": 0, "downsample_type": "conv", "upsample_type": "conv"}
+            if ddpm
+            else {}
+        ),
         **({} if fourier else {"freq_shift": 1}),
         **SAME,
     }
     for name, ours in expected.items():
         theirs = config.get(name, DEFAULTS.get(name))
         theirs = "silu" if theirs == "swish" else theirs
-        close = isinstance(ours, float) and isinstance(theirs, int | float) and math.isclose(ours, theirs)
+        close = (
+            isinstance(ours, float)
+            and isinstance(theirs, int | float)
+            and math.isclose(ours, theirs)
+        )
         if theirs != ours and not close:
             yield f"{name}: the checkpoint has {theirs}, here it is {ours}"
 
 
 def _has_pyramids(network: NCSNpp) -> bool:
-    """Whether the library has this NCSN++; its normalisations on the way up have 32 groups at any width."""
+    """Whether the library has this NCSN++; its normalisations on the way up have 32 groups at any
+    width.
+    """
     norms = [
-        layer.norm1 if isinstance(layer, ResBlock) else layer.norm for level in network.up for layer in level.layers()
+        layer.norm1 if isinstance(layer, ResBlock) else layer.norm
+        for level in network.up
+        for layer in level.layers()
     ]
     return (
         (network.progressive, network.progressive_input) == ("output_skip", "input_skip")
@@ -197,7 +237,9 @@ def _layout(network: NCSNpp | DDPM) -> Iterator[Entry]:
     if isinstance(network.embedding, Fourier):
         yield Entry("time_proj.weight", "embedding.frequencies")
     top = len(network.up) - 1
-    norm, output = ("norm", "output") if network.output is not None else (f"up.{top}.norm", f"up.{top}.head")
+    norm, output = (
+        ("norm", "output") if network.output is not None else (f"up.{top}.norm", f"up.{top}.head")
+    )
     for theirs, own in {
         "time_embedding.linear_1": "dense1",
         "time_embedding.linear_2": "dense2",
@@ -208,7 +250,9 @@ def _layout(network: NCSNpp | DDPM) -> Iterator[Entry]:
         yield from _pair(theirs, own)
     for side, levels in (("down", network.down), ("up", network.up)):
         for i, level in enumerate(levels):
-            yield from _level(f"{side}_blocks.{i}", f"{side}.{i}", level, side, last=level is network.up[-1])
+            yield from _level(
+                f"{side}_blocks.{i}", f"{side}.{i}", level, side, last=level is network.up[-1]
+            )
     yield from _block("mid_block.resnets.0", "middle1", network.middle1)
     yield from _attention("mid_block.attentions.0", "attention")
     yield from _block("mid_block.resnets.1", "middle2", network.middle2)
@@ -231,7 +275,13 @@ def _level(theirs: str, own: str, level: Level, side: str, *, last: bool) -> Ite
 
 
 def _block(theirs: str, own: str, block: ResBlock) -> Iterator[Entry]:
-    layers = {"norm1": "norm1", "conv1": "conv1", "time_emb_proj": "dense", "norm2": "norm2", "conv2": "conv2"}
+    layers = {
+        "norm1": "norm1",
+        "conv1": "conv1",
+        "time_emb_proj": "dense",
+        "norm2": "norm2",
+        "conv2": "conv2",
+    }
     if block.skip is not None:
         layers["conv_shortcut"] = "skip"
     for name, layer in layers.items():

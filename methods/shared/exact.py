@@ -1,16 +1,18 @@
-r"""Exact scores of data that are a mixture of isotropic Gaussians, or of points, under linear Gaussian corruptions.
+r"""Exact scores of data that are a mixture of isotropic Gaussians, or of points, under linear
+Gaussian corruptions.
 
-For :math:`x_0 \sim \sum_k w_k \mathcal{N}(\mu_k, v_k I)` and :math:`x = m x_0 + s z` the components of x are
-:math:`\mathcal{N}(m \mu_k, c_k I)` with :math:`c_k = m^2 v_k + s^2`. With :math:`r_k` the probability of component k
-given x,
+For :math:`x_0 \sim \sum_k w_k \mathcal{N}(\mu_k, v_k I)` and :math:`x = m x_0 + s z` the components
+of x are :math:`\mathcal{N}(m \mu_k, c_k I)` with :math:`c_k = m^2 v_k + s^2`. With :math:`r_k` the
+probability of component k given x,
 
 .. math:: \nabla \log p(x) = \sum_k r_k \frac{m \mu_k - x}{c_k}, \qquad
           \mathbb{E}[x_0 \mid x] = \sum_k r_k \frac{s^2 \mu_k + m v_k x}{c_k} .
 
-m and s may differ from dimension to dimension, as they do for blur in its own basis. Everything is products of
-matrices of B, K and d rows and columns, so that nothing of size B K d is ever held.
+m and s may differ from dimension to dimension, as they do for blur in its own basis. Everything is
+products of matrices of B, K and d rows and columns, so that nothing of size B K d is ever held.
 
-Shapes: B images, C channels, H x W pixels, d = C H W dimensions, K components. m and s are (B,), or broadcast over x.
+Shapes: B images, C channels, H x W pixels, d = C H W dimensions, K components. m and s are (B,), or
+broadcast over x.
 """
 
 import math
@@ -27,10 +29,11 @@ CHUNK = 2**24
 
 
 class Mixture:
-    """A mixture of isotropic Gaussians, held and computed in float64; results have x's dtype, log-densities float64.
+    """A mixture of isotropic Gaussians, held and computed in float64; results have x's dtype,
+    log-densities float64.
 
-    Distances are taken as |x|^2 - 2 x mu + |mu|^2, which costs about 1e-16 |x|^2 / s^2 in a log-density: at
-    d = 3,000 and s = 1e-4 that is 3e-5.
+    Distances are taken as |x|^2 - 2 x mu + |mu|^2, which costs about 1e-16 |x|^2 / s^2 in a
+    log-density: at d = 3,000 and s = 1e-4 that is 3e-5.
 
     Args:
         weights: Those of the components, shape (K,); they need not add up to 1.
@@ -50,12 +53,15 @@ class Mixture:
             )
         values, counts = torch.unique_consecutive(self.variances, return_counts=True)
         ends = counts.cumsum(0)
-        self.groups = list(zip(values.tolist(), (ends - counts).tolist(), ends.tolist(), strict=True))
+        self.groups = list(
+            zip(values.tolist(), (ends - counts).tolist(), ends.tolist(), strict=True)
+        )
         self.norms = self.means.square().sum(1)
 
     @classmethod
     def of(cls, data: Images, device: torch.device | str, smoothing: float = 0.0) -> "Mixture":
-        """Returns the distribution of images in [0, 1]: the one declared, or that of drawing a training image.
+        """Returns the distribution of images in [0, 1]: the one declared, or that of drawing a
+        training image.
 
         Where training flips images, their mirror images are drawn as often.
 
@@ -65,7 +71,9 @@ class Mixture:
         declared = getattr(data, "mixture", None)
         if declared is not None:
             tables = (declared.weights, declared.means, declared.stds)
-            weights, means, stds = (torch.as_tensor(table, dtype=torch.float64, device=device) for table in tables)
+            weights, means, stds = (
+                torch.as_tensor(table, dtype=torch.float64, device=device) for table in tables
+            )
             return cls(weights, means, stds.square() + smoothing**2)
         images = data.scaled(torch.from_numpy(data.train).to(device).double())
         if data.card.flips:
@@ -75,30 +83,51 @@ class Mixture:
 
     def affine(self, scale: float, shift: float) -> "Mixture":
         """Returns the distribution of scale x0 + shift."""
-        return Mixture(self.log_weights.exp(), scale * self.means + shift, scale**2 * self.variances)
+        return Mixture(
+            self.log_weights.exp(), scale * self.means + shift, scale**2 * self.variances
+        )
 
     def rotated(self, rotation: Callable[[Tensor], Tensor]) -> "Mixture":
-        """Returns the distribution of ``rotation(x0)``, an orthonormal map of tensors of shape (K, d), row by row."""
+        """Returns the distribution of ``rotation(x0)``, an orthonormal map of tensors of shape (K,
+        d), row by row.
+        """
         return Mixture(self.log_weights.exp(), rotation(self.means), self.variances)
 
     def log_prob(self, x: Tensor, m: Tensor, s: Tensor) -> Tensor:
         """Returns the log-density of x = m x0 + s z in nats, float64 of shape (B,)."""
-        return torch.cat([torch.logsumexp(self._log_joint(*rows), dim=1) for rows in self._chunks(x, m, s)])
+        return torch.cat(
+            [torch.logsumexp(self._log_joint(*rows), dim=1) for rows in self._chunks(x, m, s)]
+        )
 
     def score(self, x: Tensor, m: Tensor, s: Tensor) -> Tensor:
         """Returns the gradient of :meth:`log_prob`, of x's shape."""
-        return self._expect(x, m, s, lambda x, m, s, v, mean, share: (m * mean - share * x) / (m.square() * v + s**2))
+        return self._expect(
+            x,
+            m,
+            s,
+            lambda x, m, s, v, mean, share: (m * mean - share * x) / (m.square() * v + s**2),
+        )
 
     def denoise(self, x: Tensor, m: Tensor, s: Tensor) -> Tensor:
         """Returns the mean of x0 given x, of x's shape."""
         return self._expect(
-            x, m, s, lambda x, m, s, v, mean, share: (s**2 * mean + m * v * share * x) / (m.square() * v + s**2)
+            x,
+            m,
+            s,
+            lambda x, m, s, v, mean, share: (
+                (s**2 * mean + m * v * share * x) / (m.square() * v + s**2)
+            ),
         )
 
     def joint_score(
-        self, x: Tensor, v: Tensor, gains: tuple[Tensor, Tensor], covariance: tuple[Tensor, Tensor, Tensor, Tensor]
+        self,
+        x: Tensor,
+        v: Tensor,
+        gains: tuple[Tensor, Tensor],
+        covariance: tuple[Tensor, Tensor, Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
-        r"""Returns the gradients with respect to x and v of their joint log-density, for arguments of :func:`combine`.
+        r"""Returns the gradients with respect to x and v of their joint log-density, for arguments
+        of :func:`combine`.
 
         By Tweedie's formula they are :math:`\Sigma^{-1} (h\,\mathbb{E}[x_0 \mid x, v] - (x, v))`.
         """
@@ -110,13 +139,20 @@ class Mixture:
         return (score_x / determinant).to(x.dtype), (score_v / determinant).to(v.dtype)
 
     def _expect(self, x: Tensor, m: Tensor, s: Tensor, term: Callable[..., Tensor]) -> Tensor:
-        """Returns the sum over variances v of term(x, m, s, v, sum_k r_k mu_k, sum_k r_k), k the components of v."""
+        """Returns the sum over variances v of term(x, m, s, v, sum_k r_k mu_k, sum_k r_k), k the
+        components of v.
+        """
         parts = []
         for rows in self._chunks(x, m, s):
             shares = torch.softmax(self._log_joint(*rows), dim=1)
             parts.append(
                 sum(
-                    term(*rows, variance, shares[:, a:b] @ self.means[a:b], shares[:, a:b].sum(1, keepdim=True))
+                    term(
+                        *rows,
+                        variance,
+                        shares[:, a:b] @ self.means[a:b],
+                        shares[:, a:b].sum(1, keepdim=True),
+                    )
                     for variance, a, b in self.groups
                 )
             )
@@ -127,7 +163,9 @@ class Mixture:
         tables = []
         for variance, a, b in self.groups:
             spread = m.square() * variance + s.square()
-            distance = (x.square() / spread).sum(1, keepdim=True) - 2 * (m * x / spread) @ self.means[a:b].T
+            distance = (x.square() / spread).sum(1, keepdim=True) - 2 * (
+                m * x / spread
+            ) @ self.means[a:b].T
             if m.shape[1] == 1:
                 distance = distance + m.square() / spread * self.norms[a:b]
             else:
@@ -137,7 +175,9 @@ class Mixture:
         return torch.cat(tables, dim=1) + self.log_weights
 
     def _chunks(self, x: Tensor, m: Tensor, s: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yields x as (R, d), m and s as (R, 1) or both as (R, d), for so many rows as memory is allowed for."""
+        """Yields x as (R, d), m and s as (R, 1) or both as (R, d), for so many rows as memory is
+        allowed for.
+        """
         m, s = _columns((m, s), x)
         if max(m[0].numel(), s[0].numel()) > 1:
             m, s = m.expand(x.shape), s.expand(x.shape)
@@ -146,7 +186,8 @@ class Mixture:
 
 
 class ExactNetwork(nn.Module):
-    """A function of (x, t) in place of a network: it has no weights, but its evaluations are counted as a network's.
+    """A function of (x, t) in place of a network: it has no weights, but its evaluations are
+    counted as a network's.
 
     Args:
         function: Of x, shape (B, C, H, W), and t, shape (B,).
@@ -161,13 +202,16 @@ class ExactNetwork(nn.Module):
 
 
 def combine(
-    x: Tensor, v: Tensor, gains: tuple[Tensor, Tensor], covariance: tuple[Tensor, Tensor, Tensor, Tensor]
+    x: Tensor,
+    v: Tensor,
+    gains: tuple[Tensor, Tensor],
+    covariance: tuple[Tensor, Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor]:
     r"""Returns (y, std): with y = x0 + std z, all that x and v together tell of x0.
 
-    In each dimension :math:`(x, v) = h x_0 + \mathcal{N}(0, \Sigma)` with noise shared between x and v. The mean of
-    x0 by least squares, :math:`y = h^\top \Sigma^{-1} (x, v) / \lambda` with :math:`\lambda = h^\top \Sigma^{-1} h`,
-    is sufficient, and its variance is :math:`1 / \lambda`.
+    In each dimension :math:`(x, v) = h x_0 + \mathcal{N}(0, \Sigma)` with noise shared between x
+    and v. The mean of x0 by least squares, :math:`y = h^\top \Sigma^{-1} (x, v) / \lambda` with
+    :math:`\lambda = h^\top \Sigma^{-1} h`, is sufficient, and its variance is :math:`1 / \lambda`.
 
     Args:
         x, v: Shape (B, C, H, W).
@@ -185,5 +229,7 @@ def combine(
 
 
 def _columns(tables: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, ...]:
-    """Returns tables of shape (B,), or of x's number of dimensions, in float64 so that they broadcast over x."""
+    """Returns tables of shape (B,), or of x's number of dimensions, in float64 so that they
+    broadcast over x.
+    """
     return tuple(like(table.double(), x) if table.ndim == 1 else table.double() for table in tables)

@@ -1,16 +1,18 @@
-r"""The probability flow and its solvers of fixed steps: Euler's method and Heun's, the latter with EDM's churn.
+r"""The probability flow and its solvers of fixed steps: Euler's method and Heun's, the latter with
+EDM's churn.
 
 The flow carries the same marginals as the diffusion, without noise:
 
 .. math:: dx = \left(f x - \tfrac12 g^2 \nabla \log p_t\right) dt .
 
-Solvers take the process, score_fn, the prior's draw x of shape (B, C, H, W) and decreasing times of shape
-(steps + 1,), and return x at the last time. K steps cost K network evaluations by Euler's method, and 2K - 1 by
-Heun's (2K with ``last="heun"``).
+Solvers take the process, score_fn, the prior's draw x of shape (B, C, H, W) and decreasing times of
+shape (steps + 1,), and return x at the last time. K steps cost K network evaluations by Euler's
+method, and 2K - 1 by Heun's (2K with ``last="heun"``).
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (appendix D.1); Karras et al., 2022,
 https://arxiv.org/abs/2206.00364 (algorithms 1 and 2).
-Departures: noise is never raised above that at t = 1, where no network has been trained (``churn``).
+Departures: noise is never raised above that at t = 1, where no network has been trained
+(``churn``).
 """
 
 import math
@@ -27,7 +29,9 @@ Variable = Literal["angle", "sigma", "t"]
 
 
 def flow(process: Process, score: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """Returns the velocity dx/dt of the probability flow at x, given the score there, for t of shape (B,)."""
+    """Returns the velocity dx/dt of the probability flow at x, given the score there, for t of
+    shape (B,).
+    """
     half = 0.5 * process.diffusion(t).square()
     return like(process.drift_coefficient(t), x) * x - like(half, x) * score
 
@@ -70,22 +74,25 @@ def flow_heun(
     churn_max: float | None = None,
     churn_noise: float = 1.0,
 ) -> Tensor:
-    r"""Solves the probability flow by Heun's method (the trapezoid with an Euler predictor), of order 2.
+    r"""Solves the probability flow by Heun's method (the trapezoid with an Euler predictor), of
+    order 2.
 
     Args:
         noise: What churn draws from, once for each step that churns.
-        variable: What the steps are linear in. "t": x against t. "sigma": y = x / m against the noise level
-            s / m, EDM's :math:`dy/d\sigma = -\sigma \nabla_y \log p`, nearly straight where the noise is
-            the smaller part. "angle": y over its expected size :math:`\sqrt{\sigma^2 + d^2}` against
-            :math:`\arctan(\sigma / d)`, which stands still for data of standard deviation d: a few steps from
-            far above the data's scale to far below it neither overshoot nor blow up.
-        data_std: The d of "angle", in the range of the process's images. Their principal directions count, so
-            it is rather above the standard deviation of a pixel.
-        last: Whether the last step takes its second evaluation, at the last time ("heun"), or not ("euler", EDM).
-        churn: EDM's S_churn: before a step the noise level :math:`\sigma` is raised to
-            :math:`(1 + \min(S / K, \sqrt2 - 1)) \sigma` by fresh noise, at most to that of t = 1. 0 adds none.
-        churn_min, churn_max: Noise levels s / m between which this is done (EDM's S_tmin and S_tmax).
-        churn_noise: Standard deviation of that noise (EDM's S_noise).
+        variable: What the steps are linear in. "t": x against t. "sigma": y = x / m against the
+            noise level s / m, EDM's :math:`dy/d\sigma = -\sigma \nabla_y \log p`, nearly straight
+            where the noise is the smaller part. "angle": y over its expected size
+            :math:`\sqrt{\sigma^2 + d^2}` against :math:`\arctan(\sigma / d)`, which stands still
+            for data of standard deviation d: a few steps from far above the data's scale to far
+            below it neither overshoot nor blow up.
+        data_std: The d of "angle", in the range of the process's images. Their principal directions
+            count, so it is rather above the standard deviation of a pixel.
+        last: Whether the last step takes its second evaluation, at the last time ("heun"), or not
+            ("euler", EDM).
+        churn: EDM's S_churn: before a step the noise level :math:`\sigma` is raised to :math:`(1 +
+            \min(S / K, \sqrt2 - 1)) \sigma` by fresh noise, at most to that of t = 1. 0 adds none.
+        churn_min, churn_max: Noise levels s / m between which this is done (EDM's S_tmin and
+        S_tmax). churn_noise: Standard deviation of that noise (EDM's S_noise).
     """
     starts, lift, spread = _churn(process, times, churn, churn_min, churn_max)
     here, there = (_straight(process, t, variable, data_std) for t in (starts, times[1:]))
@@ -115,7 +122,11 @@ class _Straight(NamedTuple):
 
 
 def _straight(process: Process, times: Tensor, variable: str, data_std: float) -> _Straight:
-    mean, std, level = process.mean_coefficient(times), process.std(times), process.noise_level(times)
+    mean, std, level = (
+        process.mean_coefficient(times),
+        process.std(times),
+        process.noise_level(times),
+    )
     if variable == "sigma":
         tables = mean, level, torch.zeros_like(times), -std
     elif variable == "angle":
@@ -126,14 +137,18 @@ def _straight(process: Process, times: Tensor, variable: str, data_std: float) -
         drift, diffusion = process.drift_coefficient(times), process.diffusion(times)
         tables = torch.ones_like(times), times, drift, -0.5 * diffusion.square()
     else:
-        raise ValueError(f"unknown variable {variable!r}; there are {', '.join(get_args(Variable))}")
+        raise ValueError(
+            f"unknown variable {variable!r}; there are {', '.join(get_args(Variable))}"
+        )
     return _Straight(*(table.tolist() for table in tables))
 
 
 def _churn(
     process: Process, times: Tensor, churn: float, least: float, most: float | None
 ) -> tuple[Tensor, list[float], list[float]]:
-    """Returns, for each step, the time at which it starts, and (a, b) of x <- a x + b z that carries x there."""
+    """Returns, for each step, the time at which it starts, and (a, b) of x <- a x + b z that
+    carries x there.
+    """
     starts = times[:-1]
     level = process.noise_level(starts)
     raised = (1 + min(churn / len(starts), math.sqrt(2) - 1)) * level

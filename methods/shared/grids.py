@@ -1,9 +1,10 @@
 r"""Time grids: the times at which a sampler of a given number of steps stands, from noise to data.
 
-All are float64, strictly decreasing, from t = 1 to t_min, with steps + 1 entries; samplers take any of them.
+All are float64, strictly decreasing, from t = 1 to t_min, with steps + 1 entries; samplers take any
+of them.
 
-Source: "rho7" is Karras et al., 2022, https://arxiv.org/abs/2206.00364 (equation 5), in the noise level s / m, so
-that it means the same for every process.
+Source: "rho7" is Karras et al., 2022, https://arxiv.org/abs/2206.00364 (equation 5), in the noise
+level s / m, so that it means the same for every process.
 """
 
 from collections.abc import Callable
@@ -35,15 +36,17 @@ def grid(name: str, process: Process, steps: int, t_min: float | None = None) ->
     times = GRIDS[name](process, fractions, t_min)
     times[0], times[-1] = 1.0, t_min  # inverse functions meet the ends to rounding only
     if not (times.diff() < 0).all():
-        raise ValueError(f"time grid {name!r} of {steps} steps from 1 to {t_min} is not strictly decreasing")
+        raise ValueError(
+            f"time grid {name!r} of {steps} steps from 1 to {t_min} is not strictly decreasing"
+        )
     return times
 
 
 def published_grid(steps: int, t_min: float) -> Tensor:
     """Returns Score-SDE's times: ``steps`` of them from 1 to t_min, in float32 as theirs, then 0.
 
-    Their loop evaluates the score at t_min too, and leaves with a step that has no time of its own; 0 stands for
-    its end. Shape (steps + 1,), float64.
+    Their loop evaluates the score at t_min too, and leaves with a step that has no time of its own;
+    0 stands for its end. Shape (steps + 1,), float64.
     """
     times = torch.linspace(1, t_min, steps, dtype=torch.float32).double()
     return torch.cat([times, times.new_zeros(1)])

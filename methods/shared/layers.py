@@ -1,11 +1,11 @@
 r"""Layers of the NCSN++, DDPM++ and DDPM networks.
 
-Shapes: B images, C channels, H x W pixels. Weights are drawn by :func:`initialise` from a named stream and are 0
-until then, so that building a network draws nothing.
+Shapes: B images, C channels, H x W pixels. Weights are drawn by :func:`initialise` from a named
+stream and are 0 until then, so that building a network draws nothing.
 
-Source: Song et al., 2021, https://arxiv.org/abs/2011.13456, appendix H; FIR resampling after Zhang, 2019,
-https://arxiv.org/abs/1904.11486; blocks after Brock et al., 2019, https://arxiv.org/abs/1809.11096, and Ho et al.,
-2020, https://arxiv.org/abs/2006.11239.
+Source: Song et al., 2021, https://arxiv.org/abs/2011.13456, appendix H; FIR resampling after Zhang,
+2019, https://arxiv.org/abs/1904.11486; blocks after Brock et al., 2019,
+https://arxiv.org/abs/1809.11096, and Ho et al., 2020, https://arxiv.org/abs/2006.11239.
 """
 
 import math
@@ -25,7 +25,12 @@ from methods.shared.hyperparameters import norm_groups
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
-    {"silu": F.silu, "elu": F.elu, "relu": F.relu, "leaky_relu": partial(F.leaky_relu, negative_slope=0.2)}
+    {
+        "silu": F.silu,
+        "elu": F.elu,
+        "relu": F.relu,
+        "leaky_relu": partial(F.leaky_relu, negative_slope=0.2),
+    }
 )
 
 
@@ -49,7 +54,9 @@ class Conv(nn.Conv2d):
         scale: float = 1.0,
         parts: int = 1,
     ) -> None:
-        super().__init__(in_channels, out_channels, size, stride, size // 2 if padding is None else padding)
+        super().__init__(
+            in_channels, out_channels, size, stride, size // 2 if padding is None else padding
+        )
         self.scale = scale
         self.parts = parts
 
@@ -100,7 +107,8 @@ class Positional(nn.Module):
 
 
 def initialise(network: nn.Module, noise: Noise) -> None:
-    """Draws every weight of ``network``: uniform of variance scale / mean(fan in, fan out), biases 0.
+    """Draws every weight of ``network``: uniform of variance scale / mean(fan in, fan out), biases
+    0.
 
     The draw of a layer depends on the stream and the layer's name alone.
     """
@@ -110,10 +118,14 @@ def initialise(network: nn.Module, noise: Noise) -> None:
                 out, inputs, *window = layer.weight.shape
                 fan = (inputs + out // layer.parts) * math.prod(window) / 2
                 limit = math.sqrt(3 * (layer.scale or 1e-10) / fan)
-                layer.weight.copy_(noise.child(name).uniform(layer.weight.shape) * (2 * limit) - limit)
+                layer.weight.copy_(
+                    noise.child(name).uniform(layer.weight.shape) * (2 * limit) - limit
+                )
                 layer.bias.zero_()
             elif isinstance(layer, Fourier):
-                layer.frequencies.copy_(noise.child(name).normal(layer.frequencies.shape) * layer.scale)
+                layer.frequencies.copy_(
+                    noise.child(name).normal(layer.frequencies.shape) * layer.scale
+                )
 
 
 def fir_kernel(taps: tuple[float, ...] = FIR_TAPS) -> Tensor:
@@ -141,7 +153,9 @@ def fir_down(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def fir_for_strided(x: Tensor, kernel: Tensor) -> Tensor:
-    """Returns ``x`` filtered and padded, (H + 1) x (W + 1), for a 3x3 convolution of stride 2 without padding."""
+    """Returns ``x`` filtered and padded, (H + 1) x (W + 1), for a 3x3 convolution of stride 2
+    without padding.
+    """
     size = kernel.shape[-1]
     weight = kernel.expand(x.shape[1], 1, size, size)
     padded = F.conv2d(x, weight, padding=(size + 1) // 2, groups=x.shape[1])
@@ -158,14 +172,20 @@ class Resample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.direction == "up":
-            return F.interpolate(x, scale_factor=2.0) if self.kernel is None else fir_up(x, self.kernel)
+            return (
+                F.interpolate(x, scale_factor=2.0)
+                if self.kernel is None
+                else fir_up(x, self.kernel)
+            )
         return F.avg_pool2d(x, 2) if self.kernel is None else fir_down(x, self.kernel)
 
 
 class ConvResample(nn.Module):
     """Doubles or halves the size by a 3x3 convolution, with the FIR filter before it or without."""
 
-    def __init__(self, in_channels: int, out_channels: int, direction: Literal["up", "down"], *, fir: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, direction: Literal["up", "down"], *, fir: bool
+    ) -> None:
         super().__init__()
         self.fir = fir
         self.direction = direction
@@ -175,12 +195,20 @@ class ConvResample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.direction == "up":
-            return self.conv(F.interpolate(x, scale_factor=2.0) if self.kernel is None else fir_up(x, self.kernel))
-        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.kernel is None else fir_for_strided(x, self.kernel))
+            return self.conv(
+                F.interpolate(x, scale_factor=2.0)
+                if self.kernel is None
+                else fir_up(x, self.kernel)
+            )
+        return self.conv(
+            F.pad(x, (0, 1, 0, 1)) if self.kernel is None else fir_for_strided(x, self.kernel)
+        )
 
 
 def run(layer: nn.Module, *inputs: Tensor | None, recompute: bool) -> Tensor:
-    """Returns ``layer(*inputs)``; with ``recompute``, the backward pass computes its inner activations again."""
+    """Returns ``layer(*inputs)``; with ``recompute``, the backward pass computes its inner
+    activations again.
+    """
     if recompute and torch.is_grad_enabled():
         return checkpoint(layer, *inputs, use_reentrant=False)
     return layer(*inputs)
@@ -225,7 +253,9 @@ class ResBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.conv2 = Conv(out_channels, out_channels, scale=init_scale)
         self.resample = Resample(resample, fir=fir) if resample else None
-        self.skip = Conv(in_channels, out_channels, 1) if resample or in_channels != out_channels else None
+        self.skip = (
+            Conv(in_channels, out_channels, 1) if resample or in_channels != out_channels else None
+        )
         self.gain = math.sqrt(0.5) if skip_rescale else 1.0
 
     def forward(self, x: Tensor, embedded: Tensor | None) -> Tensor:
@@ -245,7 +275,9 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Self-attention over all pixels, one head, as a residual."""
 
-    def __init__(self, channels: int, *, skip_rescale: bool, init_scale: float, groups: int | None = None) -> None:
+    def __init__(
+        self, channels: int, *, skip_rescale: bool, init_scale: float, groups: int | None = None
+    ) -> None:
         super().__init__()
         self.norm = group_norm(channels, groups)
         self.qkv = Conv(channels, 3 * channels, 1, scale=0.1, parts=3)
@@ -255,16 +287,24 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the same shape (B, C, H, W)."""
         batch, channels, height, width = x.shape
-        pixels = self.qkv(self.norm(x)).permute(0, 2, 3, 1).reshape(batch, 1, height * width, 3 * channels)
+        pixels = (
+            self.qkv(self.norm(x))
+            .permute(0, 2, 3, 1)
+            .reshape(batch, 1, height * width, 3 * channels)
+        )
         h = F.scaled_dot_product_attention(*pixels.chunk(3, dim=-1))
         h = self.out(h.reshape(batch, height, width, channels).permute(0, 3, 1, 2))
         return (x + h) * self.gain if self.gain != 1 else x + h
 
 
 class Combine(nn.Module):
-    """Joins the input's pyramid, through a 1x1 convolution, with the features: their sum, or side by side."""
+    """Joins the input's pyramid, through a 1x1 convolution, with the features: their sum, or side
+    by side.
+    """
 
-    def __init__(self, pyramid_channels: int, channels: int, combine: Literal["sum", "cat"]) -> None:
+    def __init__(
+        self, pyramid_channels: int, channels: int, combine: Literal["sum", "cat"]
+    ) -> None:
         super().__init__()
         self.conv = Conv(pyramid_channels, channels, 1)
         self.combine = combine

@@ -5,14 +5,15 @@ The flow :math:`dx/dt = v(x, t)` carries the data to the prior, so that
 .. math:: \log p_\epsilon(x) = \log p_1(z) + \int_\epsilon^1 \nabla \cdot v \, dt, \qquad
           \nabla \cdot v = f d - \tfrac12 g^2 \operatorname{tr} \nabla^2 \log p_t ,
 
-with the trace estimated by probes, :math:`\mathbb{E}[e^\top J e]`, or taken exactly. The formula on the right is
-that of a linear diffusion; :func:`flow_log_likelihood` takes any flow.
+with the trace estimated by probes, :math:`\mathbb{E}[e^\top J e]`, or taken exactly. The formula on
+the right is that of a linear diffusion; :func:`flow_log_likelihood` takes any flow.
 
 Shapes: B images, C channels, H x W pixels, d = C H W. Time: t = 0 is data, t = 1 is noise.
 
-Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (section 4.3, appendix D.2); Theis et al., 2016,
-https://arxiv.org/abs/1511.01844 (dequantisation).
-Departures: the offset of bits per dimension is that of the data's own levels and range, not of 256 levels.
+Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (section 4.3, appendix D.2); Theis et
+al., 2016, https://arxiv.org/abs/1511.01844 (dequantisation).
+Departures: the offset of bits per dimension is that of the data's own levels and range, not of 256
+levels.
 """
 
 import itertools
@@ -42,11 +43,14 @@ class Prior(Protocol):
 
 
 class Slope(NamedTuple):
-    r"""A flow dx/dt = v at some x and t, and what its divergence is by the derivative of one part of it.
+    r"""A flow dx/dt = v at some x and t, and what its divergence is by the derivative of one part
+    of it.
 
-    .. math:: \nabla \cdot v = \text{known} + \text{weight} \operatorname{tr} \partial_y \, \text{probed}
+    .. math:: \nabla \cdot v = \text{known} + \text{weight} \operatorname{tr} \partial_y \,
+    \text{probed}
 
-    for y the state, or the part of it that :func:`flow_log_likelihood` was told. What is known need not be estimated.
+    for y the state, or the part of it that :func:`flow_log_likelihood` was told. What is known need
+    not be estimated.
 
     Args:
         velocity: v, of x's shape.
@@ -79,12 +83,14 @@ def log_likelihood(
     probe_drift: bool = False,
     **knobs: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Returns log p_eps(x) in nats, float64 of shape (B,), and the latent z of x's shape, for a linear diffusion.
+    """Returns log p_eps(x) in nats, float64 of shape (B,), and the latent z of x's shape, for a
+    linear diffusion.
 
     Args:
         prior: The distribution at t = 1; None for the process's own, a centred normal one.
-        probe_drift: Whether the trace of f x, known to be f d, is estimated by the probes as well. The authors do
-            so; with Gaussian probes it only adds variance, with the others it changes nothing.
+        probe_drift: Whether the trace of f x, known to be f d, is estimated by the probes as well.
+            The authors do so; with Gaussian probes it only adds variance, with the others it
+            changes nothing.
         knobs: Those of :func:`flow_log_likelihood`.
     """
     known = linear_flow(process, score_fn, probe_drift=probe_drift)
@@ -108,21 +114,24 @@ def flow_log_likelihood(
     solver: Solver = "scipy",
     error_norm: ErrorNorm = "batch",
 ) -> tuple[Tensor, Tensor]:
-    """Returns log p_eps(x) in nats, float64 of shape (B,), and the latent z of x's shape, along any flow.
+    """Returns log p_eps(x) in nats, float64 of shape (B,), and the latent z of x's shape, along any
+    flow.
 
-    The flow is evaluated at states of x's dtype, the state is kept in float64. Gradients are taken with respect to x
-    alone: the network's parameters receive none.
+    The flow is evaluated at states of x's dtype, the state is kept in float64. Gradients are taken
+    with respect to x alone: the network's parameters receive none.
 
     Args:
         flow_fn: The flow, from the data at t = 0 to the prior at t = 1.
         prior_log_prob: The log-density there of float64 states, shape (B,).
         part: The part of a state by which ``flow_fn``'s ``probed`` is differentiated; all of it.
-        eps: Time at which x is taken to lie; p_eps is the data's density blurred by the noise there.
+        eps: Time at which x is taken to lie; p_eps is the data's density blurred by the noise
+            there.
         breaks: Times, rising, at which the flow is not smooth: the solver starts anew there.
         tolerance: Relative and absolute.
         probes: Random vectors an image for the trace, drawn once and kept along the flow.
-        probe: Their distribution, or "exact": all unit vectors, for as many backward passes an evaluation.
-        solver, error_norm: See :func:`methods.shared.adaptive.flow_adaptive`. With the norm over the batch a value
+        probe: Their distribution, or "exact": all unit vectors, for as many backward passes an
+        evaluation. solver, error_norm: See :func:`methods.shared.adaptive.flow_adaptive`. With the
+        norm over the batch a value
             depends on its batch within the tolerance; with that of each image it does not.
 
     Raises:
@@ -133,7 +142,9 @@ def flow_log_likelihood(
     velocity = state_velocity(flow_fn, x, _probe_vectors(part(x), noise, probes, probe), part)
     state = torch.cat([x.double().flatten(1), x.new_zeros(len(x), 1, dtype=torch.float64)], dim=1)
     for start, end in itertools.pairwise((eps, *(t for t in breaks if eps < t < 1), 1.0)):
-        state = solve(velocity, state, start, end, tolerance=tolerance, solver=solver, error_norm=error_norm)
+        state = solve(
+            velocity, state, start, end, tolerance=tolerance, solver=solver, error_norm=error_norm
+        )
     z = state[:, :-1].reshape(x.shape)
     return prior_log_prob(z) + state[:, -1], z.to(x.dtype)
 
@@ -141,7 +152,9 @@ def flow_log_likelihood(
 def state_velocity(
     flow_fn: FlowFn, x: Tensor, vectors: Sequence[Tensor], part: Callable[[Tensor], Tensor] = whole
 ) -> Velocity:
-    """Returns d/dt of the states that a solver carries: x flattened, and the integral of the divergence, (R, n + 1)."""
+    """Returns d/dt of the states that a solver carries: x flattened, and the integral of the
+    divergence, (R, n + 1).
+    """
 
     def velocity(t: Tensor, state: Tensor, rows: Tensor) -> Tensor:
         now = state[:, :-1].to(x.dtype).view(-1, *x.shape[1:])
@@ -153,7 +166,8 @@ def state_velocity(
 
 
 def bits_per_dim(log_prob: Tensor, dims: int, levels: int, width: float) -> Tensor:
-    """Returns the bits per dimension of discrete images, from the log-density of the dequantised ones in nats.
+    """Returns the bits per dimension of discrete images, from the log-density of the dequantised
+    ones in nats.
 
     Args:
         log_prob: Shape (B,).
@@ -165,10 +179,12 @@ def bits_per_dim(log_prob: Tensor, dims: int, levels: int, width: float) -> Tens
 
 
 def over_draws(bits: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Returns what a method scores images by, given bits/dim of equal images by independent draws, each of shape (B,).
+    """Returns what a method scores images by, given bits/dim of equal images by independent draws,
+    each of shape (B,).
 
-    Their mean, and where there is more than one draw the variance of that mean over draws (dequantisations, probes,
-    velocities): the unbiased estimate of an image's variance over the number of draws.
+    Their mean, and where there is more than one draw the variance of that mean over draws
+    (dequantisations, probes, velocities): the unbiased estimate of an image's variance over the
+    number of draws.
     """
     stacked = torch.stack(list(bits))
     found = {"bits_per_dim": stacked.mean(0)}
@@ -178,43 +194,60 @@ def over_draws(bits: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def dequantise(images: Tensor, levels: int, noise: Noise) -> Tensor:
-    """Returns images in {0, ..., levels - 1} spread uniformly over their bins, in [0, 1), in the noise's dtype."""
+    """Returns images in {0, ..., levels - 1} spread uniformly over their bins, in [0, 1), in the
+    noise's dtype.
+    """
     return (images + noise.uniform(images.shape)) / levels
 
 
 def continuous(images: Tensor, levels: int, noise: Noise) -> Tensor:
-    """Returns images in {0, ..., levels - 1} dequantised, or real values in [0, 1] (levels 0) as they are."""
+    """Returns images in {0, ..., levels - 1} dequantised, or real values in [0, 1] (levels 0) as
+    they are.
+    """
     return dequantise(images, levels, noise) if levels else images.to(noise.dtype)
 
 
 def measure(levels: int, width: float) -> dict[str, Any]:
-    """Returns what bits/dim are counted of, for their identity; arguments as :func:`bits_per_dim`'s."""
-    how = f"(a + u) / {levels}, u uniform in [0, 1)" if levels else "none: real values, whose range is [0, 1]"
+    """Returns what bits/dim are counted of, for their identity; arguments as
+    :func:`bits_per_dim`'s.
+    """
+    how = (
+        f"(a + u) / {levels}, u uniform in [0, 1)"
+        if levels
+        else "none: real values, whose range is [0, 1]"
+    )
     return {"dequantisation": how, "offset": math.log2(levels or 1) - math.log2(width)}
 
 
 def dequantisation_floor(std_over_bin: float) -> float:
-    r"""Returns the bits that a pixel costs though it is fully known, because of the noise at t = eps.
+    r"""Returns the bits that a pixel costs though it is fully known, because of the noise at t =
+    eps.
 
     The density of the dequantised pixel, blurred by the noise, is lower than the bin's own:
     :math:`-\int_{-1/2}^{1/2} \log_2(\Phi((u + 1/2)/r) - \Phi((u - 1/2)/r))\,du`.
 
     Args:
-        std_over_bin: r, the noise level s / m at eps in units of the width of one level's bin; at least 0.
+        std_over_bin: r, the noise level s / m at eps in units of the width of one level's bin; at
+            least 0.
     """
     if std_over_bin == 0:
         return 0.0
 
-    def cost(depth: float) -> float:  # of a pixel that lies ``depth`` standard deviations inside an edge of its bin
+    def cost(
+        depth: float,
+    ) -> float:  # of a pixel that lies ``depth`` standard deviations inside an edge of its bin
         outside = ndtr(-depth) + ndtr(depth - 1 / std_over_bin)
         return -math.log1p(-outside) / math.log(2)
 
-    # Deeper than 40 nothing is lost, and so long a stretch of zeros would hide the edge from the quadrature.
+    # Deeper than 40 nothing is lost, and so long a stretch of zeros would hide the edge from the
+    # quadrature.
     return 2 * std_over_bin * quad(cost, 0, min(0.5 / std_over_bin, 40), epsabs=1e-12, limit=200)[0]
 
 
 def linear_flow(process: Process, score_fn: ScoreFn, *, probe_drift: bool = False) -> FlowFn:
-    """Returns the probability flow of a linear diffusion, with the trace of its drift known unless it is probed."""
+    """Returns the probability flow of a linear diffusion, with the trace of its drift known unless
+    it is probed.
+    """
 
     def flow_fn(x: Tensor, t: Tensor) -> Slope:
         t = t.to(x.dtype)
@@ -238,7 +271,9 @@ def flow_and_divergence(
     probe_drift: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Returns :func:`slope_and_divergence` of a linear diffusion's flow."""
-    return slope_and_divergence(linear_flow(process, score_fn, probe_drift=probe_drift), x, times, vectors)
+    return slope_and_divergence(
+        linear_flow(process, score_fn, probe_drift=probe_drift), x, times, vectors
+    )
 
 
 def slope_and_divergence(
@@ -250,21 +285,25 @@ def slope_and_divergence(
 ) -> tuple[Tensor, Tensor]:
     """Returns the flow's velocity at x, of x's shape, and its divergence, shape (B,).
 
-    One forward pass, and one backward pass for each of the vectors, which have the shape of ``part`` of x; times
-    have shape (B,).
+    One forward pass, and one backward pass for each of the vectors, which have the shape of
+    ``part`` of x; times have shape (B,).
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         slope = flow_fn(x, times)
         trace = 0.0
         for k, vector in enumerate(vectors, start=1):
-            (gradient,) = torch.autograd.grad(slope.probed, x, vector, retain_graph=k < len(vectors))
+            (gradient,) = torch.autograd.grad(
+                slope.probed, x, vector, retain_graph=k < len(vectors)
+            )
             trace = trace + (part(gradient) * vector).flatten(1).sum(1)
     return slope.velocity.detach(), slope.known + slope.weight * (trace / len(vectors))
 
 
 def unit_probes(x: Tensor) -> list[Tensor]:
-    """Returns the d unit vectors times sqrt(d), each of x's shape: with them the mean is the trace itself."""
+    """Returns the d unit vectors times sqrt(d), each of x's shape: with them the mean is the trace
+    itself.
+    """
     dims = x[0].numel()
     units = math.sqrt(dims) * torch.eye(dims, dtype=x.dtype, device=x.device)
     return [unit.view(1, *x.shape[1:]).expand_as(x) for unit in units]

@@ -1,12 +1,13 @@
-r"""Deliberate mistakes of an exact score, so that what a network's errors do can be told from what a sampler does.
+r"""Deliberate mistakes of an exact score, so that what a network's errors do can be told from what
+a sampler does.
 
-A network stands for the noise :math:`\varepsilon = -s \nabla \log p` of images with noise of standard deviation s.
-Mistaken, it is
+A network stands for the noise :math:`\varepsilon = -s \nabla \log p` of images with noise of
+standard deviation s. Mistaken, it is
 
 .. math:: \varepsilon' = a\,\varepsilon + b, \qquad \nabla \log p\,' = a \nabla \log p - b / s ,
 
-with the same a and b in every dimension and at every noise level, and p may be that of data which were smoothed by a
-Gaussian first, as a network that is too smooth has it.
+with the same a and b in every dimension and at every noise level, and p may be that of data which
+were smoothed by a Gaussian first, as a network that is too smooth has it.
 
 Standard library alone.
 """
@@ -25,7 +26,8 @@ class Mistakes:
     Args:
         scale: a: 1.1 is a score 10 % too large.
         bias: b, in units of the noise: each entry of the noise is predicted so much too large.
-        smoothing: Standard deviation of the Gaussian that the data are smoothed by, in units of the data range [0, 1].
+        smoothing: Standard deviation of the Gaussian that the data are smoothed by, in units of the
+            data range [0, 1].
     """
 
     scale: float = 1.0
@@ -49,7 +51,8 @@ class Mistakes:
 
         Args:
             output: The score, or another multiple of the noise.
-            unit: What less of it one unit more of the noise is, to broadcast over the output: 1 / s for the score.
+            unit: What less of it one unit more of the noise is, to broadcast over the output: 1 / s
+                for the score.
         """
         if self.scale == 1 and not self.bias:
             return output

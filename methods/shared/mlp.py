@@ -1,19 +1,22 @@
-r"""Multilayer perceptrons for points, data of a few numbers each such as the two of the toy distributions.
+r"""Multilayer perceptrons for points, data of a few numbers each such as the two of the toy
+distributions.
 
-Both are pure maps ``(x, condition) -> tensor`` with SiLU between linear layers. With :math:`c` the condition, the plain
-one sees it at its input alone,
+Both are pure maps ``(x, condition) -> tensor`` with SiLU between linear layers. With :math:`c` the
+condition, the plain one sees it at its input alone,
 
 .. math:: h_1 = \sigma(W_1 [x, c]), \quad h_{k+1} = \sigma(W_{k+1} h_k), \quad y = W h_n,
 
 the residual one at every layer,
 
-.. math:: h_0 = \sigma(W_0 [x, c]), \quad h_{k+1} = \sigma(h_k + W_{k+1} [h_k, c]), \quad y = W [h_n, c].
+.. math:: h_0 = \sigma(W_0 [x, c]), \quad h_{k+1} = \sigma(h_k + W_{k+1} [h_k, c]), \quad y = W
+[h_n, c].
 
 Shapes: B points of C numbers, as vectors (B, C) or as images of one pixel (B, C, 1, 1).
 
-Source: the toy experiments of Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (appendix E): 4 layers of width
-128; in their code also 20 residual layers of width 64.
-Departures: weights start uniform of variance 1 / mean(fan in, fan out), biases at 0, as the other networks' here.
+Source: the toy experiments of Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (appendix E):
+4 layers of width 128; in their code also 20 residual layers of width 64.
+Departures: weights start uniform of variance 1 / mean(fan in, fan out), biases at 0, as the other
+networks' here.
 """
 
 import torch
@@ -34,7 +37,15 @@ class MLP(nn.Module):
         residual: Whether a layer adds to what it sees, and sees the condition.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, width: int, blocks: int, residual: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        width: int,
+        blocks: int,
+        residual: bool = False,
+    ) -> None:
         super().__init__()
         self.residual = residual
         seen = width + 1 if residual else width
@@ -47,7 +58,8 @@ class MLP(nn.Module):
 
         Args:
             x: Points as the network sees them, shape (B, C) or (B, C, 1, 1).
-            condition: A number of order 1 that tells the noise level, shape (B,): its logarithm, or a time in [0, 1].
+            condition: A number of order 1 that tells the noise level, shape (B,): its logarithm, or
+                a time in [0, 1].
         """
         told = condition[:, None]
         first, *hidden, last = self.layers

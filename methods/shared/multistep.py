@@ -2,10 +2,11 @@ r"""DPM-Solver++(2M): the probability flow by a multistep method that predicts t
 
 With :math:`\lambda = \log(m / s)`, half the log-SNR, the flow from t to s is exactly
 
-.. math:: x_s = \frac{s_s}{s_t} x_t + s_s \int_{\lambda_t}^{\lambda_s} e^{\lambda} \hat{x}_0(\lambda)\,d\lambda ,
+.. math:: x_s = \frac{s_s}{s_t} x_t + s_s \int_{\lambda_t}^{\lambda_s} e^{\lambda}
+\hat{x}_0(\lambda)\,d\lambda ,
 
-and the method takes :math:`\hat{x}_0` as linear in lambda, through its last two values: one network evaluation a
-step, order 2.
+and the method takes :math:`\hat{x}_0` as linear in lambda, through its last two values: one network
+evaluation a step, order 2.
 
 Shapes: B images, x is (B, C, H, W). Time: t = 0 is data, t = 1 is noise.
 
@@ -21,7 +22,9 @@ from methods.shared.process import Process
 from methods.shared.samplers import ScoreFn, denoise
 
 
-def dpm_solver_2m(process: Process, score_fn: ScoreFn, x: Tensor, times: Tensor, noise: Noise | None = None) -> Tensor:
+def dpm_solver_2m(
+    process: Process, score_fn: ScoreFn, x: Tensor, times: Tensor, noise: Noise | None = None
+) -> Tensor:
     """Solves the probability flow along the times, K steps for K network evaluations.
 
     Args:
@@ -35,7 +38,9 @@ def dpm_solver_2m(process: Process, score_fn: ScoreFn, x: Tensor, times: Tensor,
     # The weight of the last difference of predictions: half the new step over the old one.
     slope = torch.cat([widths.new_zeros(1), 0.5 * widths[1:] / widths[:-1]])
     previous = None
-    for t, a, b, c in zip(times[:-1].tolist(), keep.tolist(), gain.tolist(), slope.tolist(), strict=True):
+    for t, a, b, c in zip(
+        times[:-1].tolist(), keep.tolist(), gain.tolist(), slope.tolist(), strict=True
+    ):
         image = denoise(process, score_fn, x, t)
         ahead = image if previous is None else image.lerp(previous, -c)
         x = (a * x).add_(ahead, alpha=b)

@@ -1,15 +1,15 @@
 r"""NCSN++ and DDPM++: one U-Net of residual blocks that knows the noise level.
 
-The network is a pure map ``(x, condition) -> tensor``: scaling its input to [-1, 1] and dividing its output by
-the noise level are the caller's. With ``fir=True``, ``progressive_input="residual"`` and Fourier features it is
-NCSN++; without any of them, with sinusoids, DDPM++.
+The network is a pure map ``(x, condition) -> tensor``: scaling its input to [-1, 1] and dividing
+its output by the noise level are the caller's. With ``fir=True``, ``progressive_input="residual"``
+and Fourier features it is NCSN++; without any of them, with sinusoids, DDPM++.
 
-Shapes: B images, C channels, H x W pixels. H and W should be divisible by 2^(resolutions - 1); other sizes than
-the training size work, since attention stays at the depth where it was trained.
+Shapes: B images, C channels, H x W pixels. H and W should be divisible by 2^(resolutions - 1);
+other sizes than the training size work, since attention stays at the depth where it was trained.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456, appendix H.
-Departures: the attention's query, key and value are one convolution; :mod:`methods.shared.published` takes them
-apart.
+Departures: the attention's query, key and value are one convolution;
+:mod:`methods.shared.published` takes them apart.
 """
 
 import math
@@ -89,8 +89,9 @@ class NCSNpp(nn.Module):
         out_channels: Channels of the output.
         image_size: Height of the training images; it only places the attention.
         conditional: Whether the network sees the condition at all.
-        recompute: Keep no activations of inside a block or an attention for the backward pass, but compute them
-            again there (Chen et al., 2016, https://arxiv.org/abs/1604.06174): less memory, more time, equal gradients.
+        recompute: Keep no activations of inside a block or an attention for the backward pass, but
+            compute them again there (Chen et al., 2016, https://arxiv.org/abs/1604.06174): less
+            memory, more time, equal gradients.
 
     The other keywords are those of :class:`methods.shared.hyperparameters.Backbone`.
     """
@@ -129,8 +130,15 @@ class NCSNpp(nn.Module):
         features = 4 * width if conditional else None
         rule = {"skip_rescale": skip_rescale, "init_scale": init_scale}
 
-        def residual(inputs: int, outputs: int, resample: Literal["up", "down"] | None = None) -> ResBlock:
-            layers = {"resample": resample, "fir": fir, "dropout": dropout, "activation": self.activation}
+        def residual(
+            inputs: int, outputs: int, resample: Literal["up", "down"] | None = None
+        ) -> ResBlock:
+            layers = {
+                "resample": resample,
+                "fir": fir,
+                "dropout": dropout,
+                "activation": self.activation,
+            }
             return ResBlock(inputs, outputs, features, **layers, **rule)
 
         def resampling(channels: int, direction: Literal["up", "down"]) -> nn.Module:
@@ -144,7 +152,9 @@ class NCSNpp(nn.Module):
         self.embedding = None
         self.unused_frequencies = width if embedding == "fourier" and not conditional else 0
         if conditional:
-            self.embedding = Fourier(width, fourier_scale) if embedding == "fourier" else Positional(width)
+            self.embedding = (
+                Fourier(width, fourier_scale) if embedding == "fourier" else Positional(width)
+            )
             self.dense1 = Dense(self.embedding.features, features)
             self.dense2 = Dense(features, features)
         self.input = Conv(in_channels, width)
@@ -208,8 +218,8 @@ class NCSNpp(nn.Module):
 
         Args:
             x: Images as the network sees them, shape (B, C, H, W).
-            condition: What the embedding takes, shape (B,): the logarithm of a noise level for Fourier features, a
-                time or label in [0, 1000) for sinusoids.
+            condition: What the embedding takes, shape (B,): the logarithm of a noise level for
+                Fourier features, a time or label in [0, 1000) for sinusoids.
         """
         embedded = self._embed(condition)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -219,7 +229,9 @@ class NCSNpp(nn.Module):
         return self._decode(h, skips, embedded).contiguous()
 
     def units(self) -> Iterator[nn.Module]:
-        """Yields the layers that a published checkpoint numbers, in its order (:mod:`methods.shared.published`)."""
+        """Yields the layers that a published checkpoint numbers, in its order
+        (:mod:`methods.shared.published`).
+        """
         if isinstance(self.embedding, Fourier):
             yield self.embedding
         if self.conditional:
@@ -264,7 +276,11 @@ class NCSNpp(nn.Module):
             h = self._resample(level.resample, h, embedded)
             if level.pyramid is not None:
                 pyramid = level.pyramid(pyramid)
-                h = level.combine(pyramid, h) if level.combine is not None else (pyramid + h) * self.gain
+                h = (
+                    level.combine(pyramid, h)
+                    if level.combine is not None
+                    else (pyramid + h) * self.gain
+                )
                 pyramid = h if self.progressive_input == "residual" else pyramid
             skips.append(h)
         return h, skips

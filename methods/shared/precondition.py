@@ -1,11 +1,13 @@
-r"""EDM's denoiser: a network whose input, output and target have unit variance at every noise level.
+r"""EDM's denoiser: a network whose input, output and target have unit variance at every noise
+level.
 
 .. math:: D(x; \sigma) = c_{skip} x + c_{out} F(c_{in} x; c_{noise}), \qquad
           \nabla \log p_\sigma(x) = (D(x; \sigma) - x) / \sigma^2 .
 
 Shapes: x is (B, C, H, W) with the data in [-1, 1] and zero mean assumed; sigma, its noise, is (B,).
 
-Source: Karras et al., 2022, https://arxiv.org/abs/2206.00364 (equations 3 and 7, table 1 column "Ours").
+Source: Karras et al., 2022, https://arxiv.org/abs/2206.00364 (equations 3 and 7, table 1 column
+"Ours").
 """
 
 from collections.abc import Callable
@@ -16,7 +18,9 @@ from torch import Tensor
 from methods.shared.process import like
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""The expected clean image given noisy x, shape (B, C, H, W), and its noise level sigma, shape (B,)."""
+"""The expected clean image given noisy x, shape (B, C, H, W), and its noise level sigma, shape
+(B,).
+"""
 
 
 def denoiser(network: Callable[[Tensor, Tensor], Tensor], sigma_data: float) -> Denoiser:
@@ -38,7 +42,9 @@ def denoiser(network: Callable[[Tensor, Tensor], Tensor], sigma_data: float) -> 
 
 
 def score_of(denoise: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
-    """Returns the score of the noisy images' distribution at x, of x's shape (Tweedie's formula)."""
+    """Returns the score of the noisy images' distribution at x, of x's shape (Tweedie's
+    formula).
+    """
     return (denoise(x, sigma) - x) / like(sigma, x).square()
 
 

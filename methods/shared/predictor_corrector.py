@@ -1,20 +1,22 @@
-r"""Predictor-corrector sampling: steps of the reverse SDE, and Langevin steps that mend the marginal at each time.
+r"""Predictor-corrector sampling: steps of the reverse SDE, and Langevin steps that mend the
+marginal at each time.
 
-At a time t a corrector takes steps of Langevin dynamics, which leave :math:`p_t` as it is but for their length,
+At a time t a corrector takes steps of Langevin dynamics, which leave :math:`p_t` as it is but for
+their length,
 
 .. math:: x \leftarrow x + \epsilon \nabla \log p_t(x) + \sqrt{2 \epsilon}\, z, \qquad
           \epsilon = 2 \alpha \left(r \frac{\|z\|}{\|\nabla \log p_t(x)\|}\right)^2
           \;\text{(langevin)}, \qquad \epsilon = 2 \alpha (r s_t)^2 \;\text{(ald)},
 
-with the signal-to-noise ratio r and :math:`\alpha = a^2` of the forward step (a, v) that the predictor undoes next:
-1 for VE, 1 - beta for VP and, the same way, for sub-VP.
+with the signal-to-noise ratio r and :math:`\alpha = a^2` of the forward step (a, v) that the
+predictor undoes next: 1 for VE, 1 - beta for VP and, the same way, for sub-VP.
 
 Shapes: B images, x is (B, C, H, W). Time: t = 0 is data, t = 1 is noise.
 
-Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (section 4.2, algorithms 1 to 5); "ald" is the step of
-Song & Ermon, 2019, https://arxiv.org/abs/1907.05600.
-Departures: norms are those of each image, where the authors take their mean over the batch (``norms="batch"``); see
-:mod:`methods.shared.samplers` for ``last_noise`` and ``published_steps``.
+Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (section 4.2, algorithms 1 to 5); "ald"
+is the step of Song & Ermon, 2019, https://arxiv.org/abs/1907.05600.
+Departures: norms are those of each image, where the authors take their mean over the batch
+(``norms="batch"``); see :mod:`methods.shared.samplers` for ``last_noise`` and ``published_steps``.
 """
 
 import math
@@ -61,8 +63,9 @@ def predictor_corrector(
 ) -> Tensor:
     """Goes down the times by a predictor, with a corrector's steps at each of them.
 
-    K steps cost K evaluations of the predictor and ``corrector_steps`` for each time that is corrected: K times, but
-    K - 1 where the predictor goes first and ends noise-free, since a correction would put the noise back.
+    K steps cost K evaluations of the predictor and ``corrector_steps`` for each time that is
+    corrected: K times, but K - 1 where the predictor goes first and ends noise-free, since a
+    correction would put the noise back.
 
     Args:
         x: The prior's draw, shape (B, C, H, W).
@@ -71,15 +74,18 @@ def predictor_corrector(
         corrector: The rule for the length of a Langevin step, or none.
         snr: r, the signal-to-noise ratio of a corrector's step.
         corrector_steps: Langevin steps at each time.
-        norms: Of "langevin": of each image, or their mean over the batch, which makes an image depend on its batch.
-        first: Whether a time is corrected before it is left, as in the authors' code, or once it is reached, as in
-            the paper's algorithm 1. A corrector alone stands at the times that a predictor would reach.
+        norms: Of "langevin": of each image, or their mean over the batch, which makes an image
+            depend on its batch.
+        first: Whether a time is corrected before it is left, as in the authors' code, or once it is
+            reached, as in the paper's algorithm 1. A corrector alone stands at the times that a
+            predictor would reach.
         variance: Of the ancestral predictor: see :func:`methods.shared.samplers.ancestral`.
         probability_flow: Half the score and no noise in the predictor; not for ancestral steps.
         last_noise: Whether the predictor's last step adds noise too. A corrector always does.
-        published_steps: Above 0, the authors' coefficients for that many steps, in the corrector too; a corrector
-            alone then stands at times[:-1], as theirs.
-        hook: Called after each step of the predictor, and after the corrector's steps at each time, be they none.
+        published_steps: Above 0, the authors' coefficients for that many steps, in the corrector
+            too; a corrector alone then stands at times[:-1], as theirs.
+        hook: Called after each step of the predictor, and after the corrector's steps at each time,
+            be they none.
 
     Raises:
         ValueError: Both are none, or the authors' coefficients do not exist.
@@ -95,7 +101,9 @@ def predictor_corrector(
     lengths = _lengths(process, times, stands, corrector, snr, published_steps)
     corrections = 0 if corrector == "none" else corrector_steps
     ratio = norms if corrector == "langevin" else None
-    for k, (t, stand, length) in enumerate(zip(times[:-1].tolist(), stands.tolist(), lengths, strict=True), start=1):
+    for k, (t, stand, length) in enumerate(
+        zip(times[:-1].tolist(), stands.tolist(), lengths, strict=True), start=1
+    ):
         ends = k == len(lengths) and not (alone or last_noise)
         if before:
             x = _correct(score_fn, x, stand, noise, length, ratio, corrections, hook)
@@ -108,7 +116,12 @@ def predictor_corrector(
 
 
 def _predictor_moves(
-    process: Process, times: Tensor, predictor: Predictor, variance: Variance, probability_flow: bool, published: int
+    process: Process,
+    times: Tensor,
+    predictor: Predictor,
+    variance: Variance,
+    probability_flow: bool,
+    published: int,
 ) -> list[tuple[float, float, float]]:
     """Returns (scale, slope, std) of each of the predictor's steps."""
     if predictor == "none":
@@ -116,15 +129,25 @@ def _predictor_moves(
     if predictor == "ancestral":
         steps = ancestral_steps(process, times, published, variance=variance)
     else:
-        tables = {"euler_maruyama": euler_maruyama_steps, "reverse_diffusion": reverse_diffusion_steps}
+        tables = {
+            "euler_maruyama": euler_maruyama_steps,
+            "reverse_diffusion": reverse_diffusion_steps,
+        }
         steps = tables[predictor](process, times, published, probability_flow=probability_flow)
     return list(zip(*(table.tolist() for table in steps), strict=True))
 
 
 def _lengths(
-    process: Process, times: Tensor, stands: Tensor, corrector: Corrector, snr: float, published: int
+    process: Process,
+    times: Tensor,
+    stands: Tensor,
+    corrector: Corrector,
+    snr: float,
+    published: int,
 ) -> list[float]:
-    """Returns the length of a corrector's step at each time it stands at; for "langevin" less its ratio of norms."""
+    """Returns the length of a corrector's step at each time it stands at; for "langevin" less its
+    ratio of norms.
+    """
     if corrector == "none":
         return [0.0] * len(stands)
     a, _ = transitions(process, times, published)
@@ -142,7 +165,9 @@ def _correct(
     count: int,
     hook: Hook | None,
 ) -> Tensor:
-    """Takes ``count`` steps of Langevin dynamics at time t, their length in units of the norms' ratio if there are."""
+    """Takes ``count`` steps of Langevin dynamics at time t, their length in units of the norms'
+    ratio if there are.
+    """
     for _ in range(count):
         score, z = score_fn(x, time_like(x, t)), noise.normal(x.shape)
         if norms is None:

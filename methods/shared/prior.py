@@ -1,24 +1,28 @@
-r"""The distribution from which sampling starts: that of noisy images at t = 1, fitted to the training images.
+r"""The distribution from which sampling starts: that of noisy images at t = 1, fitted to the
+training images.
 
-At t = 1 an image is :math:`x_1 = C_1 x_0 + s_1 z`, and little of what C leaves is small beside the noise. A diffusion
-whose noise grows to the data's own spread (VE) leaves the images as they are, with their mean; the widest blur of Soft
-Diffusion keeps half of the amplitude of the lowest frequencies. Either is far from a centred normal one, and a flow
-carries what is wrong with its start to the end. In an orthonormal basis in which few coefficients of :math:`C_1 x_0`
-stand out of the noise (cosines for images and blurs, pixels for masks) the density is taken to be
+At t = 1 an image is :math:`x_1 = C_1 x_0 + s_1 z`, and little of what C leaves is small beside the
+noise. A diffusion whose noise grows to the data's own spread (VE) leaves the images as they are,
+with their mean; the widest blur of Soft Diffusion keeps half of the amplitude of the lowest
+frequencies. Either is far from a centred normal one, and a flow carries what is wrong with its
+start to the end. In an orthonormal basis in which few coefficients of :math:`C_1 x_0` stand out of
+the noise (cosines for images and blurs, pixels for masks) the density is taken to be
 
 .. math:: p_1(a) = \sum_k w_k\,\mathcal{N}(a_M; \mu_k, \Sigma_k + s_1^2 I)
           \prod_{i \notin M} \mathcal{N}(a_i; \mu_i, v_i + s_1^2)
 
-with a mixture over the coefficients M that stand out, together, and every other one by itself. With one component it
-has the mean of the training images and the variance of their coefficients added to that of the noise. A pixel that is
-wholly masked has no variance, and so gets :math:`\mathcal{N}(0, s_1^2)` exactly.
+with a mixture over the coefficients M that stand out, together, and every other one by itself. With
+one component it has the mean of the training images and the variance of their coefficients added to
+that of the noise. A pixel that is wholly masked has no variance, and so gets :math:`\mathcal{N}(0,
+s_1^2)` exactly.
 
-Shapes: B images, C channels, H x W pixels, d = C H W coefficients, m of them in M, K components. Fits, states and
-densities are float64. Time: t = 1 is noise.
+Shapes: B images, C channels, H x W pixels, d = C H W coefficients, m of them in M, K components.
+Fits, states and densities are float64. Time: t = 1 is noise.
 
-Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442 (Soft Diffusion) needs such a distribution and names none;
-Bansal et al., 2022, https://arxiv.org/abs/2208.09392 (Cold Diffusion) starts from a Gaussian mixture of what their blur
-leaves; Song et al., 2021, https://arxiv.org/abs/2011.13456 (Score-SDE) takes a centred normal distribution.
+Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442 (Soft Diffusion) needs such a
+distribution and names none; Bansal et al., 2022, https://arxiv.org/abs/2208.09392 (Cold Diffusion)
+starts from a Gaussian mixture of what their blur leaves; Song et al., 2021,
+https://arxiv.org/abs/2011.13456 (Score-SDE) takes a centred normal distribution.
 Departures: all of it, for that reason.
 """
 
@@ -37,7 +41,9 @@ from bench.method import Noise, Run
 Kind = Literal["gaussian", "mixture", "training"]
 
 Chunks = Callable[[], Iterable[Tensor]]
-"""Goes once through the corrupted training images, without noise, in chunks of shape (B, C, H, W)."""
+"""Goes once through the corrupted training images, without noise, in chunks of shape (B, C, H,
+W).
+"""
 
 CHUNK = 1024
 """Training images that are corrupted at once."""
@@ -47,7 +53,8 @@ SHARE_OF_NOISE = 0.01
 
 
 class Basis(NamedTuple):
-    """An orthonormal basis of images that is separable: row k of ``rows`` is the k-th vector along the height.
+    """An orthonormal basis of images that is separable: row k of ``rows`` is the k-th vector along
+    the height.
 
     Shapes (H, H) and (W, W), float64.
     """
@@ -98,7 +105,8 @@ class Prior(Protocol):
 
 @dataclass(frozen=True)
 class Fitted:
-    """Gaussian or Gaussian mixture over the coefficients that stand out, and independent Gaussians for the others.
+    """Gaussian or Gaussian mixture over the coefficients that stand out, and independent Gaussians
+    for the others.
 
     Args:
         basis: Of the coefficients.
@@ -128,7 +136,9 @@ class Fitted:
         d = math.prod(shape)
         empty = basis.rows.new_zeros
         none = torch.zeros(0, dtype=torch.int64, device=basis.rows.device)
-        return cls(basis, shape, none, empty(1) + 1, empty(1, 0), empty(1, 0, 0), empty(d), empty(d) + std)
+        return cls(
+            basis, shape, none, empty(1) + 1, empty(1, 0), empty(1, 0, 0), empty(d), empty(d) + std
+        )
 
     @property
     def rest(self) -> Tensor:
@@ -140,12 +150,15 @@ class Fitted:
     def sample(self, count: int, noise: Noise) -> Tensor:
         """Returns draws of shape (count, C, H, W), in the noise's dtype.
 
-        The components are drawn first, where there is a choice, then one normal number for every coefficient.
+        The components are drawn first, where there is a choice, then one normal number for every
+        coefficient.
         """
         k = torch.zeros(count, dtype=torch.int64, device=self.mean.device)
         if len(self.weights) > 1:
             u = noise.uniform((count,)).double()
-            k = torch.searchsorted(self.weights.cumsum(0), u, right=True).clamp(max=len(self.weights) - 1)
+            k = torch.searchsorted(self.weights.cumsum(0), u, right=True).clamp(
+                max=len(self.weights) - 1
+            )
         draws = noise.normal((count, *self.shape))
         z = draws.double().flatten(1)
         a = self.mean + self.deviation * z
@@ -170,7 +183,8 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Points:
-    """Corrupted training images themselves, with the noise: an ablation, since it hands out what was trained on.
+    """Corrupted training images themselves, with the noise: an ablation, since it hands out what
+    was trained on.
 
     Args:
         points: Shape (K, C, H, W), float32.
@@ -181,7 +195,9 @@ class Points:
     std: float
 
     def sample(self, count: int, noise: Noise) -> Tensor:
-        """Returns draws of shape (count, C, H, W): a corrupted training image each, drawn before the noise."""
+        """Returns draws of shape (count, C, H, W): a corrupted training image each, drawn before
+        the noise.
+        """
         chosen = noise.integers((count,), len(self.points))
         z = noise.normal((count, *self.points.shape[1:]))
         return self.points[chosen].to(z) + self.std * z
@@ -189,7 +205,8 @@ class Points:
     def log_prob(self, x: Tensor) -> Tensor:
         """Returns the log-density of images in nats, float64, shape (B,)."""
         flat, points = x.double().flatten(1), self.points.double().flatten(1)
-        # Differences from the points' centre, so that the squares of cdist's product form lose few digits.
+        # Differences from the points' centre, so that the squares of cdist's product form lose few
+        # digits.
         centre = points.mean(0)
         squares = torch.cdist(flat - centre, points - centre).square() / self.std**2
         log_scale = flat.shape[1] * (math.log(self.std) + 0.5 * math.log(2 * math.pi))
@@ -201,7 +218,14 @@ class Points:
 
 
 def fit_prior(
-    kind: Kind, chunks: Chunks, std: float, basis: Basis, *, modes: int = 256, components: int = 10, points: int = 5000
+    kind: Kind,
+    chunks: Chunks,
+    std: float,
+    basis: Basis,
+    *,
+    modes: int = 256,
+    components: int = 10,
+    points: int = 5000,
 ) -> Prior:
     """Returns the start distribution of that kind.
 
@@ -231,7 +255,9 @@ def fit_prior(
     return Fitted(basis, tuple(shape), found, weights, means, scales, mean, deviation)
 
 
-def restore_prior(tensors: Mapping[str, Tensor], basis: Basis, shape: tuple[int, int, int]) -> Prior:
+def restore_prior(
+    tensors: Mapping[str, Tensor], basis: Basis, shape: tuple[int, int, int]
+) -> Prior:
     """Returns the distribution whose ``tensors`` these are."""
     device = basis.rows.device
     if "points" in tensors:
@@ -239,11 +265,15 @@ def restore_prior(tensors: Mapping[str, Tensor], basis: Basis, shape: tuple[int,
     return Fitted(basis, shape, **{name: tensors[name].to(device) for name in Fitted.fitted})
 
 
-def training_images(data: Images, enter: Callable[[Tensor, Noise], Tensor], run: Run) -> Iterator[Tensor]:
-    """Goes once through the training images as a loss sees them, mirrored too where training flips them, by chunks.
+def training_images(
+    data: Images, enter: Callable[[Tensor, Noise], Tensor], run: Run
+) -> Iterator[Tensor]:
+    """Goes once through the training images as a loss sees them, mirrored too where training flips
+    them, by chunks.
 
     Args:
-        enter: Takes images in [0, 1], shape (B, C, H, W), to the range of the diffusion, dequantised if they are.
+        enter: Takes images in [0, 1], shape (B, C, H, W), to the range of the diffusion,
+            dequantised if they are.
         run: Where, and whose noise.
     """
     for k, start in enumerate(range(0, len(data.train), CHUNK)):
@@ -265,7 +295,8 @@ def standing_out(variance: Tensor, std: float, most: int) -> Tensor:
 
 
 def moments(chunks: Iterable[Tensor]) -> tuple[int, Tensor, Tensor]:
-    """Returns the number of rows of all chunks of shape (B, d), float64, their mean and variance, each of shape (d,).
+    """Returns the number of rows of all chunks of shape (B, d), float64, their mean and variance,
+    each of shape (d,).
 
     Chunks are merged by their means and squared deviations, so that nothing cancels.
     """
@@ -273,7 +304,11 @@ def moments(chunks: Iterable[Tensor]) -> tuple[int, Tensor, Tensor]:
     for chunk in chunks:
         here = chunk.mean(0)
         offset, total = here - mean, count + len(chunk)
-        squares = squares + (chunk - here).square().sum(0) + offset.square() * (count * len(chunk) / total)
+        squares = (
+            squares
+            + (chunk - here).square().sum(0)
+            + offset.square() * (count * len(chunk) / total)
+        )
         mean, count = mean + offset * (len(chunk) / total), total
     return count, mean, squares / count
 
@@ -286,11 +321,17 @@ def _gaussian(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _mixture(a: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns weights, means and covariances of a mixture by expectation maximisation, always from the same start."""
+    """Returns weights, means and covariances of a mixture by expectation maximisation, always from
+    the same start.
+    """
     from sklearn.mixture import GaussianMixture  # takes a second to import
 
     values = a.cpu().numpy()
     floor = 1e-6 * float(values.var(0).max())
-    mixture = GaussianMixture(components, reg_covar=floor, random_state=np.random.RandomState(0), max_iter=200)
+    mixture = GaussianMixture(
+        components, reg_covar=floor, random_state=np.random.RandomState(0), max_iter=200
+    )
     found = mixture.fit(values)
-    return tuple(torch.from_numpy(part).to(a) for part in (found.weights_, found.means_, found.covariances_))
+    return tuple(
+        torch.from_numpy(part).to(a) for part in (found.weights_, found.means_, found.covariances_)
+    )

@@ -1,4 +1,5 @@
-r"""The linear diffusions of Score-SDE: variance exploding, variance preserving, sub-variance preserving.
+r"""The linear diffusions of Score-SDE: variance exploding, variance preserving, sub-variance
+preserving.
 
 Each adds Gaussian noise to an image by :math:`dx = f(t)\,x\,dt + g(t)\,dw`, so that
 
@@ -7,11 +8,12 @@ Each adds Gaussian noise to an image by :math:`dx = f(t)\,x\,dt + g(t)\,dw`, so 
 
 with the mean coefficient m, the standard deviation s, and the probability-flow ODE on the right.
 
-Shapes: t is a tensor of any shape, mostly (B,); x is (B, C, H, W). Time: t = 0 is data, t = 1 is noise. All
-functions work in the dtype and on the device of their arguments.
+Shapes: t is a tensor of any shape, mostly (B,); x is (B, C, H, W). Time: t = 0 is data, t = 1 is
+noise. All functions work in the dtype and on the device of their arguments.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (section 3.4, appendices B and C).
-Departures: every 1 - exp(-x) is computed by expm1 (``rounded`` computes the marginals as the authors do).
+Departures: every 1 - exp(-x) is computed by expm1 (``rounded`` computes the marginals as the
+authors do).
 """
 
 import itertools
@@ -27,7 +29,9 @@ from bench.method import Noise
 
 
 def like(v: Tensor, x: Tensor) -> Tensor:
-    """Returns v of shape (B,) reshaped to (B, 1, ..., 1), so that it broadcasts over x of shape (B, ...)."""
+    """Returns v of shape (B,) reshaped to (B, 1, ..., 1), so that it broadcasts over x of shape (B,
+    ...).
+    """
     return v.reshape(-1, *[1] * (x.ndim - 1))
 
 
@@ -38,7 +42,8 @@ def time_like(x: Tensor, t: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Chain:
-    r"""A discrete diffusion :math:`x_k = a_k x_{k-1} + \sqrt{v_k} z` of levels k = 0, ..., N - 1, with x_{-1} the data.
+    r"""A discrete diffusion :math:`x_k = a_k x_{k-1} + \sqrt{v_k} z` of levels k = 0, ..., N - 1,
+    with x_{-1} the data.
 
     Args:
         factor: The a_k, float64, shape (N,).
@@ -67,7 +72,9 @@ class Chain:
 
     def _marginal_variance(self) -> Tensor:
         steps = zip(self.factor.square().tolist(), self.variance.tolist(), strict=True)
-        sums = itertools.accumulate(steps, lambda total, step: step[0] * total + step[1], initial=0.0)
+        sums = itertools.accumulate(
+            steps, lambda total, step: step[0] * total + step[1], initial=0.0
+        )
         return torch.tensor(list(sums)[1:], dtype=torch.float64)
 
 
@@ -75,7 +82,8 @@ class Process(ABC):
     """A linear diffusion with isotropic noise.
 
     Attributes:
-        t_min: The time at which the authors stop sampling; nothing here uses it but as a default of grids.
+        t_min: The time at which the authors stop sampling; nothing here uses it but as a default of
+            grids.
         prior_std: Standard deviation of the prior, the distribution taken for that of x at t = 1.
     """
 
@@ -108,21 +116,26 @@ class Process(ABC):
 
     @abstractmethod
     def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns (a, v): given x at time s < t, x at time t has mean a x and variance v, exactly."""
+        """Returns (a, v): given x at time s < t, x at time t has mean a x and variance v,
+        exactly.
+        """
 
     @abstractmethod
     def published_chain(self, steps: int) -> Chain:
-        """Returns the discrete diffusion of ``steps`` levels of which the process is the limit, as the authors have it.
+        """Returns the discrete diffusion of ``steps`` levels of which the process is the limit, as
+        the authors have it.
 
         Raises:
             ValueError: There is none, or ``steps`` is so small that a variance would exceed 1.
         """
 
     def published_transition(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """Returns what the authors use in place of :meth:`transition`: (a, v) of the step that ends at t.
+        """Returns what the authors use in place of :meth:`transition`: (a, v) of the step that ends
+        at t.
 
         It stands for a step of length 1 / ``steps`` and is looked up in :meth:`published_chain` by
-        :func:`published_index`, so it fits their uniform grid alone (:func:`methods.shared.grids.published_grid`).
+        :func:`published_index`, so it fits their uniform grid alone
+        (:func:`methods.shared.grids.published_grid`).
 
         Raises:
             ValueError: As :meth:`published_chain`.
@@ -131,11 +144,15 @@ class Process(ABC):
         return chain.factor[index].to(t), chain.variance[index].to(t)
 
     def perturb(self, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns mean, of x0's shape, and std, broadcastable over it, of x at times t of shape (B,)."""
+        """Returns mean, of x0's shape, and std, broadcastable over it, of x at times t of shape
+        (B,).
+        """
         return like(self.mean_coefficient(t), x0) * x0, like(self.std(t), x0)
 
     def noise_level(self, t: Tensor) -> Tensor:
-        """Returns s(t) / m(t), the noise relative to the image: the sigma of EDM (Karras et al., 2022)."""
+        """Returns s(t) / m(t), the noise relative to the image: the sigma of EDM (Karras et al.,
+        2022).
+        """
         return torch.exp(-0.5 * self.log_snr(t))
 
     def prior(self, shape: Sequence[int], noise: Noise) -> Tensor:
@@ -185,7 +202,9 @@ class VE(Process):
         return torch.ones_like(t), self.std(s).square() * torch.expm1(2 * self.log_ratio * (t - s))
 
     def published_chain(self, steps: int) -> Chain:
-        log_sigmas = torch.linspace(math.log(self.sigma_min), math.log(self.sigma_max), steps, dtype=torch.float64)
+        log_sigmas = torch.linspace(
+            math.log(self.sigma_min), math.log(self.sigma_max), steps, dtype=torch.float64
+        )
         variances = torch.exp(2 * log_sigmas)
         return Chain(torch.ones_like(variances), variances.diff(prepend=variances.new_zeros(1)))
 
@@ -196,14 +215,16 @@ class _Preserving(Process):
     Args:
         beta_min: The rate at t = 0.
         beta_max: The rate at t = 1.
-        rounded: Whether m, s and g are computed in the authors' order of operations, in which 1 - exp(x) loses
-            digits near t = 0: in float32 VP's s is wrong by 6 parts in 1,000 at t = 1e-5. An adaptive solver at
-            a tolerance of 1e-5 sees it.
+        rounded: Whether m, s and g are computed in the authors' order of operations, in which 1 -
+            exp(x) loses digits near t = 0: in float32 VP's s is wrong by 6 parts in 1,000 at t =
+            1e-5. An adaptive solver at a tolerance of 1e-5 sees it.
     """
 
     t_min = 1e-3
 
-    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0, *, rounded: bool = False) -> None:
+    def __init__(
+        self, beta_min: float = 0.1, beta_max: float = 20.0, *, rounded: bool = False
+    ) -> None:
         self.beta_min = beta_min
         self.beta_max = beta_max
         self.rounded = rounded
@@ -217,13 +238,18 @@ class _Preserving(Process):
         return (self.beta_min + 0.5 * (self.beta_max - self.beta_min) * t) * t
 
     def beta_interval(self, t: Tensor, s: Tensor) -> Tensor:
-        """Returns 1 - exp(-(B(t) - B(s))): what DDPM calls beta, for the step from s to t, always in [0, 1)."""
-        # The difference B(t) - B(s) with its factor t - s taken out, so that close times lose no digits.
+        """Returns 1 - exp(-(B(t) - B(s))): what DDPM calls beta, for the step from s to t, always
+        in [0, 1).
+        """
+        # The difference B(t) - B(s) with its factor t - s taken out, so that close times lose no
+        # digits.
         mean_beta = self.beta_min + 0.5 * (self.beta_max - self.beta_min) * (t + s)
         return -torch.expm1(-mean_beta * (t - s))
 
     def mean_coefficient(self, t: Tensor) -> Tensor:
-        return torch.exp(self._published_log_mean(t) if self.rounded else -0.5 * self.beta_integral(t))
+        return torch.exp(
+            self._published_log_mean(t) if self.rounded else -0.5 * self.beta_integral(t)
+        )
 
     def drift_coefficient(self, t: Tensor) -> Tensor:
         return -0.5 * self.beta(t)
@@ -269,7 +295,9 @@ class VP(_Preserving):
                 f"{steps} steps: the authors' betas, {self.beta_min}/N to {self.beta_max}/N, "
                 f"need N > {self.beta_max} steps"
             )
-        betas = torch.linspace(self.beta_min / steps, self.beta_max / steps, steps, dtype=torch.float64)
+        betas = torch.linspace(
+            self.beta_min / steps, self.beta_max / steps, steps, dtype=torch.float64
+        )
         return Chain(torch.sqrt(1 - betas), betas)
 
 
@@ -286,7 +314,9 @@ class SubVP(_Preserving):
     def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
         # With y = s the definition reads exp(log_snr) y^2 + y - 1 = 0, and 1 - y = exp(-B).
         y = 2 / (1 + torch.sqrt(1 + 4 * torch.exp(log_snr)))
-        integral = torch.where(y < 0.5, -torch.log1p(-y.clamp(max=0.5)), -2 * torch.log(y) - log_snr)
+        integral = torch.where(
+            y < 0.5, -torch.log1p(-y.clamp(max=0.5)), -2 * torch.log(y) - log_snr
+        )
         return self._time_of_beta_integral(integral)
 
     def diffusion(self, t: Tensor) -> Tensor:
@@ -298,7 +328,9 @@ class SubVP(_Preserving):
     def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         # s(t)^2 - a^2 s(s)^2 with a^2 = exp(-(B(t) - B(s))) factorises, so nothing cancels.
         beta = self.beta_interval(t, s)
-        return torch.sqrt(1 - beta), beta * -torch.expm1(-self.beta_integral(t) - self.beta_integral(s))
+        return torch.sqrt(1 - beta), beta * -torch.expm1(
+            -self.beta_integral(t) - self.beta_integral(s)
+        )
 
     def published_chain(self, steps: int) -> Chain:
         raise ValueError("sub-VP is the limit of no discrete chain")
@@ -309,5 +341,7 @@ class SubVP(_Preserving):
 
 
 def published_index(t: Tensor, steps: int) -> Tensor:
-    """Returns the authors' index of the level at t, floor(t (steps - 1)), rounded in float32 as theirs is."""
+    """Returns the authors' index of the level at t, floor(t (steps - 1)), rounded in float32 as
+    theirs is.
+    """
     return (t.float() * (steps - 1)).long()

@@ -1,11 +1,14 @@
-"""The names under which the authors' checkpoints hold the weights of NCSN++, DDPM++, DDPM and the toy perceptrons.
+"""The names under which the authors' checkpoints hold the weights of NCSN++, DDPM++, DDPM and the
+toy perceptrons.
 
-Published names are ``all_modules.i.<layer>.<tensor>``, i counting the layers as the forward pass meets them (layers
-without weights too); a 1x1 convolution named NIN holds its weight as ``W`` of shape (in, out). A perceptron's are
-``layers.i.<tensor>`` where it is residual, else ``main.i.<tensor>``, i counting the activations too.
+Published names are ``all_modules.i.<layer>.<tensor>``, i counting the layers as the forward pass
+meets them (layers without weights too); a 1x1 convolution named NIN holds its weight as ``W`` of
+shape (in, out). A perceptron's are ``layers.i.<tensor>`` where it is residual, else
+``main.i.<tensor>``, i counting the activations too.
 
-A published network that does not see the noise level holds what it would see it by all the same: Fourier frequencies,
-if it was made for them, and each block's ``Dense_0``. Nothing uses them, and the networks here do not have them.
+A published network that does not see the noise level holds what it would see it by all the same:
+Fourier frequencies, if it was made for them, and each block's ``Dense_0``. Nothing uses them, and
+the networks here do not have them.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456, and Dockhorn et al., 2022,
 https://arxiv.org/abs/2112.07068 (their PyTorch checkpoints).
@@ -51,27 +54,41 @@ class Entry(NamedTuple):
 
 
 def published_layout(network: Published | MLP) -> list[Entry]:
-    """Returns where each tensor of a published checkpoint lies in ``network``, in the checkpoint's order."""
+    """Returns where each tensor of a published checkpoint lies in ``network``, in the checkpoint's
+    order.
+    """
     if isinstance(network, MLP):
-        names = [f"layers.{i}." if network.residual else f"main.{2 * i}." for i in range(len(network.layers))]
+        names = [
+            f"layers.{i}." if network.residual else f"main.{2 * i}."
+            for i in range(len(network.layers))
+        ]
         return [entry for i, name in enumerate(names) for entry in _pair(name, f"layers.{i}.")]
     paths = {module: name for name, module in network.named_modules()}
     entries = []
     if network.unused_frequencies:
-        entries.append(Entry("all_modules.0.W", "", unused=(network.unused_frequencies,), trained=False))
+        entries.append(
+            Entry("all_modules.0.W", "", unused=(network.unused_frequencies,), trained=False)
+        )
     for i, unit in enumerate(network.units(), start=len(entries)):
         path = f"{paths[unit]}."
         if isinstance(unit, Fourier):
             entries.append(Entry(f"all_modules.{i}.W", path + "frequencies", trained=False))
         elif isinstance(unit, ResBlock):
             skip = "Conv_2" if unit.resample is not None or _biggan(network) else "NIN_0"
-            layers = {"norm1": "GroupNorm_0", "conv1": "Conv_0", "dense": "Dense_0", "norm2": "GroupNorm_1"}
+            layers = {
+                "norm1": "GroupNorm_0",
+                "conv1": "Conv_0",
+                "dense": "Dense_0",
+                "norm2": "GroupNorm_1",
+            }
             layers |= {"conv2": "Conv_1", "skip": skip}
             for own, published in layers.items():
                 if getattr(unit, own) is not None:
                     entries += _pair(f"all_modules.{i}.{published}.", path + own + ".")
                 elif own == "dense":
-                    entries += _unused(f"all_modules.{i}.{published}.", unit.conv1.out_channels, network)
+                    entries += _unused(
+                        f"all_modules.{i}.{published}.", unit.conv1.out_channels, network
+                    )
         elif isinstance(unit, Attention):
             entries += _pair(f"all_modules.{i}.GroupNorm_0.", path + "norm.")
             for part in range(3):
@@ -88,12 +105,15 @@ def published_layout(network: Published | MLP) -> list[Entry]:
 
 
 def trained_names(network: Published | MLP) -> list[str]:
-    """Returns the names of the tensors that the authors train and average, in the order of their checkpoints."""
+    """Returns the names of the tensors that the authors train and average, in the order of their
+    checkpoints.
+    """
     return [entry.published for entry in published_layout(network) if entry.trained]
 
 
 def to_published(network: Published | MLP, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns tensors by published names; ``tensors`` are weights (or gradients) by the names of ``network``.
+    """Returns tensors by published names; ``tensors`` are weights (or gradients) by the names of
+    ``network``.
 
     What the network does not have is 0.
     """
@@ -110,7 +130,9 @@ def to_published(network: Published | MLP, tensors: Mapping[str, Tensor]) -> dic
 
 
 def from_published(network: Published | MLP, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the state of ``network`` that holds the published ``tensors``; other tensors are left alone."""
+    """Returns the state of ``network`` that holds the published ``tensors``; other tensors are left
+    alone.
+    """
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for entry in published_layout(network):
         if entry.unused is not None:
@@ -127,7 +149,10 @@ def _biggan(network: Published) -> bool:
 
 def _pair(published: str, own: str, part: int | None = None) -> list[Entry]:
     weight, bias = ("W", "b") if ".NIN_" in published else ("weight", "bias")
-    return [Entry(published + weight, own + "weight", part), Entry(published + bias, own + "bias", part)]
+    return [
+        Entry(published + weight, own + "weight", part),
+        Entry(published + bias, own + "bias", part),
+    ]
 
 
 def _unused(published: str, channels: int, network: Published) -> list[Entry]:

@@ -4,17 +4,19 @@ They run a linear diffusion backwards in t,
 
 .. math:: dx = \left(f x - g^2 \nabla \log p_t\right) dt + g\,d\bar{w} ,
 
-with ``score_fn(x, t)`` for the gradient, t of shape (B,). Each takes the process, score_fn, the prior's draw x of
-shape (B, C, H, W) and decreasing times of shape (steps + 1,), and returns x at the last time. Noise is drawn in the
-order of the steps, one draw of x's shape a noisy step. All are of one form,
+with ``score_fn(x, t)`` for the gradient, t of shape (B,). Each takes the process, score_fn, the
+prior's draw x of shape (B, C, H, W) and decreasing times of shape (steps + 1,), and returns x at
+the last time. Noise is drawn in the order of the steps, one draw of x's shape a noisy step. All are
+of one form,
 
 .. math:: x \leftarrow \text{scale}\, x + \text{slope}\, \nabla \log p_t(x) + \text{std}\, z ,
 
-whose coefficients are computed once, in float64, and meet x as Python floats. A step costs one network evaluation.
+whose coefficients are computed once, in float64, and meet x as Python floats. A step costs one
+network evaluation.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (appendices D to F).
-Departures: transitions between the grid's times are exact (``published_steps`` takes the authors'), and the last
-step adds no noise (``last_noise``).
+Departures: transitions between the grid's times are exact (``published_steps`` takes the authors'),
+and the last step adds no noise (``last_noise``).
 """
 
 from collections.abc import Callable
@@ -36,7 +38,9 @@ Hook = Callable[[Tensor, float, float, Noise], Tensor]
 
 
 class Steps(NamedTuple):
-    """The coefficients of steps x <- scale x + slope score + std z, float64 tables of shape (steps,)."""
+    """The coefficients of steps x <- scale x + slope score + std z, float64 tables of shape
+    (steps,).
+    """
 
     scale: Tensor
     slope: Tensor
@@ -59,7 +63,8 @@ def euler_maruyama(
     Args:
         probability_flow: Half the score and no noise: Euler's method on the probability flow.
         last_noise: Whether the last step adds noise too.
-        published_steps: Above 0, every step has length 1 / published_steps whatever the times, as the authors' do.
+        published_steps: Above 0, every step has length 1 / published_steps whatever the times, as
+            the authors' do.
     """
     steps = euler_maruyama_steps(process, times, published_steps, probability_flow=probability_flow)
     return walk(score_fn, x, times, noise, steps, last_noise=last_noise)
@@ -76,22 +81,27 @@ def reverse_diffusion(
     last_noise: bool = False,
     published_steps: int = 0,
 ) -> Tensor:
-    r"""Undoes each forward step :math:`x_t = a x_s + \sqrt{v} z` by the reverse-diffusion predictor (equation 46).
+    r"""Undoes each forward step :math:`x_t = a x_s + \sqrt{v} z` by the reverse-diffusion predictor
+    (equation 46).
 
     .. math:: x_s = (2 - a) x_t + v \nabla \log p_t(x_t) + \sqrt{v} z
 
-    (a, v) is the process's exact transition between neighbouring times, for sub-VP too, so any grid will do.
+    (a, v) is the process's exact transition between neighbouring times, for sub-VP too, so any grid
+    will do.
 
     Args:
         probability_flow: Half the score and no noise: a discretised probability flow.
         last_noise: Whether the last step adds noise too.
         published_steps: Above 0, the authors' (a, v) for that many steps
-            (:meth:`Process.published_transition`): Euler steps for sub-VP, linearly spaced betas for VP.
+            (:meth:`Process.published_transition`): Euler steps for sub-VP, linearly spaced betas
+            for VP.
 
     Raises:
         ValueError: ``published_steps`` is too small for VP.
     """
-    steps = reverse_diffusion_steps(process, times, published_steps, probability_flow=probability_flow)
+    steps = reverse_diffusion_steps(
+        process, times, published_steps, probability_flow=probability_flow
+    )
     return walk(score_fn, x, times, noise, steps, last_noise=last_noise)
 
 
@@ -108,16 +118,18 @@ def ancestral(
 ) -> Tensor:
     r"""Draws from DDPM's Gaussian for x_s given x_t (appendix F; Ho et al., 2020, section 3.2).
 
-    Its mean is exact, :math:`(x_t + v \nabla \log p_t(x_t)) / a` with (a, v) as in :func:`reverse_diffusion`.
+    Its mean is exact, :math:`(x_t + v \nabla \log p_t(x_t)) / a` with (a, v) as in
+    :func:`reverse_diffusion`.
 
     Args:
-        variance: That of x_s given x_t and x_0, or the transition's own v; the authors take the first for VE and
-            the second for VP.
+        variance: That of x_s given x_t and x_0, or the transition's own v; the authors take the
+            first for VE and the second for VP.
         last_noise: Whether the last step adds noise too.
         published_steps: As for :func:`reverse_diffusion`.
 
     Raises:
-        ValueError: ``published_steps`` is too small for VP, or the process is sub-VP, which has no chain.
+        ValueError: ``published_steps`` is too small for VP, or the process is sub-VP, which has no
+            chain.
     """
     steps = ancestral_steps(process, times, published_steps, variance=variance)
     return walk(score_fn, x, times, noise, steps, last_noise=last_noise)
@@ -133,15 +145,18 @@ def ddim(
     eta: float = 0.0,
     last_noise: bool = False,
 ) -> Tensor:
-    r"""Moves to :math:`m_s \hat{x}_0 + \sqrt{s_s^2 - c^2}\, \hat{z} + c z` with what the score says of image and noise.
+    r"""Moves to :math:`m_s \hat{x}_0 + \sqrt{s_s^2 - c^2}\, \hat{z} + c z` with what the score says
+    of image and noise.
 
-    :math:`\hat{x}_0 = (x_t + s_t^2 \nabla \log p_t) / m_t` and :math:`\hat{z} = -s_t \nabla \log p_t`.
+    :math:`\hat{x}_0 = (x_t + s_t^2 \nabla \log p_t) / m_t` and :math:`\hat{z} = -s_t \nabla \log
+    p_t`.
 
-    Source: Song et al., 2021, https://arxiv.org/abs/2010.02502 (equations 12 and 16), for any linear diffusion.
+    Source: Song et al., 2021, https://arxiv.org/abs/2010.02502 (equations 12 and 16), for any
+    linear diffusion.
 
     Args:
-        eta: c in units of the standard deviation of x_s given x_t and x_0: 0 is the probability flow by Euler's
-            method in the noise level s / m, 1 is :func:`ancestral`.
+        eta: c in units of the standard deviation of x_s given x_t and x_0: 0 is the probability
+            flow by Euler's method in the noise level s / m, 1 is :func:`ancestral`.
         last_noise: Whether the last step adds noise too, where eta does.
     """
     t, s = times[:-1], times[1:]
@@ -149,7 +164,10 @@ def ddim(
     mean, std = process.mean_coefficient(times), process.std(times)
     added = eta * variance.sqrt() * std[1:] / std[:-1]
     scale = mean[1:] / mean[:-1]
-    slope = scale * std[:-1].square() - (std[1:].square() - added.square()).clamp(min=0).sqrt() * std[:-1]
+    slope = (
+        scale * std[:-1].square()
+        - (std[1:].square() - added.square()).clamp(min=0).sqrt() * std[:-1]
+    )
     return walk(score_fn, x, times, noise, Steps(scale, slope, added), last_noise=last_noise)
 
 
@@ -194,24 +212,40 @@ def ancestral_steps(
 
 
 def transitions(process: Process, times: Tensor, published_steps: int = 0) -> tuple[Tensor, Tensor]:
-    """Returns (a, v) of the forward steps between neighbouring times, the authors' above 0 published steps."""
+    """Returns (a, v) of the forward steps between neighbouring times, the authors' above 0
+    published steps.
+    """
     if published_steps:
         return process.published_transition(times[:-1], published_steps)
     return process.transition(times[:-1], times[1:])
 
 
-def walk(score_fn: ScoreFn, x: Tensor, times: Tensor, noise: Noise, steps: Steps, *, last_noise: bool) -> Tensor:
-    """Takes the steps, the k-th with the score at times[k]; the last is noise-free unless ``last_noise``."""
+def walk(
+    score_fn: ScoreFn, x: Tensor, times: Tensor, noise: Noise, steps: Steps, *, last_noise: bool
+) -> Tensor:
+    """Takes the steps, the k-th with the score at times[k]; the last is noise-free unless
+    ``last_noise``.
+    """
     count = len(steps.scale)
-    for k, (t, *coefficients) in enumerate(zip(times[:count].tolist(), *_floats(steps), strict=True), start=1):
+    for k, (t, *coefficients) in enumerate(
+        zip(times[:count].tolist(), *_floats(steps), strict=True), start=1
+    ):
         x = step(score_fn, x, t, noise, coefficients, noisy=last_noise or k < count)
     return x
 
 
 def step(
-    score_fn: ScoreFn, x: Tensor, t: float, noise: Noise, coefficients: tuple[float, float, float], *, noisy: bool
+    score_fn: ScoreFn,
+    x: Tensor,
+    t: float,
+    noise: Noise,
+    coefficients: tuple[float, float, float],
+    *,
+    noisy: bool,
 ) -> Tensor:
-    """Returns scale x + slope score(x, t) + std z for (scale, slope, std), without the last term unless ``noisy``."""
+    """Returns scale x + slope score(x, t) + std z for (scale, slope, std), without the last term
+    unless ``noisy``.
+    """
     scale, slope, std = coefficients
     x = (scale * x).add_(score_fn(x, time_like(x, t)), alpha=slope)
     if noisy and std > 0:

@@ -1,16 +1,19 @@
-r"""Training: Adam or its kin with warm-up and clipping, and an average of the weights that forgets exponentially.
+r"""Training: Adam or its kin with warm-up and clipping, and an average of the weights that forgets
+exponentially.
 
-The weights of a run depend on the run's seed, the settings and the data alone: the randomness of update k comes
-from the stream ("step", k), batch k from (seed, k), so a training that resumes from its last checkpoint ends with
-the same bytes as one that was never stopped.
+The weights of a run depend on the run's seed, the settings and the data alone: the randomness of
+update k comes from the stream ("step", k), batch k from (seed, k), so a training that resumes from
+its last checkpoint ends with the same bytes as one that was never stopped.
 
-Several processes may share a training (DistributedDataParallel): each draws the whole batch and the randomness of all
-of it and takes its rows, so that what is trained is what one process would train, up to the order of sums. Dropout
-draws from a stream of each process's own.
+Several processes may share a training (DistributedDataParallel): each draws the whole batch and the
+randomness of all of it and takes its rows, so that what is trained is what one process would train,
+up to the order of sums. Dropout draws from a stream of each process's own.
 
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (appendices F and H); Kingma & Ba, 2015,
-https://arxiv.org/abs/1412.6980 (Adam and Adamax); Loshchilov & Hutter, 2019, https://arxiv.org/abs/1711.05101 (AdamW).
-Departures: the average's half-life is given in images, so that it does not depend on the batch size.
+https://arxiv.org/abs/1412.6980 (Adam and Adamax); Loshchilov & Hutter, 2019,
+https://arxiv.org/abs/1711.05101 (AdamW).
+Departures: the average's half-life is given in images, so that it does not depend on the batch
+size.
 """
 
 import math
@@ -27,19 +30,26 @@ from methods.shared.average import PowerAverages
 from methods.shared.hyperparameters import Training
 
 LOG_POINTS = 50
-HELDOUT_CHUNK = 64  # fixed, since each chunk has noise of its own: losses compare across batch sizes
+HELDOUT_CHUNK = (
+    64  # fixed, since each chunk has noise of its own: losses compare across batch sizes
+)
 
 Loss = Callable[[nn.Module, Tensor, Noise], Tensor]
-"""The loss of each image, shape (B,), given a network, images in [0, 1] of shape (B, C, H, W) and randomness."""
+"""The loss of each image, shape (B,), given a network, images in [0, 1] of shape (B, C, H, W) and
+randomness.
+"""
 
 
-def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settings: Training, run: Run) -> None:
-    """Trains ``network`` from its present weights, or from the run's last checkpoint, and ``average`` with it.
+def fit(
+    network: nn.Module, average: nn.Module, loss: Loss, data: Images, settings: Training, run: Run
+) -> None:
+    """Trains ``network`` from its present weights, or from the run's last checkpoint, and
+    ``average`` with it.
 
-    It ends after ``settings.steps`` updates, or with the one that reaches ``run.until`` images. Keeps power-function
-    averages of the weights where the settings ask for them. Logs about 50 times:
-    the mean training loss and the share of clipped updates since the last time, and the average's loss on held-out
-    images, always with the same noise.
+    It ends after ``settings.steps`` updates, or with the one that reaches ``run.until`` images.
+    Keeps power-function averages of the weights where the settings ask for them. Logs about 50
+    times: the mean training loss and the share of clipped updates since the last time, and the
+    average's loss on held-out images, always with the same noise.
 
     Args:
         network: What is trained, on ``run.device``.
@@ -54,30 +64,42 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
         ValueError: The batch does not divide by the processes that share the training.
     """
     if settings.batch % run.world:
-        raise ValueError(f"a batch of {settings.batch} images does not divide by {run.world} processes")
+        raise ValueError(
+            f"a batch of {settings.batch} images does not divide by {run.world} processes"
+        )
     rows = settings.batch // run.world
     ours = slice(run.rank * rows, (run.rank + 1) * rows)
     trainer = Trainer(network, average, loss, settings, run.world)
-    steps = settings.steps if run.until is None else min(settings.steps, math.ceil(run.until / settings.batch))
+    steps = (
+        settings.steps
+        if run.until is None
+        else min(settings.steps, math.ceil(run.until / settings.batch))
+    )
     run.announce(steps)
     restored = run.restore()
     done = 0
     if restored is not None:
         done, tensors = restored
         trainer.load(tensors)
-    heldout = data.scaled(torch.from_numpy(data.drawn("test", slice(settings.heldout_images))).to(run.device).float())
+    heldout = data.scaled(
+        torch.from_numpy(data.drawn("test", slice(settings.heldout_images))).to(run.device).float()
+    )
     every = max(1, settings.steps // LOG_POINTS)
     averaged_at = settings.averaged_at(steps * settings.batch)
     with evaluated([network], precision=settings.precision, compiled=run.compiled):
         for step in range(done, steps):
             x0 = data.batch(run.seed, step, settings.batch)[ours].to(run.device)
             noise = run.noise("step", step)
-            trainer.update(step, x0, noise if run.world == 1 else SharedNoise(noise, rows, run.rank, run.world))
+            trainer.update(
+                step, x0, noise if run.world == 1 else SharedNoise(noise, rows, run.rank, run.world)
+            )
             finished = step + 1
             if finished % every == 0 or finished == steps:
                 values = trainer.report()
                 if not math.isfinite(loss := values["loss"]):
-                    raise FloatingPointError(f"training diverged: the loss is {loss} after {finished} updates")
+                    raise FloatingPointError(
+                        f"training diverged: the loss is {loss} after {finished} updates"
+                    )
                 values["heldout_loss"] = trainer.heldout_loss(heldout, run.noise("heldout"))
                 run.log(finished * settings.batch, **values)
             if finished * settings.batch in averaged_at:
@@ -87,12 +109,14 @@ def fit(network: nn.Module, average: nn.Module, loss: Loss, data: Images, settin
 
 
 class SharedNoise(Noise):
-    """The draws of one process for its rows of a batch: those that a single process would make for these rows.
+    """The draws of one process for its rows of a batch: those that a single process would make for
+    these rows.
 
     Args:
         whole: The stream of the whole batch.
-        rows: Rows of a process. Draws of five axes have them in the second (several for each image), others in the
-            first; draws of another length are not of a batch, and equal in all processes.
+        rows: Rows of a process. Draws of five axes have them in the second (several for each
+            image), others in the first; draws of another length are not of a batch, and equal in
+            all processes.
         rank: Which rows.
         world: How many processes there are.
     """
@@ -142,10 +166,14 @@ class Trainer:
         world: How many processes share the training, each with rows of its own.
     """
 
-    def __init__(self, network: nn.Module, average: nn.Module, loss: Loss, settings: Training, world: int = 1) -> None:
+    def __init__(
+        self, network: nn.Module, average: nn.Module, loss: Loss, settings: Training, world: int = 1
+    ) -> None:
         self.network = network.train()
         self.world = world
-        self.shared = network if world == 1 else DistributedDataParallel(network, broadcast_buffers=False)
+        self.shared = (
+            network if world == 1 else DistributedDataParallel(network, broadcast_buffers=False)
+        )
         self.average = average.eval().requires_grad_(False)
         self.average.load_state_dict(network.state_dict())
         self.loss = loss
@@ -156,7 +184,8 @@ class Trainer:
         half_life = settings.ema_half_life_images
         self.decay = 0.5 ** (settings.batch / half_life) if half_life else 0.0
         self.optimizer = make_optimizer(self.weights, settings)
-        # Sum of losses, clipped updates, updates: kept on the device, so that an update waits for nothing.
+        # Sum of losses, clipped updates, updates: kept on the device, so that an update waits for
+        # nothing.
         self.totals = torch.zeros(3, dtype=torch.float64, device=self.weights[0].device)
 
     def update(self, step: int, x0: Tensor, noise: Noise) -> None:
@@ -174,11 +203,17 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step)
         self.optimizer.step()
-        update_average(self.averaged, self.weights, average_decay(self.decay, step + 1, self.settings.ema_warmup))
+        update_average(
+            self.averaged,
+            self.weights,
+            average_decay(self.decay, step + 1, self.settings.ema_warmup),
+        )
         if self.powers is not None:
             self.powers.update(step + 1)
         clipped = norm > (math.inf if limit is None else limit)
-        self.totals += torch.stack([loss.double(), clipped.double(), torch.ones_like(loss).double()])
+        self.totals += torch.stack(
+            [loss.double(), clipped.double(), torch.ones_like(loss).double()]
+        )
 
     def report(self) -> dict[str, float]:
         """Returns the mean loss and the share of clipped updates since the last report."""
@@ -210,9 +245,13 @@ class Trainer:
         adam = self.optimizer.state_dict()
         for path, tensor in under("adam.", tensors).items():
             index, _, name = path.partition(".")
-            # A fused optimiser walks through memory, so its averages must lie as the weights do. It also moves its
-            # count of steps to their device; the others read it on the CPU.
-            own = tensor.cpu() if name == "step" else torch.empty_like(self.weights[int(index)]).copy_(tensor)
+            # A fused optimiser walks through memory, so its averages must lie as the weights do. It
+            # also moves its count of steps to their device; the others read it on the CPU.
+            own = (
+                tensor.cpu()
+                if name == "step"
+                else torch.empty_like(self.weights[int(index)]).copy_(tensor)
+            )
             adam["state"].setdefault(int(index), {})[name] = own
         self.optimizer.load_state_dict(adam)
         self.totals.copy_(tensors["totals"])
@@ -227,13 +266,21 @@ def make_optimizer(weights: list[nn.Parameter], settings: Training) -> torch.opt
         "adamw": (torch.optim.AdamW, {"fused": True}),
         "adamax": (torch.optim.Adamax, {}),
     }[settings.optimiser]
-    rates = {"lr": settings.learning_rate, "eps": settings.adam_eps, "weight_decay": settings.weight_decay}
+    rates = {
+        "lr": settings.learning_rate,
+        "eps": settings.adam_eps,
+        "weight_decay": settings.weight_decay,
+    }
     return kind(weights, **rates, **options)
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the tensors whose names start with ``prefix``, by the rest of their names."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def weights_of(network: nn.Module, average: nn.Module) -> dict[str, Tensor]:
@@ -249,7 +296,9 @@ def load_weights(network: nn.Module, average: nn.Module, state: Mapping[str, Ten
 
 
 def learning_rate(settings: Training, step: int) -> float:
-    """Returns the learning rate of update ``step`` = 0, 1, ...; with a warm-up the first is 0, as the authors'."""
+    """Returns the learning rate of update ``step`` = 0, 1, ...; with a warm-up the first is 0, as
+    the authors'.
+    """
     warm = min(step / settings.warmup_steps, 1.0) if settings.warmup_steps else 1.0
     done = step / settings.steps
     fall = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 + 0.5 * math.cos(math.pi * done)}
@@ -257,7 +306,9 @@ def learning_rate(settings: Training, step: int) -> float:
 
 
 def average_decay(decay: float, n: int, warmup: bool) -> float:
-    """Returns the weight that the average keeps at its n-th update (from 1): at most (1 + n) / (10 + n) in warm-up."""
+    """Returns the weight that the average keeps at its n-th update (from 1): at most (1 + n) / (10
+    + n) in warm-up.
+    """
     return min(decay, (1 + n) / (10 + n)) if warmup else decay
 
 

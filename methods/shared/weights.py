@@ -1,12 +1,15 @@
-"""The weights in a checkpoint of others: where they lie in it, by which names, and what they are worth.
+"""The weights in a checkpoint of others: where they lie in it, by which names, and what they are
+worth.
 
-The format of Score-SDE's authors, which others took over, holds ``model`` (the last weights, by published names that
-begin with ``module.``), ``ema``, ``step`` and the optimiser. The ``shadow_params`` of ``ema`` are the averaged weights
-in the order of the network's layers; Fourier frequencies, which are not trained, are in ``model`` alone.
+The format of Score-SDE's authors, which others took over, holds ``model`` (the last weights, by
+published names that begin with ``module.``), ``ema``, ``step`` and the optimiser. The
+``shadow_params`` of ``ema`` are the averaged weights in the order of the network's layers; Fourier
+frequencies, which are not trained, are in ``model`` alone.
 
-Whoever trained such a network may have saved it in another way: the weights alone, or under another of the usual
-names; wrapped by torch.compile, DistributedDataParallel or FSDP, which all put a word into every name; in half
-precision; as a safetensors file. All of these are found here. What could be read in two ways is refused.
+Whoever trained such a network may have saved it in another way: the weights alone, or under another
+of the usual names; wrapped by torch.compile, DistributedDataParallel or FSDP, which all put a word
+into every name; in half precision; as a safetensors file. All of these are found here. What could
+be read in two ways is refused.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,7 +23,17 @@ from torch import Tensor, nn
 from methods.shared.checkpoint import CheckpointError, agree, read
 from methods.shared.published import from_published, to_published, trained_names
 
-WEIGHTS = ("model", "state_dict", "model_state_dict", "net", "network", "score_model", "module", "params", "weights")
+WEIGHTS = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "net",
+    "network",
+    "score_model",
+    "module",
+    "params",
+    "weights",
+)
 """Under which names files hold the last weights."""
 
 AVERAGES = ("ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema_params")
@@ -39,8 +52,10 @@ class Imported(NamedTuple):
 
     Args:
         raw: State of the network as the optimiser left it.
-        chosen: State of the network to sample from: the average or, where that was asked for, the raw one.
-        facts: What the checkpoint tells of itself, plain values; "note" is what its rows should say.
+        chosen: State of the network to sample from: the average or, where that was asked for, the
+            raw one.
+        facts: What the checkpoint tells of itself, plain values; "note" is what its rows should
+            say.
         constants: Tensors of the model that are no weights, by name.
     """
 
@@ -51,9 +66,14 @@ class Imported(NamedTuple):
 
 
 def read_published(
-    path: Path, network: nn.Module, weights: Literal["ema", "raw"], origin: str, constants: Collection[str] = ()
+    path: Path,
+    network: nn.Module,
+    weights: Literal["ema", "raw"],
+    origin: str,
+    constants: Collection[str] = (),
 ) -> Imported:
-    """Returns the weights at ``path``, a file in the format of Score-SDE's authors or of the weights alone.
+    """Returns the weights at ``path``, a file in the format of Score-SDE's authors or of the
+    weights alone.
 
     Args:
         network: Of the checkpoint's size; its weights are left alone.
@@ -65,7 +85,9 @@ def read_published(
         CheckpointError: It cannot be read safely, or is not of this network.
     """
     content = read(path)
-    shapes = {name: tensor.shape for name, tensor in to_published(network, network.state_dict()).items()}
+    shapes = {
+        name: tensor.shape for name, tensor in to_published(network, network.state_dict()).items()
+    }
     where, held = weights_in(path, content)
     model = plain_names(f"{path}: {where}", held, shapes)
     if "time_embedding.linear_1.weight" in model:
@@ -92,10 +114,14 @@ def weights_in(path: Path, content: Any) -> tuple[str, Mapping[str, Any]]:
         CheckpointError: Nowhere, or in more than one place.
     """
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: a checkpoint holds weights by name; this one holds {type(content).__name__}")
+        raise CheckpointError(
+            f"{path}: a checkpoint holds weights by name; this one holds {type(content).__name__}"
+        )
     found = [name for name in WEIGHTS if is_named(content.get(name))]
     if len(found) > 1:
-        raise CheckpointError(f"{path}: holds weights under {' and '.join(found)}: save those that are meant alone")
+        raise CheckpointError(
+            f"{path}: holds weights under {' and '.join(found)}: save those that are meant alone"
+        )
     if found:
         return found[0], content[found[0]]
     if is_named(content):
@@ -112,14 +138,20 @@ def average_in(path: Path, content: Any) -> Any:
     Raises:
         CheckpointError: There is more than one.
     """
-    found = [name for name in AVERAGES if isinstance(content, Mapping) and content.get(name) is not None]
+    found = [
+        name for name in AVERAGES if isinstance(content, Mapping) and content.get(name) is not None
+    ]
     if len(found) > 1:
-        raise CheckpointError(f"{path}: holds averages under {' and '.join(found)}: save the one that is meant alone")
+        raise CheckpointError(
+            f"{path}: holds averages under {' and '.join(found)}: save the one that is meant alone"
+        )
     return content[found[0]] if found else None
 
 
 def shadow_in(ema: Any) -> tuple[Any, dict[str, Any]]:
-    """Returns the averaged weights that an average holds, by name or as a list, and how they were averaged."""
+    """Returns the averaged weights that an average holds, by name or as a list, and how they were
+    averaged.
+    """
     if not isinstance(ema, Mapping):
         return ema, {"ema_updates": None, "ema_decay": None}
     counts = [number(ema.get(name)) for name in COUNTS]
@@ -131,7 +163,9 @@ def shadow_in(ema: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def updates_in(content: Any) -> int | float | None:
-    """Returns after how many updates the weights were saved, None where the content does not tell."""
+    """Returns after how many updates the weights were saved, None where the content does not
+    tell.
+    """
     for name in STEPS:
         if isinstance(content, Mapping) and (value := number(content.get(name))) is not None:
             return value
@@ -139,17 +173,25 @@ def updates_in(content: Any) -> int | float | None:
 
 
 def is_named(content: Any) -> bool:
-    """Whether something is tensors by name, as a state_dict is; a value beside them need not be one."""
+    """Whether something is tensors by name, as a state_dict is; a value beside them need not be
+    one.
+    """
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         return False
-    return any(isinstance(value, Tensor | np.ndarray) and value.ndim > 0 for value in content.values())
+    return any(
+        isinstance(value, Tensor | np.ndarray) and value.ndim > 0 for value in content.values()
+    )
 
 
-def plain_names(where: str, tensors: Mapping[str, Any], expected: Collection[str]) -> dict[str, Any]:
-    """Returns tensors by their names in the network itself, without the words that wrappers put into them.
+def plain_names(
+    where: str, tensors: Mapping[str, Any], expected: Collection[str]
+) -> dict[str, Any]:
+    """Returns tensors by their names in the network itself, without the words that wrappers put
+    into them.
 
     Args:
-        expected: Names of the network. Where none is found, words that all names begin with are taken away too.
+        expected: Names of the network. Where none is found, words that all names begin with are
+            taken away too.
 
     Raises:
         CheckpointError: Two names become the same.
@@ -160,20 +202,26 @@ def plain_names(where: str, tensors: Mapping[str, Any], expected: Collection[str
     for name, short in names.items():
         if short in found:
             twins = " and ".join(other for other in names if names[other] == short)
-            raise CheckpointError(f"{where} holds {short} twice, as {twins}: save one of them alone")
+            raise CheckpointError(
+                f"{where} holds {short} twice, as {twins}: save one of them alone"
+            )
         found[short] = _tensor(tensors[name])
     return found
 
 
 def _tensor(value: Any) -> Any:
-    """Returns an array of numpy as a tensor, a parameter as its values, and anything else as it is."""
+    """Returns an array of numpy as a tensor, a parameter as its values, and anything else as it
+    is.
+    """
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         return torch.from_numpy(value)
     return value.detach() if isinstance(value, Tensor) else value
 
 
 def _without_owner(names: Mapping[str, str], expected: Collection[str]) -> Mapping[str, str]:
-    """Returns names without what all of them begin with, as far as that makes them names of the network."""
+    """Returns names without what all of them begin with, as far as that makes them names of the
+    network.
+    """
     short = names
     while not any(name in expected for name in short.values()):
         first = {name.split(".")[0] for name in short.values()}
@@ -203,12 +251,22 @@ def check_values(where: str, tensors: Mapping[str, Tensor]) -> list[str]:
     }
     if wrong:
         name, tensor = next(iter(wrong.items()))
-        what = "a meta tensor without values" if tensor.is_meta else f"{tensor.dtype}".removeprefix("torch.")
-        what += "" if tensor.layout == torch.strided else f" in layout {tensor.layout}".replace("torch.", "")
+        what = (
+            "a meta tensor without values"
+            if tensor.is_meta
+            else f"{tensor.dtype}".removeprefix("torch.")
+        )
+        what += (
+            ""
+            if tensor.layout == torch.strided
+            else f" in layout {tensor.layout}".replace("torch.", "")
+        )
         raise CheckpointError(
             f"{where} holds {len(wrong)} tensors that are no floating-point numbers, {name} is {what}"
         )
-    broken = {name: int((~torch.isfinite(tensor.float())).sum()) for name, tensor in tensors.items()}
+    broken = {
+        name: int((~torch.isfinite(tensor.float())).sum()) for name, tensor in tensors.items()
+    }
     if broken := {name: count for name, count in broken.items() if count}:
         name = next(iter(broken))
         more = f" and {len(broken) - 1} tensors more" if len(broken) > 1 else ""
@@ -221,8 +279,14 @@ def check_values(where: str, tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def noted(notes: Iterable[str], ema_updates: Any = None) -> dict[str, str]:
-    """Returns the fact that a model's rows should say beside its weights, nothing where there is nothing to say."""
-    first = ["an average of 0 updates, which is the weights before training"] if ema_updates == 0 else []
+    """Returns the fact that a model's rows should say beside its weights, nothing where there is
+    nothing to say.
+    """
+    first = (
+        ["an average of 0 updates, which is the weights before training"]
+        if ema_updates == 0
+        else []
+    )
     found = "; ".join([*first, *notes])
     return {"note": found} if found else {}
 
@@ -231,16 +295,24 @@ def _average(
     path: Path, content: Any, network: nn.Module, constants: Collection[str]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Returns the averaged weights by published names, and how they were averaged."""
-    own = {name: tensor.shape for name, tensor in to_published(network, network.state_dict()).items()}
+    own = {
+        name: tensor.shape for name, tensor in to_published(network, network.state_dict()).items()
+    }
     names = trained_names(network)
     shadow, told = shadow_in(average_in(path, content))
     if is_named(shadow):
         average = plain_names(f"{path}: ema", shadow, own)
         average = {name: tensor for name, tensor in average.items() if name not in constants}
-        agree(f"{path}: ema", {name: own[name] for name in own if name in names or name in average}, average)
+        agree(
+            f"{path}: ema",
+            {name: own[name] for name in own if name in names or name in average},
+            average,
+        )
         return average, told
     if not isinstance(shadow, Sequence) or isinstance(shadow, str):
-        raise CheckpointError(f"{path}: holds no average of the weights (ema); ask for weights: raw")
+        raise CheckpointError(
+            f"{path}: holds no average of the weights (ema); ask for weights: raw"
+        )
     if len(shadow) != len(names):
         raise CheckpointError(
             f"{path}: the average (ema) is a list of {len(shadow)} tensors, this network has {len(names)} that are "

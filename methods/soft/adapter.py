@@ -1,20 +1,23 @@
 r"""Soft score matching: generative models that undo any linear corruption.
 
-An image is blurred, masked or faded while noise is added, :math:`x_t = C_t x_0 + s_t z`. A network learns to predict
-the clean image from the corrupted one, judged by what the corruption leaves of its errors; samplers then take the
-corruption back, a little at a time. Variance-exploding and variance-preserving diffusion and the straight path of flow
-matching are corruptions too, and share everything here.
+An image is blurred, masked or faded while noise is added, :math:`x_t = C_t x_0 + s_t z`. A network
+learns to predict the clean image from the corrupted one, judged by what the corruption leaves of
+its errors; samplers then take the corruption back, a little at a time. Variance-exploding and
+variance-preserving diffusion and the straight path of flow matching are corruptions too, and share
+everything here.
 
-All lives on images in [-1, 1]. The network predicts the residual, clean less corrupted, at all times at once. It is
-told the time and not the noise, which stands still for most of a blur: 999 t for sinusoids, and 8 t - 4 where a
-network is made for the logarithm of a noise level, which spans about as much.
+All lives on images in [-1, 1]. The network predicts the residual, clean less corrupted, at all
+times at once. It is told the time and not the noise, which stands still for most of a blur: 999 t
+for sinusoids, and 8 t - 4 where a network is made for the logarithm of a noise level, which spans
+about as much.
 
 Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 
 Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442.
-Departures: the loss is the mean over dimensions; ``parametrisation`` scaled_residual and ``null_reg`` are ours, as are
-the start distribution (:mod:`methods.shared.prior`), the masks, and how the levels of a blur are found
-(:mod:`methods.soft.levels`); likelihoods are those of the flow, of images with the noise at t = eps.
+Departures: the loss is the mean over dimensions; ``parametrisation`` scaled_residual and
+``null_reg`` are ours, as are the start distribution (:mod:`methods.shared.prior`), the masks, and
+how the levels of a blur are found (:mod:`methods.soft.levels`); likelihoods are those of the flow,
+of images with the noise at t = eps.
 """
 
 import copy
@@ -35,9 +38,23 @@ from methods.shared.backbone import make_network
 from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.layers import initialise
-from methods.shared.likelihood import bits_per_dim, continuous, dequantisation_floor, measure, over_draws
+from methods.shared.likelihood import (
+    bits_per_dim,
+    continuous,
+    dequantisation_floor,
+    measure,
+    over_draws,
+)
 from methods.shared.objective import level_losses
-from methods.shared.prior import Basis, Chunks, Fitted, Prior, fit_prior, restore_prior, training_images
+from methods.shared.prior import (
+    Basis,
+    Chunks,
+    Fitted,
+    Prior,
+    fit_prior,
+    restore_prior,
+    training_images,
+)
 from methods.shared.process import like
 from methods.shared.quantisation import Bins
 from methods.shared.training import dropout_from, fit, load_weights, under, weights_of
@@ -78,9 +95,12 @@ class SoftDiffusion(Method):
             self.network.to(device=self.device, memory_format=torch.channels_last)
             initialise(self.network, Noise(0, ("init",)))
             self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        # Until training fits them: a straight line of levels, noise alone to start from, residuals of size 1.
+        # Until training fits them: a straight line of levels, noise alone to start from, residuals
+        # of size 1.
         blur = params.corruption.blur
-        self.blur_levels = torch.linspace(blur.least, blur.most, params.selection.levels, dtype=torch.float64)
+        self.blur_levels = torch.linspace(
+            blur.least, blur.most, params.selection.levels, dtype=torch.float64
+        )
         self.hops = torch.zeros(params.selection.levels - 1, dtype=torch.float64)
         self._make_corruption()
         pixels = params.corruption.kind in ("mask", "blur_mask")
@@ -90,7 +110,9 @@ class SoftDiffusion(Method):
 
     def _make_corruption(self) -> None:
         levels = self.blur_levels.tolist() if self.params.selects else None
-        self.corruption: Corruption = make_corruption(self.params.corruption, self.image_shape, levels)
+        self.corruption: Corruption = make_corruption(
+            self.params.corruption, self.image_shape, levels
+        )
 
     @property
     def networks(self) -> Sequence[nn.Module]:
@@ -128,7 +150,9 @@ class SoftDiffusion(Method):
         return residual(predict)
 
     def _residual_size(self, t: Tensor) -> Tensor:
-        """Returns the root mean square of clean less corrupted images at t, (B,), as training found it."""
+        """Returns the root mean square of clean less corrupted images at t, (B,), as training found
+        it.
+        """
         place = t * (NODES - 1)
         below = place.long().clamp(max=NODES - 2)
         table = self.residual_size.to(t)
@@ -139,9 +163,13 @@ class SoftDiffusion(Method):
         operator = self.corruption.operator
         assert isinstance(operator, Diagonal)
         if self.mixture is None:
-            images = Mixture.of(self.data, self.device, self.params.mistakes.smoothing).affine(2.0, -1.0)
+            images = Mixture.of(self.data, self.device, self.params.mistakes.smoothing).affine(
+                2.0, -1.0
+            )
             shape = (-1, *self.image_shape)
-            self.mixture = images.rotated(lambda rows: operator.to_basis(rows.view(shape)).flatten(1))
+            self.mixture = images.rotated(
+                lambda rows: operator.to_basis(rows.view(shape)).flatten(1)
+            )
         std = like(self.corruption.std(t.double()), x)
         clean = self.mixture.denoise(operator.to_basis(x).double(), operator.eigenvalues(t), std)
         return self.params.mistakes.of(operator.from_basis(clean).to(x.dtype) - x, std)
@@ -160,7 +188,9 @@ class SoftDiffusion(Method):
     def _loss_at(self, network: nn.Module, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
         params = self.params
         denoiser = self.denoiser(network)
-        return soft_loss(self.corruption, denoiser, x0, t, z, params.weighting, params.null_reg, params.reduction)
+        return soft_loss(
+            self.corruption, denoiser, x0, t, z, params.weighting, params.null_reg, params.reduction
+        )
 
     def train(self, data: Images, run: Run) -> None:
         chunks = partial(training_images, data, self._enter, run)
@@ -177,8 +207,14 @@ class SoftDiffusion(Method):
         fit(self.network, self.average, self._loss, data, self.params.training, run)
 
     def _select_levels(self, chunks: Chunks) -> None:
-        """Finds the levels of the blur by shortest path between the distributions of blurred images."""
-        settings, selection, (_, _, width) = self.params.corruption.blur, self.params.selection, self.image_shape
+        """Finds the levels of the blur by shortest path between the distributions of blurred
+        images.
+        """
+        settings, selection, (_, _, width) = (
+            self.params.corruption.blur,
+            self.params.selection,
+            self.image_shape,
+        )
         strengths = candidates(width * settings.least, width * settings.most, selection.candidates)
         blur = Blur(self.image_shape, Linear(0.0, width * settings.most), settings.half_width)
         factors = blur.eigenvalues(strengths.to(self.device) / strengths[-1].item())
@@ -187,7 +223,9 @@ class SoftDiffusion(Method):
         def coefficients() -> Iterator[Tensor]:
             return (blur.to_basis(x0).flatten(1) for x0 in chunks())
 
-        found = choose(coefficients, strengths, factors, self._last_std, selection.levels, selection.covariance)
+        found = choose(
+            coefficients, strengths, factors, self._last_std, selection.levels, selection.covariance
+        )
         self.blur_levels, self.hops = found.levels / width, found.hops
         self._make_corruption()
 
@@ -205,7 +243,9 @@ class SoftDiffusion(Method):
         )
 
     def _measure_residuals(self, chunks: Chunks) -> Tensor:
-        """Returns the root mean square of clean less corrupted images at :data:`NODES` times, float32."""
+        """Returns the root mean square of clean less corrupted images at :data:`NODES` times,
+        float32.
+        """
         times = torch.linspace(0, 1, NODES, dtype=torch.float64, device=self.device)
         squares, count = torch.zeros_like(times), 0
         for x0 in chunks():
@@ -214,7 +254,9 @@ class SoftDiffusion(Method):
         return (squares / count + self.corruption.std(times).square()).sqrt().float()
 
     @torch.no_grad()
-    def sample(self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None) -> Tensor:
+    def sample(
+        self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None
+    ) -> Tensor:
         x = self.prior.sample(count, noise.child("prior"))
         denoiser, knobs = self.denoiser(self.average), asdict(sampler.params)
         t_min = knobs.pop("t_min")
@@ -223,8 +265,12 @@ class SoftDiffusion(Method):
         else:
             times = grid(sampler.times, knobs.pop("steps"), t_min)
             if knobs.get("kinks") == "meet" and len(times) - 2 < len(self.corruption.kinks):
-                knobs["kinks"] = "cross"  # some kinks would draw all times to themselves, and leave gaps elsewhere
-            x = self.samplers[sampler.name](self.corruption, denoiser, x, times, noise.child("steps"), **knobs)
+                knobs["kinks"] = (
+                    "cross"  # some kinks would draw all times to themselves, and leave gaps elsewhere
+                )
+            x = self.samplers[sampler.name](
+                self.corruption, denoiser, x, times, noise.child("steps"), **knobs
+            )
         return self._leave(x)
 
     def score(self, images: Tensor, noise: Noise, params: LikelihoodParams) -> Scored:
@@ -238,13 +284,26 @@ class SoftDiffusion(Method):
         dims = math.prod(self.image_shape)
         denoiser, bits = self.denoiser(self.average), []
         for k in range(params.repeats):
-            x = 2 * continuous(images.to(self.device), self.levels, noise.child("dequantise").child(k)) - 1
+            x = (
+                2
+                * continuous(
+                    images.to(self.device), self.levels, noise.child("dequantise").child(k)
+                )
+                - 1
+            )
             probe = noise.child("probe").child(k)
-            log_prob, _ = log_likelihood(self.corruption, denoiser, self.prior.log_prob, x, probe, **knobs)
+            log_prob, _ = log_likelihood(
+                self.corruption, denoiser, self.prior.log_prob, x, probe, **knobs
+            )
             bits.append(bits_per_dim(log_prob, dims, self.levels, 2))
         std = self.corruption.std(torch.tensor(params.eps, dtype=torch.float64)).item()
-        usual = {"probe_drift": False, "error_norm": "batch"}  # named in the identity where they are not as usual
-        identity = {name: value for name, value in asdict(params).items() if usual.get(name, ...) != value} | {
+        usual = {
+            "probe_drift": False,
+            "error_norm": "batch",
+        }  # named in the identity where they are not as usual
+        identity = {
+            name: value for name, value in asdict(params).items() if usual.get(name, ...) != value
+        } | {
             "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
             **measure(self.levels, 2),
             "floor": dequantisation_floor(std * self.levels / 2),
@@ -254,7 +313,9 @@ class SoftDiffusion(Method):
 
     @torch.no_grad()
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
-        """Returns the loss at ten times, a held-out image on its way into the corruption, and samples on theirs out."""
+        """Returns the loss at ten times, a held-out image on its way into the corruption, and
+        samples on theirs out.
+        """
         x0 = self._enter(images.to(self.device), noise)
         z = noise.normal(x0.shape)
         times = torch.arange(1, 11, dtype=torch.float64) / 10
@@ -267,7 +328,10 @@ class SoftDiffusion(Method):
             self._noise_levels(times),
             level_losses(loss_at, times.to(x0)),
             f"{self.params.corruption.kind}, {self.params.weighting}, {self.params.reduction}",
-            {"corruption path": self._corruption_path(x0, z), "reverse path": self._reverse_path(noise)},
+            {
+                "corruption path": self._corruption_path(x0, z),
+                "reverse path": self._reverse_path(noise),
+            },
             self._curves(),
         )
 
@@ -286,10 +350,16 @@ class SoftDiffusion(Method):
         return (torch.stack(columns, dim=1) + 1) / 2
 
     def _reverse_path(self, noise: Noise) -> Tensor:
-        """Returns the states of one run of momentum at ten times of its own grid, from noise to images."""
+        """Returns the states of one run of momentum at ten times of its own grid, from noise to
+        images.
+        """
         times = grid("uniform", REVERSE_STEPS, 0.0)
         x = self.prior.sample(SHOWN, noise.child("prior"))
-        steps, denoiser, stops = noise.child("steps"), self.denoiser(self.average), torch.linspace(0, REVERSE_STEPS, 10)
+        steps, denoiser, stops = (
+            noise.child("steps"),
+            self.denoiser(self.average),
+            torch.linspace(0, REVERSE_STEPS, 10),
+        )
         columns = [x]
         for start, end in itertools.pairwise(stops.long().tolist()):
             part = times[start : end + 1]
@@ -305,14 +375,22 @@ class SoftDiffusion(Method):
         middle = (nodes[1:] + nodes[:-1]) / 2
         return {
             "levels of blur": Curve(nodes, pixels, "t", "standard deviation of the blur (pixels)"),
-            "change between levels of blur": Curve(middle, self.hops, "t", "2-Wasserstein distance"),
+            "change between levels of blur": Curve(
+                middle, self.hops, "t", "2-Wasserstein distance"
+            ),
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Returns network, average ("ema."), and what training fitted: prior, levels of blur, size of the residual."""
+        """Returns network, average ("ema."), and what training fitted: prior, levels of blur, size
+        of the residual.
+        """
         state = weights_of(self.network, self.average)
         state |= {f"fitted.prior.{name}": tensor for name, tensor in self.prior.tensors().items()}
-        fitted = {"levels": self.blur_levels, "hops": self.hops, "residual_size": self.residual_size}
+        fitted = {
+            "levels": self.blur_levels,
+            "hops": self.hops,
+            "residual_size": self.residual_size,
+        }
         return state | {f"fitted.{name}": tensor for name, tensor in fitted.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -322,12 +400,16 @@ class SoftDiffusion(Method):
         self.residual_size = state["fitted.residual_size"].to(self.device)
         self._make_corruption()
 
-    def take_average(self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]) -> dict[str, Any]:
+    def take_average(
+        self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]
+    ) -> dict[str, Any]:
         """Makes the average that is sampled from anew (:mod:`methods.shared.average`)."""
         return average_of(self.average, width, kept)
 
     def _enter(self, x: Tensor, noise: Noise) -> Tensor:
-        """Returns images in [0, 1] in [-1, 1], with uniform noise of one level where the parameters ask for it."""
+        """Returns images in [0, 1] in [-1, 1], with uniform noise of one level where the parameters
+        ask for it.
+        """
         return 2 * self.bins.fill(x, noise) - 1
 
     def _leave(self, x: Tensor) -> Tensor:
@@ -336,6 +418,8 @@ class SoftDiffusion(Method):
 
 
 def grid(name: str, steps: int, t_min: float) -> Tensor:
-    """Returns the times from 1 to ``t_min``, "uniform" or "quadratic", float64, shape (steps + 1,)."""
+    """Returns the times from 1 to ``t_min``, "uniform" or "quadratic", float64, shape (steps +
+    1,).
+    """
     fractions = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     return t_min + (1 - t_min) * (fractions.square() if name == "quadratic" else fractions)

@@ -1,7 +1,7 @@
 """What the harness must know of Soft Diffusion before torch is imported.
 
-The bare parameters are a blur as wide as the paper's with little noise, on the network and training that Score-SDE has
-for CIFAR-10; a suite overrides any of them by name. Standard library only.
+The bare parameters are a blur as wide as the paper's with little noise, on the network and training
+that Score-SDE has for CIFAR-10; a suite overrides any of them by name. Standard library only.
 """
 
 from collections.abc import Mapping
@@ -33,11 +33,13 @@ MOST_DIMS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Prior(FittedPrior):
-    """The distribution from which sampling starts, fitted to corrupted training images (:mod:`methods.shared.prior`).
+    """The distribution from which sampling starts, fitted to corrupted training images
+    (:mod:`methods.shared.prior`).
 
     Args:
-        kind: One Gaussian or a Gaussian mixture over what stands out of the noise; or "training", corrupted training
-            images themselves, which gives away what was trained on and is named in tables.
+        kind: One Gaussian or a Gaussian mixture over what stands out of the noise; or "training",
+            corrupted training images themselves, which gives away what was trained on and is named
+            in tables.
         images: Most training images that "training" draws from.
     """
 
@@ -52,12 +54,14 @@ class Prior(FittedPrior):
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """How training finds the levels of a blur of schedule "levels" that has none (:mod:`methods.soft.levels`).
+    """How training finds the levels of a blur of schedule "levels" that has none
+    (:mod:`methods.soft.levels`).
 
     Args:
         candidates: Strengths to choose from.
         levels: How many are chosen, the first and the last included.
-        covariance: Of the images: coefficients of cosines are independent, or have their whole covariance.
+        covariance: Of the images: coefficients of cosines are independent, or have their whole
+            covariance.
     """
 
     candidates: int = 256
@@ -71,23 +75,27 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Soft Diffusion's corruption, network and training. Images are in [-1, 1], and noise is in these units.
+    """Soft Diffusion's corruption, network and training. Images are in [-1, 1], and noise is in
+    these units.
 
     Args:
         corruption: What becomes of an image as t grows.
-        parametrisation: What the network predicts: the clean image less the corrupted one ("residual", the paper's),
-            or that in units of its root mean square over the training images at that time ("scaled_residual"), so
-            that a network's output is of order 1 at all times.
+        parametrisation: What the network predicts: the clean image less the corrupted one
+            ("residual", the paper's), or that in units of its root mean square over the training
+            images at that time ("scaled_residual"), so that a network's output is of order 1 at all
+            times.
         weighting: Of the loss over time: over the variance of the noise, or 1.
-        null_reg: Weight of the error of the clean image itself beside what the corruption leaves of it.
+        null_reg: Weight of the error of the clean image itself beside what the corruption leaves of
+            it.
         reduction: The loss of an image: the mean over dimensions, or half of the sum.
         t_min: Least time of the loss.
-        dequantise: Train on images with uniform noise of one level, as the likelihood sees them; samples are then
-            taken back to the levels' own scale.
-        exact: Train nothing: the exact mean of the clean images stands in place of the network, those of the mixture
-            that the data set declares, or of its training images.
-        mistakes: What is wrong with it on purpose: the network's output, the clean image less the corrupted one, is the
-            score times the noise's variance where nothing but noise is added, and is scaled and biased as it is.
+        dequantise: Train on images with uniform noise of one level, as the likelihood sees them;
+            samples are then taken back to the levels' own scale.
+        exact: Train nothing: the exact mean of the clean images stands in place of the network,
+            those of the mixture that the data set declares, or of its training images.
+        mistakes: What is wrong with it on purpose: the network's output, the clean image less the
+            corrupted one, is the score times the noise's variance where nothing but noise is added,
+            and is scaled and biased as it is.
         prior: Where sampling starts.
         selection: How levels of blur are chosen, where the schedule is "levels" and none are given.
         network: The network of the residual.
@@ -117,13 +125,17 @@ class Params:
         if self.exact and self.dequantise:
             raise ValueError("exact takes the images as they are: leave dequantise false")
         if self.exact and self.corruption.kind not in EXACT:
-            raise ValueError(f"exact needs a corruption diagonal in a known basis ({', '.join(EXACT)})")
+            raise ValueError(
+                f"exact needs a corruption diagonal in a known basis ({', '.join(EXACT)})"
+            )
 
     @property
     def selects(self) -> bool:
         """Whether training finds the levels of the blur."""
         blurs = self.corruption.kind in ("blur", "blur_mask")
-        return blurs and self.corruption.blur.schedule == "levels" and not self.corruption.blur.levels
+        return (
+            blurs and self.corruption.blur.schedule == "levels" and not self.corruption.blur.levels
+        )
 
 
 def _variant(params: Params) -> str:
@@ -139,16 +151,26 @@ def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
         reasons.append("corruption.kind: one pixel has nothing to blur; take ve, vp or straight")
     if params.corruption.recipe is not None:
         reasons += params.corruption.recipe.refuse(shape)
-    if params.selects and params.selection.covariance == "full" and channels * height * width > MOST_DIMS:
+    if (
+        params.selects
+        and params.selection.covariance == "full"
+        and channels * height * width > MOST_DIMS
+    ):
         size = f"{channels}x{height}x{width}"
-        reasons.append(f"selection.covariance full is for at most {MOST_DIMS} numbers an image, not {size}: diagonal")
+        reasons.append(
+            f"selection.covariance full is for at most {MOST_DIMS} numbers an image, not {size}: diagonal"
+        )
     return reasons
 
 
 def _refuse_likelihood(params: Params) -> list[str]:
-    """Noise there always is where a likelihood ends, at eps > 0, and every start distribution has a density."""
+    """Noise there always is where a likelihood ends, at eps > 0, and every start distribution has a
+    density.
+    """
     return (
-        [] if params.corruption.differentiable else ["the corruption switches at once, so there is no flow to follow"]
+        []
+        if params.corruption.differentiable
+        else ["the corruption switches at once, so there is no flow to follow"]
     )
 
 
@@ -159,7 +181,13 @@ def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tupl
 TINY: Mapping[str, Any] = MappingProxyType(
     {
         "network": {"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
-        "training": {"steps": 6, "batch": 8, "learning_rate": 1e-3, "warmup_steps": 2, "heldout_images": 16},
+        "training": {
+            "steps": 6,
+            "batch": 8,
+            "learning_rate": 1e-3,
+            "warmup_steps": 2,
+            "heldout_images": 16,
+        },
         "corruption": {"blur": {"schedule": "levels"}},
         "selection": {"candidates": 16, "levels": 4},
     }

@@ -2,19 +2,20 @@ r"""Linear corruptions: what becomes of an image as t grows.
 
 .. math:: x_t = C_t x_0 + s_t z, \qquad z \sim \mathcal{N}(0, I),
 
-with a linear operator C that fades, blurs or masks, and a standard deviation s of the noise. Both are functions of
-time (:class:`Operator`, :class:`Schedule`) with their derivatives, from which velocities are made. At a kink, a
-time at which a function is not differentiable, the derivative is the one from the left, that of a step towards the
-data. Most operators are diagonal in a fixed orthonormal basis, :math:`C_t = U^\top \operatorname{diag}(\lambda_t) U`
-(:class:`Diagonal`).
+with a linear operator C that fades, blurs or masks, and a standard deviation s of the noise. Both
+are functions of time (:class:`Operator`, :class:`Schedule`) with their derivatives, from which
+velocities are made. At a kink, a time at which a function is not differentiable, the derivative is
+the one from the left, that of a step towards the data. Most operators are diagonal in a fixed
+orthonormal basis, :math:`C_t = U^\top \operatorname{diag}(\lambda_t) U` (:class:`Diagonal`).
 
-Shapes: x is (B, C, H, W) and t (B,), or a scalar for the whole batch. Time: t = 0 is data, t = 1 is noise.
+Shapes: x is (B, C, H, W) and t (B,), or a scalar for the whole batch. Time: t = 0 is data, t = 1 is
+noise.
 
-Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442 (section 3); the blur as a product in the basis of
-cosines is Rissanen et al., 2022, https://arxiv.org/abs/2206.13397.
-Departures: the paper does not say what happens at the edges of an image; here they are mirrored, so that a blur is
-symmetric, keeps the mean and is diagonal in the basis of cosines, also where its kernel is cut off. The masks' shapes
-are ours.
+Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442 (section 3); the blur as a product in
+the basis of cosines is Rissanen et al., 2022, https://arxiv.org/abs/2206.13397.
+Departures: the paper does not say what happens at the edges of an image; here they are mirrored, so
+that a blur is symmetric, keeps the mean and is diagonal in the basis of cosines, also where its
+kernel is cut off. The masks' shapes are ours.
 """
 
 import math
@@ -110,7 +111,9 @@ class Geometric(Schedule):
 
 
 class Tabulated(Schedule):
-    """Linear between ``levels`` at equal distances in t, the first at t = 0 and the last at t = 1."""
+    """Linear between ``levels`` at equal distances in t, the first at t = 0 and the last at t =
+    1.
+    """
 
     def __init__(self, levels: Sequence[float]) -> None:
         nodes = torch.linspace(0, 1, len(levels), dtype=torch.float64)
@@ -128,7 +131,9 @@ class Tabulated(Schedule):
 
     def _locate(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the levels, and the index of the last node to the left of t."""
-        return self._levels.on(t.device).to(t.dtype), torch.bucketize(t, self._inner.on(t.device).to(t.dtype))
+        return self._levels.on(t.device).to(t.dtype), torch.bucketize(
+            t, self._inner.on(t.device).to(t.dtype)
+        )
 
 
 class MeanCoefficient(Schedule):
@@ -156,7 +161,9 @@ class StandardDeviation(Schedule):
     def derivative(self, t: Tensor) -> Tensor:
         # From d(s^2)/dt = 2 f s^2 + g^2.
         std = self.process.std(t)
-        return self.process.drift_coefficient(t) * std + 0.5 * self.process.diffusion(t).square() / std
+        return (
+            self.process.drift_coefficient(t) * std + 0.5 * self.process.diffusion(t).square() / std
+        )
 
 
 class Operator(ABC):
@@ -164,7 +171,8 @@ class Operator(ABC):
 
     Attributes:
         kinks: Times inside (0, 1) at which it is not differentiable though continuous, rising.
-        differentiable: Whether it is differentiable but for the kinks; otherwise it has no :meth:`derivative`.
+        differentiable: Whether it is differentiable but for the kinks; otherwise it has no
+            :meth:`derivative`.
         self_adjoint: Whether C equals its transpose.
     """
 
@@ -235,9 +243,10 @@ class Scaling(Diagonal):
 class Blur(Diagonal):
     r"""A Gaussian blur of standard deviation b(t) pixels, with the images mirrored at their edges.
 
-    In the orthonormal basis of cosines (DCT-II) it is :math:`e^{-b^2 (\omega_i^2 + \omega_j^2) / 2}` with
-    :math:`\omega_k = \pi k / n`. A kernel cut off at ``half_width`` pixels, sampled at pixels and divided by its sum,
-    has eigenvalues :math:`\sum_m w_m \cos(\omega_k m)` along each axis instead, a few of them slightly negative.
+    In the orthonormal basis of cosines (DCT-II) it is :math:`e^{-b^2 (\omega_i^2 + \omega_j^2) /
+    2}` with :math:`\omega_k = \pi k / n`. A kernel cut off at ``half_width`` pixels, sampled at
+    pixels and divided by its sum, has eigenvalues :math:`\sum_m w_m \cos(\omega_k m)` along each
+    axis instead, a few of them slightly negative.
 
     Args:
         shape: That of the images, (C, H, W).
@@ -247,11 +256,15 @@ class Blur(Diagonal):
 
     basis = "dct"
 
-    def __init__(self, shape: tuple[int, int, int], std: Schedule, half_width: int | None = None) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], std: Schedule, half_width: int | None = None
+    ) -> None:
         self.std = std
         self.kinks = std.kinks
         self.half_width = half_width
-        self._frequencies = [Table(math.pi * torch.arange(n, dtype=torch.float64) / n) for n in shape[1:]]
+        self._frequencies = [
+            Table(math.pi * torch.arange(n, dtype=torch.float64) / n) for n in shape[1:]
+        ]
         self._cosines = [Table(cosines(n)) for n in shape[1:]]
 
     def eigenvalues(self, t: Tensor) -> Tensor:
@@ -260,11 +273,14 @@ class Blur(Diagonal):
 
     def eigenvalue_derivatives(self, t: Tensor) -> Tensor:
         (rows, row_slopes), (columns, column_slopes) = self._along_axes(t)
-        slopes = row_slopes[..., :, None] * columns[..., None, :] + rows[..., :, None] * column_slopes[..., None, :]
+        slopes = (
+            row_slopes[..., :, None] * columns[..., None, :]
+            + rows[..., :, None] * column_slopes[..., None, :]
+        )
         return _column(self.std.derivative(t.double())) * slopes
 
-    # Products are taken in float64, which costs next to nothing beside a network: a product in TF32 is wrong by
-    # more than the noise.
+    # Products are taken in float64, which costs next to nothing beside a network: a product in TF32
+    # is wrong by more than the noise.
     def to_basis(self, x: Tensor) -> Tensor:
         rows, columns = (table.on(x.device) for table in self._cosines)
         return rows @ x.double() @ columns.T
@@ -274,14 +290,18 @@ class Blur(Diagonal):
         return rows.T @ coordinates @ columns
 
     def _along_axes(self, t: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Returns the factors of the eigenvalues along H and W, (B, 1, n), and their derivatives by b."""
+        """Returns the factors of the eigenvalues along H and W, (B, 1, n), and their derivatives by
+        b.
+        """
         std = self.std(t.double()).reshape(-1, 1, 1)
         transfer = _gaussian if self.half_width is None else self._cut_off
         return [transfer(table.on(std.device), std) for table in self._frequencies]
 
     def _cut_off(self, frequencies: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         std = std.clamp(min=0.01)  # where all that is not 0 has long been lost to rounding
-        offsets = torch.arange(-self.half_width, self.half_width + 1, dtype=std.dtype, device=std.device)
+        offsets = torch.arange(
+            -self.half_width, self.half_width + 1, dtype=std.dtype, device=std.device
+        )
         weights = torch.softmax(-0.5 * (offsets / std).square(), dim=-1)
         spread = (weights * offsets.square()).sum(-1, keepdim=True)
         slopes = weights * (offsets.square() - spread) / std**3
@@ -292,7 +312,8 @@ class Blur(Diagonal):
 class Mask(Diagonal):
     r"""Fades pixel i from 1 to a floor f between its onset a_i and :math:`a_i + w`.
 
-    .. math:: m_i(t) = 1 - (1 - f)\, h\!\left(\frac{t - a_i}{w}\right), \qquad h(u) = 6u^5 - 15u^4 + 10u^3,
+    .. math:: m_i(t) = 1 - (1 - f)\, h\!\left(\frac{t - a_i}{w}\right), \qquad h(u) = 6u^5 - 15u^4 +
+    10u^3,
 
     with u clipped to [0, 1], where two derivatives of h vanish.
 
@@ -353,7 +374,11 @@ class Interpolated(Operator):
     """
 
     def __init__(
-        self, linear: Callable[[Tensor], Tensor], share: Schedule | None = None, *, self_adjoint: bool = False
+        self,
+        linear: Callable[[Tensor], Tensor],
+        share: Schedule | None = None,
+        *,
+        self_adjoint: bool = False,
     ) -> None:
         self.linear = linear
         self.self_adjoint = self_adjoint
@@ -403,7 +428,9 @@ class Corruption:
         return self.noise_scale.derivative(t)
 
     def perturb(self, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns mean, of x0's shape, and std, broadcastable over it, of x at times t of shape (B,)."""
+        """Returns mean, of x0's shape, and std, broadcastable over it, of x at times t of shape
+        (B,).
+        """
         return self.apply(x0, t), like(self.std(t), x0)
 
 
@@ -413,8 +440,8 @@ def make_corruption(
     """Returns the corruption of images of shape (C, H, W).
 
     Args:
-        levels: Those of the blur's schedule "levels" that training has found, in fractions of the image's width; by
-            default those of ``params``.
+        levels: Those of the blur's schedule "levels" that training has found, in fractions of the
+            image's width; by default those of ``params``.
 
     Raises:
         ValueError: The schedule "levels" has none.
@@ -427,7 +454,9 @@ def make_corruption(
     return Corruption(_operator(params, shape, levels), make_schedule(params.noise))
 
 
-def make_schedule(params: BlurParams | NoiseScale, scale: float = 1.0, levels: Sequence[float] = ()) -> Schedule:
+def make_schedule(
+    params: BlurParams | NoiseScale, scale: float = 1.0, levels: Sequence[float] = ()
+) -> Schedule:
     """Returns a schedule times ``scale``; one of levels takes ``levels``.
 
     Raises:
@@ -448,12 +477,16 @@ def make_schedule(params: BlurParams | NoiseScale, scale: float = 1.0, levels: S
 
 
 def onsets(params: MaskParams, shape: tuple[int, int, int]) -> Tensor:
-    """Returns the times at which pixels begin to fade, float64, shape (H, W), from 0 to 1 - width."""
+    """Returns the times at which pixels begin to fade, float64, shape (H, W), from 0 to 1 -
+    width.
+    """
     height, width = shape[1:]
     if params.order == "random":
         rank = Noise(params.seed, ("onsets",)).uniform((height, width)).double()
     else:
-        rows, columns = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in (height, width))
+        rows, columns = (
+            torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in (height, width)
+        )
         rank = torch.hypot(rows[:, None], columns)
         rank = rank if params.order == "outwards" else rank.max() - rank
     rank = rank - rank.min()
@@ -462,7 +495,9 @@ def onsets(params: MaskParams, shape: tuple[int, int, int]) -> Tensor:
     return last * rank / rank.max().clamp(min=1e-12)
 
 
-def _operator(params: CorruptionParams, shape: tuple[int, int, int], levels: Sequence[float] | None) -> Operator:
+def _operator(
+    params: CorruptionParams, shape: tuple[int, int, int], levels: Sequence[float] | None
+) -> Operator:
     if params.recipe is not None:
         return params.recipe.operator(shape)
     if params.kind == "ve":
@@ -483,6 +518,8 @@ def _column(t: Tensor) -> Tensor:
 
 
 def _gaussian(frequencies: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the whole Gaussian's factors along an axis, and their derivatives by its standard deviation."""
+    """Returns the whole Gaussian's factors along an axis, and their derivatives by its standard
+    deviation.
+    """
     factors = torch.exp(-0.5 * (std * frequencies).square())
     return factors, -std * frequencies.square() * factors

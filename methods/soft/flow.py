@@ -1,17 +1,19 @@
-r"""The flow that undoes a linear corruption, its solvers, and the SDEs that add noise to it and keep its marginals.
+r"""The flow that undoes a linear corruption, its solvers, and the SDEs that add noise to it and
+keep its marginals.
 
-The velocity (:mod:`methods.soft.denoiser`) carries the marginals without noise. With noise of rate :math:`g^2 =
-\gamma\, d(s^2)/dt` they are kept by
+The velocity (:mod:`methods.soft.denoiser`) carries the marginals without noise. With noise of rate
+:math:`g^2 = \gamma\, d(s^2)/dt` they are kept by
 
 .. math:: dx = \left(v - \tfrac12 g^2 \nabla \log p_t\right) dt + g\,d\bar{w} ,
 
-run backwards: :math:`\gamma = 1` is the SDE whose discretisations are momentum and ancestral sampling.
+run backwards: :math:`\gamma = 1` is the SDE whose discretisations are momentum and ancestral
+sampling.
 
-Solvers take what :mod:`methods.soft.samplers` take. K steps cost K network evaluations by Euler's method, and 2K by
-Heun's (2K - 1 with ``last="euler"``), and the last denoising one more.
+Solvers take what :mod:`methods.soft.samplers` take. K steps cost K network evaluations by Euler's
+method, and 2K by Heun's (2K - 1 with ``last="euler"``), and the last denoising one more.
 
-At a kink of the corruption velocities are those of the side on which a step lies, and steps end there: one that
-reached across would cost Heun's method its second order.
+At a kink of the corruption velocities are those of the side on which a step lies, and steps end
+there: one that reached across would cost Heun's method its second order.
 """
 
 import itertools
@@ -75,8 +77,8 @@ def churn(
         final: See :data:`methods.soft.samplers.Final`.
 
     Raises:
-        ValueError: There is no velocity, no noise at a time before the last, or it grows towards the data and
-            some would have to be taken away.
+        ValueError: There is no velocity, no noise at a time before the last, or it grows towards
+            the data and some would have to be taken away.
     """
     times = meet(times, corruption.kinks) if kinks == "meet" else times
     check_flow(corruption, times[:-1])
@@ -84,7 +86,9 @@ def churn(
     at = times[:-1].double()
     std, growth = corruption.std(at), corruption.std_derivative(at)
     if strength and (growth < 0).any():
-        raise ValueError("the noise grows towards the data, which churn cannot follow: take flow_euler")
+        raise ValueError(
+            "the noise grows towards the data, which churn cannot follow: take flow_euler"
+        )
     pulls = (strength * growth / std).tolist()
     spreads = (2 * strength * std * growth * (at - times[1:])).sqrt().tolist()
     for k, (t, s) in enumerate(itertools.pairwise(clock)):
@@ -113,8 +117,8 @@ def flow_heun(
     """Solves the flow by Heun's method, of order 2.
 
     Args:
-        last: Whether the last step takes its second evaluation, at the last time ("heun"), or not ("euler"), for
-            corruptions without noise there.
+        last: Whether the last step takes its second evaluation, at the last time ("heun"), or not
+            ("euler"), for corruptions without noise there.
         kinks: See :data:`Kinks`.
         final: See :data:`methods.soft.samplers.Final`.
 
@@ -129,7 +133,9 @@ def flow_heun(
         ahead = x - (t - s) * slope
         if k < len(clock) - 2 or last == "heun":
             there = _times(s + aside(torch.float64), x)
-            slope = 0.5 * (slope + velocity(corruption, denoiser(ahead, time_like(x, s)), ahead, there))
+            slope = 0.5 * (
+                slope + velocity(corruption, denoiser(ahead, time_like(x, s)), ahead, there)
+            )
             ahead = x - (t - s) * slope
         x = ahead
     return finish(denoiser, x, clock[-1], final)
@@ -146,7 +152,8 @@ def flow_adaptive(
     error_norm: ErrorNorm = "batch",
     final: Final = "none",
 ) -> Tensor:
-    """Solves the flow from t = 1 to ``t_end`` by adaptive Runge-Kutta steps, which start anew at each kink.
+    """Solves the flow from t = 1 to ``t_end`` by adaptive Runge-Kutta steps, which start anew at
+    each kink.
 
     Args:
         tolerance, solver, error_norm: See :func:`methods.shared.adaptive.flow_adaptive`.
@@ -154,7 +161,8 @@ def flow_adaptive(
 
     Raises:
         FloatingPointError: The solver gave up or the flow is not finite; the message says why.
-        ValueError: There is no velocity, no noise at ``t_end``, or scipy cannot take steps of each image.
+        ValueError: There is no velocity, no noise at ``t_end``, or scipy cannot take steps of each
+            image.
     """
     check_flow(corruption, torch.tensor([1.0, t_end], dtype=torch.float64))
 
@@ -173,7 +181,9 @@ def flow_adaptive(
 def check_flow(corruption: Corruption, times: Tensor) -> None:
     """Raises a ValueError where the corruption has no velocity at one of the times."""
     if not corruption.differentiable:
-        raise ValueError("the corruption switches at once, so it has no flow: take momentum, ancestral, ddim or naive")
+        raise ValueError(
+            "the corruption switches at once, so it has no flow: take momentum, ancestral, ddim or naive"
+        )
     std = corruption.std(times.double())
     if not (std > 0).all():
         where = times[std <= 0][0].item()
@@ -183,12 +193,15 @@ def check_flow(corruption: Corruption, times: Tensor) -> None:
 
 
 def aside(dtype: torch.dtype) -> float:
-    """Returns a difference of times that is next to none, but tells the sides of a kink apart in this dtype."""
+    """Returns a difference of times that is next to none, but tells the sides of a kink apart in
+    this dtype.
+    """
     return 4 * torch.finfo(dtype).eps
 
 
 def meet(times: Tensor, kinks: tuple[float, ...]) -> Tensor:
-    """Returns decreasing times with the nearest inner one moved onto each kink that lies between the ends.
+    """Returns decreasing times with the nearest inner one moved onto each kink that lies between
+    the ends.
 
     Kinks that find no time of their own are left where they are.
     """
@@ -210,6 +223,8 @@ def _times(t: float, x: Tensor) -> Tensor:
 
 
 def _within(change: Velocity, low: float, high: float) -> Velocity:
-    """Returns a velocity that looks at the ends of an interval from inside it, which matters where they are kinks."""
+    """Returns a velocity that looks at the ends of an interval from inside it, which matters where
+    they are kinks.
+    """
     inside = aside(torch.float64)
     return lambda t, y, rows: change(t.clamp(low + inside, high - inside), y, rows)

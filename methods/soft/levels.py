@@ -1,21 +1,26 @@
-r"""Which strengths of blur a model passes through: a shortest path between the distributions of corrupted images.
+r"""Which strengths of blur a model passes through: a shortest path between the distributions of
+corrupted images.
 
-Candidates :math:`b_1 < \dots < b_N` of blur are nodes of a graph, and the length of an edge says how much the
-distribution of corrupted images changes from one to the other, in 2-Wasserstein distance between Gaussians,
+Candidates :math:`b_1 < \dots < b_N` of blur are nodes of a graph, and the length of an edge says
+how much the distribution of corrupted images changes from one to the other, in 2-Wasserstein
+distance between Gaussians,
 
 .. math:: W_{ij}^2 = |\mu_i - \mu_j|^2
           + \operatorname{tr}\left(\Sigma_i + \Sigma_j - 2 (\Sigma_i^{1/2} \Sigma_j \Sigma_i^{1/2})^{1/2}\right).
 
-The path from the first to the last of exactly K nodes that minimises the sum of :math:`W^2` has hops of nearly equal
-length, so that equal steps in t change the distribution about equally. Between its nodes blur is linear in t.
+The path from the first to the last of exactly K nodes that minimises the sum of :math:`W^2` has
+hops of nearly equal length, so that equal steps in t change the distribution about equally. Between
+its nodes blur is linear in t.
 
 Shapes: N candidates, K nodes, d coefficients. All is float64.
 
-Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442 (section on choosing the corruption's schedule).
-Departures: the paper keeps edges below a length that is tuned until the shortest path has 32 nodes; here the number
-of nodes is asked for, and met by dynamic programming. (On the paper's graph W has to be a metric: a sum of W^2 falls
-with every node that is added, so that the shortest path would visit them all. With the number of nodes fixed, it is
-the sum of W^2 that is least where hops are equal.) The noise is taken to be that of t = 1 at every candidate.
+Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442 (section on choosing the corruption's
+schedule).
+Departures: the paper keeps edges below a length that is tuned until the shortest path has 32 nodes;
+here the number of nodes is asked for, and met by dynamic programming. (On the paper's graph W has
+to be a metric: a sum of W^2 falls with every node that is added, so that the shortest path would
+visit them all. With the number of nodes fixed, it is the sum of W^2 that is least where hops are
+equal.) The noise is taken to be that of t = 1 at every candidate.
 """
 
 import math
@@ -31,7 +36,9 @@ Covariance = Literal["diagonal", "full"]
 
 
 class Chosen(NamedTuple):
-    """Blur strengths, shape (K,), and the distances between neighbouring ones, shape (K - 1,); on the CPU."""
+    """Blur strengths, shape (K,), and the distances between neighbouring ones, shape (K - 1,); on
+    the CPU.
+    """
 
     levels: Tensor
     hops: Tensor
@@ -48,12 +55,14 @@ def choose(
     """Returns the strengths along the shortest path.
 
     Args:
-        coefficients: Goes once through the clean images' coefficients in the blur's basis, in chunks of shape (B, d).
+        coefficients: Goes once through the clean images' coefficients in the blur's basis, in
+            chunks of shape (B, d).
         strengths: Candidates, rising, shape (N,).
         factors: By what each multiplies the coefficients, shape (N, d).
         std: Standard deviation of the noise.
         nodes: K.
-        covariance: Whether coefficients are taken to be independent ("diagonal") or as they are ("full").
+        covariance: Whether coefficients are taken to be independent ("diagonal") or as they are
+            ("full").
     """
     if covariance == "full":
         a = torch.cat(list(coefficients()))
@@ -67,19 +76,23 @@ def choose(
 
 
 def candidates(least: float, most: float, count: int) -> Tensor:
-    """Returns blur strengths to choose from, in pixels, geometric from ``least`` to ``most``, shape (count,).
+    """Returns blur strengths to choose from, in pixels, geometric from ``least`` to ``most``, shape
+    (count,).
 
-    They stand in equal ratios, since the first pixel of blur changes images as much as the next ten do. Where the least
-    is 0 they follow it from a hundredth of a pixel, which no image shows.
+    They stand in equal ratios, since the first pixel of blur changes images as much as the next ten
+    do. Where the least is 0 they follow it from a hundredth of a pixel, which no image shows.
     """
     first = least if least > 0 else min(0.01, most / 2)
-    levels = torch.linspace(math.log(first), math.log(most), count - (least == 0), dtype=torch.float64).exp()
+    levels = torch.linspace(
+        math.log(first), math.log(most), count - (least == 0), dtype=torch.float64
+    ).exp()
     levels[0], levels[-1] = first, most  # to rounding
     return levels if least > 0 else torch.cat([levels.new_zeros(1), levels])
 
 
 def wasserstein(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covariance2: Tensor) -> Tensor:
-    """Returns the 2-Wasserstein distance (not its square) of Gaussians, shape (...), batched over leading dimensions.
+    """Returns the 2-Wasserstein distance (not its square) of Gaussians, shape (...), batched over
+    leading dimensions.
 
     Args:
         mean1, mean2: Shape (..., d).
@@ -95,7 +108,8 @@ def wasserstein(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covariance2: 
 
 
 def diagonal_distances(mean: Tensor, variance: Tensor, factors: Tensor, std: float) -> Tensor:
-    """Returns the distances of all pairs of corruptions, where every coefficient is taken to be independent.
+    """Returns the distances of all pairs of corruptions, where every coefficient is taken to be
+    independent.
 
     Gaussians whose covariances commute are as far apart as their means and standard deviations are.
 
@@ -110,7 +124,9 @@ def diagonal_distances(mean: Tensor, variance: Tensor, factors: Tensor, std: flo
 
 
 def full_distances(mean: Tensor, covariance: Tensor, factors: Tensor, std: float) -> Tensor:
-    """Returns the same with the covariance of the coefficients, shape (d, d): N^2 / 2 eigenvalue problems."""
+    """Returns the same with the covariance of the coefficients, shape (d, d): N^2 / 2 eigenvalue
+    problems.
+    """
     noise = std**2 * torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
     covariances = factors[:, :, None] * covariance * factors[:, None, :] + noise
     means = factors * mean
@@ -122,7 +138,8 @@ def full_distances(mean: Tensor, covariance: Tensor, factors: Tensor, std: float
 
 
 def shortest_path(lengths: Tensor, nodes: int) -> Tensor:
-    """Returns the path from the first to the last node, through ``nodes`` of them in rising order, int64, (nodes,).
+    """Returns the path from the first to the last node, through ``nodes`` of them in rising order,
+    int64, (nodes,).
 
     It minimises the sum of the squares of the lengths along it.
 

@@ -4,14 +4,14 @@ r"""Exact likelihood along the flow of a linear corruption.
           \nabla \cdot v = \frac{\dot{s}}{s} d + \operatorname{tr}
           \left(\dot{C} - \frac{\dot{s}}{s} C\right) \frac{\partial \hat{x}_0}{\partial x}
 
-for a start p_1 that has a density, with the trace by probes or exact. It holds where the corruption takes
-dimensions away too, as long as there is noise: no inverse of C is asked for. At :math:`\epsilon = 0` it is the density
-of the data with the corruption's least noise.
+for a start p_1 that has a density, with the trace by probes or exact. It holds where the corruption
+takes dimensions away too, as long as there is noise: no inverse of C is asked for. At
+:math:`\epsilon = 0` it is the density of the data with the corruption's least noise.
 
 Shapes: B images, x is (B, C, H, W), d = C H W. Time: t = 0 is data, t = 1 is noise.
 
-Source: the change of variables is Chen et al., 2018, https://arxiv.org/abs/1806.07366 (theorem 1), along the velocity
-of :mod:`methods.soft.denoiser`.
+Source: the change of variables is Chen et al., 2018, https://arxiv.org/abs/1806.07366 (theorem 1),
+along the velocity of :mod:`methods.soft.denoiser`.
 """
 
 from collections.abc import Callable
@@ -44,11 +44,13 @@ def log_likelihood(
         prior_log_prob: The log-density at t = 1 of float64 states, shape (B,).
         eps: Time at which x is taken to lie.
         probe_drift: See :func:`flow_of`.
-        knobs: Those of :func:`methods.shared.likelihood.flow_log_likelihood`, but for ``breaks``, which are the kinks.
+        knobs: Those of :func:`methods.shared.likelihood.flow_log_likelihood`, but for ``breaks``,
+            which are the kinks.
 
     Raises:
         FloatingPointError: The solver gave up or the flow is not finite; the message says why.
-        ValueError: There is no velocity, no noise at ``eps``, or scipy cannot take steps of each image.
+        ValueError: There is no velocity, no noise at ``eps``, or scipy cannot take steps of each
+            image.
     """
     check_flow(corruption, x.new_tensor([eps, 1.0]))
     # A step of its own leads across each kink, so that the steps beside it see one side each.
@@ -62,7 +64,8 @@ def flow_of(corruption: Corruption, denoiser: Denoiser, *, probe_drift: bool = F
     """Returns the flow with what its divergence is.
 
     Args:
-        probe_drift: Whether the trace of the part that is linear in x, known exactly, is estimated by the probes too.
+        probe_drift: Whether the trace of the part that is linear in x, known exactly, is estimated
+            by the probes too.
     """
 
     def flow_fn(x: Tensor, t: Tensor) -> Slope:

@@ -2,14 +2,15 @@ r"""Soft score matching: a denoiser is judged by what the corruption leaves of i
 
 .. math:: \ell = w_t \left|C_t\,(\hat{x}_0(x_t, t) - x_0)\right|^2 , \qquad w_t = 1 / s_t^2 ,
 
-which is denoising score matching of the score (C x0hat - x) / s^2 with weight s^2. What C takes away altogether,
-the loss does not see, though the samplers, which move to a less corrupted image, need it: ``null_reg`` adds
-:math:`\kappa |\hat{x}_0 - x_0|^2`.
+which is denoising score matching of the score (C x0hat - x) / s^2 with weight s^2. What C takes
+away altogether, the loss does not see, though the samplers, which move to a less corrupted image,
+need it: ``null_reg`` adds :math:`\kappa |\hat{x}_0 - x_0|^2`.
 
 Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 
 Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442 (section 3, theorem 3.1).
-Departures: ``null_reg``, 0 in the paper; the mean over dimensions in place of half the sum (``reduction``).
+Departures: ``null_reg``, 0 in the paper; the mean over dimensions in place of half the sum
+(``reduction``).
 """
 
 from typing import Literal

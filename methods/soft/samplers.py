@@ -1,6 +1,7 @@
 r"""Samplers that undo a linear corruption in jumps from time t to an earlier time s.
 
-Each predicts the clean image, corrupts it as at s, and keeps a part of the noise that it believes to see:
+Each predicts the clean image, corrupts it as at s, and keeps a part of the noise that it believes
+to see:
 
 .. math:: x \leftarrow C_s \hat{x}_0 + \text{kept}\,(x - C_t \hat{x}_0) + \text{std}\, z
 
@@ -13,18 +14,20 @@ ancestral     as momentum                   momentum's times :math:`\sigma_s/\si
 ddim          :math:`\sigma_s/\sigma_t`     0
 ============  ============================  =====================================
 
-for the noise's standard deviation sigma. All but naive solve, to first order, an SDE or an ODE that has the
-corruption's marginals. With C = I momentum is the reverse-diffusion predictor of VE, and where the noise does not
-change it is Cold Diffusion's improved sampler, :math:`x + (C_s - C_t) \hat{x}_0`. Naive does not converge: every step
-draws fresh noise around a prediction that has less variance than the image.
+for the noise's standard deviation sigma. All but naive solve, to first order, an SDE or an ODE that
+has the corruption's marginals. With C = I momentum is the reverse-diffusion predictor of VE, and
+where the noise does not change it is Cold Diffusion's improved sampler, :math:`x + (C_s - C_t)
+\hat{x}_0`. Naive does not converge: every step draws fresh noise around a prediction that has less
+variance than the image.
 
-Samplers take the corruption, the denoiser, the prior's draw x of shape (B, C, H, W) and decreasing times of shape
-(steps + 1,), and return x at the last time. Noise is drawn in the order of the steps, one draw of x's shape a noisy
-step. Coefficients are computed once, in float64. A step costs one network evaluation, and so does the last
-denoising.
+Samplers take the corruption, the denoiser, the prior's draw x of shape (B, C, H, W) and decreasing
+times of shape (steps + 1,), and return x at the last time. Noise is drawn in the order of the
+steps, one draw of x's shape a noisy step. Coefficients are computed once, in float64. A step costs
+one network evaluation, and so does the last denoising.
 
-Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442 (algorithms 1 and 2); Bansal et al., 2022,
-https://arxiv.org/abs/2208.09392 (algorithm 2); Song et al., 2021, https://arxiv.org/abs/2010.02502 (equation 12).
+Source: Daras et al., 2022, https://arxiv.org/abs/2209.05442 (algorithms 1 and 2); Bansal et al.,
+2022, https://arxiv.org/abs/2208.09392 (algorithm 2); Song et al., 2021,
+https://arxiv.org/abs/2010.02502 (equation 12).
 Departures: the last step adds no noise (``last_noise``).
 """
 
@@ -40,11 +43,15 @@ from methods.soft.corruption import Corruption
 from methods.soft.denoiser import Denoiser
 
 Final = Literal["none", "denoise"]
-"""What is returned: x at the last time, or the clean image expected behind it, for one more evaluation."""
+"""What is returned: x at the last time, or the clean image expected behind it, for one more
+evaluation.
+"""
 
 
 class Steps(NamedTuple):
-    """The coefficients of steps x <- C_s x0hat + kept (x - C_t x0hat) + std z, float64 tables of shape (steps,)."""
+    """The coefficients of steps x <- C_s x0hat + kept (x - C_t x0hat) + std z, float64 tables of
+    shape (steps,).
+    """
 
     kept: Tensor
     std: Tensor
@@ -62,7 +69,8 @@ def naive(
 ) -> Tensor:
     """Corrupts each prediction anew, with fresh noise (algorithm 1).
 
-    Where an image varies more than the noise hides, its variance comes out halved, however many the steps.
+    Where an image varies more than the noise hides, its variance comes out halved, however many the
+    steps.
 
     Args:
         last_noise: Whether the last step adds noise too.
@@ -83,7 +91,8 @@ def momentum(
     last_noise: bool = False,
     final: Final = "none",
 ) -> Tensor:
-    """Moves by the change that the corruption makes to the prediction, and denoises by a step of VE (algorithm 2).
+    """Moves by the change that the corruption makes to the prediction, and denoises by a step of VE
+    (algorithm 2).
 
     Each noisy step leaves (sigma_t^2 - sigma_s^2)^2 / sigma_t^2 too much variance.
 
@@ -142,8 +151,19 @@ def ddim(
     ratio, variance = _noise_step(corruption, times, falling=eta > 0)
     fresh = eta * ratio * variance.sqrt()
     std = corruption.std(times)
-    kept = torch.where(fresh > 0, (std[1:].square() - fresh.square()).clamp(min=0).sqrt() / std[:-1], ratio)
-    return walk(corruption, denoiser, x, times, noise, Steps(kept, fresh), last_noise=last_noise, final=final)
+    kept = torch.where(
+        fresh > 0, (std[1:].square() - fresh.square()).clamp(min=0).sqrt() / std[:-1], ratio
+    )
+    return walk(
+        corruption,
+        denoiser,
+        x,
+        times,
+        noise,
+        Steps(kept, fresh),
+        last_noise=last_noise,
+        final=final,
+    )
 
 
 def walk(
@@ -157,7 +177,9 @@ def walk(
     last_noise: bool,
     final: Final,
 ) -> Tensor:
-    """Takes the steps, and the last denoising if asked; the last step is noise-free unless ``last_noise``."""
+    """Takes the steps, and the last denoising if asked; the last step is noise-free unless
+    ``last_noise``.
+    """
     clock, (kept, std) = times.tolist(), (table.tolist() for table in steps)
     for k, (t, s) in enumerate(itertools.pairwise(clock)):
         clean = denoiser(x, time_like(x, t))
@@ -177,17 +199,22 @@ def _at(t: float, x: Tensor) -> Tensor:
     return torch.full((), t, dtype=torch.float64, device=x.device)
 
 
-def _noise_step(corruption: Corruption, times: Tensor, *, falling: bool = True) -> tuple[Tensor, Tensor]:
+def _noise_step(
+    corruption: Corruption, times: Tensor, *, falling: bool = True
+) -> tuple[Tensor, Tensor]:
     """Returns sigma_s / sigma_t and sigma_t^2 - sigma_s^2 of each step, the latter at least 0.
 
     Raises:
-        ValueError: There is no noise at a time before the last, or, where it should be ``falling``, it grows.
+        ValueError: There is no noise at a time before the last, or, where it should be ``falling``,
+            it grows.
     """
     std = corruption.std(times.double())
     before, after = std[:-1], std[1:]
     if not (before > 0).all():
         where = times[:-1][before <= 0][0].item()
-        raise ValueError(f"there is no noise at t = {where:.6g}, where a step begins: end the times there, or later")
+        raise ValueError(
+            f"there is no noise at t = {where:.6g}, where a step begins: end the times there, or later"
+        )
     if falling and (after > before * (1 + 1e-9)).any():
         where = times[1:][after > before * (1 + 1e-9)][0].item()
         raise ValueError(

@@ -1,4 +1,5 @@
-"""Soft Diffusion's samplers as a suite asks for them: their parameters, what they cost, and what cannot be.
+"""Soft Diffusion's samplers as a suite asks for them: their parameters, what they cost, and what
+cannot be.
 
 Standard library only.
 """
@@ -20,7 +21,8 @@ class Steps:
 
     Args:
         steps: Solver steps.
-        final: What is returned: x at the last time, or the clean image expected behind it, for one more evaluation.
+        final: What is returned: x at the last time, or the clean image expected behind it, for one
+            more evaluation.
         t_min: Where the steps end.
     """
 
@@ -71,8 +73,8 @@ class Euler(Steps):
     """Parameters of Euler's method.
 
     Args:
-        kinks: Whether times are moved onto the kinks of the corruption between them, or steps reach across, as they do
-            where there are more kinks than times.
+        kinks: Whether times are moved onto the kinks of the corruption between them, or steps reach
+            across, as they do where there are more kinks than times.
     """
 
     kinks: Literal["meet", "cross"] = "meet"
@@ -83,7 +85,8 @@ class Churn(Euler):
     """Parameters of the SDEs with the flow's marginals.
 
     Args:
-        strength: Noise put back, in units of the SDE's whose discretisations momentum and ancestral are; 0 is the flow.
+        strength: Noise put back, in units of the SDE's whose discretisations momentum and ancestral
+            are; 0 is the flow.
         last_noise: Whether the last step adds noise too.
     """
 
@@ -124,7 +127,8 @@ class Adaptive:
         tolerance: Relative and absolute.
         t_min: Where it ends.
         solver: "scipy" keeps the solver's state on the host, "device" beside the network's.
-        error_norm: Over the batch, whose images share their steps, or of each image, which then has steps of its own.
+        error_norm: Over the batch, whose images share their steps, or of each image, which then has
+            steps of its own.
         final: As for the samplers of fixed steps.
     """
 
@@ -138,7 +142,9 @@ class Adaptive:
         if self.tolerance <= 0:
             raise ValueError("tolerance should be positive")
         if self.solver == "scipy" and self.error_norm == "image":
-            raise ValueError("scipy has one step size for the whole batch: error_norm image needs solver device")
+            raise ValueError(
+                "scipy has one step size for the whole batch: error_norm image needs solver device"
+            )
         _check_t_min(self.t_min)
 
 
@@ -146,10 +152,14 @@ def refuse_flow(params: Any, chosen: Any, times: str) -> list[str]:
     """Returns why a model has no flow that a sampler can follow to its end, if so."""
     corruption, reasons = params.corruption, []
     if not corruption.differentiable:
-        reasons.append("the corruption switches at once, so there is no flow: take momentum, ancestral, ddim or naive")
+        reasons.append(
+            "the corruption switches at once, so there is no flow: take momentum, ancestral, ddim or naive"
+        )
     looks_at_end = isinstance(chosen, Adaptive) or getattr(chosen, "last", None) == "heun"
     if looks_at_end and not corruption.noisy_at_0 and chosen.t_min == 0:
-        reasons.append(f"{corruption.kind} has no noise at t = 0, where the flow divides by it: give t_min, 1e-3 say")
+        reasons.append(
+            f"{corruption.kind} has no noise at t = 0, where the flow divides by it: give t_min, 1e-3 say"
+        )
     return reasons
 
 
@@ -165,11 +175,17 @@ def _card(summary: str, params: type, **more: Any) -> SamplerCard:
 
 SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
     {
-        "momentum": _card("what the step takes back of the corruption, and a denoising step (algorithm 2)", Jumps),
-        "naive": _card("each clean prediction corrupted anew (algorithm 1); it does not converge", Jumps),
+        "momentum": _card(
+            "what the step takes back of the corruption, and a denoising step (algorithm 2)", Jumps
+        ),
+        "naive": _card(
+            "each clean prediction corrupted anew (algorithm 1); it does not converge", Jumps
+        ),
         "ancestral": _card("momentum with as much noise as makes the variance right", Jumps),
         "ddim": _card("the flow by exponential Euler, or with noise put back", Ddim),
-        "churn": _card("the flow with noise put back, by Euler-Maruyama in t", Churn, refuse=refuse_flow),
+        "churn": _card(
+            "the flow with noise put back, by Euler-Maruyama in t", Churn, refuse=refuse_flow
+        ),
         "flow_euler": _card("the flow by Euler's method in t", Euler, refuse=refuse_flow),
         "flow_heun": _card("the flow by Heun's method in t", Heun, refuse=refuse_flow),
         "flow_adaptive": SamplerCard(

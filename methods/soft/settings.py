@@ -1,7 +1,7 @@
 """What a corruption is made of, as frozen plain values that the card and the code share.
 
-Lengths are fractions of the image's width, noise is in units of the images' range, times go from 0 (data) to 1.
-Corruptions of a user's own are files of :mod:`methods.soft.corruptions`.
+Lengths are fractions of the image's width, noise is in units of the images' range, times go from 0
+(data) to 1. Corruptions of a user's own are files of :mod:`methods.soft.corruptions`.
 
 Standard library only.
 """
@@ -22,15 +22,17 @@ class Blur:
     The default ends as blurred as the paper's CelebA runs: 23 of 64 pixels.
 
     Args:
-        schedule: How its standard deviation b grows from ``least`` to ``most``: "linear"; "sin2", with the squared sine
-            of t pi / 2; "geometric"; "plateau", geometric until t = ``plateau`` and constant from there; or "levels",
-            linear between levels that stand at equal distances in t.
-        least: b at t = 0; only 0 leaves the image as it is, and geometric schedules cannot begin there.
+        schedule: How its standard deviation b grows from ``least`` to ``most``: "linear"; "sin2",
+            with the squared sine of t pi / 2; "geometric"; "plateau", geometric until t =
+            ``plateau`` and constant from there; or "levels", linear between levels that stand at
+            equal distances in t.
+        least: b at t = 0; only 0 leaves the image as it is, and geometric schedules cannot begin
+            there.
         most: b at t = 1.
         plateau: Where the plateau begins.
         levels: Those of "levels", not falling; empty leaves them to the training.
-        half_width: Pixels that the kernel reaches to each side, where it is cut off as in the paper, with the images
-            mirrored at their edges; null is the whole Gaussian.
+        half_width: Pixels that the kernel reaches to each side, where it is cut off as in the
+            paper, with the images mirrored at their edges; null is the whole Gaussian.
     """
 
     schedule: Shape = "linear"
@@ -48,7 +50,9 @@ class Blur:
             raise ValueError("half_width should be at least 1, or null for the whole Gaussian")
         if self.levels and self.schedule != "levels":
             raise ValueError(f"levels go with schedule levels, not {self.schedule}")
-        if self.levels and (len(self.levels) < 2 or min(self.levels) < 0 or list(self.levels) != sorted(self.levels)):
+        if self.levels and (
+            len(self.levels) < 2 or min(self.levels) < 0 or list(self.levels) != sorted(self.levels)
+        ):
             raise ValueError("levels should be at least two, none negative, and should not fall")
 
 
@@ -57,11 +61,12 @@ class Mask:
     """A mask that covers pixel after pixel (:class:`methods.soft.corruption.Mask`).
 
     Args:
-        order: Which pixels go first: those at the centre ("outwards"), at the corners ("inwards"), or any ("random").
-        width: Time that a pixel takes to fade, along a polynomial of two continuous derivatives; 0 switches it off at
-            once, which leaves no flow to follow and no likelihood.
-        floor: What stays of a faded pixel. Above 0 the loss still sees what a faded pixel was, which the steps back
-            need to know.
+        order: Which pixels go first: those at the centre ("outwards"), at the corners ("inwards"),
+            or any ("random").
+        width: Time that a pixel takes to fade, along a polynomial of two continuous derivatives; 0
+            switches it off at once, which leaves no flow to follow and no likelihood.
+        floor: What stays of a faded pixel. Above 0 the loss still sees what a faded pixel was,
+            which the steps back need to know.
         seed: Of the random order.
     """
 
@@ -121,8 +126,9 @@ class Corruption:
     """What becomes of an image as t grows.
 
     Args:
-        kind: Blur, mask, both (blurred first), noise alone (variance exploding, variance preserving, or along the
-            straight path (1 - t) x0 + t z of flow matching), or one of :mod:`methods.soft.corruptions`.
+        kind: Blur, mask, both (blurred first), noise alone (variance exploding, variance
+            preserving, or along the straight path (1 - t) x0 + t z of flow matching), or one of
+            :mod:`methods.soft.corruptions`.
         blur: Of "blur" and "blur_mask".
         mask: Of "mask" and "blur_mask".
         noise: Of all but "vp" and "straight".
@@ -137,7 +143,9 @@ class Corruption:
 
     @property
     def recipe(self) -> Recipe | None:
-        """The parameters of a corruption of :mod:`methods.soft.corruptions`, None for the others."""
+        """The parameters of a corruption of :mod:`methods.soft.corruptions`, None for the
+        others.
+        """
         return getattr(self, self.kind) if self.kind in recipes() else None
 
     @property
@@ -161,7 +169,9 @@ CorruptionParams = make_dataclass(
     frozen=True,
     kw_only=True,
 )
-"""A :class:`Corruption` with the parameters of each of :mod:`methods.soft.corruptions` under its name."""
+"""A :class:`Corruption` with the parameters of each of :mod:`methods.soft.corruptions` under its
+name.
+"""
 
 
 def _check_shape(schedule: Blur | NoiseScale) -> None:

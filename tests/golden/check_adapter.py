@@ -1,4 +1,6 @@
-"""Checks of golden/sde on the authors' samplers and likelihood of networks, through the adapter as a suite runs it."""
+"""Checks of golden/sde on the authors' samplers and likelihood of networks, through the adapter as
+a suite runs it.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,9 @@ NFE_SLACK = 12
 
 
 class Streams(Replay):
-    """A noise source whose streams all replay one recording, in the order in which they are asked."""
+    """A noise source whose streams all replay one recording, in the order in which they are
+    asked.
+    """
 
     def child(self, name: str | int) -> "Streams":
         return self
@@ -53,7 +57,9 @@ def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
     prior, *draws = recorded_noise(arrays)
     noise = Streams(prior, *spent(draws, config))
     with NetworkCounter(method.networks) as counter:
-        images = method.sample(config["shape"][0], Sampler("predictor_corrector", "uniform", params), noise)
+        images = method.sample(
+            config["shape"][0], Sampler("predictor_corrector", "uniform", params), noise
+        )
     assert counter.calls == card.cost(params)
     close(in_range(images, method, config), arrays["out/x"], tolerance(manifest))
 
@@ -62,7 +68,11 @@ def check_flow(path: Path, entry: dict, manifest: dict) -> None:
     config, arrays = entry["config"], numbers(path)
     assert config["rtol"] == config["atol"]
     method = method_of(path, config, manifest)
-    values = {"tolerance": config["rtol"], "t_min": config["eps"], "last": "published" if config["denoise"] else "none"}
+    values = {
+        "tolerance": config["rtol"],
+        "t_min": config["eps"],
+        "last": "published" if config["denoise"] else "none",
+    }
     params = build(CARD.samplers["flow_adaptive"].params, values)
     prior = recorded_noise(arrays)[0]
 
@@ -88,15 +98,22 @@ def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
 
     def run(x: Tensor) -> tuple[int, dict[str, Tensor]]:
         calls.clear()
-        log_prob, z = log_likelihood(method.process, score_fn, x, Replay(draw), probe_drift=True, **knobs)
-        return len(calls), {"bpd": bits_per_dim(log_prob, z[0].numel(), levels=256, width=method.width), "z": z}
+        log_prob, z = log_likelihood(
+            method.process, score_fn, x, Replay(draw), probe_drift=True, **knobs
+        )
+        return len(calls), {
+            "bpd": bits_per_dim(log_prob, z[0].numel(), levels=256, width=method.width),
+            "z": z,
+        }
 
     agree([run(x) for x in (arrays["in/data"], *rounded(arrays["in/data"]))], arrays, rtol)
 
 
 def in_range(images: Tensor, method: ScoreSDE, config: dict) -> Tensor:
     """Returns images in the range in which the authors' sampler left them."""
-    back, width = RANGES[config.get("inverse_scaler", "identity" if method.width == 1 else "(x+1)/2")]
+    back, width = RANGES[
+        config.get("inverse_scaler", "identity" if method.width == 1 else "(x+1)/2")
+    ]
     if width == method.width:
         return images
     return back(images if method.width == 1 else 2 * images - 1)
@@ -111,16 +128,19 @@ def rounded(x: Tensor) -> list[Tensor]:
 def agree(runs: list[tuple[int, dict[str, Tensor]]], arrays: dict, rtol: float) -> None:
     """Compares the first run with what is recorded.
 
-    Of these networks explicit steps are at the edge of stability, where a step is taken or rejected by rounding: the
-    last bit of the input moves results by more than the manifest's tolerance, the authors' own as well. What it moves
-    between our runs is therefore allowed on top of that tolerance, once for them and once for us.
+    Of these networks explicit steps are at the edge of stability, where a step is taken or rejected
+    by rounding: the last bit of the input moves results by more than the manifest's tolerance, the
+    authors' own as well. What it moves between our runs is therefore allowed on top of that
+    tolerance, once for them and once for us.
     """
     calls = [count for count, _ in runs]
     assert abs(calls[0] - int(arrays["out/nfe"])) <= NFE_SLACK + 2 * (max(calls) - min(calls))
     for name, value in runs[0][1].items():
         spread = max(float((values[name] - value).abs().max()) for _, values in runs[1:])
         expected = arrays[f"out/{name}"]
-        assert float((value - expected).abs().max()) <= rtol * float(expected.abs().max()) + 2 * spread
+        assert (
+            float((value - expected).abs().max()) <= rtol * float(expected.abs().max()) + 2 * spread
+        )
 
 
 def method_of(path: Path, config: dict, manifest: dict) -> ScoreSDE:
@@ -128,12 +148,25 @@ def method_of(path: Path, config: dict, manifest: dict) -> ScoreSDE:
     constants = dict(config["sde"])
     kind, steps = constants.pop("kind"), constants.pop("N")
     net = manifest["files"][config["net_file"]]["config"]["net"]
-    values = {"process": kind, "published_rounding": True, "prior": {"kind": "published"}, **constants}
+    values = {
+        "process": kind,
+        "published_rounding": True,
+        "prior": {"kind": "published"},
+        **constants,
+    }
     if not config.get("continuous", True):
         values |= {"time": "discrete", "scales": steps}
     params = build(CARD.params, {**values, "network": network_of(net)})
     shape = (net["data"]["num_channels"], net["data"]["image_size"], net["data"]["image_size"])
-    card = DataCard(version=1, summary="", shape=shape, levels=256, splits={}, split_rule="", load=lambda split: None)
+    card = DataCard(
+        version=1,
+        summary="",
+        shape=shape,
+        levels=256,
+        splits={},
+        split_rule="",
+        load=lambda split: None,
+    )
     method = ScoreSDE(params, Images("golden", card))
     state = under("sd/", numbers(path.parent / config["net_file"]))
     method.average.load_state_dict(from_published(method.average, state))

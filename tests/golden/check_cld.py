@@ -1,4 +1,6 @@
-"""Checks of golden/cld on the diffusion, its losses and its samplers, through the adapter where a suite would go."""
+"""Checks of golden/cld on the diffusion, its losses and its samplers, through the adapter where a
+suite would go.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,7 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from check_cld_networks import GRIDS, WEIGHTINGS, close, gradients_agree, network_of, numbers, process_of, tolerance_of
+from check_cld_networks import (
+    GRIDS,
+    WEIGHTINGS,
+    close,
+    gradients_agree,
+    network_of,
+    numbers,
+    process_of,
+    tolerance_of,
+)
 from exact import Replay
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -39,7 +50,9 @@ KERNEL_RTOL = re.compile(r"Use rtol ([0-9]+e-[0-9]+)")
 
 
 class Streams(Replay):
-    """A noise source whose streams all replay one recording, in the order in which they are asked."""
+    """A noise source whose streams all replay one recording, in the order in which they are
+    asked.
+    """
 
     def child(self, name: str | int) -> "Streams":
         return self
@@ -68,18 +81,26 @@ class GaussianNetwork(nn.Module):
         u, process = u.double(), self.process
         covariance = process.covariance(t, image_variance=self.variance)
         centre = process.mean(self.mean.expand(u.chunk(2, 1)[0].shape), t)
-        (x, v), (xx, xv, _, det) = (u - centre).chunk(2, 1), (like(entry, u) for entry in covariance)
+        (x, v), (xx, xv, _, det) = (
+            (u - centre).chunk(2, 1),
+            (like(entry, u) for entry in covariance),
+        )
         score = (xv * x - xx * v) / det
         return (-score / like(process.score_scale(t), u)).float()
 
 
 def check_kernel(path: Path, entry: dict, manifest: dict) -> None:
     config, arrays = entry["config"], numbers(path, entry)
-    process, rtol = process_of(config), float(KERNEL_RTOL.search(manifest["about"]["kernel_tolerance"])[1])
+    process, rtol = (
+        process_of(config),
+        float(KERNEL_RTOL.search(manifest["about"]["kernel_tolerance"])[1]),
+    )
 
     def agree(ours: Tensor, name: str) -> None:
         expected = arrays[f"out/{name}"]
-        torch.testing.assert_close(ours.double().view(expected.shape), expected.double(), rtol=rtol, atol=1e-15)
+        torch.testing.assert_close(
+            ours.double().view(expected.shape), expected.double(), rtol=rtol, atol=1e-15
+        )
 
     draws = list(under("draw/", arrays).values())
     if "out/x" in arrays:
@@ -99,17 +120,24 @@ def check_kernel(path: Path, entry: dict, manifest: dict) -> None:
     mean = process.mean(x0, t, v0)
     moved = process.covariance(t, None if hybrid else 0.0).sample(mean, draw)
     agree(mean, "mean"), agree(moved, "perturbed")
-    close(moved - mean, arrays["out/perturb_noise"], rtol)  # of each entry only digits that did not cancel
+    close(
+        moved - mean, arrays["out/perturb_noise"], rtol
+    )  # of each entry only digits that did not cancel
     agree(process.drift(u, t), "drift")
     diffusion = torch.cat([torch.zeros_like(x0), like(process.diffusion(t), u).expand_as(v0)], 1)
     agree(diffusion, "diffusion")
     check_reverse(process, arrays, agree, diffusion)
     assert torch.allclose(
-        process.prior_log_prob(u), arrays["out/prior_logp_x"] + arrays["out/prior_logp_v"], rtol=rtol, atol=0
+        process.prior_log_prob(u),
+        arrays["out/prior_logp_x"] + arrays["out/prior_logp_v"],
+        rtol=rtol,
+        atol=0,
     )
 
 
-def check_marginals(process: CLD, arrays: Mapping, agree: Callable, velocity_variance: float | None) -> None:
+def check_marginals(
+    process: CLD, arrays: Mapping, agree: Callable, velocity_variance: float | None
+) -> None:
     """The rate and the covariances as functions of t."""
     t = arrays["in/t"]
     agree(process.beta(t), "beta")
@@ -159,7 +187,11 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
         close(network.weights.grad, arrays["out/grad_lin"], tolerance)
     if "out/mean_loss" in arrays:
         close(loss.mean(), arrays["out/mean_loss"], tolerance)
-        norm = torch.stack([weight.grad.double().square().sum() for weight in network.parameters()]).sum().sqrt()
+        norm = (
+            torch.stack([weight.grad.double().square().sum() for weight in network.parameters()])
+            .sum()
+            .sqrt()
+        )
         close(norm, arrays["out/grad_norm"], tolerance)
     if gradients := under("out/grad/", arrays):
         gradients_agree(network, gradients, tolerance)
@@ -167,7 +199,9 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
 
 @torch.no_grad()
 def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
-    """A whole run with an analytic network from the prior, and what the network is asked at every step."""
+    """A whole run with an analytic network from the prior, and what the network is asked at every
+    step.
+    """
     config, arrays, tolerance = entry["config"], numbers(path, entry), tolerance_of(entry)
     if "in/dt" in arrays:
         check_step(path, entry, arrays)
@@ -186,7 +220,9 @@ def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
         u = flow_adaptive(process, score_fn, u, tolerance=config["sampling_rtol"], t_end=eps)
     elif kind == "ode":
         solver = {"euler": flow_euler, "midpoint": flow_midpoint}[config["sampling_solver"]]
-        u = solver(process, score_fn, u, fixed_grid(config["sampling_solver_options"]["step_size"], eps))
+        u = solver(
+            process, score_fn, u, fixed_grid(config["sampling_solver_options"]["step_size"], eps)
+        )
     else:
         times = grid(GRIDS[config["striding"]], process, steps_of(config), eps)
         u = {"em": euler_maruyama, "sscs": splitting(config)}[kind](
@@ -204,7 +240,9 @@ def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def known_to_suites(config: Mapping) -> bool:
-    """Returns whether a suite can ask for the sampler of a run, to which some of the authors' options are left out."""
+    """Returns whether a suite can ask for the sampler of a run, to which some of the authors'
+    options are left out.
+    """
     if config["sampling_method"] == "ode":
         return config["sampling_solver"] == "scipy_solver"
     return not (config["sampling_method"] == "sscs" and config["sscs_num_stab"])
@@ -213,7 +251,9 @@ def known_to_suites(config: Mapping) -> bool:
 def check_step(path: Path, entry: dict, arrays: Mapping) -> None:
     """One Euler-Maruyama step, of the diffusion or backwards in time."""
     config, tolerance = entry["config"], tolerance_of(entry)
-    method, network = method_of(path, entry, {"in/lin": torch.tensor(linear_weights(entry["what"]))})
+    method, network = method_of(
+        path, entry, {"in/lin": torch.tensor(linear_weights(entry["what"]))}
+    )
     process, u, dt = process_of(config), arrays["in/u"].double(), arrays["in/dt"].item()
     (draw,) = under("draw/", arrays).values()
     forward = "forward" in entry["case"]
@@ -237,13 +277,18 @@ def linear_weights(what: str) -> list[float]:
 
 
 def check_network_run(path: Path, entry: dict, arrays: Mapping) -> None:
-    """A whole run of a network through the adapter, with the parameters that a suite would give the sampler."""
+    """A whole run of a network through the adapter, with the parameters that a suite would give the
+    sampler.
+    """
     config, tolerance = entry["config"], tolerance_of(entry)
     method, network = method_of(path, entry, arrays)
     asked = []
     network.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[0]))
     kind = SAMPLERS[config["sampling_method"]]
-    values = {"t_min": config["sampling_eps"], "denoise": "published" if config["denoising"] else "none"}
+    values = {
+        "t_min": config["sampling_eps"],
+        "denoise": "published" if config["denoising"] else "none",
+    }
     if kind == "flow_adaptive":
         values |= {"tolerance": config["sampling_rtol"]}
     else:
@@ -264,11 +309,17 @@ def check_network_run(path: Path, entry: dict, arrays: Mapping) -> None:
     close(2 * images - 1, arrays["out/x"], tolerance)
 
 
-def method_of(path: Path, entry: dict, arrays: Mapping) -> tuple[CriticallyDampedLangevin, nn.Module]:
-    """Returns the adapter with the authors' process and parametrisation, and the network of a case, which it holds."""
+def method_of(
+    path: Path, entry: dict, arrays: Mapping
+) -> tuple[CriticallyDampedLangevin, nn.Module]:
+    """Returns the adapter with the authors' process and parametrisation, and the network of a case,
+    which it holds.
+    """
     config = entry["config"]
     files = sorted(path.parent.glob("net_*.safetensors"), key=lambda file: len(file.stem))
-    name = next((file for file in reversed(files) if f"{entry['case']}_".startswith(f"{file.stem}_")), None)
+    name = next(
+        (file for file in reversed(files) if f"{entry['case']}_".startswith(f"{file.stem}_")), None
+    )
     fourier = config.get("embedding_type") == "fourier"
     # Data of a Gaussian have a network for their whole score.
     mixed = config.get("mixed_score", False) and "in/gauss" not in arrays
@@ -285,7 +336,15 @@ def method_of(path: Path, entry: dict, arrays: Mapping) -> tuple[CriticallyDampe
     )
     channels, size = config["image_channels"], config.get("image_size", 1)
     shape = (channels, size, size)
-    card = DataCard(version=1, summary="", shape=shape, levels=256, splits={}, split_rule="", load=lambda split: None)
+    card = DataCard(
+        version=1,
+        summary="",
+        shape=shape,
+        levels=256,
+        splits={},
+        split_rule="",
+        load=lambda split: None,
+    )
     method = CriticallyDampedLangevin(params, Images("golden", card))
     if name:
         network = network_of(config)
@@ -313,7 +372,9 @@ def steps_of(config: Mapping) -> int:
 
 
 def used(draws: list[Tensor], config: Mapping) -> list[Tensor]:
-    """Returns the draws that reach a state: theirs also draws for the end, and in Euler-Maruyama for x."""
+    """Returns the draws that reach a state: theirs also draws for the end, and in Euler-Maruyama
+    for x.
+    """
     if config["denoising"]:
         draws = draws[:-1]
     return [draw.chunk(2, 1)[1] for draw in draws] if config["sampling_method"] == "em" else draws
@@ -324,7 +385,9 @@ def flow_midpoint(process: CLD, score_fn: Callable, u: Tensor, times: Tensor) ->
     for t, s in pairwise(times.tolist()):
         middle = (t + s) / 2
         halfway = flow_euler(process, score_fn, u, torch.tensor([t, middle], dtype=torch.float64))
-        ahead = flow_euler(process, score_fn, halfway, torch.tensor([middle, s], dtype=torch.float64))
+        ahead = flow_euler(
+            process, score_fn, halfway, torch.tensor([middle, s], dtype=torch.float64)
+        )
         u = u + 2 * (ahead - halfway)
     return u
 

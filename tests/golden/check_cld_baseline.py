@@ -1,7 +1,8 @@
-"""Checks of golden/cld on the VP diffusion that CLD is compared with: its functions, losses and samplers.
+"""Checks of golden/cld on the VP diffusion that CLD is compared with: its functions, losses and
+samplers.
 
-The score is that of Score-SDE's method with the mixed parametrisation; networks are told what the authors tell theirs.
-In the same files the cases of CLD itself are left to :mod:`check_cld`.
+The score is that of Score-SDE's method with the mixed parametrisation; networks are told what the
+authors tell theirs. In the same files the cases of CLD itself are left to :mod:`check_cld`.
 """
 
 import re
@@ -12,7 +13,15 @@ from pathlib import Path
 import check_cld
 import check_cld_networks
 import torch
-from check_cld_networks import GRIDS, close, gradients_agree, network_of, numbers, told, tolerance_of
+from check_cld_networks import (
+    GRIDS,
+    close,
+    gradients_agree,
+    network_of,
+    numbers,
+    told,
+    tolerance_of,
+)
 from exact import Replay
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -51,11 +60,18 @@ class GaussianNetwork(nn.Module):
         self.process, self.mean, self.variance = process, mean, std**2
 
     def forward(self, u: Tensor, t: Tensor) -> Tensor:
-        m, s = (like(function(t.double()), u) for function in (self.process.mean_coefficient, self.process.std))
-        return (s * (u.double() - m * self.mean) / (m.square() * self.variance + s.square())).float()
+        m, s = (
+            like(function(t.double()), u)
+            for function in (self.process.mean_coefficient, self.process.std)
+        )
+        return (
+            s * (u.double() - m * self.mean) / (m.square() * self.variance + s.square())
+        ).float()
 
 
-def network_for(path: Path, entry: dict, manifest: dict, arrays: Mapping[str, Tensor], process: Process) -> nn.Module:
+def network_for(
+    path: Path, entry: dict, manifest: dict, arrays: Mapping[str, Tensor], process: Process
+) -> nn.Module:
     """Returns the network of a case, a function of (u, t)."""
     if "in/gauss" in arrays:
         return GaussianNetwork(process, *arrays["in/gauss"].tolist())
@@ -68,8 +84,13 @@ def network_for(path: Path, entry: dict, manifest: dict, arrays: Mapping[str, Te
 
 def trained_network(path: Path, entry: dict, manifest: dict) -> nn.Module:
     """Returns the authors' network whose file a case's name tells."""
-    files = {file.removeprefix("net_").removesuffix(".safetensors"): file for file in manifest["files_other"]}
-    (file,) = (file for name, file in files.items() if re.search(rf"_{name}(_|$)", f"_{entry['case']}"))
+    files = {
+        file.removeprefix("net_").removesuffix(".safetensors"): file
+        for file in manifest["files_other"]
+    }
+    (file,) = (
+        file for name, file in files.items() if re.search(rf"_{name}(_|$)", f"_{entry['case']}")
+    )
     network = network_of(entry["config"])
     network.load_state_dict(from_published(network, load_file(path.with_name(file))))
     return Told(network, entry["config"])
@@ -89,7 +110,13 @@ class Told(nn.Module):
 
 def method_for(config: Mapping) -> ScoreSDE:
     """Returns Score-SDE's method with the authors' diffusion and parametrisation."""
-    network = {"width": 8, "multipliers": [1], "blocks": 1, "attention": [], "embedding": "positional"}
+    network = {
+        "width": 8,
+        "multipliers": [1],
+        "blocks": 1,
+        "attention": [],
+        "embedding": "positional",
+    }
     values = {
         "process": "vp",
         "beta_min": config["beta0"],
@@ -97,17 +124,31 @@ def method_for(config: Mapping) -> ScoreSDE:
         "parametrisation": "mixed" if config["mixed_score"] else "score",
         "network": network,
     }
-    known = {"shape": (1, 8, 8), "levels": 256, "splits": {}, "split_rule": "", "load": lambda split: None}
-    return ScoreSDE(build(Params, values), Images("fixture", DataCard(version=1, summary="", **known)))
+    known = {
+        "shape": (1, 8, 8),
+        "levels": 256,
+        "splits": {},
+        "split_rule": "",
+        "load": lambda split: None,
+    }
+    return ScoreSDE(
+        build(Params, values), Images("fixture", DataCard(version=1, summary="", **known))
+    )
 
 
 def score_of(method: ScoreSDE, network: Callable[[Tensor, Tensor], Tensor]) -> ScoreFn:
-    """Returns the method's score of a network of (u, t) in float32, where the method tells its own 999 t."""
+    """Returns the method's score of a network of (u, t) in float32, where the method tells its own
+    999 t.
+    """
     return method.score_fn(lambda x, condition: network(x.float(), (condition / 999).float()))
 
 
-def of_baseline(check: Callable[[Path, dict, dict], None], kind: str) -> Callable[[Path, dict, dict], None]:
-    """Returns a check of a file's cases that hands over to CLD's own those that are not the baseline's."""
+def of_baseline(
+    check: Callable[[Path, dict, dict], None], kind: str
+) -> Callable[[Path, dict, dict], None]:
+    """Returns a check of a file's cases that hands over to CLD's own those that are not the
+    baseline's.
+    """
 
     def either(path: Path, entry: dict, manifest: dict) -> None:
         own = entry["config"]["sde"] == "vpsde" if "config" in entry else entry["case"] == "vp"
@@ -146,7 +187,9 @@ def check_kernel(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_loss(path: Path, entry: dict, manifest: dict) -> None:
-    """Theirs is the sum over dimensions, ours half of it; the rate beta is no weighting here and stands beside."""
+    """Theirs is the sum over dimensions, ours half of it; the rate beta is no weighting here and
+    stands beside.
+    """
     config, arrays, rtol = entry["config"], numbers(path, entry), tolerance_of(entry)
     method, draws = method_for(config), Replay(*under("draw/", arrays).values())
     network = network_for(path, entry, manifest, arrays, method.process)
@@ -163,7 +206,9 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
         gradients_agree(network.network, gradients, rtol)
 
 
-def loss_of(config: Mapping, method: ScoreSDE, network: nn.Module, x0: Tensor, draws: Replay) -> Tensor:
+def loss_of(
+    config: Mapping, method: ScoreSDE, network: nn.Module, x0: Tensor, draws: Replay
+) -> Tensor:
     """Returns the authors' loss of each image, at a recorded time with recorded noise."""
     t = config["loss_eps"] + (1 - config["loss_eps"]) * draws.uniform(x0.shape[:1])
     weighting = "likelihood" if config["weighting"] == "likelihood" else "std"
@@ -177,7 +222,9 @@ def check_training(path: Path, entry: dict, manifest: dict) -> None:
     config = entry["config"]
     method, network = method_for(config), network_of(config)
     seen = Told(network, config)
-    check_cld_networks.check_updates(path, entry, network, lambda x0, draws: loss_of(config, method, seen, x0, draws))
+    check_cld_networks.check_updates(
+        path, entry, network, lambda x0, draws: loss_of(config, method, seen, x0, draws)
+    )
 
 
 @torch.no_grad()
@@ -193,15 +240,22 @@ def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
         check_step(process, score_fn, arrays, forward="forward" in entry["case"], rtol=rtol)
         return
     prior, *draws = under("draw/", arrays).values()
-    x, eps, solver = process.prior(prior.shape, Replay(prior)), config["sampling_eps"], config["sampling_solver"]
+    x, eps, solver = (
+        process.prior(prior.shape, Replay(prior)),
+        config["sampling_eps"],
+        config["sampling_solver"],
+    )
     if config["sampling_method"] == "em":
         times = grid(GRIDS[config["striding"]], process, check_cld.steps_of(config), eps)
         noise = Replay(*(draw.double() for draw in draws))
         x = euler_maruyama(process, score_fn, x.double(), times, noise, last_noise=True)
     elif solver == "scipy_solver":
         assert config["sampling_rtol"] == config["sampling_atol"]
-        # Theirs rounds the state to float32 for the network alone; the steps it takes show the rest.
-        x = flow_adaptive(process, score_fn, x.double(), tolerance=config["sampling_rtol"], t_end=eps)
+        # Theirs rounds the state to float32 for the network alone; the steps it takes show the
+        # rest.
+        x = flow_adaptive(
+            process, score_fn, x.double(), tolerance=config["sampling_rtol"], t_end=eps
+        )
     else:
         times = check_cld.fixed_grid(config["sampling_solver_options"]["step_size"], eps)
         x = fixed_steps(lambda t, x: velocity(process, score_fn, x, t), x, times, solver)
@@ -215,9 +269,15 @@ def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
     close(x, arrays["out/x"], rtol)
 
 
-def check_step(process: Process, score_fn: ScoreFn, arrays: Mapping, *, forward: bool, rtol: float) -> None:
+def check_step(
+    process: Process, score_fn: ScoreFn, arrays: Mapping, *, forward: bool, rtol: float
+) -> None:
     """One Euler-Maruyama step, of the diffusion or backwards in time."""
-    u, dt, (draw,) = arrays["in/u"].double(), arrays["in/dt"].item(), under("draw/", arrays).values()
+    u, dt, (draw,) = (
+        arrays["in/u"].double(),
+        arrays["in/dt"].item(),
+        under("draw/", arrays).values(),
+    )
     if forward:
         t = time_like(u, arrays["in/t"].item())
         mean = u + dt * like(process.drift_coefficient(t), u) * u
@@ -226,7 +286,9 @@ def check_step(process: Process, score_fn: ScoreFn, arrays: Mapping, *, forward:
         t = 1 - arrays["in/t"]
         times = torch.stack([t, t - dt])
         mean = euler_maruyama(process, score_fn, u, times, Replay())
-        stepped = euler_maruyama(process, score_fn, u, times, Replay(draw.double()), last_noise=True)
+        stepped = euler_maruyama(
+            process, score_fn, u, times, Replay(draw.double()), last_noise=True
+        )
     close(mean, arrays["out/u_mean"], rtol)
     close(stepped, arrays["out/u"], rtol)
 
@@ -236,8 +298,12 @@ def velocity(process: Process, score_fn: ScoreFn, x: Tensor, t: float) -> Tensor
     return flow(process, score_fn(x, times), x, times)
 
 
-def fixed_steps(slope: Callable[[float, Tensor], Tensor], x: Tensor, times: Tensor, method: str) -> Tensor:
-    """Returns x at the last time by the "euler" method or the "midpoint" rule, for dx/dt = slope(t, x)."""
+def fixed_steps(
+    slope: Callable[[float, Tensor], Tensor], x: Tensor, times: Tensor, method: str
+) -> Tensor:
+    """Returns x at the last time by the "euler" method or the "midpoint" rule, for dx/dt = slope(t,
+    x).
+    """
     for t, s in pairwise(times.tolist()):
         change = slope(t, x)
         if method == "midpoint":

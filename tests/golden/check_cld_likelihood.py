@@ -1,4 +1,5 @@
-"""Checks of golden/cld and golden/oracle on likelihoods: CLD's bound, and the VP baseline's beside it.
+"""Checks of golden/cld and golden/oracle on likelihoods: CLD's bound, and the VP baseline's beside
+it.
 
 Networks are the authors' as the manifest has them: given float32, in a float64 state.
 """
@@ -34,7 +35,9 @@ from methods.shared.samplers import ScoreFn
 
 
 def authors(path: Path, entry: dict, manifest: dict) -> tuple[CLD | Process, ScoreFn, list[float]]:
-    """Returns the process and the score of a case, and a list that grows by one with each evaluation."""
+    """Returns the process and the score of a case, and a list that grows by one with each
+    evaluation.
+    """
     config, arrays = entry["config"], numbers(path, entry)
     if config["sde"] == "vpsde":
         method = check_cld_baseline.method_for(config)
@@ -57,7 +60,11 @@ def check_joint(path: Path, entry: dict, manifest: dict) -> None:
     if "out/bpd" in arrays:
         check_bits(path, entry, manifest)
         return
-    (process, score_fn, calls), rtol, config = authors(path, entry, manifest), tolerance_of(entry), entry["config"]
+    (process, score_fn, calls), rtol, config = (
+        authors(path, entry, manifest),
+        tolerance_of(entry),
+        entry["config"],
+    )
     coupled = config["sde"] == "cld"
     flow_fn = (joint_flow if coupled else linear_flow)(process, score_fn, probe_drift=True)
     x, probes = arrays["in/data"].double(), probes_of(config, [arrays["draw/000"]])
@@ -71,14 +78,21 @@ def check_joint(path: Path, entry: dict, manifest: dict) -> None:
     start = float(np.float32(config["likelihood_eps"]))
     if config["likelihood_solver"] == "scipy_solver":
         likelihood = joint_log_likelihood if coupled else log_likelihood
-        knobs = {"eps": start, "tolerance": config["likelihood_rtol"], "probe": config["likelihood_hutchinson_type"]}
+        knobs = {
+            "eps": start,
+            "tolerance": config["likelihood_rtol"],
+            "probe": config["likelihood_hutchinson_type"],
+        }
         log_prob, z = likelihood(process, score_fn, x, Replay(*probes), probe_drift=True, **knobs)
     else:
         state = torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], 1)
         velocity, rows = state_velocity(flow_fn, x, probes), torch.arange(len(x))
         times = fixed_grid(config["likelihood_solver_options"]["step_size"], start)
         end = fixed_steps(
-            lambda t, state: velocity(time_like(state, t), state, rows), state, times, config["likelihood_solver"]
+            lambda t, state: velocity(time_like(state, t), state, rows),
+            state,
+            times,
+            config["likelihood_solver"],
         )
         z, gained = end[:, :-1].view_as(x), end[:, -1]
         log_prob = process.prior_log_prob(z) + gained
@@ -89,7 +103,9 @@ def check_joint(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def fixed_grid(step: float, eps: float) -> Tensor:
-    """Returns the times of the authors' fixed steps from eps to 1, made in float32 as theirs are."""
+    """Returns the times of the authors' fixed steps from eps to 1, made in float32 as theirs
+    are.
+    """
     count = math.ceil((1 - eps) / step + 1)
     times = torch.arange(count, dtype=torch.float32) * step + eps
     times[-1] = 1
@@ -97,7 +113,9 @@ def fixed_grid(step: float, eps: float) -> Tensor:
 
 
 def check_bits(path: Path, entry: dict, manifest: dict) -> None:
-    """Bits/dim of images, from pixels on: batches in their order, each of dequantisation, velocities and probes."""
+    """Bits/dim of images, from pixels on: batches in their order, each of dequantisation,
+    velocities and probes.
+    """
     arrays, config = numbers(path, entry), entry["config"]
     process, score_fn, _ = authors(path, entry, manifest)
     coupled = config["sde"] == "cld"
@@ -125,27 +143,41 @@ def check_bits(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_exact(path: Path, entry: dict, manifest: dict) -> None:
-    """The joint log-density by the flow under the prior and, for Gaussian data, the bound over all velocities."""
+    """The joint log-density by the flow under the prior and, for Gaussian data, the bound over all
+    velocities.
+    """
     arrays, name = read(path), path.stem.split("__")[1]
     data, process = data_of(path, name), exact_process(manifest)
-    solver, nats = tolerance(manifest, "lik_ode", "rtol = atol ="), tolerance(manifest, "lik_ode", "judge at")
+    solver, nats = (
+        tolerance(manifest, "lik_ode", "rtol = atol ="),
+        tolerance(manifest, "lik_ode", "judge at"),
+    )
     knobs = {"eps": arrays["eps"].item(), "tolerance": solver}
-    x, v, expected_z = (arrays[part].view(len(arrays["x"]), -1, *data.shape) for part in ("x", "v0", "z_T"))
+    x, v, expected_z = (
+        arrays[part].view(len(arrays["x"]), -1, *data.shape) for part in ("x", "v0", "z_T")
+    )
     probe, noise, dims = "exact", Replay(), x[0].numel()
     if len(data.weights) == 1:
-        # In the basis of the covariance the derivatives of the score are diagonal: one probe of signs gives the trace.
+        # In the basis of the covariance the derivatives of the score are diagonal: one probe of
+        # signs gives the trace.
         (basis,) = data.bases
         x, v, expected_z = (part.flatten(2) @ basis for part in (x, v, expected_z))
         data = Mixture(data.weights, data.means @ basis, data.variances[0].diag()[None], data.shape)
         probe, noise = "rademacher", Replay(torch.ones(len(x), *data.shape, dtype=torch.float64))
     x, v = x.view(-1, *data.shape), v.view(-1, *data.shape)
     score_fn = joint_score(data, process)
-    log_prob, z = joint_log_likelihood(process, score_fn, torch.cat([x, v], 1), noise, probe=probe, **knobs)
+    log_prob, z = joint_log_likelihood(
+        process, score_fn, torch.cat([x, v], 1), noise, probe=probe, **knobs
+    )
     close_to(log_prob, arrays["logp_model"], atol=nats)
     close_to(process.prior_log_prob(z), arrays["logprior_T"], atol=nats)
     close_to(z.flatten(), expected_z.flatten(), atol=nats)
     close_to(log_prob - process.prior_log_prob(z), arrays["int_div"], atol=nats)
-    close_to(bits_per_dim(log_prob, dims, levels=1, width=1), arrays["bpd_model"], atol=nats / (dims * math.log(2)))
+    close_to(
+        bits_per_dim(log_prob, dims, levels=1, width=1),
+        arrays["bpd_model"],
+        atol=nats / (dims * math.log(2)),
+    )
     close_to(velocity_entropy(process, v), arrays["entropy_v0"], rtol=1e-12)
     if "cld_bound" not in arrays:
         return
@@ -156,7 +188,9 @@ def check_exact(path: Path, entry: dict, manifest: dict) -> None:
     noise = Replay(velocities, torch.ones_like(velocities))
     marginal = exact_process(manifest)
     marginal.prior_log_prob = lambda u: joint_log_prob(data, process, u, time_like(u, 1.0))
-    bounds = bound(marginal, score_fn, x.repeat_interleave(2 * dims, 0), noise, entropy="expected", **knobs)
+    bounds = bound(
+        marginal, score_fn, x.repeat_interleave(2 * dims, 0), noise, entropy="expected", **knobs
+    )
     close_to(bounds.view(len(x), -1).mean(1), arrays["cld_bound"], atol=nats)
 
 
@@ -187,12 +221,19 @@ def joint_log_prob(data: Mixture, process: CLD, u: Tensor, t: Tensor) -> Tensor:
     return torch.logsumexp(data.weights.log() + log_normal, dim=1)
 
 
-def coordinates(data: Mixture, process: CLD, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Covariance]:
-    """Returns x and v about each component's means, in its eigenbasis, (B, K, D), and their covariances there."""
+def coordinates(
+    data: Mixture, process: CLD, u: Tensor, t: Tensor
+) -> tuple[Tensor, Tensor, Covariance]:
+    """Returns x and v about each component's means, in its eigenbasis, (B, K, D), and their
+    covariances there.
+    """
     t = t.double().view(-1, 1, 1)
     halves = (half.flatten(1)[:, None] for half in u.chunk(2, 1))
     means = (gain * data.means for gain in process.mean_coefficients(t))
-    x, v = (torch.einsum("kdi,bkd->bki", data.bases, half - mean) for half, mean in zip(halves, means, strict=True))
+    x, v = (
+        torch.einsum("kdi,bkd->bki", data.bases, half - mean)
+        for half, mean in zip(halves, means, strict=True)
+    )
     return x, v, process.covariance(t, image_variance=data.variances)
 
 

@@ -31,7 +31,15 @@ from methods.cld.samplers import sscs
 from methods.shared.backbone import make_network
 from methods.shared.grids import grid
 from methods.shared.hyperparameters import Backbone, Training
-from methods.shared.layers import Fourier, Positional, Resample, fir_down, fir_for_strided, fir_kernel, fir_up
+from methods.shared.layers import (
+    Fourier,
+    Positional,
+    Resample,
+    fir_down,
+    fir_for_strided,
+    fir_kernel,
+    fir_up,
+)
 from methods.shared.likelihood import bits_per_dim
 from methods.shared.process import VP, like
 from methods.shared.published import from_published, to_published, trained_names
@@ -125,10 +133,19 @@ def method_of(config: Mapping) -> CriticallyDampedLangevin:
 
 
 def filled(network: nn.Module, manifest: dict) -> dict[str, Tensor]:
-    """Returns the state of ``network`` with the generated weights that the manifest's "weight_fill" tells of."""
-    scale, tensors = float(re.search(r"Fourier embedding: ([0-9.]+)\*z", manifest["weight_fill"])[1]), {}
+    """Returns the state of ``network`` with the generated weights that the manifest's "weight_fill"
+    tells of.
+    """
+    scale, tensors = (
+        float(re.search(r"Fourier embedding: ([0-9.]+)\*z", manifest["weight_fill"])[1]),
+        {},
+    )
     for name, tensor in to_published(network, network.state_dict()).items():
-        z = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tensor.numel()).reshape(tensor.shape)
+        z = (
+            np.random.RandomState(zlib.crc32(name.encode()))
+            .standard_normal(tensor.numel())
+            .reshape(tensor.shape)
+        )
         if name == "all_modules.0.W":
             z *= scale
         elif tensor.dim() >= 2:
@@ -140,7 +157,9 @@ def filled(network: nn.Module, manifest: dict) -> dict[str, Tensor]:
 
 
 def told(config: Mapping, t: Tensor) -> Tensor:
-    """Returns what the network is told of times: in the authors' precision, themselves or their logarithms."""
+    """Returns what the network is told of times: in the authors' precision, themselves or their
+    logarithms.
+    """
     return t.float().log() if params_of(config).condition == "log_time" else t.float()
 
 
@@ -149,11 +168,19 @@ def check_network(path: Path, entry: dict, manifest: dict) -> None:
     network = network_of(config)
     if "seed_u" in entry:
         network.load_state_dict(filled(network, manifest))
-        u = np.random.RandomState(entry["seed_u"]).standard_normal(entry["shape_u"]).astype(np.float32)
+        u = (
+            np.random.RandomState(entry["seed_u"])
+            .standard_normal(entry["shape_u"])
+            .astype(np.float32)
+        )
         with torch.no_grad():
-            check_output(network(torch.from_numpy(u), told(config, arrays["in/t"])), arrays, tolerance)
+            check_output(
+                network(torch.from_numpy(u), told(config, arrays["in/t"])), arrays, tolerance
+            )
         return
-    network.load_state_dict(from_published(network, load_file(path.with_name(f"net_{entry['case']}.safetensors"))))
+    network.load_state_dict(
+        from_published(network, load_file(path.with_name(f"net_{entry['case']}.safetensors")))
+    )
     layers = layer_outputs(network)
     u, t = arrays["in/u"].requires_grad_(), arrays["in/t"]
     out = network(u, told(config, t))
@@ -176,7 +203,9 @@ def check_network(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_output(y: Tensor, arrays: Mapping[str, Tensor], tolerance: float) -> None:
-    """Compares a whole output, or every k-th pixel of it along both axes, and the sum of its squares."""
+    """Compares a whole output, or every k-th pixel of it along both axes, and the sum of its
+    squares.
+    """
     strided = {int(k): part for k, part in under("out/out_stride", arrays).items()}
     assert "out/out" in arrays or strided, "no output is recorded"
     if "out/out" in arrays:
@@ -199,17 +228,25 @@ def score_of(config: Mapping, out: Tensor) -> Callable[[Tensor, Tensor], Tensor]
 
 
 def layer_outputs(network: nn.Module) -> dict[int, Tensor]:
-    """Returns a table that fills, when the network is called, with its layers' outputs for the first example."""
+    """Returns a table that fills, when the network is called, with its layers' outputs for the
+    first example.
+    """
     found: dict[int, Tensor] = {}
     for i, unit in enumerate(network.units()):
-        unit.register_forward_hook(lambda unit, inputs, output, i=i: found.__setitem__(i, output[:1].detach()))
+        unit.register_forward_hook(
+            lambda unit, inputs, output, i=i: found.__setitem__(i, output[:1].detach())
+        )
     return found
 
 
 def gradients_agree(network: nn.Module, expected: Mapping[str, Tensor], tolerance: float) -> None:
-    """Compares gradients by published names, those of the attentions' key biases with 0 within 1e-5 of the largest."""
+    """Compares gradients by published names, those of the attentions' key biases with 0 within 1e-5
+    of the largest.
+    """
     zeros = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
-    ours = to_published(network, zeros | {name: weight.grad for name, weight in network.named_parameters()})
+    ours = to_published(
+        network, zeros | {name: weight.grad for name, weight in network.named_parameters()}
+    )
     largest = max(gradient.abs().max() for gradient in expected.values())
     for name, gradient in expected.items():
         if name.endswith(KEY_BIAS):
@@ -230,14 +267,18 @@ ARCHITECTURES = {"celeba_post_paper": "celeba_post"}
 
 
 def check_architectures(path: Path, entry: dict, manifest: dict) -> None:
-    """Names, shapes and order of the tensors of each configuration's checkpoints, on a device without memory."""
+    """Names, shapes and order of the tensors of each configuration's checkpoints, on a device
+    without memory.
+    """
     for name, theirs in json.loads(path.read_text()).items():
         image_only = name.endswith("_vpsde_variant")
         preset = ARCHITECTURES.get(name, name.removesuffix("_vpsde_variant"))
         channels, height, _ = CARD.shapes[preset]
         settings = build(Params, CARD.presets[preset]).network
         with torch.device("meta"):
-            network = make_network(settings, channels if image_only else 2 * channels, channels, height)
+            network = make_network(
+                settings, channels if image_only else 2 * channels, channels, height
+            )
         ours = shapes(to_published(network, network.state_dict()))
         assert ours == {key: tuple(shape) for key, shape in theirs["state_dict"].items()}
         assert list(ours) == list(theirs["state_dict"])
@@ -247,7 +288,9 @@ def check_architectures(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_checkpoint(path: Path, entry: dict, manifest: dict) -> None:
-    """Both of the network's outputs, from the file beside, which holds raw weights and their average."""
+    """Both of the network's outputs, from the file beside, which holds raw weights and their
+    average.
+    """
     config, arrays, tolerance = entry["config"], numbers(path, entry), tolerance_of(entry)
     network = network_of(config)
     file = path.with_name(re.search(r"[\w.-]+\.pth", entry["what"])[0])
@@ -263,9 +306,16 @@ def check_checkpoint(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_checkpoint_file(path: Path, entry: dict, manifest: dict) -> None:
-    """The raw weights are those under ``model``, the average differs from them in every tensor but the frequencies."""
+    """The raw weights are those under ``model``, the average differs from them in every tensor but
+    the frequencies.
+    """
     files = manifest["files"].items()
-    cases = [case for name, entry in files if name.startswith("checkpoint") for case in entry.get("cases", {}).values()]
+    cases = [
+        case
+        for name, entry in files
+        if name.startswith("checkpoint")
+        for case in entry.get("cases", {}).values()
+    ]
     (case,) = (case for case in cases if path.name in case["what"])
     network = network_of(case["config"])
     found = read_checkpoint(path, network, "ema")
@@ -290,7 +340,9 @@ def check_filters(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_embeddings(path: Path, entry: dict, manifest: dict) -> None:
-    """Phases reach thousands of radians, so the features show the order in which float32 multiplies them."""
+    """Phases reach thousands of radians, so the features show the order in which float32 multiplies
+    them.
+    """
     arrays, tolerance = numbers(path, entry), tolerance_of(entry)
     for width, expected in under("out/positional_", arrays).items():
         close(Positional(int(width))(arrays["in/t"]), expected, tolerance)
@@ -313,21 +365,34 @@ def check_frechet(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_bits(path: Path, entry: dict, manifest: dict) -> None:
-    arrays, dims = numbers(path, entry), int(re.search(r"D = (\d+)", " ".join(manifest["notes_for_tests"]))[1])
+    arrays, dims = (
+        numbers(path, entry),
+        int(re.search(r"D = (\d+)", " ".join(manifest["notes_for_tests"]))[1]),
+    )
     for name, width in {"centred": 2, "noncentred": 1}.items():
-        close(bits_per_dim(-arrays["in/nll"], dims, 256, width), arrays[f"out/{name}"], tolerance_of(entry))
+        close(
+            bits_per_dim(-arrays["in/nll"], dims, 256, width),
+            arrays[f"out/{name}"],
+            tolerance_of(entry),
+        )
 
 
 def check_average(path: Path, entry: dict, manifest: dict) -> None:
     for name, expected in under("out/ema_", numbers(path, entry)).items():
         average = [torch.zeros((), dtype=torch.float64)]
         for n, shadow in enumerate(expected, start=1):
-            update_average(average, [torch.tensor(float(n), dtype=torch.float64)], average_decay(float(name), n, True))
+            update_average(
+                average,
+                [torch.tensor(float(n), dtype=torch.float64)],
+                average_decay(float(name), n, True),
+            )
             close(average[0], shadow, tolerance_of(entry))
 
 
 def check_splitting(path: Path, entry: dict, manifest: dict) -> None:
-    """SSCS's exact part, of which two halves are a whole, and its score's part, from which the halves are undone."""
+    """SSCS's exact part, of which two halves are a whole, and its score's part, from which the
+    halves are undone.
+    """
     config, arrays, tolerance = entry["config"], numbers(path, entry), tolerance_of(entry)
     a, b, c = map(float, re.search(r"LinNet \[(.*?)\]", entry["score_step"])[1].split(","))
     process = process_of(config)
@@ -339,23 +404,33 @@ def check_splitting(path: Path, entry: dict, manifest: dict) -> None:
 
     u = arrays["in/u"].double()
     unit = torch.eye(4, dtype=torch.float64).view(4, 2, 2)
-    draws = [unit[:, k] for k in range(2)]  # each draw's two numbers at a time, and nothing of the other
-    for k, (tau, step) in enumerate(zip(arrays["in/t"].tolist(), arrays["in/dt"].tolist(), strict=True)):
+    draws = [
+        unit[:, k] for k in range(2)
+    ]  # each draw's two numbers at a time, and nothing of the other
+    for k, (tau, step) in enumerate(
+        zip(arrays["in/t"].tolist(), arrays["in/dt"].tolist(), strict=True)
+    ):
         times = torch.tensor([1 - tau, 1 - tau - step], dtype=torch.float64)
         at_rest = partial(sscs, process, lambda u, t: -u.chunk(2, 1)[1] / process.mass)
         close(at_rest(u, times, Constant(0.0)), arrays["out/mean"][k], tolerance)
         spread = at_rest(torch.zeros(4, 2, dtype=torch.float64), times, Replay(*draws))
-        entries = torch.stack([spread[:, 0].square().sum(), spread.prod(1).sum(), spread[:, 1].square().sum()])
+        entries = torch.stack(
+            [spread[:, 0].square().sum(), spread.prod(1).sum(), spread[:, 1].square().sum()]
+        )
         close(entries, arrays["out/cov"][k], tolerance)
 
         middle = times.mean()
-        before, after = (backwards(process, *pair) for pair in ((times[0], middle), (middle, times[1])))
+        before, after = (
+            backwards(process, *pair) for pair in ((times[0], middle), (middle, times[1]))
+        )
         moved = sscs(process, score_fn, u @ torch.linalg.inv(before).T, times, Constant(0.0))
         close(moved @ torch.linalg.inv(after).T, arrays["out/score_step"][k], tolerance)
 
 
 def backwards(process: CLD, t: Tensor, s: Tensor) -> Tensor:
-    """Returns the matrix that takes (x, v) from t back to s < t where nothing but SSCS's exact part acts."""
+    """Returns the matrix that takes (x, v) from t back to s < t where nothing but SSCS's exact part
+    acts.
+    """
     sign = torch.tensor([1.0, -1.0], dtype=torch.float64)
     return sign[:, None] * process.transition(t, s)[0] * sign
 
@@ -367,7 +442,10 @@ TOYS = {"multimodal_swissroll": swiss_rolls, "diamond": diamond}
 def check_toy(path: Path, entry: dict, manifest: dict) -> None:
     """In float32, as they leave the authors' generator."""
     expected = numbers(path, entry)["out/x"]
-    count, seed = map(int, re.search(r"\(dataset, (\d+)\) after numpy\.random\.seed\((\d+)\)", entry["what"]).groups())
+    count, seed = map(
+        int,
+        re.search(r"\(dataset, (\d+)\) after numpy\.random\.seed\((\d+)\)", entry["what"]).groups(),
+    )
     points = TOYS[entry["case"].removeprefix("toy_")](count, np.random.RandomState(seed))
     close(torch.from_numpy(points), expected, tolerance_of(entry))
 
@@ -377,8 +455,12 @@ def check_training(path: Path, entry: dict, manifest: dict) -> None:
     check_updates(path, entry, method.network, lambda x0, draws: method.loss((x0 + 1) / 2, draws))
 
 
-def check_updates(path: Path, entry: dict, network: nn.Module, loss_of: Callable[[Tensor, Replay], Tensor]) -> None:
-    """Every update of the network's weights by a loss, a function of a batch in [-1, 1] and of the recorded draws."""
+def check_updates(
+    path: Path, entry: dict, network: nn.Module, loss_of: Callable[[Tensor, Replay], Tensor]
+) -> None:
+    """Every update of the network's weights by a loss, a function of a batch in [-1, 1] and of the
+    recorded draws.
+    """
     config, arrays, tolerance = entry["config"], numbers(path, entry), tolerance_of(entry)
     state = under("in/p/", arrays) or load_file(path.with_name(f"{entry['case']}.safetensors"))
     network.load_state_dict(from_published(network, state))
@@ -406,7 +488,11 @@ def check_updates(path: Path, entry: dict, network: nn.Module, loss_of: Callable
     for step, x0 in enumerate(batches):
         trainer.update(step, as_images(x0, shape), Noise(0))
         close(losses[step].mean(), arrays["out/loss"][step], tolerance)
-        close(torch.tensor(trainer.optimizer.param_groups[0]["lr"]), arrays["out/lr_used"][step], tolerance)
+        close(
+            torch.tensor(trainer.optimizer.param_groups[0]["lr"]),
+            arrays["out/lr_used"][step],
+            tolerance,
+        )
     assert not draws.draws
     assert not config["autocast_train"]
     for trained, where in ((network, "out/p/"), (average, "out/ema/")):
@@ -417,7 +503,9 @@ def check_updates(path: Path, entry: dict, network: nn.Module, loss_of: Callable
 
 
 def as_images(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Returns points, (B, C) or with velocities (B, 2C), as images of one pixel; times and images as they are."""
+    """Returns points, (B, C) or with velocities (B, 2C), as images of one pixel; times and images
+    as they are.
+    """
     return x[:, :, None, None] if x.dim() == 2 and shape[1:] == (1, 1) else x
 
 

@@ -1,4 +1,6 @@
-"""Checks of golden/oracle on CLD: kernels, marginals, samplers and loss against exact answers, in float64."""
+"""Checks of golden/oracle on CLD: kernels, marginals, samplers and loss against exact answers, in
+float64.
+"""
 
 import math
 from collections.abc import Callable
@@ -25,7 +27,11 @@ SUBSTEPS = {"em": 1, "sscs": 3, "pf_euler": 1}
 
 
 def check_kernels(path: Path, entry: dict, manifest: dict) -> None:
-    arrays, process, rtol = read(path), exact_process(manifest), tolerance(manifest, "point", "rtol")
+    arrays, process, rtol = (
+        read(path),
+        exact_process(manifest),
+        tolerance(manifest, "point", "rtol"),
+    )
     t = arrays["t"]
     matrix, diffused = process.transition(t)
     hybrid = process.covariance(t)
@@ -34,7 +40,8 @@ def check_kernels(path: Path, entry: dict, manifest: dict) -> None:
     close(hybrid.matrix(), arrays["hsm"], rtol)
     close(process.beta(t), arrays["beta"], rtol)
     close(process.beta_integral(t), arrays["B"], rtol)
-    # The file's entries are rounded at 1, which at small times is many of their digits, and more of what they make.
+    # The file's entries are rounded at 1, which at small times is many of their digits, and more of
+    # what they make.
     lost = 2**-52 * (1 / hybrid.xx + hybrid.vv / hybrid.det)
     assert ((process.score_scale(t) / arrays["ell_hsm"] - 1).abs() <= rtol + lost).all()
     close(process.score_scale(arrays["ell_dsm_t"], 0.0), arrays["ell_dsm"], rtol)
@@ -50,7 +57,9 @@ def check_point(path: Path, entry: dict, manifest: dict) -> None:
     for i, t in enumerate(arrays["t"]):
         lenient = name == "lowrank" and i == arrays["t"].argmin()
         rtol = tolerance(manifest, "point", "smallest t rtol" if lenient else "rtol")
-        rtol_v, rtol_div = (max(rtol, tolerance(manifest, "point", f"{part} rtol")) for part in ("pf_v", "pf_div"))
+        rtol_v, rtol_div = (
+            max(rtol, tolerance(manifest, "point", f"{part} rtol")) for part in ("pf_v", "pf_div")
+        )
         u = arrays["x"][i].view(-1, 2 * data.shape[0], *data.shape[1:])
         times = t.expand(len(u))
         close(joint_log_prob(data, process, u, times), arrays["logp"][i], rtol)
@@ -80,13 +89,22 @@ def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
                 check_moments(sampler, kind, data, process, arrays, manifest, grid, times, position)
 
 
-def check_trajectory(sampler: Callable, kind: str, data: Mixture, process: CLD, arrays: dict, manifest: dict) -> None:
-    """The recorded state after every step, from the one before it and its noise, and the end from the beginning."""
+def check_trajectory(
+    sampler: Callable, kind: str, data: Mixture, process: CLD, arrays: dict, manifest: dict
+) -> None:
+    """The recorded state after every step, from the one before it and its noise, and the end from
+    the beginning.
+    """
     shape, atol = (-1, 2 * data.shape[0], *data.shape[1:]), tolerance(manifest, "traj", "atol")
-    times, states = arrays["traj_t"], [state.view(shape) for state in arrays["traj_states"][:: SUBSTEPS[kind]]]
+    times, states = (
+        arrays["traj_t"],
+        [state.view(shape) for state in arrays["traj_states"][:: SUBSTEPS[kind]]],
+    )
     draws = [draw.view(shape) for draw in arrays["traj_noise"]]
     if kind == "em":
-        draws = [draw.chunk(2, 1)[1] for draw in draws]  # of v alone, theirs multiplies that of x by 0
+        draws = [
+            draw.chunk(2, 1)[1] for draw in draws
+        ]  # of v alone, theirs multiplies that of x by 0
     each = NOISES[kind]
     for k in range(len(states) - 1):
         noise = Replay(*draws[each * k : each * (k + 1)])
@@ -100,16 +118,29 @@ def check_trajectory(sampler: Callable, kind: str, data: Mixture, process: CLD, 
 
 
 def check_moments(
-    sampler: Callable, kind: str, data: Mixture, process: CLD, arrays: dict, manifest: dict, grid, times, position: int
+    sampler: Callable,
+    kind: str,
+    data: Mixture,
+    process: CLD,
+    arrays: dict,
+    manifest: dict,
+    grid,
+    times,
+    position: int,
 ) -> None:
-    """The exact moments of the output: for Gaussian data each step is u -> A u + b + (N_1 z_1 + N_2 z_2)."""
+    """The exact moments of the output: for Gaussian data each step is u -> A u + b + (N_1 z_1 + N_2
+    z_2).
+    """
     rtol, shape = tolerance(manifest, "sampler_cov", "rtol"), (2 * data.shape[0], *data.shape[1:])
     steps = [affine_step(sampler, kind, shape, times[k : k + 2]) for k in range(len(times) - 1)]
     last = affine(lambda u: denoise(process, None, u, times[-1].item()), shape)[0]
     mean0, covariance0 = data.mean_and_covariance()
     dims = len(mean0)
     spread = torch.tensor([1.0] * dims + [process.mass] * dims, dtype=torch.float64).diag()
-    starts = {"exact": marginal(data, process, times[0]), "prior": (torch.zeros(2 * dims).double(), spread)}
+    starts = {
+        "exact": marginal(data, process, times[0]),
+        "prior": (torch.zeros(2 * dims).double(), spread),
+    }
     for init, (mean, covariance) in starts.items():
         if f"fd_data_{init}_{grid}" not in arrays:
             continue
@@ -119,14 +150,19 @@ def check_moments(
         if grid == "lin" and f"cov_{init}_K{count}" in arrays:
             close(mean, arrays[f"mean_{init}_K{count}"], rtol)
             close(covariance, arrays[f"cov_{init}_K{count}"], rtol)
-        ends = {"data": (mean, covariance), "data_denoised": (last @ mean, last @ covariance @ last.T)}
+        ends = {
+            "data": (mean, covariance),
+            "data_denoised": (last @ mean, last @ covariance @ last.T),
+        }
         for what, (end_mean, end) in ends.items():
             distance = frechet(end_mean[:dims], end[:dims, :dims], mean0, covariance0)
             scale = float(end[:dims, :dims].trace() + covariance0.trace())
             close(distance, arrays[f"fd_{what}_{init}_{grid}"][position], rtol, atol=rtol * scale)
 
 
-def affine_step(sampler: Callable, kind: str, shape: tuple[int, ...], times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def affine_step(
+    sampler: Callable, kind: str, shape: tuple[int, ...], times: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Returns (A, b, S) of one step u -> A u + b + noise of covariance S."""
     matrix, shift = affine(lambda u: sampler(u, times, Constant(0.0)), shape)
     drawn = (shape[0] // 2, *shape[1:]) if kind == "em" else shape
@@ -149,7 +185,11 @@ def affine_step(sampler: Callable, kind: str, shape: tuple[int, ...], times: Ten
 def check_loss(path: Path, entry: dict, manifest: dict) -> None:
     """The parts of CLD in the files that all methods share."""
     arrays, name = read(path), path.stem.split("__")[1]
-    data, process, rtol = data_of(path, name), exact_process(manifest), tolerance(manifest, "point", "rtol")
+    data, process, rtol = (
+        data_of(path, name),
+        exact_process(manifest),
+        tolerance(manifest, "point", "rtol"),
+    )
     x0, t = arrays["x0"].view(-1, *data.shape), arrays["t"]
     z = arrays["cld_z"].view(-1, 2 * data.shape[0], *data.shape[1:])
     close(process.perturb(x0, t, z).flatten(1), arrays["cld_ut"], rtol)
@@ -165,7 +205,9 @@ def marginal(data: Mixture, process: CLD, t: Tensor) -> tuple[Tensor, Tensor]:
     a, c = process.mean_coefficients(t)
     identity, gains = torch.eye(len(mean), dtype=torch.float64), torch.stack([a, c])
     added = torch.kron(process.covariance(t).matrix(), identity)
-    return torch.cat([a * mean, c * mean]), torch.kron(torch.outer(gains, gains), covariance) + added
+    return torch.cat([a * mean, c * mean]), torch.kron(
+        torch.outer(gains, gains), covariance
+    ) + added
 
 
 def clean(data: Mixture, process: CLD, u: Tensor, t: Tensor) -> Tensor:

@@ -1,10 +1,22 @@
-"""Checks of golden/sde on inpainting and colourisation in the authors' way, with an analytic score and on networks."""
+"""Checks of golden/sde on inpainting and colourisation in the authors' way, with an analytic score
+and on networks.
+"""
 
 from pathlib import Path
 
 import torch
 from check_adapter import method_of
-from check_sde import NAMES, RANGES, close, process_of, read, recorded_noise, score_of, spent, tolerance
+from check_sde import (
+    NAMES,
+    RANGES,
+    close,
+    process_of,
+    read,
+    recorded_noise,
+    score_of,
+    spent,
+    tolerance,
+)
 from exact import Replay
 
 from methods.shared.controllable import Known, Replacement, grey_basis
@@ -31,12 +43,19 @@ def check(path: Path, entry: dict, manifest: dict, known: Known) -> None:
     config, arrays = entry["config"], read(path)
     if "net_file" in config:
         method = method_of(path, config, manifest)
-        process, score_fn, steps = method.process, method.score_fn(method.average), config["sde"]["N"]
+        process, score_fn, steps = (
+            method.process,
+            method.score_fn(method.average),
+            config["sde"]["N"],
+        )
     else:
         process, steps = process_of(entry)
         score_fn = score_of(config, process)
     prior, *draws = recorded_noise(arrays)
-    hook, stream = Replacement(process, known, published=True), Replay(*spent(draws, config, hooks=1))
+    hook, stream = (
+        Replacement(process, known, published=True),
+        Replay(*spent(draws, config, hooks=1)),
+    )
     with torch.no_grad():
         x = predictor_corrector(
             process,

@@ -29,17 +29,23 @@ VARIANTS = {
 
 
 def settings_of(config: Mapping) -> RefineNet:
-    """Returns our settings of an authors' network; the first of their classes knows one nonlinearity alone."""
+    """Returns our settings of an authors' network; the first of their classes knows one
+    nonlinearity alone.
+    """
     model, variant = config["net"]["model"], VARIANTS[config["cls"]]
     assert model.get("normalization", "InstanceNorm++") == "InstanceNorm++"
     assert not model.get("spec_norm", False)
     if not variant.startswith("ncsnv2"):
         return RefineNet(variant=variant, width=model["ngf"])
-    return RefineNet(variant=variant, width=model["ngf"], activation=ACTIVATIONS[model["nonlinearity"]])
+    return RefineNet(
+        variant=variant, width=model["ngf"], activation=ACTIVATIONS[model["nonlinearity"]]
+    )
 
 
 class Published(nn.Module):
-    """A network with what the authors' classes have around it: the scaling of input and, in NCSNv2, of the output."""
+    """A network with what the authors' classes have around it: the scaling of input and, in NCSNv2,
+    of the output.
+    """
 
     def __init__(self, config: Mapping, state: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -57,7 +63,9 @@ class Published(nn.Module):
     def gradient_norms(self) -> Tensor:
         """Returns the norms of the parameters' gradients in the authors' order."""
         gradients = {name: weight.grad for name, weight in self.network.named_parameters()}
-        return torch.stack([gradient.norm() for gradient in to_published(self.network, gradients).values()])
+        return torch.stack(
+            [gradient.norm() for gradient in to_published(self.network, gradients).values()]
+        )
 
 
 def check_network(path: Path, entry: dict, manifest: dict) -> None:
@@ -68,7 +76,9 @@ def check_network(path: Path, entry: dict, manifest: dict) -> None:
     x = arrays["in/x"].requires_grad_()
     y = network(x, arrays["in/labels"])
     (y * arrays["in/w"]).sum().backward()
-    factor = float(re.search(r"Nets: ([0-9.e-]+) x out/rounding_maxabs", manifest["general"]["tolerance"])[1])
+    factor = float(
+        re.search(r"Nets: ([0-9.e-]+) x out/rounding_maxabs", manifest["general"]["tolerance"])[1]
+    )
     rounding = arrays["out/rounding_maxabs"].tolist()
     torch.testing.assert_close(y, arrays["out/y"], rtol=0, atol=factor * rounding[0])
     torch.testing.assert_close(x.grad, arrays["out/grad_x"], rtol=0, atol=factor * rounding[1])
@@ -86,7 +96,9 @@ def check_ncsn_loss(path: Path, entry: dict, manifest: dict) -> None:
     uniform, labels, *drawn = recorded_noise(arrays)
     # As in a training, uint8 images are dequantised.
     x0 = dequantise(255 * arrays["in/batch_uint8_over_255"], 256, Replay(uniform))
-    torch.testing.assert_close(x0, arrays["out/dequantized"], rtol=0, atol=1e-6)  # a few roundings of numbers near 1
+    torch.testing.assert_close(
+        x0, arrays["out/dequantized"], rtol=0, atol=1e-6
+    )  # a few roundings of numbers near 1
     sigma = arrays["out/sigmas"][labels]
 
     def score_fn(x: Tensor) -> Tensor:
@@ -102,8 +114,12 @@ def check_ncsn_loss(path: Path, entry: dict, manifest: dict) -> None:
     for name, expected in under("out/ssm_vr", arrays).items():
         particles = int(re.fullmatch(r"\[n_particles=(\d+)\]", name)[1])
         x = x0 + like(sigma, x0) * drawn.pop(0)
-        directions = drawn.pop(0).view(particles, *x0.shape)  # theirs are one batch, one particle after the other
-        agrees(sliced_loss(score_fn, x, sigma, directions, reduction="sum").mean(), expected, manifest)
+        directions = drawn.pop(0).view(
+            particles, *x0.shape
+        )  # theirs are one batch, one particle after the other
+        agrees(
+            sliced_loss(score_fn, x, sigma, directions, reduction="sum").mean(), expected, manifest
+        )
     assert not drawn
 
 
@@ -111,7 +127,9 @@ def check_ncsnv2_loss(path: Path, entry: dict, manifest: dict) -> None:
     arrays, network = numbers(path), network_beside(path, entry, manifest)
     labels, z = recorded_noise(arrays)
     x0 = arrays["in/batch"]
-    loss = annealed_loss(lambda x: network(x, labels), x0, network.sigmas[labels], z, reduction="sum").mean()
+    loss = annealed_loss(
+        lambda x: network(x, labels), x0, network.sigmas[labels], z, reduction="sum"
+    ).mean()
     agrees(loss, arrays["out/dsm"], manifest)
     loss.backward()
     norms_agree(network.gradient_norms(), arrays["out/param_grad_norm"], manifest)
@@ -119,7 +137,9 @@ def check_ncsnv2_loss(path: Path, entry: dict, manifest: dict) -> None:
 
 def agrees(loss: Tensor, expected: Tensor, manifest: dict) -> None:
     """The manifest's tolerance of a gradient's norm serves for the loss too."""
-    torch.testing.assert_close(loss.detach(), expected, rtol=gradient_tolerance(manifest)[0], atol=0)
+    torch.testing.assert_close(
+        loss.detach(), expected, rtol=gradient_tolerance(manifest)[0], atol=0
+    )
 
 
 def check_average(path: Path, entry: dict, manifest: dict) -> None:

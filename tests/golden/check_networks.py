@@ -1,4 +1,6 @@
-"""Checks of golden/sde on NCSN++, DDPM++ and DDPM: networks, losses, layers, the average and a short training."""
+"""Checks of golden/sde on NCSN++, DDPM++ and DDPM: networks, losses, layers, the average and a
+short training.
+"""
 
 import inspect
 import math
@@ -23,7 +25,15 @@ from methods.sde.adapter import ScoreSDE, discrete_levels
 from methods.sde.card import Params
 from methods.shared.ddpm import DDPM
 from methods.shared.hyperparameters import FOREIGN, Backbone, Training
-from methods.shared.layers import Fourier, Positional, Resample, fir_down, fir_for_strided, fir_kernel, fir_up
+from methods.shared.layers import (
+    Fourier,
+    Positional,
+    Resample,
+    fir_down,
+    fir_for_strided,
+    fir_kernel,
+    fir_up,
+)
 from methods.shared.ncsnpp import NCSNpp
 from methods.shared.objective import Levels, denoising_loss, discrete_loss
 from methods.shared.process import Process, like
@@ -54,10 +64,18 @@ KEYWORDS = {
 ACTIVATIONS = {"swish": "silu", "elu": "elu", "relu": "relu", "lrelu": "leaky_relu"}
 """The authors' names of nonlinearities, and ours."""
 
-FIXED = {"fir_kernel": [1, 3, 3, 1], "conv_size": 3, "normalization": "GroupNorm", "attention_type": "ddpm"}
+FIXED = {
+    "fir_kernel": [1, 3, 3, 1],
+    "conv_size": 3,
+    "normalization": "GroupNorm",
+    "attention_type": "ddpm",
+}
 """What the authors' configurations say and the networks here always have."""
 
-BOUNDS = {"ve": ("sigma_min", "sigma_max"), **dict.fromkeys(("vp", "subvp"), ("beta_min", "beta_max"))}
+BOUNDS = {
+    "ve": ("sigma_min", "sigma_max"),
+    **dict.fromkeys(("vp", "subvp"), ("beta_min", "beta_max")),
+}
 """The constants of each process, under the names that the authors give them too."""
 
 T_EPS = 1e-5
@@ -65,10 +83,14 @@ T_EPS = 1e-5
 
 
 def keywords_of(model: Mapping, known: Collection[str]) -> dict:
-    """Returns our keywords of a network, those in ``known``, for an authors' configuration of it."""
+    """Returns our keywords of a network, those in ``known``, for an authors' configuration of
+    it.
+    """
     other = {name: model[name] for name, value in FIXED.items() if model.get(name, value) != value}
     assert not other, f"the networks here have no {other}"
-    found = {own: model[theirs] for own, theirs in KEYWORDS.items() if own in known and theirs in model}
+    found = {
+        own: model[theirs] for own, theirs in KEYWORDS.items() if own in known and theirs in model
+    }
     return found | {"activation": ACTIVATIONS[model.get("nonlinearity", "swish")]}
 
 
@@ -79,14 +101,18 @@ def process_in(net: Mapping) -> tuple[str, Process]:
 
 
 class Published(nn.Module):
-    """A network with what the authors' classes have around it: the scaling of input and output, and the labels."""
+    """A network with what the authors' classes have around it: the scaling of input and output, and
+    the labels.
+    """
 
     def __init__(self, config: Mapping, state: Mapping[str, Tensor]) -> None:
         super().__init__()
         data, model = config["data"], config["model"]
         channels = data["num_channels"]
         kind = {"ncsnpp": NCSNpp, "ddpm": DDPM}[model["name"]]
-        known = inspect.signature(kind).parameters  # a DDPM's configuration names much that it does not have
+        known = inspect.signature(
+            kind
+        ).parameters  # a DDPM's configuration names much that it does not have
         keywords = keywords_of(model, known)
         self.network = kind(channels, channels, image_size=data["image_size"], **keywords)
         self.network.load_state_dict(from_published(self.network, state))
@@ -96,7 +122,9 @@ class Published(nn.Module):
         self.sigmas = state.get("sigmas")
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        y = self.network(x if self.centered else 2 * x - 1, labels.log() if self.fourier else labels.float())
+        y = self.network(
+            x if self.centered else 2 * x - 1, labels.log() if self.fourier else labels.float()
+        )
         if not self.scaled:
             return y
         return y / like(labels if self.fourier else self.sigmas[labels], y)
@@ -108,16 +136,28 @@ class Published(nn.Module):
         return lambda x, t: -self(x, 999 * t) / like(process.std(t), x)
 
     def level_score(self, levels: Levels, kind: str):
-        """Returns the score at discrete levels, of which the authors count those of VE backwards."""
+        """Returns the score at discrete levels, of which the authors count those of VE
+        backwards.
+        """
         if kind == "ve":
             return lambda x, level: self(x, len(levels.std) - 1 - level)
         return lambda x, level: -self(x, level) / like(levels.std.to(x)[level], x)
 
     def gradient_norms(self) -> Tensor:
-        """Returns the norms of the parameters' gradients in the authors' order; 0 where there is none."""
-        zeros = {name: torch.zeros_like(tensor) for name, tensor in self.network.state_dict().items()}
-        gradients = {name: weight.grad for name, weight in self.network.named_parameters() if weight.grad is not None}
-        return torch.stack([tensor.norm() for tensor in to_published(self.network, zeros | gradients).values()])
+        """Returns the norms of the parameters' gradients in the authors' order; 0 where there is
+        none.
+        """
+        zeros = {
+            name: torch.zeros_like(tensor) for name, tensor in self.network.state_dict().items()
+        }
+        gradients = {
+            name: weight.grad
+            for name, weight in self.network.named_parameters()
+            if weight.grad is not None
+        }
+        return torch.stack(
+            [tensor.norm() for tensor in to_published(self.network, zeros | gradients).values()]
+        )
 
 
 def check_network(path: Path, entry: dict, manifest: dict) -> None:
@@ -127,13 +167,17 @@ def check_network(path: Path, entry: dict, manifest: dict) -> None:
     assert names == strings(path, "out/param_names")
     if "out/param_requires_grad" in arrays:
         assert trained_names(network.network) == [
-            name for name, trained in zip(names, arrays["out/param_requires_grad"].tolist(), strict=True) if trained
+            name
+            for name, trained in zip(names, arrays["out/param_requires_grad"].tolist(), strict=True)
+            if trained
         ]
 
     x = arrays["in/x"].requires_grad_()
     y = network(x, arrays["in/labels"])
     (y * arrays["in/w"]).sum().backward()
-    factor = float(re.search(r"Nets: ([0-9.e-]+) x out/rounding_maxabs", manifest["general"]["tolerance"])[1])
+    factor = float(
+        re.search(r"Nets: ([0-9.e-]+) x out/rounding_maxabs", manifest["general"]["tolerance"])[1]
+    )
     rounding = arrays["out/rounding_maxabs"].tolist()
     torch.testing.assert_close(y, arrays["out/y"], rtol=0, atol=factor * rounding[0])
     torch.testing.assert_close(x.grad, arrays["out/grad_x"], rtol=0, atol=factor * rounding[1])
@@ -146,11 +190,19 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
     process, _ = process_of(entry)
     kind = config["sde"]["kind"]
     other = path.parent / config["net_file"]
-    network = Published(manifest["files"][other.name]["config"]["net"], under("sd/", numbers(other)))
+    network = Published(
+        manifest["files"][other.name]["config"]["net"], under("sd/", numbers(other))
+    )
     x0, sde = arrays["in/batch"], config["sde"]
-    levels = None if kind == "subvp" else discrete_levels(kind, *(sde[name] for name in BOUNDS[kind]), sde["N"])
+    levels = (
+        None
+        if kind == "subvp"
+        else discrete_levels(kind, *(sde[name] for name in BOUNDS[kind]), sde["N"])
+    )
     for k, order in enumerate(strings(path, "out/order")):
-        options = {name: value == "True" for name, value in (pair.split("=") for pair in order.split(","))}
+        options = {
+            name: value == "True" for name, value in (pair.split("=") for pair in order.split(","))
+        }
         reduction = "mean" if options["reduce_mean"] else "sum"
         z = arrays[f"noise/{2 * k + 1:03d}_randn_like"]
         if f"noise/{2 * k:03d}_rand" in arrays:
@@ -162,11 +214,15 @@ def check_loss(path: Path, entry: dict, manifest: dict) -> None:
         else:
             labels = arrays[f"noise/{2 * k:03d}_randint"]
             level = len(levels.std) - 1 - labels if kind == "ve" else labels
-            loss = discrete_loss(levels, network.level_score(levels, kind), x0, level, z, reduction).mean()
+            loss = discrete_loss(
+                levels, network.level_score(levels, kind), x0, level, z, reduction
+            ).mean()
         network.zero_grad()
         loss.backward()
         expected = arrays[f"out/loss[{order}]"].to(loss)
-        torch.testing.assert_close(loss.detach(), expected, rtol=gradient_tolerance(manifest)[0], atol=0)
+        torch.testing.assert_close(
+            loss.detach(), expected, rtol=gradient_tolerance(manifest)[0], atol=0
+        )
         norms_agree(network.gradient_norms(), arrays[f"out/param_grad_norm[{order}]"], manifest)
 
 
@@ -191,7 +247,9 @@ def check_primitives(path: Path, entry: dict, manifest: dict) -> None:
 def check_average(path: Path, entry: dict, manifest: dict) -> None:
     arrays = numbers(path)
     for name, shadow in under("out/shadow", arrays).items():
-        decay, warmup = re.fullmatch(r"\[decay=([0-9.]+),use_num_updates=(True|False)\]", name).groups()
+        decay, warmup = re.fullmatch(
+            r"\[decay=([0-9.]+),use_num_updates=(True|False)\]", name
+        ).groups()
         average = [arrays["in/p0"].clone()]
         for n, weights in enumerate(arrays["in/updates"], start=1):
             update_average(average, [weights], average_decay(float(decay), n, warmup == "True"))
@@ -199,7 +257,9 @@ def check_average(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_training(path: Path, entry: dict, manifest: dict) -> None:
-    """Every update of the authors' loop, and at the end the loss of the average on the first batch."""
+    """Every update of the authors' loop, and at the end the loss of the average on the first
+    batch.
+    """
     arrays, config = numbers(path), entry["config"]["net"]
     draws = [arrays[name] for name in sorted(arrays, key=place) if name.startswith("noise/")]
     replay, losses = Replay(*draws), []
@@ -214,10 +274,14 @@ def check_training(path: Path, entry: dict, manifest: dict) -> None:
     kept = kept_entries(network, batches[0], draws, entry["config"])
     trainer = Trainer(network, average, loss, training_of(config, batches))
     names = trained_names(network.network)
-    (every,) = {int(found[1]) for name in arrays if (found := re.match(r"out/params_every(\d+)_", name))}
+    (every,) = {
+        int(found[1]) for name in arrays if (found := re.match(r"out/params_every(\d+)_", name))
+    }
     for step, x0 in enumerate(batches):
         trainer.update(step, x0, Noise(0))
-        assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(arrays["out/lrs"][step].item())
+        assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(
+            arrays["out/lrs"][step].item()
+        )
         for trained, where in ((network, "params"), (average, "ema")):
             weights = to_published(trained.network, trained.network.state_dict())
             sparse = torch.cat([weights[name].flatten() for name in names])[::every]
@@ -247,7 +311,9 @@ def training_of(config: Mapping, batches: Tensor) -> Training:
 
 
 def published_loss(network: Published, x0: Tensor, draws: Replay, config: Mapping) -> Tensor:
-    """Returns the loss that a configuration names, of each image: times or labels are drawn first, then the noise."""
+    """Returns the loss that a configuration names, of each image: times or labels are drawn first,
+    then the noise.
+    """
     training, (kind, process) = config["net"]["training"], process_in(config["net"])
     reduction = "mean" if training.get("reduce_mean", False) else "sum"
     drawn = draws.uniform((len(x0),))
@@ -255,34 +321,52 @@ def published_loss(network: Published, x0: Tensor, draws: Replay, config: Mappin
         eps = config.get("t_eps", T_EPS)
         weighting = "likelihood" if training.get("likelihood_weighting", False) else "std"
         t, z = drawn.to(x0) * (1 - eps) + eps, draws.normal(x0.shape).to(x0)
-        return denoising_loss(process, network.score_fn(process, kind), x0, t, z, weighting, reduction)
+        return denoising_loss(
+            process, network.score_fn(process, kind), x0, t, z, weighting, reduction
+        )
     model = config["net"]["model"]
     levels = discrete_levels(kind, *(model[name] for name in BOUNDS[kind]), model["num_scales"])
     level = len(levels.std) - 1 - drawn if kind == "ve" else drawn
-    return discrete_loss(levels, network.level_score(levels, kind), x0, level, draws.normal(x0.shape), reduction)
+    return discrete_loss(
+        levels, network.level_score(levels, kind), x0, level, draws.normal(x0.shape), reduction
+    )
 
 
 def kept_entries(network: Published, x0: Tensor, draws: list[Tensor], config: Mapping) -> Tensor:
-    """Returns which of all trained numbers have a gradient that is more than rounding, which Adam turns into steps.
+    """Returns which of all trained numbers have a gradient that is more than rounding, which Adam
+    turns into steps.
 
-    The bias of an attention's keys has none, nor has one that a normalisation of its own channel takes away: their
-    gradients in float32 and in float64 have nothing in common.
+    The bias of an attention's keys has none, nor has one that a normalisation of its own channel
+    takes away: their gradients in float32 and in float64 have nothing in common.
     """
     found = []
     for dtype in (torch.float32, torch.float64):
         copy = deepcopy(network).to(dtype)
         published_loss(copy, x0.to(dtype), Replay(*draws[:2]), config).mean().backward()
-        gradients = {name: weight.grad for name, weight in copy.network.named_parameters() if weight.grad is not None}
-        zeros = {name: torch.zeros_like(tensor) for name, tensor in copy.network.state_dict().items()}
+        gradients = {
+            name: weight.grad
+            for name, weight in copy.network.named_parameters()
+            if weight.grad is not None
+        }
+        zeros = {
+            name: torch.zeros_like(tensor) for name, tensor in copy.network.state_dict().items()
+        }
         found.append(to_published(copy.network, zeros | gradients))
     rounded, exact = found
     names = trained_names(network.network)
-    sound = [float((rounded[name] - exact[name]).norm()) <= 0.01 * float(exact[name].norm()) for name in names]
-    return torch.cat([torch.full((exact[name].numel(),), good) for name, good in zip(names, sound, strict=True)])
+    sound = [
+        float((rounded[name] - exact[name]).norm()) <= 0.01 * float(exact[name].norm())
+        for name in names
+    ]
+    return torch.cat(
+        [torch.full((exact[name].numel(),), good) for name, good in zip(names, sound, strict=True)]
+    )
 
 
 def check_checkpoint(path: Path, entry: dict, manifest: dict) -> None:
-    """The file was saved after the training that its description names, whose file holds the same weights."""
+    """The file was saved after the training that its description names, whose file holds the same
+    weights.
+    """
     trace = path.parent / re.search(r"[\w.-]+\.npz", entry["description"])[0]
     arrays, config = numbers(trace), manifest["files"][trace.name]["config"]["net"]
     data, (kind, _) = config["data"], process_in(config)
@@ -295,10 +379,15 @@ def check_checkpoint(path: Path, entry: dict, manifest: dict) -> None:
     method = ScoreSDE(params, Images("fixture", replace(DATASETS["digits"], shape=shape)))
     method.import_checkpoint(path, "raw")
     raw = to_published(method.network, method.average.state_dict())
-    assert_equal(raw, {name: t for name, t in under("out/final_sd/", arrays).items() if name != "sigmas"})
+    assert_equal(
+        raw, {name: t for name, t in under("out/final_sd/", arrays).items() if name != "sigmas"}
+    )
     facts = method.import_checkpoint(path, "ema")
     assert facts["updates"] == facts["ema_updates"] == int(arrays["out/num_updates"])
-    average, names = to_published(method.average, method.average.state_dict()), trained_names(method.network)
+    average, names = (
+        to_published(method.average, method.average.state_dict()),
+        trained_names(method.network),
+    )
     fixed = raw.keys() - set(names)  # Fourier frequencies, where there are any
     assert_equal({name: average[name] for name in fixed}, {name: raw[name] for name in fixed})
     shadow = [arrays[name] for name in sorted(arrays) if name.startswith("out/ema_shadow/")]
@@ -312,7 +401,11 @@ def assert_equal(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -
 
 def numbers(path: Path) -> dict[str, Tensor]:
     """Returns the arrays of numbers in a file."""
-    return {name: torch.from_numpy(np.asarray(v)) for name, v in np.load(path).items() if v.dtype.kind != "U"}
+    return {
+        name: torch.from_numpy(np.asarray(v))
+        for name, v in np.load(path).items()
+        if v.dtype.kind != "U"
+    }
 
 
 def strings(path: Path, name: str) -> list[str]:
@@ -328,9 +421,16 @@ def norms_agree(actual: Tensor, expected: Tensor, manifest: dict) -> None:
 
 
 def gradient_tolerance(manifest: dict) -> tuple[float, float]:
-    """Returns the manifest's tolerances of gradient norms: relative, and absolute as a share of the largest."""
+    """Returns the manifest's tolerances of gradient norms: relative, and absolute as a share of the
+    largest.
+    """
     text = manifest["general"]["tolerance"]
-    return tuple(map(float, re.search(r"param_grad_norm: (\S+) relative, or \|a-b\| <= (\S+) max", text).groups()))
+    return tuple(
+        map(
+            float,
+            re.search(r"param_grad_norm: (\S+) relative, or \|a-b\| <= (\S+) max", text).groups(),
+        )
+    )
 
 
 CHECKS = {

@@ -1,4 +1,6 @@
-"""Checks of golden/oracle: processes, samplers, likelihood and loss against exact answers, in float64."""
+"""Checks of golden/oracle: processes, samplers, likelihood and loss against exact answers, in
+float64.
+"""
 
 import math
 import re
@@ -38,7 +40,9 @@ SAMPLERS = {
 }
 
 PARTS = {"ve_pc_ald": ({"corrector": "none"}, {"predictor": "none"})}
-"""What to change of a sampler for each of the updates that make up its step, where there are several."""
+"""What to change of a sampler for each of the updates that make up its step, where there are
+several.
+"""
 
 
 LOSSES: list = []
@@ -46,7 +50,9 @@ LOSSES: list = []
 
 
 def tolerance(manifest: dict, kind: str, words: str) -> float:
-    """Returns the number that follows ``words`` in the manifest's text on this kind's tolerances."""
+    """Returns the number that follows ``words`` in the manifest's text on this kind's
+    tolerances.
+    """
     found = re.search(re.escape(words) + r"\s+([0-9.]+e-?[0-9]+)", manifest["tolerances"][kind])
     assert found, f"the manifest states no {words!r} for {kind}: {manifest['tolerances'][kind]}"
     return float(found[1])
@@ -81,7 +87,9 @@ def check_point(path: Path, entry: dict, manifest: dict) -> None:
         close(marginal.diagonal(), arrays["var_t"][i], rtol)
         if f"cov_t{i}" in arrays:
             close(marginal, arrays[f"cov_t{i}"], rtol)
-        rtol_v, rtol_div = (tolerance(manifest, "point", f"{quantity} rtol") for quantity in ("pf_v", "pf_div"))
+        rtol_v, rtol_div = (
+            tolerance(manifest, "point", f"{quantity} rtol") for quantity in ("pf_v", "pf_div")
+        )
         close(velocity.flatten(1), arrays["pf_v"][i], max(rtol, rtol_v))
         close(divergence, arrays["pf_div"][i], max(rtol, rtol_div))
 
@@ -92,13 +100,22 @@ def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
     x, eps = arrays["x"].view(-1, *data.shape), arrays["eps"].item()
     solver = tolerance(manifest, "lik_ode", "rtol = atol =")
     nats = tolerance(manifest, "lik_ode", "judge at")
-    log_prob, z = log_likelihood(process, data.score_fn(process), x, Replay(), eps=eps, tolerance=solver, probe="exact")
+    log_prob, z = log_likelihood(
+        process, data.score_fn(process), x, Replay(), eps=eps, tolerance=solver, probe="exact"
+    )
     close(log_prob, arrays["logp_model"], atol=nats)
     close(process.prior_log_prob(z), arrays["logprior_T"], atol=nats)
-    at_eps = process.mean_coefficient(arrays["eps"]).expand(len(x)), process.std(arrays["eps"]).expand(len(x))
+    at_eps = (
+        process.mean_coefficient(arrays["eps"]).expand(len(x)),
+        process.std(arrays["eps"]).expand(len(x)),
+    )
     close(data.log_prob(x, *at_eps), arrays["logp_eps"], atol=nats)
     dims = x[0].numel()
-    close(bits_per_dim(log_prob, dims, levels=1, width=1), arrays["bpd_model"], atol=nats / (dims * np.log(2)))
+    close(
+        bits_per_dim(log_prob, dims, levels=1, width=1),
+        arrays["bpd_model"],
+        atol=nats / (dims * np.log(2)),
+    )
 
 
 def check_loss(path: Path, entry: dict, manifest: dict) -> None:
@@ -133,15 +150,21 @@ def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def stated(sampler: str, manifest: dict) -> dict:
-    """Returns what the manifest says of a sampler in numbers: its corrector's step is (r s)^2, ours 2 (snr s)^2."""
+    """Returns what the manifest says of a sampler in numbers: its corrector's step is (r s)^2, ours
+    2 (snr s)^2.
+    """
     if "corrector" not in getattr(SAMPLERS[sampler], "keywords", {}):
         return {}
     found = re.search(r"a=\(([0-9.]+) s_tn\)\^2", manifest["samplers"][sampler])
     return {"snr": float(found[1]) / math.sqrt(2)}
 
 
-def check_trajectory(sampler, parts: list, data: Mixture, process, arrays: dict, manifest: dict, name: str) -> None:
-    """Every recorded state, from the state before it and its noise, and the end from the beginning."""
+def check_trajectory(
+    sampler, parts: list, data: Mixture, process, arrays: dict, manifest: dict, name: str
+) -> None:
+    """Every recorded state, from the state before it and its noise, and the end from the
+    beginning.
+    """
     shape = (-1, *data.shape)
     times, noises = arrays["traj_t"], [draw.view(shape) for draw in arrays["traj_noise"]]
     states = [state.view(shape) for state in arrays["traj_states"]]
@@ -150,7 +173,9 @@ def check_trajectory(sampler, parts: list, data: Mixture, process, arrays: dict,
     close(states[0], arrays["traj_init"].view(shape), atol=atol)
     for k in range(len(states) - 1):
         step, part = k // len(parts), parts[k % len(parts)]
-        update = part(process, score_fn, states[k], times[step : step + 2], Replay(*noises[k : k + 1]))
+        update = part(
+            process, score_fn, states[k], times[step : step + 2], Replay(*noises[k : k + 1])
+        )
         close(update, states[k + 1], atol=atol)
     noise = Replay(*noises)
     x = sampler(process, score_fn, states[0], times, noise)
@@ -162,7 +187,9 @@ def check_trajectory(sampler, parts: list, data: Mixture, process, arrays: dict,
     close(denoised.flatten(1), arrays["traj_denoised"], atol=atol)
 
 
-def check_moments(parts: list, data, process, arrays: dict, manifest: dict, grid: str, times, position: int) -> None:
+def check_moments(
+    parts: list, data, process, arrays: dict, manifest: dict, grid: str, times, position: int
+) -> None:
     """The exact moments of the output: for Gaussian data each step is x -> A x + b + c z."""
     score_fn, rtol = data.score_fn(process), tolerance(manifest, "sampler_cov", "rtol")
     pairs = [(part, times[k : k + 2]) for k in range(len(times) - 1) for part in parts]
@@ -180,7 +207,10 @@ def check_moments(parts: list, data, process, arrays: dict, manifest: dict, grid
         if f"fd_data_{init}_{grid}" not in arrays:
             continue
         for matrix, shift, std in zip(matrices, shifts, stds, strict=True):
-            mean, covariance = matrix @ mean + shift, matrix @ covariance @ matrix.T + std**2 * identity
+            mean, covariance = (
+                matrix @ mean + shift,
+                matrix @ covariance @ matrix.T + std**2 * identity,
+            )
         count = len(times) - 1
         if grid == "lin" and f"cov_{init}_K{count}" in arrays:
             close(mean, arrays[f"mean_{init}_K{count}"], rtol)
@@ -189,18 +219,26 @@ def check_moments(parts: list, data, process, arrays: dict, manifest: dict, grid
         distance = frechet(mean, covariance, mean0, covariance0)
         close(distance, arrays[f"fd_data_{init}_{grid}"][position], rtol, atol=rtol * scale)
         distance = frechet(clean @ mean + offset, clean @ covariance @ clean.T, mean0, covariance0)
-        close(distance, arrays[f"fd_data_denoised_{init}_{grid}"][position], rtol, atol=rtol * scale)
+        close(
+            distance, arrays[f"fd_data_denoised_{init}_{grid}"][position], rtol, atol=rtol * scale
+        )
 
 
 def affine(function, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns (A, b) of a function x -> A x + b of images, by its values at 0 and at the unit vectors."""
+    """Returns (A, b) of a function x -> A x + b of images, by its values at 0 and at the unit
+    vectors.
+    """
     dims = int(np.prod(shape))
-    basis = torch.cat([torch.zeros(1, dims, dtype=torch.float64), torch.eye(dims, dtype=torch.float64)])
+    basis = torch.cat(
+        [torch.zeros(1, dims, dtype=torch.float64), torch.eye(dims, dtype=torch.float64)]
+    )
     values = function(basis.view(-1, *shape)).reshape(dims + 1, dims)
     return (values[1:] - values[0]).T, values[0]
 
 
-def affine_step(sampler, process, score_fn, shape, times) -> tuple[torch.Tensor, torch.Tensor, float]:
+def affine_step(
+    sampler, process, score_fn, shape, times
+) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Returns (A, b, c) of one step of a sampler, x -> A x + b + c z."""
     matrix, shift = affine(lambda x: sampler(process, score_fn, x, times, Constant(0.0)), shape)
     zero = torch.zeros(1, *shape, dtype=torch.float64)
@@ -217,14 +255,18 @@ def oracle_grid(name: str, steps: int, t_end: float) -> torch.Tensor:
 
 
 def close(actual, expected, rtol: float = 0.0, atol: float = 0.0) -> None:
-    """Compares arrays; rtol is relative to each entry, but not below the largest one's rounding error."""
+    """Compares arrays; rtol is relative to each entry, but not below the largest one's rounding
+    error.
+    """
     actual, expected = np.asarray(actual), np.asarray(expected)
     rounding = 1e-13 * np.abs(expected).max(initial=0.0)
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=max(atol, rounding))
 
 
 def process_of(kind: str, manifest: dict):
-    constants = {name: value for name, value in manifest["processes"][kind].items() if name != "note"}
+    constants = {
+        name: value for name, value in manifest["processes"][kind].items() if name != "note"
+    }
     return PROCESSES[kind](**constants)
 
 
@@ -249,5 +291,9 @@ CHECKS = {
         for kind in PROCESSES
         for part, check in {"point": check_point, "lik": check_likelihood}.items()
     },
-    **{f"oracle/sampler__*__{kind}__{sampler}.": check_sampler for kind in PROCESSES for sampler in SAMPLERS},
+    **{
+        f"oracle/sampler__*__{kind}__{sampler}.": check_sampler
+        for kind in PROCESSES
+        for sampler in SAMPLERS
+    },
 }

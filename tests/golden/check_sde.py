@@ -1,4 +1,6 @@
-"""Checks of golden/sde on the processes and on samplers with an analytic score, in float32 as recorded."""
+"""Checks of golden/sde on the processes and on samplers with an analytic score, in float32 as
+recorded.
+"""
 
 import re
 from functools import partial
@@ -43,7 +45,9 @@ def check_functions(path: Path, entry: dict, manifest: dict) -> None:
     close(variance.sqrt(), arrays["out/discretize_G"], rtol)
     close(variance.sqrt(), arrays["out/rev_sde_disc_G"], rtol)
     if "out/discrete_sigmas" in arrays:
-        close(published_table(process, steps)[1].cumsum(0).sqrt(), arrays["out/discrete_sigmas"], rtol)
+        close(
+            published_table(process, steps)[1].cumsum(0).sqrt(), arrays["out/discrete_sigmas"], rtol
+        )
     if "out/discrete_betas" in arrays:
         a, betas = published_table(process, steps)
         kept = a.square().cumprod(0)
@@ -56,7 +60,9 @@ def check_functions(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_reverse(process, steps: int, arrays: dict, rtol: float) -> None:
-    """The reverse drifts, met by one step of the samplers at each time, or by the flow's coefficients."""
+    """The reverse drifts, met by one step of the samplers at each time, or by the flow's
+    coefficients.
+    """
     rows = []
     for t, x in zip(arrays["in/t"].tolist(), arrays["in/x"].split(1), strict=True):
         known = (process, fixture_score, x, torch.tensor([t, 0.0], dtype=torch.float64), Replay())
@@ -78,7 +84,9 @@ def check_reverse(process, steps: int, arrays: dict, rtol: float) -> None:
 
 
 def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
-    """Every recorded state, from the one before it and its noise; and the end, from all of the noise."""
+    """Every recorded state, from the one before it and its noise; and the end, from all of the
+    noise.
+    """
     config, arrays, rtol = entry["config"], read(path), tolerance(manifest)
     process, steps = process_of(entry)
     sampler = partial(
@@ -96,7 +104,9 @@ def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
     draws = spent(draws, config)
 
     x = process.prior(prior.shape, Replay(prior))
-    whole = partial(sampler, predictor=predictor, corrector=corrector, last_noise=not config["denoise"])
+    whole = partial(
+        sampler, predictor=predictor, corrector=corrector, last_noise=not config["denoise"]
+    )
     back, _ = RANGES[config["inverse_scaler"]]
     close(back(whole(process, score_fn, x, times, Replay(*draws))), arrays["out/x"], rtol)
 
@@ -108,7 +118,9 @@ def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
         close(x, states[0], rtol)
         x = states[0]
         if predictor != "none":
-            step = partial(sampler, process, score_fn, x, pair, predictor=predictor, corrector="none")
+            step = partial(
+                sampler, process, score_fn, x, pair, predictor=predictor, corrector="none"
+            )
             close(step(Replay()), arrays["out/trace_x_mean"][2 * k + 1], rtol)
             x = step(stream, last_noise=True)
         close(x, states[1], rtol)
@@ -127,7 +139,9 @@ def check_flow(path: Path, entry: dict, manifest: dict) -> None:
         x = process.prior(drawn.shape, Replay(drawn))
     assert config["rtol"] == config["atol"]
     knobs = {"tolerance": config["rtol"], "t_end": config["eps"], "published_steps": steps}
-    x = flow_adaptive(process, score_fn, x, last="published" if config["denoise"] else "none", **knobs)
+    x = flow_adaptive(
+        process, score_fn, x, last="published" if config["denoise"] else "none", **knobs
+    )
     assert len(calls) == int(arrays["out/nfe"]) + config["denoise"]
     back, _ = RANGES[config["inverse_scaler"]]
     close(back(x), arrays["out/x"], rtol)
@@ -166,7 +180,9 @@ def fixture_score(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 
 
 def score_of(config: dict, process):
-    """The score of isotropic Gaussian data, by the formula and in the order of operations of the fixtures."""
+    """The score of isotropic Gaussian data, by the formula and in the order of operations of the
+    fixtures.
+    """
     mu, s0 = config["analytic_score"]["mu"], config["analytic_score"]["s0"]
 
     def score_fn(x, t):
@@ -193,9 +209,11 @@ def recorded_noise(arrays: dict) -> list[torch.Tensor]:
 
 
 def spent(draws: list[torch.Tensor], config: dict, hooks: int = 0) -> list[torch.Tensor]:
-    """Returns the draws of a run of predictor and corrector that reach a state, which are those that ours draws.
+    """Returns the draws of a run of predictor and corrector that reach a state, which are those
+    that ours draws.
 
-    The authors' predictors also draw what they then multiply by 0: along the flow, and of VE at the data's own level.
+    The authors' predictors also draw what they then multiply by 0: along the flow, and of VE at the
+    data's own level.
 
     Args:
         draws: All of them after the prior's.
@@ -230,11 +248,15 @@ def tolerance(manifest: dict) -> float:
 
 def close(actual, expected, rtol: float) -> None:
     actual, expected = np.asarray(actual), np.asarray(expected)
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=rtol * max(np.abs(expected).max(initial=0.0), 1e-30))
+    np.testing.assert_allclose(
+        actual, expected, rtol=0, atol=rtol * max(np.abs(expected).max(initial=0.0), 1e-30)
+    )
 
 
 def process_of(entry: dict, *, rounded: bool = False):
-    """Returns the process of an entry, with the authors' rounding where it has one, and the authors' N."""
+    """Returns the process of an entry, with the authors' rounding where it has one, and the
+    authors' N.
+    """
     constants = dict(entry["config"]["sde"])
     kind, steps = constants.pop("kind"), constants.pop("N")
     if rounded and kind != "ve":

@@ -1,4 +1,6 @@
-"""Checks of golden/oracle for linear corruptions: operators, posteriors, flow, loss, samplers, likelihood; float64."""
+"""Checks of golden/oracle for linear corruptions: operators, posteriors, flow, loss, samplers,
+likelihood; float64.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,16 @@ from torch import Tensor
 
 from methods.shared.likelihood import slope_and_divergence, unit_probes
 from methods.shared.process import time_like
-from methods.soft.corruption import Blur, Corruption, Geometric, Linear, Mask, Operator, SineSquared, cosines
+from methods.soft.corruption import (
+    Blur,
+    Corruption,
+    Geometric,
+    Linear,
+    Mask,
+    Operator,
+    SineSquared,
+    cosines,
+)
 from methods.soft.denoiser import score, velocity
 from methods.soft.flow import churn, flow_euler, flow_heun
 from methods.soft.likelihood import flow_of, log_likelihood
@@ -36,7 +47,9 @@ SAMPLERS = {
 
 
 class Reflected(Operator):
-    """A Gaussian kernel cut off at ``half`` pixels over images reflected without their edge, which is not symmetric."""
+    """A Gaussian kernel cut off at ``half`` pixels over images reflected without their edge, which
+    is not symmetric.
+    """
 
     differentiable = False
 
@@ -48,7 +61,9 @@ class Reflected(Operator):
         offsets = torch.arange(-self.half, self.half + 1, dtype=torch.float64)
         weights = torch.softmax(-0.5 * (offsets / self.std(t)).square(), dim=0)
         padded = np.pad(np.eye(self.size), ((self.half, self.half), (0, 0)), mode="reflect")
-        rows = torch.from_numpy(np.lib.stride_tricks.sliding_window_view(padded, len(offsets), axis=0).copy())
+        rows = torch.from_numpy(
+            np.lib.stride_tricks.sliding_window_view(padded, len(offsets), axis=0).copy()
+        )
         return rows @ weights
 
     def apply(self, x: Tensor, t: Tensor) -> Tensor:
@@ -70,7 +85,11 @@ def check_operators(path: Path, entry: dict, manifest: dict) -> None:
         corruption = corruption_of(path, kind, x.shape[1:], manifest)
         per_image = times.repeat_interleave(len(x))
         images = x.repeat(len(times), 1, 1, 1)
-        close(corruption.apply(images, per_image).view_as(arrays[f"{kind}_Cx"]), arrays[f"{kind}_Cx"], rtol)
+        close(
+            corruption.apply(images, per_image).view_as(arrays[f"{kind}_Cx"]),
+            arrays[f"{kind}_Cx"],
+            rtol,
+        )
         for i, t in enumerate(times):
             close(corruption.apply(x, t), arrays[f"{kind}_Cx"][i], rtol)
         close(corruption.std(times), arrays[f"{kind}_s"], rtol)
@@ -83,7 +102,11 @@ def check_operators(path: Path, entry: dict, manifest: dict) -> None:
         ("soft_mask", "mask_m", lambda mask: mask.eigenvalues(times).flatten(1)),
         ("soft_mask", "mask_dm", lambda mask: mask.eigenvalue_derivatives(times).flatten(1)),
         ("soft_blur", "blur_eig", lambda blur: blur.eigenvalues(times).flatten(1)),
-        ("soft_matrix", "matrix1d", lambda reflected: torch.stack([reflected.matrix(t) for t in times])),
+        (
+            "soft_matrix",
+            "matrix1d",
+            lambda reflected: torch.stack([reflected.matrix(t) for t in times]),
+        ),
     ):
         if kind in operators and name in arrays:
             close(values(operators[kind]), arrays[name], rtol)
@@ -93,7 +116,9 @@ def check_point(path: Path, entry: dict, manifest: dict) -> None:
     arrays, data, corruption = parts_of(path, manifest)
     exact = Corrupted(data, corruption)
     smallest = arrays["t"].argmin()
-    rtol_v, rtol_div = (tolerance(manifest, "point", f"{quantity} rtol") for quantity in ("pf_v", "pf_div"))
+    rtol_v, rtol_div = (
+        tolerance(manifest, "point", f"{quantity} rtol") for quantity in ("pf_v", "pf_div")
+    )
     for i, t in enumerate(arrays["t"]):
         x = arrays["x"][i].view(-1, *data.shape)
         times = t.expand(len(x))
@@ -105,7 +130,9 @@ def check_point(path: Path, entry: dict, manifest: dict) -> None:
         # Of x and C x0hat, which nearly cancel, 1e-13 is rounding.
         std = corruption.std(t).item()
         rounding = 1e-13 * x.abs().max().item() / std
-        close(score(corruption, clean, x, times).flatten(1), arrays["score"][i], rtol, rounding / std)
+        close(
+            score(corruption, clean, x, times).flatten(1), arrays["score"][i], rtol, rounding / std
+        )
         mean, covariance = exact.moments(t.item())
         close(mean, arrays["mean_t"][i], rtol)
         close(covariance.diagonal(), arrays["var_t"][i], rtol)
@@ -113,7 +140,12 @@ def check_point(path: Path, entry: dict, manifest: dict) -> None:
             close(covariance, arrays[f"cov_t{i}"], rtol)
         if "pf_v" in arrays:
             rounding *= corruption.std_derivative(t).item()
-            close(velocity(corruption, clean, x, times).flatten(1), arrays["pf_v"][i], max(rtol, rtol_v), rounding)
+            close(
+                velocity(corruption, clean, x, times).flatten(1),
+                arrays["pf_v"][i],
+                max(rtol, rtol_v),
+                rounding,
+            )
             flow = flow_of(corruption, exact.denoise)
             change, divergence = slope_and_divergence(flow, x, times, unit_probes(x))
             close(change.flatten(1), arrays["pf_v"][i], max(rtol, rtol_v), rounding)
@@ -124,7 +156,9 @@ def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
     arrays, data, corruption = parts_of(path, manifest)
     exact = Corrupted(data, corruption)
     x, eps = arrays["x"].view(-1, *data.shape), arrays["eps"].item()
-    solver, nats = (tolerance(manifest, "lik_ode", words) for words in ("rtol = atol =", "judge at"))
+    solver, nats = (
+        tolerance(manifest, "lik_ode", words) for words in ("rtol = atol =", "judge at")
+    )
     if isinstance(corruption.operator, Mask):
         solver /= 10  # in place of a start at each onset, of which there are as many as pixels
     prior = partial(exact.log_prob, t=1.0)
@@ -139,22 +173,39 @@ def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
 
 def check_loss(path: Path, entry: dict, manifest: dict) -> None:
     """The parts of linear corruptions; the others are other methods'."""
-    arrays, data, rtol = read(path), data_of(path, path.stem.split("__")[1]), tolerance(manifest, "point", "rtol")
+    arrays, data, rtol = (
+        read(path),
+        data_of(path, path.stem.split("__")[1]),
+        tolerance(manifest, "point", "rtol"),
+    )
     x0, t, z = arrays["x0"].view(-1, *data.shape), arrays["t"], arrays["z"].view(-1, *data.shape)
-    kinds = [name.removesuffix("_xt") for name in arrays if name.startswith("soft_") and name.endswith("_xt")]
+    kinds = [
+        name.removesuffix("_xt")
+        for name in arrays
+        if name.startswith("soft_") and name.endswith("_xt")
+    ]
     assert kinds, "the file has no losses of linear corruptions"
     for kind in kinds:
         corruption = corruption_of(path, kind, data.shape, manifest)
         exact, dims = Corrupted(data, corruption), z[0].numel()
         mean, std = corruption.perturb(x0, t)
         close((mean + std * z).flatten(1), arrays[f"{kind}_xt"], rtol)
-        denoisers = {"": exact.denoise, "_wrong": lambda x, t, exact=exact: 0.9 * exact.denoise(x, t) + 0.05}
+        denoisers = {
+            "": exact.denoise,
+            "_wrong": lambda x, t, exact=exact: 0.9 * exact.denoise(x, t) + 0.05,
+        }
         for suffix, denoiser in denoisers.items():
             loss = soft_loss(corruption, denoiser, x0, t, z)
             expected = arrays[f"{kind}_softloss{suffix}_sum"]
-            # Where nothing is left of the image the loss is 0 up to the rounding of what it was left from.
+            # Where nothing is left of the image the loss is 0 up to the rounding of what it was
+            # left from.
             close(loss * dims, expected, rtol, atol=rtol * expected.max().item() * 1e-6)
-            close(2 * soft_loss(corruption, denoiser, x0, t, z, reduction="sum"), loss * dims, rtol, atol=1e-12)
+            close(
+                2 * soft_loss(corruption, denoiser, x0, t, z, reduction="sum"),
+                loss * dims,
+                rtol,
+                atol=1e-12,
+            )
         error = arrays[f"{kind}_x0mse_sum"]
         whole = soft_loss(corruption, exact.denoise, x0, t, z, null_reg=1.0) - soft_loss(
             corruption, exact.denoise, x0, t, z
@@ -174,7 +225,9 @@ def check_sampler(path: Path, entry: dict, manifest: dict) -> None:
 
 
 def check_trajectory(sampler, exact: Corrupted, arrays: dict, manifest: dict, name: str) -> None:
-    """Every recorded state, from the state before it and its noise, and the end from the beginning."""
+    """Every recorded state, from the state before it and its noise, and the end from the
+    beginning.
+    """
     shape, corruption = (-1, *exact.data.shape), exact.corruption
     times, noises = arrays["traj_t"], [draw.view(shape) for draw in arrays.get("traj_noise", ())]
     states = [state.view(shape) for state in arrays["traj_states"]]
@@ -198,7 +251,9 @@ def check_trajectory(sampler, exact: Corrupted, arrays: dict, manifest: dict, na
     close(denoised.flatten(1), arrays["traj_denoised"], atol=atol)
 
 
-def check_moments(sampler, exact: Corrupted, arrays: dict, manifest: dict, grid: str, times, position: int) -> None:
+def check_moments(
+    sampler, exact: Corrupted, arrays: dict, manifest: dict, grid: str, times, position: int
+) -> None:
     """The exact moments of the output: for Gaussian data each step is x -> A x + b + c z."""
     shape, rtol = exact.data.shape, tolerance(manifest, "sampler_cov", "rtol")
     mean, covariance = exact.moments(1.0)
@@ -211,7 +266,8 @@ def check_moments(sampler, exact: Corrupted, arrays: dict, manifest: dict, grid:
         std = float((noisy - shift).median())
         mean, covariance = matrix @ mean + shift, matrix @ covariance @ matrix.T + std**2 * identity
     steps, scale = len(times) - 1, float(covariance.trace() + covariance0.trace())
-    # The distance sums square roots of eigenvalues, which where data have no variance are those of rounding errors.
+    # The distance sums square roots of eigenvalues, which where data have no variance are those of
+    # rounding errors.
     singular = float(torch.linalg.eigvalsh(covariance0)[0]) < 1e-5
     atol = (1e-7 if singular else rtol) * scale
     if grid == "lin" and f"cov_exact_K{steps}" in arrays:
@@ -227,7 +283,9 @@ def check_moments(sampler, exact: Corrupted, arrays: dict, manifest: dict, grid:
 
 def sampler_of(name: str):
     if name.startswith("churn"):
-        return partial(churn, strength=float(name.removeprefix("churn")), kinks="cross", last_noise=True)
+        return partial(
+            churn, strength=float(name.removeprefix("churn")), kinks="cross", last_noise=True
+        )
     return SAMPLERS[name]
 
 
@@ -246,7 +304,9 @@ def corruption_of(path: Path, kind: str, shape: tuple[int, ...], manifest: dict)
         onset = read(path.with_name(file))[key].view(*shape[1:])
         return Corruption(Mask(onset, values["width"], values["floor"]), noise_scale)
     std = schedule_of(values["b"])
-    return Corruption(Reflected(shape, std, values["half"]) if "half" in values else Blur(shape, std), noise_scale)
+    return Corruption(
+        Reflected(shape, std, values["half"]) if "half" in values else Blur(shape, std), noise_scale
+    )
 
 
 def schedule_of(values: dict):

@@ -1,7 +1,8 @@
-"""Makes one pytest item for each file of the golden sets' manifests (for cld: for each case of a file).
+"""Makes one pytest item for each file of the golden sets' manifests (for cld: for each case of a
+file).
 
-A set is a folder of --golden-dir with a manifest.json. A folder without any set is refused, and so is a file that a
-manifest lists and that is not there.
+A set is a folder of --golden-dir with a manifest.json. A folder without any set is refused, and so
+is a file that a manifest lists and that is not there.
 """
 
 import json
@@ -14,7 +15,9 @@ HERE = Path(__file__).parent
 
 
 class Golden(NamedTuple):
-    """One thing to check: a file (or one case of it) with its manifest entry and the whole manifest."""
+    """One thing to check: a file (or one case of it) with its manifest entry and the whole
+    manifest.
+    """
 
     set: str
     file: str
@@ -30,9 +33,13 @@ class Golden(NamedTuple):
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     folder = metafunc.config.getoption("--golden-dir") or HERE / "data"
     if "golden" in metafunc.fixturenames:
-        metafunc.parametrize("golden", [item for name in sets(folder) for item in collect(folder, name)], ids=str)
+        metafunc.parametrize(
+            "golden", [item for name in sets(folder) for item in collect(folder, name)], ids=str
+        )
     if "golden_set" in metafunc.fixturenames:
-        metafunc.parametrize("golden_set", [folder / name for name in sets(folder)], ids=lambda path: path.name)
+        metafunc.parametrize(
+            "golden_set", [folder / name for name in sets(folder)], ids=lambda path: path.name
+        )
 
 
 def sets(folder: Path) -> list[str]:
@@ -53,6 +60,11 @@ def collect(folder: Path, name: str) -> list[Golden]:
     manifest = json.loads(path.read_text())
     items = []
     for file, entry in {**manifest["files"], **manifest.get("files_other", {})}.items():
-        cases = {case: {**inner, "case": case} for case, inner in entry.get("cases", {}).items()} or {None: entry}
-        items += [Golden(name, file, case, path.parent / file, inner, manifest) for case, inner in cases.items()]
+        cases = {
+            case: {**inner, "case": case} for case, inner in entry.get("cases", {}).items()
+        } or {None: entry}
+        items += [
+            Golden(name, file, case, path.parent / file, inner, manifest)
+            for case, inner in cases.items()
+        ]
     return items

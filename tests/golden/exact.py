@@ -14,9 +14,13 @@ from torch import Tensor
 
 
 class Mixture:
-    """A Gaussian mixture of images: weights (K,), means (K, D), covariances (K, D, D) and the images' shape."""
+    """A Gaussian mixture of images: weights (K,), means (K, D), covariances (K, D, D) and the
+    images' shape.
+    """
 
-    def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, weights: Tensor, means: Tensor, covariances: Tensor, shape: tuple[int, ...]
+    ) -> None:
         self.weights = weights
         self.means = means
         self.covariances = covariances
@@ -39,7 +43,9 @@ class Mixture:
     def log_prob(self, x: Tensor, m: Tensor, s: Tensor) -> Tensor:
         """Returns log p of x, (B, ...), when image j has mean coefficient m_j and std s_j; (B,)."""
         coordinates, variances = self._coordinates(x, m, s)
-        log_normal = -0.5 * (coordinates.square() / variances + variances.log() + math.log(2 * math.pi)).sum(-1)
+        log_normal = -0.5 * (
+            coordinates.square() / variances + variances.log() + math.log(2 * math.pi)
+        ).sum(-1)
         return torch.logsumexp(log_normal + self.weights.log(), dim=1)
 
     def score(self, x: Tensor, m: Tensor, s: Tensor) -> Tensor:
@@ -79,18 +85,26 @@ class Corrupted:
         """Returns mean (D,) and covariance (D, D) of x_t."""
         matrix, std = self._matrix(t)
         mean, covariance = self.data.mean_and_covariance()
-        return matrix @ mean, matrix @ covariance @ matrix.T + std**2 * torch.eye(len(mean), dtype=torch.float64)
+        return matrix @ mean, matrix @ covariance @ matrix.T + std**2 * torch.eye(
+            len(mean), dtype=torch.float64
+        )
 
     def log_prob(self, x: Tensor, t: float) -> Tensor:
         """Returns log p_t of x, (B, ...); (B,)."""
         coordinates, variances, _ = self._whiten(x, t)
-        log_normal = -0.5 * (coordinates.square() / variances + variances.log() + math.log(2 * math.pi)).sum(-1)
+        log_normal = -0.5 * (
+            coordinates.square() / variances + variances.log() + math.log(2 * math.pi)
+        ).sum(-1)
         return torch.logsumexp(log_normal + self.data.weights.log(), dim=1)
 
     def denoise(self, x: Tensor, t: Tensor) -> Tensor:
-        """Returns E[x0 | x_t = x] of x's shape, by operations that can be differentiated by x; t is (B,)."""
+        """Returns E[x0 | x_t = x] of x's shape, by operations that can be differentiated by x; t is
+        (B,).
+        """
         if (t != t[0]).any():
-            return torch.cat([self.denoise(image[None], time[None]) for image, time in zip(x, t, strict=True)])
+            return torch.cat(
+                [self.denoise(image[None], time[None]) for image, time in zip(x, t, strict=True)]
+            )
         if len(self.data.weights) == 1:  # linear in x, which likelihoods differentiate very often
             matrix, shift = self.regression(t[0].item())
             return torch.addmm(shift, x.flatten(1), matrix.T).view_as(x)
@@ -101,7 +115,9 @@ class Corrupted:
         return torch.einsum("bk,bkd->bd", share, means).view_as(x)
 
     def _whiten(self, x: Tensor, t: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns x in the eigenbasis of each component of x_t, the variances there, and S C^T in that basis."""
+        """Returns x in the eigenbasis of each component of x_t, the variances there, and S C^T in
+        that basis.
+        """
         means, variances, bases, gains = self.at(t)
         centred = x.reshape(len(x), 1, -1) - means
         return torch.einsum("kdi,bkd->bki", bases, centred), variances, gains
@@ -133,7 +149,9 @@ class Replay:
 
     def normal(self, shape) -> Tensor:
         draw = self.draws.pop(0)
-        assert draw.shape == torch.Size(shape), f"asked for {tuple(shape)}, recorded {tuple(draw.shape)}"
+        assert draw.shape == torch.Size(shape), (
+            f"asked for {tuple(shape)}, recorded {tuple(draw.shape)}"
+        )
         return draw
 
     rademacher = uniform = normal
@@ -155,4 +173,6 @@ def frechet(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covariance2: Tens
     root = (basis * values.clamp(min=0).sqrt()) @ basis.T
     product = root @ covariance1 @ root
     cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
-    return float((mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * cross)
+    return float(
+        (mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * cross
+    )

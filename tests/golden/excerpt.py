@@ -1,4 +1,5 @@
-"""Copies a few files of the golden sets, every kind once, to tests/golden/data, with manifests of the same layout.
+"""Copies a few files of the golden sets, every kind once, to tests/golden/data, with manifests of
+the same layout.
 
 python tests/golden/excerpt.py FOLDER    (with FOLDER/sde, FOLDER/cld, FOLDER/oracle)
 """
@@ -129,7 +130,8 @@ CHOSEN = {
 def excerpt(source: Path, target: Path, globs: tuple[str, ...]) -> None:
     """Copies the files of one set that fit a glob, and the manifest with no other files in it.
 
-    A glob on "stem/case" takes those cases of a file alone, with what else the file holds under their names.
+    A glob on "stem/case" takes those cases of a file alone, with what else the file holds under
+    their names.
     """
     manifest = json.loads((source / "manifest.json").read_text())
     shutil.rmtree(target, ignore_errors=True)
@@ -143,12 +145,18 @@ def excerpt(source: Path, target: Path, globs: tuple[str, ...]) -> None:
 
 
 def _chosen(name: str, entry: dict, globs: tuple[str, ...]) -> dict | None:
-    """Returns a file's entry with the chosen cases alone, None where nothing of the file is chosen."""
+    """Returns a file's entry with the chosen cases alone, None where nothing of the file is
+    chosen.
+    """
     stem = Path(name).stem
     if any(fnmatchcase(stem, glob) for glob in globs):
         return entry
     cases = entry.get("cases", {})
-    kept = {case: value for case, value in cases.items() if any(fnmatchcase(f"{stem}/{case}", glob) for glob in globs)}
+    kept = {
+        case: value
+        for case, value in cases.items()
+        if any(fnmatchcase(f"{stem}/{case}", glob) for glob in globs)
+    }
     return {**entry, "cases": kept} if kept else None
 
 
@@ -157,7 +165,9 @@ def _copy(source: Path, target: Path, cases: dict | None) -> None:
         shutil.copyfile(source, target)
         return
     with np.load(source) as arrays:
-        np.savez_compressed(target, **{name: arrays[name] for name in arrays if name.split("/")[0] in cases})
+        np.savez_compressed(
+            target, **{name: arrays[name] for name in arrays if name.split("/")[0] in cases}
+        )
 
 
 if __name__ == "__main__":

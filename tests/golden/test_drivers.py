@@ -10,7 +10,14 @@ VP = {"kind": "vp", "beta_min": 0.1, "beta_max": 20.0, "N": 5}
 
 
 def config_of(sde, predictor, **values):
-    return {"sde": sde, "predictor": predictor, "corrector": "langevin", "n_steps": 2, "eps": 1e-5, **values}
+    return {
+        "sde": sde,
+        "predictor": predictor,
+        "corrector": "langevin",
+        "n_steps": 2,
+        "eps": 1e-5,
+        **values,
+    }
 
 
 @pytest.mark.parametrize(
@@ -18,13 +25,18 @@ def config_of(sde, predictor, **values):
     [
         (config_of(VE, "reverse_diffusion"), []),
         (config_of(VE, "reverse_diffusion", probability_flow=True), [2, 5, 8, 11, 14]),
-        (config_of(VE, "ancestral_sampling"), [14]),  # the data's own level, which the last time is at
+        (
+            config_of(VE, "ancestral_sampling"),
+            [14],
+        ),  # the data's own level, which the last time is at
         (config_of(VE, "ancestral_sampling", eps=0.3), []),
         (config_of(VP, "ancestral_sampling"), []),
     ],
 )
 def test_draws_that_the_authors_multiply_by_0_are_left_out(config, dropped):
-    """Two corrections a time and a prediction; of the manifest's keys probability_flow may be missing."""
+    """Two corrections a time and a prediction; of the manifest's keys probability_flow may be
+    missing.
+    """
     draws = [torch.full((1,), float(k)) for k in range(15)]
     assert spent(draws, config) == [draw for k, draw in enumerate(draws) if k not in dropped]
 

@@ -1,6 +1,7 @@
 """Times the Frechet distance of 1000 images in 2048 dimensions against torch-fidelity's.
 
-Both start from the features and run in one process on equal threads; the ratio is what counts, not the seconds.
+Both start from the features and run in one process on equal threads; the ratio is what counts, not
+the seconds.
 """
 
 import argparse
@@ -27,7 +28,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(2, options.images, options.dimension)) @ np.diag(rng.uniform(0.1, 2, options.dimension))
+    features = rng.normal(size=(2, options.images, options.dimension)) @ np.diag(
+        rng.uniform(0.1, 2, options.dimension)
+    )
 
     def theirs() -> float:
         moments = [fid_features_to_statistics(torch.from_numpy(part)) for part in features]
@@ -38,7 +41,10 @@ def main() -> None:
     print(f"torch-fidelity      {slow:8.2f} s             distance {reference:.8g}")
     for name, compute in (
         ("from features", lambda: frechet_from_features(*features)),
-        ("from covariances", lambda: frechet_distance(*statistics(features[0]), *statistics(features[1]))),
+        (
+            "from covariances",
+            lambda: frechet_distance(*statistics(features[0]), *statistics(features[1])),
+        ),
     ):
         value, seconds = timed(compute)
         print(f"{name:<18} {seconds:8.2f} s  {slow / seconds:6.1f} x  distance {value:.8g}")

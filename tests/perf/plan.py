@@ -1,8 +1,8 @@
 """Prints what plans cost: ``python tests/perf/plan.py [POINTS]``.
 
-Core-seconds of reading, expanding and keying a suite of so many points (10,000), then those of its plan without an
-executor and with one, which should be at most three times as many, and of a tenth of the points: a plan's time is
-proportional to them.
+Core-seconds of reading, expanding and keying a suite of so many points (10,000), then those of its
+plan without an executor and with one, which should be at most three times as many, and of a tenth
+of the points: a plan's time is proportional to them.
 """
 
 import contextlib
@@ -40,14 +40,22 @@ def main(points: int = 10_000) -> None:
         start = time.process_time()
         suite = read_suite(path)
         read = time.process_time()
-        keys = {key(spec) for point in suite.points for spec in (point.sample, point.likelihood, *point.scores)}
+        keys = {
+            key(spec)
+            for point in suite.points
+            for spec in (point.sample, point.likelihood, *point.scores)
+        }
         keyed = time.process_time()
-        print(f"{len(suite.points)} points, {len(keys)} keys: read {read - start:.2f} s, keys {keyed - read:.2f} s")
+        print(
+            f"{len(suite.points)} points, {len(keys)} keys: read {read - start:.2f} s, keys {keyed - read:.2f} s"
+        )
         seconds = {}
         for count in (points // 10, points):
             plain, priced = plan_seconds(Path(folder), count)
             seconds[count] = priced
-            print(f"{count} points: plan {plain:.2f} s, with an executor {priced:.2f} s, {priced / plain:.2f} times")
+            print(
+                f"{count} points: plan {plain:.2f} s, with an executor {priced:.2f} s, {priced / plain:.2f} times"
+            )
         growth = seconds[points] / seconds[points // 10]
         print(f"ten times the points take {growth:.1f} times as long")
 
@@ -58,7 +66,9 @@ def suite_of(points: int) -> str:
 
 
 def plan_seconds(folder: Path, points: int) -> tuple[float, float]:
-    """Returns core-seconds of the plan of a suite, without an executor and with one; the least of three."""
+    """Returns core-seconds of the plan of a suite, without an executor and with one; the least of
+    three.
+    """
     suite, executor = folder / f"suite{points}.yaml", folder / "cluster.yaml"
     suite.write_text(suite_of(points))
     executor.write_text(EXECUTOR)

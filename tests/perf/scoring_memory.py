@@ -1,10 +1,12 @@
-"""Measures the peak memory of scoring: 50,000 images of 2048 features and 1008 classes, streamed from shards on disk.
+"""Measures the peak memory of scoring: 50,000 images of 2048 features and 1008 classes, streamed
+from shards on disk.
 
     python tests/perf/scoring_memory.py moments   FID and IS: below 1 GB
     python tests/perf/scoring_memory.py images    KID, precision and recall: below 4 GB
 
-The extractor is a random layer, for only what is kept counts here. Its reference is computed first, in another process,
-as it would be in a store that has it. Exit status 1 where the peak is above the limit.
+The extractor is a random layer, for only what is kept counts here. Its reference is computed first,
+in another process, as it would be in a store that has it. Exit status 1 where the peak is above the
+limit.
 """
 
 import argparse
@@ -51,14 +53,21 @@ def draw(seed: int, count: int) -> np.ndarray:
     """Returns images whose pixels are not independent."""
     draws = np.random.default_rng(seed)
     smooth = draws.normal(size=(count, 3, 4, 4)).repeat(2, 2).repeat(2, 3)
-    return np.clip(128 + 40 * smooth + 15 * draws.normal(size=(count, *SHAPE)), 0, 255).astype(np.uint8)
+    return np.clip(128 + 40 * smooth + 15 * draws.normal(size=(count, *SHAPE)), 0, 255).astype(
+        np.uint8
+    )
 
 
 def prepare(count: int) -> Images:
     """Registers the extractor; returns its data set."""
     weights = Path(__file__)
     EXTRACTORS["synthetic"] = ExtractorCard(  # type: ignore[index]
-        summary="", family="synthetic", size=8, dimension=DIMENSION, classes=CLASSES, weights=(str(weights),)
+        summary="",
+        family="synthetic",
+        size=8,
+        dimension=DIMENSION,
+        classes=CLASSES,
+        weights=(str(weights),),
     )
     VIEWS["synthetic"] = Synthetic  # type: ignore[index]
     card = DataCard(
@@ -82,30 +91,46 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=[*LIMITS, "reference"])
     parser.add_argument("--images", type=int, default=50_000)
-    parser.add_argument("--folder", type=Path, help="where the shards and the store are (default: a temporary folder)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where the shards and the store are (default: a temporary folder)",
+    )
     options = parser.parse_args()
     if options.folder is None:
         with tempfile.TemporaryDirectory() as folder:
             words = ["--images", str(options.images), "--folder", folder]
             subprocess.run([sys.executable, __file__, "reference", *words], check=True)
-            return subprocess.run([sys.executable, __file__, options.what, *words], check=False).returncode
+            return subprocess.run(
+                [sys.executable, __file__, options.what, *words], check=False
+            ).returncode
     torch.set_num_threads(1)
     data, references = prepare(options.images), References(Store(options.folder / "store"))
     begin = time.perf_counter()
     if options.what == "reference":
         for index in range(math.ceil(options.images / SHARD)):
             np.savez(options.folder / f"{index:05d}.npz", images=draw(100 + index, SHARD))
-        references.get(data, "train", load_extractor("synthetic", data=data), {"moments", "features"})
+        references.get(
+            data, "train", load_extractor("synthetic", data=data), {"moments", "features"}
+        )
     else:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        requests = [(name, METRICS[name].params(extractor="synthetic")) for name in ASKED[options.what]]
+        requests = [
+            (name, METRICS[name].params(extractor="synthetic")) for name in ASKED[options.what]
+        ]
         found = score(
-            shards(options.folder, options.images), requests, data, count=options.images, references=references
+            shards(options.folder, options.images),
+            requests,
+            data,
+            count=options.images,
+            references=references,
         )
         print(", ".join(f"{one.identity['column']} {one.value:.5g}" for one in found))
         print(f"before scoring {before:.2f} GiB")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{options.what}: {options.images} images, peak {peak:.2f} GiB, {time.perf_counter() - begin:.0f} s")
+    print(
+        f"{options.what}: {options.images} images, peak {peak:.2f} GiB, {time.perf_counter() - begin:.0f} s"
+    )
     return int(options.what in LIMITS and peak > LIMITS[options.what] * 1e9 / 2**30)
 
 

@@ -1,8 +1,10 @@
-"""Prints how many 32x32x3 training images a second one core streams: flips, scaling to [0, 1] and dequantisation.
+"""Prints how many 32x32x3 training images a second one core streams: flips, scaling to [0, 1] and
+dequantisation.
 
     python tests/perf/stream.py [--images 50000] [--batch 128] [--seconds 5]
 
-The images lie in a memory-mapped file, as converted archives do. The rate of an epoch counts its permutation too.
+The images lie in a memory-mapped file, as converted archives do. The rate of an epoch counts its
+permutation too.
 """
 
 import argparse

@@ -5,7 +5,9 @@ from rig import SUITE, Cluster, OnCluster, local_run, missing
 
 
 def pytest_collection_modifyitems(items):
-    """Marks the tests of this folder that ask for a cluster, and skips those marked where there can be none."""
+    """Marks the tests of this folder that ask for a cluster, and skips those marked where there can
+    be none.
+    """
     for item in items:
         if {"cluster", "silent_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slurm)

@@ -39,7 +39,18 @@ train:
 points:
   - {train: [one, two], sampler: walk, grid: {nfe: [1, 2]}}
 """
-TIMED = ("seconds", "host", "commit", "dirty", "device", "label", "group", "ms/", "log", "training_flops_per")
+TIMED = (
+    "seconds",
+    "host",
+    "commit",
+    "dirty",
+    "device",
+    "label",
+    "group",
+    "ms/",
+    "log",
+    "training_flops_per",
+)
 
 
 def missing():
@@ -61,7 +72,9 @@ class Cluster:
 
     def script(self, *words, check=True):
         environment = {**os.environ, **self.variables}
-        done = subprocess.run([SCRIPT, *words], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [SCRIPT, *words], env=environment, capture_output=True, text=True, check=False
+        )
         assert not check or done.returncode == 0, done.stderr
         return done.stdout
 
@@ -151,7 +164,9 @@ def board(bench):
     for name in ("results.csv", "leaderboard.csv"):
         with open(folder / name) as file:
             rows = list(csv.DictReader(file))
-        tables.append([{k: v for k, v in row.items() if not any(word in k for word in TIMED)} for row in rows])
+        tables.append(
+            [{k: v for k, v in row.items() if not any(word in k for word in TIMED)} for row in rows]
+        )
     return tables
 
 
@@ -159,7 +174,10 @@ def hashes(bench):
     """Hashes of weights, training curves and images, by path in the store."""
     patterns = ("weights.safetensors", "*.npz", "log.jsonl")
     paths = [path for pattern in patterns for path in bench.store.root.rglob(pattern)]
-    return {str(path.relative_to(bench.store.root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {
+        str(path.relative_to(bench.store.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
 
 
 def local_run(folder, suite):

@@ -1,4 +1,6 @@
-"""What a cluster does to a suite, on a real SLURM: preemption, time limits, dead nodes, rivals, forgetfulness."""
+"""What a cluster does to a suite, on a real SLURM: preemption, time limits, dead nodes, rivals,
+forgetfulness.
+"""
 
 import json
 import random
@@ -31,7 +33,9 @@ points:
 
 
 def running(name=""):
-    return [entry for entry in slurm.queue().values() if entry.state == "RUNNING" and name in entry.name]
+    return [
+        entry for entry in slurm.queue().values() if entry.state == "RUNNING" and name in entry.name
+    ]
 
 
 def checkpoint(bench):
@@ -43,14 +47,25 @@ def trainings(bench):
 
 
 @pytest.mark.slow
-def test_preempted_training_writes_a_checkpoint_and_goes_on_bit_by_bit(tmp_path, cluster, undisturbed):
+def test_preempted_training_writes_a_checkpoint_and_goes_on_bit_by_bit(
+    tmp_path, cluster, undisturbed
+):
     # Checkpoints come every hour here: what is resumed was written on the signal.
-    rare = EXECUTOR.replace("partition: debug", "partition: scavenge").replace("checkpoint_seconds: 1", "")
+    rare = EXECUTOR.replace("partition: debug", "partition: scavenge").replace(
+        "checkpoint_seconds: 1", ""
+    )
     bench = OnCluster(tmp_path, executor=rare + "checkpoint_seconds: 3600\n")
     driver = bench.start(*bench.executor)
     wait(lambda: any(tried["state"] == "running" for tries in trainings(bench) for tried in tries))
     time.sleep(2)
-    cluster.call("sbatch", "--partition=debug", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 3")
+    cluster.call(
+        "sbatch",
+        "--partition=debug",
+        "--nodes=2",
+        "--exclusive",
+        "--output=/dev/null",
+        "--wrap=sleep 3",
+    )
     _, err = driver.communicate(timeout=240)
     assert driver.returncode == 0, err
     assert (board(bench), hashes(bench)) == undisturbed
@@ -69,7 +84,9 @@ def test_preempted_training_writes_a_checkpoint_and_goes_on_bit_by_bit(tmp_path,
 @pytest.mark.slow
 def test_training_longer_than_the_time_limit_queues_again_and_ends_bit_by_bit(tmp_path, cluster):
     suite = SUITE.replace("seconds_per_step: 0.3", "seconds_per_step: 6")
-    short = EXECUTOR.replace("minutes: 10", "minutes: 2").replace("signal_seconds: 60", "signal_seconds: 30")
+    short = EXECUTOR.replace("minutes: 10", "minutes: 2").replace(
+        "signal_seconds: 60", "signal_seconds: 30"
+    )
     bench = OnCluster(tmp_path, suite, short)
     code, _, err = bench(*bench.executor)
     assert code == 0, err
@@ -79,7 +96,9 @@ def test_training_longer_than_the_time_limit_queues_again_and_ends_bit_by_bit(tm
     steps = [tried.get("from_step", 0) for tried in tries]
     assert steps == sorted(set(steps)), "every start got on"
     quick = local_run(tmp_path / "quick", SUITE)  # pauses are in the key, and in no number
-    assert [row["fd(digits-cnn@8)"] for row in board(bench)[0]] == [row["fd(digits-cnn@8)"] for row in quick[0][0]]
+    assert [row["fd(digits-cnn@8)"] for row in board(bench)[0]] == [
+        row["fd(digits-cnn@8)"] for row in quick[0][0]
+    ]
 
 
 @pytest.mark.slow
@@ -98,7 +117,9 @@ def test_node_that_dies_loses_nothing_and_its_old_process_writes_no_more(tmp_pat
     none_twice(bench)
     assert any(len(tries) > 1 for tries in trainings(bench))
     quick = local_run(tmp_path / "quick", SUITE)
-    assert [row["fd(digits-cnn@8)"] for row in board(bench)[0]] == [row["fd(digits-cnn@8)"] for row in quick[0][0]]
+    assert [row["fd(digits-cnn@8)"] for row in board(bench)[0]] == [
+        row["fd(digits-cnn@8)"] for row in quick[0][0]
+    ]
 
 
 @pytest.mark.slow
@@ -114,7 +135,9 @@ def test_two_drivers_never_submit_twice(bench, cluster, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-def test_drivers_killed_at_random_points_lose_nothing_and_do_nothing_twice(bench, cluster, undisturbed, seed):
+def test_drivers_killed_at_random_points_lose_nothing_and_do_nothing_twice(
+    bench, cluster, undisturbed, seed
+):
     chance = random.Random(seed)
     known = {}
     for _ in range(4):
@@ -122,7 +145,11 @@ def test_drivers_killed_at_random_points_lose_nothing_and_do_nothing_twice(bench
         time.sleep(chance.uniform(0.5, 12))
         driver.kill()
         driver.communicate()
-        now = {p: p.stat().st_mtime_ns for p in bench.store.root.glob("*/*/*.json") if p.name != "spec.json"}
+        now = {
+            p: p.stat().st_mtime_ns
+            for p in bench.store.root.glob("*/*/*.json")
+            if p.name != "spec.json"
+        }
         assert known.items() <= now.items(), "a finished unit was written again"
         known = now
     code, _, err = bench(*bench.executor)
@@ -147,7 +174,9 @@ def test_site_without_accounting_hears_of_deaths_too(tmp_path, silent_cluster, u
 
 @pytest.mark.slow
 @pytest.mark.slurm
-def test_stale_submissions_do_not_believe_in_ids_that_a_new_cluster_gives_out_again(tmp_path, undisturbed):
+def test_stale_submissions_do_not_believe_in_ids_that_a_new_cluster_gives_out_again(
+    tmp_path, undisturbed
+):
     old = Cluster(accounting=False)
     bench = OnCluster(tmp_path)
     try:
@@ -186,7 +215,10 @@ def test_training_shared_by_two_nodes_has_the_losses_of_one_process(tmp_path, cl
     alone = OnCluster(tmp_path / "alone", suite)
     assert alone("--executor", "inline", *smoke)[0] == 0
     curves = [
-        [json.loads(line) for line in next(root.glob("**/train/*/log.jsonl")).read_text().splitlines()]
+        [
+            json.loads(line)
+            for line in next(root.glob("**/train/*/log.jsonl")).read_text().splitlines()
+        ]
         for root in (bench.store.root, tmp_path / "alone")
     ]
     assert len(curves[0]) == 20
@@ -198,7 +230,10 @@ def test_training_shared_by_two_nodes_has_the_losses_of_one_process(tmp_path, cl
 @pytest.mark.slow
 def test_training_shared_by_two_nodes_resumes_bit_by_bit_after_preemption(tmp_path, cluster):
     suite = TRAINING
-    two = EXECUTOR.replace("partition: debug", "partition: scavenge") + "train: {nodes: 2, tasks: 1}\n"
+    two = (
+        EXECUTOR.replace("partition: debug", "partition: scavenge")
+        + "train: {nodes: 2, tasks: 1}\n"
+    )
     (tmp_path / "whole").mkdir()
     whole = OnCluster(tmp_path / "whole", suite, two)
     assert whole(*whole.executor)[0] == 0
@@ -206,7 +241,14 @@ def test_training_shared_by_two_nodes_resumes_bit_by_bit_after_preemption(tmp_pa
     bench = OnCluster(tmp_path / "preempted", suite, two)
     driver = bench.start(*bench.executor)
     wait(lambda: checkpoint(bench))
-    cluster.call("sbatch", "--partition=debug", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 3")
+    cluster.call(
+        "sbatch",
+        "--partition=debug",
+        "--nodes=2",
+        "--exclusive",
+        "--output=/dev/null",
+        "--wrap=sleep 3",
+    )
     _, err = driver.communicate(timeout=300)
     assert driver.returncode == 0, err
     assert [tried["state"] for tried in trainings(bench)[0]] == ["stopped", "done"]
@@ -230,12 +272,23 @@ points:
 @pytest.mark.slow
 def test_thousand_tiny_points_cost_little_of_driver_and_cluster(tmp_path, cluster):
     suite = MANY % ", ".join(str(nfe) for nfe in range(1, 1001))
-    packed = EXECUTOR.replace("poll_seconds: 1", "poll_seconds: 5") + "samples: {units: 250}\nscores: {units: 250}\n"
+    packed = (
+        EXECUTOR.replace("poll_seconds: 1", "poll_seconds: 5")
+        + "samples: {units: 250}\nscores: {units: 250}\n"
+    )
     bench = OnCluster(tmp_path, suite, packed)
     begin = time.monotonic()
     process = bench.start(*bench.executor)
-    # The tables and figures of a thousand rows are another matter: what counts ends with the last record.
-    wait(lambda: len(list(bench.store.root.glob("scores/*/*.json"))) == 1000 or process.poll() is not None, 900, 2)
+    # The tables and figures of a thousand rows are another matter: what counts ends with the last
+    # record.
+    wait(
+        lambda: (
+            len(list(bench.store.root.glob("scores/*/*.json"))) == 1000
+            or process.poll() is not None
+        ),
+        900,
+        2,
+    )
     wall = time.monotonic() - begin
     driver = sum(map(float, Path(f"/proc/{process.pid}/stat").read_text().split()[13:15])) / 100
     process.terminate()
@@ -253,17 +306,25 @@ def test_thousand_tiny_points_cost_little_of_driver_and_cluster(tmp_path, cluste
     assert (driver + on_nodes) / 1000 < 0.2
 
 
-SHIPPED = [("quickstart", ("--smoke",)), ("detached", ()), ("cifar10_nfe_sweep", ("--profile", "smoke"))]
+SHIPPED = [
+    ("quickstart", ("--smoke",)),
+    ("detached", ()),
+    ("cifar10_nfe_sweep", ("--profile", "smoke")),
+]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), SHIPPED, ids=[name for name, _ in SHIPPED])
-def test_shipped_suite_gives_on_the_cluster_attached_and_detached_what_it_gives_here(tmp_path, cluster, name, options):
+def test_shipped_suite_gives_on_the_cluster_attached_and_detached_what_it_gives_here(
+    tmp_path, cluster, name, options
+):
     text = (ROOT / "suites" / f"{name}.yaml").read_text()
     found = {}
     for way in ("here", "attached", "detached"):
         (tmp_path / way).mkdir()
-        bench = OnCluster(tmp_path / way, text, EXECUTOR.replace("memory_gb: 1.4", "memory_gb: 1.9"))
+        bench = OnCluster(
+            tmp_path / way, text, EXECUTOR.replace("memory_gb: 1.4", "memory_gb: 1.9")
+        )
         where = ("--executor", "inline") if way == "here" else bench.executor
         words = (*where, *options, "--set", "figures=none", "--set", "name=small")
         code, out, err = bench(*words, *(("--detach",) if way == "detached" else ()), timeout=1800)

@@ -1,4 +1,6 @@
-"""Suites on a real SLURM: each ends with the leaderboard of a run on this machine, whatever happens on the way."""
+"""Suites on a real SLURM: each ends with the leaderboard of a run on this machine, whatever happens
+on the way.
+"""
 
 import itertools
 import signal
@@ -25,10 +27,16 @@ def test_attached_run_gives_what_a_local_one_gives_by_one_array_a_stage_and_one_
     assert {job.partition("_")[2] for job in trained} == {"0", "1"}, "two elements"
     assert len({job.partition("_")[0] for job in trained}) == 1, "of one array"
     times = [float(line) for line in calls.read_text().split()]
-    assert min(after - before for before, after in itertools.pairwise(times)) >= 1.0, "poll_seconds apart"
-    before = {path: path.stat().st_mtime_ns for path in bench.store.root.rglob("*") if path.is_file()}
+    assert min(after - before for before, after in itertools.pairwise(times)) >= 1.0, (
+        "poll_seconds apart"
+    )
+    before = {
+        path: path.stat().st_mtime_ns for path in bench.store.root.rglob("*") if path.is_file()
+    }
     assert bench(*bench.executor)[0] == 0
-    assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished suite submits nothing"
+    assert {path: path.stat().st_mtime_ns for path in before} == before, (
+        "a finished suite submits nothing"
+    )
 
 
 def test_detached_run_needs_no_driver(bench, cluster, undisturbed):
@@ -41,7 +49,9 @@ def test_detached_run_needs_no_driver(bench, cluster, undisturbed):
     code, out, _ = bench(*bench.executor, "--detach")
     assert "nothing to submit" in out, "all of it is in the queue"
     assert bench("report")[0] == 1, "some rows are not there yet"
-    assert {row["state"] for row in bench.rows()} & {"waiting", "running"}, "a leaderboard of what is there"
+    assert {row["state"] for row in bench.rows()} & {"waiting", "running"}, (
+        "a leaderboard of what is there"
+    )
     wait(lambda: not any(entry.alive for entry in slurm.queue().values()), 180)
     assert bench("report")[0] == 0
     assert (board(bench), hashes(bench)) == undisturbed
@@ -54,10 +64,15 @@ def test_detached_run_needs_no_driver(bench, cluster, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_driver_killed_around_sbatch_leaves_an_intent_that_the_next_one_repairs(bench, cluster, undisturbed, when):
-    # The shim kills the driver before sbatch, or after it did its work and before its answer was read.
+def test_driver_killed_around_sbatch_leaves_an_intent_that_the_next_one_repairs(
+    bench, cluster, undisturbed, when
+):
+    # The shim kills the driver before sbatch, or after it did its work and before its answer was
+    # read.
     act = {"before": "kill -9 $PPID; exit 1", "after": '$REAL "$@"; kill -9 $PPID; exit 0'}[when]
-    if when == "after":  # a job that starts at once would miss what the driver did not live to give it, and fail
+    if (
+        when == "after"
+    ):  # a job that starts at once would miss what the driver did not live to give it, and fail
         cluster.call("sbatch", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 12")
     bench.shim("sbatch", act)
     process = bench.start(*bench.executor)
@@ -73,9 +88,14 @@ def test_driver_killed_around_sbatch_leaves_an_intent_that_the_next_one_repairs(
     assert (board(bench), hashes(bench)) == undisturbed
     none_twice(bench)
     first = {
-        tried["submission"] for unit, tries in bench.attempts().items() if unit.stage == "train" for tried in tries
+        tried["submission"]
+        for unit, tries in bench.attempts().items()
+        if unit.stage == "train"
+        for tried in tries
     }
-    assert (first == {left.name}) == (when == "after"), "what sbatch had taken is adopted, not submitted again"
+    assert (first == {left.name}) == (when == "after"), (
+        "what sbatch had taken is adopted, not submitted again"
+    )
 
 
 FAULTS = """
@@ -97,16 +117,24 @@ points:
 
 
 @pytest.mark.slow
-def test_failures_are_rows_by_kind_with_last_words_and_the_others_go_on(bench, cluster, undisturbed):
+def test_failures_are_rows_by_kind_with_last_words_and_the_others_go_on(
+    bench, cluster, undisturbed
+):
     code, _, err = bench.suite(FAULTS)(*bench.executor)
     assert code == 1
     rows = {row["label"].split(" ")[0]: row for row in bench.rows()}
     assert {name: row["state"] for name, row in rows.items()} == {
         **{"one": "done", "two": "done", "kill": "failed", "exit": "failed", "raise": "failed"}
     }
-    tries = {tried[0]["run"] and key.key: tried for key, tried in bench.attempts().items() if key.stage == "train"}
+    tries = {
+        tried[0]["run"] and key.key: tried
+        for key, tried in bench.attempts().items()
+        if key.stage == "train"
+    }
     states = sorted([tried["state"] for tried in found] for found in tries.values())
-    assert states == sorted([["done"], ["done"], ["failed"], ["died", "died", "failed"], ["died", "died", "failed"]])
+    assert states == sorted(
+        [["done"], ["done"], ["failed"], ["died", "died", "failed"], ["died", "died", "failed"]]
+    )
     assert "RuntimeError: this went wrong on purpose" in err
     assert "| RuntimeError: this went wrong on purpose" in err, "the last lines of what it wrote"
     assert err.count("it died without a word") >= 2
@@ -115,7 +143,9 @@ def test_failures_are_rows_by_kind_with_last_words_and_the_others_go_on(bench, c
         assert (bench.folder / rows[name]["log"]).exists()
     numbers, files = undisturbed
     whole = [row for row in board(bench)[0] if row["state"] == "done"]
-    assert [row["fd(digits-cnn@8)"] for row in whole] == [row["fd(digits-cnn@8)"] for row in numbers[0]]
+    assert [row["fd(digits-cnn@8)"] for row in whole] == [
+        row["fd(digits-cnn@8)"] for row in numbers[0]
+    ]
     assert files.items() <= hashes(bench).items()
 
 

@@ -1,7 +1,8 @@
 """The driver: keeps workers running until every unit of a suite is done or has failed.
 
-It holds ``driver.lock`` in the suite's results folder. Whatever it knows it reads from files, so one that is killed
-loses nothing: its workers go on, and the next driver counts them towards its bound before it starts others.
+It holds ``driver.lock`` in the suite's results folder. Whatever it knows it reads from files, so
+one that is killed loses nothing: its workers go on, and the next driver counts them towards its
+bound before it starts others.
 """
 
 import contextlib
@@ -32,7 +33,9 @@ POLL_SECONDS = 0.25
 GRACE_SECONDS = 30.0
 KILL_SECONDS = 5.0
 BARREN = 3
-"""How many workers in a row may end without having begun a unit before the driver stops starting others."""
+"""How many workers in a row may end without having begun a unit before the driver stops starting
+others.
+"""
 
 
 class HeldError(Exception):
@@ -99,7 +102,8 @@ class Driver:
             self.tally.total[job.stage] = self.tally.total.get(job.stage, 0) + 1
 
     def __call__(self, lease: Lease) -> None:
-        """Works until nothing is left to do, while ``lease`` on the results folder is held (:func:`hold`).
+        """Works until nothing is left to do, while ``lease`` on the results folder is held
+        (:func:`hold`).
 
         Raises:
             WorkersFailError: Workers cannot start.
@@ -145,7 +149,10 @@ class Driver:
                 and (facts := holder(path))
                 and (hint := clear_hint(path, facts))
             ):
-                print(f"{job.stage} {job.label} waits for {host.describe(facts)}: {hint}", file=sys.stderr)
+                print(
+                    f"{job.stage} {job.label} waits for {host.describe(facts)}: {hint}",
+                    file=sys.stderr,
+                )
 
     def _inline(self, orders: Path) -> None:
         stop = Stop()
@@ -161,7 +168,9 @@ class Driver:
             while self._look():
                 if is_cancelled(self.results, lease):
                     interrupt(signal.SIGTERM, None)
-                taken = {facts.get("slot") for facts in living(self.registry) if host.is_here(facts)}
+                taken = {
+                    facts.get("slot") for facts in living(self.registry) if host.is_here(facts)
+                }
                 for slot, job in list(self.started):
                     if not job.done():
                         taken.add(slot)
@@ -173,7 +182,9 @@ class Driver:
                     probe(self.store.root)
                     barren = 0 if _began(job) else barren + 1
                     if barren >= BARREN:
-                        raise WorkersFailError(f"{barren} workers ended before they began. {_tail(job.paths.stderr)}")
+                        raise WorkersFailError(
+                            f"{barren} workers ended before they began. {_tail(job.paths.stderr)}"
+                        )
                 self.tally.workers = len(taken)
                 if len(taken) < min(self.executor.slots, self.tally.open):
                     slot = next(number for number in range(len(taken) + 1) if number not in taken)
@@ -195,22 +206,29 @@ class Driver:
         }
 
     def _submit(self, orders: Path, slot: int) -> None:
-        """Starts one worker through submitit; it outlives this process and does not hear its Ctrl-C."""
+        """Starts one worker through submitit; it outlives this process and does not hear its
+        Ctrl-C.
+        """
         import submitit
 
         folder = self.folder / uuid.uuid4().hex[:8]
         executor = submitit.LocalExecutor(folder=folder / "%j")
         # Without this the worker's parent would hold our standard output open after we are gone.
         redirect = f"exec >> {shlex.quote(str(folder / 'controller.log'))} 2>&1 < /dev/null"
-        # By a line of the shell, for submitit takes numbers only, and hides every GPU where none is given.
+        # By a line of the shell, for submitit takes numbers only, and hides every GPU where none is
+        # given.
         gpu = f"export CUDA_VISIBLE_DEVICES={shlex.quote(self.executor.gpu(slot) or '')}"
-        executor.update_parameters(timeout_min=60 * 24 * 365, setup=[redirect, gpu, *self.executor.setup])
+        executor.update_parameters(
+            timeout_min=60 * 24 * 365, setup=[redirect, gpu, *self.executor.setup]
+        )
         threads = str(self.executor.threads)
         environment = {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "OPENBLAS_NUM_THREADS": threads,
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(checkout()), os.environ.get("PYTHONPATH")])),
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [str(checkout()), os.environ.get("PYTHONPATH")])
+            ),
         }
         with _undisturbed(), _environment(environment), _deaf():
             work = Work(str(orders.absolute()), str(self.registry.absolute()), self._settings(slot))
@@ -243,7 +261,9 @@ class Driver:
         self.tally.open += 1
 
     def _reopen(self) -> None:
-        """Looks again at what counted as done: a worker may have found it damaged, and failed to make it again."""
+        """Looks again at what counted as done: a worker may have found it damaged, and failed to
+        make it again.
+        """
         self.over = {unit: state for unit, state in self.over.items() if state == "failed"}
         self.tally.done, self.tally.failed, self.tally.images = {}, {}, 0
         for job, unit in self.units:
@@ -259,11 +279,12 @@ class Driver:
 
 
 def stop_workers(registry: Path, starting: Callable[[], Sequence[Any]] = tuple) -> None:
-    """Asks every worker of a suite to stop and waits; those that do not within the grace time are killed.
+    """Asks every worker of a suite to stop and waits; those that do not within the grace time are
+    killed.
 
-    The orders of every run are taken away, so that a worker that a killed driver had just started finds none. Whoever
-    is impatient, and asks for a stop once more, has all of them killed at once. Workers that are not of this host are
-    named, for nothing here can end them.
+    The orders of every run are taken away, so that a worker that a killed driver had just started
+    finds none. Whoever is impatient, and asks for a stop once more, has all of them killed at once.
+    Workers that are not of this host are named, for nothing here can end them.
 
     Args:
         registry: Where the suite's living workers are known.
@@ -278,7 +299,9 @@ def stop_workers(registry: Path, starting: Callable[[], Sequence[Any]] = tuple) 
     with handling(lambda number, frame: again.append(number)):
         deadline = time.monotonic() + GRACE_SECONDS
         asked: dict[int, dict[str, Any]] = {}
-        while (alive := _living_here(registry)) or starting() or any(map(host.lives, asked.values())):
+        while (
+            (alive := _living_here(registry)) or starting() or any(map(host.lives, asked.values()))
+        ):
             if again or time.monotonic() >= deadline:
                 _kill(registry, starting, asked)
                 return
@@ -290,15 +313,21 @@ def stop_workers(registry: Path, starting: Callable[[], Sequence[Any]] = tuple) 
             time.sleep(0.1)
 
 
-def _kill(registry: Path, starting: Callable[[], Sequence[Any]], asked: Mapping[int, dict[str, Any]]) -> None:
-    """Kills every worker here, those included that are only starting, and waits until they are gone."""
+def _kill(
+    registry: Path, starting: Callable[[], Sequence[Any]], asked: Mapping[int, dict[str, Any]]
+) -> None:
+    """Kills every worker here, those included that are only starting, and waits until they are
+    gone.
+    """
     deadline = time.monotonic() + KILL_SECONDS
     while time.monotonic() < deadline:
         alive = [*_living_here(registry), *filter(host.lives, asked.values())]
         if not alive and not starting():
             return
         signal_workers(alive, signal.SIGKILL)
-        for job in starting():  # its controller passes SIGTERM on, and the worker has not begun anything
+        for (
+            job
+        ) in starting():  # its controller passes SIGTERM on, and the worker has not begun anything
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(job.job_id), signal.SIGTERM)
         time.sleep(0.1)
@@ -309,7 +338,9 @@ def _living_here(registry: Path) -> list[dict[str, Any]]:
 
 
 def sweep_orders(results: Path) -> None:
-    """Deletes the orders that drivers left which were killed: workers that start by them would find no driver."""
+    """Deletes the orders that drivers left which were killed: workers that start by them would find
+    no driver.
+    """
     for orders in results.glob("jobs/*/orders.json"):
         with contextlib.suppress(OSError):
             put_aside(orders) if orders.is_dir() else orders.unlink(missing_ok=True)
@@ -319,7 +350,8 @@ def ask_to_cancel(results: Path, driver: Mapping[str, Any]) -> None:
     """Tells a driver, on whatever host, to leave at its next look.
 
     Args:
-        driver: What it noted in its lease, whose token names it: no clock has to agree with another one.
+        driver: What it noted in its lease, whose token names it: no clock has to agree with another
+            one.
     """
     write(results / "cancel", json.dumps({"driver": driver.get("token"), "at": now()}).encode())
 
@@ -331,7 +363,8 @@ def is_cancelled(results: Path, lease: Lease) -> bool:
 
 
 def hold(results: Path) -> Lease:
-    """Returns the lease on a suite's results folder, which one driver holds from its first look to its report.
+    """Returns the lease on a suite's results folder, which one driver holds from its first look to
+    its report.
 
     Raises:
         HeldError: Another driver holds it.
@@ -340,7 +373,9 @@ def hold(results: Path) -> Lease:
     lease = Lease.take(lock)
     if lease is None:
         facts = holder(lock) or {}
-        remedy = clear_hint(lock, facts) or "wait for it, or stop it with: run_bench.py cancel SUITE"
+        remedy = (
+            clear_hint(lock, facts) or "wait for it, or stop it with: run_bench.py cancel SUITE"
+        )
         raise HeldError(
             f"{results} is held by another driver: {host.describe(facts)}, run {facts.get('run')}; {remedy}"
         )
@@ -348,7 +383,8 @@ def hold(results: Path) -> Lease:
 
 
 def living(registry: Path) -> list[dict[str, Any]]:
-    """Returns what the living workers of a suite note of themselves: host, pid, run, slot, log; and where (``lease``).
+    """Returns what the living workers of a suite note of themselves: host, pid, run, slot, log; and
+    where (``lease``).
 
     The leases of those that have provably ended are deleted.
     """
@@ -365,7 +401,9 @@ def living(registry: Path) -> list[dict[str, Any]]:
 
 
 def signal_workers(workers: Sequence[dict[str, Any]], number: signal.Signals) -> None:
-    """Sends a signal to those processes that are of this host and pid namespace, and the very ones that are meant."""
+    """Sends a signal to those processes that are of this host and pid namespace, and the very ones
+    that are meant.
+    """
     for facts in workers:
         if host.lives(facts):
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -373,7 +411,9 @@ def signal_workers(workers: Sequence[dict[str, Any]], number: signal.Signals) ->
 
 
 def _place_of(job: Any) -> str:
-    """Returns what a worker that could write nothing more said of the place; empty where none did."""
+    """Returns what a worker that could write nothing more said of the place; empty where none
+    did.
+    """
     with contextlib.suppress(OSError):
         for line in job.paths.stderr.read_text(errors="replace").splitlines():
             if line.startswith(f"{BROKEN}: "):
@@ -397,7 +437,9 @@ def _tail(path: Path, lines: int = 15) -> str:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Handles a signal by raising :class:`Interrupted`; further ones do not disturb what it leads to."""
+    """Handles a signal by raising :class:`Interrupted`; further ones do not disturb what it leads
+    to.
+    """
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda number, frame: None)
     raise Interrupted(number)
@@ -416,7 +458,9 @@ def handling(handler: Callable[[int, FrameType | None], None] = interrupt) -> It
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Puts off the handling of SIGINT and SIGTERM, so that nothing is started that nobody knows of."""
+    """Puts off the handling of SIGINT and SIGTERM, so that nothing is started that nobody knows
+    of.
+    """
     came: list[int] = []
     with handling(lambda number, frame: came.append(number)):
         yield
@@ -426,7 +470,9 @@ def _undisturbed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Starts children that do not hear the terminal's Ctrl-C and hang-up: they inherit the blocked signals."""
+    """Starts children that do not hear the terminal's Ctrl-C and hang-up: they inherit the blocked
+    signals.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield

@@ -1,8 +1,9 @@
-"""The callable that submitit runs: a worker that claims units of a run until nothing is left for it.
+"""The callable that submitit runs: a worker that claims units of a run until nothing is left for
+it.
 
-Any number of workers share one list of jobs. Each takes the first unit that is not done, not failed in this run
-and not held by a living process, and whose inputs are there. A worker needs no driver: workers of a driver that
-was killed go on, and a new driver adopts them.
+Any number of workers share one list of jobs. Each takes the first unit that is not done, not failed
+in this run and not held by a living process, and whose inputs are there. A worker needs no driver:
+workers of a driver that was killed go on, and a new driver adopts them.
 
 No torch before :meth:`Work.__call__`.
 """
@@ -32,13 +33,19 @@ BROKEN = "worker broken"
 
 
 class PlaceError(Exception):
-    """The place where results go takes no more: a full disk, a store that is only read, a file system without locks."""
+    """The place where results go takes no more: a full disk, a store that is only read, a file
+    system without locks.
+    """
 
     @classmethod
     def of(cls, error: OSError, store: Store) -> "PlaceError | None":
-        """Returns what an error says of the place, None where it is one of the unit that was being made."""
+        """Returns what an error says of the place, None where it is one of the unit that was being
+        made.
+        """
         where = str(error.filename or "")
-        ours = error.errno in FULL or (error.errno in NOT_OURS and Path(where).is_relative_to(store.root))
+        ours = error.errno in FULL or (
+            error.errno in NOT_OURS and Path(where).is_relative_to(store.root)
+        )
         return cls(f"{where or 'files'}: {error.strerror}") if ours else None
 
 
@@ -49,8 +56,8 @@ class Stopped(BaseException):
 class Stop:
     """A request to stop, as SIGTERM and SIGINT make it.
 
-    Training leaves at the next step, with a checkpoint; everything else leaves at once, for its unit is short.
-    A second signal leaves at once always.
+    Training leaves at the next step, with a checkpoint; everything else leaves at once, for its
+    unit is short. A second signal leaves at once always.
     """
 
     def __init__(self) -> None:
@@ -104,16 +111,22 @@ class Work:
         stop = Stop()
         stop.install()
         try:
-            work_through(Path(self.orders), Path(self.registry), self.settings, stop, log=str(paths.stderr))
+            work_through(
+                Path(self.orders), Path(self.registry), self.settings, stop, log=str(paths.stderr)
+            )
         except PlaceError as error:
             with contextlib.suppress(OSError):  # the log may lie on the same full disk
                 print(f"{BROKEN}: {error}", file=sys.stderr, flush=True)
         except Exception:
-            print(BROKEN, file=sys.stderr, flush=True)  # not a unit's failure: the place or the installation is broken
+            print(
+                BROKEN, file=sys.stderr, flush=True
+            )  # not a unit's failure: the place or the installation is broken
             raise
 
     def checkpoint(self) -> Any:
-        """Asks submitit to start the same work again (time limit or preemption); the state is in the files."""
+        """Asks submitit to start the same work again (time limit or preemption); the state is in
+        the files.
+        """
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -127,7 +140,8 @@ def work_through(
     log: str = "",
     watch: Callable[[], Any] = lambda: None,
 ) -> None:
-    """Claims and makes units of the run in ``orders`` until none is left that this worker could make.
+    """Claims and makes units of the run in ``orders`` until none is left that this worker could
+    make.
 
     Args:
         watch: Called after every unit.
@@ -165,7 +179,9 @@ def _work_through(
     lease = Lease.take(registry / f"{name}.lease", **facts)
     assert lease is not None, "a fresh name cannot be held"
     with lease:
-        if not orders.exists():  # whoever stops a run takes its orders away, and then looks for workers
+        if (
+            not orders.exists()
+        ):  # whoever stops a run takes its orders away, and then looks for workers
             print("the run is over", file=sys.stderr)
             return
         queue = Queue([Job.from_plain(job) for job in content["jobs"]], store, run)
@@ -191,8 +207,8 @@ def _work_through(
 def superseded(orders: dict[str, Any]) -> str | None:
     """Tells whether a driver of another run has taken over, and if so whether with the same jobs.
 
-    A worker that is at work goes on under a new driver that wants the same (it is adopted), and leaves otherwise;
-    one that has only just started leaves in either case, for nobody counts it.
+    A worker that is at work goes on under a new driver that wants the same (it is adopted), and
+    leaves otherwise; one that has only just started leaves in either case, for nobody counts it.
     """
     driver = holder(Path(orders["lock"])) if orders.get("lock") else None
     if not driver or driver.get("run", orders["run"]) == orders["run"]:
@@ -223,7 +239,8 @@ def attempt(
     /,
     **facts: Any,
 ) -> UnitId | None:
-    """Makes one unit, noting how it began and how it ended; returns an input that turned out to be damaged.
+    """Makes one unit, noting how it began and how it ended; returns an input that turned out to be
+    damaged.
 
     Args:
         facts: What else is to be noted of the attempt.
@@ -237,7 +254,12 @@ def attempt(
     earlier = close_attempts(store, unit, held.before)
     start = now()
     held.note(attempt=name)
-    facts |= {"host": os.uname().nodename, "pid": os.getpid(), "log": log, "slot": settings.get("slot")}
+    facts |= {
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+        "log": log,
+        "slot": settings.get("slot"),
+    }
     store.note_attempt(unit, attempt=name, run=run, start=start, **facts)
     print(f"{start} {unit} {job.label}", file=sys.stderr, flush=True)
     damaged = place = None
@@ -246,7 +268,13 @@ def attempt(
         stop.check()
         stop.gracefully = job.stage == "train"
         context = jobs.Context(
-            guarded, settings, held, stop, start, attempts=len(earlier) + 1, earlier_seconds=sum(map(seconds, earlier))
+            guarded,
+            settings,
+            held,
+            stop,
+            start,
+            attempts=len(earlier) + 1,
+            earlier_seconds=sum(map(seconds, earlier)),
         )
         jobs.make(job, unit, context)
         ending = {"state": "done"}
@@ -274,7 +302,9 @@ def attempt(
         stop.gracefully = False
     if place is not None:
         with contextlib.suppress(OSError):  # it may not even take that
-            guarded.note_attempt(unit, attempt=name, end=now(), **{**ending, "cause": str(place), "kind": "place"})
+            guarded.note_attempt(
+                unit, attempt=name, end=now(), **{**ending, "cause": str(place), "kind": "place"}
+            )
         raise place
     guarded.note_attempt(unit, attempt=name, end=now(), **ending)
     return damaged
@@ -303,7 +333,9 @@ READERS = (
 
 
 def refuses_input(error: BaseException) -> bool:
-    """Whether an error is what a reader says of a file: its message is all there is to say, and no fault of code."""
+    """Whether an error is what a reader says of a file: its message is all there is to say, and no
+    fault of code.
+    """
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -312,17 +344,21 @@ def refuses_input(error: BaseException) -> bool:
 
 
 def close_attempts(store: Store, unit: UnitId, left: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the attempts at a unit that nobody works on; those that never said how they ended have died.
+    """Returns the attempts at a unit that nobody works on; those that never said how they ended
+    have died.
 
     Args:
-        left: What the lease of the last one still said (:attr:`bench.execute.lease.Lease.before`): until when it lived.
+        left: What the lease of the last one still said (:attr:`bench.execute.lease.Lease.before`):
+            until when it lived.
     """
     attempts = store.attempts(*unit)
     for old in attempts:
         if old["state"] == "running":
             died = {"state": "died", "cause": "the process died without a word"}
             if left.get("attempt") == old["attempt"] and "beat" in left:
-                died["end"] = datetime.fromtimestamp(left["beat"], UTC).isoformat(timespec="seconds")
+                died["end"] = datetime.fromtimestamp(left["beat"], UTC).isoformat(
+                    timespec="seconds"
+                )
             old.update(died)
             store.note_attempt(unit, attempt=old["attempt"], **died)
     return attempts
@@ -331,13 +367,17 @@ def close_attempts(store: Store, unit: UnitId, left: Mapping[str, Any]) -> list[
 def seconds(of: Mapping[str, Any]) -> float:
     """Returns how long an attempt took, 0 where it is not known."""
     try:
-        return (datetime.fromisoformat(of["end"]) - datetime.fromisoformat(of["start"])).total_seconds()
+        return (
+            datetime.fromisoformat(of["end"]) - datetime.fromisoformat(of["start"])
+        ).total_seconds()
     except (KeyError, ValueError, TypeError, OverflowError):
         return 0.0
 
 
 def begun(attempt: Mapping[str, Any], otherwise: float) -> float:
-    """Returns when an attempt began, in seconds of the epoch, or something else where it does not say."""
+    """Returns when an attempt began, in seconds of the epoch, or something else where it does not
+    say.
+    """
     try:
         return datetime.fromisoformat(attempt["start"]).timestamp()
     except (KeyError, ValueError, OverflowError):
@@ -356,12 +396,19 @@ class Queue:
         self.store = store
         self.run = run
         self.remaining = [(job, unit) for job in jobs for unit in job.units]
-        self.claims = {result: (job, job.units[0]) for job in jobs if job.stage == "scores" for result in job.results}
+        self.claims = {
+            result: (job, job.units[0])
+            for job in jobs
+            if job.stage == "scores"
+            for result in job.results
+        }
         self.claims |= {unit: (job, unit) for job, unit in self.remaining}
         self.finished: set[UnitId] = set()
 
     def claim(self, stop: Stop, **facts: Any) -> tuple[Job, UnitId, Lease] | None:
-        """Returns the next unit with its lease held, or None when nothing is left; waits for units of others."""
+        """Returns the next unit with its lease held, or None when nothing is left; waits for units
+        of others.
+        """
         while True:
             stop.check()
             left = []
@@ -371,7 +418,9 @@ class Queue:
                 left.append((job, unit))
                 if not all(map(self._is_finished, job.needs)):
                     continue
-                lease = Lease.take(self.store.path(unit, ".lease"), run=self.run, label=job.label, **facts)
+                lease = Lease.take(
+                    self.store.path(unit, ".lease"), run=self.run, label=job.label, **facts
+                )
                 if lease is None:
                     continue
                 if self._is_over(job, unit, ours=True):  # it ended between the look and the lease

@@ -1,8 +1,10 @@
-"""The driver of a SLURM cluster: keeps jobs in the queue until every unit of a suite is done or has failed.
+"""The driver of a SLURM cluster: keeps jobs in the queue until every unit of a suite is done or has
+failed.
 
-Attached, it polls: one squeue a look, for everything, and feeds each stage as what it needs appears. Detached, it
-submits everything at once, each stage after the jobs that it needs, and leaves; whoever runs the suite again goes on.
-Both read the same files, and so does whoever only looks (:mod:`bench.execute.slurm.reconcile`).
+Attached, it polls: one squeue a look, for everything, and feeds each stage as what it needs
+appears. Detached, it submits everything at once, each stage after the jobs that it needs, and
+leaves; whoever runs the suite again goes on. Both read the same files, and so does whoever only
+looks (:mod:`bench.execute.slurm.reconcile`).
 """
 
 import contextlib
@@ -23,7 +25,15 @@ from bench.execute.outcome import DEATHS
 from bench.execute.slurm import queue
 from bench.execute.slurm.packing import Measured, Sizes
 from bench.execute.slurm.queue import ClusterError, Entry
-from bench.execute.slurm.reconcile import Ending, Where, endings, find, last_lines, lost_and_found, reconcile
+from bench.execute.slurm.reconcile import (
+    Ending,
+    Where,
+    endings,
+    find,
+    last_lines,
+    lost_and_found,
+    reconcile,
+)
 from bench.execute.slurm.resources import Slurm
 from bench.execute.slurm.submit import (
     Order,
@@ -51,7 +61,9 @@ HOLD_SECONDS = 60.0
 """How long units that do not fill a job wait for more of their stage."""
 
 NODE_SECONDS = 60.0
-"""How long a job whose node failed may stay out of the queue before it counts as gone: SLURM starts it again."""
+"""How long a job whose node failed may stay out of the queue before it counts as gone: SLURM starts
+it again.
+"""
 
 RETURNING = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"})
 """States that SLURM may follow up by queueing the same job again."""
@@ -73,7 +85,9 @@ def default_array(limits: queue.Limits) -> int:
 
 @dataclass
 class Group:
-    """The jobs of one stage in this run, as far as they tell whether there is any use in more of them."""
+    """The jobs of one stage in this run, as far as they tell whether there is any use in more of
+    them.
+    """
 
     causes: dict[UnitId, str] = field(default_factory=dict)
     succeeded: bool = False
@@ -136,7 +150,11 @@ class Campaign:
     def missing(self) -> list[UnitId]:
         """Returns the units that are not there yet."""
         begun = {stage: set(scan(self.store.root / stage)) for stage in STAGES}
-        return [unit for job, unit in self.units if unit.key not in begun[unit.stage] or not self._is_done(job, unit)]
+        return [
+            unit
+            for job, unit in self.units
+            if unit.key not in begun[unit.stage] or not self._is_done(job, unit)
+        ]
 
     def __call__(self, lease: Lease) -> None:
         """Works until nothing is left to do, while ``lease`` on the results folder is held.
@@ -161,10 +179,12 @@ class Campaign:
         return self.executor.poll_seconds * min(1 + hours, LONGEST_POLL)
 
     def detach(self, lease: Lease) -> tuple[list[Submission], int]:
-        """Submits everything that is neither there nor in the queue, each array after those that it needs.
+        """Submits everything that is neither there nor in the queue, each array after those that it
+        needs.
 
         Returns:
-            What was submitted, and how many units were left out, for the cluster takes no more jobs now.
+            What was submitted, and how many units were left out, for the cluster takes no more jobs
+            now.
         """
         lease.note(run=self.run)
         if not self._look(self._take_stock()):
@@ -173,9 +193,16 @@ class Campaign:
         there = {unit: where for unit, where in self.where.items() if where.alive}
         made: list[Submission] = []
         left_out = 0
-        for level in self.levels(unit for _, unit in self.units if unit not in self.over and unit not in there):
+        for level in self.levels(
+            unit for _, unit in self.units if unit not in self.over and unit not in there
+        ):
             for order in self.orders(level):
-                needs = {need for units in order.elements for unit in units for need in self._job(unit).needs}
+                needs = {
+                    need
+                    for units in order.elements
+                    for unit in units
+                    for need in self._job(unit).needs
+                }
                 needs = {need for need in needs if self.over.get(need) != "done"}
                 after = {there[need].submission.job for need in needs if need in there}
                 if needs <= there.keys() and self._has_room(len(order.elements)):
@@ -210,14 +237,18 @@ class Campaign:
     # Looking
 
     def _take_stock(self) -> dict[str, Entry]:
-        """Goes on from what earlier drivers submitted: what SLURM still has is adopted, the rest is over."""
+        """Goes on from what earlier drivers submitted: what SLURM still has is adopted, the rest is
+        over.
+        """
         self.limits = queue.limits()
         sweep_orders(self.results)
         for job in self.jobs.values():
             self.store.tidy(job.stage, job.key)
         entries = self._queue(patience=3)
         if entries is None:
-            raise ClusterRefusesError("squeue does not answer, so nobody knows which jobs there are; try again later")
+            raise ClusterRefusesError(
+                "squeue does not answer, so nobody knows which jobs there are; try again later"
+            )
         for submission in submissions(self.results):
             self._find(submission, entries)
             if submission.abandoned or submission.over:
@@ -227,11 +258,15 @@ class Campaign:
                 submission.mark("over")
                 continue
             self.submitted.append(submission)
-            self.judged |= {(submission.name, element) for element, over in enumerate(ended) if over}
+            self.judged |= {
+                (submission.name, element) for element, over in enumerate(ended) if over
+            }
         return entries
 
     def _find(self, submission: Submission, entries: Mapping[str, Entry]) -> None:
-        """Repairs what a driver left that died between the intent and the id, and ends what should not be."""
+        """Repairs what a driver left that died between the intent and the id, and ends what should
+        not be.
+        """
         if submission.job is None and not submission.abandoned:
             job = lost_and_found(submission, entries)
             if job is None:
@@ -239,12 +274,18 @@ class Campaign:
             else:
                 mend(submission, job)
         if submission.abandoned:  # its jobs would do nothing; they need not wait for that
-            alive = {entry.master for entry in entries.values() if entry.name == submission.name and entry.alive}
+            alive = {
+                entry.master
+                for entry in entries.values()
+                if entry.name == submission.name and entry.alive
+            }
             with contextlib.suppress(ClusterError):
                 queue.cancel(alive)
 
     def _queue(self, patience: int = 1) -> dict[str, Entry] | None:
-        """Returns what the queue holds, None where it does not answer: then nothing is known, and nothing judged."""
+        """Returns what the queue holds, None where it does not answer: then nothing is known, and
+        nothing judged.
+        """
         for trial in range(patience):
             try:
                 return queue.queue()
@@ -255,7 +296,9 @@ class Campaign:
         return None
 
     def _look(self, entries: dict[str, Entry] | None) -> int:
-        """Looks at the files, judges what has left the queue, and returns how many units can still be made."""
+        """Looks at the files, judges what has left the queue, and returns how many units can still
+        be made.
+        """
         self.tally.note = self.tally.note if entries is None else ""
         self.entries = entries
         for job, unit in self.units:
@@ -273,7 +316,11 @@ class Campaign:
     def _count(self, open_: Sequence[tuple[Job, UnitId]]) -> None:
         tally = self.tally
         tally.open, tally.live = len(open_), []
-        running = {where.id for where in self.where.values() if where.entry and where.entry.state == "RUNNING"}
+        running = {
+            where.id
+            for where in self.where.values()
+            if where.entry and where.entry.state == "RUNNING"
+        }
         tally.workers = len(running)
         for job, unit in open_:
             where = self.where.get(unit)
@@ -301,7 +348,10 @@ class Campaign:
     def _block(self) -> None:
         """Closes what needs something that failed."""
         for job, unit in self.units:
-            if unit not in self.over and {self.over.get(need) for need in job.needs} & {"failed", "blocked"}:
+            if unit not in self.over and {self.over.get(need) for need in job.needs} & {
+                "failed",
+                "blocked",
+            }:
                 self._close(unit, "blocked")
 
     # Judging what has ended
@@ -327,7 +377,9 @@ class Campaign:
                 made = all(self.over.get(unit) == "done" for unit in ours)
                 if made or time.monotonic() - since >= patience:
                     ended.append((submission, element, state))
-        forgotten = [submission.id(element) or "" for submission, element, state in ended if state is None]
+        forgotten = [
+            submission.id(element) or "" for submission, element, state in ended if state is None
+        ]
         told = queue.account(forgotten) if forgotten else {}
         for submission, element, state in ended:
             self.judged.add((submission.name, element))
@@ -346,7 +398,9 @@ class Campaign:
         failures = {}
         ended = endings(self.store, left, submission, element, state)
         if any(seen.kind == "memory" for seen in ended.values()):
-            self.roomy |= ended.keys()  # those whose turn did not come would meet the same end, one job each
+            self.roomy |= (
+                ended.keys()
+            )  # those whose turn did not come would meet the same end, one job each
         for unit, seen in ended.items():
             if seen.kind == "missing":
                 self._look_again()
@@ -356,8 +410,12 @@ class Campaign:
                 self._give_up(unit, seen, submission)
             if seen.kind in ("exception", "start", "died", "memory", "broken"):
                 failures[unit] = seen.cause
-        group.causes |= dict(list(failures.items())[:1])  # of a job that fails, the first unit tells
-        if why := group.broken or next((why for unit, why in failures.items() if why.startswith(ALIKE)), ""):
+        group.causes |= dict(
+            list(failures.items())[:1]
+        )  # of a job that fails, the first unit tells
+        if why := group.broken or next(
+            (why for unit, why in failures.items() if why.startswith(ALIKE)), ""
+        ):
             self._break(submission.stage, why)
 
     def _may_try_again(self, unit: UnitId, seen: Ending, submission: Submission) -> bool:
@@ -368,13 +426,16 @@ class Campaign:
             return True
         if seen.kind == "memory":
             return (
-                submission.intent["memory"] < MEMORY_FACTOR and submission.intent["resources"]["memory_gb"] is not None
+                submission.intent["memory"] < MEMORY_FACTOR
+                and submission.intent["resources"]["memory_gb"] is not None
             )
         if seen.kind in ("exception", "broken"):
             return False
         if seen.kind == "time" and (seen.attempt or {}).get("state") == "failed":
             return False  # its job found that it got nowhere
-        if unit.stage == "train" and trained_steps(self.store, unit.key) > submission.intent["steps"].get(unit.key, 0):
+        if unit.stage == "train" and trained_steps(self.store, unit.key) > submission.intent[
+            "steps"
+        ].get(unit.key, 0):
             return True  # it gets on
         counted = [kind for kind in earlier if kind not in ("missing", "unreached", "memory")]
         return len(counted) < DEATHS - 1
@@ -385,10 +446,20 @@ class Campaign:
         cause = seen.cause + (f", {len(times) + 1} times" if times else "")
         if seen.kind == "memory":
             asked = submission.intent["resources"]["memory_gb"]
-            had = "an unknown amount" if asked is None else f"{asked * submission.intent['memory']:g} GB"
+            had = (
+                "an unknown amount"
+                if asked is None
+                else f"{asked * submission.intent['memory']:g} GB"
+            )
             cause += f" (it had {had}: give memory_gb more, or the suite a smaller batch, which is part of the key)"
         attempt = seen.attempt or {"attempt": uuid.uuid4().hex[:12]}
-        verdict = {"state": "failed", "cause": cause, "kind": seen.kind, "log": seen.log, "tail": list(seen.tail)}
+        verdict = {
+            "state": "failed",
+            "cause": cause,
+            "kind": seen.kind,
+            "log": seen.log,
+            "tail": list(seen.tail),
+        }
         if seen.attempt is None:
             verdict |= {"run": self.run, "start": now(), "submission": submission.name}
         elif (beat := self._last_beat(unit, attempt)) is not None and "end" not in attempt:
@@ -403,7 +474,9 @@ class Campaign:
         return datetime.fromtimestamp(facts["beat"]).astimezone().isoformat(timespec="seconds")
 
     def _break(self, stage: str, why: str) -> None:
-        """Stops a stage whose first jobs all failed alike: what waits is not tried, what runs may end."""
+        """Stops a stage whose first jobs all failed alike: what waits is not tried, what runs may
+        end.
+        """
         entries = self.entries or {}
         seen = [
             entry
@@ -420,15 +493,25 @@ class Campaign:
         for job, unit in self.units:
             waits = unit not in where or where[unit].id not in running
             if job.stage == stage and unit not in self.over and waits:
-                verdict = {"state": "failed", "cause": f"not tried: {why}", "kind": "broken", "log": log, "tail": tail}
-                self.store.note_attempt(unit, attempt=uuid.uuid4().hex[:12], run=self.run, start=now(), **verdict)
+                verdict = {
+                    "state": "failed",
+                    "cause": f"not tried: {why}",
+                    "kind": "broken",
+                    "log": log,
+                    "tail": tail,
+                }
+                self.store.note_attempt(
+                    unit, attempt=uuid.uuid4().hex[:12], run=self.run, start=now(), **verdict
+                )
                 self._close(unit, "failed")
 
     def _example(self, stage: str) -> tuple[str, list[str]]:
         for submission in self.submitted:
             if submission.stage == stage:
                 for element in range(len(submission.elements)):
-                    if (submission.name, element) in self.judged and submission.logs(element)[0].exists():
+                    if (submission.name, element) in self.judged and submission.logs(element)[
+                        0
+                    ].exists():
                         log = submission.logs(element)[0]
                         return str(log), list(last_lines(log))
         return "", []
@@ -463,11 +546,15 @@ class Campaign:
         return (where.submission.name, where.element) not in self.judged
 
     def _hold_back(self, order: Order, stage: str) -> Order | None:
-        """Leaves out an element that is not full for a while, in which more of its stage may become ready."""
+        """Leaves out an element that is not full for a while, in which more of its stage may become
+        ready.
+        """
         group = self.groups[stage]
         last, most = order.elements[-1], order.resources.units
         target = 60 * order.resources.element_minutes
-        full = sum(map(self.sizes.of, last)) >= 0.5 * target if most == "auto" else len(last) >= most
+        full = (
+            sum(map(self.sizes.of, last)) >= 0.5 * target if most == "auto" else len(last) >= most
+        )
         since = time.monotonic() if group.held is None else group.held
         if full or time.monotonic() - since >= HOLD_SECONDS or not self._waits(order, stage):
             group.held = None
@@ -480,7 +567,10 @@ class Campaign:
         """Tells whether more of a stage than an order holds may become ready."""
         units = {unit for units in order.elements for unit in units}
         return any(
-            job.stage == stage and unit not in self.over and unit not in units and unit not in self.where
+            job.stage == stage
+            and unit not in self.over
+            and unit not in units
+            and unit not in self.where
             for job, unit in self.units
         )
 
@@ -494,7 +584,9 @@ class Campaign:
         for (stage, memory), members in classes.items():
             resources = self.executor.of(stage)
             # One that takes the whole job with it is tried again alone.
-            alone = [unit for unit in members if {"died", "time", "node"} & set(self.tries.get(unit, []))]
+            alone = [
+                unit for unit in members if {"died", "time", "node"} & set(self.tries.get(unit, []))
+            ]
             apart = set(alone)
             together = [unit for unit in members if unit not in apart]
             elements = [*self._pack(together, stage), *((unit,) for unit in alone)]
@@ -506,7 +598,11 @@ class Campaign:
                     for unit in units
                     if unit.stage == "train" and (at := trained_steps(self.store, unit.key))
                 }
-                orders.append(Order(stage=stage, elements=part, resources=resources, memory=memory, steps=steps))
+                orders.append(
+                    Order(
+                        stage=stage, elements=part, resources=resources, memory=memory, steps=steps
+                    )
+                )
         return orders
 
     def _pack(self, units: Sequence[UnitId], stage: str) -> list[tuple[UnitId, ...]]:
@@ -515,13 +611,21 @@ class Campaign:
         if stage == "train" and resources.world > 1:
             most = 1  # a failure would leave the other processes in the middle of a step
         # A job must end before its time limit does, whatever the target.
-        target = min(60 * resources.element_minutes, 60 * resources.minutes - resources.signal_seconds)
+        target = min(
+            60 * resources.element_minutes, 60 * resources.minutes - resources.signal_seconds
+        )
         return cut(units, most, [self.sizes.of(unit) for unit in units], target)
 
     def most_elements(self, stage: str) -> int:
-        """Returns the most elements of an array: what the file says, and no more than the site and its queue take."""
+        """Returns the most elements of an array: what the file says, and no more than the site and
+        its queue take.
+        """
         asked = self.executor.of(stage).array_size
-        size = default_array(self.limits) if asked == "auto" else min(asked, default_array(self.limits))
+        size = (
+            default_array(self.limits)
+            if asked == "auto"
+            else min(asked, default_array(self.limits))
+        )
         limit = self.submit_limit
         return size if limit is None else max(1, min(size, limit))
 
@@ -529,7 +633,11 @@ class Campaign:
     def submit_limit(self) -> int | None:
         """Most jobs in the queue at once, None where nobody says."""
         limit = self.executor.submit_limit
-        known = [value for value in (None if limit == "auto" else limit, self.limits.submit, self.room) if value]
+        known = [
+            value
+            for value in (None if limit == "auto" else limit, self.limits.submit, self.room)
+            if value
+        ]
         return min(known, default=None)
 
     def _has_room(self, count: int) -> bool:
@@ -559,7 +667,9 @@ class Campaign:
         try:
             submit(submission, order)
         except RefusedError as error:
-            self._find(submission, self._queue() or {})  # it may have been taken, and only the answer lost
+            self._find(
+                submission, self._queue() or {}
+            )  # it may have been taken, and only the answer lost
             if submission.job is None:
                 self._back_off(str(error), len(order.elements))
                 return None
@@ -571,7 +681,9 @@ class Campaign:
     def _back_off(self, why: str, count: int) -> None:
         alive = self._alive()
         if "limit" in why.lower() and (alive or count > 1):
-            self.room = max(alive, count // 2)  # full: as jobs end there is room again, and fewer fit at once
+            self.room = max(
+                alive, count // 2
+            )  # full: as jobs end there is room again, and fewer fit at once
             return
         self.refused += 1
         self.tally.note = why
@@ -580,7 +692,9 @@ class Campaign:
             raise ClusterRefusesError(f"sbatch refused {self.refused} times: {why}")
 
     def _tidy(self) -> None:
-        """Deletes what was submitted once everything is done; where something failed, its logs stay."""
+        """Deletes what was submitted once everything is done; where something failed, its logs
+        stay.
+        """
         if "failed" in self.over.values():
             return
         for submission in submissions(self.results):
@@ -592,7 +706,8 @@ class Campaign:
 
 
 def cancel_submissions(results: Path) -> int:
-    """Cancels all jobs of a suite, those included whose driver died before it knew them; returns how many.
+    """Cancels all jobs of a suite, those included whose driver died before it knew them; returns
+    how many.
 
     Raises:
         ClusterError: SLURM does not answer.
@@ -634,9 +749,15 @@ def compute(store: Store, jobs: Sequence[Job]) -> Compute:
                 total.cpu += took * attempt.get("cpus", 1)
                 spent += took
             total.wall += spent
-            wasted = sum(seconds(attempt) for attempt in attempts if attempt["state"] not in ("done", "running"))
+            wasted = sum(
+                seconds(attempt)
+                for attempt in attempts
+                if attempt["state"] not in ("done", "running")
+            )
             record = store.record(*unit) if unit.stage == "train" else None
-            if record is not None and "seconds" in record:  # what earlier attempts left in checkpoints was of use
+            if (
+                record is not None and "seconds" in record
+            ):  # what earlier attempts left in checkpoints was of use
                 wasted -= max(0.0, record["seconds"] - (spent - wasted))
             total.lost += max(0.0, wasted)
     return total

@@ -1,7 +1,9 @@
-"""What a suite would be to a cluster: its job graph, its arrays, the sbatch text, and what it would cost.
+"""What a suite would be to a cluster: its job graph, its arrays, the sbatch text, and what it would
+cost.
 
-Seconds are those of finished units, or follow from the FLOPs of a unit at a throughput: of finished units of its model
-or stage, of a measurement (``--measure``), or assumed. Which of these is said, stage by stage.
+Seconds are those of finished units, or follow from the FLOPs of a unit at a throughput: of finished
+units of its model or stage, of a measurement (``--measure``), or assumed. Which of these is said,
+stage by stage.
 """
 
 import math
@@ -60,11 +62,17 @@ class Load:
     @property
     def wall(self) -> float:
         """Seconds until its last job ends, without waiting in the queue."""
-        return max(max(self.took), sum(self.took) / min(self.orders[0].resources.at_once, len(self.took)))
+        return max(
+            max(self.took), sum(self.took) / min(self.orders[0].resources.at_once, len(self.took))
+        )
 
 
 def forecast(
-    jobs: Sequence[Job], store: Store, results: Path, executor: Slurm, budgets: Mapping[str, int] | None = None
+    jobs: Sequence[Job],
+    store: Store,
+    results: Path,
+    executor: Slurm,
+    budgets: Mapping[str, int] | None = None,
 ) -> str:
     """Returns what would be submitted, in words.
 
@@ -76,7 +84,10 @@ def forecast(
     missing = campaign.missing()
     if not missing:
         return "\nnothing to submit: all of it is done"
-    lines = ["", f"{'stage':<10} {'units':>6} {'jobs':>5} {'arrays':>6}  {'a unit':<34} {'a job':<18} after"]
+    lines = [
+        "",
+        f"{'stage':<10} {'units':>6} {'jobs':>5} {'arrays':>6}  {'a unit':<34} {'a job':<18} after",
+    ]
     warnings = _unused(executor, {unit.stage for unit in missing})
     loads = [_load(campaign, campaign.orders(level)) for level in campaign.levels(missing)]
     wanted = set(missing)
@@ -97,7 +108,10 @@ def forecast(
         if load.stage not in shown:
             shown.add(load.stage)
             text = sbatch_text(load.orders[0], results, executor.settings)
-            lines += [f"\nsbatch of {load.stage}:", *("  " + line for line in text.strip().splitlines())]
+            lines += [
+                f"\nsbatch of {load.stage}:",
+                *("  " + line for line in text.strip().splitlines()),
+            ]
     return "\n".join(lines)
 
 
@@ -114,7 +128,10 @@ def _load(campaign: Campaign, orders: list[Order]) -> Load:
 def _line(load: Load, campaign: Campaign, missing: set[UnitId]) -> str:
     units = [unit for order in load.orders for units in order.elements for unit in units]
     needs = Counter(
-        need.stage for unit in units for need in campaign.jobs[unit.stage, unit.key].needs if need in missing
+        need.stage
+        for unit in units
+        for need in campaign.jobs[unit.stage, unit.key].needs
+        if need in missing
     )
     sources = "/".join(sorted({campaign.sizes.source(unit) for unit in units}))
     after = ", ".join(f"{count} of {name}" for name, count in needs.items()) or "nothing"
@@ -131,7 +148,9 @@ def _line(load: Load, campaign: Campaign, missing: set[UnitId]) -> str:
 def _costs(
     campaign: Campaign, missing: Sequence[UnitId], loads: Sequence[Load], budgets: Mapping[str, int]
 ) -> list[str]:
-    """Returns lines on what missing units cost: by stage, by point, by budget, and what that rests on."""
+    """Returns lines on what missing units cost: by stage, by point, by budget, and what that rests
+    on.
+    """
     bill = Bill(campaign, missing)
     gpus, cpus = (sum(load.hours(of) for load in loads) for of in ("gpus", "cpus"))
     disk = sum(_bytes(campaign.jobs[unit.stage, unit.key]) for unit in missing)
@@ -149,7 +168,9 @@ def _costs(
 
 
 class Bill:
-    """What the missing units of a suite cost, in hours of what they run on: GPUs where a stage has any, else CPUs."""
+    """What the missing units of a suite cost, in hours of what they run on: GPUs where a stage has
+    any, else CPUs.
+    """
 
     def __init__(self, campaign: Campaign, missing: Sequence[UnitId]) -> None:
         self.campaign = campaign
@@ -161,7 +182,9 @@ class Bill:
         each = {}
         for stage in STAGES:
             resources = campaign.executor.of(stage)
-            each[stage] = resources.nodes * (resources.gpus_on_node.count or resources.cpus * resources.tasks)
+            each[stage] = resources.nodes * (
+                resources.gpus_on_node.count or resources.cpus * resources.tasks
+            )
         for (stage, key), count in Counter((unit.stage, unit.key) for unit in missing).items():
             unit = campaign.jobs[stage, key].units[0]
             self.hours[stage, key] = self.sizes.of(unit) * count * each[stage] / 3600
@@ -182,10 +205,14 @@ class Bill:
             of = "gpus" if self.unit(stage) == "GPU-h" else "cpus"
             hours = sum(load.hours(of) for load in loads if load.stage == stage)
             why = Counter(self.sizes.explain(unit) for unit in self.stages[stage])
-            told = "; ".join(f"{words}" for words, _ in why.most_common(2)) + ("; ..." if len(why) > 2 else "")
+            told = "; ".join(f"{words}" for words, _ in why.most_common(2)) + (
+                "; ..." if len(why) > 2 else ""
+            )
             work = [self.sizes.work.of(unit) for unit in self.stages[stage]]
             guess = (
-                ", evaluations of adaptive solvers guessed" if any(w is not None and w.guessed for w in work) else ""
+                ", evaluations of adaptive solvers guessed"
+                if any(w is not None and w.guessed for w in work)
+                else ""
             )
             lines.append(
                 f"{stage:<10} {_flops(self.flops_of[stage]):>10} {two(hours):>8} {self.unit(stage)}  by {told}{guess}"
@@ -193,7 +220,9 @@ class Bill:
         return lines
 
     def by_point(self) -> list[str]:
-        """Returns a line for each point with something left to make: training, likelihood, sampling, scoring."""
+        """Returns a line for each point with something left to make: training, likelihood,
+        sampling, scoring.
+        """
         jobs = self.campaign.jobs
         scoring: Counter[tuple[str, str]] = Counter()
         alone = []
@@ -212,19 +241,31 @@ class Bill:
             place = (stage, key)
             if stage == "samples" and (place in self.hours or place in scoring):
                 model = job.needs[0]
-                cells = (self._training(model, trained), models[model], self.hours.get(place, 0.0), scoring[place])
+                cells = (
+                    self._training(model, trained),
+                    models[model],
+                    self.hours.get(place, 0.0),
+                    scoring[place],
+                )
                 rows.append((*map(two, cells), job.label))
         if not rows and not alone:
             return []
         names = zip(
-            ("train", "likelihood", "samples", "scores"), ("training", "likelihood", "sampling", "scoring"), strict=True
+            ("train", "likelihood", "samples", "scores"),
+            ("training", "likelihood", "sampling", "scoring"),
+            strict=True,
         )
         head = " ".join(f"{f'{name} {self.unit(stage)}':>16}" for stage, name in names)
         told = "  point (a model's training and likelihood are shared by its points)"
-        return [head + told, *(" ".join(f"{cell:>16}" for cell in row[:4]) + f"  {row[4]}" for row in rows + alone)]
+        return [
+            head + told,
+            *(" ".join(f"{cell:>16}" for cell in row[:4]) + f"  {row[4]}" for row in rows + alone),
+        ]
 
     def _training(self, model: UnitId, known: dict[UnitId, float]) -> float:
-        """Returns the hours until a model is there, those of the trainings included that it goes on from."""
+        """Returns the hours until a model is there, those of the trainings included that it goes on
+        from.
+        """
         chain = []
         while model not in known:
             chain.append(model)
@@ -251,7 +292,11 @@ class Bill:
         alike = {stage for stage in STAGES if self.unit(stage) == unit}
         whole = sum(hours for (stage, _), hours in self.hours.items() if stage in alike)
         shown = sorted(found.most_common(SHOWN_BUDGETS), reverse=True)
-        told = [f"{two(hours)} {unit} at {nfe:,} NFE ({two(100 * hours / whole)} %)" for nfe, hours in shown if whole]
+        told = [
+            f"{two(hours)} {unit} at {nfe:,} NFE ({two(100 * hours / whole)} %)"
+            for nfe, hours in shown
+            if whole
+        ]
         return [f"of these, sampling takes {', '.join(told)}"] if told else []
 
 
@@ -260,7 +305,11 @@ def two(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     rounded = float(f"{value:.2g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 10 else f"{rounded:.{1 - math.floor(math.log10(abs(rounded)))}f}"
+    return (
+        f"{rounded:,.0f}"
+        if abs(rounded) >= 10
+        else f"{rounded:.{1 - math.floor(math.log10(abs(rounded)))}f}"
+    )
 
 
 def _flops(value: float) -> str:
@@ -268,9 +317,15 @@ def _flops(value: float) -> str:
 
 
 def _scaled(value: float, units: str, first: float) -> str:
-    """Returns a number in the largest of rising units, each a thousand of the one before, that it has one of."""
+    """Returns a number in the largest of rising units, each a thousand of the one before, that it
+    has one of.
+    """
     names = units.split()
-    power = max(0, min(len(names) - 1, math.floor(math.log10(value / first) / 3 + 1e-9))) if value > 0 else 0
+    power = (
+        max(0, min(len(names) - 1, math.floor(math.log10(value / first) / 3 + 1e-9)))
+        if value > 0
+        else 0
+    )
     return f"{two(value / first / 1000**power)} {names[power]}"
 
 
@@ -290,9 +345,13 @@ def _unused(executor: Slurm, stages: Iterable[str]) -> list[str]:
                 f"{stage}: threads ({executor.threads}) are more than the CPUs of a process ({resources.cpus})"
             )
         if gpus.count and executor.device == "cpu":
-            found.append(f"{stage}: asks for {gpus.count} GPUs and device is cpu: they would stand idle")
+            found.append(
+                f"{stage}: asks for {gpus.count} GPUs and device is cpu: they would stand idle"
+            )
         elif gpus.count > resources.tasks:
-            found.append(f"{stage}: {gpus.count} GPUs for {resources.tasks} processes, which use one each")
+            found.append(
+                f"{stage}: {gpus.count} GPUs for {resources.tasks} processes, which use one each"
+            )
         if executor.device == "cuda" and not gpus.count:
             found.append(f"{stage}: device is cuda and no GPU is asked for")
         if gpus.share:
@@ -300,7 +359,9 @@ def _unused(executor: Slurm, stages: Iterable[str]) -> list[str]:
         if "," in gpus.type:
             found.append(f"{stage}: GPUs of several types ({gpus.type}) are counted alike")
         if resources.options.get("exclusive") not in (None, "user", "mcs"):
-            found.append(f"{stage}: exclusive takes whole nodes, and the site may charge all of their CPUs and GPUs")
+            found.append(
+                f"{stage}: exclusive takes whole nodes, and the site may charge all of their CPUs and GPUs"
+            )
         if not on_gpu(executor, stage) and gpus.part < 1:
             found.append(f"{stage}: asks for MIG instances that it would not use")
     return found
@@ -313,11 +374,17 @@ def _warn(load: Load, executor: Slurm, of: Campaign) -> list[str]:
     found = []
     if stage == "train" and max(load.took) > useful:
         times = math.ceil(max(load.took) / useful)
-        found.append(f"train: the longest takes {times} jobs of {resources.minutes} minutes: it queues again")
+        found.append(
+            f"train: the longest takes {times} jobs of {resources.minutes} minutes: it queues again"
+        )
     if stage != "train" and max(load.each) > useful:
-        found.append(f"{stage}: a unit takes longer than the {resources.minutes} minutes of a job: raise minutes")
+        found.append(
+            f"{stage}: a unit takes longer than the {resources.minutes} minutes of a job: raise minutes"
+        )
     if len(load.orders) > 1:
-        found.append(f"{stage}: split into {len(load.orders)} arrays of at most {of.most_elements(stage)} elements")
+        found.append(
+            f"{stage}: split into {len(load.orders)} arrays of at most {of.most_elements(stage)} elements"
+        )
     found += [f"{stage}: {why}" for why in queue.refusals(resources)]
     return found
 
@@ -330,7 +397,9 @@ def _bytes(job: Job) -> float:
         return spec.batch * channels * height * width * (4 if spec.quantise == "none" else 1)
     if job.stage == "train":
         train = spec if isinstance(spec, TrainSpec) else spec.train
-        files = 1 if isinstance(spec, AverageSpec) or train.checkpoint is not None else 2  # and what it resumes from
+        files = (
+            1 if isinstance(spec, AverageSpec) or train.checkpoint is not None else 2
+        )  # and what it resumes from
         return files * COPIES * 4.0 * sum(net.parameters for net in networks(train) or ())
     return 0.0
 

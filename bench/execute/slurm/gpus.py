@@ -1,4 +1,5 @@
-"""Requests for GPUs in SLURM's words: ``a100:2``, ``gpu:1g.10gb:1``; how many they are, and of which type.
+"""Requests for GPUs in SLURM's words: ``a100:2``, ``gpu:1g.10gb:1``; how many they are, and of
+which type.
 
 Standard library only.
 """
@@ -10,7 +11,9 @@ from typing import Any
 
 _TYPE = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 _TYPED = re.compile(rf"(?:(?P<type>{_TYPE}):)?(?P<count>\d+)")
-_GENERIC = re.compile(rf"(?:gres[:/])?(?P<name>[a-z_]+)(?:[:/](?P<type>(?!\d+$|\d+=){_TYPE}))?(?:[:=](?P<count>\d+))?")
+_GENERIC = re.compile(
+    rf"(?:gres[:/])?(?P<name>[a-z_]+)(?:[:/](?P<type>(?!\d+$|\d+=){_TYPE}))?(?:[:=](?P<count>\d+))?"
+)
 _SLICE = re.compile(r"(?<![0-9a-z])(\d)g\.\d+gb")
 
 SHARES = ("mps", "shard")
@@ -42,7 +45,8 @@ class Gpus:
 
 
 def read_gpus(given: int | str) -> Gpus:
-    """Returns what ``gpus`` asks for: a number, or ``a100:2``, or several of these with commas between them.
+    """Returns what ``gpus`` asks for: a number, or ``a100:2``, or several of these with commas
+    between them.
 
     Raises:
         ValueError: It is neither; the message says what to write instead.
@@ -53,7 +57,9 @@ def read_gpus(given: int | str) -> Gpus:
         return Gpus(given)
     found = [_TYPED.fullmatch(part) for part in given.split(",")]
     if not all(found):
-        raise ValueError(f"should be a whole number, or a type and a number: write gpus: {_instead(given)}")
+        raise ValueError(
+            f"should be a whole number, or a type and a number: write gpus: {_instead(given)}"
+        )
     counts = [int(match["count"]) for match in found]
     types = [match["type"] for match in found if match["type"]]
     if 0 in counts:
@@ -62,8 +68,14 @@ def read_gpus(given: int | str) -> Gpus:
 
 
 def _instead(given: str) -> str:
-    """Returns what was probably meant: ``"a100:2"`` for ``gpu:a100:2``, ``2:a100``, ``a100=2`` or ``a100``."""
-    words = [word for word in re.split(r"[:=/, x*]+", given) if word and word.lower() not in ("gpu", "gpus", "gres")]
+    """Returns what was probably meant: ``"a100:2"`` for ``gpu:a100:2``, ``2:a100``, ``a100=2`` or
+    ``a100``.
+    """
+    words = [
+        word
+        for word in re.split(r"[:=/, x*]+", given)
+        if word and word.lower() not in ("gpu", "gpus", "gres")
+    ]
     number = next((word for word in words if word.isdigit()), "1")
     type_ = next((word for word in words if not word.isdigit() and re.fullmatch(_TYPE, word)), "")
     return f'"{type_}:{number}"' if type_ else number
@@ -89,7 +101,9 @@ def read_gres(text: str) -> Gpus:
 
 
 BY_OPTION = ("gres", "gpus", "gpus-per-task")
-"""Options of sbatch that ask for GPUs and are counted; ``gpus`` of an executor file is gpus-per-node."""
+"""Options of sbatch that ask for GPUs and are counted; ``gpus`` of an executor file is
+gpus-per-node.
+"""
 
 OTHERS = (
     "gpus-per-socket",
@@ -104,17 +118,22 @@ OTHERS = (
 
 
 def gpus_of(gpus: int | str, options: Mapping[str, Any], nodes: int, tasks: int) -> Gpus:
-    """Returns the GPUs on each node that a job gets: those of ``gpus``, or else of the options under ``sbatch``.
+    """Returns the GPUs on each node that a job gets: those of ``gpus``, or else of the options
+    under ``sbatch``.
 
     Raises:
         ValueError: What is asked for cannot be read, or cannot be the same on each node.
     """
     found = read_gpus(gpus)
-    asked = {name: value for name, value in options.items() if name in BY_OPTION and value is not False}
+    asked = {
+        name: value for name, value in options.items() if name in BY_OPTION and value is not False
+    }
     for name, value in asked.items():
         try:
             more = (
-                read_gres(str(value)) if name == "gres" else read_gpus(value if isinstance(value, int) else str(value))
+                read_gres(str(value))
+                if name == "gres"
+                else read_gpus(value if isinstance(value, int) else str(value))
             )
         except ValueError as error:
             raise ValueError(f"sbatch.{name} {str(error).replace('gpus:', f'{name}:')}") from None
@@ -122,10 +141,16 @@ def gpus_of(gpus: int | str, options: Mapping[str, Any], nodes: int, tasks: int)
             continue
         if found.count:
             first = "gpus" if read_gpus(gpus).count else "another option"
-            raise ValueError(f"{first} and sbatch.{name} both ask for GPUs: leave one out (gpus: 0 asks for none)")
+            raise ValueError(
+                f"{first} and sbatch.{name} both ask for GPUs: leave one out (gpus: 0 asks for none)"
+            )
         if name == "gpus" and more.count % nodes:
-            raise ValueError(f"sbatch.gpus are {more.count} in all, which {nodes} nodes do not share evenly")
-        each = {"gpus": more.count // nodes, "gpus-per-task": more.count * tasks}.get(name, more.count)
+            raise ValueError(
+                f"sbatch.gpus are {more.count} in all, which {nodes} nodes do not share evenly"
+            )
+        each = {"gpus": more.count // nodes, "gpus-per-task": more.count * tasks}.get(
+            name, more.count
+        )
         found = Gpus(each, more.type, more.share)
     return found
 

@@ -1,4 +1,5 @@
-"""Times a few steps of a suite's models: as a job on the partition where the suite will run (``plan --measure``).
+"""Times a few steps of a suite's models: as a job on the partition where the suite will run (``plan
+--measure``).
 
     measured.json          what was found: on which device, and for each kind of model seconds an image and a row
     measure/<name>/        what the job was told, and its logs
@@ -51,10 +52,17 @@ class Measurement:
     def __call__(self) -> None:
         """Measures, and writes down what was found."""
         told = json.loads((Path(self.folder) / "jobs.json").read_bytes())
-        measure_here([Job.from_plain(job) for job in told["jobs"]], Path(self.results), told["settings"], self.folder)
+        measure_here(
+            [Job.from_plain(job) for job in told["jobs"]],
+            Path(self.results),
+            told["settings"],
+            self.folder,
+        )
 
 
-def measure_here(jobs: Sequence[Job], results: Path, settings: dict[str, Any], name: str = "") -> None:
+def measure_here(
+    jobs: Sequence[Job], results: Path, settings: dict[str, Any], name: str = ""
+) -> None:
     """Times models in this process and writes down what was found.
 
     Args:
@@ -71,7 +79,10 @@ def measure_here(jobs: Sequence[Job], results: Path, settings: dict[str, Any], n
         if (found := stages.measure(job, context, LOOK_SECONDS)) is not None:
             images = trained_images(spec)
             seconds = found.pop("seconds", None)
-            models[kind] = {**found, **({"seconds_per_image": seconds / images} if seconds and images else {})}
+            models[kind] = {
+                **found,
+                **({"seconds_per_image": seconds / images} if seconds and images else {}),
+            }
     content = {"name": name, "provenance": context.provenance(), "models": models}
     write(results / "measured.json", json.dumps(content, indent=1).encode())
 
@@ -88,7 +99,8 @@ def _kinds(jobs: Sequence[Job]) -> dict[str, Job]:
 
 
 def measure_there(jobs: Sequence[Job], results: Path, executor: Slurm) -> None:
-    """Times models in a job of the cluster with the resources of one process that trains, and waits for it.
+    """Times models in a job of the cluster with the resources of one process that trains, and waits
+    for it.
 
     Raises:
         ClusterError: SLURM does not answer, or takes no jobs.
@@ -101,11 +113,17 @@ def measure_there(jobs: Sequence[Job], results: Path, executor: Slurm) -> None:
     told = {"jobs": [job.plain() for job in _kinds(jobs).values()], "settings": executor.settings}
     write(folder / "jobs.json", json.dumps(told).encode())
     order = Order(
-        stage="train", elements=((UnitId("train", "measure", "measure"),),), resources=of_one_process(executor.train)
+        stage="train",
+        elements=((UnitId("train", "measure", "measure"),),),
+        resources=of_one_process(executor.train),
     )
     callables = [Measurement(str(folder), str(results.absolute()))]
     (job,) = array_of(callables, folder / "jobs" / "%j", name, order, executor.settings)
-    where = f"on partition {order.resources.partition}" if order.resources.partition else "on the default partition"
+    where = (
+        f"on partition {order.resources.partition}"
+        if order.resources.partition
+        else "on the default partition"
+    )
     print(f"measuring as job {job.job_id} {where}; Ctrl-C cancels it", file=sys.stderr)
     try:
         _wait(job.job_id, name, folder, results, executor)
@@ -123,7 +141,9 @@ def _wait(id_: str, name: str, folder: Path, results: Path, executor: Slurm) -> 
             if ended and time.monotonic() - ended > executor.grace_seconds:
                 tail = [line for log in folder.glob("jobs/*/*.err") for line in last_lines(log)]
                 why = "\n".join(f"  | {line}" for line in tail)
-                raise MeasureError(f"the job {id_} that measures ended and has found nothing (logs: {folder})\n{why}")
+                raise MeasureError(
+                    f"the job {id_} that measures ended and has found nothing (logs: {folder})\n{why}"
+                )
             ended = ended or time.monotonic()
         time.sleep(executor.poll_seconds)
 
@@ -133,9 +153,22 @@ def of_one_process(resources: Resources) -> Resources:
     gpus = resources.gpus_on_node
     kind = gpus.type.split(",")[0]
     one = (f"{kind}:1" if kind else 1) if gpus.count else 0
-    options = {name: value for name, value in resources.options.items() if name not in BY_OPTION or not gpus.count}
+    options = {
+        name: value
+        for name, value in resources.options.items()
+        if name not in BY_OPTION or not gpus.count
+    }
     if gpus.share:
         one, options = 0, dict(resources.options)
     memory = None if resources.memory_gb is None else resources.memory_gb / resources.tasks
     minutes = min(resources.minutes, MOST_MINUTES)
-    return replace(resources, nodes=1, tasks=1, gpus=one, sbatch=options, memory_gb=memory, minutes=minutes, at_once=1)
+    return replace(
+        resources,
+        nodes=1,
+        tasks=1,
+        gpus=one,
+        sbatch=options,
+        memory_gb=memory,
+        minutes=minutes,
+        at_once=1,
+    )

@@ -43,13 +43,18 @@ class Overview:
         if where.entry is not None and where.entry.state != "RUNNING":
             return replace(seen, state="queued", live=None)
         facts = noted(self.store.path(unit, ".lease"))  # locks may say nothing about other nodes
-        if facts.get("submission") == where.submission.name and facts.get("element") == where.element:
+        if (
+            facts.get("submission") == where.submission.name
+            and facts.get("element") == where.element
+        ):
             return replace(seen, state="running", live=facts)
         return replace(seen, state="queued", live=None)
 
 
 def overview(jobs: Sequence[Job], store: Store, results: Path) -> Overview:
-    """Returns what is known of a suite's jobs on a cluster; nothing where none was ever submitted."""
+    """Returns what is known of a suite's jobs on a cluster; nothing where none was ever
+    submitted.
+    """
     if not folder_of(results).exists():
         return Overview(store)
     known = submissions(results)
@@ -71,12 +76,17 @@ def overview(jobs: Sequence[Job], store: Store, results: Path) -> Overview:
         lines = ["no job of the suite is in the queue"]
     spent = compute(store, jobs)
     cost = f"{spent.gpu / 3600:.2f} GPU-hours and {spent.cpu / 3600:.2f} CPU-hours in all attempts"
-    lines.append(f"compute: {cost}; {spent.lost / 3600:.2f} hours of {spent.wall / 3600:.2f} were lost work")
+    lines.append(
+        f"compute: {cost}; {spent.lost / 3600:.2f} hours of {spent.wall / 3600:.2f} were lost work"
+    )
     return Overview(store, tuple(lines), where, bool(silent))
 
 
-def elements_line(submission: Submission, entries: Mapping[str, Entry] | None = None, *, silent: bool = False) -> str:
-    """Returns a line on a submission: id, stage, jobs by state; empty where the queue no longer has it.
+def elements_line(
+    submission: Submission, entries: Mapping[str, Entry] | None = None, *, silent: bool = False
+) -> str:
+    """Returns a line on a submission: id, stage, jobs by state; empty where the queue no longer has
+    it.
 
     Args:
         entries: What the queue says; None where it was not asked.
@@ -92,9 +102,12 @@ def elements_line(submission: Submission, entries: Mapping[str, Entry] | None = 
     if not any(entry.alive for entry in seen):
         return ""
     states = Counter(
-        entry.state.lower() + (f" ({entry.reason})" if entry.state == "PENDING" and entry.reason else "")
+        entry.state.lower()
+        + (f" ({entry.reason})" if entry.state == "PENDING" and entry.reason else "")
         for entry in seen
     )
     gone = jobs - len(seen)
-    words = [f"{count} {state}" for state, count in states.items()] + ([f"{gone} ended"] if gone else [])
+    words = [f"{count} {state}" for state, count in states.items()] + (
+        [f"{gone} ended"] if gone else []
+    )
     return f"{head}: {', '.join(words)}  {submission.name}"

@@ -1,7 +1,9 @@
-"""How long units are expected to take: as finished ones did, as measured, or by their FLOPs at a throughput.
+"""How long units are expected to take: as finished ones did, as measured, or by their FLOPs at a
+throughput.
 
-A unit of a finished key takes as long as that did. Other finished units tell how far what is assumed of units of their
-model, or else of their stage, was off; only those made on a device as the executor's jobs will have it count.
+A unit of a finished key takes as long as that did. Other finished units tell how far what is
+assumed of units of their model, or else of their stage, was off; only those made on a device as the
+executor's jobs will have it count.
 """
 
 import json
@@ -19,7 +21,9 @@ from bench.spec import TrainSpec, canonical
 from bench.store import STAGES, Store, UnitId, scan
 
 SECONDS = {"train": 3600.0, "samples": 60.0, "likelihood": 60.0, "inspect": 30.0, "scores": 30.0}
-"""What a unit is taken to need whose method does not say what it computes, and none has finished."""
+"""What a unit is taken to need whose method does not say what it computes, and none has
+finished.
+"""
 
 LEAST_SECONDS = 1.0
 """What a unit takes to read its inputs and to write its results."""
@@ -54,7 +58,10 @@ class Measured:
     def __init__(self, path: Path) -> None:
         try:
             self.content: dict[str, Any] = json.loads(path.read_bytes())
-            self.provenance, self.models = dict(self.content["provenance"]), dict(self.content["models"])
+            self.provenance, self.models = (
+                dict(self.content["provenance"]),
+                dict(self.content["models"]),
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self.content, self.provenance, self.models = {}, {}, {}
 
@@ -65,11 +72,15 @@ def measured(results: Path) -> Measured:
 
 
 def kind_of(spec: TrainSpec) -> str:
-    """Returns a text that trainings share which differ in their seed alone: they take the same time."""
+    """Returns a text that trainings share which differ in their seed alone: they take the same
+    time.
+    """
     known = vars(spec)
     if "_kind" not in known:
         plain = {
-            name: value for name, value in canonical(spec).items() if name not in ("seed", "checkpoint", "weights")
+            name: value
+            for name, value in canonical(spec).items()
+            if name not in ("seed", "checkpoint", "weights")
         }
         known["_kind"] = json.dumps(plain, sort_keys=True)
     return known["_kind"]
@@ -84,7 +95,9 @@ class Sizes:
         measured: What was measured.
     """
 
-    def __init__(self, store: Store, jobs: Sequence[Job], executor: Slurm, measured: Measured | None = None) -> None:
+    def __init__(
+        self, store: Store, jobs: Sequence[Job], executor: Slurm, measured: Measured | None = None
+    ) -> None:
         self.store = store
         self.executor = executor
         self.jobs = {(job.stage, job.key): job for job in jobs}
@@ -104,26 +117,40 @@ class Sizes:
                 self.learn(job, unit)
 
     def learn(self, job: Job, unit: UnitId) -> None:
-        """Takes note of how long a unit took, if it is finished: the first of each key, and enough of each stage."""
+        """Takes note of how long a unit took, if it is finished: the first of each key, and enough
+        of each stage.
+        """
         stage = job.stage
         if job.key in self.by_key or self._learned[stage] >= ENOUGH:
             return
-        records = [record for result in job.made_by(unit) if (record := self.store.record(*result)) is not None]
-        records = [record for record in records if self._is_alike(stage, record.get("provenance", {}))]
+        records = [
+            record
+            for result in job.made_by(unit)
+            if (record := self.store.record(*result)) is not None
+        ]
+        records = [
+            record for record in records if self._is_alike(stage, record.get("provenance", {}))
+        ]
         if not records or (took := max(map(record_seconds, records))) <= 0:
             return
         self.by_key[job.key] = took
         self._learned[stage] += 1
         mean = self.by_stage.get(stage, 0.0)
         self.by_stage[stage] = mean + (took - mean) / self._learned[stage]
-        self.devices.setdefault(stage, set()).add(str(records[0].get("provenance", {}).get("device", "")))
+        self.devices.setdefault(stage, set()).add(
+            str(records[0].get("provenance", {}).get("device", ""))
+        )
         if (assumed := self.assumed(unit)) is not None:
             work = self.work.of(unit)
             for kind in {"", self._kind(job)}:
-                self.told[stage, kind] = self.told.get((stage, kind), Told()).add(took, assumed, work.flops)
+                self.told[stage, kind] = self.told.get((stage, kind), Told()).add(
+                    took, assumed, work.flops
+                )
 
     def _is_alike(self, stage: str, made: Mapping[str, Any]) -> bool:
-        """Tells whether something was made on such a device, and in such a way, as the jobs of a stage will."""
+        """Tells whether something was made on such a device, and in such a way, as the jobs of a
+        stage will.
+        """
         executor = self.executor
         processes = executor.train.world if stage == "train" else 1
         if made.get("processes", 1) != processes:
@@ -141,7 +168,9 @@ class Sizes:
         return "" if train is None else kind_of(train)
 
     def assumed(self, unit: UnitId) -> float | None:
-        """Returns the seconds of a unit by its FLOPs at an assumed throughput; None where they are not known."""
+        """Returns the seconds of a unit by its FLOPs at an assumed throughput; None where they are
+        not known.
+        """
         place = (unit.stage, unit.key)
         if place not in self._assumed:
             work = self.work.of(unit)
@@ -157,7 +186,11 @@ class Sizes:
     def _as_measured(self, unit: UnitId) -> float | None:
         """Returns the seconds of a unit by a measurement of its model."""
         job, work = self.jobs.get((unit.stage, unit.key)), None
-        found = self.measured.models.get(self._kind(job)) if job is not None and self.measured.models else None
+        found = (
+            self.measured.models.get(self._kind(job))
+            if job is not None and self.measured.models
+            else None
+        )
         if found is None or not self._is_alike(
             unit.stage, {"processes": self._processes(unit), **self.measured.provenance}
         ):
@@ -165,7 +198,11 @@ class Sizes:
         work = self.work.of(unit)
         if unit.stage == "train" and work is not None:
             each = found.get("seconds_per_image")
-            return None if each is None else LEAST_SECONDS + each * work.rows / 3 / self.executor.train.world
+            return (
+                None
+                if each is None
+                else LEAST_SECONDS + each * work.rows / 3 / self.executor.train.world
+            )
         each = found.get("seconds_per_row")
         if work is None or each is None or unit.stage == "scores":
             return None
@@ -197,7 +234,9 @@ class Sizes:
             return "finished"
         if self._as_measured(unit) is not None:
             return "measured"
-        if self._told(unit) is not None or (self.assumed(unit) is None and unit.stage in self.by_stage):
+        if self._told(unit) is not None or (
+            self.assumed(unit) is None and unit.stage in self.by_stage
+        ):
             return "finished alike"
         return "assumed"
 
@@ -209,7 +248,10 @@ class Sizes:
             case "measured":
                 return f"a measurement on {self.measured.provenance.get('device', 'an unnamed device')}"
             case "finished alike":
-                told, devices = self._told(unit), ", ".join(sorted(filter(None, self.devices.get(unit.stage, ()))))
+                told, devices = (
+                    self._told(unit),
+                    ", ".join(sorted(filter(None, self.devices.get(unit.stage, ())))),
+                )
                 where = f" on {devices}" if devices else ""
                 if told is None or not told.flops:
                     return f"the time that {self._learned[unit.stage]} finished units took{where}"

@@ -1,7 +1,7 @@
 """What SLURM says: squeue for who lives, sacct for why somebody died, and the limits of the site.
 
-One squeue call answers for all jobs. It needs no accounting; sacct is asked only where it works, only once for a job
-that ended without a result, and its silence changes nothing.
+One squeue call answers for all jobs. It needs no accounting; sacct is asked only where it works,
+only once for a job that ended without a result, and its silence changes nothing.
 """
 
 import os
@@ -17,7 +17,16 @@ TIMEOUT_SECONDS = 60.0
 
 ENDED = frozenset(
     {
-        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
+        *(
+            "BOOT_FAIL",
+            "CANCELLED",
+            "COMPLETED",
+            "DEADLINE",
+            "FAILED",
+            "NODE_FAIL",
+            "OUT_OF_MEMORY",
+            "PREEMPTED",
+        ),
         *("REVOKED", "TIMEOUT"),
     }
 )
@@ -56,14 +65,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the site allows: elements of an array, and jobs of this user in the queue at once; None: not known."""
+    """What the site allows: elements of an array, and jobs of this user in the queue at once; None:
+    not known.
+    """
 
     array: int | None = None
     submit: int | None = None
 
 
 def queue(names: Iterable[str] | None = None) -> dict[str, Entry]:
-    """Returns this user's jobs that the queue still knows, by id, those that ended a while ago included.
+    """Returns this user's jobs that the queue still knows, by id, those that ended a while ago
+    included.
 
     Args:
         names: Only jobs of these names.
@@ -71,7 +83,14 @@ def queue(names: Iterable[str] | None = None) -> dict[str, Entry]:
     Raises:
         ClusterError: squeue does not answer.
     """
-    words = ["squeue", "--noheader", "--array", "--states=all", f"--user={_user()}", "--format=%F|%K|%T|%j|%r"]
+    words = [
+        "squeue",
+        "--noheader",
+        "--array",
+        "--states=all",
+        f"--user={_user()}",
+        "--format=%F|%K|%T|%j|%r",
+    ]
     if names is not None:
         words.append(f"--name={','.join(names)}")
     entries = {}
@@ -85,8 +104,17 @@ def queue(names: Iterable[str] | None = None) -> dict[str, Entry]:
 
 
 def account(ids: Sequence[str]) -> dict[str, str]:
-    """Returns the last states of jobs that have ended, where the accounting knows them: empty where there is none."""
-    words = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(ids)}", "--format=JobID,State"]
+    """Returns the last states of jobs that have ended, where the accounting knows them: empty where
+    there is none.
+    """
+    words = [
+        "sacct",
+        "--noheader",
+        "--parsable2",
+        "--allocations",
+        f"--jobs={','.join(ids)}",
+        "--format=JobID,State",
+    ]
     try:
         lines = _call(words).splitlines() if ids else []
     except ClusterError:
@@ -116,7 +144,15 @@ def limits() -> Limits:
     except ClusterError:
         return Limits()
     try:
-        words = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={_user()}", "format=MaxSubmitJobs"]
+        words = [
+            "sacctmgr",
+            "--noheader",
+            "--parsable2",
+            "show",
+            "assoc",
+            f"user={_user()}",
+            "format=MaxSubmitJobs",
+        ]
         found = [int(line) for line in _call(words).splitlines() if line.strip().isdigit()]
         submit = min(found, default=None)
     except ClusterError:  # a site without accounting
@@ -125,7 +161,9 @@ def limits() -> Limits:
 
 
 def refusals(resources: Resources) -> list[str]:
-    """Returns why the site would not take a job that asks for this, as far as its partitions tell."""
+    """Returns why the site would not take a job that asks for this, as far as its partitions
+    tell.
+    """
     try:
         lines = _call(["sinfo", "--noheader", "--format=%R|%l|%c|%m|%G"]).splitlines()
     except ClusterError:
@@ -133,12 +171,16 @@ def refusals(resources: Resources) -> list[str]:
     rows = [line.strip().split("|") for line in lines]
     names = {row[0] for row in rows if len(row) == 5}
     if resources.partition is not None and not set(resources.partition.split(",")) <= names:
-        return [f"there is no partition {resources.partition}; there are {', '.join(sorted(names))}"]
+        return [
+            f"there is no partition {resources.partition}; there are {', '.join(sorted(names))}"
+        ]
     rows = [row for row in rows if len(row) == 5 and resources.partition in (None, row[0])]
     found = []
     longest = max((_minutes(row[1]) for row in rows), default=float("inf"))
     if resources.minutes > longest:
-        found.append(f"the partition allows {longest:.0f} minutes, {resources.minutes} are asked for")
+        found.append(
+            f"the partition allows {longest:.0f} minutes, {resources.minutes} are asked for"
+        )
     cpus = max((int(row[2].rstrip("+")) for row in rows), default=0)
     if rows and resources.cpus * resources.tasks > cpus:
         found.append(f"no node has {resources.cpus * resources.tasks} CPUs; the largest has {cpus}")
@@ -149,15 +191,27 @@ def refusals(resources: Resources) -> list[str]:
 
 
 def _refuse_gpus(asked: Gpus, nodes: Sequence[str]) -> list[str]:
-    """Returns why no node has the GPUs that are asked for, given the generic resources of each kind of node."""
+    """Returns why no node has the GPUs that are asked for, given the generic resources of each kind
+    of node.
+    """
     if not asked.count or asked.share or not nodes:
         return []
-    there = {part.partition("(")[0] for node in nodes for part in node.split(",") if part.startswith("gpu:")}
+    there = {
+        part.partition("(")[0]
+        for node in nodes
+        for part in node.split(",")
+        if part.startswith("gpu:")
+    }
     known = {part.split(":")[1] for part in there if part.count(":") == 2}
     lacking = [name for name in asked.type.split(",") if name and name not in known]
     if lacking:
-        return [f"no node has GPUs of type {', '.join(lacking)}; there are {', '.join(sorted(there)) or 'none'}"]
-    most = max((int(part.rpartition(":")[2]) for part in there if part.rpartition(":")[2].isdigit()), default=0)
+        return [
+            f"no node has GPUs of type {', '.join(lacking)}; there are {', '.join(sorted(there)) or 'none'}"
+        ]
+    most = max(
+        (int(part.rpartition(":")[2]) for part in there if part.rpartition(":")[2].isdigit()),
+        default=0,
+    )
     if not asked.type and asked.count > most:
         return [f"no node has {asked.count} GPUs; there are {', '.join(sorted(there)) or 'none'}"]
     return []
@@ -179,13 +233,24 @@ def _user() -> str:
 
 
 def _call(words: Sequence[str]) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SACCT_"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SQUEUE_", "SACCT_"))
+    }
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS, env=environment
+            words,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+            env=environment,
         )
     except FileNotFoundError:
-        raise ClusterError(f"there is no {words[0]} here: is this a login node of the cluster?") from None
+        raise ClusterError(
+            f"there is no {words[0]} here: is this a login node of the cluster?"
+        ) from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ClusterError(f"{words[0]} does not answer: {error}") from None
     if done.returncode:

@@ -13,7 +13,9 @@ from bench.execute.slurm.queue import Entry
 from bench.execute.slurm.submit import Submission
 from bench.store import Store, UnitId
 
-MEMORY_WORDS = re.compile(r"exceeded memory limit|oom[-_ ]kill|out of memory|cannot allocate memory", re.IGNORECASE)
+MEMORY_WORDS = re.compile(
+    r"exceeded memory limit|oom[-_ ]kill|out of memory|cannot allocate memory", re.IGNORECASE
+)
 PEER_WORDS = re.compile(r"by peer|broken pipe|nccl|gloo", re.IGNORECASE)
 """How a process that shares a training hears of the end of another one."""
 
@@ -58,10 +60,14 @@ class Where:
 
 
 def find(submission: Submission, entries: Mapping[str, Entry]) -> list[Entry | None]:
-    """Returns how the queue sees each element. An id alone proves nothing: a cluster may give it out again."""
+    """Returns how the queue sees each element. An id alone proves nothing: a cluster may give it
+    out again.
+    """
     ids = (submission.id(element) for element in range(len(submission.elements)))
     found = [entries.get(id_) if id_ is not None else None for id_ in ids]
-    return [entry if entry is not None and entry.name == submission.name else None for entry in found]
+    return [
+        entry if entry is not None and entry.name == submission.name else None for entry in found
+    ]
 
 
 def reconcile(submitted: Sequence[Submission], entries: Mapping[str, Entry]) -> dict[UnitId, Where]:
@@ -95,8 +101,9 @@ class Ending:
     """How a unit came out of a job that has ended and did not make it.
 
     Args:
-        kind: exception, memory, time, node, preempted, cancelled, died; start (its job began nothing), unreached (its
-            turn did not come), missing (what it needs was not there), broken (its job saw no use in beginning).
+        kind: exception, memory, time, node, preempted, cancelled, died; start (its job began
+            nothing), unreached (its turn did not come), missing (what it needs was not there),
+            broken (its job saw no use in beginning).
         cause: In one line.
         tail: The last lines that its job wrote.
         attempt: The attempt, where there was one.
@@ -123,7 +130,9 @@ def endings(
     if not kind and MEMORY_WORDS.search("\n".join(last_lines(log, 50))):
         kind = "memory"
     tries = {
-        unit: [tried for tried in store.attempts(*unit) if tried.get("submission") == submission.name]
+        unit: [
+            tried for tried in store.attempts(*unit) if tried.get("submission") == submission.name
+        ]
         for unit in submission.elements[element]
     }
     last_state = told[-1]["state"] if told else ""
@@ -137,14 +146,20 @@ def endings(
             if of_kind == "peer":  # another process of the training was the first to end
                 raised = "" if log == submission.logs(element)[0] else _raised(log)
                 of_kind = "exception" if raised else "died"
-                cause, words = (raised, last_lines(log)) if raised else (f"another process died: {cause}", words)
+                cause, words = (
+                    (raised, last_lines(log))
+                    if raised
+                    else (f"another process died: {cause}", words)
+                )
                 return Ending(of_kind, cause, str(log), words, last)
             return Ending(of_kind, cause, last.get("log") or str(log), words, last)
         if last is not None and last["state"] == "stopped" and last.get("cause"):
             return Ending("missing", last["cause"], str(log), (), last)
         if last is None and last_state in ("ended", "broken"):
             kind_ = "broken" if last_state == "broken" else "missing"
-            return Ending(kind_, told[-1].get("cause") or "what it needs was not there", str(log), tail)
+            return Ending(
+                kind_, told[-1].get("cause") or "what it needs was not there", str(log), tail
+            )
         if last is None and any(tries.values()):
             return Ending("unreached", "its job ended before its turn", str(log), tail)
         here = kind or ("died" if last is not None else "start")
@@ -158,15 +173,23 @@ def endings(
 
 def _words_of(tail: Sequence[str]) -> Iterator[str]:
     """Yields lines, the last first, those that say no more than that there was an end left out."""
-    return (line for line in reversed(tail) if not re.match(r"srun: (launch|error: .*(Exited|task))|submitit ", line))
+    return (
+        line
+        for line in reversed(tail)
+        if not re.match(r"srun: (launch|error: .*(Exited|task))|submitit ", line)
+    )
 
 
 def _raised(log: Path) -> str:
-    """Returns the exception that ended a process, from the end of its log; empty where there was none."""
+    """Returns the exception that ended a process, from the end of its log; empty where there was
+    none.
+    """
     lines = [re.sub(r"^\[rank\d+\]: ", "", line) for line in last_lines(log, 60)]
     if not any(line.startswith("Traceback") for line in lines):
         return ""
-    return next((line for line in reversed(lines) if RAISED.match(line) and not PEER_WORDS.search(line)), "")
+    return next(
+        (line for line in reversed(lines) if RAISED.match(line) and not PEER_WORDS.search(line)), ""
+    )
 
 
 def _log(submission: Submission, element: int) -> Path:

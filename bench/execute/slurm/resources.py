@@ -12,7 +12,9 @@ from bench.execute.slurm.gpus import OTHERS, Gpus, gpus_of, read_gpus, written_i
 from bench.store import STAGES
 
 SIGNAL_EARLY_SECONDS = 60
-"""SLURM's clock is coarse: the signal before the time limit comes up to so much earlier than it was asked for."""
+"""SLURM's clock is coarse: the signal before the time limit comes up to so much earlier than it was
+asked for.
+"""
 
 _SBATCH = """
 acctg-freq bb bbf begin cluster-constraint clusters comment constraint container contiguous core-spec cores-per-socket
@@ -25,7 +27,15 @@ threads-per-core time-min tmp tres-bind uid use-min-nodes wckey
 SBATCH = tuple(_SBATCH.split())
 """Options of sbatch that an executor file may set by their own names, under ``sbatch``."""
 
-FLAGS = ("contiguous", "hold", "oversubscribe", "overcommit", "reboot", "spread-job", "use-min-nodes")
+FLAGS = (
+    "contiguous",
+    "hold",
+    "oversubscribe",
+    "overcommit",
+    "reboot",
+    "spread-job",
+    "use-min-nodes",
+)
 """Options that take no value: true writes one, false leaves it out."""
 
 EITHER = ("exclusive", "get-user-env", "nice", "no-kill", "propagate")
@@ -46,7 +56,19 @@ _OURS = {
     "ntasks-per-gpu": "tasks",
 }
 _NEVER = {
-    *("array", "dependency", "job-name", "output", "error", "input", "open-mode", "wrap", "wait", "parsable", "chdir"),
+    *(
+        "array",
+        "dependency",
+        "job-name",
+        "output",
+        "error",
+        "input",
+        "open-mode",
+        "wrap",
+        "wait",
+        "parsable",
+        "chdir",
+    ),
     *("requeue", "no-requeue", "test-only", "quiet", "verbose", "help", "usage", "version"),
 }
 
@@ -62,20 +84,22 @@ class Resources:
 
     Args:
         partition: The cluster's default where it is None; so are account and qos.
-        gpus: On each node: a number, or a type and a number as the site has it, "a100:2" or MIG's "1g.10gb:1".
+        gpus: On each node: a number, or a type and a number as the site has it, "a100:2" or MIG's
+            "1g.10gb:1".
         cpus: For each process.
         memory_gb: On each node; the cluster's default where it is None.
         minutes: Time limit of a job.
         nodes: Nodes of one training.
         tasks: Processes of one training on each node; with ``nodes``, DistributedDataParallel.
-        signal_seconds: How long before the time limit a job is told to write its checkpoint and to queue again.
+        signal_seconds: How long before the time limit a job is told to write its checkpoint and to
+            queue again.
         element_minutes: Small units are packed until a job takes about so long.
         units: Units of a job, instead of a number worked out from ``element_minutes``.
         array_size: Most elements of one array; "auto" is the cluster's limit.
         at_once: Elements of one array that run at once.
         setup: Shell lines run before each job.
-        sbatch: Further options of sbatch by their own names: ``{constraint: a100, mem-per-gpu: 40G}``; true is a flag,
-            false leaves an option out.
+        sbatch: Further options of sbatch by their own names: ``{constraint: a100, mem-per-gpu:
+            40G}``; true is a flag, false leaves an option out.
     """
 
     partition: str | None = None
@@ -136,12 +160,16 @@ class Slurm:
 
     Args:
         resources: What the jobs of every stage ask for, unless the stage says otherwise.
-        threads: CPU threads of a process. Results are byte-equal for equal threads only, so it is not ``cpus``.
+        threads: CPU threads of a process. Results are byte-equal for equal threads only, so it is
+            not ``cpus``.
         poll_seconds: Time between two looks at the queue, one squeue each; longer as a run ages.
-        grace_seconds: How long a result may take to be seen on the file system after its job has ended.
-        submit_limit: Most jobs (elements of arrays) in the queue at once; "auto" asks the accounts of the cluster.
-        tflops: TFLOP/s that plans are to reckon with, of a GPU, or by name (a100, h100, h200; gpu for any other; cpu
-            for a thread of a processor); "auto" assumes what networks of this kind reach there.
+        grace_seconds: How long a result may take to be seen on the file system after its job has
+            ended.
+        submit_limit: Most jobs (elements of arrays) in the queue at once; "auto" asks the accounts
+            of the cluster.
+        tflops: TFLOP/s that plans are to reckon with, of a GPU, or by name (a100, h100, h200; gpu
+            for any other; cpu for a thread of a processor); "auto" assumes what networks of this
+            kind reach there.
     """
 
     cluster: Literal["slurm"] = "slurm"
@@ -202,10 +230,17 @@ class Slurm:
 
 
 def check_slurm(tree: Mapping[str, Any], problems: list[Problem]) -> Slurm:
-    """Returns the executor of a file with each stage's resources laid over those of all, noting every problem."""
+    """Returns the executor of a file with each stage's resources laid over those of all, noting
+    every problem.
+    """
     places = ("resources", *STAGES)
-    tree = {name: value for name, value in tree.items() if not _stands_elsewhere(name, value, problems)}
-    plain = {name: _checked_place(name, value, problems) if name in places else value for name, value in tree.items()}
+    tree = {
+        name: value for name, value in tree.items() if not _stands_elsewhere(name, value, problems)
+    }
+    plain = {
+        name: _checked_place(name, value, problems) if name in places else value
+        for name, value in tree.items()
+    }
     written = check(Slurm, plain, problems)
     if problems:
         return written
@@ -228,7 +263,11 @@ def _stands_elsewhere(name: str, value: Any, problems: list[Problem]) -> bool:
     if name in own or (name not in _NAMES and dashed(name) not in (*SBATCH, *OTHERS, *_OURS)):
         return False
     inner = name if name in _NAMES else f"sbatch: {{{dashed(name)}"
-    problems.append(Problem((name,), value, f"stands under resources, or under a stage: resources: {{{inner}: ...}}"))
+    problems.append(
+        Problem(
+            (name,), value, f"stands under resources, or under a stage: resources: {{{inner}: ...}}"
+        )
+    )
     return True
 
 
@@ -238,7 +277,9 @@ def dashed(name: str) -> str:
 
 
 def _checked_place(place: str, given: Any, problems: list[Problem]) -> Any:
-    """Returns the resources written at a place, options of sbatch as it spells them, without what is wrong of them."""
+    """Returns the resources written at a place, options of sbatch as it spells them, without what
+    is wrong of them.
+    """
     if not isinstance(given, Mapping):
         return given
     values = {}
@@ -247,10 +288,18 @@ def _checked_place(place: str, given: Any, problems: list[Problem]) -> Any:
         if name in _NAMES or plain not in (*SBATCH, *OTHERS, *_OURS):
             values[name] = value
         elif plain in SBATCH:
-            problems.append(Problem((place, name), value, f"stands under sbatch: write sbatch: {{{plain}: ...}}"))
+            problems.append(
+                Problem(
+                    (place, name), value, f"stands under sbatch: write sbatch: {{{plain}: ...}}"
+                )
+            )
         else:
             problems.append(
-                Problem((place, name), value, _refuse_option(plain, value, 1).replace(", outside sbatch", ""))
+                Problem(
+                    (place, name),
+                    value,
+                    _refuse_option(plain, value, 1).replace(", outside sbatch", ""),
+                )
             )
     gpus = values.get("gpus")
     if isinstance(gpus, int | str) and not isinstance(gpus, bool):
@@ -260,7 +309,9 @@ def _checked_place(place: str, given: Any, problems: list[Problem]) -> Any:
             problems.append(Problem((place, "gpus"), values.pop("gpus"), str(error)))
     for name in ("partition", "account", "qos"):
         if values.get(name) == "":
-            problems.append(Problem((place, name), values.pop(name), "is empty: null is the cluster's default"))
+            problems.append(
+                Problem((place, name), values.pop(name), "is empty: null is the cluster's default")
+            )
     if isinstance(values.get("sbatch"), Mapping):
         tasks = values.get("tasks", 1)
         many = tasks if isinstance(tasks, int) else 1
@@ -275,23 +326,31 @@ def _checked_options(
     for name, value in options.items():
         plain = dashed(name)
         if why := _refuse_option(plain, value, tasks):
-            problems.append(Problem((*path, name), value, why, SBATCH if why == "unknown key" else ()))
+            problems.append(
+                Problem((*path, name), value, why, SBATCH if why == "unknown key" else ())
+            )
         elif plain in right:
-            problems.append(Problem((*path, name), value, f"is said twice: {plain} is the same option"))
+            problems.append(
+                Problem((*path, name), value, f"is said twice: {plain} is the same option")
+            )
         else:
             right[plain] = value
     return right
 
 
 def _refuse_option(name: str, value: Any, tasks: int) -> str:
-    """Returns why an executor file cannot set an option of sbatch to a value; empty where it can."""
+    """Returns why an executor file cannot set an option of sbatch to a value; empty where it
+    can.
+    """
     if name in OTHERS:
         return f"is said by gpus, outside sbatch: write {written_instead(name, value, tasks)}"
     if name in _OURS:
         return f"is said by {_OURS[name]}, outside sbatch"
     if name in _NEVER:
         return "is set by the harness itself"
-    if name == "export-file" or (name == "export" and str(value) not in ("ALL", "False") and value is not False):
+    if name == "export-file" or (
+        name == "export" and str(value) not in ("ALL", "False") and value is not False
+    ):
         if name == "export" and str(value).startswith("ALL,"):
             return ""
         return "would take from jobs what they need of the environment: write 'export NAME=value' under setup"
@@ -308,18 +367,31 @@ def _refuse_option(name: str, value: Any, tasks: int) -> str:
     return ""
 
 
-def _check_merged(stage: str, values: Mapping[str, Any], own: Mapping[str, Any], problems: list[Problem]) -> None:
+def _check_merged(
+    stage: str, values: Mapping[str, Any], own: Mapping[str, Any], problems: list[Problem]
+) -> None:
     """Notes where the ways to ask for GPUs do not go together."""
-    options = {name: value for name, value in (values.get("sbatch") or {}).items() if value is not False}
+    options = {
+        name: value for name, value in (values.get("sbatch") or {}).items() if value is not False
+    }
     try:
-        gpus_of(values.get("gpus", 0), options, max(1, values.get("nodes", 1)), max(1, values.get("tasks", 1)))
+        gpus_of(
+            values.get("gpus", 0),
+            options,
+            max(1, values.get("nodes", 1)),
+            max(1, values.get("tasks", 1)),
+        )
     except ValueError as error:
         place = stage if "gpus" in own or "sbatch" in own else "resources"
         problems.append(Problem((place, "gpus"), values.get("gpus", 0), str(error)))
 
 
-def _check_stage(stage: str, resources: Resources, problems: list[Problem], own: Mapping[str, str]) -> None:
-    """Notes what a stage's resources cannot be; ``own`` says where each was written: for all stages, or for this."""
+def _check_stage(
+    stage: str, resources: Resources, problems: list[Problem], own: Mapping[str, str]
+) -> None:
+    """Notes what a stage's resources cannot be; ``own`` says where each was written: for all
+    stages, or for this.
+    """
     least = resources.signal_seconds + SIGNAL_EARLY_SECONDS
     if resources.minutes * 60 <= least:
         why = f"is not more than signal_seconds ({resources.signal_seconds}) and the minute that SLURM may signal early"
@@ -328,12 +400,25 @@ def _check_stage(stage: str, resources: Resources, problems: list[Problem], own:
     if stage != "train" and resources.world > 1:
         why = "nodes and tasks share a training; other stages are spread over more jobs instead"
         problems.append(Problem((stage,), f"{resources.nodes} nodes, {resources.tasks} tasks", why))
-    if "memory_gb" in own and any(name.startswith("mem-per") or name == "mem" for name in resources.options):
+    if "memory_gb" in own and any(
+        name.startswith("mem-per") or name == "mem" for name in resources.options
+    ):
         path = (own["memory_gb"], "memory_gb")
-        problems.append(Problem(path, resources.memory_gb, "stands beside a mem option under sbatch"))
-    # Processes beyond one a GPU would share it, and those of one training would wait for each other.
-    if stage == "train" and resources.world > 1 and resources.gpus_on_node.count not in (0, resources.tasks):
-        problems.append(Problem((stage, "gpus"), resources.gpus, f"should be tasks ({resources.tasks}), a GPU each"))
+        problems.append(
+            Problem(path, resources.memory_gb, "stands beside a mem option under sbatch")
+        )
+    # Processes beyond one a GPU would share it, and those of one training would wait for each
+    # other.
+    if (
+        stage == "train"
+        and resources.world > 1
+        and resources.gpus_on_node.count not in (0, resources.tasks)
+    ):
+        problems.append(
+            Problem(
+                (stage, "gpus"), resources.gpus, f"should be tasks ({resources.tasks}), a GPU each"
+            )
+        )
 
 
 def plain_resources(resources: Resources) -> dict[str, Any]:

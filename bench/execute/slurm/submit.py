@@ -1,4 +1,5 @@
-"""Submissions: what was handed to SLURM, as files, so that any driver on any login node can go on from them.
+"""Submissions: what was handed to SLURM, as files, so that any driver on any login node can go on
+from them.
 
     submissions/<name>/intent.json     what is to be submitted: written before sbatch, never changed
     submissions/<name>/job.json        the id that sbatch gave
@@ -7,9 +8,9 @@
     submissions/<name>/elements/3.jsonl   how element 3 began and ended, a line each time
     submissions/<name>/jobs/12_3/      submitit's own: logs, and pickles that nobody reads results from
 
-A driver that dies between intent and id leaves an intent without an id; the name, which is the job's in the queue too,
-finds the job again. Every submission has a folder of its own, so that an id that a cluster gives out twice meets
-nothing of the first time.
+A driver that dies between intent and id leaves an intent without an id; the name, which is the
+job's in the queue too, finds the job again. Every submission has a folder of its own, so that an id
+that a cluster gives out twice meets nothing of the first time.
 """
 
 import contextlib
@@ -34,8 +35,9 @@ from bench.plan import Job, checkout
 from bench.store import STAGES, Store, UnitId, append, read_json, read_lines, scan, write
 
 MOST_RESTARTS = 10_000
-"""How often submitit may queue a job again. Whether it gets on is for us to judge, and submitit counts every signal
-of a job of ten minutes or less as a time-out."""
+"""How often submitit may queue a job again. Whether it gets on is for us to judge, and submitit
+counts every signal of a job of ten minutes or less as a time-out.
+"""
 
 
 MOST_HEADER = 2**27
@@ -152,11 +154,29 @@ def submissions(results: Path) -> list[Submission]:
 
 def _is_sound(intent: Any) -> bool:
     """Tells whether what was read is an intent, as far as others read it."""
-    kinds = {"run": str, "stage": str, "store": str, "created": (int, float), "world": int, "memory": (int, float)}
-    kinds |= {"elements": list, "jobs": list, "after": list, "settings": dict, "resources": dict, "steps": dict}
-    if not isinstance(intent, dict) or not all(isinstance(intent.get(name), kind) for name, kind in kinds.items()):
+    kinds = {
+        "run": str,
+        "stage": str,
+        "store": str,
+        "created": (int, float),
+        "world": int,
+        "memory": (int, float),
+    }
+    kinds |= {
+        "elements": list,
+        "jobs": list,
+        "after": list,
+        "settings": dict,
+        "resources": dict,
+        "steps": dict,
+    }
+    if not isinstance(intent, dict) or not all(
+        isinstance(intent.get(name), kind) for name, kind in kinds.items()
+    ):
         return False
-    whole = {"minutes", "memory_gb", "signal_seconds", "gpus", "nodes", "cpus", "tasks"} <= intent["resources"].keys()
+    whole = {"minutes", "memory_gb", "signal_seconds", "gpus", "nodes", "cpus", "tasks"} <= intent[
+        "resources"
+    ].keys()
     return whole and intent["stage"] in STAGES and all(map(_is_element, intent["elements"]))
 
 
@@ -169,7 +189,10 @@ def _is_element(units: Any) -> bool:
 @cache
 def _say_damaged(folder: Path) -> None:
     where = f"whether SLURM still has its jobs: squeue --name {folder.name}"
-    print(f"{folder / 'intent.json'}: damaged, so this submission is not counted; {where}", file=sys.stderr)
+    print(
+        f"{folder / 'intent.json'}: damaged, so this submission is not counted; {where}",
+        file=sys.stderr,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +202,8 @@ class Order:
     Args:
         memory: Factor on the memory that is asked for, above 1 after it ran out.
         after: Ids of jobs that must have ended, in whatever way, before it starts.
-        steps: How far trainings were, by key: those that get no further before their time limit are not tried again.
+        steps: How far trainings were, by key: those that get no further before their time limit are
+            not tried again.
     """
 
     stage: str
@@ -196,13 +220,22 @@ class Order:
 
 
 def intend(
-    order: Order, results: Path, store: Store, run: str, jobs: Mapping[tuple[str, str], Job], settings: dict[str, Any]
+    order: Order,
+    results: Path,
+    store: Store,
+    run: str,
+    jobs: Mapping[tuple[str, str], Job],
+    settings: dict[str, Any],
 ) -> Submission:
     """Writes down what is to be submitted, before it is."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     suite = re.sub(r"[^A-Za-z0-9_.-]+", "_", results.name)
     folder = folder_of(results.absolute()) / f"{suite}-{order.stage}-{stamp}-{uuid.uuid4().hex[:8]}"
-    needed = {(unit.stage, unit.key): jobs[unit.stage, unit.key] for units in order.elements for unit in units}
+    needed = {
+        (unit.stage, unit.key): jobs[unit.stage, unit.key]
+        for units in order.elements
+        for unit in units
+    }
     intent = {
         "run": run,
         "created": time.time(),
@@ -232,14 +265,20 @@ def submit(submission: Submission, order: Order) -> None:
     elements = [Element(str(submission.folder), index) for index in range(len(order.elements))]
     settings = submission.intent["settings"]
     try:
-        jobs = array_of(elements, submission.folder / "jobs" / "%j", submission.name, order, settings)
+        jobs = array_of(
+            elements, submission.folder / "jobs" / "%j", submission.name, order, settings
+        )
     except queue.ClusterError as error:
         raise RefusedError(str(error)) from None
     submission.note_job(jobs[0].job_id.partition("_")[0])
 
 
 def array_of(
-    callables: Sequence[Callable[[], None]], folder: Path, name: str, order: Order, settings: Mapping[str, Any]
+    callables: Sequence[Callable[[], None]],
+    folder: Path,
+    name: str,
+    order: Order,
+    settings: Mapping[str, Any],
 ) -> list[Any]:
     """Hands callables to SLURM as one array and returns submitit's jobs.
 
@@ -256,7 +295,8 @@ def array_of(
 
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MOST_RESTARTS)
     executor.update_parameters(**parameters(name, order, settings))
-    # What the file says goes before what the site says in the environment, which goes before the script.
+    # What the file says goes before what the site says in the environment, which goes before the
+    # script.
     said = {option: getattr(order.resources, option) for option in ("account", "partition", "qos")}
     words = [f"--{option}={value}" for option, value in said.items() if value is not None]
     executor._make_submission_command = lambda path: ["sbatch", *words, str(path)]
@@ -275,17 +315,26 @@ OF_THE_SITE = frozenset(
         *("SBATCH_ACCOUNT", "SBATCH_CLUSTERS", "SBATCH_PARTITION", "SBATCH_QOS"),
     }
 )
-"""Variables of SLURM that say where the cluster is and whom it charges, not what job the caller is in."""
+"""Variables of SLURM that say where the cluster is and whom it charges, not what job the caller is
+in.
+"""
 
 
 def leaks(name: str) -> bool:
-    """Tells whether a variable is of the job that the caller is in, or of what that was asked for with."""
-    return name.startswith(("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_")) and name not in OF_THE_SITE
+    """Tells whether a variable is of the job that the caller is in, or of what that was asked for
+    with.
+    """
+    return (
+        name.startswith(("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_"))
+        and name not in OF_THE_SITE
+    )
 
 
 @contextlib.contextmanager
 def clean_environment() -> Iterator[None]:
-    """Hides the variables of the caller's own job from what is submitted, which would take them for its own."""
+    """Hides the variables of the caller's own job from what is submitted, which would take them for
+    its own.
+    """
     hidden = {name: value for name, value in os.environ.items() if leaks(name)}
     for name in hidden:
         del os.environ[name]
@@ -296,14 +345,18 @@ def clean_environment() -> Iterator[None]:
 
 
 def mend(submission: Submission, job: str) -> None:
-    """Notes the id of a submission whose driver died before it could, and gives its jobs what they are waiting for."""
+    """Notes the id of a submission whose driver died before it could, and gives its jobs what they
+    are waiting for.
+    """
     from submitit.core.utils import DelayedSubmission, JobPaths
 
     from bench.execute.slurm.task import Element
 
     submission.note_job(job)
     for index in range(len(submission.elements)):
-        path = JobPaths(submission.folder / "jobs" / "%j", job_id=submission.id(index)).submitted_pickle
+        path = JobPaths(
+            submission.folder / "jobs" / "%j", job_id=submission.id(index)
+        ).submitted_pickle
         if not path.exists():
             delayed = DelayedSubmission(Element(str(submission.folder), index))
             delayed.set_timeout(submission.intent["resources"]["minutes"], MOST_RESTARTS)
@@ -343,7 +396,10 @@ def parameters(name: str, order: Order, settings: Mapping[str, Any]) -> dict[str
 
 def _exports(settings: Mapping[str, Any]) -> list[str]:
     path = os.pathsep.join(filter(None, [str(checkout()), os.environ.get("PYTHONPATH")]))
-    values = {name: str(settings["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    values = {
+        name: str(settings["threads"])
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    }
     values["PYTHONPATH"] = path
     if os.environ.get("BENCH_DATA", "").strip():
         values["BENCH_DATA"] = str(data_root())
@@ -357,7 +413,9 @@ def sbatch_text(order: Order, results: Path, settings: Mapping[str, Any]) -> str
     folder = folder_of(results.absolute()) / f"{results.name}-{order.stage}-..." / "jobs" / "%j"
     values = parameters(f"{results.name}-{order.stage}-...", order, settings)
     count = len(order.elements)
-    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    command = (
+        f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    )
     return _make_sbatch_string(command, folder, map_count=count if count > 1 else None, **values)
 
 
@@ -367,7 +425,9 @@ def _last_words(text: str) -> str:
     return (told or lines or ["sbatch failed without a word"])[-1]
 
 
-def cut(units: Sequence[UnitId], most: int, sizes: Sequence[float], target: float) -> list[tuple[UnitId, ...]]:
+def cut(
+    units: Sequence[UnitId], most: int, sizes: Sequence[float], target: float
+) -> list[tuple[UnitId, ...]]:
     """Cuts units, in their order, into the elements of arrays.
 
     Args:
@@ -388,7 +448,9 @@ def cut(units: Sequence[UnitId], most: int, sizes: Sequence[float], target: floa
     return [*elements, tuple(now)] if now else elements
 
 
-def split(elements: Sequence[tuple[UnitId, ...]], size: int) -> list[tuple[tuple[UnitId, ...], ...]]:
+def split(
+    elements: Sequence[tuple[UnitId, ...]], size: int
+) -> list[tuple[tuple[UnitId, ...], ...]]:
     """Splits elements into arrays of at most that many."""
     return [tuple(elements[start : start + size]) for start in range(0, len(elements), size)]
 

@@ -1,8 +1,10 @@
-"""The callable that SLURM's jobs run through submitit: it makes the units of one element of a submission, and ends.
+"""The callable that SLURM's jobs run through submitit: it makes the units of one element of a
+submission, and ends.
 
-What it makes, and how far it is, stands in files; submitit brings it there, and its ``checkpoint`` lets it queue again
-after a time limit or a preemption. A unit is made by whom SLURM gave it to: an element takes over the lease of its own
-earlier start, and of jobs that SLURM no longer knows, and the old process writes no more.
+What it makes, and how far it is, stands in files; submitit brings it there, and its ``checkpoint``
+lets it queue again after a time limit or a preemption. A unit is made by whom SLURM gave it to: an
+element takes over the lease of its own earlier start, and of jobs that SLURM no longer knows, and
+the old process writes no more.
 
 No torch before :meth:`Element.__call__`.
 """
@@ -62,7 +64,9 @@ class Element:
         _Maker(Submission(Path(self.submission)), self.index).work()
 
     def checkpoint(self) -> Any:
-        """Asks submitit to start the same work again (time limit or preemption); the state is in the files."""
+        """Asks submitit to start the same work again (time limit or preemption); the state is in
+        the files.
+        """
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -79,7 +83,10 @@ class _Maker:
         self.index = index
         self.units = submission.elements[index]
         self.store = Store(self.intent["store"])
-        self.jobs = {(values["stage"], values["key"]): Job.from_plain(values) for values in self.intent["jobs"]}
+        self.jobs = {
+            (values["stage"], values["key"]): Job.from_plain(values)
+            for values in self.intent["jobs"]
+        }
         self.rank, self.world = self.environment.global_rank, self.environment.num_tasks
         self.settings = {
             **self.intent["settings"],
@@ -93,7 +100,12 @@ class _Maker:
         self.job = self.environment.job_id
         self.restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
         self.facts = {
-            **{"submission": submission.name, "element": index, "job": self.job, "restart": self.restart},
+            **{
+                "submission": submission.name,
+                "element": index,
+                "job": self.job,
+                "restart": self.restart,
+            },
             "gpus": resources["gpus_on_node"] * resources["nodes"],
             "cpus": resources["cpus"] * resources["tasks"] * resources["nodes"],
         }
@@ -145,7 +157,9 @@ class _Maker:
             raise
         self._note("ended", **self.counts, cause=self.cause)
         if self.counts["failed"]:
-            raise UnitsFailedError(f"{self.counts['failed']} of {len(self.units)} units failed: {self.cause}")
+            raise UnitsFailedError(
+                f"{self.counts['failed']} of {len(self.units)} units failed: {self.cause}"
+            )
 
     def _note(self, state: str, **values: Any) -> None:
         path = self.submission.folder / "elements" / f"{self.index}.jsonl"
@@ -153,7 +167,9 @@ class _Maker:
         add_line(path, state=state, at=now(), job=self.job, restart=self.restart, cpu=cpu, **values)
 
     def _broken(self) -> str:
-        """Returns why there is no use in beginning: the first elements all failed alike, and none succeeded."""
+        """Returns why there is no use in beginning: the first elements all failed alike, and none
+        succeeded.
+        """
         causes = []
         for index in range(len(self.submission.elements)):
             last = (self.submission.told(index) or [{}])[-1] if index != self.index else {}
@@ -164,20 +180,22 @@ class _Maker:
         return alike(causes)
 
     def _is_stuck(self) -> bool:
-        """Tells whether two starts in a row have used their time and got nowhere; notes the failure then."""
+        """Tells whether two starts in a row have used their time and got nowhere; notes the failure
+        then.
+        """
         mine = self.submission.told(self.index)
         used = time.time() - self.begin > self.seconds / 2
         before = [line for line in mine if line["state"] == "stopped"][-1:]
         if self.advanced or not used or not before or before[0].get("advanced", True):
             return False
         minutes = self.intent["resources"]["minutes"]
-        self.cause = (
-            f"time limit: two jobs of {minutes} minutes ended without a checkpoint or a unit more; raise minutes"
-        )
+        self.cause = f"time limit: two jobs of {minutes} minutes ended without a checkpoint or a unit more; raise minutes"
         unit = self.unit
         tries = self.store.attempts(*unit) if unit is not None else []
         if tries and tries[-1].get("submission") == self.submission.name:
-            self.store.note_attempt(unit, attempt=tries[-1]["attempt"], state="failed", cause=self.cause, kind="time")
+            self.store.note_attempt(
+                unit, attempt=tries[-1]["attempt"], state="failed", cause=self.cause, kind="time"
+            )
         self.counts["failed"] += 1
         return True
 
@@ -196,7 +214,9 @@ class _Maker:
             held = [unit for unit in left if not self._settle(stages, unit, patience)]
             if held and len(held) == len(left):
                 self.stop.check()
-                time.sleep(HELD_POLL_SECONDS)  # other suites want the same units: their jobs will be done with them
+                time.sleep(
+                    HELD_POLL_SECONDS
+                )  # other suites want the same units: their jobs will be done with them
             left = held
         if self.world > 1:
             self._tell(None)
@@ -205,7 +225,9 @@ class _Maker:
         """Makes a unit, or sees why not; returns False where somebody else is making it."""
         self.stop.check()
         job = self.jobs[unit.stage, unit.key]
-        while not self._is_done(job, unit) and not all(self.store.record(*need) is not None for need in job.needs):
+        while not self._is_done(job, unit) and not all(
+            self.store.record(*need) is not None for need in job.needs
+        ):
             if time.monotonic() > patience:
                 print(f"{unit} {job.label}: what it needs is not there", file=sys.stderr)
                 self.counts["missing"] += 1
@@ -236,7 +258,9 @@ class _Maker:
         try:
             with _beating(lease):
                 who = (self.store, self.settings, lease, self.stop, self.intent["run"], self.log)
-                damaged = attempt(stages, job, unit, *who, **self.facts, **({"from_step": at} if at else {}))
+                damaged = attempt(
+                    stages, job, unit, *who, **self.facts, **({"from_step": at} if at else {})
+                )
         finally:
             self.advanced |= unit.stage == "train" and trained_steps(self.store, unit.key) > at
         self.longest = max(self.longest, time.monotonic() - begin)
@@ -250,7 +274,9 @@ class _Maker:
             tries = self.store.attempts(*unit)
             self.cause = self.cause or (tries[-1].get("cause", "") if tries else "")
             if self.world > 1:  # the other processes wait in the middle of a step
-                if tries and PEER_WORDS.search(self.cause):  # what ended another one is for its log to say
+                if tries and PEER_WORDS.search(
+                    self.cause
+                ):  # what ended another one is for its log to say
                     self.store.note_attempt(unit, attempt=tries[-1]["attempt"], kind="peer")
                 raise UnitsFailedError(self.cause)
 
@@ -259,15 +285,24 @@ class _Maker:
 
     def _has_failed(self, unit: UnitId) -> bool:
         """Tells whether an earlier start of this element has tried the unit often enough."""
-        ours = [tried for tried in self.store.attempts(*unit) if tried.get("submission") == self.submission.name]
+        ours = [
+            tried
+            for tried in self.store.attempts(*unit)
+            if tried.get("submission") == self.submission.name
+        ]
         if ours and ours[-1]["state"] == "failed":
             self.cause = self.cause or ours[-1].get("cause", "")
             return True
         deaths = [tried for tried in ours if tried["state"] in ("running", "died")]
         if len(deaths) < DEATHS or self._is_training_on(unit, deaths):
             return False
-        self.cause = self.cause or f"died {len(deaths)} times without a word (killed from outside, or out of memory?)"
-        self.store.note_attempt(unit, attempt=deaths[-1]["attempt"], state="failed", cause=self.cause, kind="died")
+        self.cause = (
+            self.cause
+            or f"died {len(deaths)} times without a word (killed from outside, or out of memory?)"
+        )
+        self.store.note_attempt(
+            unit, attempt=deaths[-1]["attempt"], state="failed", cause=self.cause, kind="died"
+        )
         return True
 
     def _is_training_on(self, unit: UnitId, deaths: list[dict[str, Any]]) -> bool:
@@ -279,11 +314,19 @@ class _Maker:
     def _claim(self, unit: UnitId, job: Job) -> Lease | None:
         """Returns the lease on a unit, or None where another job works on it that SLURM knows."""
         path = self.store.path(unit, ".lease")
-        facts: dict[str, Any] = {"run": self.intent["run"], "label": job.label, "log": self.log, **self.facts}
+        facts: dict[str, Any] = {
+            "run": self.intent["run"],
+            "label": job.label,
+            "log": self.log,
+            **self.facts,
+        }
         there = noted(path)
-        mine = there.get("submission") == self.submission.name and there.get("element") == self.index
+        mine = (
+            there.get("submission") == self.submission.name and there.get("element") == self.index
+        )
         foreign = bool(there.get("job")) and not mine
-        # On file systems without locks across nodes the lock says nothing of other nodes; the queue does.
+        # On file systems without locks across nodes the lock says nothing of other nodes; the queue
+        # does.
         if foreign and self._is_alive(there):
             return None
         lease = Lease.take(path, **facts)
@@ -300,10 +343,14 @@ class _Maker:
         return entry is not None and entry.alive
 
     def _leave_in_time(self, job: Job) -> None:
-        """Queues again rather than begin what would not be finished; a training goes on from where it is stopped."""
+        """Queues again rather than begin what would not be finished; a training goes on from where
+        it is stopped.
+        """
         left = self.end - self.margin - time.time()
         if job.stage != "train" and self.counts["done"] and left < self.longest:
-            print(f"{left:.0f} s are left, and units take up to {self.longest:.0f} s", file=sys.stderr)
+            print(
+                f"{left:.0f} s are left, and units take up to {self.longest:.0f} s", file=sys.stderr
+            )
             self.stop.requested = True
             raise Stopped
 
@@ -344,13 +391,17 @@ class _Maker:
         while (index := self._tell(None)) is not None:
             unit = self.units[index]
             lease: Any = None
-            context = stages.Context(Store(self.store.root, guard=refuse), self.settings, lease, self.stop, now(), 1)
+            context = stages.Context(
+                Store(self.store.root, guard=refuse), self.settings, lease, self.stop, now(), 1
+            )
             stages.make(self.jobs[unit.stage, unit.key], unit, context)
 
 
 @contextlib.contextmanager
 def _beating(lease: Lease) -> Iterator[None]:
-    """Notes in the lease, every few seconds, that its holder lives: what is lost when it dies is known by that."""
+    """Notes in the lease, every few seconds, that its holder lives: what is lost when it dies is
+    known by that.
+    """
     over = threading.Event()
 
     def beat() -> None:
@@ -368,7 +419,9 @@ def _beating(lease: Lease) -> Iterator[None]:
 
 
 def alike(causes: list[str]) -> str:
-    """Returns what the first elements of a stage have in common when enough have failed, and all in the same way."""
+    """Returns what the first elements of a stage have in common when enough have failed, and all in
+    the same way.
+    """
     plain = {re.sub(r"[0-9a-f]{8,}|\d+", "#", cause) for cause in causes}
     if len(causes) < BREAK or len(plain) > 1:
         return ""

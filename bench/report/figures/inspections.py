@@ -1,4 +1,6 @@
-"""What models show of themselves: held-out losses by noise level, strips of images, curves of what training fitted."""
+"""What models show of themselves: held-out losses by noise level, strips of images, curves of what
+training fitted.
+"""
 
 import io
 import itertools
@@ -46,11 +48,15 @@ def losses(inspections: Sequence[Mapping[str, Any]], look: Look) -> Iterator[Ske
         "where a corruption has no such number), a panel for each method and weighting of the loss. Line: mean over "
         "training seeds; band and bars: its 95 % interval for other trainings; dots: the values, of too few for one."
     )
-    yield Picture("heldout-loss", "Held-out loss versus noise level", caption), partial(_losses, points, look)
+    yield (
+        Picture("heldout-loss", "Held-out loss versus noise level", caption),
+        partial(_losses, points, look),
+    )
 
 
 def loss_points(inspections: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Returns what the seeds of a model tell of its loss (:class:`Measured`), a row a (panel, model, level).
+    """Returns what the seeds of a model tell of its loss (:class:`Measured`), a row a (panel,
+    model, level).
 
     Models that lack a seed are left out, as are snapshots and averages of other lengths.
     """
@@ -59,12 +65,17 @@ def loss_points(inspections: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     lacking = {shown["train"] for shown in ends if not shown["losses"]}
     for shown in (shown for shown in ends if shown["train"] not in lacking):
         known = None not in shown["noise_levels"]
-        what = {"train": shown["train"], "panel": ", ".join(filter(None, (shown["method"], shown["weighting"])))}
+        what = {
+            "train": shown["train"],
+            "panel": ", ".join(filter(None, (shown["method"], shown["weighting"]))),
+        }
         what["axis"] = "noise level" if known else "t"
         levels = shown["noise_levels"] if known else shown["times"]
         records += [
             {**what, "index": index, "level": level, "loss": loss}
-            for index, (level, loss) in enumerate(zip(levels, shown["losses"].values(), strict=True))
+            for index, (level, loss) in enumerate(
+                zip(levels, shown["losses"].values(), strict=True)
+            )
         ]
     names = ["panel", "axis", "train", "index"]
     if not records:
@@ -92,7 +103,16 @@ def _losses(points: pd.DataFrame, look: Look) -> Figure:
         for model, line in part.groupby("train", sort=False):
             colour = look.colour[model]
             draw_spread(axes, line["level"].to_numpy(float), line, colour)
-            axes.plot(line["level"], line["mean"], color=colour, marker="o", ms=4, lw=1.6, mec="white", label=model)
+            axes.plot(
+                line["level"],
+                line["mean"],
+                color=colour,
+                marker="o",
+                ms=4,
+                lw=1.6,
+                mec="white",
+                label=model,
+            )
         if axis == "noise level":
             log_axis(axes, "x", part["level"])
         if (part["mean"] > 0).all():
@@ -102,7 +122,11 @@ def _losses(points: pd.DataFrame, look: Look) -> Figure:
     label_panels(panels, len(panels_of), "", "held-out loss")
     for axes, ((_, axis), _) in zip(figure.axes, panels_of, strict=True):
         axes.set_xlabel(axis)
-    handles = {name: line for axes in figure.axes for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    handles = {
+        name: line
+        for axes in figure.axes
+        for line, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False)
     return figure
 
@@ -115,7 +139,9 @@ class Pictures(NamedTuple):
 
 
 def shown(suite: "Suite", store: Store, reader: Reader, look: Look) -> Iterator[Sketch]:
-    """Yields a picture a strip, of each model's first training, and a picture a title of curves, of all trainings."""
+    """Yields a picture a strip, of each model's first training, and a picture a title of curves, of
+    all trainings.
+    """
     curves: dict[tuple[str, str, str], list[tuple[str, np.ndarray, np.ndarray]]] = {}
     for label, specs in suite.inspections.items():
         ends = [spec for spec in specs if spec.snapshot is None and spec.ema is None]
@@ -123,14 +149,22 @@ def shown(suite: "Suite", store: Store, reader: Reader, look: Look) -> Iterator[
             pictures = _read(store, reader, spec)
             for title, strip in pictures.strips.items() if index == 0 else ():
                 if strip.shape[2] in (1, 3):
-                    picture = Picture(f"strip-{slug(label)}-{slug(title)}", f"{label}: {title}", f"{label}: {title}.")
+                    picture = Picture(
+                        f"strip-{slug(label)}-{slug(title)}",
+                        f"{label}: {title}",
+                        f"{label}: {title}.",
+                    )
                     yield picture, partial(_strip, label, title, strip)
             for title, (x, y, x_label, y_label) in pictures.curves.items():
                 curves.setdefault((title, x_label, y_label), []).append((label, x, y))
     names: set[str] = set()
     for (title, x_label, y_label), lines in curves.items():
         base = f"curve-{slug(title)}"
-        name = next(n for n in itertools.chain([base], (f"{base}-{k}" for k in itertools.count(2))) if n not in names)
+        name = next(
+            n
+            for n in itertools.chain([base], (f"{base}-{k}" for k in itertools.count(2)))
+            if n not in names
+        )
         names.add(name)
         caption = f"{title}, as each training fitted it; a line a training seed."
         yield Picture(name, title, caption), partial(_curves, title, lines, x_label, y_label, look)
@@ -149,7 +183,12 @@ def _read(store: Store, reader: Reader, spec: "InspectSpec") -> Pictures:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         strips = {title: arrays[f"strip/{index}"] for index, title in enumerate(record["strips"])}
         curves = {
-            curve["title"]: (arrays[f"curve/{index}/x"], arrays[f"curve/{index}/y"], curve["x"], curve["y"])
+            curve["title"]: (
+                arrays[f"curve/{index}/x"],
+                arrays[f"curve/{index}/y"],
+                curve["x"],
+                curve["y"],
+            )
             for index, curve in enumerate(record["curves"])
         }
     return Pictures(strips, curves)
@@ -167,12 +206,24 @@ def _strip(label: str, title: str, strip: np.ndarray) -> Figure:
 
 
 def _curves(
-    title: str, lines: Sequence[tuple[str, np.ndarray, np.ndarray]], x_label: str, y_label: str, look: Look
+    title: str,
+    lines: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    x_label: str,
+    y_label: str,
+    look: Look,
 ) -> Figure:
     figure = new_figure(7.0, 4.0)
     axes = figure.subplots()
     for label, x, y in lines:
-        axes.plot(x, y, color=look.colour[label], lw=1.6, marker="o" if len(x) <= 64 else "", ms=3, label=label)
+        axes.plot(
+            x,
+            y,
+            color=look.colour[label],
+            lw=1.6,
+            marker="o" if len(x) <= 64 else "",
+            ms=3,
+            label=label,
+        )
     values = pd.Series(np.concatenate([y for _, _, y in lines]))
     if values.min() > 0 and values.max() > SPAN * values.min():
         log_axis(axes, "y", values)

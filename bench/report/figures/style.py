@@ -1,4 +1,6 @@
-"""What the pictures of a report are drawn with: colours, markers, panels, axes and sheets of images."""
+"""What the pictures of a report are drawn with: colours, markers, panels, axes and sheets of
+images.
+"""
 
 import io
 import math
@@ -47,14 +49,29 @@ class Look:
 
     def __init__(self, rows: pd.DataFrame, models: list[str]) -> None:
         palette = seaborn.color_palette("colorblind")
-        order = [0, 1, 2, 4, 3, 5, 9, 7, 6, 8]  # neighbours in the legend far apart in hue and lightness
+        order = [
+            0,
+            1,
+            2,
+            4,
+            3,
+            5,
+            9,
+            7,
+            6,
+            8,
+        ]  # neighbours in the legend far apart in hue and lightness
         self.colour = {label: palette[order[i % len(order)]] for i, label in enumerate(models)}
         sampled = rows[rows["sampler"].notna()]
         several_times = sampled.groupby("sampler")["times"].nunique() > 1
         self.names = {
             index: " ".join(
                 part
-                for part in (row["sampler"], row["times"] if several_times[row["sampler"]] else "", row["settings"])
+                for part in (
+                    row["sampler"],
+                    row["times"] if several_times[row["sampler"]] else "",
+                    row["settings"],
+                )
                 if part
             )
             for index, row in sampled.iterrows()
@@ -66,7 +83,9 @@ class Look:
     def lines(self, rows: pd.DataFrame) -> Iterator[tuple[Line, pd.DataFrame]]:
         """Yields the rows of each line, in the order of the suite."""
         sampled = rows[rows["sampler"].notna()]
-        for (train, sampler), part in sampled.groupby(["train", sampled.index.map(self.names)], sort=False):
+        for (train, sampler), part in sampled.groupby(
+            ["train", sampled.index.map(self.names)], sort=False
+        ):
             yield Line(train, sampler), part
 
 
@@ -107,7 +126,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def label_panels(panels: np.ndarray, count: int, x: str, y: str) -> None:
-    """Labels the left column and the lowest panel of each column, of which only the first ``count`` are drawn."""
+    """Labels the left column and the lowest panel of each column, of which only the first ``count``
+    are drawn.
+    """
     columns = panels.shape[1]
     for index, axes in enumerate(panels.flat[:count]):
         if index % columns == 0:
@@ -118,7 +139,8 @@ def label_panels(panels: np.ndarray, count: int, x: str, y: str) -> None:
 
 
 def log_axis(axes: Axes, which: str, values: pd.Series) -> None:
-    """Makes an axis logarithmic with plain numbers at a readable number of ticks, however little it spans.
+    """Makes an axis logarithmic with plain numbers at a readable number of ticks, however little it
+    spans.
 
     Without a positive value it stays as it is.
     """
@@ -134,7 +156,9 @@ def log_axis(axes: Axes, which: str, values: pd.Series) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def draw_spread(axes: Axes, x: np.ndarray, part: pd.DataFrame, colour: Any, *, bars: bool = True) -> None:
+def draw_spread(
+    axes: Axes, x: np.ndarray, part: pd.DataFrame, colour: Any, *, bars: bool = True
+) -> None:
     """Draws the intervals of a line as a band, with bars at its points, and single values as dots.
 
     Args:
@@ -148,7 +172,9 @@ def draw_spread(axes: Axes, x: np.ndarray, part: pd.DataFrame, colour: Any, *, b
     axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
     known = np.isfinite(low) & np.isfinite(high) if bars else np.zeros(len(x), bool)
     reach = np.maximum([(mean - low)[known], (high - mean)[known]], 0)
-    axes.errorbar(x[known], mean[known], yerr=reach, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5)
+    axes.errorbar(
+        x[known], mean[known], yerr=reach, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5
+    )
     dots = [(at, value) for at, values in zip(x, part["values"], strict=True) for value in values]
     if dots:
         axes.scatter(*zip(*dots, strict=True), s=7, color=colour, alpha=0.5, lw=0, zorder=2.5)

@@ -1,9 +1,10 @@
-"""The pictures of a report: quality versus compute and versus training, bits/dim versus its cost, curves, samples.
+"""The pictures of a report: quality versus compute and versus training, bits/dim versus its cost,
+curves, samples.
 
 Those of inspections are drawn in :mod:`bench.report.figures.inspections`.
 
-Colour tells the model and marker the sampler, in seaborn's colour-blind-safe palette, the same in every picture.
-Nothing here is random or dated: equal results give equal files.
+Colour tells the model and marker the sampler, in seaborn's colour-blind-safe palette, the same in
+every picture. Nothing here is random or dated: equal results give equal files.
 """
 
 import itertools
@@ -50,7 +51,17 @@ from bench.report.figures.style import (
 from bench.report.front import pareto
 from bench.report.page import number
 from bench.report.statistics import UNBOUNDED
-from bench.report.table import BITS_TITLE, SECONDS, Measured, Reader, bare, buckets, identities, measured, seeds_of
+from bench.report.table import (
+    BITS_TITLE,
+    SECONDS,
+    Measured,
+    Reader,
+    bare,
+    buckets,
+    identities,
+    measured,
+    seeds_of,
+)
 from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, TrainSpec
 from bench.store import DamagedError, Store
 from bench.store import write as put
@@ -76,10 +87,11 @@ def write(
     methods: Mapping[str, Card] | None = None,
     metrics: Mapping[str, MetricCard] = METRICS,
 ) -> list[Picture]:
-    """Draws every picture that the finished results allow and returns them in the order of a report.
+    """Draws every picture that the finished results allow and returns them in the order of a
+    report.
 
-    What cannot be drawn is returned with its fault, and its traceback goes to the error stream; only a picture that
-    cannot be written raises.
+    What cannot be drawn is returned with its fault, and its traceback goes to the error stream;
+    only a picture that cannot be written raises.
 
     Args:
         suite: What to draw.
@@ -106,12 +118,19 @@ def write(
         "held-out loss by noise level": inspections.losses(inspected, look),
         "what the models show": inspections.shown(suite, store, reader, look),
     }
-    families |= {f"samples of {label}": _samples(label, suite, store, rows, look) for label in suite.train}
     families |= {
-        f"conditional samples of {label}": _conditionals(label, suite, store, rows, look) for label in suite.train
+        f"samples of {label}": _samples(label, suite, store, rows, look) for label in suite.train
+    }
+    families |= {
+        f"conditional samples of {label}": _conditionals(label, suite, store, rows, look)
+        for label in suite.train
     }
     with house_style():
-        return [picture for what, sketches in families.items() for picture in _drawn(what, sketches, folder)]
+        return [
+            picture
+            for what, sketches in families.items()
+            for picture in _drawn(what, sketches, folder)
+        ]
 
 
 def _drawn(what: str, sketches: Iterator[Sketch], folder: Path) -> Iterator[Picture]:
@@ -121,7 +140,9 @@ def _drawn(what: str, sketches: Iterator[Sketch], folder: Path) -> Iterator[Pict
             picture, draw = next(sketches)
         except StopIteration:
             return
-        except Exception as error:  # of whatever kind: the tables and the other pictures are not to be lost
+        except (
+            Exception
+        ) as error:  # of whatever kind: the tables and the other pictures are not to be lost
             yield _faulty(Picture(slug(what), what, ""), error)
             return
         try:
@@ -162,7 +183,9 @@ def _quality(
 ) -> Iterator[Sketch]:
     for metric, higher in directions.items():
         better = "higher is better" if higher else "lower is better"
-        for name, note, floor, summary in _comparable(summarise(rows, look, metric, bounds[metric]), metric, floors):
+        for name, note, floor, summary in _comparable(
+            summarise(rows, look, metric, bounds[metric]), metric, floors
+        ):
             caption = (
                 f"{metric} ({better}) against measured network evaluations and seconds an image. Line: mean over the "
                 f"seeds of complete groups; {BAND}; horizontal bar: range of an adaptive sampler's evaluations. "
@@ -175,7 +198,9 @@ def _quality(
             if summary.groupby(["train", "sampler"]).ngroups > CROWDED:
                 caption = f"{metric} ({better}), one panel a model; grey: the others; dashes: the Pareto front of all."
                 yield (
-                    Picture(f"{name}-by-model", f"{metric} versus NFE, model by model", caption + note),
+                    Picture(
+                        f"{name}-by-model", f"{metric} versus NFE, model by model", caption + note
+                    ),
                     partial(_by_model, summary, look, metric, higher, floor),
                 )
 
@@ -183,20 +208,31 @@ def _quality(
 def _comparable(
     summary: pd.DataFrame, metric: str, floors: Floors
 ) -> Iterator[tuple[str, str, Mapping[str, Any] | None, pd.DataFrame]]:
-    """Yields the parts of a summary that may stand in one picture, those of one identity of the metric.
+    """Yields the parts of a summary that may stand in one picture, those of one identity of the
+    metric.
 
-    With each: the beginning of the picture's name, what the caption has to add, and the floor of that identity.
+    With each: the beginning of the picture's name, what the caption has to add, and the floor of
+    that identity.
     """
     known = summary["identity"].nunique()
     for identity, part in summary.groupby("identity", sort=False):
-        note = f" Identity {identity} alone, one of {known}, which are not comparable." if known > 1 else ""
+        note = (
+            f" Identity {identity} alone, one of {known}, which are not comparable."
+            if known > 1
+            else ""
+        )
         floor = floors.get(metric, {}).get(identity)
-        note += "" if floor is None else " Grey across: held-out real images, mean ± standard deviation over sets."
+        note += (
+            ""
+            if floor is None
+            else " Grey across: held-out real images, mean ± standard deviation over sets."
+        )
         yield slug(f"{metric} {identity}" if known > 1 else metric), note, floor, part
 
 
 def complete(rows: pd.DataFrame, metric: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yields the points of each group of which every point has a finite value, with their identity of the metric.
+    """Yields the points of each group of which every point has a finite value, with their identity
+    of the metric.
 
     A mean over the seeds that happened to survive is none; a group of several identities is split.
     """
@@ -206,26 +242,44 @@ def complete(rows: pd.DataFrame, metric: str) -> Iterator[tuple[str, pd.DataFram
                 yield identities(part["identity"].iloc[0]).get(metric, ""), part
 
 
-def summarise(rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]) -> pd.DataFrame:
-    """Returns what the seeds tell of a metric (:class:`Measured`), a row a complete (model, sampler, setting) and
-    identity.
+def summarise(
+    rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]
+) -> pd.DataFrame:
+    """Returns what the seeds tell of a metric (:class:`Measured`), a row a complete (model,
+    sampler, setting) and identity.
 
     Seconds are blank where they are of unlike devices.
     """
     records = []
     for line, part in look.lines(rows):
         for identity, group in complete(part, metric):
-            record = {"train": line.train, "sampler": line.sampler, "identity": identity, "seeds": len(group)}
+            record = {
+                "train": line.train,
+                "sampler": line.sampler,
+                "identity": identity,
+                "seeds": len(group),
+            }
             record |= {column: group[column].mean() for column in AXES}
             if group["device"].nunique() > 1:
                 record[SECONDS] = math.nan
             record |= {"nfe_min": group["nfe_min"].min(), "nfe_max": group["nfe_max"].max()}
             records.append(record | seeds_of(group, metric, bounds)._asdict())
-    columns = ["train", "sampler", "identity", "seeds", *AXES, "nfe_min", "nfe_max", *Measured._fields]
+    columns = [
+        "train",
+        "sampler",
+        "identity",
+        "seeds",
+        *AXES,
+        "nfe_min",
+        "nfe_max",
+        *Measured._fields,
+    ]
     return pd.DataFrame(records, columns=columns)
 
 
-def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None) -> Figure:
+def _overview(
+    summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None
+) -> Figure:
     handles = [*_handles(summary, look), *_floor_handles(floor)]
     below = max(len(handle.get_label()) for handle in handles) > LEGEND_BESIDE
     if below:  # in two columns, models beside samplers
@@ -251,7 +305,9 @@ def _overview(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floo
     return figure
 
 
-def _by_model(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None) -> Figure:
+def _by_model(
+    summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None
+) -> Figure:
     models = list(dict.fromkeys(summary["train"]))
     columns = min(3, len(models))
     lines = math.ceil(len(models) / columns)
@@ -265,25 +321,50 @@ def _by_model(summary: pd.DataFrame, look: Look, metric: str, higher: bool, floo
             if train == model:
                 _line(axes, part.sort_values("nfe"), "nfe", look, train, sampler)
             else:
-                axes.plot(*part.sort_values("nfe")[["nfe", "mean"]].to_numpy().T, color="0.82", lw=1, zorder=1)
+                axes.plot(
+                    *part.sort_values("nfe")[["nfe", "mean"]].to_numpy().T,
+                    color="0.82",
+                    lw=1,
+                    zorder=1,
+                )
         _front(axes, summary, "nfe", higher, rings=False)
         _scale(axes, summary, "nfe", higher)
         axes.set_title(model, color="0.15")
-    label_panels(panels, len(models), "measured NFE", f"{metric}\n{'higher' if higher else 'lower'} is better")
-    handles = [_sampler_handle(name, look) for name in look.samplers if name in set(summary["sampler"])]
-    handles += [Line2D([], [], color="0.82", label="the other models"), _front_handle(), *_floor_handles(floor)]
+    label_panels(
+        panels,
+        len(models),
+        "measured NFE",
+        f"{metric}\n{'higher' if higher else 'lower'} is better",
+    )
+    handles = [
+        _sampler_handle(name, look) for name in look.samplers if name in set(summary["sampler"])
+    ]
+    handles += [
+        Line2D([], [], color="0.82", label="the other models"),
+        _front_handle(),
+        *_floor_handles(floor),
+    ]
     _floor(panels.flat[: len(models)], floor)
-    figure.legend(handles=handles, loc="outside lower center", ncols=_legend_columns(handles, figure), frameon=False)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=_legend_columns(handles, figure),
+        frameon=False,
+    )
     return figure
 
 
 def _legend_columns(handles: Sequence[Line2D | Patch], figure: Figure) -> int:
-    """Returns how many columns of a legend fit into a figure by its longest word, about 0.075 inches a letter."""
+    """Returns how many columns of a legend fit into a figure by its longest word, about 0.075
+    inches a letter.
+    """
     widest = 0.7 + 0.075 * max(len(str(handle.get_label())) for handle in handles)
     return max(1, min(6, len(handles), int(figure.get_size_inches()[0] / widest)))
 
 
-def _line(axes: Axes, part: pd.DataFrame, column: str, look: Look, train: str, sampler: str) -> None:
+def _line(
+    axes: Axes, part: pd.DataFrame, column: str, look: Look, train: str, sampler: str
+) -> None:
     colour = look.colour[train]
     x = part[column].to_numpy()
     draw_spread(axes, x, part, colour)
@@ -291,21 +372,43 @@ def _line(axes: Axes, part: pd.DataFrame, column: str, look: Look, train: str, s
     axes.plot(x, part["mean"], color=colour, ms=5, lw=1.6, mec="white", mew=0.6, zorder=3, **style)
     if column == "nfe" and (part["nfe_min"] < part["nfe_max"]).any():
         reach = np.stack([part["nfe"] - part["nfe_min"], part["nfe_max"] - part["nfe"]])
-        axes.errorbar(x, part["mean"], xerr=reach, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
+        axes.errorbar(
+            x, part["mean"], xerr=reach, fmt="none", ecolor=colour, elinewidth=1, capsize=2
+        )
 
 
 def _front(axes: Axes, summary: pd.DataFrame, column: str, higher: bool, *, rings: bool) -> None:
     known = summary[summary[column].notna()]
     if known.empty:
         return
-    front = known[pareto(known[column].to_numpy(), known["mean"].to_numpy(), higher=higher)].sort_values(column)
-    axes.plot(front[column], front["mean"], color=FRONT, lw=1, ls=(0, (2, 2)), drawstyle="steps-post", zorder=2)
+    front = known[
+        pareto(known[column].to_numpy(), known["mean"].to_numpy(), higher=higher)
+    ].sort_values(column)
+    axes.plot(
+        front[column],
+        front["mean"],
+        color=FRONT,
+        lw=1,
+        ls=(0, (2, 2)),
+        drawstyle="steps-post",
+        zorder=2,
+    )
     if rings:
-        axes.scatter(front[column], front["mean"], s=90, facecolors="none", edgecolors=FRONT, linewidths=1.2, zorder=4)
+        axes.scatter(
+            front[column],
+            front["mean"],
+            s=90,
+            facecolors="none",
+            edgecolors=FRONT,
+            linewidths=1.2,
+            zorder=4,
+        )
 
 
 def _scale(axes: Axes, summary: pd.DataFrame, column: str, higher: bool) -> None:
-    """Sets log axes; a score that is better when higher keeps a linear one, as it spans less than a decade."""
+    """Sets log axes; a score that is better when higher keeps a linear one, as it spans less than a
+    decade.
+    """
     log_axis(axes, "x", summary[column])
     if column != "nfe":
         axes.xaxis.set_major_formatter(EngFormatter("s", sep="\N{THIN SPACE}"))
@@ -317,8 +420,13 @@ def _scale(axes: Axes, summary: pd.DataFrame, column: str, higher: bool) -> None
 def _handles(summary: pd.DataFrame, look: Look) -> list[Line2D]:
     """Returns a legend in two parts: colours of models, markers of samplers, and the front."""
     blank = Line2D([], [], ls="none")
-    models = [Line2D([], [], color=look.colour[name], lw=3, label=name) for name in dict.fromkeys(summary["train"])]
-    samplers = [_sampler_handle(name, look) for name in look.samplers if name in set(summary["sampler"])]
+    models = [
+        Line2D([], [], color=look.colour[name], lw=3, label=name)
+        for name in dict.fromkeys(summary["train"])
+    ]
+    samplers = [
+        _sampler_handle(name, look) for name in look.samplers if name in set(summary["sampler"])
+    ]
     title = {"ls": "none", "marker": "none"}
     return [
         Line2D([], [], label="model", **title),
@@ -332,7 +440,9 @@ def _handles(summary: pd.DataFrame, look: Look) -> list[Line2D]:
 
 
 def _sampler_handle(name: str, look: Look) -> Line2D:
-    return Line2D([], [], color="0.3", ls=look.dash[name], marker=look.marker[name], ms=5, label=name)
+    return Line2D(
+        [], [], color="0.3", ls=look.dash[name], marker=look.marker[name], ms=5, label=name
+    )
 
 
 def _front_handle() -> Line2D:
@@ -340,7 +450,9 @@ def _front_handle() -> Line2D:
 
 
 def _floor(panels: Iterable[Axes], floor: Mapping[str, Any] | None) -> None:
-    """Draws what real images score across panels that share their y axis and are otherwise finished."""
+    """Draws what real images score across panels that share their y axis and are otherwise
+    finished.
+    """
     if floor is None:
         return
     mean, std = floor["mean"], _deviation(floor)
@@ -380,19 +492,27 @@ def _learning(
             f"{metric} ({'higher' if higher else 'lower'} is better) along the trainings that keep snapshots, each "
             f"sampler at the largest budget that it has. Line: mean over the seeds of complete groups; {BAND}."
         )
-        for name, note, floor, summary in _comparable(learning(rows, look, metric, bounds[metric]), metric, floors):
+        for name, note, floor, summary in _comparable(
+            learning(rows, look, metric, bounds[metric]), metric, floors
+        ):
             yield (
                 Picture(f"{name}-vs-training", f"{metric} versus training", caption + note),
                 partial(_along, summary, "training_images", metric, higher, look, floor),
             )
 
 
-def learning(rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]) -> pd.DataFrame:
-    """Returns what the seeds tell of a metric, a row a (model, sampler, snapshot or end), by images seen.
+def learning(
+    rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]
+) -> pd.DataFrame:
+    """Returns what the seeds tell of a metric, a row a (model, sampler, snapshot or end), by images
+    seen.
 
-    Each sampler stands at its largest measured NFE. Models without a finished snapshot are left out.
+    Each sampler stands at its largest measured NFE. Models without a finished snapshot are left
+    out.
     """
-    summary = _summary(rows, look, metric, "training_images", bounds).astype({"training_images": int})
+    summary = _summary(rows, look, metric, "training_images", bounds).astype(
+        {"training_images": int}
+    )
     known = rows.loc[rows["snapshot"].notna(), "train"]
     return summary[summary["train"].isin(known)]
 
@@ -406,23 +526,34 @@ def _lengths(
             "trainings, each sampler at the largest budget that it has. Line: mean over the seeds of complete groups; "
             f"{BAND}."
         )
-        for name, note, floor, summary in _comparable(lengths(rows, look, metric, bounds[metric]), metric, floors):
+        for name, note, floor, summary in _comparable(
+            lengths(rows, look, metric, bounds[metric]), metric, floors
+        ):
             yield (
                 Picture(f"{name}-vs-ema", f"{metric} versus the average's length", caption + note),
                 partial(_along, summary, "ema", metric, higher, look, floor),
             )
 
 
-def lengths(rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]) -> pd.DataFrame:
-    """Returns what the seeds tell of a metric, a row a (model, sampler, relative width of the average).
+def lengths(
+    rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]
+) -> pd.DataFrame:
+    """Returns what the seeds tell of a metric, a row a (model, sampler, relative width of the
+    average).
 
     Each sampler stands at its largest measured NFE; snapshots are left out.
     """
-    return _summary(rows[rows["ema"].notna() & rows["snapshot"].isna()], look, metric, "ema", bounds)
+    return _summary(
+        rows[rows["ema"].notna() & rows["snapshot"].isna()], look, metric, "ema", bounds
+    )
 
 
-def _summary(rows: pd.DataFrame, look: Look, metric: str, axis: str, bounds: tuple[float, float]) -> pd.DataFrame:
-    """Returns what the seeds tell, a row a (model, sampler, identity, value of a column), at the largest NFE."""
+def _summary(
+    rows: pd.DataFrame, look: Look, metric: str, axis: str, bounds: tuple[float, float]
+) -> pd.DataFrame:
+    """Returns what the seeds tell, a row a (model, sampler, identity, value of a column), at the
+    largest NFE.
+    """
     records = []
     for line, part in look.lines(rows[rows[axis].notna()]):
         best: dict[tuple[str, Any], pd.DataFrame] = {}
@@ -431,16 +562,29 @@ def _summary(rows: pd.DataFrame, look: Look, metric: str, axis: str, bounds: tup
             if where not in best or group["nfe"].mean() > best[where]["nfe"].mean():
                 best[where] = group
         for (identity, value), group in sorted(best.items(), key=lambda item: item[0]):
-            record = {"train": line.train, "sampler": line.sampler, "identity": identity, axis: value}
+            record = {
+                "train": line.train,
+                "sampler": line.sampler,
+                "identity": identity,
+                axis: value,
+            }
             records.append(record | seeds_of(group, metric, bounds)._asdict())
     return pd.DataFrame(records, columns=["train", "sampler", "identity", axis, *Measured._fields])
 
 
-LENGTHS = {"training_images": "training images seen", "ema": "relative width of the average of the weights"}
+LENGTHS = {
+    "training_images": "training images seen",
+    "ema": "relative width of the average of the weights",
+}
 
 
 def _along(
-    summary: pd.DataFrame, axis: str, metric: str, higher: bool, look: Look, floor: Mapping[str, Any] | None
+    summary: pd.DataFrame,
+    axis: str,
+    metric: str,
+    higher: bool,
+    look: Look,
+    floor: Mapping[str, Any] | None,
 ) -> Figure:
     """Draws a line a (model, sampler)."""
     figure = new_figure(8.5, 4.6)
@@ -464,7 +608,9 @@ def _along(
 # Bits/dim versus the likelihood's own cost
 
 
-def _likelihoods(suite: "Suite", reader: Reader, methods: Mapping[str, Card], look: Look) -> Iterator[Sketch]:
+def _likelihoods(
+    suite: "Suite", reader: Reader, methods: Mapping[str, Card], look: Look
+) -> Iterator[Sketch]:
     points = likelihood_points(suite, reader, methods)
     if points.empty:
         return
@@ -494,11 +640,24 @@ def _bits(points: pd.DataFrame, look: Look) -> Figure:
         part = pd.DataFrame(records).sort_values("nfe")
         colour = look.colour[model]
         draw_spread(axes, part["nfe"].to_numpy(), part, colour, bars=False)
-        style = {"marker": "o", "ms": 5, "lw": 1.6, "mec": "white", "mew": 0.6, "ls": DASHES[1] if bound else "-"}
+        style = {
+            "marker": "o",
+            "ms": 5,
+            "lw": 1.6,
+            "mec": "white",
+            "mew": 0.6,
+            "ls": DASHES[1] if bound else "-",
+        }
         label = f"{model} (bound)" if bound else model
         axes.plot(part["nfe"], part["value"], color=colour, label=label, **style)
         axes.errorbar(
-            part["nfe"], part["value"], yerr=part["error"], fmt="none", ecolor=colour, elinewidth=0.9, capsize=2.5
+            part["nfe"],
+            part["value"],
+            yerr=part["error"],
+            fmt="none",
+            ecolor=colour,
+            elinewidth=0.9,
+            capsize=2.5,
         )
     log_axis(axes, "x", points["nfe"])
     axes.set_xlabel("network evaluations an image spent on the likelihood")
@@ -510,7 +669,8 @@ def _bits(points: pd.DataFrame, look: Look) -> Figure:
 def likelihood_points(suite: "Suite", reader: Reader, methods: Mapping[str, Card]) -> pd.DataFrame:
     """Returns bits/dim and its cost, a row a likelihood of the sweep or of the table itself.
 
-    Settings that some training of a model lacks are left out. Rows of one ``setting`` and ``identity`` have a mean.
+    Settings that some training of a model lacks are left out. Rows of one ``setting`` and
+    ``identity`` have a mean.
     """
     records, lacking = [], set()
     for label, spec in _likelihood_specs(suite):
@@ -521,23 +681,39 @@ def likelihood_points(suite: "Suite", reader: Reader, methods: Mapping[str, Card
             continue
         card = methods[spec.train.method].likelihood
         params = build(card.params, spec.params)
-        record = {"train": label, "nfe": measured["nfe"], "value": measured["mean"], "error": measured["error"]}
+        record = {
+            "train": label,
+            "nfe": measured["nfe"],
+            "value": measured["mean"],
+            "error": measured["error"],
+        }
         record |= {"tolerance": getattr(params, "tolerance", math.nan), "kind": card.kind}
-        records.append(record | {"setting": setting, "identity": reader.identify(measured["identity"])})
+        records.append(
+            record | {"setting": setting, "identity": reader.identify(measured["identity"])}
+        )
     records = [record for record in records if (record["train"], record["setting"]) not in lacking]
     columns = ["train", "nfe", "value", "error", "tolerance", "kind", "setting", "identity"]
     return pd.DataFrame(records, columns=columns)
 
 
 def _likelihood_specs(suite: "Suite") -> Iterator[tuple[str, LikelihoodSpec]]:
-    """Yields the likelihoods of each model, those of the table left out where the sweep scores other images."""
+    """Yields the likelihoods of each model, those of the table left out where the sweep scores
+    other images.
+    """
     for label in suite.train:
         swept = list(suite.sweep.get(label, ()))
-        own = [point.likelihood for point in suite.points if point.train == label and point.likelihood is not None]
+        own = [
+            point.likelihood
+            for point in suite.points
+            if point.train == label and point.likelihood is not None
+        ]
         own = [spec for spec in own if spec.snapshot is None and spec.ema is None]
         images = {(spec.images, spec.split, spec.seed) for spec in swept}
         found: dict[str, LikelihoodSpec] = {}
-        for spec in (*swept, *(spec for spec in own if not swept or (spec.images, spec.split, spec.seed) in images)):
+        for spec in (
+            *swept,
+            *(spec for spec in own if not swept or (spec.images, spec.split, spec.seed) in images),
+        ):
             found.setdefault(repr(spec), spec)
         yield from ((label, spec) for spec in found.values())
 
@@ -547,7 +723,8 @@ def _likelihood_specs(suite: "Suite") -> Iterator[tuple[str, LikelihoodSpec]]:
 
 def _training(suite: "Suite", store: Store, reader: Reader, look: Look) -> Iterator[Sketch]:
     curves = {
-        label: [c for spec in specs if len(c := _curve(store, reader, spec))] for label, specs in suite.train.items()
+        label: [c for spec in specs if len(c := _curve(store, reader, spec))]
+        for label, specs in suite.train.items()
     }
     curves = {label: found for label, found in curves.items() if found}
     if not curves:
@@ -568,7 +745,9 @@ def _curves(curves: Mapping[str, list[pd.DataFrame]], look: Look) -> Figure:
         for curve in curves[label]:
             _draw_curve(axes, curve, look.colour[label])
         axes.set_title(label)
-        heights = pd.concat([curve[[c for c in LOSSES if c in curve]].stack() for curve in curves[label]])
+        heights = pd.concat(
+            [curve[[c for c in LOSSES if c in curve]].stack() for curve in curves[label]]
+        )
         if len(heights) and (heights > 0).all():
             log_axis(axes, "y", heights)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -582,7 +761,9 @@ def _curves(curves: Mapping[str, list[pd.DataFrame]], look: Look) -> Figure:
 
 
 def _curve(store: Store, reader: Reader, spec: TrainSpec | ImagesSpec) -> pd.DataFrame:
-    """Returns the losses in the log of a training; what is no number, as in a line cut short by a kill, is left out."""
+    """Returns the losses in the log of a training; what is no number, as in a line cut short by a
+    kill, is left out.
+    """
     if isinstance(spec, ImagesSpec):
         return pd.DataFrame()
     stage, name, _ = reader.place(spec)
@@ -598,7 +779,9 @@ def _curve(store: Store, reader: Reader, spec: TrainSpec | ImagesSpec) -> pd.Dat
 
 
 def _numbers(line: str) -> dict[str, float]:
-    """Returns the finite numbers in one line of a log that a figure shows, none of a line that cannot be read."""
+    """Returns the finite numbers in one line of a log that a figure shows, none of a line that
+    cannot be read.
+    """
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
@@ -606,7 +789,11 @@ def _numbers(line: str) -> dict[str, float]:
     if not isinstance(values, dict):
         return {}
     known = {name: values.get(name) for name in ("images", *LOSSES)}
-    numeric = {name: value for name, value in known.items() if type(value) in (int, float) and abs(value) < 1e300}
+    numeric = {
+        name: value
+        for name, value in known.items()
+        if type(value) in (int, float) and abs(value) < 1e300
+    }
     return {name: float(value) for name, value in numeric.items()}
 
 
@@ -623,7 +810,9 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, colour: Any) -> None:
 # Samples
 
 
-def _samples(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look: Look) -> Iterator[Sketch]:
+def _samples(
+    label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look: Look
+) -> Iterator[Sketch]:
     free = rows[~rows["label"].isin([point.label for point in suite.points if _conditional(point)])]
     mine = free[free["train"] == label]
     shown = _chosen(mine, look) if len(mine) else []
@@ -631,12 +820,18 @@ def _samples(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look:
     if data.kind == "real":
         yield from _densities(label, shown, store, data)
         return
-    best = [largest for name, part in shown if (largest := _largest(name, part, store, GRID * GRID)) is not None]
+    best = [
+        largest
+        for name, part in shown
+        if (largest := _largest(name, part, store, GRID * GRID)) is not None
+    ]
     if not best:
         return
     real = _held_out(data)
     beside = ", and real held-out ones, drawn at random" if len(real) else ""
-    caption = f"{label}: the first images of each sampler at its largest budget, not selected{beside}."
+    caption = (
+        f"{label}: the first images of each sampler at its largest budget, not selected{beside}."
+    )
     yield (
         Picture(f"samples-{slug(label)}", f"Samples of {label}", caption),
         partial(_grid, label, best, real, data.levels),
@@ -652,7 +847,9 @@ def _samples(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look:
 
 
 def _held_out(data: Images) -> np.ndarray:
-    """Returns held-out images, none where the data set is not there: samples of imported weights do not need it."""
+    """Returns held-out images, none where the data set is not there: samples of imported weights do
+    not need it.
+    """
     try:
         return data.drawn("test", slice(GRID * GRID))
     except FileNotFoundError:
@@ -671,7 +868,8 @@ def _chosen(rows: pd.DataFrame, look: Look) -> list[tuple[str, pd.DataFrame]]:
     found = []
     for line, part in look.lines(rows[rows["nfe"].notna()]):
         first = part[
-            (part["train_seed"] == part["train_seed"].min()) & (part["sample_seed"] == part["sample_seed"].min())
+            (part["train_seed"] == part["train_seed"].min())
+            & (part["sample_seed"] == part["sample_seed"].min())
         ]
         found.append((line.sampler, first.sort_values("nfe", kind="stable")))
     return found
@@ -703,8 +901,12 @@ def _title_inches(blocks: Iterable[Shown]) -> float:
 
 
 def _strips(part: pd.DataFrame, store: Store) -> list[Shown]:
-    """Returns the first images of every budget: common random numbers, so a column is one image made at all of them."""
-    strips = [Shown(f"{row['nfe']:.4g}", _images(store, row["key"], STRIP)) for _, row in part.iterrows()]
+    """Returns the first images of every budget: common random numbers, so a column is one image
+    made at all of them.
+    """
+    strips = [
+        Shown(f"{row['nfe']:.4g}", _images(store, row["key"], STRIP)) for _, row in part.iterrows()
+    ]
     return [strip for strip in strips if len(strip.images)]
 
 
@@ -739,31 +941,50 @@ POINTS = 100_000
 """The most points of one density."""
 
 
-def _densities(label: str, shown: list[tuple[str, pd.DataFrame]], store: Store, data: Images) -> Iterator[Sketch]:
-    """Yields the densities of samples beside that of the data: points, or what a plane shows of them."""
+def _densities(
+    label: str, shown: list[tuple[str, pd.DataFrame]], store: Store, data: Images
+) -> Iterator[Sketch]:
+    """Yields the densities of samples beside that of the data: points, or what a plane shows of
+    them.
+    """
     dims = math.prod(data.shape)
     if dims < 2:
         return
-    best = [largest for name, part in shown if (largest := _largest(name, part, store, POINTS)) is not None]
+    best = [
+        largest
+        for name, part in shown
+        if (largest := _largest(name, part, store, POINTS)) is not None
+    ]
     if best:
         caption = f"{label}: density of the samples of each sampler at its largest budget, and of held-out points."
         caption += " One scale for all; what lies outside the panel is counted above it."
-        caption += f" Of {dims} dimensions, the two directions in which held-out points vary most." if dims > 2 else ""
+        caption += (
+            f" Of {dims} dimensions, the two directions in which held-out points vary most."
+            if dims > 2
+            else ""
+        )
         picture = Picture(f"density-{slug(label)}", f"Density of {label}", caption)
         blocks, span = _onto_plane([*best, Shown("held out", data.test)], data)
         yield picture, partial(_density, label, blocks, span)
 
 
 def _onto_plane(blocks: list[Shown], data: Images) -> tuple[list[Shown], tuple[float, float]]:
-    """Returns points of any dimensions in the plane, shape (N, 2, 1, 1), and the range of both coordinates there."""
+    """Returns points of any dimensions in the plane, shape (N, 2, 1, 1), and the range of both
+    coordinates there.
+    """
     held_out = blocks[-1].images.reshape(len(blocks[-1].images), -1).astype(np.float64)
     if held_out.shape[1] == 2:
         return blocks, data.range
     centre = held_out.mean(0)
     _, _, directions = np.linalg.svd(held_out - centre, full_matrices=False)
-    flat = [(block.images.reshape(len(block.images), -1) - centre) @ directions[:2].T for block in blocks]
+    flat = [
+        (block.images.reshape(len(block.images), -1) - centre) @ directions[:2].T
+        for block in blocks
+    ]
     most = 1.1 * float(np.abs(flat[-1]).max())
-    shown = [Shown(block.title, x.reshape(-1, 2, 1, 1)) for block, x in zip(blocks, flat, strict=True)]
+    shown = [
+        Shown(block.title, x.reshape(-1, 2, 1, 1)) for block, x in zip(blocks, flat, strict=True)
+    ]
     return shown, (-most, most)
 
 
@@ -782,16 +1003,22 @@ def _density(label: str, blocks: list[Shown], span: tuple[float, float]) -> Figu
         if block is None:
             axes.remove()
             continue
-        axes.imshow(table.T, origin="lower", extent=(low, high, low, high), cmap="magma", vmin=0, vmax=most)
+        axes.imshow(
+            table.T, origin="lower", extent=(low, high, low, high), cmap="magma", vmin=0, vmax=most
+        )
         outside = 1 - table.sum() * ((high - low) / bins) ** 2
-        axes.set_title(block.title + (f"\n{outside:.1%} outside" if outside > 5e-4 else ""), fontsize=9)
+        axes.set_title(
+            block.title + (f"\n{outside:.1%} outside" if outside > 5e-4 else ""), fontsize=9
+        )
         axes.grid(False)
     figure.suptitle(label, fontsize=12)
     return figure
 
 
 def _histogram(points: np.ndarray, span: tuple[float, float], bins: int) -> np.ndarray:
-    """Returns the density of points, shape (N, 2, 1, 1), on a grid of (bins, bins) cells; those outside count too."""
+    """Returns the density of points, shape (N, 2, 1, 1), on a grid of (bins, bins) cells; those
+    outside count too.
+    """
     x, y = points.reshape(-1, 2).astype(np.float64).T
     counts, _, _ = np.histogram2d(x, y, bins=bins, range=(span, span))
     return counts / (len(points) * ((span[1] - span[0]) / bins) ** 2)
@@ -804,12 +1031,18 @@ def _budgets(label: str, strips: list[tuple[str, list[Shown]]], levels: int) -> 
     columns = min(STRIP, max(len(strip.images) for _, found in strips for strip in found))
     height = sum(0.42 * len(found) + 0.32 for _, found in strips)
     figure = new_figure(6.6, height + 0.45)
-    panels = figure.subplots(len(strips), 1, squeeze=False, height_ratios=[len(found) for _, found in strips])
+    panels = figure.subplots(
+        len(strips), 1, squeeze=False, height_ratios=[len(found) for _, found in strips]
+    )
     for axes, (name, found) in zip(panels.flat, strips, strict=True):
-        sheet = tile(np.concatenate([_padded(strip.images, columns) for strip in found]), columns, levels)
+        sheet = tile(
+            np.concatenate([_padded(strip.images, columns) for strip in found]), columns, levels
+        )
         axes.imshow(sheet, interpolation="nearest", vmin=0, vmax=1)
         pitch = (sheet.shape[0] + 1) / len(found)
-        axes.set_yticks([pitch * (i + 0.5) - 1 for i in range(len(found))], [strip.title for strip in found])
+        axes.set_yticks(
+            [pitch * (i + 0.5) - 1 for i in range(len(found))], [strip.title for strip in found]
+        )
         axes.set_xticks([])
         axes.set_ylabel("NFE")
         axes.grid(False)
@@ -829,7 +1062,9 @@ VEIL = np.array([0.45, 0.62, 0.85])
 """The colour of what is hidden."""
 
 
-def _conditionals(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look: Look) -> Iterator[Sketch]:
+def _conditionals(
+    label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look: Look
+) -> Iterator[Sketch]:
     points = {point.label: point for point in suite.points if _conditional(point)}
     mine = rows[(rows["train"] == label) & rows["label"].isin(list(points))]
     if mine.empty:
@@ -843,7 +1078,9 @@ def _conditionals(label: str, suite: "Suite", store: Store, rows: pd.DataFrame, 
             if len(images):
                 what = describe(spec.given)
                 shown = Restoration(images, truth(spec.given, data, 0, len(images)))
-                by_condition.setdefault(what, []).append((_wrapped(name.removesuffix(what), row["nfe"]), shown))
+                by_condition.setdefault(what, []).append(
+                    (_wrapped(name.removesuffix(what), row["nfe"]), shown)
+                )
                 break
     for what, found in by_condition.items():
         classes = found[0][1].truth.images is None
@@ -869,13 +1106,20 @@ class Restoration(NamedTuple):
     truth: Truth
 
 
-def _restoration(label: str, what: str, found: list[tuple[str, Restoration]], data: Images) -> Figure:
+def _restoration(
+    label: str, what: str, found: list[tuple[str, Restoration]], data: Images
+) -> Figure:
     """Draws a row an image: what is given, some samples of each sampler, the truth."""
     first = found[0][1].truth
     rows = [np.flatnonzero(first.image == image)[0] for image in np.unique(first.image)[:RESTORED]]
     blocks = [("given", _given_sheet(first, rows, data.levels))]
     for name, shown in found:
-        blocks.append((name, tile(np.concatenate([_repeats(shown, row) for row in rows]), REPEATS, data.levels)))
+        blocks.append(
+            (
+                name,
+                tile(np.concatenate([_repeats(shown, row) for row in rows]), REPEATS, data.levels),
+            )
+        )
     blocks.append(("truth", tile(first.images[rows], 1, data.levels)))
     widths = [sheet.shape[1] for _, sheet in blocks]
     inches = 0.42 * len(rows) / blocks[0][1].shape[0]
@@ -889,7 +1133,9 @@ def _restoration(label: str, what: str, found: list[tuple[str, Restoration]], da
 
 
 def _classes(label: str, what: str, found: list[tuple[str, Restoration]], data: Images) -> Figure:
-    """Draws the first samples of each sampler as they come: a column a class where the classes take turns."""
+    """Draws the first samples of each sampler as they come: a column a class where the classes take
+    turns.
+    """
     columns = min(3, len(found))
     lines = math.ceil(len(found) / columns)
     figure = new_figure(3.2 * columns + 0.2, 3.1 * lines + 0.4)
@@ -906,7 +1152,9 @@ def _classes(label: str, what: str, found: list[tuple[str, Restoration]], data: 
 
 
 def _given_sheet(wanted: Truth, rows: list[int], levels: int) -> np.ndarray:
-    """Returns what is known of images, one below the other, as :func:`tile` does; what is hidden is veiled."""
+    """Returns what is known of images, one below the other, as :func:`tile` does; what is hidden is
+    veiled.
+    """
     known = wanted.known_part(wanted.images.astype(float))[rows]
     if wanted.known is None:
         return tile(known, 1, levels)
@@ -916,9 +1164,13 @@ def _given_sheet(wanted: Truth, rows: list[int], levels: int) -> np.ndarray:
 
 
 def _repeats(shown: Restoration, row: int) -> np.ndarray:
-    """Returns the first samples of the image that sample ``row`` restores; missing ones are blank."""
+    """Returns the first samples of the image that sample ``row`` restores; missing ones are
+    blank.
+    """
     images = shown.samples[shown.truth.image == shown.truth.image[row]][:REPEATS]
-    return np.concatenate([images, np.zeros((REPEATS - len(images), *images.shape[1:]), dtype=images.dtype)])
+    return np.concatenate(
+        [images, np.zeros((REPEATS - len(images), *images.shape[1:]), dtype=images.dtype)]
+    )
 
 
 def _wrapped(name: str, nfe: float) -> str:

@@ -1,9 +1,10 @@
 """Corruptions of a user's own, a file each: the file is the registration.
 
-To add one, write ``methods/soft/corruptions/<kind>.py`` with a dataclass ``Params`` that is a :class:`Recipe`
-(:mod:`methods.soft.corruptions.pixelate` is one of 40 lines). A suite then takes it by the name of its file, with its
-parameters beside those of the others: ``corruption: {kind: pixelate, pixelate: {size: 4}, noise: {most: 0.3}}``.
-Training, start distribution, samplers, likelihood and figures need nothing more.
+To add one, write ``methods/soft/corruptions/<kind>.py`` with a dataclass ``Params`` that is a
+:class:`Recipe` (:mod:`methods.soft.corruptions.pixelate` is one of 40 lines). A suite then takes it
+by the name of its file, with its parameters beside those of the others: ``corruption: {kind:
+pixelate, pixelate: {size: 4}, noise: {most: 0.3}}``. Training, start distribution, samplers,
+likelihood and figures need nothing more.
 
 Standard library only: operators are made, and torch is imported, inside :meth:`Recipe.operator`.
 """
@@ -24,7 +25,8 @@ class Recipe:
     """Parameters of a corruption, all with defaults, and the operator that they make.
 
     Attributes:
-        differentiable: Whether the operator has a derivative in time, so that there is a flow to follow.
+        differentiable: Whether the operator has a derivative in time, so that there is a flow to
+            follow.
     """
 
     differentiable: ClassVar[bool] = True
@@ -50,6 +52,8 @@ def recipes() -> Mapping[str, type[Recipe]]:
         module = importlib.import_module(f"{__name__}.{entry.name}")
         params = getattr(module, "Params", None)
         if not (isinstance(params, type) and issubclass(params, Recipe) and is_dataclass(params)):
-            raise TypeError(f"{module.__file__}: a corruption's file should have a dataclass Params(Recipe)")
+            raise TypeError(
+                f"{module.__file__}: a corruption's file should have a dataclass Params(Recipe)"
+            )
         found[entry.name] = params
     return found

@@ -2,11 +2,13 @@ r"""Pixelation: images fade into blocks of one value, their mean.
 
 .. math:: C_t = (1 - t) I + t A,
 
-where A puts the mean of every block of ``size`` x ``size`` pixels in place of each of them. Of the last image only
-the block means are left; sampling restores what is finer, as super-resolution does.
+where A puts the mean of every block of ``size`` x ``size`` pixels in place of each of them. Of the
+last image only the block means are left; sampling restores what is finer, as super-resolution does.
 
-Source: Bansal et al., 2022, https://arxiv.org/abs/2208.09392 (section 5.3 of Cold Diffusion, super-resolution).
-Departures: they halve the resolution step by step; here there is one block size, and a straight line to it.
+Source: Bansal et al., 2022, https://arxiv.org/abs/2208.09392 (section 5.3 of Cold Diffusion,
+super-resolution).
+Departures: they halve the resolution step by step; here there is one block size, and a straight
+line to it.
 """
 
 from dataclasses import dataclass
@@ -49,5 +51,7 @@ class Params(Recipe):
         """Returns why images of shape (C, H, W) have no whole number of blocks, if so."""
         _, height, width = shape
         if height % self.size or width % self.size:
-            return [f"corruption.pixelate.size: blocks of {self.size} do not fill images of {height}x{width} pixels"]
+            return [
+                f"corruption.pixelate.size: blocks of {self.size} do not fill images of {height}x{width} pixels"
+            ]
         return []

@@ -82,7 +82,9 @@ class Faulty(Method):
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
         times, z = torch.tensor([0.5, 1.0], dtype=torch.float64), noise.normal(images.shape)
         with torch.no_grad():
-            losses = [(self.network(images) - t * z).square().flatten(1).mean(1) for t in (0.5, 1.0)]
+            losses = [
+                (self.network(images) - t * z).square().flatten(1).mean(1) for t in (0.5, 1.0)
+            ]
         return Inspection(times, times, torch.stack(losses))
 
     def state(self) -> dict[str, Tensor]:

@@ -20,7 +20,9 @@ class Params:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerParams:
-    """What goes wrong in sampling, from which batch on (by its first draw it cannot know; so all)."""
+    """What goes wrong in sampling, from which batch on (by its first draw it cannot know; so
+    all).
+    """
 
     steps: int = 2
     fault: Fault = "none"
@@ -35,7 +37,9 @@ CARD = Card(
     adapter="methods.faulty.adapter:Faulty",
     params=Params,
     samplers={
-        "walk": SamplerCard(version=1, summary="adds noise", params=SamplerParams, cost=lambda params: params.steps)
+        "walk": SamplerCard(
+            version=1, summary="adds noise", params=SamplerParams, cost=lambda params: params.steps
+        )
     },
     variant=lambda params: params.fault,
     no_likelihood="it is a test",
