@@ -2,19 +2,14 @@
 to a class.
 """
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from exact import Mixture
 
 from bench.method import Noise
 from methods.shared.controllable import Known, Replacement, grey_basis, guided, restore
 from methods.shared.grids import grid
 from methods.shared.process import VE, VP
-
-sys.path.insert(0, str(Path(__file__).with_name("golden")))
-from exact import Mixture
 
 PROCESSES = {"vp": VP(), "ve": VE(0.01, 5.0)}
 SHAPE = (1, 2, 4)

@@ -24,7 +24,7 @@ from methods.sde.card import Params
 from methods.sde.presets import PRESETS
 from methods.shared.published import published_layout, to_published
 
-SUITES = Path(__file__).resolve().parent.parent / "suites"
+SUITES = Path(__file__).resolve().parents[2] / "suites"
 SAMPLED, FLOW = SUITES / "published_cifar10.yaml", SUITES / "published_cifar10_flow.yaml"
 INLINE = str(SUITES / "executors" / "inline.yaml")
 

@@ -1,11 +1,10 @@
 import itertools
 import math
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
+from exact import Corrupted, Mixture
 
 from bench.method import Noise
 from methods.shared.likelihood import log_likelihood as diffusion_log_likelihood
@@ -22,9 +21,6 @@ from methods.soft.corruption import (
 )
 from methods.soft.likelihood import flow_of, log_likelihood
 from methods.soft.settings import CorruptionParams
-
-sys.path.insert(0, str(Path(__file__).with_name("golden")))
-from exact import Corrupted, Mixture
 
 SHAPE = (1, 2, 2)
 ONSET = torch.tensor([[0.0, 0.2], [0.3, 0.5]])

@@ -3,11 +3,10 @@ times.
 """
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from exact import Replay
 
 from bench.method import Noise
 from methods.cld.likelihood import (
@@ -20,9 +19,6 @@ from methods.cld.likelihood import (
 from methods.cld.process import CLD
 from methods.cld.settings import CLDLikelihoodParams
 from methods.shared.likelihood import slope_and_divergence, whole
-
-sys.path.insert(0, str(Path(__file__).with_name("golden")))
-from exact import Replay
 
 SHAPE = (1, 1, 2)
 VARIANCES = torch.tensor([0.05, 0.8], dtype=torch.float64).view(

@@ -1,12 +1,11 @@
 import itertools
 import math
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from exact import Constant, Corrupted, Mixture, Replay
 
 from bench.method import Noise
 from methods.shared import flow as shared_flow
@@ -28,9 +27,6 @@ from methods.soft.flow import churn, flow_adaptive, flow_euler, flow_heun, meet
 from methods.soft.objective import soft_loss
 from methods.soft.samplers import ancestral, ddim, momentum, naive
 from methods.soft.settings import CorruptionParams, NoiseScale, Preserving
-
-sys.path.insert(0, str(Path(__file__).with_name("golden")))
-from exact import Constant, Corrupted, Mixture, Replay
 
 SHAPE = (1, 4, 4)
 DISCRETE = {"naive": naive, "momentum": momentum, "ancestral": ancestral, "ddim": ddim}

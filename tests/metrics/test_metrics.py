@@ -106,7 +106,7 @@ def test_directions_are_those_of_the_measures(digits, rng):
     for name, card in METRICS.items():
         if (
             card.tasks or name == "nn_ratio"
-        ):  # tests/test_given.py; held-out images are copies of held-out images
+        ):  # tests/data/test_conditioning.py; held-out images are copies of held-out images
             continue
         data, good, bad = sets[
             "digits" if not card.refuse(card.params(), digits.card) else "points"

@@ -31,7 +31,7 @@ from bench.report.statistics import (
 )
 from bench.suite.claims import least_p
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NORMAL = np.random.default_rng(3)
 
 

@@ -15,7 +15,9 @@ from methods.ncsn.published import from_published, published_names, to_published
 from methods.ncsn.refinenet import Conv, LevelNorm, Norm, initialise, make_refinenet
 from methods.ncsn.settings import STAGES, RefineNet
 
-STATES = json.loads((Path(__file__).with_name("published") / "ncsn_shapes.json").read_text())
+STATES = json.loads(
+    (Path(__file__).resolve().parents[2] / "published" / "ncsn_shapes.json").read_text()
+)
 MODELS = {
     # variant, width, channels, noise levels and parameters of the authors' networks
     "ncsn/mnist": ("ncsn", 64, 1, 10, 7_638_657),

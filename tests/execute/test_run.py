@@ -27,7 +27,7 @@ from bench.data.images import load_images
 from bench.execute.lease import Lease, holder
 from bench.store import Store, UnitId
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "tests" / "plugins"
 
 

@@ -25,7 +25,7 @@ from bench.metrics import extractor_cards as extractors
 from bench.plan import expand
 from bench.suite.expansion import read_suite
 
-SUITES = Path(__file__).resolve().parent.parent / "suites"
+SUITES = Path(__file__).resolve().parents[2] / "suites"
 SWEEP = SUITES / "cifar10_nfe_sweep.yaml"
 INLINE = str(SUITES / "executors" / "inline.yaml")
 COLUMNS = (

@@ -7,17 +7,13 @@ import io
 import json
 import os
 import pickle
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
-
-sys.path.insert(0, os.path.dirname(__file__))
-
 from standins import write_inception
+from torch.nn import functional
 
 from bench.data.images import DATASETS, Images, load_images
 from bench.metrics.effnet import EfficientNetLite0

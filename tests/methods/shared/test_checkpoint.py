@@ -33,7 +33,7 @@ from methods.shared.hyperparameters import Backbone
 from methods.shared.layers import initialise
 from methods.shared.published import published_layout, to_published
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 DIGITS = DATASETS["digits"]
 RGB = Images(
     "rgb", replace(DIGITS, shape=(3, 8, 8), load=lambda split: DIGITS.load(split).repeat(3, axis=1))

@@ -18,7 +18,7 @@ from bench.method import Noise, Run, load_method
 from methods.shared.hyperparameters import Training
 from methods.shared.training import SharedNoise, fit
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = 20
 
 TRAIN = """

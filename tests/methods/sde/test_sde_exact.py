@@ -3,21 +3,17 @@ loss.
 """
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from exact import Mixture
 
 from bench.card import build
 from bench.data.images import load_images
 from bench.method import Noise, Run, Sampler, evaluated, load_method
 from methods.sde.card import CARD, Params
 from methods.shared.checkpoint import CheckpointError
-
-sys.path.insert(0, str(Path(__file__).with_name("golden")))
-from exact import Mixture
 
 TIMES = (1e-3, 0.1, 0.5, 1.0)
 

@@ -26,7 +26,7 @@ from bench.store import Store, UnitId
 from bench.suite.document import SuiteError
 from bench.suite.expansion import read_suite
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "{width: 8, multipliers: [1, 2], blocks: 1, attention: [4]}"
 SUITE = f"""
 name: small

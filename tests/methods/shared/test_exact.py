@@ -2,21 +2,17 @@
 points.
 """
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from exact import Mixture as FullMixture
 
 from bench.data.images import DataCard, Images, load_images
 from bench.method import NetworkCounter, Noise
 from methods.shared import exact
 from methods.shared.exact import ExactNetwork, Mixture
-
-sys.path.insert(0, str(Path(__file__).with_name("golden")))
-from exact import Mixture as FullMixture
 
 SHAPE = (1, 2, 2)
 WEIGHTS = torch.tensor([0.2, 0.5, 0.1, 0.2], dtype=torch.float64)

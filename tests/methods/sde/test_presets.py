@@ -17,7 +17,7 @@ from methods.sde.presets import PRESETS, SHAPES
 from methods.shared.backbone import make_network
 from methods.shared.published import from_published, published_layout, to_published
 
-FOLDER = Path(__file__).with_name("published")
+FOLDER = Path(__file__).resolve().parents[2] / "published"
 CONFIGURATIONS = json.loads((FOLDER / "sde_configurations.json").read_text())
 STATES = json.loads((FOLDER / "sde_shapes.json").read_text())
 PARAMETERS = {
