@@ -20,8 +20,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.card import Card, build, cards
+from bench.card import Card, cards
 from bench.data.images import Images
+from bench.schema import build
 
 
 class Noise:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.prefix import leg
+from bench.files import scan
+from bench.prefix import training_prefix
 from bench.spec import (
     AverageSpec,
     ImagesSpec,
@@ -28,8 +29,8 @@ from bench.spec import (
     part_name,
     place,
 )
-from bench.store import REFERENCES, STAGES, DamagedError, Store, UnitId, pruned, scan
-from bench.suite.expansion import Suite
+from bench.store import REFERENCES, STAGES, DamagedError, Store, UnitId, pruned
+from bench.suite.resolved import Suite
 
 _KINDS = (TrainSpec, SnapshotSpec, AverageSpec, SampleSpec, LikelihoodSpec, InspectSpec, ScoreSpec)
 KINDS = {kind.__name__: kind for kind in _KINDS}
@@ -190,7 +191,11 @@ def _trainings(suite: Suite) -> list[Job]:
     needs = {unit: (UnitId(*place(spec.source)),) for unit, spec in averages.items()}
     last: dict[str, UnitId] = {}
     trained = {unit: spec for unit, (_, spec) in models.items() if unit not in averages}
-    legs = [(found, unit) for unit, spec in trained.items() if (found := leg(spec)) is not None]
+    legs = [
+        (found, unit)
+        for unit, spec in trained.items()
+        if (found := training_prefix(spec)) is not None
+    ]
     for found, unit in sorted(legs, key=lambda pair: pair[0].images):
         needs[unit] = (last[found.course],) if found.course in last else ()
         last[found.course] = unit

@@ -6,8 +6,9 @@ Standard library only.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from bench.card import Card, build
+from bench.card import Card
 from bench.card import cards as all_cards
+from bench.schema import build
 from bench.spec import SnapshotSpec, TrainSpec, key
 
 

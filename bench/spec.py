@@ -3,7 +3,7 @@
 A key is the hash of canonical JSON in which only values that differ from their defaults appear,
 with the versions of method, sampler, data set and metric beside them: a new option with a neutral
 default never orphans weights, and a mended sampler never retrains. ``params`` therefore hold the
-*differences* from the card's defaults (:func:`bench.card.differences`), nested as the Params
+*differences* from the card's defaults (:func:`bench.schema.differences`), nested as the Params
 dataclass is.
 
 Standard library only.
@@ -41,7 +41,7 @@ class TrainSpec:
 
     ``checkpoint`` is the digest of the file or folder that holds such weights, ``weights`` which of
     them are taken. ``dataset_sha256`` is the digest of the data set's files where they are not
-    those that name and version stand for (:func:`bench.data.images.content`).
+    those that name and version stand for (:func:`bench.data.content.content`).
     """
 
     method: str

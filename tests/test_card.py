@@ -7,17 +7,8 @@ from typing import Literal
 
 import pytest
 
-from bench.card import (
-    BudgetError,
-    SamplerCard,
-    build,
-    check,
-    choices,
-    describe,
-    differences,
-    merge,
-    plain,
-)
+from bench.card import BudgetError, SamplerCard
+from bench.schema import build, check, choices, describe, differences, merge, plain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.card import TIMES, BudgetError, build, cards
+from bench.card import TIMES, BudgetError, cards
+from bench.counter import NetworkCounter
 from bench.data.images import load_images
-from bench.method import Method, NetworkCounter, Noise, Run, Sampler, load_method
+from bench.method import Method, Noise, Run, Sampler, load_method
+from bench.schema import build
 
 BUDGETS = (5, 10, 20, 23, 50)
 CARDS = list(cards().values())

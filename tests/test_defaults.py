@@ -17,9 +17,10 @@ if __name__ == "__main__":  # of this checkout, whatever is installed
 
 import pytest
 
-from bench.card import cards, plain
-from bench.data.images import DATASETS
+from bench.card import cards
+from bench.data.registry import DATASETS
 from bench.metrics.registry import METRICS
+from bench.schema import plain
 
 FOLDER = Path(__file__).with_name("defaults")
 REMEDY = "python tests/test_defaults.py --write"

@@ -15,14 +15,18 @@ import pytest
 
 from bench.cli.parser import main
 from bench.data import digest, images, mapped
+from bench.data.content import check_content, content
 from bench.data.digest import digest_checkpoint, digest_files
 from bench.data.idx import FASHION_MNIST, ROWS, file_name
-from bench.data.images import DATASETS, check_content, content, data_root, load_images
+from bench.data.images import load_images
 from bench.data.mapped import converted
+from bench.data.registry import DATASETS
+from bench.data.root import data_root
 from bench.data.subset import RULE
 from bench.spec import ImagesSpec, ScoreSpec, TrainSpec, canonical, from_plain, key
 from bench.store import Store
-from bench.suite.expansion import NOT_THERE, read_suite
+from bench.suite.models import NOT_THERE
+from bench.suite.reader import read_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = """

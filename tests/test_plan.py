@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from bench.plan import Job, examine, expand, to_prune
+from bench.plan import Job, expand
+from bench.progress import examine, to_prune
 from bench.spec import SampleSpec, TrainSpec, canonical, place
 from bench.store import Store, UnitId
-from bench.suite.expansion import read_suite
+from bench.suite.reader import read_suite
 
 SUITE = """
 name: small

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.parser import main
-from bench.suite.expansion import read_suite
+from bench.suite.reader import read_suite
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

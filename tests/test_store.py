@@ -4,8 +4,9 @@ import os
 import numpy as np
 import pytest
 
+from bench.files import sweep, write
 from bench.spec import TrainSpec
-from bench.store import DamagedError, Store, UnitId, pruned, sweep, write
+from bench.store import DamagedError, Store, UnitId, pruned
 
 UNIT = UnitId("samples", "abc", "00000")
 

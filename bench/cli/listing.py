@@ -11,14 +11,18 @@ from typing import Any
 
 import yaml
 
-from bench.card import Card, cards, plain
+from bench.card import Card, cards
+from bench.data.card import DataCard
 from bench.data.gallery import KINDS as GALLERIES
-from bench.data.images import DATASETS, DataCard
+from bench.data.registry import DATASETS
 from bench.execute.executor import executor_folder
-from bench.metrics.registry import EXTRACTORS, METRICS, SHORTHANDS
-from bench.plan import checkout
+from bench.files import read_json, scan
+from bench.installation import checkout
+from bench.metrics.extractor_cards import EXTRACTORS
+from bench.metrics.registry import METRICS, SHORTHANDS
 from bench.printable import say
-from bench.store import REFERENCES, STAGES, Store, read_json, scan
+from bench.schema import plain
+from bench.store import REFERENCES, STAGES, Store
 
 
 def as_yaml(values: Any) -> str:

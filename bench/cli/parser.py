@@ -12,42 +12,38 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench.cli import listing
-from bench.cli.listing import as_yaml
-from bench.data import assets
-from bench.data.images import DATASETS, data_card, data_root
+from bench.cli import listing, show
+from bench.data import assets, download
+from bench.data.registry import DATASETS, data_card
+from bench.data.root import data_root
 from bench.data.subset import describe_part
+from bench.describe import as_yaml
+from bench.execute.attempt import PlaceError
+from bench.execute.cancellation import Interrupted, ask_to_cancel, handling
 from bench.execute.executor import Executor, read_executor
-from bench.execute.lease import Lease, clear_hint, holder
-from bench.execute.local.driver import (
-    Driver,
-    HeldError,
-    Interrupted,
-    WorkersFailError,
-    ask_to_cancel,
-    handling,
-    hold,
-    living,
-    signal_workers,
-    stop_workers,
-)
-from bench.execute.local.worker import PlaceError
+from bench.execute.lease import HeldError, Lease, clear_hint, hold, holder
+from bench.execute.local.driver import Driver, WorkersFailError
+from bench.execute.local.registry import living, signal_workers, stop_workers
 from bench.execute.outcome import Outcome, outcome
-from bench.execute.slurm.driver import Campaign, ClusterRefusesError, cancel_submissions
+from bench.execute.slurm.cancel import cancel_submissions
+from bench.execute.slurm.driver import ClusterRefusesError, SlurmDriver
 from bench.execute.slurm.forecast import forecast
 from bench.execute.slurm.measure import MeasureError, measure_there
-from bench.execute.slurm.overview import elements_line, overview
+from bench.execute.slurm.overview import array_line, overview
 from bench.execute.slurm.packing import measured
 from bench.execute.slurm.queue import ClusterError
 from bench.execute.slurm.resources import Slurm
-from bench.execute.slurm.submit import submissions
-from bench.metrics.extractor_cards import refuse_extractor
-from bench.metrics.registry import default_extractor, extractor_label
-from bench.plan import Job, Progress, examine, expand, to_prune, verify_references
+from bench.execute.slurm.submission import submissions
+from bench.files import NOT_OURS, read_json, scan, write
+from bench.metrics.extractor_cards import default_extractor, extractor_label, refuse_extractor
+from bench.plan import Job, expand
 from bench.printable import let_any_text_through, one_line, say
-from bench.store import NOT_OURS, STAGES, Store, read_json, scan, write
-from bench.suite.document import SuiteError
-from bench.suite.expansion import Suite, read_suite
+from bench.progress import Progress, examine, to_prune, verify_references
+from bench.store import STAGES, Store
+from bench.suite import requirements
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
+from bench.suite.resolved import Suite
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -315,7 +311,7 @@ def _run(options: argparse.Namespace) -> int:
         )
         return WRONG
     study = Study(options)
-    if missing := assets.missing(assets.of_suite(study.suite, study.store)):
+    if missing := assets.missing(requirements.of_suite(study.suite, study.store)):
         say("\n".join(missing), file=sys.stderr)
         return FAILED
     try:
@@ -379,12 +375,12 @@ def _work(
     _note_keys(study, options)
     if options.detach:
         return _detach(study, options, executor, lease)
-    from bench.cli.progress import ProgressDisplay
+    from bench.cli.display import ProgressDisplay
 
     with ProgressDisplay() as display:
         if isinstance(executor, Slurm):
             expected = measured(study.results)
-            Campaign(study.jobs, study.store, study.results, executor, display.show, expected)(
+            SlurmDriver(study.jobs, study.store, study.results, executor, display.show, expected)(
                 lease
             )
         else:
@@ -405,14 +401,14 @@ def _detach(study: Study, options: argparse.Namespace, executor: Slurm, lease: L
     """Submits everything that is neither there nor in the queue, and says what; ends the run if all
     of it is there.
     """
-    campaign = Campaign(
+    campaign = SlurmDriver(
         study.jobs, study.store, study.results, executor, expected=measured(study.results)
     )
     made, left_out = campaign.detach(lease)
     if not campaign.tally.open:
         return _finish(study)
     for submission in made:
-        say(elements_line(submission))
+        say(array_line(submission))
     say("" if made else "nothing to submit: all that is missing is in the queue")
     say(
         f"how far it is: run_bench.py status {options.suite}; tables of what is there: run_bench.py report ..."
@@ -482,10 +478,10 @@ def _forget(study: Study, found: Mapping[str, Progress]) -> None:
 def _make_report(study: Study) -> int:
     from rich.console import Console
 
-    from bench.report import table
+    from bench.report import results, table, writer
     from bench.report.console import print_leaderboard
 
-    rows = table.write(study.suite, study.store, study.results)
+    rows = writer.write(study.suite, study.store, study.results)
     print_leaderboard(rows, Console(), study.results)
     failures = _failures(study)
     for label, seen in failures:
@@ -653,8 +649,10 @@ def show_assets(options: argparse.Namespace) -> int:
     failed = []
     if options.download:
         with _Line() as line:
-            failed = list(assets.download(assets.of_suite(suite, study.store), line.say, line))
-    needed = assets.of_suite(suite, study.store)
+            failed = list(
+                download.fetch_missing(requirements.of_suite(suite, study.store), line.say, line)
+            )
+    needed = requirements.of_suite(suite, study.store)
     wrong = 0
     for asset in needed:
         lines, right = assets.describe(asset, cache)
@@ -720,9 +718,9 @@ class _Line:
 def explain(options: argparse.Namespace) -> int:
     """Says how two rows differ, and which of their numbers are comparable."""
     study = Study(options)
-    from bench.report import comparison, table
+    from bench.report import comparison, results, table, writer
 
-    rows = table.tabulate(study.suite, study.store)
+    rows = results.read_results(study.suite, study.store)
     try:
         first, second = (comparison.find(table.bare(rows), text) for text in options.rows)
     except ValueError as error:
@@ -804,12 +802,12 @@ def reference(options: argparse.Namespace) -> int:
         if problem := _no_device(options.device):
             say(problem, file=sys.stderr)
             return WRONG
-    from bench.metrics import references
+    from bench.metrics import references, statistics_file
 
     try:
         if options.do == "import":
-            sha256 = references.import_statistics(store, path)
-            say(references.describe_statistics(references.References(store).facts(sha256)))
+            sha256 = statistics_file.import_statistics(store, path)
+            say(statistics_file.describe_statistics(references.References(store).facts(sha256)))
             say(f"imported into {store.root}; in a suite: {{metric: fid, statistics: {sha256}}}")
             return DONE
         from bench.data.images import load_images
@@ -817,7 +815,7 @@ def reference(options: argparse.Namespace) -> int:
 
         data = load_images(options.dataset)
         extractor = load_extractor(options.extractor, options.device, data)
-        content = references.export_statistics(
+        content = statistics_file.export_statistics(
             references.References(store), data, options.split, extractor, options.features
         )
     except ValueError as error:
@@ -859,7 +857,7 @@ def _no_device(name: str) -> str:
 def _absent(dataset: str, extractor: str) -> list[str]:
     """Returns what is missing of a data set and an extractor, and how to get it."""
     return assets.missing(
-        [*assets.of_data(dataset, DATASETS[dataset]), *assets.of_extractor(extractor)]
+        [*assets.of_data(dataset, DATASETS[dataset]), *requirements.of_extractor(extractor)]
     )
 
 
@@ -939,7 +937,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "explain": explain,
     "check-metrics": check_metrics,
     "reference": reference,
-    "list": listing.print_all,
-    "show": listing.show,
+    "list": listing._list,
+    "show": show._show,
     "prune": prune,
 }

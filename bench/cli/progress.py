@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.printable import one_line, say
 
 if TYPE_CHECKING:
-    from bench.execute.local.driver import Tally
+    from bench.execute.board import RunProgress
 
 STAGES = {
     "train": "train",

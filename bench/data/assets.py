@@ -1,6 +1,6 @@
 """The files that a suite needs: what they are, where they are looked for, how to get them.
 
-Data sets and weights of extractors lie under BENCH_DATA (:func:`bench.data.images.data_root`),
+Data sets and weights of extractors lie under BENCH_DATA (:func:`bench.data.root.data_root`),
 statistics of papers in the store, checkpoints and images made elsewhere where a suite says. A job
 never fetches anything: what is missing stops a run before the first one, and ``run_bench.py assets
 SUITE --download`` fetches what has a public address.
@@ -22,13 +22,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.card import build
+from bench.data.card import DataCard, FileFacts
 from bench.data.digest import digest_checkpoint
-from bench.data.images import DataCard, FileFacts, data_card, data_root
-from bench.metrics.registry import METRICS, extractor_card
+from bench.data.registry import data_card
+from bench.data.root import data_root
+from bench.metrics.extractor_cards import extractor_card
+from bench.metrics.registry import METRICS
+from bench.schema import build
 from bench.spec import ImagesSpec
 from bench.store import REFERENCES, Store
-from bench.suite.expansion import Suite
+from bench.suite.resolved import Suite
 
 CHUNK = 2**20
 TIMEOUT_SECONDS = 60

@@ -2,7 +2,7 @@
 
 Sample i of a point restores image i modulo ``images``, so all images come round once a repeat, or
 has class i modulo the number of classes. Neither depends on how many samples there are: more
-repeats add batches. A method is only told what is known (:class:`bench.method.Given`).
+repeats add batches. A method is only told what is known (:class:`bench.method.Condition`).
 
 Standard library only: a suite is checked without numpy.
 """
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.card import build, differences
-from bench.data.images import DataCard
+from bench.data.card import DataCard
 from bench.data.subset import RULE
+from bench.schema import build, differences
 
 if TYPE_CHECKING:
     import numpy as np

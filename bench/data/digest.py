@@ -24,15 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bench.data.collection import (
-    ARCHIVE_ERRORS,
-    EXPANSION,
-    MOST_EXPANDED,
-    VERSION,
-    Collection,
-    collect,
-    shown,
-)
+from bench.data.archive import ARCHIVE_ERRORS, EXPANSION, MOST_EXPANDED
+from bench.data.collection import VERSION, Collection, collect
+from bench.data.filenames import printable
 
 KEYS = ("images", "arr_0")
 """Arrays of an .npz that hold the images, the first found; or else its only array."""
@@ -82,13 +76,15 @@ def _is_array(path: Path) -> bool:
     try:
         folder, file = path.is_dir(), path.is_file()
     except OSError as error:
-        raise ValueError(f"{shown(path)}: cannot be read ({error.strerror})") from None
+        raise ValueError(f"{printable(path)}: cannot be read ({error.strerror})") from None
     if folder:
         return False
     if not file:
-        raise ValueError(f"there is no folder or file {shown(path)}")
+        raise ValueError(f"there is no folder or file {printable(path)}")
     if path.suffix.lower() not in (".npz", ".zip"):
-        raise ValueError(f"{shown(path)} should be a folder or .zip of pictures or an .npz file")
+        raise ValueError(
+            f"{printable(path)} should be a folder or .zip of pictures or an .npz file"
+        )
     return path.suffix.lower() == ".npz"
 
 
@@ -122,7 +118,7 @@ def npz_header(path: Path) -> NpzHeader:
         ValueError: The header is none, or claims what the file cannot hold; the message names file
             and remedy.
     """
-    where = shown(path)
+    where = printable(path)
     again = "write it again with numpy.savez"
     if not zipfile.is_zipfile(path):
         raise ValueError(
@@ -137,30 +133,30 @@ def npz_header(path: Path) -> NpzHeader:
                 (key for key in KEYS if key in found), found[0] if len(found) == 1 else None
             )
             if name is None:
-                arrays = shown(", ".join(found[:10])) or "none"
+                arrays = printable(", ".join(found[:10])) or "none"
                 raise ValueError(
                     f"{where} should hold an array called {KEYS[0]}; which array holds the images? (arrays: {arrays})"
                 )
             if found.count(name) > 1:
-                raise ValueError(f"{where} holds the array {shown(name)} twice; {again}")
+                raise ValueError(f"{where} holds the array {printable(name)} twice; {again}")
             member = archive.getinfo(f"{name}.npy")
             _check_member(member, where, again)
             with archive.open(member) as stream:
                 header, start = _header(
-                    stream, shown(name), f"{where} is not an .npz file that can be read", again
+                    stream, printable(name), f"{where} is not an .npz file that can be read", again
                 )
             if name != KEYS[0] and (alike := _alike(archive, header, found)):
                 raise ValueError(
-                    f"{where} holds several arrays like images, {shown(', '.join([name, *alike]))}; call the one that "
+                    f"{where} holds several arrays like images, {printable(', '.join([name, *alike]))}; call the one that "
                     f"is meant {KEYS[0]}"
                 )
     except ARCHIVE_ERRORS as error:
         raise ValueError(
-            f"{where} is not an .npz file that can be read ({shown(str(error))}); {again}"
+            f"{where} is not an .npz file that can be read ({printable(str(error))}); {again}"
         ) from None
     if not header.shape:
         raise ValueError(
-            f"{where} is not an .npz file that can be read ({shown(name)} is a single number, not images); {again}"
+            f"{where} is not an .npz file that can be read ({printable(name)} is a single number, not images); {again}"
         )
     _check_claim(header, member.file_size - start, where, again)
     return header
@@ -192,7 +188,7 @@ def check_claims(path: Path, names: Sequence[str], again: str, objects: str) -> 
         ValueError: A header is none, or claims what the file cannot hold; the message names the
             file.
     """
-    where = shown(path)
+    where = printable(path)
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if (name := member.filename.removesuffix(".npy")) in names:
@@ -209,7 +205,7 @@ def _check_claim(header: NpzHeader, held: int, where: str, again: str) -> None:
     if claimed != held:
         what = "cut short" if held < claimed else "damaged"
         raise ValueError(
-            f"{where}: {shown(header.name)} claims shape {header.shape} of {header.dtype}, {claimed:,} bytes, and "
+            f"{where}: {printable(header.name)} claims shape {header.shape} of {header.dtype}, {claimed:,} bytes, and "
             f"{held:,} are there: {what}; {again}"
         )
 
@@ -221,11 +217,11 @@ def _check_member(member: zipfile.ZipInfo, where: str, again: str) -> None:
         zipfile.ZIP_DEFLATED,
     ):
         raise ValueError(
-            f"{where}: {shown(member.filename)} is encrypted or packed as numpy packs nothing; {again}"
+            f"{where}: {printable(member.filename)} is encrypted or packed as numpy packs nothing; {again}"
         )
     if member.file_size > max(MOST_EXPANDED, EXPANSION * member.compress_size):
         raise ValueError(
-            f"{where}: {shown(member.filename)} says that {member.compress_size:,} bytes unpack to "
+            f"{where}: {printable(member.filename)} says that {member.compress_size:,} bytes unpack to "
             f"{member.file_size:,}, which images never do; {again}"
         )
 
@@ -257,10 +253,10 @@ def _header(
         type(length) is int and 0 <= length < 2**62 for length in shape
     )
     if not whole or len(shape) > MOST_DIMENSIONS:
-        raise ValueError(f"{bad} ({name} claims shape {shown(repr(shape))[:60]}); {again}")
+        raise ValueError(f"{bad} ({name} claims shape {printable(repr(shape))[:60]}); {again}")
     kind = re.fullmatch(r"[<>|=]?([a-zA-Z])(\d{0,9})", descr) if isinstance(descr, str) else None
     if kind is None or kind[1] == "O":
-        told = "objects" if kind else shown(repr(descr))[:60]
+        told = "objects" if kind else printable(repr(descr))[:60]
         raise ValueError(f"{bad} ({name} is an array of {told}, which is never loaded); {objects}")
     wide = 4 if kind[1] == "U" else 1  # bytes of a character
     return NpzHeader(name, shape, kind[1], int(kind[2] or 1) * wide), begin + length
@@ -426,7 +422,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where, why = shown(error.filename or path), error.strerror or error
+        where, why = printable(error.filename or path), error.strerror or error
         raise ValueError(
             f"{where}: cannot be read ({why}): put it back, allow it, or start again"
         ) from None

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.collection import ARCHIVE_ERRORS, collect, contents, shown
-from bench.data.digest import NpzHeader, npz_header
-from bench.data.images import DataCard
+from bench.data.archive import ARCHIVE_ERRORS
+from bench.data.card import DataCard
+from bench.data.collection import collect, contents
+from bench.data.filenames import printable
+from bench.data.npz import NpzHeader, npz_header
 from bench.data.pictures import decode
 from bench.data.scale import PICTURE_WHITE, Scale, check_finite, to_levels
 
@@ -44,7 +46,7 @@ def read_external(path: str | Path, data: DataCard, scale: Scale | None = None) 
     path = Path(path)
     if path.suffix.lower() == ".npz" and not path.is_dir():
         if not path.exists():
-            raise FileNotFoundError(f"{shown(path)}: no such file or folder of images")
+            raise FileNotFoundError(f"{printable(path)}: no such file or folder of images")
         values = _read_array(path, data)
         return (
             _real(values, path)
@@ -52,11 +54,13 @@ def read_external(path: str | Path, data: DataCard, scale: Scale | None = None) 
             else to_levels(values, data.levels, path, scale)
         )
     if not path.exists():
-        raise FileNotFoundError(f"{shown(path)}: no such file or folder of images")
+        raise FileNotFoundError(f"{printable(path)}: no such file or folder of images")
     if not path.is_dir() and path.suffix.lower() != ".zip":
-        raise ValueError(f"{shown(path)}: should be an .npz file, or a folder or .zip of pictures")
+        raise ValueError(
+            f"{printable(path)}: should be an .npz file, or a folder or .zip of pictures"
+        )
     if data.kind == "real":
-        raise ValueError(f"{shown(path)}: pictures hold no real values; use an .npz file")
+        raise ValueError(f"{printable(path)}: pictures hold no real values; use an .npz file")
     return to_levels(_read_folder(path, data), data.levels, path, scale, usual_white=PICTURE_WHITE)
 
 
@@ -69,9 +73,9 @@ def _read_array(path: Path, data: DataCard) -> np.ndarray:
         with np.load(path, allow_pickle=False) as arrays:
             images = arrays[header.name]
     except (*ARCHIVE_ERRORS, ValueError) as error:
-        why = shown(str(error))
+        why = printable(str(error))
         raise ValueError(
-            f"{shown(path)} is not an .npz file that can be read ({why}); write it again with numpy.savez"
+            f"{printable(path)} is not an .npz file that can be read ({why}); write it again with numpy.savez"
         ) from error
     return images.reshape(len(images), *data.shape) if order is None else images.transpose(order)
 
@@ -81,7 +85,7 @@ def _check_memory(header: NpzHeader, path: Path) -> None:
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise ValueError(
-            f"{shown(path)}: {header.name} takes {needed / 1e9:,.1f} GB, and this machine has {there / 1e9:,.1f} GB; "
+            f"{printable(path)}: {header.name} takes {needed / 1e9:,.1f} GB, and this machine has {there / 1e9:,.1f} GB; "
             "save fewer images, or uint8"
         )
 
@@ -102,7 +106,7 @@ def _axes(shape: tuple[int, ...], data: DataCard, path: Path) -> tuple[int, ...]
         if shape[1:] == (height, width, channels):
             return (0, 3, 1, 2)
     raise ValueError(
-        f"{shown(path)}: images have shape {shape}; this data set asks for (N, {channels}, {height}, {width}) or "
+        f"{printable(path)}: images have shape {shape}; this data set asks for (N, {channels}, {height}, {width}) or "
         f"(N, {height}, {width}, {channels}) with N > 0"
     )
 
@@ -120,7 +124,7 @@ def _read_folder(path: Path, data: DataCard) -> np.ndarray:
     """
     if data.shape[0] not in MODES:
         raise ValueError(
-            f"{shown(path)}: pictures cannot hold this data set's {data.shape[0]} channels; use an .npz file"
+            f"{printable(path)}: pictures cannot hold this data set's {data.shape[0]} channels; use an .npz file"
         )
     return np.stack(
         [_picture(where, content, data) for where, content in contents(path, collect(path).names)]

@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.data import pictures
-from bench.data.collection import Collection, collect, shown
+from bench.data.collection import Collection, collect
 from bench.data.digest import digest_pictures
+from bench.data.filenames import printable
 from bench.data.mapped import converted, folder, is_converted
 from bench.data.splits import Folders, by_folder
 
@@ -221,7 +222,7 @@ class _Found:
     @property
     def where(self) -> str:
         """The places, for a message."""
-        return ", ".join(shown(found.path) for found in self.collections.values())
+        return ", ".join(printable(found.path) for found in self.collections.values())
 
     @property
     def files(self) -> list[Path]:
@@ -340,7 +341,7 @@ def _line(kind: str, params: Any, gallery: Gallery, found: _Found) -> str:
     left_out = "".join(
         f"; {told}" for item in found.collections.values() if (told := item.what_is_left_out)
     )
-    return f"{shown(what)}: {gallery.train:,} train, {gallery.test:,} test, {how}{left_out}"
+    return f"{printable(what)}: {gallery.train:,} train, {gallery.test:,} test, {how}{left_out}"
 
 
 def load(gallery: Gallery, split: str, root: Path) -> np.ndarray:
@@ -417,7 +418,7 @@ def _places(gallery: Gallery, root: Path) -> dict[str, Path]:
     for place in places.values():
         if not place.exists():
             raise FileNotFoundError(
-                f"{shown(place)}: the pictures are no longer there; put them back, or start the suite again"
+                f"{printable(place)}: the pictures are no longer there; put them back, or start the suite again"
             )
     return places
 
@@ -458,9 +459,9 @@ def _find(path: str, root: Path) -> Path:
     try:
         found = next((place for place in places if place.exists()), None)
     except OSError as error:
-        raise ValueError(f"{shown(path)} cannot be looked for ({error.strerror})") from None
+        raise ValueError(f"{printable(path)} cannot be looked for ({error.strerror})") from None
     if found is None:
-        raise ValueError(f"nothing lies at {' or at '.join(map(shown, places))}")
+        raise ValueError(f"nothing lies at {' or at '.join(map(printable, places))}")
     return found
 
 

@@ -17,7 +17,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from bench.data import celeba, cifar, gallery, idx
+from bench.data import celeba, cifar, gallery, gallery_files, idx
 from bench.data.collection import VERSION
 from bench.data.digest import digest_files, digest_md5, unpacked_name
 from bench.data.mapped import converted
@@ -428,7 +428,7 @@ def settle(kind: str, params: Any, cache: Path | None) -> tuple[str, str]:
     Raises:
         ValueError: The pictures are not there, too few, or cannot be split or read.
     """
-    settled, line = gallery.settle(kind, params, data_root(), cache)
+    settled, line = gallery_files.settle(kind, params, data_root(), cache)
     return settled.name, line
 
 
@@ -440,7 +440,9 @@ def equal_pictures(name: str) -> int | None:
     Raises:
         FileNotFoundError, ValueError: The pictures are gone, changed or damaged.
     """
-    return gallery.equal_pictures(gallery.Gallery.of(name), data_root()) if "{" in name else None
+    return (
+        gallery_files.equal_pictures(gallery.Gallery.of(name), data_root()) if "{" in name else None
+    )
 
 
 def _digits(split: str) -> np.ndarray:

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.data.collection import VERSION, collect, contents, shown
+from bench.data.collection import VERSION, collect, contents
+from bench.data.filenames import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,7 +150,7 @@ def _decoding(where: str) -> Iterator[None]:
             f"{where}: cannot be decoded (it is none of {formats}): get it again, or take it out"
         ) from None
     except (*UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        why = shown(str(error))
+        why = printable(str(error))
         raise ValueError(
             f"{where}: cannot be decoded ({why}): get it again, or take it out"
         ) from error

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.data.collection import Collection, shown
+from bench.data.collection import Collection
+from bench.data.filenames import printable
 
 Role = Literal["train", "test", "validation"]
 
@@ -94,7 +95,7 @@ def by_folder(found: Collection) -> Folders | None:
             what to write.
     """
     members, wrappers = _unwrapped(found)
-    where = shown(found.path / "/".join(wrappers)) if wrappers else shown(found.path)
+    where = printable(found.path / "/".join(wrappers)) if wrappers else printable(found.path)
     roles: dict[Role, list[str]] = {}
     for folder in sorted(members):
         if (of := role(folder)) is not None:
@@ -169,7 +170,7 @@ def _every_name(found: Collection) -> Iterator[tuple[str, str]]:
 
 
 def _all(folders: Iterable[str]) -> str:
-    return " and ".join(f"{shown(folder)}/" for folder in folders)
+    return " and ".join(f"{printable(folder)}/" for folder in folders)
 
 
 def _refuse_wrapped(found: Collection, wrappers: list[str]) -> None:
@@ -181,7 +182,7 @@ def _refuse_wrapped(found: Collection, wrappers: list[str]) -> None:
     ]
     if held_out:
         raise ValueError(
-            f"{shown(found.path)}: all pictures lie in {_all(held_out)}, which by its name is held out: point path: at "
+            f"{printable(found.path)}: all pictures lie in {_all(held_out)}, which by its name is held out: point path: at "
             f"the pictures to train on, {OTHERWISE}"
         )
 
@@ -222,8 +223,8 @@ def _refuse_within(
             if held_out is not None:
                 within = "/".join([folder, *inner[: inner.index(held_out) + 1]])
                 raise ValueError(
-                    f"{where}: {shown(within)}/ lies within {shown(folder)}/ and by its name is held out: move it "
-                    f"beside {shown(folder)}/, {OTHERWISE}"
+                    f"{where}: {printable(within)}/ lies within {printable(folder)}/ and by its name is held out: move it "
+                    f"beside {printable(folder)}/, {OTHERWISE}"
                 )
 
 
@@ -238,8 +239,8 @@ def _refuse_pairs(found: Collection, members: Mapping[str, set[str]]) -> None:
     if train:
         inner = _inner(found, train[0])
         raise ValueError(
-            f"{shown(found.path)}: {_all(sorted(pairs))} are of a set of pairs: point `path:` at one side, as in "
-            f"`path: {shown(inner)}` (a part of it is held out at random), or put {_all(sorted(pairs)[:1])} and "
+            f"{printable(found.path)}: {_all(sorted(pairs))} are of a set of pairs: point `path:` at one side, as in "
+            f"`path: {printable(inner)}` (a part of it is held out at random), or put {_all(sorted(pairs)[:1])} and "
             f"{_all(train[:1])} as test/ and train/ into a folder of their own"
         )
 
@@ -280,7 +281,7 @@ def _refuse_unlike(found: Collection, where: str, members: Mapping[str, set[str]
     for told, what in ((deeper, "folders"), (files, "files")):
         both = sorted(folder for folder, of in told.items() if "train" in of and len(of) > 1)
         if both:
-            at = f"{shown(both[0])}/" if both[0] else "it"
+            at = f"{printable(both[0])}/" if both[0] else "it"
             more = f" and {len(both) - 1} more" if len(both) > 1 else ""
             raise ValueError(
                 f"{where}: {at}{more} has {what} named for training and others for what is held out: put them into "

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.card import Problem, check
-from bench.execute.slurm.resources import Slurm, check_slurm
-from bench.plan import checkout
-from bench.store import scan
-from bench.suite.document import Document, Fault, Place, SuiteError
+from bench.execute.slurm.checks import check_slurm
+from bench.execute.slurm.resources import Slurm
+from bench.files import scan
+from bench.installation import checkout
+from bench.schema import Problem, check
+from bench.suite.document import Document
+from bench.suite.fault import Fault, Place, SuiteError
 
 WORKERS_PER_CORE = 4
 WORKERS_PER_GPU = 8

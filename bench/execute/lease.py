@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import host
-from bench.store import named, put_aside
+from bench.files import put_aside, with_path
 
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 NUMBERS = (
@@ -125,7 +125,7 @@ class Lease:
                 if written < len(content):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError as error:
-                raise named(error, self.path) from error
+                raise with_path(error, self.path) from error
 
     def check(self) -> None:
         """Makes sure that the lease is still ours: to be called before anything is written in its

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from bench.card import NetworkCost, build, cards
-from bench.data.images import DataCard, data_card
+from bench.card import NetworkCost, cards
+from bench.data.card import DataCard
+from bench.data.registry import data_card
 from bench.metrics.extractor_cards import extractor_card
 from bench.metrics.registry import METRICS
 from bench.plan import Job
+from bench.schema import build
 from bench.spec import (
     AverageSpec,
     ImagesSpec,

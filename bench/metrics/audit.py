@@ -21,7 +21,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from bench.data.images import Images
+from bench.metrics.card import MetricCard
+from bench.metrics.extractor_cards import extractor_card
 from bench.metrics.extractors import load_extractor
+from bench.metrics.floor import real_floor
 from bench.metrics.frechet import frechet_of_moments
 from bench.metrics.libraries import (
     fid_of_clean_fid,
@@ -31,8 +34,8 @@ from bench.metrics.libraries import (
     kid_of_torch_fidelity,
 )
 from bench.metrics.references import References
-from bench.metrics.registry import METRICS, MetricCard, extractor_card
-from bench.metrics.scoring import IN_MEMORY, real_floor, score
+from bench.metrics.registry import METRICS
+from bench.metrics.scoring import IN_MEMORY, score
 from bench.metrics.summary import Summary
 
 AGREEMENT = 1e-6

@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from bench.data.images import DataCard, data_root
+from bench.data.card import DataCard
+from bench.data.root import data_root
 
 SHIPPED = Path(__file__).parent / "weights"
 

@@ -31,7 +31,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.data.images import Images
 from bench.metrics.effnet import EfficientNetLite0
-from bench.metrics.registry import ExtractorCard, extractor_card, extractor_label
+from bench.metrics.extractor_card import ExtractorCard
+from bench.metrics.extractor_cards import extractor_card, extractor_label
 from bench.metrics.summary import Features
 
 CHUNK = 500
@@ -147,7 +148,7 @@ class Projection(View):
 
     def __init__(self, data: Images, axes: int) -> None:
         super().__init__()
-        from bench.metrics.frechet import Moments
+        from bench.metrics.moments import Moments
 
         self.pixels, moments = Pixels(data.levels), Moments()
         for start in range(0, len(data.train), CHUNK):
@@ -185,7 +186,7 @@ VIEWS: Mapping[str, Callable[[ExtractorCard, bytes, int], View]] = {
 
 
 class Extractor:
-    """An extractor of :data:`bench.metrics.registry.EXTRACTORS` with its weights.
+    """An extractor of :data:`bench.metrics.extractor_cards.EXTRACTORS` with its weights.
 
     Args:
         name: Of the extractor, with its size where it has one to choose.

@@ -24,7 +24,7 @@ Forsyth, 2020, https://arxiv.org/abs/1911.07023 (the line).
 import numpy as np
 from scipy import linalg
 
-from bench.metrics.registry import SUBSET_PER_DIMENSION, least_for_infinity
+from bench.metrics.infinity import SUBSET_PER_DIMENSION, least_for_infinity
 
 BLOCK = 2048
 """Images whose features are folded into the moments at once; a smaller set keeps its features."""
@@ -164,7 +164,7 @@ def frechet_at_infinity(
 
     Raises:
         ValueError: Features that are not finite, or of fewer images than
-            :func:`bench.metrics.registry.least_for_infinity`.
+            :func:`bench.metrics.infinity.least_for_infinity`.
     """
     features = _checked(features)
     count, dimension = features.shape

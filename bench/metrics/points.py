@@ -17,8 +17,9 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from bench.data.images import GaussianMixture
-from bench.metrics.frechet import frechet_distance, statistics
+from bench.data.mixture import GaussianMixture
+from bench.metrics.frechet import frechet_distance
+from bench.metrics.moments import statistics
 
 CHUNK = 1000
 """Points whose distances to all others are held at once: bounds the memory."""

@@ -2,7 +2,7 @@
 clean-fid's resizing.
 
 The libraries' classes are used as they are, with two changes that leave their numbers alone:
-weights are read by :func:`bench.metrics.extractors.read_tensors`, for torch-fidelity itself would
+weights are read by :func:`bench.metrics.weight_files.read_tensors`, for torch-fidelity itself would
 run code that hides in a file, and the Inception's normalisations are folded into its convolutions,
 which then run channels last (measured on a processor: 1.5 times as fast). In float32 features then
 differ as far from the exact ones as those of the library do, by some 2e-6.
@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.metrics.extractor_cards import ExtractorCard, hub_folder
-from bench.metrics.extractors import View, fold, read_tensors
+from bench.metrics.extractor_card import ExtractorCard, hub_folder
+from bench.metrics.view import View, fold
+from bench.metrics.weight_files import read_tensors
 
 
 def _rgb(levels: Tensor, top: int) -> Tensor:

@@ -31,11 +31,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.collection import ARCHIVE_ERRORS, shown
-from bench.data.digest import check_claims
+from bench.data.archive import ARCHIVE_ERRORS
+from bench.data.filenames import printable
 from bench.data.images import Images
+from bench.data.npz import check_claims
 from bench.metrics.extractors import Extractor
-from bench.metrics.frechet import Moments
+from bench.metrics.moments import Moments
 from bench.metrics.summary import Summary
 from bench.store import REFERENCES, DamagedError, Store, UnitId
 
@@ -386,7 +387,7 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: there is no such file") from error
     except (*ARCHIVE_ERRORS, ValueError, SyntaxError) as error:
         why = (
-            str(error).removeprefix(f"{shown(path)}: ").removeprefix(f"{shown(path)} ")
+            str(error).removeprefix(f"{printable(path)}: ").removeprefix(f"{printable(path)} ")
             or "it is cut short"
         )
         if "allow_pickle" in why:  # what numpy says of any file that is no array

@@ -24,11 +24,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.data.card import DataCard
 from bench.data.conditioning import RESTORATIONS
-from bench.data.images import DataCard
+from bench.metrics.extractor_card import ExtractorCard
 from bench.metrics.extractor_cards import (
     EXTRACTORS,
-    ExtractorCard,
     extractor_card,
     extractor_label,
     refuse_extractor,

@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from bench.card import plain
 from bench.data.conditioning import SPLIT, truth
 from bench.data.images import Images
+from bench.metrics.card import MIXTURE, MetricCard
 from bench.metrics.conditional import Restored
 from bench.metrics.extractors import Extractor, load_extractor
 from bench.metrics.points import Points
 from bench.metrics.references import References, digest
-from bench.metrics.registry import METRICS, MIXTURE, MetricCard
+from bench.metrics.registry import METRICS
 from bench.metrics.summary import Features, Summary, all_uses
+from bench.schema import plain
 
 BACKEND = "bench 1"
 """Who computed the number; the figure rises when extraction or scoring changes a value."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from bench.metrics.frechet import Moments
 from bench.metrics.inception import Classes
+from bench.metrics.moments import Moments
 
 
 class Features(NamedTuple):

@@ -7,7 +7,7 @@ training images. Activation and plain labels were chosen by how well the distanc
 blurred images from real ones, held-out images among these; the accuracy on held-out images, which
 is printed, chose nothing. Equal seeds give equal weights on one machine type and torch build.
 
-After writing other weights, put the printed sha256 into ``bench.metrics.registry.EXTRACTORS`` and
+After writing other weights, put the printed sha256 into ``bench.metrics.extractor_cards.EXTRACTORS`` and
 raise the version of every metric that uses them.
 """
 
@@ -21,10 +21,11 @@ from safetensors.torch import save
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from bench.data.images import digits_labels, load_images
-from bench.metrics.extractor_cards import SHIPPED
-from bench.metrics.extractors import DigitsCNN
-from bench.metrics.registry import EXTRACTORS
+from bench.data.images import load_images
+from bench.data.scikit import digits_labels
+from bench.metrics.digits_cnn import DigitsCNN
+from bench.metrics.extractor_card import SHIPPED
+from bench.metrics.extractor_cards import EXTRACTORS
 
 EPOCHS = 100
 BATCH = 64

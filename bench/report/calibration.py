@@ -17,9 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.report.figures.style import DASHES, house_style, new_figure, rendered
-from bench.report.statistics import compare, estimate, holm, verdicts
-from bench.store import write as put
+from bench.files import write as put
+from bench.report.figures.canvas import new_figure, rendered
+from bench.report.figures.style import DASHES, theme
+from bench.report.significance import compare, holm, verdicts
+from bench.report.statistics import estimate
 
 LEADERBOARDS = 1000
 CLAIMS = 5
@@ -332,7 +334,7 @@ def powers(rng: np.random.Generator, boards: int = LEADERBOARDS) -> pd.DataFrame
 
 def draw(curves: pd.DataFrame) -> bytes:
     """Returns the power curves as a PNG file."""
-    with house_style():
+    with theme():
         figure = new_figure(10.5, 4.0)
         panels = figure.subplots(1, 2, sharey=True)
         for axes, column in zip(panels, ("better", "within noise"), strict=True):

@@ -10,16 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.printable import one_line
-from bench.report.page import arrow, compact, estimate, marked, number, quality, reach
-from bench.report.table import (
-    BITS,
-    BITS_ERROR,
-    SECONDS,
-    bare,
-    drawn_lines,
-    leaderboard,
-    uncontrolled,
-)
+from bench.report.formats import number, with_error
+from bench.report.leaderboard import leaderboard
+from bench.report.page import arrow, compact, marked, quality, reach
+from bench.report.table import BITS, BITS_ERROR, SECONDS, bare, drawn_lines, uncontrolled
 from bench.report.verdicts import judge
 
 MOST = 120
@@ -33,7 +27,7 @@ def print_leaderboard(
     terminal.
 
     Args:
-        rows: The tidy table of :func:`bench.report.table.tabulate`.
+        rows: The tidy table of :func:`bench.report.results.read_results`.
         console: Where to print.
         folder: The suite's results folder, to say where the report and the pictures are.
     """
@@ -85,7 +79,7 @@ def _cells(board: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
             group["group"],
         ]
         row += [reach(group), *values, number(group[SECONDS] * 1e3)]
-        bits = marked(estimate(group[BITS], group[BITS_ERROR]), group[f"{BITS}_note"])
+        bits = marked(with_error(group[BITS], group[BITS_ERROR]), group[f"{BITS}_note"])
         cells.append([*row, bits, group["state"]])
     return headers, cells
 

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from bench import printable
-from bench.data.images import data_card, equal_pictures
+from bench.data.gallery_files import equal_pictures
+from bench.data.registry import data_card
 from bench.report.comparison import apart
 from bench.report.front import COSTS, dominated
+from bench.report.leaderboard import best_of
+from bench.report.seeds import Measured, measured
 from bench.report.statistics import LEAST_VALUES, UNBOUNDED
 from bench.report.table import (
     BITS,
@@ -27,12 +30,9 @@ from bench.report.table import (
     HELD_OUT,
     LOSS,
     SECONDS,
-    Measured,
     bare,
-    best_of,
     drawn_lines,
     identities,
-    measured,
     uncontrolled,
 )
 from bench.report.verdicts import judge
@@ -40,7 +40,7 @@ from bench.suite.claims import LEAST_PAIRS, LEAST_TRAININGS
 
 if TYPE_CHECKING:
     from bench.report.figures.summary import Picture
-    from bench.suite.expansion import Suite
+    from bench.suite.resolved import Suite
 
 MILLI = 1e3
 TERA = 1e12

@@ -19,15 +19,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.card import BudgetError, Card, SamplerCard, build, cards, differences, plain
+from bench.card import BudgetError, Card, SamplerCard, cards
 from bench.data.conditioning import RESTORATIONS, SPLIT, condition
 from bench.data.conditioning import describe as describe_given
-from bench.data.images import data_card
+from bench.data.registry import data_card
 from bench.data.subset import ALL, describe_copies, describe_part
 from bench.execute.outcome import outcome
-from bench.metrics.registry import METRICS, MetricCard
+from bench.files import write as put
+from bench.metrics.card import MetricCard
+from bench.metrics.registry import METRICS
 from bench.plan import METRICS_PART
-from bench.report.statistics import Estimate, contrast, estimate
+from bench.report.contrast import contrast
+from bench.report.statistics import Estimate, estimate
+from bench.schema import build, differences, plain
 from bench.spec import (
     ImagesSpec,
     InspectSpec,
@@ -42,10 +46,9 @@ from bench.spec import (
     place,
 )
 from bench.store import Store, UnitId
-from bench.store import write as put
 
 if TYPE_CHECKING:
-    from bench.suite.expansion import Suite
+    from bench.suite.resolved import Suite
 
 BITS = "bits_per_dim"
 BITS_TITLE = "NLL of dequantised data (bits/dim)"
@@ -1072,7 +1075,7 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> p
         folder: Where to write, usually ``results/<suite>``.
         sources: ``methods`` and ``metrics`` as :func:`tabulate` takes them.
     """
-    from bench.report import page, verdicts
+    from bench.report import markdown, page, verdicts
 
     folder = Path(folder)
     rows = tabulate(suite, store, **sources)
@@ -1081,7 +1084,7 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> p
         "results.csv": rows.to_csv(index=False, lineterminator="\n"),
         "leaderboard.csv": board.to_csv(index=False, lineterminator="\n"),
         "uncertainty.csv": uncertainty(rows).to_csv(index=False, lineterminator="\n"),
-        "leaderboard.md": page.markdown(suite, rows, board),
+        "leaderboard.md": markdown.markdown(suite, rows, board),
         "identities.json": json.dumps(
             rows.attrs["identities"], indent=1, sort_keys=True, default=str
         )

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.report.statistics import BOTH, VERDICTS, Comparison, compare, contrast, holm, verdicts
+from bench.report.contrast import contrast
+from bench.report.significance import VERDICTS, Comparison, compare, holm, verdicts
+from bench.report.statistics import BOTH
 from bench.report.table import bare, buckets, identities, tables_of
 from bench.suite.claims import LEAST_PAIRS, LEAST_SEEDS, LEAST_TRAININGS, LEVEL, Claim, least_p
 
@@ -39,11 +41,11 @@ def judge(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns a row a claim of the suite, in its order, with its verdict on the first group.
 
     ``difference`` is first minus second with its 95 % interval ``low`` to ``high``, that of the
-    table's tie marks (:func:`bench.report.statistics.contrast`); ``note`` says why a claim is
+    table's tie marks (:func:`bench.report.contrast.contrast`); ``note`` says why a claim is
     undecided, or what else to know of it.
 
     Args:
-        rows: The tidy table of :func:`bench.report.table.tabulate`.
+        rows: The tidy table of :func:`bench.report.results.read_results`.
     """
     claims, directions, floors = rows.attrs["claims"], rows.attrs["metrics"], rows.attrs["floors"]
     bounds = rows.attrs["bounds"]

@@ -28,28 +28,25 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.card import BudgetError, build, cards, plain
+from bench.card import BudgetError, cards
+from bench.counter import NetworkCounter
 from bench.data.conditioning import truth
-from bench.data.digest import digest_checkpoint, digest_images
-from bench.data.external import read_external
-from bench.data.images import Images, check_content, data_root, load_images
+from bench.data.content import check_content
+from bench.data.digest import digest_checkpoint
+from bench.data.external import digest_images, read_external
+from bench.data.images import Images, load_images
+from bench.data.root import data_root
 from bench.data.subset import ALL, describe_part, drawing
-from bench.method import (
-    Given,
-    Inspection,
-    Method,
-    NetworkCounter,
-    Noise,
-    Run,
-    Sampler,
-    evaluated,
-    load_method,
-)
+from bench.files import FULL, hash_file, put_aside, write
+from bench.installation import checkout
+from bench.method import Condition, Inspection, Method, Noise, Run, Sampler, evaluated, load_method
+from bench.metrics.floor import real_floor
 from bench.metrics.references import References
 from bench.metrics.registry import METRICS
-from bench.metrics.scoring import real_floor, score
-from bench.plan import Job, checkout
-from bench.prefix import leg
+from bench.metrics.scoring import score
+from bench.plan import Job
+from bench.prefix import training_prefix
+from bench.schema import build, plain
 from bench.spec import (
     AverageSpec,
     ImagesSpec,
@@ -64,11 +61,11 @@ from bench.spec import (
     part_name,
     place,
 )
-from bench.store import FULL, DamagedError, Store, UnitId, hash_file, put_aside, write
+from bench.store import DamagedError, Store, UnitId
 
 if TYPE_CHECKING:
     from bench.execute.lease import Lease
-    from bench.execute.local.worker import Stop
+    from bench.execute.stop import Stop
 
 
 DRAW_VARIANCE = "bits_per_dim_draw_variance"
@@ -228,7 +225,7 @@ def train(job: Job, unit: UnitId, context: Context) -> None:
     state = _finite_state(method)
     context.store.guard()
     diary.flush()
-    here = leg(model)
+    here = training_prefix(model)
     record = {
         "images": diary.images,
         "steps": keeper.step,
@@ -348,12 +345,14 @@ def _shorter(store: Store, unit: UnitId, model: TrainSpec | SnapshotSpec) -> Pat
     """Returns the state at the end of the longest stored training that is a part of this one; None
     without any.
     """
-    here, found = leg(model), []
+    here, found = training_prefix(model), []
     for name, values in store.specs(unit.stage) if here is not None else ():
         if "ema" in values:
             continue
         try:
-            there = leg(from_plain(SnapshotSpec if "train" in values else TrainSpec, values))
+            there = training_prefix(
+                from_plain(SnapshotSpec if "train" in values else TrainSpec, values)
+            )
         except (
             ValueError,
             TypeError,
@@ -492,19 +491,19 @@ def samples(job: Job, unit: UnitId, context: Context) -> None:
     context.store.finish(unit, record, {".npz": buffer.getvalue()})
 
 
-def _given(spec: SampleSpec, part: int, method: Method) -> Given | None:
+def _given(spec: SampleSpec, part: int, method: Method) -> Condition | None:
     """Returns what a method may know of the images of one batch."""
     if spec.given is None:
         return None
     data = _data(spec.train.dataset)
     wanted = truth(spec.given, data, part * spec.batch, spec.batch)
     if wanted.images is None:
-        return Given(wanted.task, labels=torch.from_numpy(wanted.image).to(method.device))
+        return Condition(wanted.task, labels=torch.from_numpy(wanted.image).to(method.device))
     images = torch.from_numpy(
         wanted.known_part(wanted.images.astype(np.float64)) / (data.levels - 1)
     )
     known = None if wanted.known is None else torch.from_numpy(wanted.known).to(method.device)
-    return Given(wanted.task, images=images.to(method.device, torch.float32), known=known)
+    return Condition(wanted.task, images=images.to(method.device, torch.float32), known=known)
 
 
 def as_stored(images: torch.Tensor, data: Images) -> np.ndarray:

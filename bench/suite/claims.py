@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.card import Problem
+from bench.schema import Problem
 from bench.spec import ImagesSpec, Point, TrainSpec
 
 LEVEL = 0.05

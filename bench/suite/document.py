@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from bench.card import Problem
 from bench.printable import one_line
+from bench.schema import Problem
 
 KeyPath = tuple[str, ...]
 

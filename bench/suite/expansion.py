@@ -21,13 +21,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.card import BudgetError, Card, Problem, SamplerCard, build, differences, plain
+from bench.card import BudgetError, Card, SamplerCard
 from bench.card import cards as all_cards
-from bench.data.conditioning import RESTORATIONS, describe, given_values
-from bench.data.digest import digest_checkpoint, digest_images
-from bench.data.images import DATASETS, DataCard, content
+from bench.data.card import DataCard
+from bench.data.conditioning import RESTORATIONS, condition_values, describe
+from bench.data.content import content
+from bench.data.digest import digest_checkpoint
+from bench.data.external import digest_images
+from bench.data.registry import DATASETS
 from bench.data.subset import describe_part
-from bench.metrics.registry import METRICS, MetricCard, extractor_card
+from bench.metrics.card import MetricCard
+from bench.metrics.extractor_cards import extractor_card
+from bench.metrics.registry import METRICS
+from bench.schema import Problem, build, differences, plain
 from bench.spec import (
     ImagesSpec,
     InspectSpec,
@@ -39,8 +45,10 @@ from bench.spec import (
     Values,
 )
 from bench.suite.claims import Claim, note_power, paired, words_of
-from bench.suite.document import Document, Fault, KeyPath, Place, SuiteError
-from bench.suite.sections import Known, Metric, Model, Reader, Sections, Source, Sweep
+from bench.suite.document import Document
+from bench.suite.fault import Fault, KeyPath, Place, SuiteError
+from bench.suite.read.reading import Cards
+from bench.suite.sections import Metric, Model, Reader, Sections, Source, Sweep
 
 __all__ = ["Metric", "Suite", "SuiteError", "read_suite"]
 
@@ -142,7 +150,7 @@ def read_suite(
     Raises:
         SuiteError: Every problem of the file and of the options, each with its place.
     """
-    known = Known(all_cards() if cards is None else cards, datasets, metrics)
+    known = Cards(all_cards() if cards is None else cards, datasets, metrics)
     document = Document(path)
     faults = _check_profiles(document, known, cache, absent) + _lay_profile(document, profile)
     for number, option in enumerate(sets):
@@ -186,7 +194,7 @@ def _lay_profile(document: Document, profile: str | None) -> list[Fault]:
 
 
 def _check_profiles(
-    document: Document, known: Known, cache: Path | None, absent: bool
+    document: Document, known: Cards, cache: Path | None, absent: bool
 ) -> list[Fault]:
     """Returns what is wrong in the lines of each profile, whether or not it is asked for."""
     faults = []
@@ -260,7 +268,7 @@ def _group(
 
 def _given(sweep: Sweep) -> dict[str, Any] | None:
     """Returns what a point samples under as plain values."""
-    return None if sweep.task is None else given_values(sweep.task, sweep.given)
+    return None if sweep.task is None else condition_values(sweep.task, sweep.given)
 
 
 def _elsewhere(entry: Model | Source) -> Path | None:
@@ -271,7 +279,7 @@ def _elsewhere(entry: Model | Source) -> Path | None:
 class _Expansion:
     """The Points of a suite whose sections are right."""
 
-    def __init__(self, sections: Sections, known: Known, cache: Path | None) -> None:
+    def __init__(self, sections: Sections, known: Cards, cache: Path | None) -> None:
         self.sections = sections
         self.known = known
         self.problems: list[Problem] = []

@@ -15,25 +15,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.card import (
-    Card,
-    LikelihoodCard,
-    Problem,
-    SamplerCard,
-    build,
-    check,
-    differences,
-    field_types,
-    merge,
-    names,
-)
+from bench.card import Card, LikelihoodCard, SamplerCard
 from bench.data import conditioning as conditions
-from bench.data.digest import checkpoint_files, count_images, what_is_left_out
+from bench.data.card import DataCard
+from bench.data.digest import checkpoint_files
+from bench.data.external import count_images, what_is_left_out
 from bench.data.gallery import KINDS as GALLERIES
-from bench.data.images import DataCard, data_card, data_root, settle
-from bench.metrics.registry import METRICS, SHORTHANDS, MetricCard, choose
+from bench.data.gallery_files import settle
+from bench.data.registry import data_card
+from bench.data.root import data_root
+from bench.metrics.card import MetricCard
+from bench.metrics.registry import METRICS, SHORTHANDS, choose
+from bench.schema import Problem, build, check, differences, field_types, merge, names
 from bench.spec import Values
-from bench.suite.document import KeyPath, check_keys
+from bench.suite.document import check_keys
+from bench.suite.fault import KeyPath
 
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
 OPTIONAL = (

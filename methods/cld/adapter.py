@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.images import Images
-from bench.method import Given, Inspection, Method, Noise, Run, Sampler, Scored
+from bench.method import Condition, Inspection, Method, Noise, Run, Sampler, Scored
 from methods.cld.card import CARD, Params
 from methods.cld.checkpoint import read_checkpoint
 from methods.cld.exponential import gddim
@@ -202,7 +202,7 @@ class CriticallyDampedLangevin(Method):
 
     @torch.no_grad()
     def sample(
-        self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None
+        self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
     ) -> Tensor:
         process, score_fn = self.process, self.score_fn(self.average)
         start, shape = noise.child("prior"), (count, *self.image_shape)

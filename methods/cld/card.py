@@ -13,8 +13,9 @@ from bench.card import Card, LikelihoodCard, NetworkCost
 from methods.cld.presets import PRESETS, SHAPES
 from methods.cld.sampling import SAMPLERS
 from methods.cld.settings import CLDLikelihoodParams
+from methods.shared.architecture import Backbone
 from methods.shared.counting import backbone_cost
-from methods.shared.hyperparameters import FITTED, Backbone, Prior, Training, likelihood_evaluations
+from methods.shared.hyperparameters import FITTED, Prior, Training, likelihood_evaluations
 from methods.shared.mistakes import Mistakes, check_mistakes
 
 

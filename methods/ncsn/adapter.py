@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.images import Images
-from bench.method import Curve, Given, Inspection, Method, Noise, Run, Sampler
+from bench.method import Condition, Curve, Inspection, Method, Noise, Run, Sampler
 from methods.ncsn import refinenet
 from methods.ncsn.card import CARD, Params
 from methods.ncsn.checkpoint import read_checkpoint
@@ -187,7 +187,7 @@ class NCSN(Method):
 
     @torch.no_grad()
     def sample(
-        self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None
+        self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
     ) -> Tensor:
         knobs = asdict(sampler.params)
         x = self._start(knobs.pop("start"), count, noise.child("prior"))
@@ -245,7 +245,7 @@ class NCSN(Method):
             )
         return self.sigmas[torch.linspace(0, most - 1, count, dtype=torch.float64).round().long()]
 
-    def _known(self, given: Given) -> Known:
+    def _known(self, given: Condition) -> Known:
         """Returns which pixels are known, on the scale that the model was trained on."""
         return Known(self.bins.enter(given.images.to(self.device)), given.known)
 

@@ -14,8 +14,9 @@ from methods.ncsn.counting import refinenet_cost
 from methods.ncsn.presets import PRESETS, SHAPES
 from methods.ncsn.sampling import SAMPLERS
 from methods.ncsn.settings import RefineNet
+from methods.shared.architecture import Backbone
 from methods.shared.counting import backbone_cost
-from methods.shared.hyperparameters import FITTED, Backbone, Training
+from methods.shared.hyperparameters import FITTED, Training
 from methods.shared.mistakes import Mistakes, check_mistakes
 
 

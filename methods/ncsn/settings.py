@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from methods.shared.hyperparameters import Activation
+from methods.shared.architecture import Activation
 
 
 class Stage(NamedTuple):

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench.data.images import Images
-from bench.method import Given, Inspection, Method, Noise, Run, Sampler, Scored
+from bench.method import Condition, Inspection, Method, Noise, Run, Sampler, Scored
 from methods.sde.card import CARD, Params
 from methods.sde.checkpoint import read_checkpoint
 from methods.sde.classifier import Classifier, train_classifier
@@ -338,7 +338,7 @@ class ScoreSDE(Method):
 
     @torch.no_grad()
     def sample(
-        self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None
+        self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
     ) -> Tensor:
         process = self.process
         score_fn = self.score_fn(self.average)
@@ -364,7 +364,7 @@ class ScoreSDE(Method):
             )
         return self._leave(x)
 
-    def _known(self, given: Given) -> Known:
+    def _known(self, given: Condition) -> Known:
         """Returns what is known of images, in the range of the diffusion."""
         images = self._enter(self.bins.enter(given.images.to(self.device)))
         return Known(images, given.known) if given.task == "inpainting" else Known.grey(images)

@@ -12,15 +12,14 @@ from typing import Any, Literal
 from bench.card import Card, LikelihoodCard, NetworkCost
 from methods.sde.presets import PRESETS, SHAPES
 from methods.sde.sampling import SAMPLERS
+from methods.shared.architecture import Backbone, norm_groups
 from methods.shared.counting import Tally, backbone_cost
 from methods.shared.hyperparameters import (
     FITTED,
-    Backbone,
     LikelihoodParams,
     Prior,
     Training,
     likelihood_evaluations,
-    norm_groups,
 )
 from methods.shared.mistakes import Mistakes, check_mistakes
 

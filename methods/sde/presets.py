@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bench.card import merge
+from bench.schema import merge
 
 NCSNPP = {"fir": True, "progressive_input": "residual"}
 FOURIER = {"embedding": "fourier"}

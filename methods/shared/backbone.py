@@ -1,7 +1,7 @@
-"""The network that a card's :class:`methods.shared.hyperparameters.Backbone` describes."""
+"""The network that a card's :class:`methods.shared.architecture.Backbone` describes."""
 
+from methods.shared.architecture import PERCEPTRONS, Backbone
 from methods.shared.ddpm import DDPM
-from methods.shared.hyperparameters import PERCEPTRONS, Backbone
 from methods.shared.mlp import MLP
 from methods.shared.ncsnpp import NCSNpp
 

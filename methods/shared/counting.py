@@ -12,7 +12,7 @@ Standard library only.
 from dataclasses import dataclass
 
 from bench.card import NetworkCost
-from methods.shared.hyperparameters import PERCEPTRONS, Backbone
+from methods.shared.architecture import PERCEPTRONS, Backbone
 
 FIR = 4
 """Taps of the FIR filter along each axis."""

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from methods.shared.hyperparameters import Activation
+from methods.shared.architecture import Activation
 from methods.shared.layers import (
     ACTIVATIONS,
     Attention,
@@ -47,7 +47,7 @@ class DDPM(nn.Module):
         up_attention: Where the way up attends: after the last block of a resolution, or after every
             one.
 
-    The other keywords are those of :class:`methods.shared.hyperparameters.Backbone`.
+    The other keywords are those of :class:`methods.shared.architecture.Backbone`.
     """
 
     def __init__(

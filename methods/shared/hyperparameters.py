@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import TrainingCard, differences
+from bench.card import TrainingCard
+from bench.schema import differences
 
 NCSNPP_ALONE = frozenset(
     {

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from bench.method import Noise
-from methods.shared.hyperparameters import norm_groups
+from methods.shared.architecture import norm_groups
 
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from methods.shared.hyperparameters import Activation
+from methods.shared.architecture import Activation
 from methods.shared.layers import (
     ACTIVATIONS,
     Attention,
@@ -93,7 +93,7 @@ class NCSNpp(nn.Module):
             compute them again there (Chen et al., 2016, https://arxiv.org/abs/1604.06174): less
             memory, more time, equal gradients.
 
-    The other keywords are those of :class:`methods.shared.hyperparameters.Backbone`.
+    The other keywords are those of :class:`methods.shared.architecture.Backbone`.
     """
 
     def __init__(

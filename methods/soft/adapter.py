@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.images import Images
-from bench.method import Curve, Given, Inspection, Method, Noise, Run, Sampler, Scored
+from bench.method import Condition, Curve, Inspection, Method, Noise, Run, Sampler, Scored
 from methods.shared.average import average_of
 from methods.shared.backbone import make_network
 from methods.shared.exact import ExactNetwork, Mixture
@@ -59,13 +59,15 @@ from methods.shared.process import like
 from methods.shared.quantisation import Bins
 from methods.shared.training import dropout_from, fit, load_weights, under, weights_of
 from methods.soft.card import CARD, Params
-from methods.soft.corruption import Blur, Corruption, Diagonal, Linear, Scaling, make_corruption
+from methods.soft.corruption import Corruption, make_corruption
 from methods.soft.denoiser import Denoiser, residual
 from methods.soft.flow import churn, flow_adaptive, flow_euler, flow_heun
 from methods.soft.levels import candidates, choose
 from methods.soft.likelihood import log_likelihood
 from methods.soft.objective import soft_loss
+from methods.soft.operator import Blur, Diagonal, Scaling
 from methods.soft.samplers import ancestral, ddim, momentum, naive
+from methods.soft.schedule import Linear
 
 NODES = 129
 """Times at which the size of the residual is measured; between them it is linear."""
@@ -255,7 +257,7 @@ class SoftDiffusion(Method):
 
     @torch.no_grad()
     def sample(
-        self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None
+        self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
     ) -> Tensor:
         x = self.prior.sample(count, noise.child("prior"))
         denoiser, knobs = self.denoiser(self.average), asdict(sampler.params)

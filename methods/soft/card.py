@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from bench.card import Card, LikelihoodCard, NetworkCost
+from methods.shared.architecture import Backbone
 from methods.shared.counting import backbone_cost
 from methods.shared.hyperparameters import (
     FITTED,
-    Backbone,
     FittedPrior,
     LikelihoodParams,
     Training,

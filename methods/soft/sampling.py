@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from bench.card import SamplerCard
-from methods.shared.hyperparameters import adaptive_evaluations
+from methods.shared.sampling import adaptive_evaluations
 
 TIMES = ("uniform", "quadratic")
 

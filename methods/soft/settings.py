@@ -9,7 +9,7 @@ Standard library only.
 from dataclasses import dataclass, field, make_dataclass
 from typing import Literal
 
-from methods.soft.corruptions import Recipe, recipes
+from methods.soft.recipe import Recipe, recipes
 
 KINDS = ("blur", "mask", "blur_mask", "ve", "vp", "straight", *recipes())
 Shape = Literal["linear", "sin2", "geometric", "plateau", "levels"]
@@ -17,7 +17,7 @@ Shape = Literal["linear", "sin2", "geometric", "plateau", "levels"]
 
 @dataclass(frozen=True, kw_only=True)
 class Blur:
-    """A Gaussian blur of growing width (:class:`methods.soft.corruption.Blur`).
+    """A Gaussian blur of growing width (:class:`methods.soft.operator.Blur`).
 
     The default ends as blurred as the paper's CelebA runs: 23 of 64 pixels.
 
@@ -58,7 +58,7 @@ class Blur:
 
 @dataclass(frozen=True, kw_only=True)
 class Mask:
-    """A mask that covers pixel after pixel (:class:`methods.soft.corruption.Mask`).
+    """A mask that covers pixel after pixel (:class:`methods.soft.operator.Mask`).
 
     Args:
         order: Which pixels go first: those at the centre ("outwards"), at the corners ("inwards"),

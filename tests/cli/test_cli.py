@@ -6,8 +6,9 @@ import pytest
 
 from bench.cli.parser import main
 from bench.execute.lease import Lease
+from bench.files import write
 from bench.spec import place
-from bench.store import Store, UnitId, write
+from bench.store import Store, UnitId
 
 SUITE = """
 name: small
@@ -126,7 +127,7 @@ def test_show_explains_what_list_names(what, capsys):
 
 def test_show_finds_a_stored_key_by_its_beginning(suite, capsys, tmp_path):
     from bench.plan import expand
-    from bench.suite.expansion import read_suite
+    from bench.suite.reader import read_suite
 
     job = expand(read_suite(suite))[0]
     store = Store(tmp_path / "results" / "store")
@@ -153,11 +154,11 @@ def test_assets_says_where_data_is_looked_for(suite, capsys, monkeypatch, tmp_pa
 def test_missing_asset_stops_a_run_before_the_first_job(suite, capsys, monkeypatch, tmp_path):
     from dataclasses import replace
 
-    from bench.data import images
+    from bench.data import registry
 
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
-    card = replace(images.DATASETS["digits"], files={("digits.bin",): "copy it from the shelf"})
-    monkeypatch.setitem(images.DATASETS, "digits", card)
+    card = replace(registry.DATASETS["digits"], files={("digits.bin",): "copy it from the shelf"})
+    monkeypatch.setitem(registry.DATASETS, "digits", card)
     assert main([suite]) == 1
     err = capsys.readouterr().err
     assert f"{tmp_path / 'digits.bin'} is missing (data set digits): copy it from the shelf" in err
@@ -167,7 +168,7 @@ def test_missing_asset_stops_a_run_before_the_first_job(suite, capsys, monkeypat
 
 def test_prune_unused_keeps_what_this_suite_and_others_use(suite, capsys, tmp_path):
     from bench.plan import expand
-    from bench.suite.expansion import read_suite
+    from bench.suite.reader import read_suite
 
     store = Store(tmp_path / "results" / "store")
     job = expand(read_suite(suite))[0]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench.cli.parser import main
-from bench.data import images
-from bench.data.assets import FetchError, fetch
-from bench.data.images import FileFacts
+from bench.data import registry
+from bench.data.card import FileFacts
+from bench.data.download import FetchError, fetch
 from bench.metrics import extractor_cards
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several parts
@@ -74,11 +74,11 @@ def root(tmp_path, monkeypatch):
 def shelve(monkeypatch, **facts):
     """Lets the digits be read from a folder or a file, of which these facts are known."""
     card = replace(
-        images.DATASETS["digits"],
+        registry.DATASETS["digits"],
         files={("digits", "digits.bin"): "copy it from the shelf"},
         facts={"digits.bin": FileFacts(**facts)},
     )
-    monkeypatch.setitem(images.DATASETS, "digits", card)
+    monkeypatch.setitem(registry.DATASETS, "digits", card)
 
 
 def left(root):

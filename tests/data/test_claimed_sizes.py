@@ -16,11 +16,13 @@ from PIL import Image, ImageFile
 
 from bench.cli.parser import main
 from bench.data import cifar, pictures
-from bench.data.collection import MOST_BYTES, collect, contents
-from bench.data.digest import count_images, npz_header
-from bench.data.external import read_external
-from bench.data.images import DATASETS, DataCard
+from bench.data.archive import MOST_BYTES
+from bench.data.card import DataCard
+from bench.data.collection import collect, contents
+from bench.data.external import count_images, read_external
+from bench.data.npz import npz_header
 from bench.data.pictures import Shaping
+from bench.data.registry import DATASETS
 
 DIGITS = DATASETS["digits"]
 COLOUR = DataCard(

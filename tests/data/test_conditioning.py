@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
-from bench.card import build
 from bench.data import conditioning
-from bench.data.images import DATASETS, load_images
-from bench.execute.local.worker import Stop
+from bench.data.images import load_images
+from bench.data.registry import DATASETS
+from bench.execute.stop import Stop
 from bench.metrics.conditional import (
     Restored,
     diversity,
@@ -21,12 +21,13 @@ from bench.metrics.conditional import (
 from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
 from bench.plan import expand
-from bench.report import table
+from bench.report import writer
+from bench.schema import build
 from bench.spec import SampleSpec, TrainSpec, canonical, key, place
-from bench.stages import jobs
+from bench.stages import context, jobs
 from bench.store import Store
-from bench.suite.document import SuiteError
-from bench.suite.expansion import read_suite
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 
 LEFT = {"task": "inpainting", "mask": "left"}
 NETWORK = {"width": 8, "multipliers": [1], "blocks": 1, "attention": [], "embedding": "fourier"}
@@ -314,9 +315,9 @@ def test_suite_runs_from_yaml_to_row_and_figure(read, tmp_path, task, dataset, m
     for job in expand(suite):
         for unit in job.units:
             jobs.make(
-                job, unit, jobs.Context(store, settings, Silent(), Stop(), start="", attempts=1)
+                job, unit, context.Context(store, settings, Silent(), Stop(), start="", attempts=1)
             )
-    (row,) = table.write(suite, store, tmp_path / "results").to_dict("records")
+    (row,) = writer.write(suite, store, tmp_path / "results").to_dict("records")
     assert (row["state"], row["nfe"], row["count"]) == ("done", 8, 4)
     assert conditioning.describe(suite.points[0].sample.given) in row["settings"]
     assert all(0 <= row[METRICS[name].column(METRICS[name].params())] <= 1 for name in metrics)

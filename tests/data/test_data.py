@@ -19,7 +19,8 @@ from sklearn.datasets import load_sample_images, make_swiss_roll
 
 from bench.cli.parser import main
 from bench.data import cifar, synthetic
-from bench.data.images import DATASETS, Images, load_images
+from bench.data.images import Images, load_images
+from bench.data.registry import DATASETS
 
 ROWS = 4
 TRAIN, TEST = [f"data_batch_{k}" for k in range(1, 6)], ["test_batch"]

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.data.card import DataCard
 from bench.data.external import read_external
-from bench.data.images import DATASETS, DataCard
+from bench.data.registry import DATASETS
 
 DIGITS = DATASETS["digits"]
 COLOUR = DataCard(

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bench.data import idx
-from bench.data.images import DATASETS, Images, load_images
+from bench.data.images import Images, load_images
+from bench.data.registry import DATASETS
 
 ROWS = {"train": 12, "test": 5}
 

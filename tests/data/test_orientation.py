@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from bench.data import pictures
+from bench.data.card import DataCard
 from bench.data.external import read_external
-from bench.data.images import DataCard
 from bench.data.pictures import Shaping
 
 UPRIGHT = np.kron(

@@ -13,11 +13,15 @@ import pytest
 from PIL import Image
 
 from bench.cli.parser import main
-from bench.data import celeba, gallery, pictures
-from bench.data.gallery import Gallery, ImageFolder, Lsun
-from bench.data.images import DATASETS, Images, data_card, load_images
+from bench.data import celeba, picture_set, pictures
+from bench.data.gallery import Gallery
+from bench.data.image_folder import ImageFolder
+from bench.data.images import Images, load_images
+from bench.data.lsun import Lsun
 from bench.data.pictures import Shaping
-from bench.suite.expansion import SuiteError, read_suite
+from bench.data.registry import DATASETS, data_card
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 
 SPLITS = {"train": 4, "validation": 2, "test": 3}
 
@@ -414,7 +418,7 @@ def test_digests_are_remembered_apart_from_those_of_sample_sets(photos, tmp_path
     (entry,) = cache.glob("*.json")
     remembered = json.loads(entry.read_text())
     entry.write_text(json.dumps({**remembered, "digest": "1" * 64}))
-    assert Gallery.of(suite_of(FOLDER, tmp_path, cache).dataset).sha256 == "1" * gallery.DIGITS
+    assert Gallery.of(suite_of(FOLDER, tmp_path, cache).dataset).sha256 == "1" * picture_set.DIGITS
     entry.unlink()
     assert suite_of(FOLDER, tmp_path, cache).dataset == name
     assert " named " in remembered["what"]

@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from bench.data.external import read_external
-from bench.data.gallery import ImageFolder
-from bench.data.images import DATASETS, load_images, settle
+from bench.data.gallery_files import settle
+from bench.data.image_folder import ImageFolder
+from bench.data.images import load_images
+from bench.data.registry import DATASETS
 from bench.data.scale import to_levels
 from bench.spec import ImagesSpec, key
-from bench.suite.document import SuiteError
-from bench.suite.expansion import read_suite
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 
 DIGITS = DATASETS["digits"]
 COLOUR = replace(DIGITS, shape=(3, 8, 8), levels=256)

@@ -13,10 +13,12 @@ from PIL import Image
 from bench.cli.parser import main
 from bench.data.collection import collect
 from bench.data.gallery import Gallery
-from bench.data.images import equal_pictures, load_images
+from bench.data.gallery_files import equal_pictures
+from bench.data.images import load_images
 from bench.data.splits import by_folder, looks_like
-from bench.report.page import _in_both_splits
-from bench.suite.expansion import SuiteError, read_suite
+from bench.report.notices import in_both_splits
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 
 
 def files(folder, *names):
@@ -385,14 +387,14 @@ def test_pictures_in_both_splits_are_counted_by_their_pixels_and_shown(root, fol
     )  # other bytes, equal pixels
     name = suite_of("photos", ", test: 0.4").dataset
     assert equal_pictures(name) is None
-    assert _in_both_splits(name) == []
+    assert in_both_splits(name) == []
     train, test = (
         [image.tobytes() for image in load_images(name).split(split)] for split in ("train", "test")
     )
     count = sum(image in train for image in test)
     assert count == 2 if folders == ("train", "test") else count > 0
     assert equal_pictures(name) == count
-    assert _in_both_splits(name) == [
+    assert in_both_splits(name) == [
         f"Warning: {count} of {len(test)} held-out pictures equal a training picture, pixel by pixel as they are used: "
         "held-out numbers are too good by them."
     ]
@@ -406,7 +408,7 @@ def test_pictures_that_are_gone_are_said_where_equal_ones_are_counted(root):
     load_images(name).train  # noqa: B018
     for file in (root / "photos").rglob("*.png"):
         file.unlink()
-    (line,) = _in_both_splits(name)
+    (line,) = in_both_splits(name)
     assert "is not known: " in line
     assert "holds no picture" in line
-    assert _in_both_splits("digits") == []
+    assert in_both_splits("digits") == []

@@ -11,7 +11,8 @@ import pytest
 
 from bench.cli.parser import main
 from bench.data import conditioning, subset
-from bench.data.images import DATASETS, Images, load_images
+from bench.data.images import Images, load_images
+from bench.data.registry import DATASETS
 from bench.data.subset import describe_copies, describe_part, drawing
 from bench.metrics import audit
 from bench.metrics.registry import METRICS
@@ -153,10 +154,10 @@ def test_every_key_that_depends_on_what_is_drawn_holds_the_version_of_the_rule()
     assert place(scored) != place(
         replace(scored, source=replace(made_elsewhere, drawn=subset.RULE + 1))
     )
-    values = conditioning.given_values("inpainting", conditioning.Inpainting())
+    values = conditioning.condition_values("inpainting", conditioning.Inpainting())
     assert values == {"task": "inpainting", "drawn": subset.RULE}
     assert conditioning.condition(values) == conditioning.Inpainting()
-    assert conditioning.given_values("class", conditioning.Class()) == {
+    assert conditioning.condition_values("class", conditioning.Class()) == {
         "task": "class"
     }  # nothing is drawn for it
     assert "drawn" not in canonical(TRAIN)

@@ -14,10 +14,11 @@ from PIL import Image
 
 from bench.cli.parser import main
 from bench.data import pictures
-from bench.data.collection import collect, contents, shown
-from bench.data.digest import count_images, digest_images, digest_pictures
-from bench.data.external import read_external
-from bench.data.images import DataCard
+from bench.data.card import DataCard
+from bench.data.collection import collect, contents
+from bench.data.digest import digest_pictures
+from bench.data.external import count_images, digest_images, read_external
+from bench.data.filenames import printable
 from bench.data.pictures import Shaping
 
 COLOUR = DataCard(
@@ -253,7 +254,7 @@ def test_names_of_any_kind_are_read_and_escaped_where_they_are_printed(tmp_path,
     with pytest.raises(ValueError, match="cannot be decoded") as caught:
         list(pictures.read(tmp_path, found.names, Shaping(size=8)))
     assert str(caught.value).isprintable()
-    assert ("\\" in shown(name)) == (name != "é ü.png")
+    assert ("\\" in printable(name)) == (name != "é ü.png")
 
 
 # Archives

@@ -11,14 +11,16 @@ import pytest
 
 from bench.cli.parser import main
 from bench.data.digest import digest_checkpoint
-from bench.execute.local.worker import seconds
-from bench.execute.slurm.driver import compute
-from bench.execute.slurm.submit import Submission, submissions, trained_steps
+from bench.execute.attempt import seconds
+from bench.execute.compute import compute
+from bench.execute.outcome import trained_steps
+from bench.execute.slurm.submission import Submission, submissions
+from bench.files import append, put_aside, write
 from bench.metrics import references
 from bench.plan import Job
 from bench.spec import TrainSpec, key
-from bench.stages import jobs
-from bench.store import DamagedError, Store, UnitId, append, put_aside, write
+from bench.stages import jobs, score
+from bench.store import DamagedError, Store, UnitId
 
 SUITE = """
 name: small
@@ -95,7 +97,7 @@ def copy(finished, tmp_path, monkeypatch):
     shutil.copytree(finished, folder)
     monkeypatch.setattr(references, "_CHECKED", {})
     monkeypatch.setattr(jobs, "_MODELS", {})
-    jobs._references.cache_clear()
+    score._stored_references.cache_clear()
     return folder
 
 

@@ -8,14 +8,15 @@ import resource
 
 import numpy as np
 import pytest
+from command_line import Bench
 from test_damaged_store import SUITE, call, values
-from test_run import Bench
 
 from bench import store
 from bench.cli.parser import main
 from bench.data.mapped import converted
-from bench.stages import jobs
-from bench.store import Store, UnitId, append, probe, write
+from bench.files import append, probe, write
+from bench.stages import jobs, score
+from bench.store import Store, UnitId
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
@@ -73,7 +74,7 @@ def test_disk_that_fills_up_is_one_line_and_the_next_run_goes_on(
     tmp_path, monkeypatch, capsys, number, writes
 ):
     monkeypatch.setattr(jobs, "_MODELS", {})
-    jobs._references.cache_clear()
+    score._stored_references.cache_clear()
     (tmp_path / "small.yaml").write_text(SUITE)
     disk = Disk(monkeypatch, number)
     disk.left = writes

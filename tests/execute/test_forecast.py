@@ -12,19 +12,20 @@ import pytest
 from bench.cli.parser import main
 from bench.execute.executor import read_executor
 from bench.execute.slurm import measure, queue
-from bench.execute.slurm.driver import Campaign
-from bench.execute.slurm.forecast import forecast, two
+from bench.execute.slurm.driver import SlurmDriver
+from bench.execute.slurm.forecast import forecast
 from bench.execute.slurm.measure import measure_here, measure_there, of_one_process
 from bench.execute.slurm.packing import Sizes, kind_of, measured
+from bench.execute.slurm.quantities import two_digits
 from bench.execute.slurm.queue import ClusterError, Entry, Limits
 from bench.execute.slurm.resources import Resources, Slurm
-from bench.execute.throughput import accelerator, rate
+from bench.execute.slurm.throughput import accelerator, rate
 from bench.execute.workload import Workload, evaluations, networks
 from bench.plan import Job, expand
 from bench.spec import SnapshotSpec, TrainSpec
 from bench.store import Store, UnitId
-from bench.suite.document import SuiteError
-from bench.suite.expansion import read_suite
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "{width: 8, multipliers: [1, 2], blocks: 1, attention: [4]}"
@@ -312,7 +313,7 @@ def test_measured_steps_make_the_forecast_and_the_packing(study):
     (train,) = of_stage(jobs, "train")
     assert found["models"].keys() == {kind_of(train.specs[0])}
     assert not list(store.root.glob("*/*")), "nothing is written to the store"
-    sizes = Campaign(jobs, store, results, Slurm(**CPU), expected=measured(results)).sizes
+    sizes = SlurmDriver(jobs, store, results, Slurm(**CPU), expected=measured(results)).sizes
     ten, hundred, adaptive = (sizes.of(job.units[0]) - 1 for job in of_stage(jobs, "samples"))
     assert hundred == pytest.approx(10 * ten)
     assert adaptive == pytest.approx(15 * ten)
@@ -438,12 +439,12 @@ def test_gpu_hours_count_typed_gpus(study, tmp_path, written):
         for line in forecast(jobs, store, results, executor).splitlines()
         if "predicted:" in line
     )
-    campaign = Campaign(jobs, store, results, executor)
+    campaign = SlurmDriver(jobs, store, results, executor)
     jobs_took = 0.0
     for level in campaign.levels(campaign.missing()):
         for order in campaign.orders(level):
             jobs_took += sum(sum(map(campaign.sizes.of, units)) + 15 for units in order.elements)
-    assert f" {two(jobs_took * executor.train.gpus_on_node.count / 3600)} GPU-hours" in total
+    assert f" {two_digits(jobs_took * executor.train.gpus_on_node.count / 3600)} GPU-hours" in total
 
 
 def test_plan_warns_of_what_is_asked_for_and_not_used(study):
@@ -496,7 +497,7 @@ def test_numbers_are_written_to_two_digits():
         196e3: "200,000",
         9.96: "10",
     }
-    assert {value: two(value) for value in values} == values
+    assert {value: two_digits(value) for value in values} == values
 
 
 def test_the_sweep_of_the_four_papers_costs_two_hundred_exaflops():
@@ -544,6 +545,6 @@ def test_a_chain_of_snapshots_of_any_length_is_put_into_levels(study):
         )
         for k in range(3000)
     ]
-    campaign = Campaign(chain, store, results, Slurm(**CPU))
+    campaign = SlurmDriver(chain, store, results, Slurm(**CPU))
     levels = campaign.levels(reversed(campaign.missing()))
     assert [level[0].key for level in levels] == [job.key for job in chain]

@@ -11,16 +11,10 @@ from bench.execute.executor import read_executor
 from bench.execute.slurm import queue
 from bench.execute.slurm.gpus import Gpus
 from bench.execute.slurm.resources import Resources, plain_resources
-from bench.execute.slurm.submit import (
-    Order,
-    Submission,
-    clean_environment,
-    leaks,
-    parameters,
-    submit,
-)
+from bench.execute.slurm.submission import Order, Submission
+from bench.execute.slurm.submit import clean_environment, leaks, parameters, submit
 from bench.store import UnitId
-from bench.suite.document import SuiteError
+from bench.suite.fault import SuiteError
 
 UNIT = UnitId("samples", "k", "00000")
 

@@ -13,22 +13,16 @@ import time
 from pathlib import Path
 
 import pytest
-from test_run import Bench
+from command_line import Bench
 
 from bench import host
 from bench.cli.parser import main
-from bench.execute.lease import Lease, holder, noted
-from bench.execute.local.driver import (
-    HeldError,
-    ask_to_cancel,
-    hold,
-    is_cancelled,
-    living,
-    signal_workers,
-    sweep_orders,
-)
+from bench.execute.cancellation import ask_to_cancel, is_cancelled, sweep_orders
+from bench.execute.lease import HeldError, Lease, hold, holder, noted
+from bench.execute.local.registry import living, signal_workers
 from bench.execute.outcome import outcome
-from bench.store import Store, UnitId, sweep, write
+from bench.files import sweep, write
+from bench.store import Store, UnitId
 
 ELSEWHERE = {"host": "node7", "machine": "0", "boot": "0", "namespace": "1", "pid": 4242, "born": 1}
 SUITE = """
@@ -266,6 +260,6 @@ def test_ctrl_c_outside_a_run_is_one_line(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     (tmp_path / "small.yaml").write_text(SUITE)
-    monkeypatch.setattr("bench.cli.parser.examine", interrupted)
+    monkeypatch.setattr("bench.cli.plan.examine", interrupted)
     assert main(["plan", str(tmp_path / "small.yaml"), "--results", str(tmp_path)]) == 130
     assert capsys.readouterr().err.strip().count("\n") == 0

@@ -10,9 +10,9 @@ import signal
 import time
 
 import pytest
-from test_run import Bench
+from command_line import Bench
 
-from bench.execute.local.driver import living
+from bench.execute.local.registry import living
 
 SUITE = """
 name: small

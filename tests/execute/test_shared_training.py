@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.card import build, cards, merge
+from bench.card import cards
 from bench.data.images import load_images
 from bench.method import Noise, Run, load_method
+from bench.schema import build, merge
 from methods.shared.hyperparameters import Training
 from methods.shared.training import SharedNoise, fit
 

@@ -7,36 +7,28 @@ from dataclasses import replace
 import pytest
 
 from bench.cli.parser import main
+from bench.execute.attempt import close_attempts, seconds
+from bench.execute.compute import compute
 from bench.execute.executor import read_executor
-from bench.execute.lease import Lease, LostError, noted
-from bench.execute.local.driver import hold
-from bench.execute.local.worker import close_attempts, seconds
-from bench.execute.outcome import outcome
+from bench.execute.lease import Lease, LostError, hold, noted
+from bench.execute.outcome import outcome, trained_steps
 from bench.execute.slurm import driver as campaigns
 from bench.execute.slurm import queue
-from bench.execute.slurm.driver import Campaign, ClusterRefusesError, compute
+from bench.execute.slurm.arrays import pack, split
+from bench.execute.slurm.driver import ClusterRefusesError, SlurmDriver
+from bench.execute.slurm.ending import endings, shared_cause
 from bench.execute.slurm.forecast import forecast
+from bench.execute.slurm.options import SBATCH
 from bench.execute.slurm.overview import overview
 from bench.execute.slurm.queue import Entry, Limits
-from bench.execute.slurm.reconcile import endings, find, reconcile
-from bench.execute.slurm.resources import SBATCH, Resources, Slurm
-from bench.execute.slurm.submit import (
-    Order,
-    RefusedError,
-    Submission,
-    add_line,
-    cut,
-    intend,
-    parameters,
-    split,
-    submissions,
-    trained_steps,
-)
-from bench.execute.slurm.task import alike
+from bench.execute.slurm.reconcile import entries_of, reconcile
+from bench.execute.slurm.resources import Resources, Slurm
+from bench.execute.slurm.submission import Order, Submission, prepare, submissions
+from bench.execute.slurm.submit import RefusedError, add_line, parameters
 from bench.plan import Job, expand
 from bench.store import Store, UnitId
-from bench.suite.document import SuiteError
-from bench.suite.expansion import read_suite
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 
 # Executor files
 
@@ -171,10 +163,10 @@ def units(count, stage="samples"):
 
 def test_small_units_are_packed_in_order_until_a_job_is_long_enough():
     six = units(6)
-    assert cut(six, 0, [10.0] * 6, 35.0) == [tuple(six[:3]), tuple(six[3:])]
-    assert cut(six, 0, [100.0] * 6, 35.0) == [(unit,) for unit in six]
-    assert cut(six, 4, [1.0] * 6, 1e9) == [tuple(six[:4]), tuple(six[4:])]
-    assert cut([], 0, [], 1.0) == []
+    assert pack(six, 0, [10.0] * 6, 35.0) == [tuple(six[:3]), tuple(six[3:])]
+    assert pack(six, 0, [100.0] * 6, 35.0) == [(unit,) for unit in six]
+    assert pack(six, 4, [1.0] * 6, 1e9) == [tuple(six[:4]), tuple(six[4:])]
+    assert pack([], 0, [], 1.0) == []
 
 
 def test_arrays_are_split_at_what_the_site_takes():
@@ -244,7 +236,7 @@ def study(tmp_path, fake):
 
 def begun(study):
     """A campaign that has taken stock and submitted what is ready."""
-    found = Campaign(*study, EXECUTOR)
+    found = SlurmDriver(*study, EXECUTOR)
     found._look(found._take_stock())
     found._submit_ready()
     return found
@@ -294,7 +286,7 @@ def test_id_that_belongs_to_a_job_of_another_name_is_not_ours(study, fake):
     (first,) = fake.taken
     for id_, entry in list(fake.entries.items()):
         fake.entries[id_] = replace(entry, name="somebody-else", state="RUNNING")
-    assert find(first, fake.entries) == [None, None]
+    assert entries_of(first, fake.entries) == [None, None]
     look(look(campaign, fake), fake)
     assert len(fake.taken) > 1
 
@@ -325,7 +317,7 @@ def test_intent_without_an_id_is_found_by_its_name_or_given_up(study, fake):
         "what its job waits for"
     )
     order = Order(stage="train", elements=first.elements, resources=EXECUTOR.train)
-    lost = intend(order, study[2], study[1], "r", campaign.jobs, EXECUTOR.settings)
+    lost = prepare(order, study[2], study[1], "r", campaign.jobs, EXECUTOR.settings)
     begun(study)
     assert lost.name in {
         submission.name for submission in submissions(study[2]) if submission.abandoned
@@ -372,7 +364,7 @@ def test_unit_whose_job_dies_is_tried_as_often_as_its_kind_allows(
 
 
 def test_units_whose_job_ran_out_of_memory_before_their_turn_get_more_as_well(study, fake):
-    campaign = Campaign(*study, replace(EXECUTOR, train=replace(EXECUTOR.train, units=2)))
+    campaign = SlurmDriver(*study, replace(EXECUTOR, train=replace(EXECUTOR.train, units=2)))
     campaign._look(campaign._take_stock())
     campaign._submit_ready()
     (first,) = fake.taken
@@ -506,9 +498,9 @@ def test_array_that_the_queue_has_no_room_for_is_made_smaller(study, fake):
 
 
 def test_failures_are_alike_up_to_numbers():
-    assert alike(["a 1 x", "a 2 x", "a 33 x"])
-    assert not alike(["a 1 x", "a 2 x"])
-    assert not alike(["a", "b", "a"])
+    assert shared_cause(["a 1 x", "a 2 x", "a 33 x"])
+    assert not shared_cause(["a 1 x", "a 2 x"])
+    assert not shared_cause(["a", "b", "a"])
 
 
 def test_refusals_of_sbatch_are_waited_out_and_then_told(study, fake):
@@ -535,7 +527,7 @@ def test_full_queue_is_waited_for_without_end(study, fake):
 
 def test_detached_everything_is_submitted_after_what_it_needs(study, fake):
     with hold(study[2]) as lease:
-        made, left_out = Campaign(*study, EXECUTOR).detach(lease)
+        made, left_out = SlurmDriver(*study, EXECUTOR).detach(lease)
     assert left_out == 0
     by_stage = {}
     for submission in made:
@@ -547,12 +539,12 @@ def test_detached_everything_is_submitted_after_what_it_needs(study, fake):
         tuple(s.job for s in by_stage["samples"])
     }
     with hold(study[2]) as lease:
-        assert Campaign(*study, EXECUTOR).detach(lease) == ([], 0), "all of it is in the queue"
+        assert SlurmDriver(*study, EXECUTOR).detach(lease) == ([], 0), "all of it is in the queue"
 
 
 def test_detached_units_are_left_out_where_the_queue_takes_no_more(study, fake):
     with hold(study[2]) as lease:
-        made, left_out = Campaign(*study, replace(EXECUTOR, submit_limit=2)).detach(lease)
+        made, left_out = SlurmDriver(*study, replace(EXECUTOR, submit_limit=2)).detach(lease)
     assert [submission.stage for submission in made] == ["train"]
     assert left_out == sum(len(job.units) for job in study[0]) - 2
 
@@ -580,7 +572,7 @@ def test_units_that_do_not_fill_a_job_wait_for_more_of_their_stage_but_not_for_e
 
 
 def test_looks_become_rarer_as_a_run_ages(study):
-    campaign = Campaign(*study, EXECUTOR)
+    campaign = SlurmDriver(*study, EXECUTOR)
     pauses = []
     for hours in (0, 1, 5, 100):
         campaign.begin = time.time() - 3600 * hours
@@ -627,7 +619,7 @@ def test_memory_and_packed_units_are_told_apart_by_what_their_job_left(tmp_path)
     job = Job(stage="samples", key="k0", label="", specs=(), parts=("00000",))
     jobs = {("samples", unit.key): replace(job, key=unit.key) for unit in (first, second, third)}
     order = Order(stage="samples", elements=((first, second, third),), resources=Resources())
-    submission = intend(order, tmp_path / "small", store, "r", jobs, {})
+    submission = prepare(order, tmp_path / "small", store, "r", jobs, {})
     submission.note_job("5")
     add_line(submission.folder / "elements" / "0.jsonl", state="began")
     store.note_attempt(first, attempt="a", run="r", submission=submission.name)
@@ -652,7 +644,7 @@ def test_end_of_a_shared_training_is_told_by_the_process_that_ended_first(tmp_pa
         ("train", unit.key): Job(stage="train", key=unit.key, label="", specs=(), parts=("00000",))
     }
     order = Order(stage="train", elements=((unit,),), resources=Resources(nodes=2))
-    submission = intend(order, tmp_path / "small", store, "r", jobs, {})
+    submission = prepare(order, tmp_path / "small", store, "r", jobs, {})
     submission.note_job("5")
     store.note_attempt(unit, attempt="a", run="r", submission=submission.name)
     cause = "RuntimeError: Connection closed by peer [10.0.0.2]:34731"

@@ -7,14 +7,16 @@ import pytest
 
 from bench.execute.lease import Lease, LostError, noted
 from bench.execute.slurm import queue, task
+from bench.execute.slurm.ending import ALIKE
 from bench.execute.slurm.queue import Entry
 from bench.execute.slurm.resources import Resources, Slurm
-from bench.execute.slurm.submit import Order, add_line, intend
-from bench.execute.slurm.task import ALIKE, Element, UnitsFailedError, _Maker
+from bench.execute.slurm.submission import Order, prepare
+from bench.execute.slurm.submit import add_line
+from bench.execute.slurm.task import ArrayTask, TaskRun, UnitsFailedError
 from bench.plan import expand
 from bench.stages import jobs
 from bench.store import Store
-from bench.suite.expansion import read_suite
+from bench.suite.reader import read_suite
 
 SUITE = """
 name: small
@@ -56,7 +58,7 @@ def submitted(study, monkeypatch):
         order = Order(stage="train", elements=tuple(found), resources=Resources(minutes=10))
         by_key = {(job.stage, job.key): job for job in jobs}
         settings = {**Slurm(device="cpu", grace_seconds=0.0).settings}
-        submission = intend(order, results, store, "r", by_key, settings)
+        submission = prepare(order, results, store, "r", by_key, settings)
         submission.note_job("7")
         monkeypatch.setenv("SUBMITIT_FOLDER", str(submission.folder / "jobs" / "%j"))
         return submission
@@ -74,13 +76,13 @@ def attempts(study):
 
 def test_element_makes_its_units_in_turn_and_a_second_start_makes_nothing_again(study, submitted):
     submission = submitted(elements=[tuple(unit for job in study[0] for unit in job.units)])
-    Element(str(submission.folder), 0)()
+    ArrayTask(str(submission.folder), 0)()
     first = attempts(study)
     assert [tried["state"] for tried in first] == ["done"] * 4
     assert {(tried["submission"], tried["job"], tried["restart"]) for tried in first} == {
         (submission.name, "7", 0)
     }
-    Element(str(submission.folder), 0)()
+    ArrayTask(str(submission.folder), 0)()
     assert attempts(study) == first
     assert states(submission) == ["began", "ended"] * 2
     assert submission.told(0)[-1]["done"] == 4
@@ -89,14 +91,14 @@ def test_element_makes_its_units_in_turn_and_a_second_start_makes_nothing_again(
 def test_element_of_an_abandoned_submission_does_nothing(study, submitted):
     submission = submitted("train")
     submission.mark("abandoned")
-    Element(str(submission.folder), 0)()
+    ArrayTask(str(submission.folder), 0)()
     assert attempts(study) == []
     assert states(submission) == []
 
 
 def test_element_that_misses_what_it_needs_says_so_and_fails_nothing(study, submitted):
     submission = submitted("samples")
-    Element(str(submission.folder), 0)()
+    ArrayTask(str(submission.folder), 0)()
     assert attempts(study) == []
     assert submission.told(0)[-1]["missing"] == 2
 
@@ -113,10 +115,10 @@ def test_failing_unit_is_noted_the_others_are_made_and_the_job_fails(study, subm
     monkeypatch.setattr(jobs, "make", make)
     submission = submitted(elements=[tuple(unit for job in study[0] for unit in job.units)[:3]])
     with pytest.raises(UnitsFailedError, match="1 of 3 units failed: ValueError: no such luck"):
-        Element(str(submission.folder), 0)()
+        ArrayTask(str(submission.folder), 0)()
     assert [tried["state"] for tried in attempts(study)] == ["done", "failed", "done"]
     with pytest.raises(UnitsFailedError):
-        Element(str(submission.folder), 0)()
+        ArrayTask(str(submission.folder), 0)()
     assert len(calls) == 3, "a start after a requeue does not try it again"
 
 
@@ -131,7 +133,7 @@ def test_element_does_not_begin_after_three_that_failed_alike(study, submitted):
             failed=1,
             cause=f"E: GPU {index}",
         )
-    Element(str(submission.folder), 3)()
+    ArrayTask(str(submission.folder), 3)()
     assert states(submission, 3) == ["began", "broken"]
     assert submission.told(3)[-1]["cause"] == f"{ALIKE} (3): E: GPU 0"
     assert attempts(study) == []
@@ -151,7 +153,7 @@ def test_unit_that_a_living_job_of_another_suite_makes_is_waited_for(study, subm
 
     monkeypatch.setattr(queue, "queue", answer)
     submission = submitted("train")
-    Element(str(submission.folder), 0)()
+    ArrayTask(str(submission.folder), 0)()
     assert asked == [["other-train-1"]] * 4
     assert [tried["state"] for tried in attempts(study)] == ["done"]
     with pytest.raises(
@@ -167,7 +169,7 @@ def test_own_earlier_start_that_still_lives_on_a_lost_node_is_fenced_off(study, 
     old = Lease.take(
         study[1].path(unit, ".lease"), submission=submission.name, element=0, job="7", restart=0
     )
-    Element(str(submission.folder), 0)()
+    ArrayTask(str(submission.folder), 0)()
     assert [tried["state"] for tried in attempts(study)] == ["done"]
     with pytest.raises(LostError):
         old.check()
@@ -184,7 +186,7 @@ def test_signal_ends_the_unit_and_hands_over_to_submitit(study, submitted, monke
 
     monkeypatch.setattr(jobs, "make", make)
     submission = submitted("train")
-    Element(str(submission.folder), 0)()
+    ArrayTask(str(submission.folder), 0)()
     assert handed == [signal.SIGUSR2]
     assert states(submission) == ["began", "stopped"]
     assert [tried["state"] for tried in attempts(study)] == ["stopped"]
@@ -197,7 +199,7 @@ def test_two_starts_that_use_their_time_and_get_nowhere_are_the_last(study, subm
     study[1].note_attempt(
         unit, attempt="a", run="r", start="2026-01-01T00:00:00+00:00", submission=submission.name
     )
-    maker = _Maker(submission, 0)
+    maker = TaskRun(submission, 0)
     maker.unit = unit
     maker.begin -= 400
     assert not maker._is_stuck(), "the first time it may have been bad luck"
@@ -206,5 +208,5 @@ def test_two_starts_that_use_their_time_and_get_nowhere_are_the_last(study, subm
     (tried,) = study[1].attempts(*unit)
     assert (tried["state"], tried["kind"]) == ("failed", "time")
     assert "raise minutes" in tried["cause"]
-    again = _Maker(submission, 0)
+    again = TaskRun(submission, 0)
     assert not again._is_stuck(), "told to end at once: a preemption, not the limit"

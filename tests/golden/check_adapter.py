@@ -11,12 +11,14 @@ from check_sde import NAMES, RANGES, close, counted, recorded_noise, spent, tole
 from exact import Replay
 from torch import Tensor
 
-from bench.card import build
-from bench.data.images import DataCard, Images
-from bench.method import NetworkCounter, Noise, Sampler
+from bench.counter import NetworkCounter
+from bench.data.card import DataCard
+from bench.data.images import Images
+from bench.method import Noise, Sampler
+from bench.schema import build
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import CARD
-from methods.shared.hyperparameters import FOREIGN
+from methods.shared.architecture import FOREIGN
 from methods.shared.likelihood import bits_per_dim, log_likelihood
 from methods.shared.published import from_published
 from methods.shared.training import under

@@ -22,9 +22,11 @@ from exact import Replay
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.card import build
-from bench.data.images import DataCard, Images
-from bench.method import NetworkCounter, Sampler
+from bench.counter import NetworkCounter
+from bench.data.card import DataCard
+from bench.data.images import Images
+from bench.method import Sampler
+from bench.schema import build
 from methods.cld.adapter import CriticallyDampedLangevin
 from methods.cld.card import CARD, Params
 from methods.cld.objective import velocity_loss
@@ -37,8 +39,8 @@ from methods.cld.samplers import (
     reverse_drift_step,
     sscs,
 )
+from methods.shared.architecture import Backbone
 from methods.shared.grids import grid
-from methods.shared.hyperparameters import Backbone
 from methods.shared.process import like
 from methods.shared.published import from_published
 from methods.shared.training import under

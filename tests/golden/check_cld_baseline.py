@@ -26,8 +26,9 @@ from exact import Replay
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bench.card import build
-from bench.data.images import DataCard, Images
+from bench.data.card import DataCard
+from bench.data.images import Images
+from bench.schema import build
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import Params
 from methods.shared.adaptive import flow_adaptive

@@ -18,19 +18,21 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.card import build
-from bench.data.images import DATASETS, Images
+from bench.data.images import Images
+from bench.data.registry import DATASETS
 from bench.data.synthetic import diamond, swiss_rolls
 from bench.method import Noise
 from bench.metrics.frechet import frechet_from_features
+from bench.schema import build
 from methods.cld.adapter import CriticallyDampedLangevin
 from methods.cld.card import CARD, Params
 from methods.cld.checkpoint import read_checkpoint
 from methods.cld.process import CLD
 from methods.cld.samplers import sscs
+from methods.shared.architecture import Backbone
 from methods.shared.backbone import make_network
 from methods.shared.grids import grid
-from methods.shared.hyperparameters import Backbone, Training
+from methods.shared.hyperparameters import Training
 from methods.shared.layers import (
     Fourier,
     Positional,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.metrics.frechet import frechet_distance, frechet_from_features, statistics
+from bench.metrics.frechet import frechet_distance, frechet_from_features
 from bench.metrics.inception import inception_score
+from bench.metrics.moments import statistics
 
 
 def check_frechet(path: Path, entry: dict, manifest: dict) -> None:

@@ -19,9 +19,11 @@ from check_sde import close, read, recorded_noise, tolerance
 from exact import Mixture, Replay
 from torch import Tensor
 
-from bench.card import build, plain
-from bench.data.images import DataCard, Images
-from bench.method import NetworkCounter, Sampler
+from bench.counter import NetworkCounter
+from bench.data.card import DataCard
+from bench.data.images import Images
+from bench.method import Sampler
+from bench.schema import build, plain
 from methods.ncsn.adapter import NCSN
 from methods.ncsn.card import CARD
 from methods.ncsn.langevin import Arc, annealed_langevin

@@ -18,13 +18,15 @@ from exact import Replay
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.card import build
-from bench.data.images import DATASETS, Images
+from bench.data.images import Images
+from bench.data.registry import DATASETS
 from bench.method import Noise
+from bench.schema import build
 from methods.sde.adapter import ScoreSDE, discrete_levels
 from methods.sde.card import Params
+from methods.shared.architecture import FOREIGN, Backbone
 from methods.shared.ddpm import DDPM
-from methods.shared.hyperparameters import FOREIGN, Backbone, Training
+from methods.shared.hyperparameters import Training
 from methods.shared.layers import (
     Fourier,
     Positional,

@@ -13,21 +13,14 @@ from torch import Tensor
 
 from methods.shared.likelihood import slope_and_divergence, unit_probes
 from methods.shared.process import time_like
-from methods.soft.corruption import (
-    Blur,
-    Corruption,
-    Geometric,
-    Linear,
-    Mask,
-    Operator,
-    SineSquared,
-    cosines,
-)
+from methods.soft.corruption import Corruption, cosines
 from methods.soft.denoiser import score, velocity
 from methods.soft.flow import churn, flow_euler, flow_heun
 from methods.soft.likelihood import flow_of, log_likelihood
 from methods.soft.objective import soft_loss
+from methods.soft.operator import Blur, Mask, Operator
 from methods.soft.samplers import ancestral, ddim, finish, momentum, naive
+from methods.soft.schedule import Geometric, Linear, SineSquared
 
 SCHEDULES = {
     "linear": lambda values: Linear(values["min"], values["max"]),

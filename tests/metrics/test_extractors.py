@@ -15,21 +15,24 @@ import torch
 from standins import write_inception
 from torch.nn import functional
 
-from bench.data.images import DATASETS, Images, load_images
+from bench.data.images import Images, load_images
+from bench.data.registry import DATASETS
 from bench.metrics.effnet import EfficientNetLite0
-from bench.metrics.extractor_cards import CLIP_DIGESTS, refuse_extractor
-from bench.metrics.extractors import Extractor, fold, load_extractor, read_tensors, read_weights
-from bench.metrics.frechet import frechet_from_features
-from bench.metrics.references import References
-from bench.metrics.registry import (
+from bench.metrics.extractor_cards import (
+    CLIP_DIGESTS,
     EXTRACTORS,
-    METRICS,
-    FrechetParams,
-    choose,
     extractor_card,
     extractor_label,
+    refuse_extractor,
 )
+from bench.metrics.extractors import Extractor, load_extractor
+from bench.metrics.frechet import frechet_from_features
+from bench.metrics.parameters import FrechetParams
+from bench.metrics.references import References
+from bench.metrics.registry import METRICS, choose
 from bench.metrics.scoring import score
+from bench.metrics.view import fold
+from bench.metrics.weight_files import read_tensors, read_weights
 
 EFFNET = "effnet-lite0@32"
 HAS_EFFNET = not extractor_card(EFFNET).missing()

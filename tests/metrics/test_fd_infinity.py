@@ -5,11 +5,15 @@ below.
 import numpy as np
 import pytest
 
-from bench.card import build
-from bench.data.images import DATASETS, load_images
-from bench.metrics.frechet import Moments, frechet_at_infinity
-from bench.metrics.registry import METRICS, InfinityParams, least_for_infinity
+from bench.data.images import load_images
+from bench.data.registry import DATASETS
+from bench.metrics.frechet import frechet_at_infinity
+from bench.metrics.infinity import least_for_infinity
+from bench.metrics.moments import Moments
+from bench.metrics.parameters import InfinityParams
+from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
+from bench.schema import build
 
 DIMENSION = 24
 

@@ -9,38 +9,32 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.stats import energy_distance as energy_distance_in_one_dimension
 
-from bench.data.images import (
-    DATASETS,
-    DataCard,
-    GaussianMixture,
-    Images,
-    digits_labels,
-    load_images,
-)
+from bench.data.card import DataCard
+from bench.data.images import Images, load_images
+from bench.data.mixture import GaussianMixture
+from bench.data.registry import DATASETS
+from bench.data.scikit import digits_labels
 from bench.metrics import train_digits_cnn
-from bench.metrics.extractor_cards import SHIPPED as WEIGHTS
-from bench.metrics.extractors import CHUNK, DigitsCNN, Extractor, load_extractor
-from bench.metrics.frechet import (
-    Moments,
-    frechet_distance,
-    frechet_from_features,
-    frechet_of_moments,
-    statistics,
-)
+from bench.metrics.digits_cnn import DigitsCNN
+from bench.metrics.extractor_card import SHIPPED as WEIGHTS
+from bench.metrics.extractor_cards import EXTRACTORS
+from bench.metrics.extractors import CHUNK, Extractor, load_extractor
+from bench.metrics.floor import real_floor
+from bench.metrics.frechet import frechet_distance, frechet_from_features, frechet_of_moments
 from bench.metrics.inception import inception_score
 from bench.metrics.libraries import precision_and_recall, radii
-from bench.metrics.points import Points, energy_distance, exact_frechet_distance, mode_weight_error
-from bench.metrics.references import References
-from bench.metrics.registry import (
-    EXTRACTORS,
-    METRICS,
+from bench.metrics.moments import Moments, statistics
+from bench.metrics.parameters import (
     FrechetParams,
     InceptionParams,
     ManifoldParams,
-    PixelParams,
-    PointParams,
+    NoParams,
+    SplitParams,
 )
-from bench.metrics.scoring import real_floor, score
+from bench.metrics.points import Points, energy_distance, exact_frechet_distance, mode_weight_error
+from bench.metrics.references import References
+from bench.metrics.registry import METRICS
+from bench.metrics.scoring import score
 
 FD, FD_TEST, IS = (
     ("fd", FrechetParams()),
@@ -323,14 +317,14 @@ def test_labels_go_with_the_images_of_their_split(digits):
 
 
 def test_training_reads_training_images_alone_and_repeats_itself(monkeypatch):
-    from bench.data import images
+    from bench.data import images, scikit
 
     loaded = []
     card = DATASETS["digits"]
     monkeypatch.setattr(
         images,
         "_digits_index",
-        lambda split, real=images._digits_index: loaded.append(split) or real(split),
+        lambda split, real=scikit._digits_index: loaded.append(split) or real(split),
     )
     assert card.load("train").shape == (1437, 1, 8, 8)
     states = [train_digits_cnn.train(seed=3, epochs=1).state_dict() for _ in range(2)]
@@ -476,8 +470,8 @@ def test_point_belongs_to_the_component_that_is_most_probable_given_it():
 def test_point_metrics_say_what_they_compare_with_and_have_a_floor():
     data = load_images("two_modes")
     requests = [
-        ("energy_distance", PointParams(reference="test")),
-        ("mode_weight_error", PixelParams()),
+        ("energy_distance", SplitParams(reference="test")),
+        ("mode_weight_error", NoParams()),
     ]
     distance, weights = score([data.test[:400], data.test[400:500]], requests, data)
     assert (distance.identity["column"], distance.identity["count"]) == (
@@ -487,7 +481,7 @@ def test_point_metrics_say_what_they_compare_with_and_have_a_floor():
     assert distance.identity["reference"]["sha256"] == data.digest("test")
     assert weights.identity["reference"] == {"dataset": "two_modes@1", "mixture": "as declared"}
     assert json.loads(json.dumps(weights.identity)) == weights.identity
-    floor = real_floor("mode_weight_error", PixelParams(), data, 500)
+    floor = real_floor("mode_weight_error", NoParams(), data, 500)
     # |share - 0.2| of n draws has the mean sqrt(2 / pi) sqrt(0.2 x 0.8 / n); 20 draws tell it to a
     # sixth.
     assert floor.mean == pytest.approx(np.sqrt(2 / np.pi * 0.16 / 500), rel=0.5)
@@ -507,7 +501,7 @@ def test_exact_frechet_distance_is_to_the_declared_moments_and_falls_as_one_over
     draws = np.random.default_rng(0).normal(size=(50, 2000, 8)) + mixture.means[0]
     mean = np.mean([exact_frechet_distance(Points(points), mixture) for points in draws])
     assert mean == pytest.approx(8 * 13 / (4 * 2000), rel=0.05)
-    (value,) = score([data.test], [("exact_fd", PixelParams())], data)
+    (value,) = score([data.test], [("exact_fd", NoParams())], data)
     assert value.value == pytest.approx(
         exact_frechet_distance(Points(data.test), mixture), rel=1e-12
     )
@@ -525,7 +519,7 @@ def test_metrics_of_images_refuse_real_values_and_those_of_points_refuse_images(
         assert "not real values" in "".join(of_real) or "compares values themselves" in "".join(
             of_images
         ), name
-    assert METRICS["mode_weight_error"].refuse(PixelParams(), DATASETS["swiss_rolls"]) == [
+    assert METRICS["mode_weight_error"].refuse(NoParams(), DATASETS["swiss_rolls"]) == [
         "the data set declares no mixture"
     ]
 

@@ -11,9 +11,10 @@ import pytest
 
 from bench.cli.parser import main
 from bench.data.images import load_images
-from bench.metrics.references import References, import_statistics, read_statistics
-from bench.metrics.registry import FrechetParams
+from bench.metrics.parameters import FrechetParams
+from bench.metrics.references import References
 from bench.metrics.scoring import score
+from bench.metrics.statistics_file import import_statistics, read_statistics
 from bench.store import Store
 
 FEATURES = np.random.default_rng(0).normal(size=(200, 6))

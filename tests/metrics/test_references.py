@@ -14,17 +14,12 @@ import pytest
 
 from bench.data.images import load_images
 from bench.metrics.extractors import Extractor, load_extractor
-from bench.metrics.frechet import BLOCK, Moments, frechet_distance, frechet_of_moments, statistics
-from bench.metrics.references import (
-    FEATURES,
-    MOMENTS,
-    References,
-    export_statistics,
-    import_statistics,
-    read_statistics,
-)
-from bench.metrics.registry import FrechetParams, KernelParams, ManifoldParams
+from bench.metrics.frechet import frechet_distance, frechet_of_moments
+from bench.metrics.moments import BLOCK, Moments, statistics
+from bench.metrics.parameters import FrechetParams, KernelParams, ManifoldParams
+from bench.metrics.references import FEATURES, MOMENTS, References
 from bench.metrics.scoring import score
+from bench.metrics.statistics_file import export_statistics, import_statistics, read_statistics
 from bench.store import REFERENCES, Store, UnitId
 
 

@@ -10,14 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench.data.images import DATASETS, load_images
+from bench.data.images import load_images
+from bench.data.registry import DATASETS
 from bench.metrics.extractors import Extractor, load_extractor
-from bench.metrics.frechet import (
-    Moments,
-    frechet_at_infinity,
-    frechet_distance,
-    frechet_from_features,
-)
+from bench.metrics.frechet import frechet_at_infinity, frechet_distance, frechet_from_features
 from bench.metrics.inception import Classes, inception_score
 from bench.metrics.libraries import (
     kid_of_clean_fid,
@@ -25,11 +21,9 @@ from bench.metrics.libraries import (
     precision_and_recall,
     version,
 )
+from bench.metrics.moments import Moments
 from bench.metrics.neighbours import near_copies, nearest, usual_ratio
-from bench.metrics.references import References
-from bench.metrics.registry import (
-    METRICS,
-    SHORTHANDS,
+from bench.metrics.parameters import (
     CopyParams,
     FrechetParams,
     InceptionParams,
@@ -38,11 +32,13 @@ from bench.metrics.registry import (
     ManifoldParams,
     NeighbourParams,
 )
+from bench.metrics.references import References
+from bench.metrics.registry import METRICS, SHORTHANDS
 from bench.metrics.scoring import score
 from bench.metrics.summary import Features, Summary
 from bench.plan import Job
 from bench.spec import SampleSpec, ScoreSpec, TrainSpec, part_name, place
-from bench.stages import jobs
+from bench.stages import jobs, score
 from bench.store import DamagedError, Store, UnitId
 
 FD = ("fd", FrechetParams())
@@ -490,7 +486,7 @@ def test_a_job_scores_the_first_images_of_the_shards_and_keeps_the_floor_but_no_
     stage, digits, monkeypatch
 ):
     job, context, _ = stage
-    jobs.scores(job, UnitId("scores", job.key, "metrics"), context)
+    score.scores(job, UnitId("scores", job.key, "metrics"), context)
     records = [context.store.record("scores", job.key, part) for part in job.parts]
     requests = [(spec.metric, METRICS[spec.metric].params(**spec.params)) for spec in job.specs]
     expected = score([16 - digits.test[:50]], requests, digits)
@@ -505,7 +501,7 @@ def test_a_job_scores_the_first_images_of_the_shards_and_keeps_the_floor_but_no_
     monkeypatch.setattr(jobs, "real_floor", None)
     for part in job.parts:
         context.store.discard(UnitId("scores", job.key, part))
-    jobs.scores(job, UnitId("scores", job.key, "metrics"), context)
+    score.scores(job, UnitId("scores", job.key, "metrics"), context)
     assert context.store.record("scores", job.key, job.parts[0])["floor"] == records[0]["floor"]
 
 
@@ -514,4 +510,4 @@ def test_samples_that_were_pruned_are_named(stage):
     unit = UnitId("samples", place(source)[1], part_name(1))
     context.store.path(unit, ".npz").unlink()
     with pytest.raises(DamagedError, match=r"00001\.npz"):
-        jobs.scores(job, UnitId("scores", job.key, "metrics"), context)
+        score.scores(job, UnitId("scores", job.key, "metrics"), context)

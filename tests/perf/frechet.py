@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-from bench.metrics.frechet import frechet_distance, frechet_from_features, statistics
+from bench.metrics.frechet import frechet_distance, frechet_from_features
+from bench.metrics.moments import statistics
 
 
 def timed(compute: Callable[[], float]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.cli.parser import main as run_bench
 from bench.spec import key
-from bench.suite.expansion import read_suite
+from bench.suite.reader import read_suite
 
 SUITE = """
 name: large

@@ -22,11 +22,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.data.images import DataCard, Images
-from bench.metrics.extractors import VIEWS, View, load_extractor
+from bench.data.card import DataCard
+from bench.data.images import Images
+from bench.metrics.extractor_card import ExtractorCard
+from bench.metrics.extractor_cards import EXTRACTORS
+from bench.metrics.extractors import VIEWS, load_extractor
 from bench.metrics.references import References
-from bench.metrics.registry import EXTRACTORS, METRICS, ExtractorCard
+from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
+from bench.metrics.view import View
 from bench.store import Store
 
 DIMENSION, CLASSES, SHAPE, SHARD = 2048, 1008, (3, 8, 8), 500

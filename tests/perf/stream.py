@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.data.images import DataCard, Images
+from bench.data.card import DataCard
+from bench.data.images import Images
 from bench.method import Noise
 from methods.shared.likelihood import dequantise
 

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from bench.cli.parser import main
-from bench.data.images import DATASETS, load_images
+from bench.data.images import load_images
+from bench.data.registry import DATASETS
 from bench.metrics.audit import check, ladders, ordered
 from bench.metrics.extractors import load_extractor
-from bench.metrics.frechet import statistics
+from bench.metrics.moments import statistics
+from bench.metrics.parameters import FrechetParams
 from bench.metrics.references import References
-from bench.metrics.registry import FrechetParams
 from bench.report.comparison import FACTS, apart, differences, explain, find
 
 FD, IS = "fd(digits-cnn@8)", "is(digits-cnn@8)"

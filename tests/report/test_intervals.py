@@ -13,13 +13,16 @@ from rich.console import Console
 from test_report import CARDS, PROVENANCE, complete, floor_of, suite_of
 
 from bench.metrics.registry import METRICS
-from bench.report import page
+from bench.report import contents, formats, markdown, page
 from bench.report.comparison import explain
 from bench.report.console import print_leaderboard
 from bench.report.figures import summary
 from bench.report.figures.inspections import loss_points
-from bench.report.figures.style import Look
-from bench.report.table import best_of, leaderboard, measured, seed_table, tabulate, uncertainty
+from bench.report.figures.style import Style
+from bench.report.leaderboard import best_of, leaderboard
+from bench.report.results import read_results
+from bench.report.seeds import measured, seed_table
+from bench.report.uncertainty import uncertainty
 from bench.report.verdicts import judge
 from bench.spec import place
 from bench.store import Store, UnitId
@@ -81,7 +84,7 @@ def told(tmp_path, train_seeds, sample_seeds, claims="", inspect="null"):
                 "provenance": PROVENANCE,
             }
             store.finish(UnitId(*place(score)), record)
-    return suite, store, tabulate(suite, store, methods=CARDS)
+    return suite, store, read_results(suite, store, methods=CARDS)
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +122,11 @@ def test_brackets_stay_within_the_bounds_of_their_metric(crossed):
 def test_table_figures_terminal_and_uncertainty_show_one_interval(crossed):
     suite, _, rows = crossed
     board, parts = leaderboard(rows), uncertainty(rows)
-    text = page.markdown(suite, rows, board)
+    text = markdown.markdown(suite, rows, board)
     output = io.StringIO()
     print_leaderboard(rows, Console(file=output, width=40))
     for metric, bounds in rows.attrs["bounds"].items():
-        drawn = summary.summarise(rows, Look(rows, list(suite.train)), metric, bounds)
+        drawn = summary.summarise(rows, Style(rows, list(suite.train)), metric, bounds)
         for _, group in board.iterrows():
             shown = tuple(group[[metric, f"{metric} low", f"{metric} high"]])
             of_group = parts[(parts["group"] == group["group"]) & (parts["metric"] == metric)].iloc[
@@ -134,8 +137,8 @@ def test_table_figures_terminal_and_uncertainty_show_one_interval(crossed):
                 (drawn["train"] == group["train"]) & (drawn["sampler"] == group["sampler"])
             ].iloc[0]
             assert tuple(line[["mean", "low", "high"]]) == shown
-            assert page.interval(*shown) in text
-            assert page.interval(*shown) in output.getvalue()
+            assert formats.with_interval(*shown) in text
+            assert formats.with_interval(*shown) in output.getvalue()
             assert group[f"{metric} interval over"] == "trainings and sample seeds"
 
 
@@ -153,14 +156,14 @@ def test_tie_marks_and_verdicts_rest_on_the_interval_of_the_difference(crossed):
             assert not claim["low"] <= 0 <= claim["high"]
     if board.loc[best[0], "group"] == "good · euler · nfe 10":
         assert not judged["low"][0] <= 0 <= judged["high"][0]
-    cells = page.sections(suite, rows, board)
+    cells = contents.sections(suite, rows, board)
     lines = [line for part in cells if part.title.startswith("Budget") for line in part.cells]
     marked = {line[1].text + line[2].text for line in lines if line[5].text.startswith(page.TIED)}
     assert len(marked) == int(tied.fillna(False).sum()) > 0
     floor_of(
         store, suite, 0.4, 100.0
     )  # what one set of real images scores is no yardstick of means
-    again = leaderboard(tabulate(suite, store, methods=CARDS)).set_index("group")[f"{FD} tied"]
+    again = leaderboard(read_results(suite, store, methods=CARDS)).set_index("group")[f"{FD} tied"]
     assert again.equals(tied)
 
 
@@ -173,7 +176,7 @@ def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(
 ):
     suite, _, rows = told(tmp_path, train_seeds, sample_seeds)
     board = leaderboard(rows)
-    text = page.markdown(suite, rows, board)
+    text = markdown.markdown(suite, rows, board)
     for _, group in board.iterrows():
         shown = page.quality(group, FD)
         assert shown in text
@@ -182,7 +185,7 @@ def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(
             continue
         values = seed_table(rows[rows["group"] == group["group"]], FD).to_numpy().ravel()
         assert group[f"{FD} values"] == tuple(values)
-        assert shown == f"{page.number(group[FD])} ({', '.join(map(page.number, values))})"
+        assert shown == f"{formats.number(group[FD])} ({', '.join(map(formats.number, values))})"
         assert pd.isna(group[f"{FD} low"])
         assert pd.isna(group[f"{FD} tied"])
     assert (
@@ -191,7 +194,7 @@ def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(
     assert (f"No differences from the best are judged in {FD}, {RECALL}, {KD}" in text) == (
         not mark
     )
-    drawn = summary.summarise(rows, Look(rows, list(suite.train)), FD, rows.attrs["bounds"][FD])
+    drawn = summary.summarise(rows, Style(rows, list(suite.train)), FD, rows.attrs["bounds"][FD])
     assert drawn["low"].isna().all() == (not mark)
     assert all(
         len(values) == (0 if mark else train_seeds * sample_seeds) for values in drawn["values"]
@@ -201,7 +204,7 @@ def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(
 def test_a_mean_on_its_bound_stands_without_a_bracket():
     shown = measured(np.ones((3, 4)), (0, 1))
     assert (shown.mean, shown.scope, shown.values) == (1, "", ())
-    assert page.told(shown) == "1.00"
+    assert formats.measured_text(shown) == "1.00"
 
 
 def test_many_values_are_shown_by_their_range():
@@ -210,21 +213,21 @@ def test_many_values_are_shown_by_their_range():
         [1, 2, 3],
         [4, 5, 6],
     )  # two trainings, each with sample seeds of its own
-    assert page.told(measured(own, (0, math.inf))) == "3.50 (1.00 to 6.00)"
-    assert page.told(measured(np.array([[2.0]]), (0, math.inf))) == "2.00"
+    assert formats.measured_text(measured(own, (0, math.inf))) == "3.50 (1.00 to 6.00)"
+    assert formats.measured_text(measured(np.array([[2.0]]), (0, math.inf))) == "2.00"
 
 
 def test_held_out_losses_have_the_interval_of_their_trainings_in_table_and_figure(crossed):
     suite, _, rows = crossed
     (part,) = [
         part
-        for part in page.sections(suite, rows, leaderboard(rows))
+        for part in contents.sections(suite, rows, leaderboard(rows))
         if part.title.startswith("Held-out")
     ]
     points = loss_points(rows.attrs["inspections"])
     good = points[points["train"] == "good"]
     assert [cell.text for cell in part.cells[0][4:]] == [
-        f"{page.interval(point['mean'], point['low'], point['high'])} ‡"
+        f"{formats.with_interval(point['mean'], point['low'], point['high'])} ‡"
         for _, point in good.iterrows()
     ]
     assert (good["low"] > 0).all()
@@ -250,7 +253,7 @@ def test_explain_says_whether_two_rows_are_told_apart(crossed):
 
 def test_pictures_draw_intervals_as_bands_and_values_as_dots(tmp_path):
     suite, _, rows = told(tmp_path, 3, 2)
-    look, bounds = Look(rows, list(suite.train)), rows.attrs["bounds"]
+    look, bounds = Style(rows, list(suite.train)), rows.attrs["bounds"]
     for part, dots in ((rows, 0), (rows[rows["train_seed"] == 0], 4 * 2)):
         picture, draw = next(summary._quality(part, {FD: False}, bounds, {}, look))
         assert "band and bars: its 95 % interval as in the table" in picture.caption

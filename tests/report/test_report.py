@@ -17,29 +17,26 @@ from bench.card import Card, LikelihoodCard, SamplerCard, TrainingCard
 from bench.data.images import load_images
 from bench.metrics.registry import METRICS
 from bench.plan import METRICS_PART
-from bench.report import page
+from bench.report import contents, markdown, page
 from bench.report.console import print_leaderboard
 from bench.report.figures import summary
 from bench.report.figures.inspections import loss_points
 from bench.report.figures.summary import Look, learning, likelihood_points, slug, summarise, tile
 from bench.report.figures.summary import complete as complete_groups
+from bench.report.formats import number, with_deviation, with_error
 from bench.report.front import dominated, dominators, pareto
-from bench.report.page import estimate, number, spread
+from bench.report.leaderboard import leaderboard
+from bench.report.results import read_results
+from bench.report.seeds import seed_table
 from bench.report.statistics import estimate as estimate_of
-from bench.report.table import (
-    Reader,
-    identities,
-    leaderboard,
-    seed_table,
-    tabulate,
-    uncertainty,
-    uncontrolled,
-    write,
-)
+from bench.report.table import Reader, identities, uncontrolled
+from bench.report.uncertainty import uncertainty
 from bench.report.verdicts import judge
+from bench.report.writer import write
 from bench.spec import ImagesSpec, key, part_name, place
 from bench.store import Store, UnitId
-from bench.suite.expansion import Suite, read_suite
+from bench.suite.reader import read_suite
+from bench.suite.resolved import Suite
 
 FD, IS = "fd(digits-cnn@8)", "is(digits-cnn@8)"
 BOUNDS = {FD: METRICS["fd"].bounds, IS: METRICS["is"].bounds}
@@ -292,7 +289,7 @@ def small(template: tuple[Suite, Path], tmp_path: Path) -> tuple[Suite, Store]:
 
 
 def table(suite: Suite, store: Store) -> pd.DataFrame:
-    return tabulate(suite, store, methods=CARDS)
+    return read_results(suite, store, methods=CARDS)
 
 
 def row(rows: pd.DataFrame, label: str) -> pd.Series:
@@ -368,7 +365,7 @@ def test_held_out_losses_are_those_of_a_rows_model_at_each_time(small):
         assert (store.root / file).exists()
     assert not [
         name
-        for name in tabulate(replace(suite, inspections={}), store, methods=CARDS)
+        for name in read_results(replace(suite, inspections={}), store, methods=CARDS)
         if "heldout" in name
     ]
 
@@ -383,7 +380,7 @@ def test_a_failed_inspection_leaves_its_rows_done_with_blanks_and_a_cause(small)
     assert set(mute["state"]) == {"done"}
     assert mute["heldout_loss@t=0.5"].isna().all()
     assert set(mute["heldout_loss_note"]) == {"inspect failed: ValueError: of another shape"}
-    text = page.markdown(suite, rows, leaderboard(rows))
+    text = markdown.markdown(suite, rows, leaderboard(rows))
     assert "held-out loss of mute, seed 0: inspect failed: ValueError: of another shape" in text
 
 
@@ -392,7 +389,7 @@ def test_a_table_of_held_out_losses_has_a_row_a_model_with_its_spread_over_train
     rows = table(suite, store)
     (part,) = [
         part
-        for part in page.sections(suite, rows, leaderboard(rows))
+        for part in contents.sections(suite, rows, leaderboard(rows))
         if part.title.startswith("Held-out")
     ]
     assert part.headers == ["model", "method", "weighting", "trainings", "t=0.25", "t=0.5", "t=1"]
@@ -415,7 +412,7 @@ def test_models_at_unlike_times_have_tables_of_their_own(small):
     rows = table(suite, store)
     parts = [
         part
-        for part in page.sections(suite, rows, leaderboard(rows))
+        for part in contents.sections(suite, rows, leaderboard(rows))
         if part.title.startswith("Held-out")
     ]
     assert [part.headers[4:] for part in parts] == [
@@ -608,7 +605,7 @@ def test_bits_per_dim_is_printed_with_its_error_over_images_and_over_trainings_a
     assert leaderboard(rows).query("train == 'good'")[
         "bits_per_dim_image_error"
     ].tolist() == pytest.approx([error] * 3)
-    lines = page.markdown(suite, rows, leaderboard(rows)).splitlines()
+    lines = markdown.markdown(suite, rows, leaderboard(rows)).splitlines()
     ranked, models = (
         next(line for line in lines if start in line) for start in ("| good  |", "| good  | Toy")
     )
@@ -622,10 +619,10 @@ def test_bits_per_dim_of_a_bound_are_marked_wherever_they_are_printed(small):
     bound = replace(CARDS["toy"], likelihood=replace(CARDS["toy"].likelihood, kind="bound"))
     stream = io.StringIO()
     for methods, marks in ((CARDS, 0), ({**CARDS, "toy": bound}, 1)):
-        rows = tabulate(suite, store, methods=methods)
+        rows = read_results(suite, store, methods=methods)
         print_leaderboard(rows, Console(file=stream, width=300))
         lines = [
-            *page.markdown(suite, rows, leaderboard(rows)).splitlines(),
+            *markdown.markdown(suite, rows, leaderboard(rows)).splitlines(),
             *stream.getvalue().splitlines(),
         ]
         known = [line for line in lines if "2.512 " in line or "2.5122 ±" in line]
@@ -646,12 +643,12 @@ def test_models_that_have_no_likelihood_are_blank_with_the_reason(tmp_path):
     assert all(point.likelihood is None for point in suite.points)
     assert suite.sweep == {}
     complete(store, suite)
-    rows = tabulate(suite, store, methods=cards)
+    rows = read_results(suite, store, methods=cards)
     good = rows.query("train == 'good'")
     assert set(good["state"]) == {"done"}
     assert good["bits_per_dim"].isna().all()
     assert set(good["bits_per_dim_note"]) == {"kind a switches at once"}
-    text = page.markdown(suite, rows, leaderboard(rows))
+    text = markdown.markdown(suite, rows, leaderboard(rows))
     assert "– (kind a switches at once)" in text
 
 
@@ -752,8 +749,8 @@ def test_what_real_images_score_stands_below_each_table_and_in_the_pictures_of_i
     rows = write(replace(suite, figures="none"), store, tmp_path / "without", methods=CARDS)
     assert "real images against" not in (tmp_path / "without" / "leaderboard.md").read_text()
     floor_of(store, suite, 0.039, std)
-    rows = tabulate(suite, store, methods=CARDS)
-    text = page.markdown(suite, rows, leaderboard(rows))
+    rows = read_results(suite, store, methods=CARDS)
+    text = markdown.markdown(suite, rows, leaderboard(rows))
     shown = {0.019: "0.039 ± 0.019", 0.19: "0.04 ± 0.19"}.get(std, "0.0390")
     line = f"{FD}: real images against themselves at n = 20: {shown}"
     line += "" if math.isnan(std) else " (standard deviation over sets)"
@@ -1039,7 +1036,7 @@ def test_pictures_that_are_no_longer_made_disappear(small, tmp_path):
 def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small):
     suite, store = small
     rows = table(suite, store)
-    text = page.markdown(suite, rows, leaderboard(rows))
+    text = markdown.markdown(suite, rows, leaderboard(rows))
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert (
         len(blocks) == 6
@@ -1058,14 +1055,14 @@ def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small
 def test_the_report_says_when_a_metric_has_too_few_images(small):
     suite, store = small
     rows = table(suite, store)
-    assert "Too few images" not in page.markdown(suite, rows, leaderboard(rows))
+    assert "Too few images" not in markdown.markdown(suite, rows, leaderboard(rows))
     score = suite.points[0].scores[0]
     record = store.record(*place(score))
     store.finish(
         UnitId(*place(score)), {**record, "identity": {**record["identity"], "least_count": 240}}
     )
     rows = table(suite, store)
-    text = page.markdown(suite, rows, leaderboard(rows))
+    text = markdown.markdown(suite, rows, leaderboard(rows))
     assert f"Too few images: {FD} on 20 is a smoke test, not evidence; it needs 240." in text
 
 
@@ -1161,7 +1158,7 @@ def test_rows_that_another_beats_for_no_more_cost_are_named(small):
         beaten, by = (board[board["group"] == row_of[name]].iloc[0] for name in ("group", "NFE"))
         assert by["nfe"] <= beaten["nfe"]
         assert by[FD] < beaten[FD]
-    text = page.markdown(suite, rows, board)
+    text = markdown.markdown(suite, rows, board)
     assert "## Dominated" in text
     assert f"beats by the mean of {FD}" in text
 
@@ -1184,10 +1181,10 @@ def test_bits_per_dim_of_a_setting_that_one_training_lacks_is_not_drawn(small):
 
 
 def test_estimate_shows_two_digits_of_the_error():
-    assert estimate(2.15812, 0.0302) == "2.158 ± 0.030"
-    assert estimate(2.15812, math.nan) == estimate(2.15812, 0.0) == "2.16"
-    assert estimate(0.387, 0.19) == "0.39 ± 0.19"
-    assert estimate(math.nan, 0.1) == ""
+    assert with_error(2.15812, 0.0302) == "2.158 ± 0.030"
+    assert with_error(2.15812, math.nan) == with_error(2.15812, 0.0) == "2.16"
+    assert with_error(0.387, 0.19) == "0.39 ± 0.19"
+    assert with_error(math.nan, 0.1) == ""
 
 
 def test_tile_puts_each_image_in_its_place_with_white_between():
@@ -1222,9 +1219,9 @@ def test_numbers_show_three_significant_digits(value, text):
 
 
 def test_spread_shows_as_many_decimals_as_the_mean():
-    assert spread(0.1234, 0.00678) == "0.123 ± 0.007"
-    assert spread(0.1234, math.nan) == "0.123"
-    assert spread(math.nan, math.nan) == ""
+    assert with_deviation(0.1234, 0.00678) == "0.123 ± 0.007"
+    assert with_deviation(0.1234, math.nan) == "0.123"
+    assert with_deviation(math.nan, math.nan) == ""
 
 
 def test_file_names_are_made_of_letters_digits_and_dashes():
@@ -1404,7 +1401,7 @@ def test_both_references_have_columns_floors_and_the_training_set_itself(claimed
             floor = {"mean": 0.4, "std": 0.1, "draws": 20, "split": "test", **extra}
             store.finish(unit, {**store.record(*unit), "floor": floor})
     rows = table(suite, store)
-    text = page.markdown(suite, rows, leaderboard(rows))
+    text = markdown.markdown(suite, rows, leaderboard(rows))
     assert f"{FD} ↓" in text
     assert f"{to_test} ↓" in text
     assert f"{FD}: real images against themselves at n = 32" in text
@@ -1416,14 +1413,14 @@ def test_both_references_have_columns_floors_and_the_training_set_itself(claimed
 def test_rows_with_many_clipped_pixels_or_memorised_images_are_named(small, monkeypatch):
     suite, store = small
     rows = table(suite, store)
-    assert "Clipped pixels" not in page.markdown(suite, rows, leaderboard(rows))
+    assert "Clipped pixels" not in markdown.markdown(suite, rows, leaderboard(rows))
     rows.loc[rows["train"] == "mute", "clipped_fraction"] = 0.034
-    text = page.markdown(suite, rows, leaderboard(rows))
+    text = markdown.markdown(suite, rows, leaderboard(rows))
     assert "Clipped pixels above 1%: mute · heun · nfe 5 (3.4%)." in text
     everywhere = rows.copy()
     everywhere["clipped_fraction"] = np.where(rows["train"] == "mute", 0.034, 0.02)
     monkeypatch.setattr(page, "NAMED", 1)
-    text = page.markdown(suite, everywhere, leaderboard(everywhere))
+    text = markdown.markdown(suite, everywhere, leaderboard(everywhere))
     assert "Clipped pixels above 1%: mute · heun · nfe 5 (3.4%); and 1 more." in text, (
         "of the two of its budget"
     )
@@ -1431,13 +1428,13 @@ def test_rows_with_many_clipped_pixels_or_memorised_images_are_named(small, monk
         rows[name] = np.where(rows["train"] == "mute", share, 1.0 if "ratio" in name else 0.0)
         rows.attrs["metrics"][name] = False
         rows.attrs["bounds"][name] = (0, math.inf)
-    text = page.markdown(suite, rows, leaderboard(rows))
+    text = markdown.markdown(suite, rows, leaderboard(rows))
     assert "Memorised, nn_ratio(pixels) below 0.5: mute · heun · nfe 5 (0.400)." in text
     assert "Memorised, near_copies(pixels) above 0.01: mute · heun · nfe 5 (0.200)." in text
     short = next(iter(rows.attrs["identities"]))
     rows["identity"] += f"; near_copies(pixels)={short}"
     rows.attrs["floors"]["near_copies(pixels)"] = {short: {"mean": 0.15, "std": 0.01}}
-    text = page.markdown(suite, rows, leaderboard(rows))
+    text = markdown.markdown(suite, rows, leaderboard(rows))
     assert "Memorised, near_copies(pixels) above 0.16: mute · heun · nfe 5 (0.200)." in text
 
 
@@ -1449,8 +1446,8 @@ def test_a_bound_is_marked_in_every_table(small):
             CARDS["toy"], likelihood=LikelihoodCard(version=1, params=Tolerance, kind="bound")
         ),
     }
-    rows = tabulate(suite, store, methods=bounds)
-    lines = page.markdown(suite, rows, leaderboard(rows)).splitlines()
+    rows = read_results(suite, store, methods=bounds)
+    lines = markdown.markdown(suite, rows, leaderboard(rows)).splitlines()
     shown = [line for line in lines if "2.512" in line]
     assert len(shown) == 4  # two budgets, the adaptive one, the models
     assert all("(bound)" in line for line in shown)

@@ -19,16 +19,9 @@ from bench.report.calibration import (
     simulate,
 )
 from bench.report.calibration import judged as verdicts_of
-from bench.report.statistics import (
-    BOTH,
-    KEPT,
-    SUBTRACTED,
-    compare,
-    contrast,
-    estimate,
-    holm,
-    verdicts,
-)
+from bench.report.contrast import contrast
+from bench.report.significance import compare, holm, verdicts
+from bench.report.statistics import BOTH, KEPT, SUBTRACTED, estimate
 from bench.suite.claims import least_p
 
 ROOT = Path(__file__).resolve().parents[2]

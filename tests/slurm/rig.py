@@ -11,10 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from test_run import Bench
+from command_line import Bench
 
 from bench.execute.slurm import queue as slurm
-from bench.execute.slurm.submit import submissions
+from bench.execute.slurm.submission import submissions
 
 SCRIPT = Path(__file__).resolve().parent / "cluster.sh"
 NEEDED = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "slurmdbd", "mariadbd")

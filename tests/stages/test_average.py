@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from command_line import Bench
 from scipy.integrate import quad
-from test_run import Bench
 from test_snapshots import Silent, weights
 from test_training import SETTINGS, Recorder, Small, denoising, same_bytes
 from torch import nn
 
 from bench.card import TrainingCard, cards
 from bench.data.images import load_images
-from bench.execute.local.worker import Stop
+from bench.execute.stop import Stop
 from bench.method import Noise
 from bench.plan import expand
 from bench.spec import (
@@ -34,9 +34,10 @@ from bench.spec import (
     key,
     place,
 )
-from bench.stages import jobs
+from bench.stages import context, jobs
 from bench.store import Store, UnitId
-from bench.suite.expansion import SuiteError, read_suite
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 from methods.shared.average import (
     TRACKED,
     PowerAverages,
@@ -294,7 +295,7 @@ def work(store, folder, **values):
             jobs.make(
                 job,
                 job.units[0],
-                jobs.Context(store, settings, Silent(), Stop(), start="", attempts=1),
+                context.Context(store, settings, Silent(), Stop(), start="", attempts=1),
             )
             made.append(job.specs[0])
     return made

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from bench.card import build, cards
+from bench.card import cards
+from bench.counter import NetworkCounter
 from bench.data.images import load_images
-from bench.method import Given, NetworkCounter, Noise, Run, Sampler, load_method
-from bench.stages import jobs
+from bench.method import Condition, Noise, Run, Sampler, load_method
+from bench.schema import build
+from bench.stages import cost, jobs
 from methods.shared.controllable import guided
 from methods.shared.likelihood import flow_log_likelihood, linear_flow
 from methods.shared.process import VP
@@ -59,9 +61,9 @@ def frozen(*networks):
 
 def counted(networks, call):
     """Returns what the harness makes of a call, and what torch counts over the whole of it."""
-    with NetworkCounter(networks) as counter, jobs._counted() as torch_counter:
+    with NetworkCounter(networks) as counter, cost.flop_counter() as torch_counter:
         call()
-    return jobs._flops(counter, "model"), torch_counter.get_total_flops(), counter
+    return cost.counted_flops(counter, "model"), torch_counter.get_total_flops(), counter
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 6])
@@ -78,7 +80,7 @@ def test_guided_evaluations_cost_both_networks_and_the_way_back_through_the_clas
     ours, whole, counter = counted((score, classifier), call)
     assert ours == whole
     assert (counter.forward, counter.backward, counter.rows) == ([6, 6], [0, 6], 12)
-    assert ours != 12 * jobs._row_flops(counter, 0, "model")[0]
+    assert ours != 12 * cost.row_flops(counter, 0, "model")[0]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_guided_model_costs_what_torch_counts_in_sampling_and_in_training():
     values["classifier"] = {"kind": "resnet", "width": 8, "steps": 2, "batch": 8}
     method = load_method("sde", values, data)
     method.train(data, Run(seed=0))
-    given = Given("class", labels=torch.arange(4))
+    given = Condition("class", labels=torch.arange(4))
     for name, params in (("ddim", {"steps": 3}), ("predictor_corrector", {"steps": 2})):
         sampler = Sampler(name, "uniform", build(card.samplers[name].params, params))
         for known, networks in ((given, 2), (None, 1)):
@@ -156,6 +158,6 @@ def test_guided_model_costs_what_torch_counts_in_sampling_and_in_training():
             assert len(counter.inputs) == networks
     ((losses, images),) = method.other_losses(data, 0)
     assert images == 2 * 8
-    with jobs._counted() as counter, torch.enable_grad():
+    with cost.flop_counter() as counter, torch.enable_grad():
         losses(4).mean().backward()
     assert counter.get_total_flops() > 0

@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from test_run import Bench
+from command_line import Bench
 
 from bench.card import cards
 from bench.execute.executor import Executor, read_executor
-from bench.execute.local.worker import Stop
+from bench.execute.stop import Stop
+from bench.files import hash_file
 from bench.plan import Job, expand
-from bench.prefix import leg
+from bench.prefix import training_prefix
 from bench.spec import (
     LikelihoodSpec,
     SampleSpec,
@@ -26,9 +27,10 @@ from bench.spec import (
     key,
     place,
 )
-from bench.stages import jobs
-from bench.store import Store, UnitId, hash_file
-from bench.suite.expansion import SuiteError, read_suite
+from bench.stages import context, jobs
+from bench.store import Store, UnitId
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 
 SUITE = """
 name: small
@@ -78,7 +80,7 @@ def train(store, folder, **values):
     settings = {"device": "cpu", "checkpoint_seconds": 1e9}
     for job in expand(suite):
         if job.stage == "train" and store.record(*job.units[0]) is None:
-            context = jobs.Context(store, settings, Silent(), Stop(), start="", attempts=1)
+            context = context.Context(store, settings, Silent(), Stop(), start="", attempts=1)
             jobs.make(job, job.units[0], context)
     return suite.train["vp"][0]
 
@@ -173,11 +175,11 @@ def test_every_training_of_a_course_needs_the_next_shorter_one(tmp_path):
     values["train"]["long"] = longer["train"]["vp"]
     path.write_text(yaml.safe_dump(values))
     jobs = [job for job in expand(read_suite(path)) if job.stage == "train"]
-    by_length = sorted(jobs, key=lambda job: leg(job.specs[0]).images)
-    assert [leg(job.specs[0]).images for job in by_length] == [16, 30, 40, 48, 80, 96]
+    by_length = sorted(jobs, key=lambda job: training_prefix(job.specs[0]).images)
+    assert [training_prefix(job.specs[0]).images for job in by_length] == [16, 30, 40, 48, 80, 96]
     for shorter, job in zip([None, *by_length], by_length, strict=False):
         assert job.needs == (() if shorter is None else shorter.units)
-    assert len({leg(job.specs[0]).course for job in jobs}) == 1
+    assert len({training_prefix(job.specs[0]).course for job in jobs}) == 1
 
 
 def test_a_training_whose_rate_falls_shares_its_course_with_its_snapshots_alone(tmp_path):
@@ -185,11 +187,12 @@ def test_a_training_whose_rate_falls_shares_its_course_with_its_snapshots_alone(
         suite_of(tmp_path, schedule="cosine", steps=steps).train["vp"][0] for steps in (6, 12)
     )
     courses = [
-        leg(spec).course for spec in (falling, SnapshotSpec(train=falling, images=16), longer)
+        training_prefix(spec).course
+        for spec in (falling, SnapshotSpec(train=falling, images=16), longer)
     ]
     assert courses[0] == courses[1] != courses[2]
-    assert not leg(falling).open
-    assert leg(SnapshotSpec(train=falling, images=16)).open
+    assert not training_prefix(falling).open
+    assert training_prefix(SnapshotSpec(train=falling, images=16)).open
 
 
 def test_weights_of_a_snapshot_are_those_of_a_training_that_ends_there(taken, trainings, tmp_path):
@@ -300,7 +303,9 @@ def test_sampling_in_bfloat16_rounds_the_network_and_counts_the_same(taken, trai
         unit = UnitId(*place(sample)[:2], "00000")
         job = Job(stage="samples", key=unit.key, label="", specs=(sample,), parts=(unit.part,))
         jobs.make(
-            job, unit, jobs.Context(copy, {"device": "cpu"}, Silent(), Stop(), start="", attempts=1)
+            job,
+            unit,
+            context.Context(copy, {"device": "cpu"}, Silent(), Stop(), start="", attempts=1),
         )
         record = copy.record(*unit)
         assert record["nfe"] == 50

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from bench import prefix
 from bench.card import Card, LikelihoodCard, SamplerCard
 from bench.data.images import load_images
-from bench.execute.local.worker import Stop
+from bench.execute.stop import Stop
 from bench.method import Curve, Inspection, Method, Noise, Scored
 from bench.plan import Job
 from bench.spec import InspectSpec, LikelihoodSpec, SampleSpec, TrainSpec, place
-from bench.stages import jobs
+from bench.stages import context, cost, jobs, sample
 from bench.store import Store, UnitId
 
 WIDTH, PIXELS = 4, 64
@@ -173,7 +173,7 @@ def context(tmp_path, monkeypatch, clock):
     monkeypatch.setattr(jobs, "_FLOPS", {})
     monkeypatch.setattr(jobs, "_MODELS", {})
     settings = {"device": "cpu", "checkpoint_seconds": 0.0, "tf32": True}
-    return jobs.Context(
+    return context.Context(
         Store(tmp_path / "store"), settings, Lease(), Stop(), start="2026-01-01", attempts=7
     )
 
@@ -223,7 +223,7 @@ def test_operations_of_a_training_are_those_of_forward_and_backward_times_its_im
 def test_seconds_of_a_training_are_without_those_of_counting_its_operations(
     context, clock, monkeypatch
 ):
-    count = jobs._training_flops
+    count = cost.training_flops
     monkeypatch.setattr(
         jobs, "_training_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given)
     )
@@ -231,7 +231,7 @@ def test_seconds_of_a_training_are_without_those_of_counting_its_operations(
 
 
 def test_seconds_of_a_batch_are_those_of_sampling_it(context, clock, trained, monkeypatch):
-    count = jobs._flops
+    count = cost.counted_flops
     monkeypatch.setattr(jobs, "_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
     for part in ("00000", "00001"):
         assert made(context, sample_spec(), part)["seconds"] == SAMPLE_SECONDS
@@ -323,7 +323,7 @@ def test_likelihood_is_of_images_drawn_from_the_split_batch_by_batch(context, tr
         ({"noise_levels": torch.ones(3)}, ValueError, r"noise levels \(3,\)"),
         (
             {"losses": torch.full((2, 5), float("nan"))},
-            jobs.DivergedError,
+            context.DivergedError,
             r"NaN or infinite at t = 0.5, 1",
         ),
         (
@@ -353,13 +353,13 @@ def test_inspection_of_another_shape_or_not_finite_fails_with_its_cause(
 )
 def test_values_become_the_nearest_level_or_the_one_below(rule, levels):
     images = torch.tensor([-3.0, 0.49 / 16, 0.51 / 16, 1 / 16, 15.49 / 16, 15.51 / 16, 7.0])
-    assert jobs.quantise(images, 17, rule).tolist() == levels
+    assert sample.quantise(images, 17, rule).tolist() == levels
 
 
 def test_all_levels_survive_both_rules_where_floats_hold_them():
     images = torch.arange(17) / 16
     for rule in ("round", "truncate"):
-        assert jobs.quantise(images, 17, rule).tolist() == list(range(17))
+        assert sample.quantise(images, 17, rule).tolist() == list(range(17))
 
 
 @pytest.mark.parametrize("rule", ["round", "truncate"])
@@ -384,8 +384,8 @@ def test_clipped_are_the_values_that_the_rule_would_not_take_to_the_ends_anyway(
 
 def test_half_a_level_outside_is_not_clipped_by_rounding():
     images = torch.tensor([-1 / 32, 1 + 1 / 32, -1 / 31, 1 + 1 / 31])
-    assert jobs.clipped(images, 17, "round") == 0.5
-    assert jobs.clipped(images, 17, "truncate") == 1
+    assert sample.clipped(images, 17, "round") == 0.5
+    assert sample.clipped(images, 17, "truncate") == 1
 
 
 def test_record_says_who_made_it_where_when_and_with_what(trained):
@@ -437,7 +437,7 @@ def checkout(tmp_path, monkeypatch):
 
 
 def environment():
-    return jobs._environment.__wrapped__()
+    return context._environment.__wrapped__()
 
 
 def test_commit_is_that_of_the_code_and_dirty_says_whether_it_was_changed(checkout):

@@ -15,8 +15,9 @@ from bench.execute.executor import read_executor
 from bench.metrics.extractor_cards import extractor_card
 from bench.plan import expand
 from bench.printable import let_any_text_through, markdown, one_line, printable
-from bench.suite.document import Document, SuiteError
-from bench.suite.expansion import read_suite
+from bench.suite.document import Document
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 
 BASE = """
 name: study

@@ -19,11 +19,11 @@ from test_published_suite import authors_file
 
 from bench.card import cards
 from bench.cli.parser import main
-from bench.data import cifar, images
+from bench.data import cifar, registry
 from bench.data.images import load_images
 from bench.metrics import extractor_cards as extractors
 from bench.plan import expand
-from bench.suite.expansion import read_suite
+from bench.suite.reader import read_suite
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
 SWEEP = SUITES / "cifar10_nfe_sweep.yaml"
@@ -182,8 +182,10 @@ def write_cifar(root):
             member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    load = partial(images._cifar, kind, "images")
-    return replace(images.DATASETS["cifar10"], splits={"train": 5 * ROWS, "test": ROWS}, load=load)
+    load = partial(cifar.load, kind, "images")
+    return replace(
+        registry.DATASETS["cifar10"], splits={"train": 5 * ROWS, "test": ROWS}, load=load
+    )
 
 
 NETWORK = "{width: 8, multipliers: [1, 1], blocks: 1, attention: [16]}"
@@ -198,7 +200,7 @@ POINTS = (
 
 @pytest.mark.slow
 def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, capsys):
-    monkeypatch.setitem(images.DATASETS, "cifar10", write_cifar(root))
+    monkeypatch.setitem(registry.DATASETS, "cifar10", write_cifar(root))
     for name in ("inception", "clean-inception"):
         monkeypatch.setitem(
             extractors.EXTRACTORS, name, replace(extractors.EXTRACTORS[name], sha256="")

@@ -11,14 +11,17 @@ import pytest
 import torch
 import yaml
 
-from bench.card import build, cards, merge
+from bench.card import cards
 from bench.cli.parser import main
 from bench.data import cifar
-from bench.data.images import DATASETS, Images
+from bench.data.images import Images
+from bench.data.registry import DATASETS
 from bench.method import Noise
 from bench.plan import expand
+from bench.schema import build, merge
 from bench.store import Store
-from bench.suite.expansion import SuiteError, read_suite
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import Params
 from methods.sde.presets import PRESETS

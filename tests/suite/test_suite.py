@@ -13,14 +13,16 @@ import pytest
 import yaml
 
 from bench.card import BudgetError, Card, LikelihoodCard, SamplerCard
-from bench.data.digest import count_images, digest_checkpoint, digest_images
-from bench.data.images import DATASETS as ALL_DATASETS
-from bench.data.images import DataCard
+from bench.data.card import DataCard
+from bench.data.digest import digest_checkpoint
+from bench.data.external import count_images, digest_images
+from bench.data.registry import DATASETS as ALL_DATASETS
+from bench.metrics.card import MetricCard
 from bench.metrics.registry import METRICS as ALL_METRICS
-from bench.metrics.registry import MetricCard
 from bench.plan import Job, expand
 from bench.spec import ImagesSpec, TrainSpec, key
-from bench.suite.expansion import SuiteError, read_suite
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,12 +22,16 @@ from types import FrameType
 from typing import Any
 
 from bench import host
+from bench.execute.attempt import PlaceError, now
 from bench.execute.executor import Executor
 from bench.execute.lease import Lease, clear_hint, holder
-from bench.execute.local.worker import BROKEN, READY, PlaceError, Stop, Work, now, work_through
+from bench.execute.local.worker import BROKEN, READY, Work, work_through
 from bench.execute.outcome import outcome
-from bench.plan import Job, checkout
-from bench.store import Store, UnitId, probe, put_aside, read_json, scan, write
+from bench.execute.stop import Stop
+from bench.files import probe, put_aside, read_json, scan, write
+from bench.installation import checkout
+from bench.plan import Job
+from bench.store import Store, UnitId
 
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 30.0

@@ -24,8 +24,9 @@ from typing import Any
 
 from bench.execute.lease import Lease, LostError, holder
 from bench.execute.outcome import outcome
+from bench.files import FULL, NOT_OURS, read_json
 from bench.plan import Job
-from bench.store import FULL, NOT_OURS, DamagedError, Store, UnitId, read_json
+from bench.store import DamagedError, Store, UnitId
 
 POLL_SECONDS = 0.3
 READY = "worker ready"
@@ -221,7 +222,7 @@ def start(settings: dict[str, Any]) -> Any:
     import torch
 
     torch.set_num_threads(settings["threads"])
-    from bench.stages import jobs
+    from bench.stages import context, jobs
 
     return jobs
 

@@ -18,38 +18,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench.execute.attempt import now, seconds, start_time
+from bench.execute.board import RunProgress
+from bench.execute.cancellation import Interrupted, is_cancelled, sweep_orders
 from bench.execute.lease import Lease, noted
-from bench.execute.local.driver import Interrupted, Tally, is_cancelled, sweep_orders
-from bench.execute.local.worker import begun, now, seconds
-from bench.execute.outcome import DEATHS
+from bench.execute.outcome import DEATHS, trained_steps
 from bench.execute.slurm import queue
+from bench.execute.slurm.arrays import pack, split
+from bench.execute.slurm.ending import ALIKE, Ending, endings, last_lines, shared_cause
 from bench.execute.slurm.packing import Measured, Sizes
 from bench.execute.slurm.queue import ClusterError, Entry
-from bench.execute.slurm.reconcile import (
-    Ending,
-    Where,
-    endings,
-    find,
-    last_lines,
-    lost_and_found,
-    reconcile,
-)
+from bench.execute.slurm.reconcile import Assignment, entries_of, find_job, reconcile
 from bench.execute.slurm.resources import Slurm
-from bench.execute.slurm.submit import (
-    Order,
-    RefusedError,
-    Submission,
-    cut,
-    intend,
-    mend,
-    split,
-    submissions,
-    submit,
-    trained_steps,
-)
-from bench.execute.slurm.task import ALIKE, alike
+from bench.execute.slurm.submission import Order, Submission, prepare, submissions
+from bench.execute.slurm.submit import RefusedError, recover, submit
+from bench.files import scan
 from bench.plan import Job
-from bench.store import STAGES, Store, UnitId, scan
+from bench.store import STAGES, Store, UnitId
 
 LONGEST_POLL = 6.0
 """How many times ``poll_seconds`` a look at an old run waits at most."""
@@ -96,7 +81,7 @@ class Group:
     @property
     def broken(self) -> str:
         """Why no more of them should be tried."""
-        return "" if self.succeeded else alike(list(self.causes.values()))
+        return "" if self.succeeded else shared_cause(list(self.causes.values()))
 
 
 class Campaign:
@@ -115,7 +100,7 @@ class Campaign:
         store: Store,
         results: Path,
         executor: Slurm,
-        watch: Callable[[Tally], None] = lambda tally: None,
+        watch: Callable[[RunProgress], None] = lambda tally: None,
         expected: Measured | None = None,
     ) -> None:
         self.jobs = {(job.stage, job.key): job for job in jobs}
@@ -139,9 +124,9 @@ class Campaign:
         self.limits = queue.Limits()
         self.begin = time.time()
         self.entries: dict[str, Entry] | None = None
-        self.where: dict[UnitId, Where] = {}
+        self.where: dict[UnitId, Assignment] = {}
         self._ours = {unit for _, unit in self.units}
-        self.tally = Tally()
+        self.tally = RunProgress()
         for job, _ in self.units:
             self.tally.total[job.stage] = self.tally.total.get(job.stage, 0) + 1
 
@@ -149,11 +134,11 @@ class Campaign:
 
     def missing(self) -> list[UnitId]:
         """Returns the units that are not there yet."""
-        begun = {stage: set(scan(self.store.root / stage)) for stage in STAGES}
+        start_time = {stage: set(scan(self.store.root / stage)) for stage in STAGES}
         return [
             unit
             for job, unit in self.units
-            if unit.key not in begun[unit.stage] or not self._is_done(job, unit)
+            if unit.key not in start_time[unit.stage] or not self._is_done(job, unit)
         ]
 
     def __call__(self, lease: Lease) -> None:
@@ -210,7 +195,7 @@ class Campaign:
                     if (submission := self._submit(order)) is not None:
                         made.append(submission)
                         for element, units in enumerate(order.elements):
-                            there |= {unit: Where(submission, element, None) for unit in units}
+                            there |= {unit: Assignment(submission, element, None) for unit in units}
                         continue
                 left_out += sum(map(len, order.elements))
         return made, left_out
@@ -253,7 +238,7 @@ class Campaign:
             self._find(submission, entries)
             if submission.abandoned or submission.over:
                 continue
-            ended = [not _may_live(entry) for entry in find(submission, entries)]
+            ended = [not _may_live(entry) for entry in entries_of(submission, entries)]
             if all(ended):
                 submission.mark("over")
                 continue
@@ -268,11 +253,11 @@ class Campaign:
         not be.
         """
         if submission.job is None and not submission.abandoned:
-            job = lost_and_found(submission, entries)
+            job = find_job(submission, entries)
             if job is None:
                 submission.mark("abandoned", "its driver ended before sbatch did")
             else:
-                mend(submission, job)
+                recover(submission, job)
         if submission.abandoned:  # its jobs would do nothing; they need not wait for that
             alive = {
                 entry.master
@@ -361,7 +346,7 @@ class Campaign:
         for submission in self.submitted:
             if submission.over:
                 continue
-            for element, entry in enumerate(find(submission, entries)):
+            for element, entry in enumerate(entries_of(submission, entries)):
                 place = (submission.name, element)
                 if place in self.judged:
                     continue
@@ -482,7 +467,7 @@ class Campaign:
             entry
             for submission in self.submitted
             if submission.stage == stage and not submission.over
-            for entry in find(submission, entries)
+            for entry in entries_of(submission, entries)
             if entry is not None and entry.alive
         ]
         with contextlib.suppress(ClusterError):
@@ -542,7 +527,7 @@ class Campaign:
                 if whole is not None and self._has_room(len(whole.elements)):
                     self._submit(whole)
 
-    def _is_unjudged(self, where: Where) -> bool:
+    def _is_unjudged(self, where: Assignment) -> bool:
         return (where.submission.name, where.element) not in self.judged
 
     def _hold_back(self, order: Order, stage: str) -> Order | None:
@@ -614,7 +599,7 @@ class Campaign:
         target = min(
             60 * resources.element_minutes, 60 * resources.minutes - resources.signal_seconds
         )
-        return cut(units, most, [self.sizes.of(unit) for unit in units], target)
+        return pack(units, most, [self.sizes.of(unit) for unit in units], target)
 
     def most_elements(self, stage: str) -> int:
         """Returns the most elements of an array: what the file says, and no more than the site and
@@ -663,7 +648,7 @@ class Campaign:
             ClusterRefusesError: It has refused too often.
         """
         jobs, settings = self.jobs, self.executor.settings
-        submission = intend(order, self.results, self.store, self.run, jobs, settings)
+        submission = prepare(order, self.results, self.store, self.run, jobs, settings)
         try:
             submit(submission, order)
         except RefusedError as error:
@@ -744,7 +729,7 @@ def compute(store: Store, jobs: Sequence[Job]) -> Compute:
                 if "end" not in attempt:  # it died, or lives: until when, its lease says
                     facts = noted(store.path(unit, ".lease"))
                     if facts.get("attempt") == attempt["attempt"] and "beat" in facts:
-                        took = max(0.0, facts["beat"] - begun(attempt, facts["beat"]))
+                        took = max(0.0, facts["beat"] - start_time(attempt, facts["beat"]))
                 total.gpu += took * attempt.get("gpus", 0)
                 total.cpu += took * attempt.get("cpus", 1)
                 spent += took

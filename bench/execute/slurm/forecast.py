@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.data.images import data_card
+from bench.data.registry import data_card
 from bench.execute.slurm import queue
-from bench.execute.slurm.driver import Campaign
+from bench.execute.slurm.driver import SlurmDriver
 from bench.execute.slurm.packing import Sizes, measured
 from bench.execute.slurm.resources import Slurm
-from bench.execute.slurm.submit import Order, sbatch_text
-from bench.execute.throughput import on_gpu
+from bench.execute.slurm.submission import Order
+from bench.execute.slurm.submit import sbatch_text
+from bench.execute.slurm.throughput import on_gpu
 from bench.execute.workload import networks
 from bench.plan import Job
 from bench.spec import AverageSpec, SampleSpec, TrainSpec
@@ -79,7 +80,7 @@ def forecast(
     Args:
         budgets: Network evaluations that points were asked to spend, by label.
     """
-    campaign = Campaign(jobs, store, results, executor, expected=measured(results))
+    campaign = SlurmDriver(jobs, store, results, executor, expected=measured(results))
     campaign.limits = queue.limits()
     missing = campaign.missing()
     if not missing:
@@ -115,7 +116,7 @@ def forecast(
     return "\n".join(lines)
 
 
-def _load(campaign: Campaign, orders: list[Order]) -> Load:
+def _load(campaign: SlurmDriver, orders: list[Order]) -> Load:
     load = Load(orders)
     for order in orders:
         for units in order.elements:
@@ -125,7 +126,7 @@ def _load(campaign: Campaign, orders: list[Order]) -> Load:
     return load
 
 
-def _line(load: Load, campaign: Campaign, missing: set[UnitId]) -> str:
+def _line(load: Load, campaign: SlurmDriver, missing: set[UnitId]) -> str:
     units = [unit for order in load.orders for units in order.elements for unit in units]
     needs = Counter(
         need.stage
@@ -146,7 +147,10 @@ def _line(load: Load, campaign: Campaign, missing: set[UnitId]) -> str:
 
 
 def _costs(
-    campaign: Campaign, missing: Sequence[UnitId], loads: Sequence[Load], budgets: Mapping[str, int]
+    campaign: SlurmDriver,
+    missing: Sequence[UnitId],
+    loads: Sequence[Load],
+    budgets: Mapping[str, int],
 ) -> list[str]:
     """Returns lines on what missing units cost: by stage, by point, by budget, and what that rests
     on.
@@ -172,7 +176,7 @@ class Bill:
     any, else CPUs.
     """
 
-    def __init__(self, campaign: Campaign, missing: Sequence[UnitId]) -> None:
+    def __init__(self, campaign: SlurmDriver, missing: Sequence[UnitId]) -> None:
         self.campaign = campaign
         self.sizes: Sizes = campaign.sizes
         self.hours: dict[tuple[str, str], float] = {}
@@ -367,7 +371,7 @@ def _unused(executor: Slurm, stages: Iterable[str]) -> list[str]:
     return found
 
 
-def _warn(load: Load, executor: Slurm, of: Campaign) -> list[str]:
+def _warn(load: Load, executor: Slurm, of: SlurmDriver) -> list[str]:
     stage = load.stage
     resources = executor.of(stage)
     useful = 60 * resources.minutes - resources.signal_seconds

@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.execute.slurm import queue
+from bench.execute.slurm.ending import last_lines
 from bench.execute.slurm.gpus import BY_OPTION
 from bench.execute.slurm.packing import kind_of, measured
-from bench.execute.slurm.reconcile import last_lines
 from bench.execute.slurm.resources import Resources, Slurm
-from bench.execute.slurm.submit import Order, array_of
+from bench.execute.slurm.submission import Order
+from bench.execute.slurm.submit import submit_array
 from bench.execute.workload import trained_images
+from bench.files import write
 from bench.plan import Job
 from bench.spec import SnapshotSpec, TrainSpec
-from bench.store import Store, UnitId, write
+from bench.store import Store, UnitId
 
 MOST_MINUTES = 60
 LOOK_SECONDS = 3.0
@@ -69,7 +71,8 @@ def measure_here(
         settings: Of the executor: threads, device, tf32, compile.
         name: Of the measurement.
     """
-    from bench.execute.local.worker import Stop, now, start
+    from bench.execute.attempt import now, start
+    from bench.execute.stop import Stop
 
     stages = start(settings)
     context = stages.Context(Store(results / "none"), settings, None, Stop(), now(), 1)
@@ -118,7 +121,7 @@ def measure_there(jobs: Sequence[Job], results: Path, executor: Slurm) -> None:
         resources=of_one_process(executor.train),
     )
     callables = [Measurement(str(folder), str(results.absolute()))]
-    (job,) = array_of(callables, folder / "jobs" / "%j", name, order, executor.settings)
+    (job,) = submit_array(callables, folder / "jobs" / "%j", name, order, executor.settings)
     where = (
         f"on partition {order.resources.partition}"
         if order.resources.partition

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.execute.compute import compute
 from bench.execute.lease import noted
 from bench.execute.outcome import Outcome
 from bench.execute.slurm import queue
-from bench.execute.slurm.driver import compute
 from bench.execute.slurm.queue import Entry
-from bench.execute.slurm.reconcile import Where, find, lost_and_found, reconcile
-from bench.execute.slurm.submit import Submission, folder_of, submissions
+from bench.execute.slurm.reconcile import Assignment, entries_of, find_job, reconcile
+from bench.execute.slurm.submission import Submission, submissions, submissions_folder
 from bench.plan import Job
 from bench.store import Store, UnitId
 
@@ -28,7 +28,7 @@ class Overview:
 
     store: Store
     lines: tuple[str, ...] = ()
-    where: Mapping[UnitId, Where] = field(default_factory=dict)
+    where: Mapping[UnitId, Assignment] = field(default_factory=dict)
     silent: bool = False
 
     def judge(self, unit: UnitId, seen: Outcome) -> Outcome:
@@ -55,7 +55,7 @@ def overview(jobs: Sequence[Job], store: Store, results: Path) -> Overview:
     """Returns what is known of a suite's jobs on a cluster; nothing where none was ever
     submitted.
     """
-    if not folder_of(results).exists():
+    if not submissions_folder(results).exists():
         return Overview(store)
     known = submissions(results)
     open_ = [submission for submission in known if not submission.over and not submission.abandoned]
@@ -92,13 +92,15 @@ def elements_line(
         entries: What the queue says; None where it was not asked.
     """
     units = sum(map(len, submission.elements))
-    job = submission.job or lost_and_found(submission, entries or {})
+    job = submission.job or find_job(submission, entries or {})
     jobs = len(submission.elements)
     head = f"job {job or '?':<8} {submission.stage:<10} {units} units in {jobs} job{'s' if jobs > 1 else ''}"
     if entries is None or silent:
         after = submission.intent["after"]
         return head + (f", after {', '.join(after)}" if after else "")
-    seen = [entry for entry in find(replace(submission, job=job), entries) if entry is not None]
+    seen = [
+        entry for entry in entries_of(replace(submission, job=job), entries) if entry is not None
+    ]
     if not any(entry.alive for entry in seen):
         return ""
     states = Counter(

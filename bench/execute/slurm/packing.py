@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.execute.slurm.resources import Slurm
-from bench.execute.throughput import Rate, accelerator, host_rate, on_gpu, rate, target
+from bench.execute.slurm.throughput import Rate, accelerator, host_rate, on_gpu, rate, target
 from bench.execute.workload import Workload
+from bench.files import scan
 from bench.plan import Job
 from bench.spec import TrainSpec, canonical
-from bench.store import STAGES, Store, UnitId, scan
+from bench.store import STAGES, Store, UnitId
 
 SECONDS = {"train": 3600.0, "samples": 60.0, "likelihood": 60.0, "inspect": 30.0, "scores": 30.0}
 """What a unit is taken to need whose method does not say what it computes, and none has

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.execute.slurm.queue import Entry
-from bench.execute.slurm.submit import Submission
+from bench.execute.slurm.submission import Submission
 from bench.store import Store, UnitId
 
 MEMORY_WORDS = re.compile(

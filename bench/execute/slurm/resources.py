@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from bench.card import Problem, check, merge
 from bench.execute.slurm.gpus import OTHERS, Gpus, gpus_of, read_gpus, written_instead
+from bench.schema import Problem, check, merge
 from bench.store import STAGES
 
 SIGNAL_EARLY_SECONDS = 60

@@ -28,11 +28,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.data.images import data_root
+from bench.data.root import data_root
 from bench.execute.slurm import queue
 from bench.execute.slurm.resources import Resources, plain_resources
-from bench.plan import Job, checkout
-from bench.store import STAGES, Store, UnitId, append, read_json, read_lines, scan, write
+from bench.files import append, read_json, read_lines, scan, write
+from bench.installation import checkout
+from bench.plan import Job
+from bench.store import STAGES, Store, UnitId
 
 MOST_RESTARTS = 10_000
 """How often submitit may queue a job again. Whether it gets on is for us to judge, and submitit
@@ -260,9 +262,9 @@ def submit(submission: Submission, order: Order) -> None:
     Raises:
         RefusedError: sbatch did not take it.
     """
-    from bench.execute.slurm.task import Element
+    from bench.execute.slurm.task import ArrayTask
 
-    elements = [Element(str(submission.folder), index) for index in range(len(order.elements))]
+    elements = [ArrayTask(str(submission.folder), index) for index in range(len(order.elements))]
     settings = submission.intent["settings"]
     try:
         jobs = array_of(
@@ -350,7 +352,7 @@ def mend(submission: Submission, job: str) -> None:
     """
     from submitit.core.utils import DelayedSubmission, JobPaths
 
-    from bench.execute.slurm.task import Element
+    from bench.execute.slurm.task import ArrayTask
 
     submission.note_job(job)
     for index in range(len(submission.elements)):
@@ -358,7 +360,7 @@ def mend(submission: Submission, job: str) -> None:
             submission.folder / "jobs" / "%j", job_id=submission.id(index)
         ).submitted_pickle
         if not path.exists():
-            delayed = DelayedSubmission(Element(str(submission.folder), index))
+            delayed = DelayedSubmission(ArrayTask(str(submission.folder), index))
             delayed.set_timeout(submission.intent["resources"]["minutes"], MOST_RESTARTS)
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")

@@ -23,12 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.execute.attempt import now, start
 from bench.execute.lease import Lease, LostError, noted
-from bench.execute.local.worker import READY, Stop, Stopped, attempt, now, start
-from bench.execute.outcome import DEATHS
+from bench.execute.local.worker import READY, attempt
+from bench.execute.outcome import DEATHS, trained_steps
 from bench.execute.slurm import queue
-from bench.execute.slurm.reconcile import PEER_WORDS
-from bench.execute.slurm.submit import Submission, add_line, trained_steps
+from bench.execute.slurm.ending import PEER_WORDS
+from bench.execute.slurm.submission import Submission
+from bench.execute.slurm.submit import add_line
+from bench.execute.stop import Stop, Stopped
 from bench.plan import Job
 from bench.store import Store, UnitId
 

@@ -13,32 +13,33 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bench.report.figures.canvas import new_figure
 from bench.report.figures.style import (
-    Look,
     Picture,
     Sketch,
+    Style,
     draw_spread,
     label_panels,
     limit_spread,
     log_axis,
-    new_figure,
     show,
     slug,
     tile,
 )
-from bench.report.table import LOSS, Measured, Reader, measured
+from bench.report.seeds import Measured, measured
+from bench.report.table import LOSS, Reader
 from bench.store import DamagedError, Store
 
 if TYPE_CHECKING:
     from bench.spec import InspectSpec
-    from bench.suite.expansion import Suite
+    from bench.suite.resolved import Suite
 
 
 SPAN = 30
 """Curves of positive numbers that span more than this factor have a logarithmic axis."""
 
 
-def losses(inspections: Sequence[Mapping[str, Any]], look: Look) -> Iterator[Sketch]:
+def losses(inspections: Sequence[Mapping[str, Any]], look: Style) -> Iterator[Sketch]:
     """Yields held-out losses against the noise level, of the trainings' ends and own averages."""
     points = loss_points(inspections)
     if points.empty:
@@ -89,7 +90,7 @@ def loss_points(inspections: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     )
 
 
-def _losses(points: pd.DataFrame, look: Look) -> Figure:
+def _losses(points: pd.DataFrame, look: Style) -> Figure:
     panels_of = list(points.groupby(["panel", "axis"], sort=False))
     columns = min(3, len(panels_of))
     lines = math.ceil(len(panels_of) / columns)
@@ -138,7 +139,7 @@ class Pictures(NamedTuple):
     curves: dict[str, tuple[np.ndarray, np.ndarray, str, str]]
 
 
-def shown(suite: "Suite", store: Store, reader: Reader, look: Look) -> Iterator[Sketch]:
+def shown(suite: "Suite", store: Store, reader: Reader, look: Style) -> Iterator[Sketch]:
     """Yields a picture a strip, of each model's first training, and a picture a title of curves, of
     all trainings.
     """
@@ -210,7 +211,7 @@ def _curves(
     lines: Sequence[tuple[str, np.ndarray, np.ndarray]],
     x_label: str,
     y_label: str,
-    look: Look,
+    look: Style,
 ) -> Figure:
     figure = new_figure(7.0, 4.0)
     axes = figure.subplots()

@@ -164,7 +164,7 @@ def draw_spread(
     Args:
         axes: Where.
         x: Shape (N,): where the points of the line stand.
-        part: N rows with the fields of :class:`bench.report.table.Measured`.
+        part: N rows with the fields of :class:`bench.report.seeds.Measured`.
         colour: The line's.
         bars: Whether there are bars.
     """

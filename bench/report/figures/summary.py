@@ -27,47 +27,39 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
-from bench.card import Card, build, cards
+from bench.card import Card, cards
 from bench.data.conditioning import Truth, describe, truth
 from bench.data.images import Images, load_images
-from bench.metrics.registry import METRICS, MetricCard
+from bench.files import write as put
+from bench.metrics.card import MetricCard
+from bench.metrics.registry import METRICS
 from bench.report.figures import inspections
+from bench.report.figures.canvas import new_figure, rendered
 from bench.report.figures.style import (
     DASHES,
-    Look,
     Picture,
     Sketch,
+    Style,
     draw_spread,
-    house_style,
     label_panels,
     limit_spread,
     log_axis,
-    new_figure,
-    rendered,
     show,
     slug,
+    theme,
     tile,
 )
+from bench.report.formats import number
 from bench.report.front import pareto
-from bench.report.page import number
+from bench.report.seeds import Measured, measured
 from bench.report.statistics import UNBOUNDED
-from bench.report.table import (
-    BITS_TITLE,
-    SECONDS,
-    Measured,
-    Reader,
-    bare,
-    buckets,
-    identities,
-    measured,
-    seeds_of,
-)
+from bench.report.table import BITS_TITLE, SECONDS, Reader, bare, buckets, identities, seeds_of
+from bench.schema import build
 from bench.spec import ImagesSpec, LikelihoodSpec, Point, SampleSpec, TrainSpec
 from bench.store import DamagedError, Store
-from bench.store import write as put
 
 if TYPE_CHECKING:
-    from bench.suite.expansion import Suite
+    from bench.suite.resolved import Suite
 
 FRONT = "0.25"
 CROWDED = 6
@@ -96,7 +88,7 @@ def write(
     Args:
         suite: What to draw.
         store: Where its results lie.
-        rows: The tidy table of :func:`bench.report.table.tabulate`.
+        rows: The tidy table of :func:`bench.report.results.read_results`.
         folder: Where the files go.
         methods: Cards by name; those found in ``methods/`` by default.
         metrics: Metric cards by name.
@@ -107,7 +99,7 @@ def write(
     inspected = rows.attrs["inspections"]
     plain = everything[everything["ema"].isna()]  # the trainings' own averages
     rows = plain[plain["snapshot"].isna()]  # and their ends
-    look = Look(everything, list(suite.train))
+    look = Style(everything, list(suite.train))
     reader = Reader(store, metrics)
     families = {
         "quality versus compute": _quality(rows, directions, bounds, floors, look),
@@ -125,7 +117,7 @@ def write(
         f"conditional samples of {label}": _conditionals(label, suite, store, rows, look)
         for label in suite.train
     }
-    with house_style():
+    with theme():
         return [
             picture
             for what, sketches in families.items()
@@ -179,7 +171,7 @@ BAND = (
 
 
 def _quality(
-    rows: pd.DataFrame, directions: Mapping[str, bool], bounds: Bounds, floors: Floors, look: Look
+    rows: pd.DataFrame, directions: Mapping[str, bool], bounds: Bounds, floors: Floors, look: Style
 ) -> Iterator[Sketch]:
     for metric, higher in directions.items():
         better = "higher is better" if higher else "lower is better"
@@ -243,7 +235,7 @@ def complete(rows: pd.DataFrame, metric: str) -> Iterator[tuple[str, pd.DataFram
 
 
 def summarise(
-    rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]
+    rows: pd.DataFrame, look: Style, metric: str, bounds: tuple[float, float]
 ) -> pd.DataFrame:
     """Returns what the seeds tell of a metric (:class:`Measured`), a row a complete (model,
     sampler, setting) and identity.
@@ -278,7 +270,7 @@ def summarise(
 
 
 def _overview(
-    summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None
+    summary: pd.DataFrame, look: Style, metric: str, higher: bool, floor: Mapping[str, Any] | None
 ) -> Figure:
     handles = [*_handles(summary, look), *_floor_handles(floor)]
     below = max(len(handle.get_label()) for handle in handles) > LEGEND_BESIDE
@@ -306,7 +298,7 @@ def _overview(
 
 
 def _by_model(
-    summary: pd.DataFrame, look: Look, metric: str, higher: bool, floor: Mapping[str, Any] | None
+    summary: pd.DataFrame, look: Style, metric: str, higher: bool, floor: Mapping[str, Any] | None
 ) -> Figure:
     models = list(dict.fromkeys(summary["train"]))
     columns = min(3, len(models))
@@ -363,7 +355,7 @@ def _legend_columns(handles: Sequence[Line2D | Patch], figure: Figure) -> int:
 
 
 def _line(
-    axes: Axes, part: pd.DataFrame, column: str, look: Look, train: str, sampler: str
+    axes: Axes, part: pd.DataFrame, column: str, look: Style, train: str, sampler: str
 ) -> None:
     colour = look.colour[train]
     x = part[column].to_numpy()
@@ -417,7 +409,7 @@ def _scale(axes: Axes, summary: pd.DataFrame, column: str, higher: bool) -> None
     limit_spread(axes, summary["mean"])
 
 
-def _handles(summary: pd.DataFrame, look: Look) -> list[Line2D]:
+def _handles(summary: pd.DataFrame, look: Style) -> list[Line2D]:
     """Returns a legend in two parts: colours of models, markers of samplers, and the front."""
     blank = Line2D([], [], ls="none")
     models = [
@@ -439,7 +431,7 @@ def _handles(summary: pd.DataFrame, look: Look) -> list[Line2D]:
     ]
 
 
-def _sampler_handle(name: str, look: Look) -> Line2D:
+def _sampler_handle(name: str, look: Style) -> Line2D:
     return Line2D(
         [], [], color="0.3", ls=look.dash[name], marker=look.marker[name], ms=5, label=name
     )
@@ -485,7 +477,7 @@ def _deviation(floor: Mapping[str, Any]) -> float:
 
 
 def _learning(
-    rows: pd.DataFrame, directions: Mapping[str, bool], bounds: Bounds, floors: Floors, look: Look
+    rows: pd.DataFrame, directions: Mapping[str, bool], bounds: Bounds, floors: Floors, look: Style
 ) -> Iterator[Sketch]:
     for metric, higher in directions.items():
         caption = (
@@ -502,7 +494,7 @@ def _learning(
 
 
 def learning(
-    rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]
+    rows: pd.DataFrame, look: Style, metric: str, bounds: tuple[float, float]
 ) -> pd.DataFrame:
     """Returns what the seeds tell of a metric, a row a (model, sampler, snapshot or end), by images
     seen.
@@ -518,7 +510,7 @@ def learning(
 
 
 def _lengths(
-    rows: pd.DataFrame, directions: Mapping[str, bool], bounds: Bounds, floors: Floors, look: Look
+    rows: pd.DataFrame, directions: Mapping[str, bool], bounds: Bounds, floors: Floors, look: Style
 ) -> Iterator[Sketch]:
     for metric, higher in directions.items():
         caption = (
@@ -536,7 +528,7 @@ def _lengths(
 
 
 def lengths(
-    rows: pd.DataFrame, look: Look, metric: str, bounds: tuple[float, float]
+    rows: pd.DataFrame, look: Style, metric: str, bounds: tuple[float, float]
 ) -> pd.DataFrame:
     """Returns what the seeds tell of a metric, a row a (model, sampler, relative width of the
     average).
@@ -549,7 +541,7 @@ def lengths(
 
 
 def _summary(
-    rows: pd.DataFrame, look: Look, metric: str, axis: str, bounds: tuple[float, float]
+    rows: pd.DataFrame, look: Style, metric: str, axis: str, bounds: tuple[float, float]
 ) -> pd.DataFrame:
     """Returns what the seeds tell, a row a (model, sampler, identity, value of a column), at the
     largest NFE.
@@ -583,7 +575,7 @@ def _along(
     axis: str,
     metric: str,
     higher: bool,
-    look: Look,
+    look: Style,
     floor: Mapping[str, Any] | None,
 ) -> Figure:
     """Draws a line a (model, sampler)."""
@@ -609,7 +601,7 @@ def _along(
 
 
 def _likelihoods(
-    suite: "Suite", reader: Reader, methods: Mapping[str, Card], look: Look
+    suite: "Suite", reader: Reader, methods: Mapping[str, Card], look: Style
 ) -> Iterator[Sketch]:
     points = likelihood_points(suite, reader, methods)
     if points.empty:
@@ -627,7 +619,7 @@ def _likelihoods(
     yield picture, partial(_bits, points, look)
 
 
-def _bits(points: pd.DataFrame, look: Look) -> Figure:
+def _bits(points: pd.DataFrame, look: Style) -> Figure:
     figure = new_figure(7.5, 4.4)
     axes = figure.subplots()
     for model, part in points.groupby("train", sort=False):
@@ -721,7 +713,7 @@ def _likelihood_specs(suite: "Suite") -> Iterator[tuple[str, LikelihoodSpec]]:
 # Training curves
 
 
-def _training(suite: "Suite", store: Store, reader: Reader, look: Look) -> Iterator[Sketch]:
+def _training(suite: "Suite", store: Store, reader: Reader, look: Style) -> Iterator[Sketch]:
     curves = {
         label: [c for spec in specs if len(c := _curve(store, reader, spec))]
         for label, specs in suite.train.items()
@@ -733,7 +725,7 @@ def _training(suite: "Suite", store: Store, reader: Reader, look: Look) -> Itera
     yield Picture("training", "Training curves", caption), partial(_curves, curves, look)
 
 
-def _curves(curves: Mapping[str, list[pd.DataFrame]], look: Look) -> Figure:
+def _curves(curves: Mapping[str, list[pd.DataFrame]], look: Style) -> Figure:
     columns = min(3, len(curves))
     lines = math.ceil(len(curves) / columns)
     figure = new_figure(3.6 * columns + 0.4, 2.6 * lines + 0.7)
@@ -811,7 +803,7 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, colour: Any) -> None:
 
 
 def _samples(
-    label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look: Look
+    label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look: Style
 ) -> Iterator[Sketch]:
     free = rows[~rows["label"].isin([point.label for point in suite.points if _conditional(point)])]
     mine = free[free["train"] == label]
@@ -861,7 +853,7 @@ def _conditional(point: Point) -> bool:
     return isinstance(point.sample, SampleSpec) and point.sample.given is not None
 
 
-def _chosen(rows: pd.DataFrame, look: Look) -> list[tuple[str, pd.DataFrame]]:
+def _chosen(rows: pd.DataFrame, look: Style) -> list[tuple[str, pd.DataFrame]]:
     """Returns for each sampler of a model the points of its first seeds, by rising NFE."""
     if rows["sampler"].isna().all():
         return [("made elsewhere", rows)]
@@ -1063,7 +1055,7 @@ VEIL = np.array([0.45, 0.62, 0.85])
 
 
 def _conditionals(
-    label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look: Look
+    label: str, suite: "Suite", store: Store, rows: pd.DataFrame, look: Style
 ) -> Iterator[Sketch]:
     points = {point.label: point for point in suite.points if _conditional(point)}
     mine = rows[(rows["train"] == label) & rows["label"].isin(list(points))]

@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from methods.soft.corruption import Operator
+    from methods.soft.operator import Operator
 
 
 @dataclass(frozen=True, kw_only=True)

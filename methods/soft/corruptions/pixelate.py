@@ -14,12 +14,12 @@ line to it.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from methods.soft.corruptions import Recipe
+from methods.soft.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.soft.corruption import Operator
+    from methods.soft.operator import Operator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Params(Recipe):
         """Returns the operator on images of shape (C, H, W)."""
         from torch.nn.functional import avg_pool2d, interpolate
 
-        from methods.soft.corruption import Interpolated
+        from methods.soft.operator import Interpolated
 
         def blocks(x: "Tensor") -> "Tensor":
             return interpolate(avg_pool2d(x, self.size), scale_factor=self.size)

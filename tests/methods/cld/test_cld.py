@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from bench.card import build, merge
-from bench.data.images import DataCard, Images, load_images
-from bench.method import NetworkCounter, Noise, Run, Sampler
+from bench.counter import NetworkCounter
+from bench.data.card import DataCard
+from bench.data.images import Images, load_images
+from bench.method import Noise, Run, Sampler
+from bench.schema import build, merge
 from methods.cld.adapter import CriticallyDampedLangevin
 from methods.cld.card import CARD, Params
 from methods.shared.checkpoint import CheckpointError

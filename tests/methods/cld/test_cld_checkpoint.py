@@ -10,9 +10,9 @@ import torch
 
 from bench.method import Noise
 from methods.cld.checkpoint import read_checkpoint
+from methods.shared.architecture import Backbone
 from methods.shared.backbone import make_network
 from methods.shared.checkpoint import CheckpointError
-from methods.shared.hyperparameters import Backbone
 from methods.shared.published import published_layout, to_published
 
 SMALL = {"width": 8, "multipliers": (1, 1), "blocks": 1, "attention": (4,)}

@@ -5,7 +5,7 @@ networks.
 import pytest
 import torch
 
-from bench.card import build, differences
+from bench.schema import build, differences
 from methods.cld.card import CARD, Params
 from methods.cld.presets import PRESETS, SHAPES
 from methods.shared.backbone import make_network

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from bench.card import BudgetError, build, merge
+from bench.card import BudgetError
+from bench.counter import NetworkCounter
 from bench.data.images import load_images
-from bench.method import Given, NetworkCounter, Noise, Run, Sampler
+from bench.method import Condition, Noise, Run, Sampler
+from bench.schema import build, merge
 from methods.ncsn.adapter import NCSN
 from methods.ncsn.card import CARD, SAMPLERS
 from methods.ncsn.levels import geometric, overlap, step_size
@@ -256,7 +258,7 @@ def test_inpainting_keeps_what_is_known_on_the_scale_of_the_levels(task):
     known[..., :4] = task == "left"
     if task == "random":
         known = Noise(5).uniform(known.shape) < 0.5
-    given = Given("inpainting", images=images * known, known=known)
+    given = Condition("inpainting", images=images * known, known=known)
     samples = tiny.sample(4, sampler(levels=8, steps_each=10), Noise(0), given)
     torch.testing.assert_close(samples[known], images[known], rtol=0, atol=1e-6)
     unknown = samples[~known]

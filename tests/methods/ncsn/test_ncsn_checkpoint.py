@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.card import build
-from bench.data.images import DATASETS, Images
+from bench.data.images import Images
+from bench.data.registry import DATASETS
 from bench.method import Noise, Sampler
+from bench.schema import build
 from methods.ncsn.adapter import NCSN
 from methods.ncsn.card import CARD, Params
 from methods.ncsn.levels import geometric

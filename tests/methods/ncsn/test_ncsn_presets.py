@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.card import build, differences, merge
-from bench.suite.expansion import read_suite
+from bench.schema import build, differences, merge
+from bench.suite.reader import read_suite
 from methods.ncsn.card import CARD, Params
 from methods.ncsn.presets import PRESETS, PUBLISHED_SAMPLING, SHAPES
 from methods.ncsn.refinenet import make_refinenet

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.card import build, differences
+from bench.schema import build, differences
 from methods.sde.card import CARD, Params
 from methods.sde.presets import PRESETS, SHAPES
 from methods.shared.backbone import make_network

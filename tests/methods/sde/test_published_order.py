@@ -19,8 +19,8 @@ from methods.ncsn.published import published_names
 from methods.ncsn.published import to_published as refinenet_to
 from methods.ncsn.refinenet import make_refinenet
 from methods.ncsn.settings import RefineNet
+from methods.shared.architecture import Backbone
 from methods.shared.backbone import make_network
-from methods.shared.hyperparameters import Backbone
 from methods.shared.published import from_published, to_published, trained_names
 
 ACTIVATIONS = {

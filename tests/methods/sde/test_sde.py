@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from bench.card import BudgetError, build, merge
+from bench.card import BudgetError
+from bench.counter import NetworkCounter
 from bench.data.images import load_images
-from bench.method import NetworkCounter, Noise, Run, Sampler
+from bench.method import Noise, Run, Sampler
+from bench.schema import build, merge
 from methods.sde.adapter import ScoreSDE, largest_distance
 from methods.sde.card import CARD, SAMPLERS
 from methods.shared.hyperparameters import LikelihoodParams

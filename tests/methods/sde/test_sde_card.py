@@ -9,9 +9,10 @@ import torch
 from test_adaptive import SOLVERS, Counted, prior
 from test_predictor_corrector import PREDICTORS, each_process, gaussian_score, normal
 
-from bench.card import build
 from bench.method import Noise
-from bench.suite.expansion import SuiteError, read_suite
+from bench.schema import build
+from bench.suite.fault import SuiteError
+from bench.suite.reader import read_suite
 from methods.sde.card import CARD, Classifier, Params
 from methods.shared.adaptive import flow_adaptive
 from methods.shared.grids import grid

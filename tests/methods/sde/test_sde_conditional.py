@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from bench.card import build, cards
+from bench.card import cards
+from bench.counter import NetworkCounter
 from bench.data.images import load_images
-from bench.method import Given, NetworkCounter, Noise, Run, Sampler, load_method
+from bench.method import Condition, Noise, Run, Sampler, load_method
+from bench.schema import build
 from methods.sde.classifier import Classifier
 from methods.shared.layers import initialise
 
@@ -67,7 +69,7 @@ def test_every_sampler_takes_a_class_and_its_classifier_counts(digits, name):
     values = {"tolerance": 0.1} if card.cost is None else {"steps": 4}
     params = build(card.params, values)
     sampler = Sampler(name, next(iter(card.times), ""), params)
-    given = Given("class", labels=torch.tensor([0, 1, 2]))
+    given = Condition("class", labels=torch.tensor([0, 1, 2]))
     with NetworkCounter(method.networks[:1]) as network, NetworkCounter(method.networks) as both:
         images = method.sample(3, sampler, Noise(0), given)
     assert images.isfinite().all()
@@ -98,7 +100,7 @@ def test_restored_digits_keep_to_what_is_known(digits, process, conditioning):
         "predictor_corrector", "log_snr", build(CARD.samplers["predictor_corrector"].params, values)
     )
     images = method.sample(
-        3, sampler, Noise(0), Given("inpainting", images=truth * known, known=known)
+        3, sampler, Noise(0), Condition("inpainting", images=truth * known, known=known)
     )
     assert images.isfinite().all()
     away = (images - truth)[known].abs().max().item()

@@ -5,7 +5,7 @@ on it.
 import pytest
 from flops import counted
 
-from bench.card import build
+from bench.schema import build
 from methods.sde.card import CARD
 from methods.sde.card import Classifier as ClassifierParams
 from methods.sde.classifier import Classifier

@@ -9,9 +9,9 @@ import pytest
 import torch
 from exact import Mixture
 
-from bench.card import build
 from bench.data.images import load_images
 from bench.method import Noise, Run, Sampler, evaluated, load_method
+from bench.schema import build
 from methods.sde.card import CARD, Params
 from methods.shared.checkpoint import CheckpointError
 

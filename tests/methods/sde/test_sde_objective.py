@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bench.card import build, merge
 from bench.data.images import load_images
 from bench.method import Noise, Sampler
+from bench.schema import build, merge
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import CARD
 from methods.shared.process import like

@@ -16,20 +16,22 @@ import numpy as np
 import pytest
 import torch
 
-from bench.card import build
 from bench.data.digest import digest_checkpoint
-from bench.data.images import DATASETS, Images, load_images
+from bench.data.images import Images, load_images
+from bench.data.registry import DATASETS
 from bench.method import Noise, Sampler
 from bench.plan import Job
+from bench.schema import build
 from bench.spec import TrainSpec, place
-from bench.stages.jobs import Context, take_over
+from bench.stages.context import Context
+from bench.stages.weights import take_over
 from bench.store import Store, UnitId
 from methods.sde.adapter import ScoreSDE
 from methods.sde.card import CARD, Params
+from methods.shared.architecture import Backbone
 from methods.shared.backbone import make_network
 from methods.shared.checkpoint import CheckpointError, agree, read
 from methods.shared.diffusers import read_diffusers
-from methods.shared.hyperparameters import Backbone
 from methods.shared.layers import initialise
 from methods.shared.published import published_layout, to_published
 

@@ -20,10 +20,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from bench.card import build
-from bench.data.images import DATASETS, Images
+from bench.data.images import Images
+from bench.data.registry import DATASETS
 from bench.method import Noise
-from bench.report.table import taken_over
+from bench.report.description import imported_weights
+from bench.schema import build
 from methods.ncsn.adapter import NCSN
 from methods.ncsn.card import Params as NCSNParams
 from methods.ncsn.published import to_published as ncsn_published
@@ -233,9 +234,9 @@ def test_average_of_no_updates_is_said_on_the_row(tmp_path, method, kind):
     facts = method.import_checkpoint(saved(tmp_path / "c.pth", content), "ema")
     assert facts["ema_updates"] == 0
     said = "checkpoint, ema (an average of 0 updates, which is the weights before training)"
-    assert taken_over({"weights": "ema", **facts}) == said
+    assert imported_weights({"weights": "ema", **facts}) == said
     facts = method.import_checkpoint(tmp_path / "c.pth", "raw")
-    assert taken_over({"weights": "raw", **facts}) == "checkpoint, raw"
+    assert imported_weights({"weights": "raw", **facts}) == "checkpoint, raw"
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w"])
@@ -578,7 +579,9 @@ def test_ncsn_finds_wrapped_and_bare_weights_too(tmp_path, ncsn, place):
     facts = ncsn.import_checkpoint(path, "ema")
     assert equal(ncsn_published(ncsn.average, ncsn.average.state_dict()), raw)
     assert facts == {"format": "ncsn" if place == "list" else "weights alone", "weights": "raw"}
-    assert taken_over({"weights": "ema", **facts}) == "checkpoint, raw"  # the file holds no average
+    assert (
+        imported_weights({"weights": "ema", **facts}) == "checkpoint, raw"
+    )  # the file holds no average
 
 
 def test_ncsn_says_an_average_of_no_updates_and_refuses_nan(tmp_path, ncsn):

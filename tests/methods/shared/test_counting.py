@@ -9,14 +9,15 @@ import torch
 from flops import counted
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.card import build, cards
+from bench.card import cards
 from bench.data.images import load_images
 from bench.method import load_method
 from bench.metrics.extractor_cards import extractor_card
 from bench.metrics.extractors import load_extractor
+from bench.schema import build
+from methods.shared.architecture import Backbone
 from methods.shared.backbone import make_network
 from methods.shared.counting import backbone_cost
-from methods.shared.hyperparameters import Backbone
 
 
 def presets(method):

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from bench.method import Noise
+from methods.shared.architecture import Backbone
 from methods.shared.backbone import make_network
 from methods.shared.ddpm import DDPM
-from methods.shared.hyperparameters import Backbone
 from methods.shared.layers import Attention, ResBlock, initialise
 from methods.shared.ncsnpp import NCSNpp
 from methods.shared.published import from_published, published_layout, to_published

@@ -9,8 +9,10 @@ import pytest
 import torch
 from exact import Mixture as FullMixture
 
-from bench.data.images import DataCard, Images, load_images
-from bench.method import NetworkCounter, Noise
+from bench.counter import NetworkCounter
+from bench.data.card import DataCard
+from bench.data.images import Images, load_images
+from bench.method import Noise
 from methods.shared import exact
 from methods.shared.exact import ExactNetwork, Mixture
 

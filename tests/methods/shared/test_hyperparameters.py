@@ -8,7 +8,8 @@ import re
 import pytest
 import torch
 
-from methods.shared.hyperparameters import Backbone, LikelihoodParams, Training
+from methods.shared.architecture import Backbone
+from methods.shared.hyperparameters import LikelihoodParams, Training
 from methods.shared.ncsnpp import NCSNpp
 
 SMALL = {"width": 8, "multipliers": (1, 2), "blocks": 1}

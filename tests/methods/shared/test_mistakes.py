@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.card import build, cards
-from bench.data.images import DATASETS, DataCard, Images, load_images
+from bench.card import cards
+from bench.data.card import DataCard
+from bench.data.images import Images, load_images
+from bench.data.registry import DATASETS
 from bench.method import Noise, Run, Sampler, load_method
+from bench.schema import build
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.mistakes import Mistakes
 

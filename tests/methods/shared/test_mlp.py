@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from bench.method import Noise
+from methods.shared.architecture import Backbone
 from methods.shared.backbone import make_network
 from methods.shared.checkpoint import CheckpointError
 from methods.shared.diffusers import read_diffusers
-from methods.shared.hyperparameters import Backbone
 from methods.shared.layers import initialise
 from methods.shared.mlp import MLP
 from methods.shared.published import from_published, published_layout, to_published

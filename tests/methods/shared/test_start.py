@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.card import build, cards
-from bench.data.images import DATASETS, load_images
+from bench.card import cards
+from bench.data.images import load_images
+from bench.data.registry import DATASETS
 from bench.method import Noise, Run, Sampler, load_method
+from bench.schema import build
 
 MIXTURES = [name for name, card in DATASETS.items() if card.mixture is not None]
 CORRUPTIONS = {

@@ -5,9 +5,10 @@ import torch
 from scipy.fft import dctn, idctn
 from torch import nn
 
-from bench.card import build, merge
+from bench.counter import NetworkCounter
 from bench.data.images import load_images
-from bench.method import NetworkCounter, Noise, Run, Sampler
+from bench.method import Noise, Run, Sampler
+from bench.schema import build, merge
 from methods.shared.exact import Mixture
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.prior import Fitted, Points

@@ -7,26 +7,14 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from bench.card import build
 from bench.method import Noise
+from bench.schema import build
 from methods.shared.process import VE, VP
-from methods.soft import corruptions
-from methods.soft.corruption import (
-    Blur,
-    Composite,
-    Corruption,
-    Geometric,
-    Interpolated,
-    Linear,
-    Mask,
-    Operator,
-    Scaling,
-    SineSquared,
-    Tabulated,
-    make_corruption,
-    onsets,
-)
+from methods.soft import corruptions, recipe
+from methods.soft.corruption import Corruption, make_corruption, onsets
 from methods.soft.corruptions.pixelate import Params as Pixelate
+from methods.soft.operator import Blur, Composite, Interpolated, Mask, Operator, Scaling
+from methods.soft.schedule import Geometric, Linear, SineSquared, Tabulated
 from methods.soft.settings import Blur as BlurParams
 from methods.soft.settings import CorruptionParams, NoiseScale, Preserving
 from methods.soft.settings import Mask as MaskParams
@@ -379,7 +367,7 @@ def test_a_corruption_without_parameters_is_named(tmp_path, monkeypatch):
     (tmp_path / "empty.py").write_text("")
     monkeypatch.setattr(corruptions, "__path__", [str(tmp_path)])
     with pytest.raises(TypeError, match=r"empty\.py: .*Params\(Recipe\)"):
-        corruptions.recipes.__wrapped__()
+        recipe.recipes.__wrapped__()
 
 
 @pytest.mark.parametrize(

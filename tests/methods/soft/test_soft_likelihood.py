@@ -10,16 +10,10 @@ from bench.method import Noise
 from methods.shared.likelihood import log_likelihood as diffusion_log_likelihood
 from methods.shared.likelihood import slope_and_divergence
 from methods.shared.process import VP
-from methods.soft.corruption import (
-    Blur,
-    Composite,
-    Corruption,
-    Geometric,
-    Linear,
-    Mask,
-    make_corruption,
-)
+from methods.soft.corruption import Corruption, make_corruption
 from methods.soft.likelihood import flow_of, log_likelihood
+from methods.soft.operator import Blur, Composite, Mask
+from methods.soft.schedule import Geometric, Linear
 from methods.soft.settings import CorruptionParams
 
 SHAPE = (1, 2, 2)

@@ -12,20 +12,13 @@ from methods.shared import flow as shared_flow
 from methods.shared import samplers as shared
 from methods.shared.objective import denoising_loss
 from methods.shared.process import VE, VP, time_like
-from methods.soft.corruption import (
-    Blur,
-    Corruption,
-    Geometric,
-    Linear,
-    Mask,
-    Scaling,
-    Schedule,
-    make_corruption,
-)
+from methods.soft.corruption import Corruption, make_corruption
 from methods.soft.denoiser import residual, score, velocity
 from methods.soft.flow import churn, flow_adaptive, flow_euler, flow_heun, meet
 from methods.soft.objective import soft_loss
+from methods.soft.operator import Blur, Mask, Scaling
 from methods.soft.samplers import ancestral, ddim, momentum, naive
+from methods.soft.schedule import Geometric, Linear, Schedule
 from methods.soft.settings import CorruptionParams, NoiseScale, Preserving
 
 SHAPE = (1, 4, 4)
