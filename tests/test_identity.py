@@ -8,13 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.cli.parser import main
-from bench.data import digest, images, mapped
+from bench.data import digest, mapped
 from bench.data.content import check_content, content
 from bench.data.digest import digest_checkpoint, digest_files
 from bench.data.idx import FASHION_MNIST, ROWS, file_name
@@ -102,15 +103,13 @@ def test_published_files_have_the_key_of_the_name_alone_compressed_or_not(
     put(root)
     known = {file.name: digest.digest_md5(file) for file in (root / "fashion_mnist").iterdir()}
     monkeypatch.setitem(
-        DATASETS, "fashion_mnist", images.replace(DATASETS["fashion_mnist"], unpacked=known)
+        DATASETS, "fashion_mnist", replace(DATASETS["fashion_mnist"], unpacked=known)
     )
     assert content("fashion_mnist") is None
     shutil.rmtree(root)
     put(root, compress=True)
     assert content("fashion_mnist", tmp_path / "cache") is None
-    monkeypatch.setitem(
-        DATASETS, "fashion_mnist", images.replace(DATASETS["fashion_mnist"], unpacked={})
-    )
+    monkeypatch.setitem(DATASETS, "fashion_mnist", replace(DATASETS["fashion_mnist"], unpacked={}))
     compressed = content("fashion_mnist")
     shutil.rmtree(root)
     put(root)

@@ -1,10 +1,10 @@
 """CelebA: the aligned photographs, a folder or the zip archive of them, and the authors' partition
 of them.
 
-``list_eval_partition.txt`` has a line a photograph, its name and 0, 1 or 2 for training, validation
-and test. An image is the central 140x140 pixels of the 178x218, resized by Pillow's bilinear
-filter: to 32x32 as NCSN's authors have it, to 64x64 as those of NCSNv2 and Score-SDE. The exact
-filter is part of what the images are: another one is another data set.
+``list_eval_partition.txt`` has a line per photograph, its name and 0, 1 or 2 for training,
+validation and test. An image is the central 140x140 pixels of the 178x218, resized by Pillow's
+bilinear filter: to 32x32 like NCSN's authors, to 64x64 like those of NCSNv2 and Score-SDE. The
+exact filter is part of the data set: another filter makes another one.
 
 Source: Liu et al., 2015, https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
 
@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data import pictures
+from bench.data.card import DataCard, FileFacts
+from bench.data.collection import collect
 from bench.data.mapped import converted
+from bench.data.root import data_root
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +33,10 @@ PARTITION = "celeba/list_eval_partition.txt"
 MOST_BYTES = 2**26
 """Bytes of it at most: it has three million."""
 HOW = (
-    "get img_align_celeba.zip (1.4 GB, md5 00d2c5bc6d35e252742224ab0c1e8fcb) and list_eval_partition.txt (md5 "
-    "d32c9cbf5e040fd4025c592c306e6668) from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and put them there, as "
-    "they are (the archive may be unpacked, but one file is quicker to look at than 202,599)"
+    "get img_align_celeba.zip (1.4 GB, md5 00d2c5bc6d35e252742224ab0c1e8fcb) and "
+    "list_eval_partition.txt (md5 d32c9cbf5e040fd4025c592c306e6668) from "
+    "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and put them there, as they are (the "
+    "archive may be unpacked, but one file is quicker to look at than 202,599)"
 )
 
 
@@ -57,11 +61,8 @@ def images(root: Path, size: int, split: str) -> np.ndarray:
     files = [place] if place.is_file() else [place / name for name in chosen]
 
     def chunks() -> Iterator[np.ndarray]:
-        within = (
-            {}
-            if place.is_dir()
-            else {name.rsplit("/", 1)[-1]: name for name in pictures.names(place)}
-        )
+        names = [] if place.is_dir() else collect(place).names
+        within = {name.rsplit("/", 1)[-1]: name for name in names}
         yield from pictures.read(place, [within.get(name, name) for name in chosen], shaping)
 
     try:
@@ -76,9 +77,7 @@ def images(root: Path, size: int, split: str) -> np.ndarray:
 
 
 def sources(root: Path) -> list[Path]:
-    """Returns all files that images are read from; raises FileNotFoundError where nothing is
-    there.
-    """
+    """Returns all files that images are read from; raises FileNotFoundError if one is missing."""
     place = next((root / name for name in PLACES if (root / name).exists()), None)
     if place is None or not (root / PARTITION).is_file():
         raise FileNotFoundError(
@@ -105,7 +104,7 @@ def partition(path: Path) -> dict[str, list[str]]:
         raise ValueError(
             f"{path}: has {path.stat().st_size:,} bytes, more than such a list has; {HOW}"
         )
-    found: dict[str, list[str]] = {split: [] for split in SPLITS}
+    names: dict[str, list[str]] = {split: [] for split in SPLITS}
     splits = list(SPLITS)
     for number, line in enumerate(
         path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1
@@ -115,5 +114,27 @@ def partition(path: Path) -> dict[str, list[str]]:
             raise ValueError(
                 f"{path}:{number}: should be a name and 0, 1 or 2, and is {line[:60]!r}; {HOW}"
             )
-        found[splits[int(part)]].append(name)
-    return found
+        names[splits[int(part)]].append(name)
+    return names
+
+
+def _card(size: int) -> DataCard:
+    return DataCard(
+        version=1,
+        summary="CelebA's aligned faces, central 140x140 pixels, Pillow's bilinear filter to "
+        f"{size}x{size}, in colour",
+        shape=SHAPINGS[size].shape,
+        splits=SPLITS,
+        split_rule="the authors': list_eval_partition.txt",
+        load=lambda split: images(data_root(), size, split),
+        flips=True,
+        files={PLACES: HOW, (PARTITION,): HOW},
+        facts={
+            PLACES[0]: FileFacts(size=1_443_490_838, md5="00d2c5bc6d35e252742224ab0c1e8fcb"),
+            PARTITION: FileFacts(md5="d32c9cbf5e040fd4025c592c306e6668"),
+        },
+        sources=sources,
+    )
+
+
+CARDS = {"celeba32": _card(32), "celeba64": _card(64)}

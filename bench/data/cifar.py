@@ -2,7 +2,7 @@
 archive of either.
 
 Both versions hold batches for training and one for testing, in the same order. A binary batch is
-one record an image: its class (of CIFAR-100, its coarse class first), then its red, green and blue
+one record per image: its class (of CIFAR-100, its coarse class first), then its red, green and blue
 planes, a byte each. A python batch is a pickled mapping of ``data``, the same planes as rows of an
 array, and ``labels`` (of CIFAR-100 ``fine_labels``). Pickles may name functions to be called; here
 only stand-ins for numpy's arrays are called, so that a file cannot run anything.
@@ -16,28 +16,30 @@ Standard library alone until images are read.
 from __future__ import annotations
 
 import gzip
-import io
 import math
-import pickle
-import pickletools
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Literal
+
+from bench.data.card import DataCard, FileFacts
+from bench.data.mapped import converted
+from bench.data.pickles import PickledArray, unpickle
+from bench.data.root import data_root
 
 if TYPE_CHECKING:
     import numpy as np
 
+KRIZHEVSKY = "https://www.cs.toronto.edu/~kriz"
 SHAPE = (3, 32, 32)
 PIXELS = math.prod(SHAPE)
-NO_CODES = ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER")
-"""What no batch is pickled with, and what takes memory before it is there."""
 ARCHIVE_MARGIN = 2**26
 """Bytes that an archive may unpack to beside twice its batches."""
 PICKLED_MARGIN = 200
-"""Bytes an image that a pickled batch may hold beside its pixels: its classes, its file name."""
+"""Bytes per image that a pickled batch may hold beside its pixels: its classes, its file name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +54,10 @@ class Cifar:
         archives: Archives, each with its folder.
         codes: Bytes of a binary record before its planes; the last is the class.
         labels: Where a python batch has the classes.
-        unpacked: md5 of the python batches as their archive holds them; of the binary ones it is
-            not told.
+        unpacked: md5 of the python batches as their archive holds them; none is published of the
+            binary ones.
+        split_rule: Which batches are for training, for a person.
+        facts: What is published of the archives, by name.
         how: How to get the files.
     """
 
@@ -66,6 +70,8 @@ class Cifar:
     codes: int
     labels: bytes
     unpacked: Mapping[str, str]
+    split_rule: str
+    facts: Mapping[str, FileFacts]
     how: str
 
     @property
@@ -99,9 +105,22 @@ CIFAR10 = Cifar(
         "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
         "test_batch": "40351d587109b95175f43aff81a1287e",
     },
-    how="get cifar-10-binary.tar.gz (162 MB, md5 c32a1d4ab5d03f1284b67883e8d87530) or cifar-10-python.tar.gz (163 MB, "
-    "md5 c58f30108f718f92721af3b95e74349a) from https://www.cs.toronto.edu/~kriz/cifar.html and put it there, as it is "
-    "or unpacked",
+    split_rule="the authors': data_batch_1 to data_batch_5 for training, test_batch held out",
+    facts={
+        "cifar-10-binary.tar.gz": FileFacts(
+            size=170_052_171,
+            md5="c32a1d4ab5d03f1284b67883e8d87530",
+            url=f"{KRIZHEVSKY}/cifar-10-binary.tar.gz",
+        ),
+        "cifar-10-python.tar.gz": FileFacts(
+            size=170_498_071,
+            md5="c58f30108f718f92721af3b95e74349a",
+            url=f"{KRIZHEVSKY}/cifar-10-python.tar.gz",
+        ),
+    },
+    how="get cifar-10-binary.tar.gz (162 MB, md5 c32a1d4ab5d03f1284b67883e8d87530) or "
+    "cifar-10-python.tar.gz (163 MB, md5 c58f30108f718f92721af3b95e74349a) from "
+    "https://www.cs.toronto.edu/~kriz/cifar.html and put it there, as it is or unpacked",
 )
 CIFAR100 = Cifar(
     name="CIFAR-100",
@@ -119,9 +138,20 @@ CIFAR100 = Cifar(
         "train": "16019d7e3df5f24257cddd939b257f8d",
         "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
     },
-    how="get cifar-100-binary.tar.gz (161 MB, md5 03b5dce01913d631647c71ecec9e9cb8) or cifar-100-python.tar.gz "
-    "(161 MB, md5 eb9058c3a382ffc7106e4002c42a8d85) from https://www.cs.toronto.edu/~kriz/cifar.html and put it there, "
-    "as it is or unpacked",
+    split_rule="the authors': train for training, test held out",
+    facts={
+        "cifar-100-binary.tar.gz": FileFacts(
+            md5="03b5dce01913d631647c71ecec9e9cb8", url=f"{KRIZHEVSKY}/cifar-100-binary.tar.gz"
+        ),
+        "cifar-100-python.tar.gz": FileFacts(
+            size=169_001_437,
+            md5="eb9058c3a382ffc7106e4002c42a8d85",
+            url=f"{KRIZHEVSKY}/cifar-100-python.tar.gz",
+        ),
+    },
+    how="get cifar-100-binary.tar.gz (161 MB, md5 03b5dce01913d631647c71ecec9e9cb8) or "
+    "cifar-100-python.tar.gz (161 MB, md5 eb9058c3a382ffc7106e4002c42a8d85) from "
+    "https://www.cs.toronto.edu/~kriz/cifar.html and put it there, as it is or unpacked",
 )
 
 
@@ -152,7 +182,7 @@ def read(
     Args:
         root: Folder that holds one of ``kind.places``; the first that is there is read.
         split: "train" or "test".
-        rows: Images a batch; None for as many as there are.
+        rows: Images per batch; None for as many as there are.
         kind: Which of the two.
 
     Raises:
@@ -189,9 +219,7 @@ def _contents(root: Path, split: str, rows: int, kind: Cifar) -> Iterator[tuple[
 def _unpacked(
     path: Path, names: Sequence[str], rows: int, kind: Cifar
 ) -> Iterator[tuple[str, str, bytes]]:
-    """Yields the same of an archive; nothing is written, so a member's path is only ever
-    compared.
-    """
+    """Yields the same of an archive; nothing is written, paths of members are only compared."""
     folder = kind.archives[path.name]
     wanted = {f"{folder}/{name}{kind.folders[folder]}": name for name in names}
     most = ARCHIVE_MARGIN + 2 * rows * (kind.record + PICKLED_MARGIN) * sum(
@@ -247,7 +275,8 @@ def _check_size(where: str, size: int, rows: int, kind: Cifar) -> None:
     if where.endswith(".bin"):
         if size != rows * kind.record:
             raise ValueError(
-                f"{where}: has {size} bytes, not {rows} x {kind.record}: cut short or damaged; {kind.how}"
+                f"{where}: has {size} bytes, not {rows} x {kind.record}: cut short or damaged; "
+                f"{kind.how}"
             )
     elif size > rows * (kind.record + PICKLED_MARGIN) + 10_000:
         raise ValueError(f"{where}: has {size} bytes, more than {rows} images take; {kind.how}")
@@ -261,9 +290,9 @@ def _batch(where: str, content: bytes, rows: int, kind: Cifar) -> tuple[np.ndarr
         records = np.frombuffer(content, dtype=np.uint8).reshape(rows, kind.record)
         return records[:, kind.codes :], records[:, kind.codes - 1]
     no = f"so this is no batch of {kind.name}; {kind.how}"
-    batch = _unpickle(where, content, kind)
+    batch = unpickle(where, content, f"batch of {kind.name}", kind.how)
     pixels, classes = batch.get(b"data"), batch.get(kind.labels)
-    if not isinstance(pixels, _Array) or not pixels.is_bytes((rows, PIXELS)):
+    if not isinstance(pixels, PickledArray) or not pixels.is_bytes((rows, PIXELS)):
         raise ValueError(f"{where}: data should be {rows} x {PIXELS} bytes, {no}")
     if (
         not isinstance(classes, list)
@@ -277,94 +306,41 @@ def _batch(where: str, content: bytes, rows: int, kind: Cifar) -> tuple[np.ndarr
     ), np.array(classes)
 
 
-def _unpickle(where: str, content: bytes, kind: Cifar) -> dict[bytes, Any]:
-    """Returns the mapping of a python batch, with bytes for its names."""
-    try:
-        for code, argument, _ in pickletools.genops(
-            content
-        ):  # before memory is taken for what it claims
-            if code.name in NO_CODES or (
-                "PUT" in code.name and argument is not None and argument > len(content)
-            ):
-                raise ValueError(
-                    f"{code.name} {argument if isinstance(argument, int) else ''}".strip()
-                )
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-    except _RefusedError as error:
-        raise ValueError(
-            f"{where}: refused, reading it would call {error}; do not trust this file: {kind.how}"
-        ) from None
-    except Exception as error:  # whatever damaged bytes make a pickle do
-        raise ValueError(
-            f"{where}: cut short or damaged ({type(error).__name__}: {error}); {kind.how}"
-        ) from error
-    if not isinstance(batch, dict):
-        raise ValueError(
-            f"{where}: holds no mapping, so this is no batch of {kind.name}; {kind.how}"
-        )
-    return {
-        name.encode("utf-8", "replace") if isinstance(name, str) else name: value
-        for name, value in batch.items()
-    }
+def load(kind: Cifar, what: Literal["images", "labels"], split: str) -> np.ndarray:
+    """Returns the images or the classes of a split, memory-mapped; raises as :func:`read` does."""
+    root, name = data_root(), f"{kind.name.lower().replace('-', '')}-{split}-{what}"
+    rows = kind.rows[split] * len(kind.batches[split])
+    images = what == "images"
+    return converted(
+        root,
+        name,
+        "cifar 1",
+        sources(root, split, kind),
+        (rows, *SHAPE) if images else (rows,),
+        lambda: [read(root, split, kind=kind)[0 if images else 1]],
+        "uint8" if images else "int64",
+    )
 
 
-class _RefusedError(Exception):
-    """A pickle names what is not allowed."""
+def _card(kind: Cifar) -> DataCard:
+    return DataCard(
+        version=1,
+        summary=f"{kind.name}, 32x32 photographs of {kind.classes} classes in colour, from its "
+        "authors' files",
+        shape=SHAPE,
+        splits={"train": 50_000, "test": 10_000},
+        split_rule=kind.split_rule,
+        load=partial(load, kind, "images"),
+        flips=True,
+        classes=kind.classes,
+        labels=partial(load, kind, "labels"),
+        files={kind.places: kind.how},
+        facts=kind.facts,
+        unpacked=kind.unpacked,
+        sources=lambda root: list(
+            dict.fromkeys(path for part in kind.rows for path in sources(root, part, kind))
+        ),
+    )
 
 
-class _Dtype:
-    """Stands for ``numpy.dtype``: its code alone."""
-
-    def __init__(self, code: bytes | str, *options: Any) -> None:
-        self.code = code.decode() if isinstance(code, bytes) else code
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-class _Array:
-    """Stands for ``numpy.ndarray``: shape, type and bytes."""
-
-    shape: Any = None
-    dtype: Any = None
-    columns_first: Any = False
-    content: Any = b""
-
-    def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.dtype, self.columns_first, self.content = state
-
-    def is_bytes(self, shape: tuple[int, ...]) -> bool:
-        """Whether it is a whole array of bytes of that shape."""
-        kind = (
-            isinstance(self.dtype, _Dtype)
-            and self.dtype.code == "u1"
-            and isinstance(self.content, bytes)
-        )
-        return kind and self.shape == shape and len(self.content) == math.prod(shape)
-
-
-def _reconstruct(*arguments: Any) -> _Array:
-    return _Array()
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """Stands for ``_codecs.encode``, as which Python 3 writes bytes that Python 2 is to read."""
-    return text.encode("latin1")
-
-
-STAND_INS = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads mappings, lists, numbers, texts and arrays, and calls nothing but stand-ins."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in STAND_INS:
-            raise _RefusedError(f"{module}.{name}")
-        return STAND_INS[module, name]
+CARDS = {"cifar10": _card(CIFAR10), "cifar100": _card(CIFAR100)}

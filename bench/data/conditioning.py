@@ -2,7 +2,7 @@
 
 Sample i of a point restores image i modulo ``images``, so all images come round once a repeat, or
 has class i modulo the number of classes. Neither depends on how many samples there are: more
-repeats add batches. A method is only told what is known (:class:`bench.method.Condition`).
+repeats add batches. A method only receives the condition, never the rest of the image.
 
 Standard library only: a suite is checked without numpy.
 """
@@ -105,7 +105,7 @@ def refuse(task: str, params: Any, data: DataCard) -> list[str]:
 
 
 def describe(values: Mapping[str, Any]) -> str:
-    """Returns what is given, for a person: ``inpainting left``."""
+    """Returns the condition for a person: ``inpainting left``."""
     params = condition(values)
     match params:
         case Inpainting():
@@ -116,20 +116,18 @@ def describe(values: Mapping[str, Any]) -> str:
 
 
 def condition(values: Mapping[str, Any]) -> Any:
-    """Returns the parameters of :data:`TASKS` that the ``given`` of a
-    :class:`bench.spec.SampleSpec` stands for.
-    """
+    """Returns the parameters of :data:`TASKS` for the ``given`` of a sample spec."""
     return build(
         TASKS[values["task"]],
         {name: value for name, value in values.items() if name not in ("task", "drawn")},
     )
 
 
-def given_values(task: str, params: Any) -> dict[str, Any]:
+def condition_values(task: str, params: Any) -> dict[str, Any]:
     """Returns the ``given`` of a spec: all that a batch depends on, so not how many repeats there
     are.
 
-    Where images are restored, ``drawn`` is the version of the rule that says which
+    If images are restored, ``drawn`` is the version of the rule that says which
     (:mod:`bench.data.subset`).
     """
     values = {name: value for name, value in differences(params).items() if name != "repeats"}
@@ -153,9 +151,7 @@ class Truth:
     known: np.ndarray | None = None
 
     def known_part(self, images: np.ndarray) -> np.ndarray:
-        """Returns what is known of each of N images, floats of shape (N, C, H, W): a projection of
-        them.
-        """
+        """Returns what is known of N images, floats of shape (N, C, H, W): a projection."""
         import numpy as np
 
         if self.task == "inpainting":

@@ -1,14 +1,11 @@
-"""What was made elsewhere: the digest of images (pictures or an .npz) and of checkpoints, how many
-images there are.
+"""Digests of files: of a data set's, of pictures, of checkpoints.
 
-A suite is planned from these alone, so numpy is not needed and a known digest is not computed
-again: it is remembered by path, size, times, inode and device. Reading the images themselves is
-:mod:`bench.data.external`'s, reading a checkpoint its method's.
+A digest is not computed again while nothing about its files has changed: it is remembered by path,
+size, times, inode and device.
 
 Standard library only.
 """
 
-import ast
 import contextlib
 import gzip
 import hashlib
@@ -17,270 +14,16 @@ import os
 import re
 import socket
 import time
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bench.data.archive import ARCHIVE_ERRORS, EXPANSION, MOST_EXPANDED
-from bench.data.collection import VERSION, Collection, collect
+from bench.data.collection import Collection
 from bench.data.filenames import printable
 
-KEYS = ("images", "arr_0")
-"""Arrays of an .npz that hold the images, the first found; or else its only array."""
 
-LONGEST_HEADER = 2**16
-"""Characters of an array's header at most."""
-
-MOST_DIMENSIONS = 32
-
-
-def image_files(path: Path) -> list[Path]:
-    """Returns the files that make a set of images: an .npz, a zip archive, or the pictures below a
-    folder by name.
-
-    Raises:
-        ValueError: There is nothing of the kind at ``path``, or something below it cannot be read.
-    """
-    return [path] if _is_array(path) else collect(path).files
-
-
-def count_images(path: Path) -> int:
-    """Returns the number of images at ``path``: of pictures in a folder or archive, of rows of the
-    array in an .npz.
-
-    Raises:
-        ValueError: There are none, or something cannot be read.
-    """
-    return npz_header(path).shape[0] if _is_array(path) else len(collect(path).names)
-
-
-def what_is_left_out(path: Path) -> str:
-    """Returns what of a folder or archive is not read, by kind; empty where nothing is, and for an
-    .npz.
-
-    Raises:
-        ValueError: As :func:`count_images`.
-    """
-    return "" if _is_array(path) else collect(path).what_is_left_out
-
-
-def _is_array(path: Path) -> bool:
-    """Whether it is an .npz; otherwise it is a folder or archive.
-
-    Raises:
-        ValueError: It is neither.
-    """
-    try:
-        folder, file = path.is_dir(), path.is_file()
-    except OSError as error:
-        raise ValueError(f"{printable(path)}: cannot be read ({error.strerror})") from None
-    if folder:
-        return False
-    if not file:
-        raise ValueError(f"there is no folder or file {printable(path)}")
-    if path.suffix.lower() not in (".npz", ".zip"):
-        raise ValueError(
-            f"{printable(path)} should be a folder or .zip of pictures or an .npz file"
-        )
-    return path.suffix.lower() == ".npz"
-
-
-@dataclass(frozen=True)
-class NpzHeader:
-    """What an .npz says of the array that holds its images, before it is read.
-
-    Args:
-        name: The array.
-        shape: Its lengths.
-        kind: The letter of its type: u for unsigned whole numbers, f for floats, ...
-        item: Bytes of a value.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    kind: str
-    item: int
-
-    @property
-    def dtype(self) -> str:
-        """Its type for a person: ``u1`` for bytes."""
-        return f"{self.kind}{self.item}"
-
-
-def npz_header(path: Path) -> NpzHeader:
-    """Returns what an .npz says of its image array, compared with the bytes that are there; no
-    memory is taken for it.
-
-    Raises:
-        ValueError: The header is none, or claims what the file cannot hold; the message names file
-            and remedy.
-    """
-    where = printable(path)
-    again = "write it again with numpy.savez"
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{where} is not an .npz file that can be read (empty, cut short or of another kind); {again}"
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = [
-                name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")
-            ]
-            name = next(
-                (key for key in KEYS if key in found), found[0] if len(found) == 1 else None
-            )
-            if name is None:
-                arrays = printable(", ".join(found[:10])) or "none"
-                raise ValueError(
-                    f"{where} should hold an array called {KEYS[0]}; which array holds the images? (arrays: {arrays})"
-                )
-            if found.count(name) > 1:
-                raise ValueError(f"{where} holds the array {printable(name)} twice; {again}")
-            member = archive.getinfo(f"{name}.npy")
-            _check_member(member, where, again)
-            with archive.open(member) as stream:
-                header, start = _header(
-                    stream, printable(name), f"{where} is not an .npz file that can be read", again
-                )
-            if name != KEYS[0] and (alike := _alike(archive, header, found)):
-                raise ValueError(
-                    f"{where} holds several arrays like images, {printable(', '.join([name, *alike]))}; call the one that "
-                    f"is meant {KEYS[0]}"
-                )
-    except ARCHIVE_ERRORS as error:
-        raise ValueError(
-            f"{where} is not an .npz file that can be read ({printable(str(error))}); {again}"
-        ) from None
-    if not header.shape:
-        raise ValueError(
-            f"{where} is not an .npz file that can be read ({printable(name)} is a single number, not images); {again}"
-        )
-    _check_claim(header, member.file_size - start, where, again)
-    return header
-
-
-def _alike(archive: zipfile.ZipFile, header: NpzHeader, names: Sequence[str]) -> list[str]:
-    """Returns the names of other arrays whose rows have the shape of the images."""
-    found = []
-    for name in names:
-        if name == header.name or len(header.shape) < 2:
-            continue
-        with contextlib.suppress(ValueError), archive.open(f"{name}.npy") as stream:
-            other, _ = _header(stream, name, "", "")
-            found += [name] if other.shape[1:] == header.shape[1:] else []
-    return found
-
-
-def check_claims(path: Path, names: Sequence[str], again: str, objects: str) -> None:
-    """Compares what an .npz says of some of its arrays with the bytes that are there, before memory
-    is taken for them.
-
-    Args:
-        path: The file.
-        names: The arrays; those that are not there are not missed.
-        again: The remedy that messages end with.
-        objects: What they say of an array of objects.
-
-    Raises:
-        ValueError: A header is none, or claims what the file cannot hold; the message names the
-            file.
-    """
-    where = printable(path)
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if (name := member.filename.removesuffix(".npy")) in names:
-                _check_member(member, where, again)
-                with archive.open(member) as stream:
-                    header, start = _header(stream, name, where, again, objects)
-                _check_claim(header, member.file_size - start, where, again)
-
-
-def _check_claim(header: NpzHeader, held: int, where: str, again: str) -> None:
-    claimed = header.item
-    for length in header.shape:
-        claimed *= length
-    if claimed != held:
-        what = "cut short" if held < claimed else "damaged"
-        raise ValueError(
-            f"{where}: {printable(header.name)} claims shape {header.shape} of {header.dtype}, {claimed:,} bytes, and "
-            f"{held:,} are there: {what}; {again}"
-        )
-
-
-def _check_member(member: zipfile.ZipInfo, where: str, again: str) -> None:
-    """Refuses what numpy never writes, and what unpacks to far more than it is."""
-    if member.flag_bits & 1 or member.compress_type not in (
-        zipfile.ZIP_STORED,
-        zipfile.ZIP_DEFLATED,
-    ):
-        raise ValueError(
-            f"{where}: {printable(member.filename)} is encrypted or packed as numpy packs nothing; {again}"
-        )
-    if member.file_size > max(MOST_EXPANDED, EXPANSION * member.compress_size):
-        raise ValueError(
-            f"{where}: {printable(member.filename)} says that {member.compress_size:,} bytes unpack to "
-            f"{member.file_size:,}, which images never do; {again}"
-        )
-
-
-def _header(
-    stream: IO[bytes], name: str, bad: str, again: str, objects: str = "save one plain uint8 array"
-) -> tuple[NpzHeader, int]:
-    """Returns what the header of an array says, and how many bytes it has.
-
-    Source: numpy.lib.format,
-    https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
-    """
-    start = stream.read(12)
-    if start[:6] != b"\x93NUMPY" or len(start) < 12 or start[6] not in (1, 2, 3):
-        raise ValueError(f"{bad} ({name} has no header of an array); {again}")
-    begin = 10 if start[6] == 1 else 12
-    length = int.from_bytes(start[8:begin], "little")
-    if length > LONGEST_HEADER:
-        raise ValueError(f"{bad} ({name} has a header of {length:,} bytes); {again}")
-    text = start[begin:] + stream.read(length - len(start[begin:]))
-    try:
-        values = ast.literal_eval(
-            text[:length].decode("utf-8" if start[6] == 3 else "latin1").strip()
-        )
-        shape, descr, _ = (values[key] for key in ("shape", "descr", "fortran_order"))
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
-        raise ValueError(f"{bad} ({name} has a header without shape and type); {again}") from None
-    whole = isinstance(shape, tuple) and all(
-        type(length) is int and 0 <= length < 2**62 for length in shape
-    )
-    if not whole or len(shape) > MOST_DIMENSIONS:
-        raise ValueError(f"{bad} ({name} claims shape {printable(repr(shape))[:60]}); {again}")
-    kind = re.fullmatch(r"[<>|=]?([a-zA-Z])(\d{0,9})", descr) if isinstance(descr, str) else None
-    if kind is None or kind[1] == "O":
-        told = "objects" if kind else printable(repr(descr))[:60]
-        raise ValueError(f"{bad} ({name} is an array of {told}, which is never loaded); {objects}")
-    wide = 4 if kind[1] == "U" else 1  # bytes of a character
-    return NpzHeader(name, shape, kind[1], int(kind[2] or 1) * wide), begin + length
-
-
-def digest_images(path: Path, cache: Path | None = None) -> str:
-    """Returns the sha256 of the images at ``path``, 64 hexadecimal digits.
-
-    Args:
-        path: A folder of pictures, taken in the order of their names, a zip archive of them, or an
-            .npz.
-        cache: Folder that remembers digests by path, size, times, inode and device; None: always
-            read the files.
-
-    Raises:
-        ValueError: There are no images at ``path``, or something below it cannot be read.
-    """
-    path = path.absolute()
-    if _is_array(path):
-        return _digest_known(path, [path], cache)
-    return _digest_known(path, collect(path).files, cache, rule=f"pictures {VERSION}\n")
-
-
-def digest_pictures(found: Collection, cache: Path | None = None) -> str:
+def digest_pictures(pictures: Collection, cache: Path | None = None) -> str:
     """Returns the sha256 of the pictures below a folder and of all their names, or of a zip
     archive: 64 digits.
 
@@ -290,8 +33,8 @@ def digest_pictures(found: Collection, cache: Path | None = None) -> str:
     Raises:
         ValueError: A file cannot be read.
     """
-    links = "".join(f"{other}\n{used}\n" for other, used in found.links)
-    return _digest_known(found.path, found.files, cache, rule=links, named=True)
+    links = "".join(f"{other}\n{used}\n" for other, used in pictures.links)
+    return digest_known(pictures.path, pictures.files, cache, rule=links, named=True)
 
 
 def checkpoint_files(path: Path) -> list[Path]:
@@ -322,7 +65,7 @@ def digest_checkpoint(path: Path, cache: Path | None = None) -> str:
         ValueError: There is nothing at ``path``.
     """
     path = path.absolute()
-    return _digest_known(path, checkpoint_files(path), cache)
+    return digest_known(path, checkpoint_files(path), cache)
 
 
 def digest_files(files: Sequence[Path], cache: Path | None = None) -> str:
@@ -344,19 +87,16 @@ def digest_files(files: Sequence[Path], cache: Path | None = None) -> str:
 
 
 def digest_md5(file: Path, cache: Path | None = None) -> str:
-    """Returns the md5 of a file, which is what data sets are published with; of a gzip file, of
-    what is in it.
-    """
+    """Returns the md5 of a file, as data sets publish it; of a gzip file, of its content."""
     return _remembered(
         f"md5 {file.absolute()}", [file], cache, lambda: _digest(file, "md5", unpacked=True)
     )
 
 
-def _digest_known(
+def digest_known(
     path: Path, files: Sequence[Path], cache: Path | None, *, rule: str = "", named: bool = False
 ) -> str:
-    """Returns the digest of a file, or of a folder's ``files``, from the cache where their stamp is
-    known.
+    """Returns the digest of a file or of a folder's ``files``, remembered if they have not changed.
 
     Args:
         rule: What else is part of it.
@@ -396,21 +136,21 @@ def _remembered(
     state, newest = _state(files)
     if cache is None:
         return compute()
-    known = cache / f"{_of_text(f'{socket.gethostname()} {what}')[:20]}.json"
+    path = cache / f"{_of_text(f'{socket.gethostname()} {what}')[:20]}.json"
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        entry = json.loads(known.read_bytes())
+        entry = json.loads(path.read_bytes())
         if entry.get("stamp") == state and re.fullmatch(
             "[0-9a-f]{32,64}", str(entry.get("digest"))
         ):
             return entry["digest"]
     digest = compute()
     if newest < time.time() - RECENT_SECONDS and _state(files)[0] == state:
-        new = known.with_suffix(f".{os.getpid()}.tmp")
+        new = path.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            known.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 new.write_text(json.dumps({"what": what[:1000], "stamp": state, "digest": digest}))
-                os.replace(new, known)
+                os.replace(new, path)
             finally:
                 new.unlink(missing_ok=True)
     return digest
@@ -418,7 +158,7 @@ def _remembered(
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Raises ValueError where a file is gone or cannot be read, and names it."""
+    """Raises ValueError if a file is gone or cannot be read, and names it."""
     try:
         yield
     except OSError as error:
@@ -457,9 +197,7 @@ def unpacked_name(file: Path) -> str:
 
 
 def _of_text(text: str) -> str:
-    """Returns the sha256 of a text; bytes of a file's name that are no text are taken as they
-    are.
-    """
+    """Returns the sha256 of a text; bytes of a file's name that are no text stay as they are."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
@@ -476,7 +214,7 @@ def _digest(file: Path, algorithm: str = "sha256", *, unpacked: bool = False) ->
             with gzip.open(file) as stream:
                 return _digest_stream(stream, new())
         except (EOFError, zlib.error, gzip.BadGzipFile):
-            pass  # damaged, as its reader will say: known by its bytes
+            pass  # damaged, as its reader will say: its bytes are hashed as they are
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, new).hexdigest()
 

@@ -2,7 +2,7 @@
 compressed by gzip.
 
 A file begins with four bytes, 0, 0, 8 (for unsigned bytes) and the number of dimensions, then one
-32-bit number a dimension, the most significant byte first; the values follow, the last dimension
+32-bit number per dimension, the most significant byte first; the values follow, the last dimension
 running fastest.
 
 Source: LeCun, Cortes & Burges, http://yann.lecun.com/exdb/mnist/; Xiao, Rasul & Vollgraf, 2017,
@@ -18,11 +18,13 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.data.card import DataCard, FileFacts
 from bench.data.mapped import converted
+from bench.data.root import data_root
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +44,7 @@ def read_idx(path: Path, shape: tuple[int, ...], how: str) -> np.ndarray:
     """Returns the array of a file, uint8.
 
     Args:
-        path: The file; by its name it is compressed where that ends in ``.gz``.
+        path: The file; compressed if its name ends in ``.gz``.
         shape: What it should have.
         how: How to get it, for messages.
 
@@ -65,8 +67,8 @@ def read_idx(path: Path, shape: tuple[int, ...], how: str) -> np.ndarray:
         )
     if content[: len(header)] != header:
         count = len(content[4 : len(header)]) // 4
-        found = struct.unpack(f">{count}I", content[4 : 4 + 4 * count])
-        raise ValueError(f"{path}: holds an array of shape {found}, not {shape}; {how}")
+        actual = struct.unpack(f">{count}I", content[4 : 4 + 4 * count])
+        raise ValueError(f"{path}: holds an array of shape {actual}, not {shape}; {how}")
     if len(content) != wanted:
         extra = (
             "more" if len(content) > wanted else f"{len(content) - len(header)}, so it is cut short"
@@ -105,27 +107,19 @@ class Mnist:
         """Where each of the four files may lie, compressed or not."""
         return [self._places(split, what) for split in ROWS for what in ("images", "labels")]
 
-    @property
-    def published(self) -> list[tuple[str, int, str, str]]:
-        """Place, size, md5 and address of each compressed file."""
-        return [
-            (f"{self.folders[0]}/{name}.gz", size, md5, f"{self.url}{name}.gz")
-            for name, (size, md5) in self.facts.items()
-        ]
-
     def _places(self, split: str, what: What) -> tuple[str, ...]:
         name = file_name(split, what)
         return tuple(f"{folder}/{name}{end}" for folder in self.folders for end in (".gz", ""))
 
     def _find(self, root: Path, split: str, what: What) -> Path:
         places = [root / place for place in self._places(split, what)]
-        found = next((place for place in places if place.is_file()), None)
-        if found is None:
+        place = next((place for place in places if place.is_file()), None)
+        if place is None:
             raise FileNotFoundError(f"{' or '.join(map(str, places))} is missing: {self.how}")
-        return found
+        return place
 
     def sources(self, root: Path) -> list[Path]:
-        """Returns the four files; raises FileNotFoundError where one is missing."""
+        """Returns the four files; raises FileNotFoundError if one is missing."""
         return [self._find(root, split, what) for split in ROWS for what in ("images", "labels")]
 
     def _read(self, root: Path, split: str, what: What) -> np.ndarray:
@@ -209,8 +203,8 @@ MNIST = Mnist(
         "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
         "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
     },
-    how="get the four files of MNIST from https://ossci-datasets.s3.amazonaws.com/mnist/, as torchvision does, and put "
-    "them there, as they are or unpacked",
+    how="get the four files of MNIST from https://ossci-datasets.s3.amazonaws.com/mnist/, as "
+    "torchvision does, and put them there, as they are or unpacked",
 )
 FASHION_MNIST = Mnist(
     name="fashion_mnist",
@@ -228,6 +222,46 @@ FASHION_MNIST = Mnist(
         "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
-    how="get the four files of Fashion-MNIST from http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/, as "
-    "torchvision does, and put them there, as they are or unpacked; or install Debian's package dataset-fashion-mnist",
+    how="get the four files of Fashion-MNIST from "
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/, as torchvision does, and put "
+    "them there, as they are or unpacked; or install Debian's package dataset-fashion-mnist",
 )
+
+
+def _card(kind: Mnist, summary: str) -> DataCard:
+    return DataCard(
+        version=1,
+        summary=summary,
+        shape=(1, *SHAPE),
+        splits=ROWS,
+        split_rule="the authors': the train files for training, the t10k files held out",
+        load=lambda split: kind.images(data_root(), split),
+        classes=CLASSES,
+        labels=lambda split: kind.labels(data_root(), split),
+        files=dict.fromkeys(kind.places, kind.how),
+        facts={
+            f"{kind.folders[0]}/{name}.gz": FileFacts(
+                size=size, md5=md5, url=f"{kind.url}{name}.gz"
+            )
+            for name, (size, md5) in kind.facts.items()
+        },
+        unpacked=kind.unpacked,
+        sources=kind.sources,
+    )
+
+
+CARDS = {
+    "mnist": _card(MNIST, "MNIST's handwritten digits, 28x28 grey, from its authors' files"),
+    "fashion_mnist": _card(
+        FASHION_MNIST, "Fashion-MNIST, 28x28 grey pictures of clothes, from its authors' files"
+    ),
+    "fashion_mnist14": replace(
+        _card(FASHION_MNIST, "Fashion-MNIST at 14x14, means of 2x2 pixels: for studies on a CPU"),
+        shape=(1, 14, 14),
+        splits=QUARTER_ROWS,
+        split_rule="the train files' first 50,000 for training and last 10,000 for validation, the "
+        "t10k files held out",
+        load=lambda split: FASHION_MNIST.quarters(data_root(), split),
+        labels=lambda split: FASHION_MNIST.quarter_labels(data_root(), split),
+    ),
+}

@@ -1,8 +1,8 @@
 """Arrays that are made from a data set's files once and read back memory-mapped.
 
 Decoding an archive takes seconds to minutes, and what comes out can be larger than memory; so it is
-written to a flat ``.npy`` file, and a job maps it: pages are read as they are looked at, and the
-system drops them when it needs the room. A file is named after what it was made from (the content
+written to a flat ``.npy`` file, and a job maps it: pages are read when they are accessed, and the
+system drops them when it needs the memory. A file is named after what it was made from (the content
 of every source) and how, so that a changed source is noticed; its own digest lies beside it, and
 each process compares it before it maps the array for the first time, so that a damaged or replaced
 file is noticed and made again. Of several processes that want one array the first makes it and the
@@ -35,9 +35,7 @@ DIGITS = 16
 
 
 def folder(root: Path) -> Path:
-    """Returns where converted arrays lie: beside the data, or in the user's cache where that cannot
-    be written to.
-    """
+    """Returns the folder of converted arrays: beside the data, or in the user's cache."""
     beside = root / FOLDER
     try:
         beside.mkdir(parents=True, exist_ok=True)
@@ -78,11 +76,11 @@ def converted(
 
     place = folder(root)
     content = digest_files(sources, place / "digests")
-    known = hashlib.sha256(f"{rule}\n{shape}\n{dtype}\n{content}".encode()).hexdigest()[:DIGITS]
-    path = place / f"{name}-{known}.npy"
+    digest = hashlib.sha256(f"{rule}\n{shape}\n{dtype}\n{content}".encode()).hexdigest()[:DIGITS]
+    path = place / f"{name}-{digest}.npy"
     with _alone(place / f"{name}.lock"):
-        found = _mapped(path)
-        if found is None or (found.shape, found.dtype) != (shape, np.dtype(dtype)):
+        array = _mapped(path)
+        if array is None or (array.shape, array.dtype) != (shape, np.dtype(dtype)):
             if path.exists():
                 print(
                     f"{path}: damaged, or not what was written here; it is made again",
@@ -93,10 +91,10 @@ def converted(
                 if other != path:
                     other.unlink(missing_ok=True)
                     _note(other).unlink(missing_ok=True)
-            found = _mapped(path)
-    if found is None:
+            array = _mapped(path)
+    if array is None:
         raise ValueError(f"{path}: what was written cannot be read back; is the disk damaged?")
-    return found
+    return array
 
 
 def is_converted(root: Path, name: str) -> bool:
@@ -113,7 +111,7 @@ def _note(path: Path) -> Path:
 
 
 def _mapped(path: Path) -> np.ndarray | None:
-    """Returns the array of a file, None where there is none or it is not what was written."""
+    """Returns the array of a file, None if there is none or it is not what was written."""
     import numpy as np
 
     try:
@@ -155,7 +153,8 @@ def _write(path: Path, shape: tuple[int, ...], dtype: str, chunks: Iterable[np.n
             for chunk in chunks:
                 if chunk.shape[1:] != shape[1:] or row + len(chunk) > shape[0]:
                     raise ValueError(
-                        f"{path.name}: rows {row} on have shape {chunk.shape}, the array's is {shape}"
+                        f"{path.name}: rows {row} on have shape {chunk.shape}, the array's is "
+                        f"{shape}"
                     )
                 content = memoryview(np.ascontiguousarray(chunk, dtype)).cast("B")
                 file.write(content)
@@ -186,8 +185,6 @@ def _clear(path: Path) -> None:
 def _alone(path: Path) -> Iterator[None]:
     """Waits until no other process makes an array of that name."""
     with path.open("w") as file:
-        with contextlib.suppress(
-            OSError
-        ):  # a file system without locks: two may make the same bytes
+        with contextlib.suppress(OSError):  # without locks, two processes make the same bytes
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

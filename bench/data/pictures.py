@@ -2,10 +2,10 @@
 
 A picture becomes an image in four steps: it is decoded (Pillow), turned upright as its EXIF
 orientation says, cropped about its centre, and resized by Pillow's filter, which averages over what
-a new pixel covers. Rounding to levels is Pillow's, at the end of each pass of the filter; so is
-what the papers' pipelines do that call ``torchvision.transforms`` on Pillow images.
+a new pixel covers. Rounding to levels is Pillow's, at the end of each pass of the filter; so do
+the papers' pipelines that call ``torchvision.transforms`` on Pillow images.
 
-Where the rows and columns cut off are odd in number, the one left over goes as Python rounds
+If the rows and columns cut off are odd in number, the one left over goes as Python rounds
 halves: to the even side.
 
 Standard library alone until a picture is read.
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.data.collection import VERSION, collect, contents
+from bench.data.collection import VERSION, contents
 from bench.data.filenames import printable
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ SEVERAL = ("PNG", "WEBP", "TIFF")
 """Formats of which one file may hold several pictures; of a JPEG file's, all but the first are
 previews.
 """
+
+
+def check_lengths(size: int, crop: str | int) -> None:
+    """Raises ValueError for a size or a crop below one pixel."""
+    if size < 1 or (isinstance(crop, int) and crop < 1):
+        raise ValueError("size and crop should be at least 1 pixel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,8 @@ class Shaping:
     def rule(self) -> str:
         """Names all that an image depends on beside its picture."""
         white = "" if self.white is None else f", white {self.white}"
-        return f"pictures {VERSION}: crop {self.crop}, {self.resize} to {self.size}, {self.channels} channels{white}"
+        how = f"crop {self.crop}, {self.resize} to {self.size}, {self.channels} channels{white}"
+        return f"pictures {VERSION}: {how}"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,18 +76,8 @@ class Shaping:
         return self.channels, self.size, self.size
 
 
-def names(path: Path) -> list[str]:
-    """Returns the names of the pictures below a folder or in a zip archive, from there, in order.
-
-    Raises:
-        ValueError: There are none, or the archive cannot be read.
-    """
-    return list(collect(path).names)
-
-
 def read(path: Path, chosen: Sequence[str], shaping: Shaping) -> Iterator[np.ndarray]:
-    """Yields the chosen pictures of a folder or zip archive one by one, uint8 of shape (1, C, H,
-    W).
+    """Yields chosen pictures of a folder or zip archive one by one, uint8 of shape (1, C, H, W).
 
     Raises:
         FileNotFoundError: A picture is not there.
@@ -91,8 +88,7 @@ def read(path: Path, chosen: Sequence[str], shaping: Shaping) -> Iterator[np.nda
 
 
 def decode(where: str, content: bytes, size: tuple[int, int] | None = None) -> Image.Image:
-    """Returns the picture that a file holds, decoded and upright; its width and height are checked
-    before.
+    """Returns a file's picture, decoded and upright, after its claimed size has been checked.
 
     Args:
         where: Names it in messages.
@@ -116,20 +112,17 @@ def decode(where: str, content: bytes, size: tuple[int, int] | None = None) -> I
         raise ValueError(
             f"{where}: holds {frames} pictures: save each as a file of its own, or take it out"
         )
-    if (
-        picture.format == "PNG" and content[24:25] == b"\x10" and picture.mode == "RGB"
-    ):  # Pillow drops half of them
+    # Of 16 bits a channel, Pillow would drop half
+    if picture.format == "PNG" and content[24:25] == b"\x10" and picture.mode == "RGB":
         raise ValueError(
             f"{where}: has 16 bits a channel: convert it to 8-bit RGB or grey, or take it out"
         )
     if size is not None and picture.size not in (size, size[::-1]):
-        found, asked = ("x".join(map(str, lengths)) for lengths in (picture.size, size))
-        raise ValueError(f"{where}: is {found} pixels, asked for are {asked}; nothing is resized")
+        actual, asked = ("x".join(map(str, lengths)) for lengths in (picture.size, size))
+        raise ValueError(f"{where}: is {actual} pixels, asked for are {asked}; nothing is resized")
     with _decoding(where):
         picture.load()
-        with contextlib.suppress(
-            *UNREADABLE
-        ):  # notes that cannot be read turn nothing: the pixels are whole
+        with contextlib.suppress(*UNREADABLE):  # without readable notes the pixels are whole
             ImageOps.exif_transpose(picture, in_place=True)
     return picture
 
@@ -167,12 +160,12 @@ def _image(where: str, content: bytes, shaping: Shaping) -> np.ndarray:
     import numpy as np
 
     picture = decode(where, content)
-    if (
-        picture.mode not in ("RGB", "L", "P", "1", "CMYK", "YCbCr")
-        or "transparency" in picture.info
-    ):
-        why = f"has mode {picture.mode}{', with transparency' if 'transparency' in picture.info else ''}"
-        raise ValueError(f"{where}: {why}: convert it to 8-bit RGB or grey, or take it out")
+    transparent = ", with transparency" if "transparency" in picture.info else ""
+    if picture.mode not in ("RGB", "L", "P", "1", "CMYK", "YCbCr") or transparent:
+        raise ValueError(
+            f"{where}: has mode {picture.mode}{transparent}: convert it to 8-bit RGB or grey, or "
+            "take it out"
+        )
     mode = "RGB" if shaping.channels == 3 else "L"
     if picture.mode != mode:
         picture = picture.convert(mode)
@@ -194,7 +187,8 @@ def whiten(picture: Image.Image, white: int) -> Image.Image:
     most = max(high for _, high in bands)
     if most > white:
         raise ValueError(
-            f"has values up to {most}, above the white of scale: {white}; give theirs, or take it out"
+            f"has values up to {most}, above the white of scale: {white}; give theirs, or take it "
+            "out"
         )
     return picture.point(
         [min(255, round(value * 255 / white)) for value in range(256)] * len(bands)
@@ -205,19 +199,21 @@ def shape(picture: Image.Image, shaping: Shaping) -> Image.Image:
     """Returns a picture cropped and resized.
 
     Raises:
-        ValueError: It is smaller than the crop, or not square where nothing is cropped.
+        ValueError: It is smaller than the crop, or not square if nothing is cropped.
     """
     from PIL import Image
 
     width, height = picture.size
     if shaping.crop == "none" and width != height:
         raise ValueError(
-            f"is {width}x{height} pixels: with crop none pictures should be square; take crop center"
+            f"is {width}x{height} pixels: with crop none pictures should be square; take crop "
+            "center"
         )
     side = min(width, height) if isinstance(shaping.crop, str) else shaping.crop
     if side > min(width, height):
         raise ValueError(
-            f"is {width}x{height} pixels, fewer than the {side}x{side} that are cropped: take it out"
+            f"is {width}x{height} pixels, fewer than the {side}x{side} that are cropped: take it "
+            "out"
         )
     left, top = round((width - side) / 2), round((height - side) / 2)
     picture = picture.crop((left, top, left + side, top + side))

@@ -8,10 +8,14 @@ as well be on another scale, are refused with the line to write: ``scale: WHITE`
 / (white - black) * (levels - 1)), whatever its type.
 """
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Scale = tuple[float, float]
 """The values of black and white."""
@@ -41,9 +45,11 @@ def to_levels(
         usual_white: What white usually is in such a file; None: what it usually is in an array.
 
     Raises:
-        ValueError: Values outside the scale, or of which it cannot be told; the message names the
+        ValueError: Values outside the scale, or on an ambiguous scale; the message names the
             file and a remedy.
     """
+    import numpy as np
+
     if images.dtype.kind not in "buif" or (
         scale is None and images.dtype != np.uint8 and images.dtype.kind != "f"
     ):
@@ -68,12 +74,12 @@ def to_levels(
         _refuse_dark(most, white, levels - 1, path)
     if images.dtype == np.uint8 and (black, white) == (0, levels - 1):
         return np.ascontiguousarray(images)
-    found = np.empty(images.shape, np.uint8)
+    result = np.empty(images.shape, np.uint8)
     step = max(1, CHUNK // math.prod(images.shape[1:]))
     for start in range(0, len(images), step):
         part = (images[start : start + step].astype(np.float64) - black) / (white - black)
-        found[start : start + step] = np.rint(np.clip(part, 0, 1) * (levels - 1))
-    return found
+        result[start : start + step] = np.rint(np.clip(part, 0, 1) * (levels - 1))
+    return result
 
 
 def check_finite(images: np.ndarray, path: Path) -> None:
@@ -82,10 +88,13 @@ def check_finite(images: np.ndarray, path: Path) -> None:
     Raises:
         ValueError: The message says how many do.
     """
+    import numpy as np
+
     bad = int((~np.isfinite(images)).reshape(len(images), -1).any(1).sum())
     if bad:
         raise ValueError(
-            f"{path}: {bad} of {len(images)} images hold NaN or infinity; leave them out, or mend them"
+            f"{path}: {bad} of {len(images)} images hold NaN or infinity; leave them out, or "
+            "repair them"
         )
 
 
@@ -94,8 +103,9 @@ def _refuse_outside(
 ) -> None:
     """Refuses values outside their scale, and says which they could be on."""
     raise ValueError(
-        f"{path}: values lie in [{least:.6g}, {most:.6g}], outside {black:g} (black) to {white:g} (white); if they are "
-        f"on another scale, give it beside samples_from: `scale: {_guess(least, most, top)}`; else clip them"
+        f"{path}: values lie in [{least:.6g}, {most:.6g}], outside {black:g} (black) to {white:g} "
+        "(white); if they are on another scale, give it beside samples_from: `scale: "
+        f"{_guess(least, most, top)}`; else clip them"
     )
 
 
@@ -108,15 +118,14 @@ def _guess(least: float, most: float, top: int) -> str:
 
 
 def _refuse_dark(most: float, white: int, top: int, path: Path) -> None:
-    """Refuses images of which no pixel is brighter than the first level, or than white would be in
-    levels.
-    """
+    """Refuses images that never get brighter than the first level, or than white in levels."""
     in_levels = most <= top < white
     if most > 0 and (in_levels or round(most / white * top) <= 1 < top):
         own = (
             top if in_levels and most > 1 else f"{math.ceil(most)}" if white > 1 else f"{most:.3g}"
         )
         raise ValueError(
-            f"{path}: the brightest value is {most:.6g} where white is {white}: give what white is beside "
-            f"samples_from, `scale: {own}` if that is it, `scale: {white}` if the images are so dark"
+            f"{path}: the brightest value is {most:.6g} where white is {white}: give what white is "
+            f"beside samples_from, `scale: {own}` if that is it, `scale: {white}` if the images "
+            "are so dark"
         )

@@ -4,8 +4,8 @@ its folders.
 Known are folders for training (train, training), for testing (test, testing) and for validation
 (val, valid, validation, held_out, ...) in any case, at the top or within folders that hold all the
 rest. Pictures of the folder for testing are held out, or else those for validation; where there are
-both, those for validation are left alone. What looks like a split and cannot be told for certain is
-refused, so that nobody trains on what its owner held out.
+both, those for validation are left alone. What looks like a split but is ambiguous is refused, so
+that nobody trains on what its owner held out.
 
 Standard library only.
 """
@@ -72,50 +72,47 @@ class Folders:
 
 
 def role(folder: str) -> Role | None:
-    """Returns what a folder is for by its name, None where that says nothing."""
+    """Returns what a folder is for by its name, None if that says nothing."""
     return ROLES.get(re.sub(r"[\s_.-]+", "_", folder.strip().casefold()))
 
 
 def looks_like(name: str) -> Role | None:
-    """Returns what a name seems to say that it is for: ``trainA``, ``val2017``, ``photos_test``;
-    None where nothing.
-    """
+    """Returns what ``trainA``, ``val2017`` or ``photos_test`` seem to be for; None: nothing."""
     joined = re.sub(r"(?i)(h[eo]ld)[ _.-](out)", r"\1\2", name)  # held_out_photos
     for word in WORD.findall(joined):
-        if found := LIKE.fullmatch(word.lower()):
-            return "train" if found[1] else "test" if found[2] else "validation"
+        if match := LIKE.fullmatch(word.lower()):
+            return "train" if match[1] else "test" if match[2] else "validation"
     return None
 
 
-def by_folder(found: Collection) -> Folders | None:
-    """Returns the splits that folders make, None where they make none.
+def by_folder(collection: Collection) -> Folders | None:
+    """Returns the splits that folders make, None if they make none.
 
     Raises:
-        ValueError: They seem to, but it cannot be told which; the message names the folders and
-            what to write.
+        ValueError: They are ambiguous; the message names the folders and what to write.
     """
-    members, wrappers = _unwrapped(found)
-    where = printable(found.path / "/".join(wrappers)) if wrappers else printable(found.path)
+    members, wrappers = _unwrapped(collection)
+    where = printable(collection.path.joinpath(*wrappers))
     roles: dict[Role, list[str]] = {}
     for folder in sorted(members):
         if (of := role(folder)) is not None:
             roles.setdefault(of, []).append(folder)
     if not roles:
-        _refuse_wrapped(found, wrappers)
-        _refuse_unlike(found, where, members)
+        _refuse_wrapped(collection, wrappers)
+        _refuse_unlike(collection, where, members)
         return None
     known = [folder for folders in roles.values() for folder in folders]
-    _refuse_others(found, where, members, known)
+    _refuse_others(collection, where, members, known)
     for of, folders in roles.items():
         if len(folders) > 1:
             raise ValueError(f"{where}: {_all(folders)} are both for {of}: leave one, {OTHERWISE}")
-    _refuse_within(found, where, members, roles.get("train", []))
+    _refuse_within(collection, where, members, roles.get("train", []))
     if set(roles) == {"train"}:
         return None
     if "train" not in roles:
         raise ValueError(
-            f"{where}: has {_all(known)} and no folder for training beside it: nothing is trained on what is held out; "
-            f"name the folder for training train, {OTHERWISE}"
+            f"{where}: has {_all(known)} and no folder for training beside it: nothing is trained "
+            f"on what is held out; name the folder for training train, {OTHERWISE}"
         )
     held_out = roles["test" if "test" in roles else "validation"][0]
     train = roles["train"][0]
@@ -134,13 +131,13 @@ def _parts(name: str) -> list[str]:
     return [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
 
 
-def _unwrapped(found: Collection) -> tuple[dict[str, set[str]], list[str]]:
+def _unwrapped(collection: Collection) -> tuple[dict[str, set[str]], list[str]]:
     """Returns the pictures of each folder beside which there are others, "" for those in none, and
     what is around them.
 
     A picture that links put into several folders is in each of them.
     """
-    paths = [(_parts(seen), name) for seen, name in _every_name(found)]
+    paths = [(_parts(seen), name) for seen, name in _every_name(collection)]
     depth = 0
     while True:
         tops = {path[depth] if len(path) > depth + 1 else "" for path, _ in paths}
@@ -153,19 +150,19 @@ def _unwrapped(found: Collection) -> tuple[dict[str, set[str]], list[str]]:
     return members, paths[0][0][:depth]
 
 
-def _every_name(found: Collection) -> Iterator[tuple[str, str]]:
+def _every_name(collection: Collection) -> Iterator[tuple[str, str]]:
     """Yields every name of every picture, with the one that is used."""
-    pictures = set(found.names)
-    for name in found.names:
+    pictures = set(collection.names)
+    for name in collection.names:
         yield name, name
-    for other, used in found.links:
+    for other, used in collection.links:
         if used in pictures:
             yield other, used
             continue
         first, last = (
-            bisect.bisect_left(found.names, f"{used}{end}") for end in ("/", "0")
+            bisect.bisect_left(collection.names, f"{used}{end}") for end in ("/", "0")
         )  # "0" follows "/"
-        for name in found.names[first:last]:
+        for name in collection.names[first:last]:
             yield other + name[len(used) :], name
 
 
@@ -173,8 +170,8 @@ def _all(folders: Iterable[str]) -> str:
     return " and ".join(f"{printable(folder)}/" for folder in folders)
 
 
-def _refuse_wrapped(found: Collection, wrappers: list[str]) -> None:
-    """Refuses a folder that only holds what somebody held out."""
+def _refuse_wrapped(collection: Collection, wrappers: list[str]) -> None:
+    """Refuses a place whose pictures all lie in a folder of held-out pictures."""
     held_out = [
         folder
         for folder in wrappers
@@ -182,13 +179,13 @@ def _refuse_wrapped(found: Collection, wrappers: list[str]) -> None:
     ]
     if held_out:
         raise ValueError(
-            f"{printable(found.path)}: all pictures lie in {_all(held_out)}, which by its name is held out: point path: at "
-            f"the pictures to train on, {OTHERWISE}"
+            f"{printable(collection.path)}: all pictures lie in {_all(held_out)}, which by its "
+            f"name is held out: point path: at the pictures to train on, {OTHERWISE}"
         )
 
 
 def _refuse_others(
-    found: Collection, where: str, members: Mapping[str, set[str]], known: list[str]
+    collection: Collection, where: str, members: Mapping[str, set[str]], known: list[str]
 ) -> None:
     """Refuses pictures beside known splits that are in none of them."""
     inside = set().union(*(members[folder] for folder in known))
@@ -197,7 +194,7 @@ def _refuse_others(
     ]
     if not others:
         return
-    _refuse_pairs(found, members)
+    _refuse_pairs(collection, members)
     named = _all(folder for folder in others[:5] if folder) + (
         f" and {len(others) - 5} more" if len(others) > 5 else ""
     )
@@ -206,15 +203,15 @@ def _refuse_others(
     what = f"{named} {'holds' if len(others) == 1 else 'hold'}" if others != [""] else "there are"
     beside = f" ({loose:,} of them in no folder)" if loose and others != [""] else ""
     raise ValueError(
-        f"{where}: {what} {count:,} pictures{beside} beside {_all(known)}, and it is not known what they are for: move "
-        f"them into a split or elsewhere, {OTHERWISE}"
+        f"{where}: {what} {count:,} pictures{beside} beside {_all(known)}, and it is not known "
+        f"what they are for: move them into a split or elsewhere, {OTHERWISE}"
     )
 
 
 def _refuse_within(
-    found: Collection, where: str, members: Mapping[str, set[str]], train: list[str]
+    collection: Collection, where: str, members: Mapping[str, set[str]], train: list[str]
 ) -> None:
-    """Refuses a folder for training that holds a folder of what is held out."""
+    """Refuses a folder for training that holds a folder of held-out pictures."""
     for folder in train:
         for name in sorted(members[folder]):
             parts = _parts(name)[:-1]
@@ -223,51 +220,50 @@ def _refuse_within(
             if held_out is not None:
                 within = "/".join([folder, *inner[: inner.index(held_out) + 1]])
                 raise ValueError(
-                    f"{where}: {printable(within)}/ lies within {printable(folder)}/ and by its name is held out: move it "
-                    f"beside {printable(folder)}/, {OTHERWISE}"
+                    f"{where}: {printable(within)}/ lies within {printable(folder)}/ and by its "
+                    f"name is held out: move it beside {printable(folder)}/, {OTHERWISE}"
                 )
 
 
-def _refuse_pairs(found: Collection, members: Mapping[str, set[str]]) -> None:
-    """Refuses the folders trainA, trainB, testA, testB of sets that translate one kind of pictures
-    into another.
-    """
+def _refuse_pairs(collection: Collection, members: Mapping[str, set[str]]) -> None:
+    """Refuses trainA, trainB, testA, testB of sets for translation between two domains."""
     sides = {folder: side for folder in members if (side := SIDE.fullmatch(folder))}
     words = {folder: side["split"] or side["word"] for folder, side in sides.items()}
     pairs = {folder: of for folder, word in words.items() if (of := role(word) or looks_like(word))}
     train = sorted(folder for folder, of in pairs.items() if of == "train")
     if train:
-        inner = _inner(found, train[0])
+        inner = _inner(collection, train[0])
         raise ValueError(
-            f"{printable(found.path)}: {_all(sorted(pairs))} are of a set of pairs: point `path:` at one side, as in "
-            f"`path: {printable(inner)}` (a part of it is held out at random), or put {_all(sorted(pairs)[:1])} and "
-            f"{_all(train[:1])} as test/ and train/ into a folder of their own"
+            f"{printable(collection.path)}: {_all(sorted(pairs))} are of a set of pairs: point "
+            f"`path:` at one side, as in `path: {printable(inner)}` (a part of it is held out at "
+            f"random), or put {_all(sorted(pairs)[:1])} and {_all(train[:1])} as test/ and train/ "
+            "into a folder of their own"
         )
 
 
-def _inner(found: Collection, folder: str) -> Path:
-    """Returns where a folder lies; of an archive, where it would lie once unpacked."""
-    name = next(name for name in found.names if folder in _parts(name)[:-1])
+def _inner(collection: Collection, folder: str) -> Path:
+    """Returns the path of a folder; of an archive, the path once it is unpacked."""
+    name = next(name for name in collection.names if folder in _parts(name)[:-1])
     parts = _parts(name)
-    base = found.path if found.path.is_dir() else found.path.with_suffix("")
+    base = collection.path if collection.path.is_dir() else collection.path.with_suffix("")
     return base.joinpath(*parts[: parts.index(folder) + 1])
 
 
-def _refuse_unlike(found: Collection, where: str, members: Mapping[str, set[str]]) -> None:
-    """Refuses what looks like splits: folders named like them, splits below several folders, files
-    named like them.
-    """
-    _refuse_pairs(found, members)
+def _refuse_unlike(collection: Collection, where: str, members: Mapping[str, set[str]]) -> None:
+    """Refuses folders and files named like splits, and splits below several folders."""
+    _refuse_pairs(collection, members)
     like = [folder for folder in sorted(members) if looks_like(folder)]
     if like:
         raise ValueError(
-            f"{where}: {_all(like)} {'looks like a split' if len(like) == 1 else 'look like splits'}, and no name of "
-            f"one: rename to train, test and val, or point path: at the pictures to train on, {OTHERWISE}"
+            f"{where}: {_all(like)} "
+            f"{'looks like a split' if len(like) == 1 else 'look like splits'}, and no name of "
+            "one: rename to train, test and val, or point path: at the pictures to train on, "
+            f"{OTHERWISE}"
         )
     deeper: dict[str, set[Role]] = {}
     files: dict[str, set[Role]] = {}
     alike: dict[str, set[Role]] = {}
-    for name in found.names:
+    for name in collection.names:
         *folders, base = _parts(name)
         for depth, folder in enumerate(folders):
             if (of := role(folder)) is not None:
@@ -278,14 +274,14 @@ def _refuse_unlike(found: Collection, where: str, members: Mapping[str, set[str]
             alike.setdefault("/".join([*folders, _pattern(base)]), set()).add(of)
     for pattern, of in alike.items():
         files.setdefault(pattern.rpartition("/")[0], set()).update(of if len(of) > 1 else ())
-    for told, what in ((deeper, "folders"), (files, "files")):
-        both = sorted(folder for folder, of in told.items() if "train" in of and len(of) > 1)
+    for roles, what in ((deeper, "folders"), (files, "files")):
+        both = sorted(folder for folder, of in roles.items() if "train" in of and len(of) > 1)
         if both:
             at = f"{printable(both[0])}/" if both[0] else "it"
             more = f" and {len(both) - 1} more" if len(both) > 1 else ""
             raise ValueError(
-                f"{where}: {at}{more} has {what} named for training and others for what is held out: put them into "
-                f"two folders train/ and test/ at the top, {OTHERWISE}"
+                f"{where}: {at}{more} has {what} named for training and others for what is held "
+                f"out: put them into two folders train/ and test/ at the top, {OTHERWISE}"
             )
 
 

@@ -29,22 +29,20 @@ depends on them.
 """
 
 CHUNK = 2**24
-"""Values that are hashed at once, so that a memory-mapped set is never held whole."""
+"""Values that are hashed at once, so that a memory-mapped set is never in memory as a whole."""
 
 
 ALL = "all"
-"""What an identity says where no part of a set was taken."""
+"""What an identity says if no part of a set was taken."""
 
 
 def describe_part(count: int, total: int) -> str:
-    """Returns how many of a set are taken, for a person: ``300 of 1,797, drawn at random``; all of
-    them: empty.
-    """
+    """Returns ``300 of 1,797, drawn at random``, for a person; empty if all are taken."""
     return f"{count:,} of {total:,}, drawn at random" if count < total else ""
 
 
 def describe_copies(count: int) -> str:
-    """Returns how many images repeat another of their set, for a person; none: empty."""
+    """Returns how many images repeat another of their set, for a person; empty if none."""
     return f"{count:,} repeat{'s' if count == 1 else ''} another of them" if count else ""
 
 
@@ -54,16 +52,14 @@ class Drawing:
 
     Args:
         order: Places of the images in the set, first drawn first: int64 of shape (N,).
-        alike: A number for each image of the set, equal where images are: int64 of shape (N,).
+        alike: A number for each image of the set, equal if images are: int64 of shape (N,).
     """
 
     order: np.ndarray
     alike: np.ndarray
 
     def copies(self, count: int) -> int:
-        """Returns how many of the first ``count`` drawn images equal another one of these that is
-        counted already.
-        """
+        """Returns how many of the first ``count`` drawn images repeat an earlier one of them."""
         import numpy as np
 
         drawn = self.alike[self.order[:count]]
@@ -93,8 +89,8 @@ def _digests(images: np.ndarray) -> np.ndarray:
     import numpy as np
 
     step = max(1, CHUNK // max(1, math.prod(images.shape[1:])))
-    found: list[bytes] = []
+    digests: list[bytes] = []
     for start in range(0, len(images), step):
         chunk = np.ascontiguousarray(images[start : start + step])
-        found += [hashlib.sha256(image).digest() for image in chunk]
-    return np.frombuffer(b"".join(found), np.dtype("<u8")).reshape(-1, 4).copy()
+        digests += [hashlib.sha256(image).digest() for image in chunk]
+    return np.frombuffer(b"".join(digests), np.dtype("<u8")).reshape(-1, 4).copy()

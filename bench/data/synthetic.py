@@ -34,9 +34,7 @@ def two_modes_mixture() -> Mixture:
 
 
 def swiss_rolls(count: int, random: np.random.RandomState) -> np.ndarray:
-    """Returns points of five small Swiss rolls, one in the middle and four around it, shape (count,
-    2).
-    """
+    """Returns points of five small Swiss rolls, one in the middle, shape (count, 2)."""
     counts = random.multinomial(count, [1 / 5] * 5)
     points = np.concatenate(
         [0.01 * _swiss_roll(k, random) + centre for k, centre in zip(counts, CENTRES, strict=True)]
@@ -58,9 +56,7 @@ def _swiss_roll(count: int, random: np.random.RandomState) -> np.ndarray:
 
 
 def diamond(count: int, random: np.random.RandomState) -> np.ndarray:
-    """Returns points of nine equal Gaussians on a lattice that stands on its corner, shape (count,
-    2).
-    """
+    """Returns points of nine equal Gaussians on a rhombic lattice, shape (count, 2)."""
     _, means, stds = diamond_mixture()
     chosen = random.randint(0, len(means), count)
     return means[chosen] + stds[0] * random.randn(count, 2)
@@ -79,23 +75,17 @@ def gaussian(count: int, random: np.random.RandomState) -> np.ndarray:
 
 
 def gaussian_distribution() -> Mixture:
-    """Returns the distribution of :func:`gaussian`, a mixture of one: its mean goes from -1.75 to
-    1.75.
-    """
+    """Returns the distribution of :func:`gaussian`: its mean goes from -1.75 to 1.75."""
     return np.ones(1), np.linspace(-1.75, 1.75, 8)[None], np.ones(1)
 
 
 def gaussian_mixture(count: int, random: np.random.RandomState) -> np.ndarray:
-    """Returns points of four Gaussians of unlike weight and width in eight dimensions, shape
-    (count, 8).
-    """
+    """Returns points of four unlike Gaussians in eight dimensions, shape (count, 8)."""
     return _draw(gaussian_mixture_distribution(), count, random)
 
 
 def gaussian_mixture_distribution() -> Mixture:
-    """Returns the distribution of :func:`gaussian_mixture`; the modes are corners of a cube, all 6
-    apart.
-    """
+    """Returns that of :func:`gaussian_mixture`: corners of a cube, all 6 apart."""
     signs = np.array(
         [[1 - 2 * ((k & i).bit_count() % 2) for i in range(8)] for k in (1, 2, 4, 7)]
     )  # rows of Hadamard

@@ -228,7 +228,10 @@ def test_weights_of_an_extractor_are_fetched_by_their_digest(root, address, monk
 def test_checkpoints_and_images_made_elsewhere_are_listed_where_they_should_lie(
     root, tmp_path, capsys
 ):
-    more = "  them: {method: sde, checkpoint: sde/them.pth}\n  mine: {samples_from: mine.npz}\npoints:\n"
+    more = (
+        "  them: {method: sde, checkpoint: sde/them.pth}\n"
+        "  mine: {samples_from: mine.npz}\npoints:\n"
+    )
     Path("shelf.yaml").write_text(
         SUITE.replace("points:\n", more).replace("train: vp", "train: [vp, them]")
     )
@@ -239,8 +242,8 @@ def test_checkpoints_and_images_made_elsewhere_are_listed_where_they_should_lie(
         ("images of train.mine", "mine.npz"),
     ):
         assert (
-            f"{what}: MISSING\n  looked for, any one is enough:\n    {root / name}\n    {tmp_path / name}\n"
-            in out
+            f"{what}: MISSING\n  looked for, any one is enough:\n    {root / name}\n    "
+            f"{tmp_path / name}\n" in out
         )
     for verb in ("run", "plan"):
         assert main([verb, "shelf.yaml"]) == 2
@@ -252,6 +255,6 @@ def test_checkpoints_and_images_made_elsewhere_are_listed_where_they_should_lie(
     assert main(["assets", "shelf.yaml"]) == 1
     out = capsys.readouterr().out
     assert (
-        f"checkpoint of train.them: {root / 'sde/them.pth'}: there, 5,120,000 bytes, sha256 {SHA256}"
-        in out
+        f"checkpoint of train.them: {root / 'sde/them.pth'}: there, 5,120,000 bytes, sha256 "
+        f"{SHA256}" in out
     )

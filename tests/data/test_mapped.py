@@ -85,7 +85,7 @@ CONVERT = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from bench.mapped import converted
+from bench.data.mapped import converted
 root = Path(sys.argv[1])
 def chunks():
     with (root / "made").open("a") as file:
@@ -111,8 +111,9 @@ STREAM = """
 import sys
 from pathlib import Path
 import numpy as np, torch
-from bench.data import DataCard, Images
-from bench.mapped import converted
+from bench.data.card import DataCard
+from bench.data.images import Images
+from bench.data.mapped import converted
 root, count = Path(sys.argv[1]), 20_000
 
 def anonymous():
@@ -125,7 +126,8 @@ def chunks():
         yield draw.integers(0, 256, (500, 3, 64, 64), dtype=np.uint8)
 
 shape = (3, 64, 64)
-load = lambda split: converted(root, "faces", "rule", [root / "source.bin"], (count, *shape), chunks)
+source = root / "source.bin"
+load = lambda split: converted(root, "faces", "rule", [source], (count, *shape), chunks)
 facts = {"version": 1, "summary": "", "split_rule": "", "levels": 256, "flips": True}
 card = DataCard(shape=shape, splits={"train": count}, load=load, **facts)
 data = Images("faces", card)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from bench.cli.parser import main
 from bench.data import celeba, picture_set, pictures
+from bench.data.collection import collect
 from bench.data.gallery import Gallery
 from bench.data.image_folder import ImageFolder
 from bench.data.images import Images, load_images
@@ -200,8 +201,8 @@ def test_pictures_of_every_kind_are_read_as_colour_or_grey(tmp_path):
         ".git/f.png": b"",
     }
     folder = unpacked(tmp_path / "folder", files)
-    assert pictures.names(folder) == ["a.png", "b.bmp", "c.webp", "d.png", "e.png"]
-    images = list(pictures.read(folder, pictures.names(folder), Shaping(size=24, crop="none")))
+    assert list(collect(folder).names) == ["a.png", "b.bmp", "c.webp", "d.png", "e.png"]
+    images = list(pictures.read(folder, collect(folder).names, Shaping(size=24, crop="none")))
     assert all(image.shape == (1, 3, 24, 24) for image in images)
     np.testing.assert_array_equal(images[0], images[1])
     (grey,) = pictures.read(folder, ["d.png"], Shaping(size=24, crop="none", channels=1))
@@ -249,7 +250,10 @@ dataset: {dataset}
 metrics: []
 samples: {{count: 2, batch: 2}}
 train:
-  vp: {{method: sde, preset: null, params: {{network: {{width: 8, multipliers: [1, 2], blocks: 1, attention: []}}}}}}
+  vp:
+    method: sde
+    preset: null
+    params: {{network: {{width: 8, multipliers: [1, 2], blocks: 1, attention: []}}}}
 points:
   - {{train: vp, sampler: euler_maruyama, grid: {{nfe: [5]}}}}
 """
@@ -332,8 +336,8 @@ def test_name_from_another_machine_says_to_start_the_suite_again(root):
         kind="image_folder", sha256="0" * 20, train=3, test=1, rule="random", size=8
     ).name
     assert (
-        name
-        == 'image_folder{"rule":"random","sha256":"00000000000000000000","size":8,"test":1,"train":3}'
+        name == 'image_folder{"rule":"random","sha256":"00000000000000000000",'
+        '"size":8,"test":1,"train":3}'
     )
     assert Gallery.of(name).name == name
     with pytest.raises(
@@ -387,15 +391,18 @@ WRONG = {
     "{name: image_folder, path: '', size: 8}": "path is empty: name a folder or .zip of pictures",
     "{name: image_folder, path: photos, size: 0}": "size and crop should be at least 1 pixel",
     "{name: image_folder, path: photos, size: 8, test: 1.5}": "test should be between 0 and 1",
-    "{name: image_folder, path: photos, size: 8, resize: cubic}": "dataset.resize: should be one of 'bilinear'",
+    "{name: image_folder, path: photos, size: 8, resize: cubic}": "dataset.resize: should be one "
+    "of 'bilinear'",
     "{name: image_folder, path: empty, size: 8}": "empty holds no picture",
     "{name: image_folder, path: one, size: 8}": "one: 1 pictures are too few to split",
     "{name: image_folder, path: notes.txt, size: 8}": "there is no folder or .zip of pictures",
-    "{name: image_foldr, path: photos, size: 8}": "unknown data set with parameters; did you mean image_folder?",
+    "{name: image_foldr, path: photos, size: 8}": "unknown data set with parameters; did you mean "
+    "image_folder?",
     "{name: digits, size: 8}": "takes no parameters: write dataset: digits",
     "{path: photos, size: 8}": "dataset: has no name",
     "[digits]": "dataset: should be the name of one data set, and is a list",
-    "{name: [digits]}": "dataset.name: should be the name of one data set with parameters, and is a list",
+    "{name: [digits]}": "dataset.name: should be the name of one data set with parameters, and is "
+    "a list",
     "{name: lsun, category: ../photos, size: 8}": "category should be a name such as bedroom",
 }
 

@@ -33,7 +33,7 @@ def archive(path, *names):
     with zipfile.ZipFile(path, "w") as file:
         for name in names:
             info = zipfile.ZipInfo("x")
-            info.filename = name  # as it is: ZipInfo() itself would make slashes of backslashes on Windows alone
+            info.filename = name  # as it is: on Windows ZipInfo() makes slashes of backslashes
             file.writestr(info, name.encode())
     return path
 
@@ -261,7 +261,10 @@ dataset: {{name: image_folder, path: {path}, size: 8{more}}}
 metrics: []
 samples: {{count: 2, batch: 2}}
 train:
-  vp: {{method: sde, preset: null, params: {{network: {{width: 8, multipliers: [1, 2], blocks: 1, attention: []}}}}}}
+  vp:
+    method: sde
+    preset: null
+    params: {{network: {{width: 8, multipliers: [1, 2], blocks: 1, attention: []}}}}
 points:
   - {{train: vp, sampler: euler_maruyama, grid: {{nfe: [5]}}}}
 """
@@ -322,7 +325,10 @@ def test_plan_and_assets_print_rule_and_counts_and_the_images_are_those(root, ca
     name = suite_of("photos").dataset
     assert seen(name, "train") == pixels(0, 1)
     assert seen(name, "test") == pixels(3)
-    line = "note: photos: 2 train, 1 test, by folders x/Train/ and x/Test/; 1 for validation are not used"
+    line = (
+        "note: photos: 2 train, 1 test, by folders x/Train/ and x/Test/; "
+        "1 for validation are not used"
+    )
     line = f"{line}; left out: 1 .txt"
     for command in ("plan", "assets"):
         assert main([command, "suite.yaml"]) == 0
@@ -395,7 +401,8 @@ def test_pictures_in_both_splits_are_counted_by_their_pixels_and_shown(root, fol
     assert count == 2 if folders == ("train", "test") else count > 0
     assert equal_pictures(name) == count
     assert in_both_splits(name) == [
-        f"Warning: {count} of {len(test)} held-out pictures equal a training picture, pixel by pixel as they are used: "
+        f"Warning: {count} of {len(test)} held-out pictures equal a training picture, pixel by "
+        "pixel as they are used: "
         "held-out numbers are too good by them."
     ]
     assert main(["plan", "suite.yaml"]) == 0

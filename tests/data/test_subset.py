@@ -175,7 +175,9 @@ train:
   shuffled: {samples_from: shuffled.npz}
   vp:
     method: sde
-    params: {network: {width: 8, multipliers: [1], blocks: 1, attention: []}, training: {steps: 1, batch: 4}}
+    params:
+      network: {width: 8, multipliers: [1], blocks: 1, attention: []}
+      training: {steps: 1, batch: 4}
 points:
   - {train: [sorted, shuffled]}
   - {train: vp, sampler: euler_maruyama, grid: {nfe: [2]}}

@@ -312,22 +312,12 @@ def attempt(
 
 
 READERS = (
-    *(
-        "bench.data.collection",
-        "bench.data.pictures",
-        "bench.data.external",
-        "bench.data.scale",
-        "bench.data.digest",
-        "bench.data.gallery",
-    ),
-    *(
-        "bench.data.splits",
-        "bench.data.images",
-        "bench.data.idx",
-        "bench.data.cifar",
-        "bench.data.celeba",
-        "bench.metrics.references",
-    ),
+    *("bench.data.collection", "bench.data.walk", "bench.data.archive", "bench.data.pictures"),
+    *("bench.data.external", "bench.data.scale", "bench.data.digest", "bench.data.npz"),
+    *("bench.data.gallery", "bench.data.gallery_files", "bench.data.picture_set"),
+    *("bench.data.image_folder", "bench.data.lsun", "bench.data.splits"),
+    *("bench.data.images", "bench.data.content", "bench.data.idx", "bench.data.cifar"),
+    *("bench.data.pickles", "bench.data.celeba", "bench.metrics.references"),
     *("methods.shared.checkpoint", "methods.shared.weights", "methods.shared.diffusers"),
 )
 """Modules that read what people bring, and say themselves what is wrong with it."""

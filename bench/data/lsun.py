@@ -1,0 +1,72 @@
+"""LSUN: one category as its exporter leaves it, folders or archives of pictures.
+
+    dataset: {name: lsun, category: bedroom, size: 64}
+
+Source: Yu et al., 2015, https://arxiv.org/abs/1506.03365; https://github.com/fyu/lsun.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench.data.pictures import Filter, check_lengths
+
+HOW = (
+    "get lmdb files of https://github.com/fyu/lsun, export them by its data.py (python data.py "
+    "export FILE --out_dir FOLDER) and put the folders there"
+)
+WORDS = {"train": "train", "test": "val"}
+"""How the folder of each split ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lsun:
+    """One category of LSUN as its exporter leaves it: folders ``lsun/<category>_train`` and
+    ``_val``, or archives.
+
+    Args:
+        category: ``bedroom``, ``church_outdoor``, ...
+        size, crop, resize: How a picture becomes an image (:class:`bench.data.pictures.Shaping`).
+        flips: Whether training mirrors images.
+    """
+
+    category: str
+    size: int
+    crop: Literal["center", "none"] | int = "center"
+    resize: Filter = "bicubic"
+    flips: bool = True
+
+    def __post_init__(self) -> None:
+        check_lengths(self.size, self.crop)
+        if not self.category or "/" in self.category or self.category.startswith("."):
+            raise ValueError("category should be a name such as bedroom")
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return self.category
+
+    @property
+    def random(self) -> bool:
+        """Whether the split is drawn at random: never, its authors made one."""
+        return False
+
+    def places(self, root: Path) -> dict[str, Path]:
+        """Returns where the pictures of each split lie.
+
+        Raises:
+            ValueError: Nothing lies there.
+        """
+        places = {}
+        for split, word in WORDS.items():
+            base = root / "lsun" / f"{self.category}_{word}"
+            options = (base, base.with_name(f"{base.name}.zip"))
+            place = next((option for option in options if option.exists()), None)
+            if place is None:
+                raise ValueError(f"nothing lies at {base} or at {base}.zip: {HOW}")
+            places[split] = place
+        return places
