@@ -133,12 +133,9 @@ def expand(suite: Suite) -> list[Job]:
     inspection and metrics.
     """
     jobs: dict[tuple[str, str], Job] = {job.units[0][:2]: job for job in _trainings(suite)}
-    trained: dict[int, UnitId] = {}
 
     def model(spec: SampleSpec | LikelihoodSpec | InspectSpec) -> UnitId:
-        if id(spec.model) not in trained:
-            trained[id(spec.model)] = UnitId(*place(spec.model))
-        return trained[id(spec.model)]
+        return UnitId(*place(spec.model))
 
     for point in suite.points:
         _add_point(jobs, point, model, suite)

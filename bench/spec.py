@@ -12,8 +12,8 @@ Standard library only.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache, cached_property
 from typing import Any
 
 from bench.data.subset import RULE
@@ -34,8 +34,27 @@ def _drawn() -> int:
     return field(default=RULE, metadata={ALWAYS: True})
 
 
+class _Keyed:
+    """A spec: it remembers its canonical form and its key, since one lies within many others."""
+
+    @cached_property
+    def canonical(self) -> dict[str, Any]:
+        """The plain values that :func:`canonical` returns; to be read, not changed."""
+        values = ((name, getattr(self, name), usual) for name, usual in _defaults(type(self)))
+        return {
+            name: canonical(value)
+            for name, value, usual in values
+            if usual is MISSING or value != usual
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """The key under which the result is stored."""
+        return _hash([type(self).__name__, self.canonical])
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrainSpec:
+class TrainSpec(_Keyed):
     """One trained model: a method on a data set, with one training seed, or with weights trained
     elsewhere.
 
@@ -56,7 +75,7 @@ class TrainSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SnapshotSpec:
+class SnapshotSpec(_Keyed):
     """A model as it was during its training, once it had seen so many training images."""
 
     train: TrainSpec
@@ -64,7 +83,7 @@ class SnapshotSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AverageSpec:
+class AverageSpec(_Keyed):
     """A model whose weights are averaged over another length, once its training, or a snapshot of
     it, has ended.
 
@@ -79,11 +98,12 @@ class AverageSpec:
     @property
     def source(self) -> TrainSpec | SnapshotSpec:
         """The training that keeps what the average is made from."""
-        return _model(self.train, self.snapshot)
+        snapshot = self.snapshot
+        return self.train if snapshot is None else SnapshotSpec(train=self.train, images=snapshot)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImagesSpec:
+class ImagesSpec(_Keyed):
     """Images made elsewhere, known by the digest of their content; ``dataset_sha256`` as that of a
     TrainSpec.
 
@@ -103,8 +123,24 @@ ModelSpec = TrainSpec | SnapshotSpec | AverageSpec
 """What has weights."""
 
 
+class _OfModel(_Keyed):
+    """A spec of what is made from a model: the end of ``train``, its ``snapshot`` or ``ema``."""
+
+    train: TrainSpec
+    snapshot: int | None
+    ema: float | None
+
+    @cached_property
+    def model(self) -> ModelSpec:
+        """What the weights are those of."""
+        train, snapshot = self.train, self.snapshot
+        if self.ema is not None:
+            return AverageSpec(train=train, ema=self.ema, snapshot=snapshot)
+        return train if snapshot is None else SnapshotSpec(train=train, images=snapshot)
+
+
 @dataclass(frozen=True, kw_only=True)
-class SampleSpec:
+class SampleSpec(_OfModel):
     """Batches 0, 1, 2, ... of images from one model by one sampler.
 
     The count is not part of it: raising it adds batches. ``params`` always name the sampler's steps
@@ -126,14 +162,9 @@ class SampleSpec:
     snapshot: int | None = None
     ema: float | None = None
 
-    @property
-    def model(self) -> ModelSpec:
-        """What the weights are those of."""
-        return _model(self.train, self.snapshot, self.ema)
-
 
 @dataclass(frozen=True, kw_only=True)
-class LikelihoodSpec:
+class LikelihoodSpec(_OfModel):
     """The model's own score of held-out images (bits/dim); it depends on the model alone."""
 
     train: TrainSpec
@@ -147,14 +178,9 @@ class LikelihoodSpec:
     snapshot: int | None = None
     ema: float | None = None
 
-    @property
-    def model(self) -> ModelSpec:
-        """What the weights are those of."""
-        return _model(self.train, self.snapshot, self.ema)
-
 
 @dataclass(frozen=True, kw_only=True)
-class InspectSpec:
+class InspectSpec(_OfModel):
     """What a model shows of itself on held-out images: its loss by noise level, and pictures of its
     own.
     """
@@ -168,29 +194,9 @@ class InspectSpec:
     snapshot: int | None = None
     ema: float | None = None
 
-    @property
-    def model(self) -> ModelSpec:
-        """What the weights are those of."""
-        return _model(self.train, self.snapshot, self.ema)
-
-
-def _model(train: TrainSpec, snapshot: int | None, ema: float | None = None) -> ModelSpec:
-    """Returns a model: one object a training, snapshot and average, since its key is remembered
-    with it.
-    """
-    if snapshot is None and ema is None:
-        return train
-    known = vars(train).setdefault("_models", {})
-    if (snapshot, ema) not in known:
-        if ema is None:
-            known[snapshot, ema] = SnapshotSpec(train=train, images=snapshot)
-        else:
-            known[snapshot, ema] = AverageSpec(train=train, ema=ema, snapshot=snapshot)
-    return known[snapshot, ema]
-
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreSpec:
+class ScoreSpec(_Keyed):
     """One metric of the first ``count`` images of a sample set, in the order drawn where it was
     made elsewhere.
 
@@ -229,30 +235,19 @@ class Point:
     budget: int | None = None
 
 
-def canonical(spec: Any) -> Any:
-    """Returns ``spec`` as plain values, leaving out fields that equal their default, unless they
-    are :data:`ALWAYS` in.
-
-    What it returns is to be read, not changed: a spec remembers it, since one model lies within
-    many points.
+def canonical(value: Any) -> Any:
+    """Returns a spec, or a value within one, as plain values; fields that equal their default are
+    left out, unless they are :data:`ALWAYS` in.
     """
-    if isinstance(spec, str | int | float | None):
-        return spec
-    if is_dataclass(spec):
-        known = vars(spec)
-        if "_canonical" not in known:
-            values = (
-                (name, getattr(spec, name), default) for name, default in _defaults(type(spec))
-            )
-            known["_canonical"] = {
-                n: canonical(v) for n, v, default in values if default is MISSING or v != default
-            }
-        return known["_canonical"]
-    if isinstance(spec, Mapping):
-        return {str(name): canonical(value) for name, value in spec.items()}
-    if isinstance(spec, list | tuple):
-        return [canonical(value) for value in spec]
-    return spec
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, _Keyed):
+        return value.canonical
+    if isinstance(value, Mapping):
+        return {str(name): canonical(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    return value
 
 
 @cache
@@ -269,7 +264,7 @@ def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
 
 def key(spec: Spec) -> str:
     """Returns the key of ``spec``: 20 hexadecimal digits, the same on every machine."""
-    return _hash([type(spec).__name__, canonical(spec)])
+    return spec.key
 
 
 def _hash(values: Any) -> str:

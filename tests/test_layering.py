@@ -50,7 +50,7 @@ MAY_IMPORT = {  # a new module of bench states here what it stands on
     "catalogue": "card data execute gallery metrics plan printable store",
     "cli": "assets card catalogue data document drawn execute metrics plan printable progress report spec store suite",
 }
-METHODS_SEE = {"bench.card", "bench.data.images", "bench.method"}
+METHODS_SEE = {"bench.card", "bench.data.images", "bench.method", "bench.schema"}
 LIGHT = [
     f"bench.{name}"
     for name in ("spec", "card", "data", "suite", "plan", "store", "execute", "metrics", "cli")

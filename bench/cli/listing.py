@@ -1,7 +1,6 @@
 """What there is to choose from, and what lies in the store: the commands ``list`` and ``show``."""
 
 import argparse
-import difflib
 import json
 import sys
 import textwrap
@@ -21,7 +20,7 @@ from bench.installation import checkout
 from bench.metrics.extractor_cards import EXTRACTORS
 from bench.metrics.registry import METRICS, SHORTHANDS
 from bench.printable import say
-from bench.schema import plain
+from bench.schema import did_you_mean, plain
 from bench.store import REFERENCES, STAGES, Store
 
 
@@ -140,8 +139,7 @@ def _show_stored(options: argparse.Namespace) -> int:
     if not found:
         samplers = [name for card in cards().values() for name in card.samplers]
         words = [*cards(), *samplers, *DATASETS, *GALLERIES, *METRICS, "samples_from"]
-        near = difflib.get_close_matches(options.what, words, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(options.what, words)
         say(
             f"nothing is called {options.what!r}, and no key in {store.root} begins so{hint}",
             file=sys.stderr,

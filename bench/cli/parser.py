@@ -3,7 +3,6 @@ at once.
 """
 
 import argparse
-import difflib
 import json
 import os
 import signal
@@ -39,6 +38,7 @@ from bench.metrics.extractor_cards import default_extractor, extractor_label, re
 from bench.plan import Job, expand
 from bench.printable import let_any_text_through, one_line, say
 from bench.progress import Progress, examine, to_prune, verify_references
+from bench.schema import did_you_mean
 from bench.store import STAGES, Store
 from bench.suite import requirements
 from bench.suite.fault import SuiteError
@@ -75,12 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     let_any_text_through()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] not in VERBS and not arguments[0].startswith("-"):
-        near = difflib.get_close_matches(arguments[0], VERBS, 1, 0.7)
-        if near and not Path(arguments[0]).suffix:
-            say(
-                f"run_bench.py: no command {arguments[0]!r}; did you mean {near[0]}?",
-                file=sys.stderr,
-            )
+        hint = did_you_mean(arguments[0], VERBS, cutoff=0.7)
+        if hint and not Path(arguments[0]).suffix:
+            say(f"run_bench.py: no command {arguments[0]!r}{hint}", file=sys.stderr)
             return WRONG
         arguments.insert(0, "run")
     elif arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
@@ -836,10 +833,7 @@ def _unknown(name: str, known: Mapping[str, object], what: str) -> str:
     """Returns why a name is none, with a near miss; empty where it is one."""
     if name in known:
         return ""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"there is no {what} {name!r}" + (
-        f"; did you mean {near[0]}?" if near else f": {', '.join(known)}"
-    )
+    return f"there is no {what} {name!r}" + (did_you_mean(name, known) or f": {', '.join(known)}")
 
 
 def _no_device(name: str) -> str:

@@ -13,7 +13,6 @@ Standard library only.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import math
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from bench.data.card import DataCard
 from bench.data.root import data_root
+from bench.schema import did_you_mean
 
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -289,8 +289,7 @@ def extractor_card(name: str) -> ExtractorCard:
     """
     family, at, size = name.partition("@")
     if family not in EXTRACTORS:
-        near = difflib.get_close_matches(family, EXTRACTORS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(family, EXTRACTORS)
         raise ValueError(f"there is no extractor {name!r}{hint} There are: {', '.join(EXTRACTORS)}")
     card = EXTRACTORS[family]
     if not card.sized:

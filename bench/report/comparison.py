@@ -2,7 +2,6 @@
 rank together.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from bench.report.statistics import BOTH
 from bench.report.table import BITS, BITS_TITLE, difference_of, identities
+from bench.schema import closest
 from bench.spec import flatten
 
 FACTS = {
@@ -62,7 +62,7 @@ def find(rows: pd.DataFrame, text: str) -> pd.DataFrame:
         raise ValueError(
             f"{text!r} names several rows: {'; '.join(groups[:8])}{' ...' if len(groups) > 8 else ''}"
         )
-    near = difflib.get_close_matches(text, [*rows["group"].unique(), *rows["label"]], 3, 0.3)
+    near = closest(text, [*rows["group"].unique(), *rows["label"]], count=3, cutoff=0.3)
     raise ValueError(
         f"no row is called {text!r}; there are, for example: {'; '.join(near or rows['group'].unique()[:3])}"
     )

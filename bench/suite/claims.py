@@ -1,8 +1,4 @@
-"""What a suite claims before its run: which groups are compared, and what a claim needs to be
-decided at all.
-
-Standard library only.
-"""
+"""What a suite claims before its run: which groups are compared, and whether it can be decided."""
 
 import json
 import math
@@ -10,31 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bench.schema import Problem
-from bench.spec import ImagesSpec, Point, TrainSpec
+from bench.spec import ImagesSpec, Point
+from bench.suite.fault import Findings, KeyPath
+from bench.suite.sections import Claims
 
 LEVEL = 0.05
 """Of every test; intervals have confidence 1 - LEVEL."""
 LEAST_TRAININGS = 5
-"""Trainings of each side of a claim about methods: with three against three no permutation test is
-below p = 0.10.
-"""
+"""Trainings of each side of a claim about methods: of three against three, p is at least 0.10."""
 LEAST_PAIRS = 6
-"""Trainings that two samplers share in a claim about samplers: the least of sign flips is then p =
-0.031.
-"""
+"""Trainings that two samplers share in a claim about them: p of sign flips is at least 0.031."""
 LEAST_SEEDS = 2
-"""Sample seeds of any claim: from one, what it does to all trainings alike cannot be known at
-all.
-"""
+"""Sample seeds of any claim: one seed does not show what it does to all trainings alike."""
 FIT_SEEDS = 4
-"""Sample seeds from which most large differences show, with trainings as few as may be:
-``docs/calibration``.
-"""
+"""Sample seeds from which most large differences show in so few trainings: docs/calibration."""
 
 
 class Claim(NamedTuple):
-    """One comparison that a suite states before its run: that the first group is better than the
-    second.
+    """One comparison that a suite states before its run: the first group is better.
 
     Args:
         metric: The metric's column.
@@ -48,16 +37,12 @@ class Claim(NamedTuple):
 
 
 def words_of(text: str) -> str:
-    """Returns a group or what was typed for it with single spaces and no dots: ``vp flow_heun nfe
-    20``.
-    """
+    """Returns a group's name with single spaces and no dots: ``vp flow_heun nfe 20``."""
     return " ".join(text.replace("·", " ").split())
 
 
 def _matching(wanted: str, groups: Mapping[str, Point]) -> list[str]:
-    """Returns the groups that a claim names: the one of that name, those of a train label, or of
-    whole words.
-    """
+    """Returns the groups of that name, of that train label, or with those whole words."""
     wanted = words_of(wanted)
     words = {group: words_of(group) for group in groups}
     return (
@@ -79,10 +64,8 @@ def paired(
     sides = [list(groups) if name is None else _matching(name, groups) for name in names]
     for index, (name, side) in enumerate(zip(names, sides, strict=True)):
         if not side:
-            place = () if names[0] is None else (str(index),)
-            return [], Problem(
-                place, name, "names no group of the suite", tuple(map(words_of, groups))
-            )
+            path, allowed = () if names[0] is None else (str(index),), tuple(map(words_of, groups))
+            return [], Problem(path, name, "names no group of the suite", allowed)
     if names[0] is None:
         sides[0] = [group for group in sides[0] if group not in sides[1]]
     if len(sides[0]) == len(sides[1]) == 1:
@@ -101,7 +84,8 @@ def paired(
         for group in sides[side]:
             several = [pair[1 - side] for pair in pairs if pair[side] == group]
             if len(several) > 1:
-                why = f"compares {group} with {' and with '.join(several)}: say more words of the one that is meant"
+                others = " and with ".join(several)
+                why = f"compares {group} with {others}: say more words of the one that is meant"
                 return [], Problem((), named, why)
     if not pairs:
         return [], Problem((), named, "names no two groups of equal budget")
@@ -111,9 +95,7 @@ def paired(
 
 
 def _counterpart(point: Point) -> Any:
-    """Returns what groups agree in that a claim compares; groups without a budget have no
-    counterpart.
-    """
+    """Returns what two compared groups share; one without a budget has no counterpart."""
     spec = point.sample
     if point.budget is None or isinstance(spec, ImagesSpec):
         return point.group
@@ -131,9 +113,40 @@ def least_p(first: int, second: int, *, shared: bool) -> float:
     return 2 / (2**first if shared else math.comb(first + second, first))
 
 
+def expand_claims(
+    sections: Sequence[Claims], groups: Mapping[str, Point], findings: Findings, *, smoke: bool
+) -> tuple[Claim, ...]:
+    """Returns the claims, each about two groups.
+
+    Args:
+        groups: A point of each group.
+        smoke: Note those that a trial run has no groups for, rather than refuse them.
+    """
+    claims: dict[Claim, KeyPath] = {}
+    for section in sections:
+        pairs = section.pairs if section.vs is None else ((None, section.vs),)
+        for index, names in enumerate(pairs):
+            place = ("vs",) if section.vs is not None else ("pairs", str(index))
+            path = (*section.path, *place)
+            matches, problem = paired(names, groups)
+            if problem and smoke:
+                findings.notes.append(
+                    f"{'.'.join(path)}: left out of the trial run ({problem.why})"
+                )
+            elif problem:
+                findings.problems.append(problem._replace(path=(*path, *problem.path)))
+            for first, second in matches:
+                claim = Claim(section.column, section.smallest_effect, first, second)
+                earlier = claims.setdefault(claim, path)
+                if earlier != path:
+                    why = f"{first} against {second} is claimed already by {'.'.join(earlier)}"
+                    findings.problems.append(Problem(path, None, why))
+    return tuple(claims)
+
+
 def note_power(
     claims: Sequence[Claim],
-    train: Mapping[str, Sequence[TrainSpec | ImagesSpec]],
+    trainings: Mapping[str, int],
     groups: Mapping[str, Point],
     seeds: int,
 ) -> list[str]:
@@ -141,37 +154,37 @@ def note_power(
 
     Args:
         claims: All claims of the suite: Holm's correction counts them.
-        train: The models of each train label.
+        trainings: How many models each train label has.
         groups: A point of each group.
         seeds: Sample seeds of the suite.
     """
     if not claims:
         return []
-    notes = (
-        [f"claims: {seeds} sample seed is too few, {LEAST_SEEDS} are needed"]
-        if seeds < LEAST_SEEDS
-        else []
-    )
+    notes = []
+    if seeds < LEAST_SEEDS:
+        notes.append(f"claims: {seeds} sample seed is too few, {LEAST_SEEDS} are needed")
     least = []
     for claim in claims:
-        models = [train[groups[name].train] for name in (claim.first, claim.second)]
-        first, second = map(len, models)
-        shared = set(map(id, models[0])) == set(map(id, models[1]))
+        labels = [groups[name].train for name in (claim.first, claim.second)]
+        first, second = (trainings[label] for label in labels)
+        shared = labels[0] == labels[1]
         needed = LEAST_PAIRS if shared else LEAST_TRAININGS
         if min(first, second) < needed:
             what = "trainings that both share" if shared else "trainings each"
             notes.append(
-                f"claims: {claim.first} against {claim.second} stays undecided: it needs {needed} {what}"
+                f"claims: {claim.first} against {claim.second} stays undecided: "
+                f"it needs {needed} {what}"
             )
         least.append(least_p(first, second, shared=shared))
     if not notes and (best := min(least) * len(claims)) > LEVEL:
         notes.append(
-            f"claims: no difference can be shown: the least p-value of so few trainings is {min(least):.2g}, after "
-            f"Holm's correction over {len(claims)} claims {min(best, 1.0):.2g}; state fewer claims or train more often"
+            "claims: no difference can be shown: the least p-value of so few trainings is "
+            f"{min(least):.2g}, after Holm's correction over {len(claims)} claims "
+            f"{min(best, 1.0):.2g}; state fewer claims or train more often"
         )
     if LEAST_SEEDS <= seeds < FIT_SEEDS:
         notes.append(
-            f"claims: {seeds} sample seeds; of differences of three deviations between trainings, two show one in five "
-            f"and {FIT_SEEDS} show three in four (docs/calibration)"
+            f"claims: {seeds} sample seeds; of differences of three deviations between trainings, "
+            f"two show one in five and {FIT_SEEDS} show three in four (docs/calibration)"
         )
     return notes

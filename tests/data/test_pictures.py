@@ -384,7 +384,7 @@ def test_lsun_is_two_folders_or_archives_of_a_category(root, tmp_path):
 
 
 WRONG = {
-    "image_folder": "needs to be told more: {name: image_folder, ...} with path, size, crop",
+    "image_folder": "needs parameters: {name: image_folder, ...} with path, size, crop",
     "{name: image_folder, path: photos, siez: 8}": "dataset.siez: unknown key; did you mean size?",
     "{name: image_folder, path: photos}": "dataset.size: is missing",
     "{name: image_folder, path: foto, size: 8}": "dataset: nothing lies at",

@@ -34,7 +34,9 @@ train:
     params:
       process: vp
       network: {width: 32, multipliers: [1, 2], blocks: 1, attention: []}
-      training: {steps: 3000, batch: 64, learning_rate: 1.0e-3, warmup_steps: 100, ema_half_life_images: 10000}
+      training:
+        {steps: 3000, batch: 64, learning_rate: 1.0e-3, warmup_steps: 100,
+         ema_half_life_images: 10000}
     seeds: [0, 1]
     snapshots: [1000, 2000]
 points:
@@ -42,7 +44,10 @@ points:
   - {train: vp, sampler: flow_heun, times: rho7, grid: {nfe: [5, 20, 100]}}
   - {train: vp, sampler: flow_adaptive, grid: {tolerance: [1.0e-2, 1.0e-3]}}
   - {train: vp, sampler: predictor_corrector, grid: {nfe: [10], snr: [0.1]}}
-  - {train: vp, sampler: predictor_corrector, grid: {nfe: [10]}, given: {task: inpainting, images: 4}}
+  - train: vp
+    sampler: predictor_corrector
+    grid: {nfe: [10]}
+    given: {task: inpainting, images: 4}
 keep: {samples: 64}
 figures: default
 controlled: false
@@ -52,7 +57,8 @@ profiles:
 """
 EXECUTORS = (
     "{cluster: local, workers: 2, threads: 1, device: cpu, gpus: [0], setup: [module load x]}",
-    "{cluster: slurm, resources: {partition: gpu, gpus: 1, cpus: 4, memory_gb: 16, minutes: 240, sbatch: {qos: a}}}",
+    "{cluster: slurm, resources: {partition: gpu, gpus: 1, cpus: 4, memory_gb: 16, minutes: 240, "
+    "sbatch: {qos: a}}}",
 )
 VALUES = (
     *(
@@ -273,7 +279,8 @@ def test_list_in_place_of_one_name_says_so(tmp_path, change, message):
 def test_merge_keys_put_in_what_a_mapping_does_not_say_itself(tmp_path):
     path = tmp_path / "values.yaml"
     path.write_text(
-        "a: &a {x: 1, y: {z: 2}}\nb:\n  <<: *a\n  y: 3\nc: {<<: [{x: 5, w: 4}, *a], v: 6}\nd: {'<<': 7}\n"
+        "a: &a {x: 1, y: {z: 2}}\nb:\n  <<: *a\n  y: 3\n"
+        "c: {<<: [{x: 5, w: 4}, *a], v: 6}\nd: {'<<': 7}\n"
     )
     document = Document(path)
     assert document.problems == []

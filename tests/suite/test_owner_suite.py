@@ -216,8 +216,10 @@ def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, ca
         *(f"train.{label}.params.training={TRAINING}" for label in ("cld", "soft", "ncsn")),
         "samples={count: 10, batch: 5, quantise: round}",
         "likelihood={images: 2, batch: 2, tolerance: 0.1}",
-        "metrics=[{metric: fid, allow_few: true}, {metric: fid, allow_few: true, reference: test}, is, kid, prc, "
-        "{metric: clean_fid, allow_few: true}, {metric: clean_fid, allow_few: true, reference: test}]",
+        "metrics=[{metric: fid, allow_few: true}, "
+        "{metric: fid, allow_few: true, reference: test}, is, kid, prc, "
+        "{metric: clean_fid, allow_few: true}, "
+        "{metric: clean_fid, allow_few: true, reference: test}]",
     ]
     options = [word for value in sets for word in ("--set", value)]
     options += [word for point in POINTS for word in ("--only", point)]

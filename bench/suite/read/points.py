@@ -1,0 +1,182 @@
+"""The section ``points``: samplers, their parameters, time grids, budgets and conditions."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from bench.card import Card, SamplerCard
+from bench.data import conditioning
+from bench.schema import AtLeast, field_types
+from bench.suite.fault import KeyPath
+from bench.suite.read.reading import (
+    MOST_IMAGES,
+    MOST_POINTS,
+    MOST_UNITS,
+    SMOKE_IMAGES,
+    Reading,
+)
+from bench.suite.sections import Model, Samples, Source, Sweep
+
+Train = Mapping[str, Model | Source | None]
+POINT = ("train", "sampler", "params", "times", "grid", "given")
+
+
+def read_points(r: Reading, train: Train) -> list[Sweep]:
+    """Returns the point entries, one for each of their train labels; images made elsewhere are a
+    point without being asked for.
+    """
+    sweeps: list[Sweep] = []
+    if "points" in r.tree:
+        for index, entry in enumerate(r.items(("points",), r.tree["points"])):
+            sweeps += _read_point(r, ("points", str(index)), entry, train)
+    elif all(isinstance(entry, Model) for entry in train.values()):
+        r.refuse(("points",), None, "is missing")
+    sampled = {sweep.label for sweep in sweeps}
+    for label, entry in train.items():
+        if isinstance(entry, Source) and label not in sampled:
+            sweeps.append(Sweep(("train", label), label))
+        elif isinstance(entry, Model) and label not in sampled:
+            r.notes.append(f"train.{label}: no point samples from it")
+    return sweeps
+
+
+def check_size(r: Reading, samples: Samples, train: Train, sweeps: Sequence[Sweep]) -> None:
+    """Refuses more points, or batches of images, than could ever be made, before listing them."""
+    points = units = 0
+    for sweep in sweeps:
+        made = math.prod(map(len, sweep.axes.values()))
+        if isinstance(model := train[sweep.label], Model):
+            states = (1 + len(model.snapshots)) * (1 + len(model.ema))
+            made *= len(model.seeds) * states * len(samples.seeds)
+        points, units = points + made, units + made * -(-sweep.count(samples) // samples.batch)
+    if r.at_most(("points",), points, MOST_POINTS, "points"):
+        r.at_most(("samples",), units, MOST_UNITS, "batches of images")
+
+
+def read_most_nfe(r: Reading, sweeps: Sequence[Sweep]) -> int | None:
+    """Returns the largest budget that is kept of the grids; no grid may lose all of its budgets."""
+    path = ("most_nfe",)
+    most = r.section(Annotated[int, AtLeast(1)] | None, "most_nfe", None)
+    for sweep in sweeps if most is not None else ():
+        budgets = [budget for budget in sweep.axes.get("nfe", ()) if budget is not None]
+        if budgets and min(budgets) > most:
+            least = f"{'.'.join(sweep.path)}, whose smallest is {min(budgets)}"
+            r.refuse(path, most, f"leaves no budget of {least}")
+    return most
+
+
+def _read_point(r: Reading, path: KeyPath, entry: Any, train: Train) -> list[Sweep]:
+    entry = r.mapping(path, entry, POINT, ("train",))
+    labels = entry.get("train", [])
+    listed = isinstance(labels, list)
+    if listed and "train" in entry:
+        r.items((*path, "train"), labels)
+    sweeps = []
+    for index, label in enumerate(labels if listed else [labels]):
+        here = (*path, "train", str(index)) if listed else (*path, "train")
+        if not r.choice(here, label, train, "train label"):
+            continue
+        match train[label]:
+            case Model() as model:
+                sweeps.append(_read_sweep(r, path, label, entry, model.card))
+            case Source():
+                for name in entry.keys() - {"train"}:
+                    why = f"{label} holds images made elsewhere, nothing to set"
+                    r.refuse((*path, name), entry[name], why)
+                sweeps.append(Sweep(path, label))
+    return sweeps
+
+
+def _read_sweep(
+    r: Reading, path: KeyPath, label: str, entry: Mapping[str, Any], method: Card
+) -> Sweep:
+    name = entry.get("sampler")
+    if "sampler" not in entry:
+        r.refuse((*path, "sampler"), None, "is missing", method.samplers)
+        return Sweep(path, label)
+    if not r.choice((*path, "sampler"), name, method.samplers, f"sampler of {method.name}"):
+        return Sweep(path, label)
+    card = method.samplers[name]
+    kinds = field_types(card.params)
+    values = {
+        key: r.typed(kinds[key], (*path, "params", key), value)
+        for key, value in r.mapping((*path, "params"), entry.get("params", {}), kinds).items()
+        if key in kinds
+    }
+    if "times" in entry:
+        _check_times(r, (*path, "times"), entry["times"], name, card.times)
+    axes, task, condition = {}, None, None
+    if "grid" in entry:
+        outside = {*values, *({"times"} & entry.keys())}
+        axes = _read_grid(r, (*path, "grid"), entry["grid"], outside, name, card)
+    if "given" in entry:
+        task, condition = _read_condition(r, (*path, "given"), entry["given"], name, card)
+    return Sweep(path, label, name, entry.get("times"), values, axes, task, condition)
+
+
+def _read_condition(
+    r: Reading, path: KeyPath, value: Any, sampler: str, card: SamplerCard
+) -> tuple[str | None, Any]:
+    """Returns the task that is sampled under and its parameters, None if they are wrong."""
+    if not isinstance(value, Mapping) or "task" not in value:
+        r.refuse(path, value, "should be a mapping with a task", conditioning.TASKS)
+        return None, None
+    task = value["task"]
+    if not r.choice((*path, "task"), task, conditioning.TASKS, "task"):
+        return None, None
+    if task not in card.conditions:
+        others = ", ".join(card.conditions) or "nothing"
+        why = f"{sampler} cannot sample under it (what it can: {others})"
+        r.refuse((*path, "task"), task, why)
+    values = {key: item for key, item in value.items() if key != "task"}
+    params = r.typed(conditioning.TASKS[task], path, values)
+    if params is None:
+        return None, None
+    for reason in conditioning.refuse(task, params, r.data) if r.data is not None else ():
+        r.refuse(path, None, reason)
+    if task in conditioning.RESTORATIONS:
+        made = params.images * params.repeats
+        r.at_most((*path, "repeats"), made, MOST_IMAGES, "images per point")
+        if r.smoke:
+            params = replace(params, images=SMOKE_IMAGES // 2, repeats=2)
+    return task, params
+
+
+def _check_times(
+    r: Reading, path: KeyPath, value: Any, sampler: str, allowed: Sequence[str]
+) -> None:
+    if not allowed:
+        r.refuse(path, value, f"{sampler} takes no time grid")
+    else:
+        r.choice(path, value, allowed, f"time grid of {sampler}")
+
+
+def _read_grid(
+    r: Reading, path: KeyPath, value: Any, outside: set[str], sampler: str, card: SamplerCard
+) -> dict[str, tuple[Any, ...]]:
+    """Returns the values of each axis.
+
+    Args:
+        outside: Parameters that the point names beside its grid.
+    """
+    budget = int if card.cost is None else Annotated[int, AtLeast(1)]
+    kinds = {"nfe": budget, **field_types(card.params)}
+    grid = r.mapping(path, value, (*kinds, "times"))
+    if not grid:
+        r.refuse(path, None, "should not be empty", (*kinds, "times"))
+    axes = {}
+    for axis, values in grid.items():
+        here = (*path, axis)
+        if axis == "times":
+            axes[axis] = tuple(r.items(here, values))
+            for index, times in enumerate(axes[axis]):
+                _check_times(r, (*here, str(index)), times, sampler, card.times)
+        elif axis in kinds:
+            axes[axis] = r.typed_items(kinds[axis], here, values)
+        if axis in outside:
+            r.refuse(here, values, "is given outside the grid as well")
+    if "nfe" in axes and card.cost is None:
+        why = f"{sampler} is adaptive: it has no budget, sweep its tolerance instead"
+        r.refuse((*path, "nfe"), list(axes["nfe"]), why)
+    return axes
