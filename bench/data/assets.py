@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import ssl
 import urllib.error
 import urllib.parse
@@ -20,12 +19,13 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bench.data.card import DataCard, FileFacts
 from bench.data.digest import digest_checkpoint
 from bench.data.registry import data_card
 from bench.data.root import data_root
+from bench.files import hash_file, whole
 from bench.metrics.extractor_cards import extractor_card
 from bench.metrics.registry import METRICS
 from bench.schema import build
@@ -216,10 +216,7 @@ def _content(path: Path, facts: FileFacts | None, cache: Path | None) -> tuple[s
         return told, True
     digests = {"sha256": digest_checkpoint(path, cache)}
     if facts.md5:
-        with open(path, "rb") as file:
-            digests["md5"] = hashlib.file_digest(
-                file, lambda: hashlib.md5(usedforsecurity=False)
-            ).hexdigest()
+        digests["md5"] = hash_file(path, "md5")
     if wrong := _wrong(facts, None, digests):
         return f"{told}, but {wrong}: damaged, or another file", False
     known = "md5" if facts.md5 else "sha256"
@@ -287,20 +284,16 @@ def fetch(facts: FileFacts, target: Path, line: Callable[[str], None] = lambda t
     instead = f"fetch it where there is a network and put it at {target}"
     if urllib.parse.urlsplit(facts.url).scheme not in ("http", "https"):
         raise FetchError(f"{facts.url} is no address of the web: {instead}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        size, digests = _receive(facts, temporary, lambda text: line(f"{target.name}: {text}"))
+    with whole(target) as file:
+        try:
+            size, digests = _receive(facts, file, lambda text: line(f"{target.name}: {text}"))
+        except NETWORK as error:
+            reason = getattr(error, "reason", None) or error
+            raise FetchError(f"{facts.url} cannot be fetched ({reason}): {instead}") from error
         if wrong := _wrong(facts, size, digests):
             raise FetchError(
                 f"{facts.url} is not the file that is wanted, so it was not kept ({wrong}): {instead}"
             )
-        os.replace(temporary, target)
-    except NETWORK as error:
-        reason = getattr(error, "reason", None) or error
-        raise FetchError(f"{facts.url} cannot be fetched ({reason}): {instead}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 NETWORK = (
@@ -314,7 +307,7 @@ NETWORK = (
 
 
 def _receive(
-    facts: FileFacts, path: Path, line: Callable[[str], None]
+    facts: FileFacts, file: BinaryIO, line: Callable[[str], None]
 ) -> tuple[int, dict[str, str]]:
     """Writes what comes from an address to a file; returns how many bytes came and their digests.
 
@@ -323,10 +316,7 @@ def _receive(
     """
     digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     request = urllib.request.Request(facts.url, headers={"User-Agent": "run_bench"})
-    with (
-        urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer,
-        open(path, "wb") as file,
-    ):
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         announced = answer.headers.get("Content-Length", "")
         total, size = int(announced) if announced.isdecimal() else facts.size, 0
         while part := answer.read(CHUNK):
@@ -336,8 +326,6 @@ def _receive(
                 digest.update(part)
             of = f" of {total / 1e6:.1f} MB ({100 * size / total:.0f} %)" if total else " MB"
             line(f"{size / 1e6:.1f}{of}")
-        file.flush()
-        os.fsync(file.fileno())
     if announced.isdecimal() and size < total:
         raise ConnectionError(f"cut off after {size:,} of {total:,} bytes")
     return size, {name: digest.hexdigest() for name, digest in digests.items()}

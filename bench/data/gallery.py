@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -33,6 +32,7 @@ from bench.data.digest import digest_pictures
 from bench.data.filenames import printable
 from bench.data.mapped import converted, folder, is_converted
 from bench.data.splits import Folders, by_folder
+from bench.files import sha256, write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +48,9 @@ class ImageFolder:
     """A folder, searched through and through, or a zip archive of pictures.
 
     Args:
-        path: Where it lies, below the data root or else the working folder. size, crop, resize,
-        channels: How a picture becomes an image (:class:`bench.data.pictures.Shaping`).
+        path: Where it lies, below the data root or else the working folder.
+        size, crop, resize, channels: How a picture becomes an image
+            (:class:`bench.data.pictures.Shaping`).
         flips: Whether training mirrors images.
         split: "folders" to hold out what folders named test or val hold (:mod:`bench.data.splits`),
             a random share where there are none; "random" for a random share whatever folders are
@@ -232,11 +233,7 @@ class _Found:
     def digest(self, cache: Path | None) -> str:
         """Returns the first digits of the digest of all pictures and their names."""
         digests = [digest_pictures(found, cache) for found in self.collections.values()]
-        whole = (
-            digests[0]
-            if len(digests) == 1
-            else hashlib.sha256("".join(digests).encode()).hexdigest()
-        )
+        whole = digests[0] if len(digests) == 1 else sha256("".join(digests))
         return whole[:DIGITS]
 
     def chosen(self, split: str, rule: str, train: int) -> tuple[Path, Sequence[str]]:
@@ -295,10 +292,8 @@ def settle(kind: str, params: Any, root: Path, cache: Path | None) -> tuple[Gall
         }
     rule = "folders" if kind == "lsun" or found.folders is not None else "random"
     gallery = Gallery(kind=kind, sha256=found.digest(cache), rule=rule, **counts, **known)
-    _write(
-        folder(root) / f"{gallery.sha256}.json",
-        {part: str(place.absolute()) for part, place in places.items()},
-    )
+    note = {part: str(place.absolute()) for part, place in places.items()}
+    write(folder(root) / f"{gallery.sha256}.json", json.dumps(note).encode())
     line = _line(kind, params, gallery, found)
     equal = _noted_equal(gallery, root)
     return gallery, line + (
@@ -318,12 +313,6 @@ def _too_few(found: _Found, count: int) -> str:
         return f"{count} pictures are too few to split"
     train, test = found.folders.folders
     return f"links put the same pictures into {train}/ and {test}/, so that nothing is left to train on"
-
-
-def _write(path: Path, values: Mapping[str, Any]) -> None:
-    new = path.with_suffix(f".{os.getpid()}.tmp")
-    new.write_text(json.dumps(values))
-    os.replace(new, path)
 
 
 def _line(kind: str, params: Any, gallery: Gallery, found: _Found) -> str:
@@ -373,7 +362,8 @@ def equal_pictures(gallery: Gallery, root: Path) -> int | None:
     seen = set(held_out)
     in_both = {digest for digest in _digests(train) if digest in seen}
     count = sum(digest in in_both for digest in held_out)
-    _write(_equal_note(gallery, root), {"rule": gallery.shaping.rule, "equal": count})
+    note = {"rule": gallery.shaping.rule, "equal": count}
+    write(_equal_note(gallery, root), json.dumps(note).encode())
     return count
 
 
@@ -397,9 +387,7 @@ def _digests(images: np.ndarray) -> Iterator[bytes]:
 
 
 def _array_name(gallery: Gallery) -> str:
-    return (
-        f"{gallery.kind}-{gallery.sha256}-{hashlib.sha256(gallery.name.encode()).hexdigest()[:8]}"
-    )
+    return f"{gallery.kind}-{gallery.sha256}-{sha256(gallery.name)[:8]}"
 
 
 def _places(gallery: Gallery, root: Path) -> dict[str, Path]:
