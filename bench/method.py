@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -86,7 +85,7 @@ class Sampler:
 
 
 @dataclass(frozen=True)
-class Given:
+class Condition:
     """What is known of the images to sample, and nothing else of them.
 
     Args:
@@ -244,7 +243,7 @@ class Method(ABC):
 
     @abstractmethod
     def sample(
-        self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None
+        self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
     ) -> Tensor:
         """Returns ``count`` images, shape (B, C, H, W), nominally in [0, 1] and not yet clipped or
         rounded.
@@ -378,64 +377,3 @@ def _in_bfloat16(forward: Callable[..., Tensor], network: nn.Module) -> Callable
         return output.float()
 
     return call
-
-
-class NetworkCounter:
-    """Counts rows through a method's networks, forward and backward: NFE and FLOPs are measured
-    where they are spent.
-
-    >>> with NetworkCounter(method.networks) as counter:
-    ...     images = method.sample(64, sampler, noise)
-    >>> nfe = counter.rows / 64
-
-    Attributes:
-        rows: Rows of all forward passes.
-        calls: Forward passes.
-        forward: Rows of the forward passes of each network.
-        backward: Rows of each network's backward passes (vector-Jacobian products), those of one
-            forward pass as often as there are.
-        inputs: The first row of what each network was first called with; of those that were.
-    """
-
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
-        self.networks = networks
-        self.rows = 0
-        self.calls = 0
-        self.forward = [0] * len(networks)
-        self.backward = [0] * len(networks)
-        self.inputs: dict[int, tuple[Any, ...]] = {}
-
-    def __enter__(self) -> "NetworkCounter":
-        self.handles = [
-            network.register_forward_hook(partial(self._count, index))
-            for index, network in enumerate(self.networks)
-        ]
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for handle in self.handles:
-            handle.remove()
-
-    def _count(
-        self, index: int, module: nn.Module, inputs: tuple[Any, ...], output: Tensor
-    ) -> None:
-        rows = inputs[0].shape[0]
-        self.rows += rows
-        self.calls += 1
-        self.forward[index] += rows
-        if index not in self.inputs:
-            self.inputs[index] = tuple(_first_row(value, rows) for value in inputs)
-        if output.requires_grad:
-            output.register_hook(partial(self._count_backward, index, rows))
-
-    def _count_backward(self, index: int, rows: int, gradient: Tensor) -> None:
-        self.backward[index] += rows
-
-
-def _first_row(value: Any, rows: int) -> Any:
-    """Returns the first row of a tensor that has so many; what else a network was called with as it
-    is.
-    """
-    if isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows:
-        return value[:1].detach().clone()
-    return value

@@ -2,24 +2,25 @@
 
 A key is the hash of canonical JSON in which only values that differ from their defaults appear,
 with the versions of method, sampler, data set and metric beside them: a new option with a neutral
-default never orphans weights, and a mended sampler never retrains. ``params`` therefore hold the
-*differences* from the card's defaults (:func:`bench.schema.differences`), nested as the Params
-dataclass is.
+default never orphans weights, and a corrected sampler never retrains. ``params`` therefore hold the
+*differences* from the card's defaults (:func:`bench.schema.differences`), nested like the Params
+dataclass.
 
 Standard library only.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
-from bench.data.subset import RULE
+from bench.files import sha256
 
 Values = Mapping[str, Any]
 """Plain values: str, int, float, bool, None, lists and mappings of them."""
+
+T = TypeVar("T")
 
 ALWAYS = "always in the key"
 """Metadata of a field that is part of the key whatever its value: the version of a rule of the
@@ -27,42 +28,62 @@ harness's own.
 """
 
 
+DRAWING_RULE = 1
+"""Version of the rule by which images are drawn from a set (:mod:`bench.data.subset`), raised by
+hand when other images are drawn: it is part of every key that depends on them.
+"""
+
+
 def _drawn() -> int:
-    """A field for the version of the rule by which images are drawn from a set
-    (:mod:`bench.data.subset`).
+    return field(default=DRAWING_RULE, metadata={ALWAYS: True})
+
+
+class Spec:
+    """What all specs share: canonical values, a key and a place, each computed once per object.
+
+    Specs hash by their key, so that functions of a spec can be cached.
     """
-    return field(default=RULE, metadata={ALWAYS: True})
 
-
-class _Keyed:
-    """A spec: it remembers its canonical form and its key, since one lies within many others."""
+    stage: ClassVar[str] = ""
+    part: ClassVar[str] = ""
 
     @cached_property
     def canonical(self) -> dict[str, Any]:
-        """The plain values that :func:`canonical` returns; to be read, not changed."""
-        values = ((name, getattr(self, name), usual) for name, usual in _defaults(type(self)))
-        return {
-            name: canonical(value)
-            for name, value, usual in values
-            if usual is MISSING or value != usual
-        }
+        """See :func:`canonical`."""
+        values = ((name, getattr(self, name), default) for name, default in _defaults(type(self)))
+        return {n: canonical(v) for n, v, default in values if default is MISSING or v != default}
 
     @cached_property
     def key(self) -> str:
-        """The key under which the result is stored."""
+        """See :func:`key`."""
         return _hash([type(self).__name__, self.canonical])
 
+    @cached_property
+    def place(self) -> tuple[str, str, str]:
+        """See :func:`place`."""
+        if not self.stage:
+            raise TypeError(f"{type(self).__name__} has no result of its own")
+        return self.stage, self.key, self.part
 
-@dataclass(frozen=True, kw_only=True)
-class TrainSpec(_Keyed):
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def _spec(kind: type[T]) -> type[T]:
+    """Makes a frozen dataclass whose instances hash by their key."""
+    kind.__hash__ = lambda self: hash(self.key)  # type: ignore[method-assign, assignment]
+    return dataclass(frozen=True, kw_only=True)(kind)
+
+
+@_spec
+class TrainSpec(Spec):
     """One trained model: a method on a data set, with one training seed, or with weights trained
     elsewhere.
 
     ``checkpoint`` is the digest of the file or folder that holds such weights, ``weights`` which of
-    them are taken. ``dataset_sha256`` is the digest of the data set's files where they are not
-    those that name and version stand for (:func:`bench.data.content.content`).
+    them are taken. ``dataset_sha256`` is the digest of the data set's files if they are not those
+    that name and version stand for (:func:`bench.data.content.content`).
     """
 
+    stage, part = "train", "weights"
     method: str
     method_version: int
     dataset: str
@@ -74,16 +95,17 @@ class TrainSpec(_Keyed):
     weights: str = "ema"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SnapshotSpec(_Keyed):
+@_spec
+class SnapshotSpec(Spec):
     """A model as it was during its training, once it had seen so many training images."""
 
+    stage, part = "train", "weights"
     train: TrainSpec
     images: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class AverageSpec(_Keyed):
+@_spec
+class AverageSpec(Spec):
     """A model whose weights are averaged over another length, once its training, or a snapshot of
     it, has ended.
 
@@ -91,23 +113,99 @@ class AverageSpec(_Keyed):
     over, weighed as it weighs them, over the length of the training.
     """
 
+    stage, part = "train", "weights"
     train: TrainSpec
     ema: float
     snapshot: int | None = None
 
-    @property
+    @cached_property
     def source(self) -> TrainSpec | SnapshotSpec:
         """The training that keeps what the average is made from."""
-        snapshot = self.snapshot
-        return self.train if snapshot is None else SnapshotSpec(train=self.train, images=snapshot)
+        if self.snapshot is None:
+            return self.train
+        return SnapshotSpec(train=self.train, images=self.snapshot)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImagesSpec(_Keyed):
-    """Images made elsewhere, known by the digest of their content; ``dataset_sha256`` as that of a
-    TrainSpec.
+ModelSpec = TrainSpec | SnapshotSpec | AverageSpec
+"""What has weights."""
 
-    ``scale`` are the values of black and white in them, None where they are as usual
+
+@_spec
+class OfModel(Spec):
+    """What is made with the weights of a model.
+
+    ``snapshot`` is after how many training images the model is taken, None at the end of its
+    training; ``ema`` the relative width of the average of its weights, None for the training's own.
+    """
+
+    train: TrainSpec
+    snapshot: int | None = None
+    ema: float | None = None
+
+    @cached_property
+    def model(self) -> ModelSpec:
+        """The model whose weights these are."""
+        if self.ema is not None:
+            return AverageSpec(train=self.train, ema=self.ema, snapshot=self.snapshot)
+        if self.snapshot is not None:
+            return SnapshotSpec(train=self.train, images=self.snapshot)
+        return self.train
+
+
+@_spec
+class SampleSpec(OfModel):
+    """Batches 0, 1, 2, ... of images from one model by one sampler.
+
+    The count is not part of it: raising it adds batches. ``params`` always name the sampler's steps
+    (or its tolerance) outright, never a budget.
+    """
+
+    stage = "samples"
+    sampler: str
+    sampler_version: int
+    times: str
+    params: Values
+    batch: int
+    given: Values | None = None
+    quantise: str = "round"
+    precision: str = "float32"
+    seed: int = 0
+
+
+@_spec
+class LikelihoodSpec(OfModel):
+    """The model's own score of held-out images (bits/dim); it depends on nothing but the model."""
+
+    stage = "likelihood"
+    version: int
+    images: int
+    batch: int
+    params: Values = field(default_factory=dict)
+    split: str = "test"
+    drawn: int = _drawn()
+    seed: int = 0
+
+
+@_spec
+class InspectSpec(OfModel):
+    """What a model shows of itself on held-out images: its loss by noise level, and pictures of its
+    own.
+    """
+
+    stage, part = "inspect", "inspection"
+    version: int
+    images: int
+    split: str = "test"
+    drawn: int = _drawn()
+    seed: int = 0
+
+
+@_spec
+class ImagesSpec(Spec):
+    """Images made elsewhere, known by the digest of their content; ``dataset_sha256`` like that of
+    a TrainSpec.
+
+    ``scale`` are the values of black and white in them, None if they are the usual ones
     (:mod:`bench.data.external`).
     """
 
@@ -119,89 +217,12 @@ class ImagesSpec(_Keyed):
     dataset_sha256: str | None = None
 
 
-ModelSpec = TrainSpec | SnapshotSpec | AverageSpec
-"""What has weights."""
-
-
-class _OfModel(_Keyed):
-    """A spec of what is made from a model: the end of ``train``, its ``snapshot`` or ``ema``."""
-
-    train: TrainSpec
-    snapshot: int | None
-    ema: float | None
-
-    @cached_property
-    def model(self) -> ModelSpec:
-        """What the weights are those of."""
-        train, snapshot = self.train, self.snapshot
-        if self.ema is not None:
-            return AverageSpec(train=train, ema=self.ema, snapshot=snapshot)
-        return train if snapshot is None else SnapshotSpec(train=train, images=snapshot)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleSpec(_OfModel):
-    """Batches 0, 1, 2, ... of images from one model by one sampler.
-
-    The count is not part of it: raising it adds batches. ``params`` always name the sampler's steps
-    (or its tolerance) outright, never a budget. ``snapshot`` is after how many training images the
-    model is taken, None at the end of its training; ``ema`` the relative width of the average of
-    its weights, None for the training's own.
-    """
-
-    train: TrainSpec
-    sampler: str
-    sampler_version: int
-    times: str
-    params: Values
-    batch: int
-    given: Values | None = None
-    quantise: str = "round"
-    precision: str = "float32"
-    seed: int = 0
-    snapshot: int | None = None
-    ema: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LikelihoodSpec(_OfModel):
-    """The model's own score of held-out images (bits/dim); it depends on the model alone."""
-
-    train: TrainSpec
-    version: int
-    images: int
-    batch: int
-    params: Values = field(default_factory=dict)
-    split: str = "test"
-    drawn: int = _drawn()
-    seed: int = 0
-    snapshot: int | None = None
-    ema: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class InspectSpec(_OfModel):
-    """What a model shows of itself on held-out images: its loss by noise level, and pictures of its
-    own.
-    """
-
-    train: TrainSpec
-    version: int
-    images: int
-    split: str = "test"
-    drawn: int = _drawn()
-    seed: int = 0
-    snapshot: int | None = None
-    ema: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSpec(_Keyed):
-    """One metric of the first ``count`` images of a sample set, in the order drawn where it was
+@_spec
+class ScoreSpec(Spec):
+    """One metric of the first ``count`` images of a sample set, in the order drawn if the set was
     made elsewhere.
 
-    ``weights`` is the digest of the extractor's weights where its card names none, None where it
-    does.
+    ``weights`` is the digest of the extractor's weights if its card names none, else None.
     """
 
     source: SampleSpec | ImagesSpec
@@ -211,10 +232,11 @@ class ScoreSpec(_Keyed):
     weights: str | None = None
     params: Values = field(default_factory=dict)
 
-
-_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-Spec = ModelSpec | SampleSpec | LikelihoodSpec | InspectSpec | ScoreSpec | ImagesSpec
+    @cached_property
+    def place(self) -> tuple[str, str, str]:
+        """The metrics of one sample set share a folder, named by the set and the count."""
+        folder = _hash(["ScoreSet", self.source.canonical, self.count])
+        return "scores", folder, f"{self.metric}-{self.key[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +244,7 @@ class Point:
     """One row of results: what is sampled, scored and shown, for one pair of seeds.
 
     ``group`` names the leaderboard row (the label without its seeds); ``budget`` is the budget that
-    the suite asked for, None where the point was given in steps or tolerance.
+    the suite asked for, None if the point was given in steps or tolerance.
     """
 
     label: str
@@ -236,61 +258,51 @@ class Point:
 
 
 def canonical(value: Any) -> Any:
-    """Returns a spec, or a value within one, as plain values; fields that equal their default are
-    left out, unless they are :data:`ALWAYS` in.
+    """Returns a spec as plain values, without fields that equal their default, unless they are
+    :data:`ALWAYS` in.
+
+    What it returns is to be read, not changed: a spec keeps it, since one model lies within many
+    points.
     """
-    if isinstance(value, str | int | float | None):
-        return value
-    if isinstance(value, _Keyed):
+    if isinstance(value, Spec):
         return value.canonical
     if isinstance(value, Mapping):
-        return {str(name): canonical(item) for name, item in value.items()}
+        return {str(name): canonical(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [canonical(item) for item in value]
+        return [canonical(inner) for inner in value]
     return value
 
 
 @cache
 def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
-    """Returns name and default of each field of a dataclass, MISSING where it has none or is always
-    in the key.
+    """Returns name and default of each field of a spec, MISSING if it has none or is always in the
+    key.
     """
     made = [(item, item.default_factory) for item in fields(kind)]
-    known = [(item, item.default if make is MISSING else make()) for item, make in made]
+    defaults = [(item, item.default if make is MISSING else make()) for item, make in made]
     return tuple(
-        (item.name, MISSING if item.metadata.get(ALWAYS) else default) for item, default in known
+        (item.name, MISSING if item.metadata.get(ALWAYS) else default) for item, default in defaults
     )
 
 
-def key(spec: Spec) -> str:
-    """Returns the key of ``spec``: 20 hexadecimal digits, the same on every machine."""
-    return spec.key
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _hash(values: Any) -> str:
-    return hashlib.sha256(_JSON.encode(values).encode()).hexdigest()[:20]
+    return sha256(_JSON.encode(values))[:20]
+
+
+def key(spec: Spec) -> str:
+    """Returns the key of a spec: 20 hexadecimal digits, the same on every machine."""
+    return spec.key
 
 
 def place(spec: Spec) -> tuple[str, str, str]:
-    """Returns where the result of ``spec`` lies: stage, key and part (empty where a stage has many
-    parts).
+    """Returns where the result of a spec is: stage, key and part (empty if a stage has many parts).
 
-    The metrics of one sample set share a folder, named by the set and the count; each is a file of
-    its own.
+    The metrics of one sample set share a folder; each is a file of its own.
     """
-    match spec:
-        case TrainSpec() | SnapshotSpec() | AverageSpec():
-            return "train", key(spec), "weights"
-        case SampleSpec():
-            return "samples", key(spec), ""
-        case LikelihoodSpec():
-            return "likelihood", key(spec), ""
-        case InspectSpec():
-            return "inspect", key(spec), "inspection"
-        case ScoreSpec():
-            folder = _hash(["ScoreSet", canonical(spec.source), spec.count])
-            return "scores", folder, f"{spec.metric}-{key(spec)[:8]}"
-    raise TypeError(f"{type(spec).__name__} has no result of its own")
+    return spec.place
 
 
 def part_name(index: int) -> str:

@@ -1,6 +1,6 @@
 """Where each file lies, and how it gets there: write under another name, flush, rename.
 
-    train/<key>/       spec.json  weights.json  weights.safetensors  log.jsonl  (resume.safetensors, to go on from)
+    train/<key>/       spec.json  weights.json  weights.safetensors  log.jsonl  (resume.safetensors)
     samples/<key>/     spec.json  00017.json  00017.npz
     likelihood/<key>/  spec.json  00000.json
     inspect/<key>/     spec.json  inspection.json  inspection.npz
@@ -15,21 +15,26 @@ and, while somebody works on it, ``<part>.lease``.
 Standard library only; arrays and tensors are read in functions that import what they need.
 """
 
-import contextlib
-import errno
-import hashlib
 import io
 import json
-import os
-import re
 import shutil
 import stat
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench import host
+from bench.files import (
+    append,
+    hash_file,
+    parse,
+    put_aside,
+    read_json,
+    read_lines,
+    scan,
+    sha256,
+    sweep,
+    write,
+)
 from bench.spec import Spec, canonical, part_name
 
 if TYPE_CHECKING:
@@ -39,27 +44,6 @@ STAGES = ("train", "samples", "likelihood", "inspect", "scores")
 REFERENCES = "references"
 """Statistics of real images, which any suite on the store may use; no stage of its own."""
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
-"""Errors of a file system on which nothing more can be written."""
-
-NOT_OURS = FULL | {
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.EIO,
-    errno.ESTALE,
-    errno.ENOLCK,
-    errno.ENOTSUP,
-    errno.EOPNOTSUPP,
-    errno.ENOSYS,
-}
-"""Errors of the place where files lie, not of the program: full, not to be written, not a folder,
-without locks.
-"""
 
 ATTEMPT_FIELDS: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(
@@ -131,7 +115,8 @@ class Store:
         Raises:
             DamagedError: The record or a file it lists was truncated or altered.
         """
-        name = f"{self.root}/{unit.stage}/{unit.key}/{unit.part}.json"  # a Path costs more than the read
+        # As text: building a Path takes longer than reading the record.
+        name = f"{self.root}/{unit.stage}/{unit.key}/{unit.part}.json"
         try:
             with open(name, "rb") as file:
                 content = file.read()
@@ -189,7 +174,7 @@ class Store:
             path = self.path(unit, suffix)
             write(path, content)
             facts[path.name] = {
-                "sha256": hashlib.sha256(content).hexdigest(),
+                "sha256": sha256(content),
                 "bytes": len(content),
                 "mtime_ns": path.stat().st_mtime_ns,
             }
@@ -217,7 +202,7 @@ class Store:
         if record is None:
             raise FileNotFoundError(f"{path}: the unit {unit} is not finished")
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != record["files"].get(path.name, {}).get("sha256"):
+        if sha256(content) != record["files"].get(path.name, {}).get("sha256"):
             raise DamagedError(unit, path, "the content differs from what was written (sha256)")
         return content
 
@@ -328,168 +313,9 @@ def pruned(record: Mapping[str, Any]) -> bool:
     return any(facts.get("pruned") for facts in record["files"].values())
 
 
-def write(path: Path, content: bytes) -> None:
-    """Writes a file so that it is there whole or not at all.
-
-    Raises:
-        OSError: It cannot be written, for the disk is full, say; the error names the file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}{_mark()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.is_dir():
-            put_aside(path)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise named(error, path) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        raise named(error, path) from error
-    finally:
-        os.close(descriptor)
-
-
-def named(error: OSError, path: Path) -> OSError:
-    """Returns an error that names the file, which those of reading and writing do not."""
-    return error if error.errno is None else OSError(error.errno, error.strerror, str(path))
-
-
-def append(path: Path, values: Mapping[str, Any]) -> None:
-    """Adds an object to a file with one a line.
-
-    Raises:
-        OSError: It cannot be written; the error names the file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        put_aside(path)
-    # It begins with a line end, for the last one may have been cut short.
-    line = ("\n" + json.dumps(values) + "\n").encode()
-    try:
-        with open(path, "ab", buffering=0) as file:
-            if file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as error:
-        raise named(error, path) from error
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Returns the objects of a file with one a line, none where there is none; what was cut short
-    is left out.
-    """
-    try:
-        lines = path.read_bytes().decode(errors="replace").split("\n")
-    except OSError:
-        return []
-    values = (parse(line) for line in lines if line.strip())
-    return [value for value in values if isinstance(value, dict)]
-
-
-def read_json(path: Path) -> Any:
-    """Returns what a JSON file holds, None where there is none or it is damaged."""
-    try:
-        return parse(path.read_bytes())
-    except OSError:
-        return None
-
-
-def parse(content: bytes | str) -> Any:
-    """Returns what a JSON text says, None where it is none."""
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-
-
-def put_aside(path: Path, target: Path | None = None) -> Path | None:
-    """Renames a file or folder to ``<name>.damaged``, in the place of an earlier one; None where
-    there is none.
-    """
-    if not os.path.lexists(path):
-        return None
-    target = target or path.with_name(f"{path.name}.damaged")
-    try:
-        if target.is_dir() or (target.exists() and path.is_dir()):
-            target = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")
-        os.replace(path, target)
-    except FileNotFoundError:
-        return None
-    return target
-
-
-def probe(folder: Path) -> None:
-    """Makes sure that files can be written to a folder.
-
-    Raises:
-        OSError: They cannot, for the disk is full, say; the error names the folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f".probe{_mark()}"
-    try:
-        with open(path, "wb") as file:
-            file.write(bytes(2**16))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise named(error, folder) from error
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
-def _mark() -> str:
-    """Returns the end of a temporary file's name, which no other has and which says which process
-    is writing it.
-    """
-    me = host.myself()
-    return ".{host}.{pid}.{machine}-{boot}-{namespace}-{born}-".format(**me) + uuid.uuid4().hex[:8]
-
-
-def sweep(folder: Path) -> None:
-    """Deletes what processes that have provably ended left half-written in ``folder``."""
-    name = host.here()["host"]
-    for entry in scan(folder):
-        head, _, tail = entry.rpartition(f".{name}.")
-        pid, _, mark = tail.partition(".")
-        if head.startswith(".") and re.fullmatch("[0-9]{1,10}", pid):
-            facts: dict[str, Any] = {"host": name, "pid": int(pid)}
-            if found := re.fullmatch(
-                "([0-9a-f]*)-([0-9a-f]*)-([0-9]*)-([0-9]{1,19})-[0-9a-f]+", mark
-            ):
-                facts |= dict(zip(("machine", "boot", "namespace"), found.groups(), strict=False))
-                facts["born"] = int(found[4])
-            if host.has_ended(facts):
-                with contextlib.suppress(OSError):  # a store that is only read
-                    (folder / entry).unlink(missing_ok=True)
-
-
-def hash_file(path: Path) -> str:
-    """Returns the sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def scan(folder: Path) -> list[str]:
-    """Returns the names in a folder, sorted; none where it is not there."""
-    try:
-        return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 def _seal(record: Mapping[str, Any]) -> bytes:
     body = json.dumps(record, sort_keys=True)
-    digest = hashlib.sha256(body.encode()).hexdigest()
+    digest = sha256(body)
     return json.dumps({**record, "sha256": digest}, indent=1, sort_keys=True).encode()
 
 
@@ -499,7 +325,7 @@ def _unseal(content: bytes) -> dict[str, Any] | None:
         return None
     digest = record.pop("sha256", None)
     body = json.dumps(record, sort_keys=True)
-    if hashlib.sha256(body.encode(errors="replace")).hexdigest() != digest:
+    if sha256(body.encode(errors="replace")) != digest:
         return None
     files = record.get("files")
     return record if isinstance(files, dict) and all(map(_is_file, files.items())) else None

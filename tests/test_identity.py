@@ -23,8 +23,7 @@ from bench.data.images import load_images
 from bench.data.mapped import converted
 from bench.data.registry import DATASETS
 from bench.data.root import data_root
-from bench.data.subset import RULE
-from bench.spec import ImagesSpec, ScoreSpec, TrainSpec, canonical, from_plain, key
+from bench.spec import DRAWING_RULE, ImagesSpec, ScoreSpec, TrainSpec, canonical, from_plain, key
 from bench.store import Store
 from bench.suite.models import NOT_THERE
 from bench.suite.reader import read_suite
@@ -146,7 +145,12 @@ def test_keys_of_published_data_and_of_fixed_weights_did_not_move():
         "count": 3,
         "metric": "fid",
         "metric_version": 1,
-        "source": {"dataset": "cifar10", "dataset_version": 1, "sha256": "0", "drawn": RULE},
+        "source": {
+            "dataset": "cifar10",
+            "dataset_version": 1,
+            "sha256": "0",
+            "drawn": DRAWING_RULE,
+        },
     }
     assert from_plain(ScoreSpec, canonical(scored)) == scored
 

@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.data.card import DataCard
-from bench.data.subset import RULE
 from bench.schema import build, differences
+from bench.spec import DRAWING_RULE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,7 +131,7 @@ def condition_values(task: str, params: Any) -> dict[str, Any]:
     (:mod:`bench.data.subset`).
     """
     values = {name: value for name, value in differences(params).items() if name != "repeats"}
-    return {"task": task, **values, **({"drawn": RULE} if task in RESTORATIONS else {})}
+    return {"task": task, **values, **({"drawn": DRAWING_RULE} if task in RESTORATIONS else {})}
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-RULE = 1
-"""Version of the rule, raised by hand when other images are drawn: it is part of every key that
-depends on them.
-"""
-
 CHUNK = 2**24
 """Values that are hashed at once, so that a memory-mapped set is never in memory as a whole."""
 

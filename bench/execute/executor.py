@@ -1,4 +1,4 @@
-"""Where jobs run and with what: the executor files of suites/executors."""
+"""Where jobs run and with what: executor files, the built-in ones and those of a site."""
 
 import os
 import unicodedata
@@ -98,13 +98,16 @@ class Executor:
         return tuple(map(str, range(len(scan(Path("/proc/driver/nvidia/gpus"))))))
 
 
-def executor_folder() -> Path:
-    """Returns the folder of the executors known by name."""
-    return checkout() / "suites" / "executors"
+def executor_files() -> dict[str, Path]:
+    """Returns the files of the executors that have a name: built in, or in a checkout's
+    suites/executors.
+    """
+    folders = (Path(__file__).parent / "executors", checkout() / "suites" / "executors")
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
 def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
-    """Returns the executor of that file, or of that name in suites/executors.
+    """Returns the executor of that name (:func:`executor_files`) or of that file.
 
     Args:
         jobs: Overrides how many workers run at once (``--jobs``).
@@ -112,12 +115,20 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
     Raises:
         SuiteError: All problems at once.
     """
-    known = sorted(path.stem for path in executor_folder().glob("*.yaml"))
-    path = executor_folder() / f"{name}.yaml" if name in known else Path(name)
+    known = executor_files()
+    path = known.get(name, Path(name))
     if not path.is_file():
         place = Place(0, f"--executor {name}")
         raise SuiteError(
-            [Fault(place, (), name, "is neither an executor's name nor a file", tuple(known))]
+            [
+                Fault(
+                    place,
+                    (),
+                    name,
+                    "is neither an executor's name nor a file",
+                    tuple(sorted(known)),
+                )
+            ]
         )
     document = Document(path)
     tree = document.tree if document.tree is not None else {}

@@ -15,7 +15,6 @@ token in the file and writes no more.
 
 import contextlib
 import errno
-import fcntl
 import json
 import math
 import os
@@ -27,9 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import host
-from bench.files import put_aside, with_path
+from bench.files import put_aside, try_lock, with_path
 
-NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 NUMBERS = (
     "pid",
     "born",
@@ -78,7 +76,7 @@ class Lease:
         while True:
             descriptor = _open(path)
             try:
-                if not _lock(descriptor, path, fcntl.LOCK_EX):
+                if not try_lock(descriptor, path):
                     if _is_held(descriptor, path):
                         return None
                     time.sleep(0.001)  # somebody only looked (holder)
@@ -165,28 +163,9 @@ def _open(path: Path) -> int:
         return os.open(path, flags, 0o644)
 
 
-def _lock(descriptor: int, path: Path, kind: int) -> bool:
-    """Locks a file, or returns False where somebody else has locked it.
-
-    Raises:
-        OSError: The file system knows no locks.
-    """
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        why = f"this file system knows no locks ({error.strerror}), without which two processes might do the same work"
-        remedy = "put the results and the store (--results, --store) on one that does, such as a local disk"
-        raise OSError(error.errno, f"{why}: {remedy}", str(path)) from None
-    return True
-
-
 def _is_held(descriptor: int, path: Path) -> bool:
     """Tells whether somebody holds the lease, as against only looking at it."""
-    return not _lock(descriptor, path, fcntl.LOCK_SH)
+    return not try_lock(descriptor, path, shared=True)
 
 
 def _is_free(before: Mapping[str, Any]) -> bool:
@@ -206,7 +185,7 @@ def holder(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        if not _lock(descriptor, path, fcntl.LOCK_SH):
+        if not try_lock(descriptor, path, shared=True):
             return _facts(descriptor)
         facts = _facts(descriptor)
         return None if _is_free(facts) else facts

@@ -15,7 +15,6 @@ Images come as uint8 in 0, ..., levels - 1, as the data set stores them. Weights
 alone, whole and checked against their digest: a file that would run code is refused.
 """
 
-import hashlib
 import io
 import pickle
 from collections.abc import Callable, Mapping
@@ -30,6 +29,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.data.images import Images
+from bench.files import sha256
 from bench.metrics.effnet import EfficientNetLite0
 from bench.metrics.extractor_card import ExtractorCard
 from bench.metrics.extractor_cards import extractor_card, extractor_label
@@ -337,7 +337,7 @@ def read_weights(name: str, card: ExtractorCard, path: Path | None = None) -> tu
         )
         raise FileNotFoundError(why)
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
+    found = sha256(content)
     if not found.startswith(card.sha256):
         raise ValueError(
             f"{path}: altered or truncated extractor weights, or those of another network: sha256 {found[:12]}... "

@@ -16,18 +16,14 @@ pytorch-fid, clean-fid, guided-diffusion), or features under ``pool_3`` (score_s
 """
 
 import contextlib
-import fcntl
 import functools
-import hashlib
 import io
 import json
 import math
-import os
 import sys
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -35,6 +31,7 @@ from bench.data.archive import ARCHIVE_ERRORS
 from bench.data.filenames import printable
 from bench.data.images import Images
 from bench.data.npz import check_claims
+from bench.files import Stamp, hash_file, locked, sha256, stamp, whole
 from bench.metrics.extractors import Extractor
 from bench.metrics.moments import Moments
 from bench.metrics.summary import Summary
@@ -115,7 +112,7 @@ class References:
             return compute(wanted)
         found = _read(self.store, key, wanted)
         if found is None:
-            with _lock(self.store.folder(REFERENCES, key)):
+            with locked(self.store.folder(REFERENCES, key) / ".lock"):
                 found = _read(self.store, key, wanted)  # somebody else may have made it meanwhile
                 if found is None:
                     compute(wanted)
@@ -158,9 +155,7 @@ class References:
         """Returns what real images score, measured once for each key."""
         if self.store is None:
             return compute()
-        folder = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[
-            :20
-        ]
+        folder = sha256(json.dumps(key, sort_keys=True, default=str))[:20]
         unit = UnitId(REFERENCES, folder, "floor")
         try:
             record = self.store.check(unit)
@@ -192,7 +187,7 @@ def digest(data: Images, split: str) -> str:
 
 
 def _key(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+    return sha256(json.dumps(facts, sort_keys=True))[:20]
 
 
 def _chunks(images: np.ndarray, title: str, size: int = 500) -> Iterator[np.ndarray]:
@@ -216,11 +211,9 @@ class _FeatureFile:
     ) -> None:
         self.store, self.unit = store, UnitId(REFERENCES, key, FEATURES)
         self.path = store.path(self.unit, ".npy")
-        self.temporary = self.path.with_name(
-            f".{self.path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        )
         self.count, self.extractor, self.wanted = count, extractor, wanted
-        self.file: Any = None
+        self.file: BinaryIO | None = None
+        self.stack = contextlib.ExitStack()
 
     def __enter__(self) -> "_FeatureFile":
         return self
@@ -230,8 +223,7 @@ class _FeatureFile:
         if not self.wanted:
             return
         if self.file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.temporary, "wb")  # noqa: SIM115
+            self.file = self.stack.enter_context(whole(self.path))
             header = {"descr": np.lib.format.dtype_to_descr(features.dtype), "fortran_order": False}
             np.lib.format.write_array_header_1_0(
                 self.file, {**header, "shape": (self.count, features.shape[1])}
@@ -239,24 +231,10 @@ class _FeatureFile:
         self.file.write(np.ascontiguousarray(features).tobytes())
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if self.file is None:
-            return
-        try:
-            if kind is None:
-                self.file.flush()
-                os.fsync(self.file.fileno())
-            else:
-                self.temporary.unlink(missing_ok=True)
-        except OSError:
-            self.temporary.unlink(missing_ok=True)
-            raise
-        finally:
-            with contextlib.suppress(OSError):  # a full disk fails once more
-                self.file.close()
+        self.stack.__exit__(kind, error, trace)
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Puts the file in its place, and writes its record."""
-        os.replace(self.temporary, self.path)
+        """Writes the record of the file."""
         self.store.finish(self.unit, {"of": dict(facts)}, there=[".npy"])
 
 
@@ -296,10 +274,8 @@ def _read(store: Store, key: str, wanted: Collection[str]) -> Summary | None:
     return summary
 
 
-_CHECKED: dict[Path, tuple[int, ...]] = {}
-"""Features whose digest this process has compared, with inode, size and times of the file: they are
-mapped.
-"""
+_CHECKED: dict[Path, Stamp] = {}
+"""Stamps of mapped features whose digest this process has compared."""
 
 
 def _checked(store: Store, unit: UnitId) -> dict[str, Any] | None:
@@ -312,24 +288,11 @@ def _checked(store: Store, unit: UnitId) -> dict[str, Any] | None:
     record = store.check(unit)
     if record is None:
         return None
-    stat = path.stat()
-    state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    if _CHECKED.get(path) != state:
+    now = stamp(path)
+    if _CHECKED.get(path) != now:
         store.check(unit, rehash=True)
-        _CHECKED[path] = state
+        _CHECKED[path] = now
     return record
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder; where the file system knows no locks the work may be done twice,
-    and is right.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "ab") as file:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 # Files that papers ship
@@ -557,8 +520,7 @@ def import_statistics(store: Store, path: Path) -> str:
         ValueError: See :func:`read_statistics`.
     """
     moments, features = read_statistics(path)
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = hash_file(path)
     count = None if moments.count == UNKNOWN else moments.count
     facts = {"file": path.name, "sha256": sha256, "images": count, "dimension": moments.dimension}
     put_moments(store, sha256, moments, facts)

@@ -9,7 +9,6 @@ Only finished units are read, so an unfinished suite gives the same table with f
 and each row says what it lacks and why.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from bench.data.conditioning import describe as describe_given
 from bench.data.registry import data_card
 from bench.data.subset import ALL, describe_copies, describe_part
 from bench.execute.outcome import outcome
+from bench.files import sha256
 from bench.files import write as put
 from bench.metrics.card import MetricCard
 from bench.metrics.registry import METRICS
@@ -497,7 +497,7 @@ class Reader:
     def identify(self, identity: Mapping[str, Any]) -> str:
         """Returns the short hash of an identity, remembering what it stands for."""
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
-        short = hashlib.sha256(text.encode()).hexdigest()[:8]
+        short = sha256(text)[:8]
         self.identities[short] = dict(identity)
         return short
 

@@ -364,7 +364,7 @@ def _shorter(store: Store, unit: UnitId, model: TrainSpec | SnapshotSpec) -> Pat
         if (
             usable
             and there is not None
-            and there.course == here.course
+            and there.family == here.family
             and there.images <= here.images
         ):
             found.append(

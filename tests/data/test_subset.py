@@ -18,6 +18,7 @@ from bench.metrics import audit
 from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
 from bench.spec import (
+    DRAWING_RULE,
     ImagesSpec,
     InspectSpec,
     LikelihoodSpec,
@@ -147,15 +148,15 @@ def test_every_key_that_depends_on_what_is_drawn_holds_the_version_of_the_rule()
     likelihood = LikelihoodSpec(train=TRAIN, version=1, images=8, batch=8)
     inspection = InspectSpec(train=TRAIN, version=1, images=8)
     for spec in (made_elsewhere, likelihood, inspection):
-        assert canonical(spec)["drawn"] == subset.RULE
-        assert key(spec) != key(replace(spec, drawn=subset.RULE + 1))
+        assert canonical(spec)["drawn"] == DRAWING_RULE
+        assert key(spec) != key(replace(spec, drawn=DRAWING_RULE + 1))
         assert from_plain(type(spec), canonical(spec)) == spec
     scored = ScoreSpec(source=made_elsewhere, count=8, metric="fd", metric_version=1)
     assert place(scored) != place(
-        replace(scored, source=replace(made_elsewhere, drawn=subset.RULE + 1))
+        replace(scored, source=replace(made_elsewhere, drawn=DRAWING_RULE + 1))
     )
     values = conditioning.condition_values("inpainting", conditioning.Inpainting())
-    assert values == {"task": "inpainting", "drawn": subset.RULE}
+    assert values == {"task": "inpainting", "drawn": DRAWING_RULE}
     assert conditioning.condition(values) == conditioning.Inpainting()
     assert conditioning.condition_values("class", conditioning.Class()) == {
         "task": "class"

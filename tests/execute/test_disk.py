@@ -11,7 +11,7 @@ import pytest
 from command_line import Bench
 from test_damaged_store import SUITE, call, values
 
-from bench import store
+from bench import files
 from bench.cli.parser import main
 from bench.data.mapped import converted
 from bench.files import append, probe, write
@@ -62,7 +62,7 @@ def test_line_that_was_written_in_part_is_an_error(tmp_path, monkeypatch):
         __exit__ = lambda self, *error: None  # noqa: E731
         write = lambda self, line: len(line) // 2  # noqa: E731
 
-    monkeypatch.setattr(store, "open", Half, raising=False)
+    monkeypatch.setattr(files, "open", Half, raising=False)
     with pytest.raises(OSError, match=r"No space left on device.*lines\.jsonl"):
         append(tmp_path / "lines.jsonl", {"a": 1})
 

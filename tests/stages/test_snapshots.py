@@ -179,7 +179,7 @@ def test_every_training_of_a_course_needs_the_next_shorter_one(tmp_path):
     assert [training_prefix(job.specs[0]).images for job in by_length] == [16, 30, 40, 48, 80, 96]
     for shorter, job in zip([None, *by_length], by_length, strict=False):
         assert job.needs == (() if shorter is None else shorter.units)
-    assert len({training_prefix(job.specs[0]).course for job in jobs}) == 1
+    assert len({training_prefix(job.specs[0]).family for job in jobs}) == 1
 
 
 def test_a_training_whose_rate_falls_shares_its_course_with_its_snapshots_alone(tmp_path):
@@ -187,7 +187,7 @@ def test_a_training_whose_rate_falls_shares_its_course_with_its_snapshots_alone(
         suite_of(tmp_path, schedule="cosine", steps=steps).train["vp"][0] for steps in (6, 12)
     )
     courses = [
-        training_prefix(spec).course
+        training_prefix(spec).family
         for spec in (falling, SnapshotSpec(train=falling, images=16), longer)
     ]
     assert courses[0] == courses[1] != courses[2]

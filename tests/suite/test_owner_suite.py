@@ -27,7 +27,7 @@ from bench.suite.reader import read_suite
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
 SWEEP = SUITES / "cifar10_nfe_sweep.yaml"
-INLINE = str(SUITES / "executors" / "inline.yaml")
+INLINE = "inline"
 COLUMNS = (
     "FID",
     "FID(to test)",

@@ -29,7 +29,7 @@ from methods.shared.published import published_layout, to_published
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
 SAMPLED, FLOW = SUITES / "published_cifar10.yaml", SUITES / "published_cifar10_flow.yaml"
-INLINE = str(SUITES / "executors" / "inline.yaml")
+INLINE = "inline"
 
 # Predictor, corrector and time of the end of sampling in the authors' configuration of each
 # checkpoint that they published; all of them take 1000 steps, one corrector's step at each, and an

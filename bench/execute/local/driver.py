@@ -6,7 +6,6 @@ bound before it starts others.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shlex
@@ -28,7 +27,7 @@ from bench.execute.lease import Lease, clear_hint, holder
 from bench.execute.local.worker import BROKEN, READY, Work, work_through
 from bench.execute.outcome import outcome
 from bench.execute.stop import Stop
-from bench.files import probe, put_aside, read_json, scan, write
+from bench.files import probe, put_aside, read_json, scan, sha256, write
 from bench.installation import checkout
 from bench.plan import Job
 from bench.store import Store, UnitId
@@ -116,7 +115,7 @@ class Driver:
         """
         sweep_orders(self.results)
         plain = [job.plain() for job in self.jobs]
-        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        digest = sha256(json.dumps(plain, sort_keys=True))
         lease.note(run=self.run, digest=digest)
         orders = {"run": self.run, "digest": digest, "lock": str(lease.path.absolute())}
         if self._look():

@@ -31,7 +31,7 @@ from typing import Any
 from bench.data.root import data_root
 from bench.execute.slurm import queue
 from bench.execute.slurm.resources import Resources, plain_resources
-from bench.files import append, read_json, read_lines, scan, write
+from bench.files import append, read_json, read_lines, scan, whole, write
 from bench.installation import checkout
 from bench.plan import Job
 from bench.store import STAGES, Store, UnitId
@@ -362,10 +362,8 @@ def mend(submission: Submission, job: str) -> None:
         if not path.exists():
             delayed = DelayedSubmission(ArrayTask(str(submission.folder), index))
             delayed.set_timeout(submission.intent["resources"]["minutes"], MOST_RESTARTS)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-            delayed.dump(temporary)
-            os.replace(temporary, path)
+            with whole(path) as file:
+                delayed.dump(file.name)
 
 
 def parameters(name: str, order: Order, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -263,7 +263,7 @@ def test_suite_samples_from_a_checkpoint_and_its_rows_say_so(tmp_path):
     network = ScoreSDE(build(Params, VE), load_images("digits")).network
     saved(tmp_path / "weights.pth", authors_file(network))
     command = [sys.executable, str(ROOT / "run_bench.py"), "taken.yaml", "--results", "results"]
-    command += ["--executor", str(ROOT / "suites" / "executors" / "inline.yaml")]
+    command += ["--executor", "inline"]
     options = {
         "cwd": tmp_path,
         "env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},

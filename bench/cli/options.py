@@ -1,0 +1,133 @@
+"""What several commands share: options, exit statuses, and checks of names, data and devices."""
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.data import assets
+from bench.data.registry import DATASETS
+from bench.metrics.extractor_cards import refuse_extractor
+from bench.store import Store
+from bench.suite import requirements
+
+DONE, FAILED, WRONG = 0, 1, 2
+"""Exit statuses: all done; some rows failed or something is missing; a wrong suite or command."""
+
+
+class Command(NamedTuple):
+    """A command: its one-line help, what runs it (it returns the exit status), and its options."""
+
+    help: str
+    run: Callable[[argparse.Namespace], int]
+    options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say where results are."""
+    parser.add_argument(
+        "--store", metavar="DIR", help="where weights, samples and scores are kept (results/store)"
+    )
+    parser.add_argument(
+        "--results", metavar="DIR", default="results", help="where tables and figures go (results)"
+    )
+
+
+def add_suite(parser: argparse.ArgumentParser) -> None:
+    """Adds a suite, what may be changed of it, and :func:`add_folders`."""
+    add_folders(parser)
+    parser.add_argument("suite", help="a suite, such as suites/quickstart.yaml")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override a value: train.vp.params.sigma_max=3",
+    )
+    parser.add_argument(
+        "--profile", metavar="NAME", help="lay the overrides of profiles.NAME over the suite"
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="one small batch of every point, from models trained for a few steps",
+    )
+    parser.add_argument(
+        "--only", metavar="LABEL", action="append", default=[], help="only points with this label"
+    )
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--verify``."""
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read every stored file and compare its hash, not only size and modification time",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser, which: str = "") -> None:
+    """Adds ``--device``, of an extractor."""
+    parser.add_argument(
+        "--device", metavar="NAME", default="cpu", help=f"{which}where the extractor runs (cpu)"
+    )
+
+
+def overrides(options: argparse.Namespace) -> list[str]:
+    """Returns the options by which a suite was changed on the command line."""
+    values = {
+        "--set": options.set,
+        "--only": options.only,
+        "--profile": options.profile,
+        "--smoke": options.smoke,
+    }
+    return [name for name, value in values.items() if value]
+
+
+def store_of(options: argparse.Namespace) -> Store:
+    """Returns the store that the options name."""
+    return Store(Path(options.store) if options.store else Path(options.results) / "store")
+
+
+def did_you_mean(word: str, words: Iterable[str], otherwise: str = "") -> str:
+    """Returns ``; did you mean fid?``, or ``otherwise`` if no word is near."""
+    near = difflib.get_close_matches(word, words, 1)
+    return f"; did you mean {near[0]}?" if near else otherwise
+
+
+def unusable(dataset: str, extractor: str | None, device: str) -> tuple[int, list[str]]:
+    """Returns why an extractor cannot be applied to a data set, with the exit status; no reasons if
+    it can.
+
+    Args:
+        extractor: None for no extractor yet: then only the name of the data set is checked.
+        device: As torch names it.
+    """
+    if dataset not in DATASETS:
+        near = did_you_mean(dataset, DATASETS, f": {', '.join(DATASETS)}")
+        return WRONG, [f"there is no data set {dataset!r}{near}"]
+    if extractor is None:
+        return DONE, []
+    card = DATASETS[dataset]
+    try:
+        reasons = refuse_extractor(extractor, card)
+    except ValueError as error:
+        reasons = [str(error)]
+    if reasons:
+        return WRONG, reasons
+    needed = [*assets.of_data(dataset, card), *requirements.of_extractor(extractor)]
+    if missing := assets.missing(needed):
+        return FAILED, missing
+    return WRONG, _no_device(device)
+
+
+def _no_device(name: str) -> list[str]:
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = f"cannot be used here: {str(error).splitlines()[0]}"
+        return [f"--device {name}: {why}; a device reads as cpu, cuda or cuda:1"]
+    return []

@@ -1,0 +1,50 @@
+"""The command ``report``: tables and figures of what is finished so far."""
+
+import argparse
+import sys
+
+from bench.cli.options import DONE, FAILED, Command, add_suite
+from bench.cli.study import Study
+from bench.execute.outcome import Outcome, outcome
+from bench.printable import say
+
+
+def make_report(study: Study) -> int:
+    """Writes tables and figures, prints the leaderboard and what failed; returns the exit
+    status.
+    """
+    from rich.console import Console
+
+    from bench.report import writer
+    from bench.report.console import print_leaderboard
+
+    rows = writer.write(study.suite, study.store, study.results)
+    print_leaderboard(rows, Console(), study.results)
+    failures = _failures(study)
+    for label, failed in failures:
+        say(f"failed: {label}: {failed.cause}" + evidence(failed), file=sys.stderr)
+    states = rows["state"].value_counts().to_dict()
+    say("rows: " + ", ".join(f"{count} {state}" for state, count in states.items()))
+    return DONE if set(states) <= {"done"} and not failures else FAILED
+
+
+def _failures(study: Study) -> list[tuple[str, Outcome]]:
+    outcomes = (
+        (job, outcome(study.store, unit, results=job.made_by(unit)))
+        for job in study.jobs
+        for unit in job.units
+    )
+    return [(f"{job.stage} {job.label}", out) for job, out in outcomes if out.state == "failed"]
+
+
+def evidence(failed: Outcome) -> str:
+    """Returns where the log of a failure is, and its last lines if they were kept."""
+    tail = "".join(f"\n        | {line}" for line in failed.tail)
+    return tail + (f"\n        log: {failed.log}" if failed.log else "")
+
+
+def _report(options: argparse.Namespace) -> int:
+    return make_report(Study(options))
+
+
+COMMAND = Command("make tables and figures of what is finished so far", _report, add_suite)
