@@ -405,7 +405,7 @@ def _detach(study: Study, options: argparse.Namespace, executor: Slurm, lease: L
         study.jobs, study.store, study.results, executor, expected=measured(study.results)
     )
     made, left_out = campaign.detach(lease)
-    if not campaign.tally.open:
+    if not campaign.progress.open:
         return _finish(study)
     for submission in made:
         say(array_line(submission))
