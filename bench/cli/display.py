@@ -21,7 +21,7 @@ PLAIN_SECONDS = 10.0
 
 
 class ProgressDisplay:
-    """Shows a :class:`~bench.execute.drive.Tally` as it changes. Use as a context manager."""
+    """Shows a :class:`~bench.execute.board.RunProgress` as it changes. Use as a context manager."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -63,7 +63,7 @@ class ProgressDisplay:
         elif self.line:
             self._print(force=True)
 
-    def show(self, tally: "Tally") -> None:
+    def show(self, tally: "RunProgress") -> None:
         """Shows how far the run is."""
         ended = {
             stage: tally.done.get(stage, 0) + tally.failed.get(stage, 0) for stage in tally.total
@@ -100,7 +100,7 @@ class ProgressDisplay:
             say(f"[{now - self.begin:6.0f} s] {one_line(self.line)}", flush=True)
             self.shown = now
 
-    def _note(self, stage: str, tally: "Tally", ended: dict[str, int]) -> str:
+    def _note(self, stage: str, tally: "RunProgress", ended: dict[str, int]) -> str:
         from rich.markup import escape
 
         failed = tally.failed.get(stage, 0)
@@ -118,11 +118,11 @@ class ProgressDisplay:
             notes.append(self._left(tally, ended))
         return " ".join(filter(None, notes))
 
-    def _rate(self, tally: "Tally") -> str:
+    def _rate(self, tally: "RunProgress") -> str:
         made = tally.images - (self.images or 0)
         return f"{made / (time.monotonic() - self.begin):,.0f} images/s" if made else ""
 
-    def _left(self, tally: "Tally", ended: dict[str, int]) -> str:
+    def _left(self, tally: "RunProgress", ended: dict[str, int]) -> str:
         """Estimates the time left from the share of units ended since the start, each stage weighed
         alike.
         """

@@ -1,4 +1,4 @@
-"""Where jobs run and with what: executor files, the built-in ones and those of a site."""
+"""Where jobs run and with what: the executor files of suites/executors."""
 
 import os
 import unicodedata
@@ -28,9 +28,8 @@ class Executor:
     Args:
         cluster: "local" (submitit's local executor behind our own bound) or "inline" (this
             process).
-        workers: How many run at once; "auto" is one a GPU, else one for each ``threads`` cores.
-        threads: CPU threads of a worker. Results are byte-equal for equal threads only, so it is
-            fixed.
+        workers: How many run at once; "auto" is one per GPU, else one for each ``threads`` cores.
+        threads: CPU threads of a worker; results are byte-equal for equal threads only.
         gpus: GPUs that workers are spread over; each worker sees exactly one. "auto" is those of
             CUDA_VISIBLE_DEVICES, else all that the driver lists.
         tf32: Whether GPUs may round the factors of float32 products and convolutions to TF32. Not
@@ -74,15 +73,12 @@ class Executor:
 
     @property
     def most_workers(self) -> int:
-        """How many workers this machine can hold: more only wait for one another, and take its
-        memory.
-        """
-        return max(
-            WORKERS_PER_CORE * len(os.sched_getaffinity(0)), WORKERS_PER_GPU * len(self._gpus())
-        )
+        """How many workers this machine can hold: more would only wait and take its memory."""
+        cores = len(os.sched_getaffinity(0))
+        return max(WORKERS_PER_CORE * cores, WORKERS_PER_GPU * len(self._gpus()))
 
     def gpu(self, slot: int) -> str | None:
-        """Returns the GPU of a slot as CUDA_VISIBLE_DEVICES names it, None where there is none."""
+        """Returns the GPU of a slot by its name in CUDA_VISIBLE_DEVICES, None if there is none."""
         gpus = self._gpus()
         return gpus[slot % len(gpus)] if gpus else None
 
@@ -118,18 +114,8 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
     known = executor_files()
     path = known.get(name, Path(name))
     if not path.is_file():
-        place = Place(0, f"--executor {name}")
-        raise SuiteError(
-            [
-                Fault(
-                    place,
-                    (),
-                    name,
-                    "is neither an executor's name nor a file",
-                    tuple(sorted(known)),
-                )
-            ]
-        )
+        place, why = Place(0, f"--executor {name}"), "is neither an executor's name nor a file"
+        raise SuiteError([Fault(place, (), name, why, tuple(sorted(known)))])
     document = Document(path)
     tree = document.tree if document.tree is not None else {}
     problems = list(_unusable(tree))
@@ -139,10 +125,8 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
     else:
         executor = check(Executor, tree, problems)
         # What an unknown cluster's other keys should be is not known either.
-        named = next((p for p in problems if p.path == ("cluster",)), None)
-        problems = (
-            [Problem(named.path, named.value, "is no cluster", CLUSTERS)] if named else problems
-        )
+        if unknown := next((p for p in problems if p.path == ("cluster",)), None):
+            problems = [Problem(unknown.path, unknown.value, "is no cluster", CLUSTERS)]
     faults = document.faults(problems)
     if jobs is not None and jobs < 1:
         faults.append(Fault(Place(1, f"--jobs {jobs}"), (), None, "should be at least 1"))
@@ -152,24 +136,20 @@ def read_executor(name: str, jobs: int | None = None) -> Executor | Slurm:
         return executor if jobs is None else executor.limited(jobs)
     executor = executor if jobs is None else replace(executor, workers=jobs)
     if executor.slots > executor.most_workers:
-        place, path = (
-            (document.place(("workers",)), ("workers",))
-            if jobs is None
-            else (Place(1, f"--jobs {jobs}"), ())
-        )
-        why = f"is more than this machine can hold: {executor.most_workers} at most ({WORKERS_PER_CORE} a core)"
-        raise SuiteError([Fault(place, path, executor.slots, why)])
+        key = ("workers",) if jobs is None else ()
+        place = document.place(key) if jobs is None else Place(1, f"--jobs {jobs}")
+        most = f"{executor.most_workers} at most ({WORKERS_PER_CORE} per core)"
+        why = f"is more than this machine can hold: {most}"
+        raise SuiteError([Fault(place, key, executor.slots, why)])
     return executor
 
 
 LARGEST = 10**9
-"""Numbers beyond this are mistakes, whatever they are of."""
+"""Numbers beyond this are mistakes, whatever their key."""
 
 
 def _unusable(value: Any, path: tuple[str, ...] = ()) -> Iterator[Problem]:
-    """Yields the texts that would not stay on one line of a job's script, and numbers that are none
-    of anything.
-    """
+    """Yields texts that would not stay on one line of a job's script, and impossible numbers."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _unusable(inner, (*path, name))
@@ -179,14 +159,9 @@ def _unusable(value: Any, path: tuple[str, ...] = ()) -> Iterator[Problem]:
     elif isinstance(value, int | float) and abs(value) > LARGEST:
         yield Problem(path, None, f"is larger than {LARGEST:,}")
     elif isinstance(value, str):
-        kinds = {
-            character: unicodedata.category(character) for character in value if character != "\t"
-        }
+        kinds = {char: unicodedata.category(char) for char in value if char != "\t"}
         if set(kinds) & set("\n\r\v\f\x85") or {"Zl", "Zp"} & set(kinds.values()):
-            yield Problem(
-                path,
-                value,
-                "holds a line end: what follows it would be a line of its own in a job's script",
-            )
+            why = "holds a line end: what follows it would be a line of its own in a job's script"
+            yield Problem(path, value, why)
         elif "Cc" in kinds.values():
             yield Problem(path, value, "holds a control character")

@@ -2,13 +2,13 @@
 
 Locks are those of flock(2): released when the holder ends in whatever way, SIGKILL included, so no
 heartbeat and no guess about dead owners is needed among processes of one machine. A free lock
-proves no more than that: some file systems keep locks of other nodes to themselves. So where a
-lease says that a process of another host, or of another pid namespace, took it and never released
-it, it counts as held, and people are told who holds it and what to delete if they know better. (Of
-jobs of a cluster, which note their ``job``, the queue knows.) A file system without locks is
-refused by whoever wants to take a lease.
+proves no more than that: some file systems keep locks of other nodes to themselves. So if a lease
+says that a process of another host, or of another pid namespace, took it and never released it, it
+counts as held, and messages say who holds it and what to delete if it has ended. (Jobs of a
+cluster note their ``job``: the queue tells whether they live.) A file system without locks is
+refused to whoever wants to take a lease.
 
-Where the scheduler of a cluster has given a unit to another process while the old one still lives
+If the scheduler of a cluster has given a unit to another process while the old one still lives
 somewhere, the new one takes the lease over (:meth:`Lease.take_over`); the old one finds a foreign
 token in the file and writes no more.
 """
@@ -21,7 +21,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +29,27 @@ from bench import host
 from bench.files import put_aside, try_lock, with_path
 
 NUMBERS = (
-    "pid",
-    "born",
-    "slot",
-    "step",
-    "steps",
-    "since",
-    "beat",
-    "element",
-    "restart",
-    "gpus",
-    "cpus",
+    *("pid", "born", "slot", "step", "steps", "since", "beat"),
+    *("element", "restart", "gpus", "cpus"),
 )
 """What holders note as numbers; everything else that is read is text."""
 
+BEAT_SECONDS = 10.0
+
+
+class HeldError(Exception):
+    """Another driver works on the same results."""
+
 
 class LostError(BaseException):
-    """Somebody else was given the lease; not an Exception, so that no adapter swallows it."""
+    """Another process was given the lease; not an Exception, so that no adapter swallows it."""
 
 
 class Lease:
-    """A held lock on ``path``, whose content says who holds it. Use as a context manager, or
-    :meth:`release`.
+    """A held lock on ``path``, whose content says who holds it; a context manager.
 
     Attributes:
-        before: What the last holder noted, where it ended without releasing the lease.
+        before: What the last holder noted, if it ended without releasing the lease.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -79,7 +75,7 @@ class Lease:
                 if not try_lock(descriptor, path):
                     if _is_held(descriptor, path):
                         return None
-                    time.sleep(0.001)  # somebody only looked (holder)
+                    time.sleep(0.001)  # another process only reads it (holder)
                     continue
                 # The file may have been released and deleted between open and lock: then the lock
                 # is on nothing.
@@ -97,8 +93,8 @@ class Lease:
 
     @classmethod
     def take_over(cls, path: Path, **facts: Any) -> "Lease | None":
-        """Returns the lease on ``path`` whoever holds it: for one whom the scheduler has given the
-        work.
+        """Returns the lease on ``path`` whoever holds it, for the process that the scheduler has
+        given the work.
 
         The old holder keeps a lock on a file that is no longer there, and its :meth:`check` raises.
         """
@@ -111,9 +107,7 @@ class Lease:
         return lease
 
     def note(self, **facts: Any) -> None:
-        """Adds to what is known of the holder, for people and progress bars, and that it lived now
-        (``beat``).
-        """
+        """Adds facts about the holder, and that it is alive now (``beat``)."""
         with self._noting:
             self.facts.update(facts, beat=time.time())
             content = json.dumps(self.facts).encode()
@@ -125,22 +119,38 @@ class Lease:
             except OSError as error:
                 raise with_path(error, self.path) from error
 
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Notes every few seconds that the holder lives: if it dies, that dates its death."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(BEAT_SECONDS):
+                with contextlib.suppress(OSError):
+                    self.note()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
     def check(self) -> None:
-        """Makes sure that the lease is still ours: to be called before anything is written in its
-        name.
+        """Makes sure that the lease is still ours; called before anything is written in its name.
 
         Raises:
-            LostError: Somebody else has taken it over.
+            LostError: Another process has taken it over.
         """
         with self._noting:
             token = noted(self.path).get("token")
         if token != self.token:
-            raise LostError(
-                f"{self.path} is now held by another process: nothing more is written here"
-            )
+            why = "is now held by another process: nothing more is written here"
+            raise LostError(f"{self.path} {why}")
 
     def release(self) -> None:
-        """Deletes the file, if it is still ours, and lets go of the lock."""
+        """Deletes the file if it is still ours, and gives up the lock."""
         with contextlib.suppress(LostError, FileNotFoundError):
             self.check()
             os.unlink(self.path)
@@ -164,21 +174,19 @@ def _open(path: Path) -> int:
 
 
 def _is_held(descriptor: int, path: Path) -> bool:
-    """Tells whether somebody holds the lease, as against only looking at it."""
+    """Tells whether another process holds the lease, rather than only reading it."""
     return not try_lock(descriptor, path, shared=True)
 
 
 def _is_free(before: Mapping[str, Any]) -> bool:
-    """Tells whether a lease that nobody here has locked may be taken, given what its last holder
-    noted.
-    """
+    """Tells whether an unlocked lease may be taken, from what its last holder noted."""
     return not before or "job" in before or host.is_here(before) or host.has_ended(before)
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """Returns what the holder of a lease noted, or None where nobody holds it.
+    """Returns what the holder of a lease noted, or None if nobody holds it.
 
-    Where locks do not tell, a holder counts as one until it has provably ended.
+    If locks cannot tell, a holder counts as one until it has provably ended.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -197,16 +205,14 @@ def holder(path: Path) -> dict[str, Any] | None:
 
 
 def clear_hint(path: Path, facts: Mapping[str, Any]) -> str:
-    """Returns what to do about a holder that cannot be seen from here; empty where it can."""
+    """Returns what to do about a holder that cannot be seen from here; empty if it can."""
     if host.is_here(facts) or "job" in facts:
         return ""
     return f"whether it still lives cannot be seen from here; if it does not, delete {path}"
 
 
 def noted(path: Path) -> dict[str, Any]:
-    """Returns what stands in a lease, whether its holder lives or not; nothing where there is
-    none.
-    """
+    """Returns the content of a lease, whether its holder lives or not; empty if there is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -218,17 +224,13 @@ def noted(path: Path) -> dict[str, Any]:
 
 
 def _facts(descriptor: int) -> dict[str, Any]:
-    """Returns what stands in a lease; of what no holder writes, nothing."""
+    """Returns the content of a lease, without what no holder writes."""
     for _ in range(20):
         try:
             facts = json.loads(os.pread(descriptor, 65536, 0) or b"{}")
             return {name: value for name, value in facts.items() if _is_sound(name, value)}
-        except (
-            ValueError,
-            OSError,
-            AttributeError,
-            RecursionError,
-        ):  # read while its holder was writing, or damaged
+        # It is damaged, or was read while its holder was writing.
+        except (ValueError, OSError, AttributeError, RecursionError):
             time.sleep(0.002)
     return {}
 
@@ -240,3 +242,21 @@ def _is_sound(name: str, value: Any) -> bool:
         )
         return (is_number and abs(value) < 1e11) or (value is None and name == "slot")
     return isinstance(value, str)
+
+
+def hold(results: Path) -> Lease:
+    """Returns the lease on a suite's results folder, which a driver holds until its report is made.
+
+    Raises:
+        HeldError: Another driver holds it.
+    """
+    lock = results / "driver.lock"
+    lease = Lease.take(lock)
+    if lease is None:
+        facts = holder(lock) or {}
+        wait = "wait for it, or stop it with: run_bench.py cancel SUITE"
+        raise HeldError(
+            f"{results} is held by another driver: {host.describe(facts)}, run {facts.get('run')}; "
+            f"{clear_hint(lock, facts) or wait}"
+        )
+    return lease

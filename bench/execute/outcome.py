@@ -1,8 +1,9 @@
-"""What became of a unit, from its files alone: the one reading that workers, driver, status and
-report share.
+"""What became of a unit, from its files alone: workers, drivers, status and report all read it
+here.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,12 @@ from bench.execute.lease import holder
 from bench.store import Store, UnitId
 
 DEATHS = 3
-"""How many times a unit may take its process down (killed, out of memory) before it is given up in
-one run.
+"""How often a unit may take its process down (killed, out of memory) in one run before it counts
+as failed.
 """
+
+MOST_HEADER = 2**27
+"""Bytes of a checkpoint's header that are read at most: a damaged file may claim any number."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,10 @@ class Outcome:
 
     Args:
         cause: Of a failure, in one line.
-        log: Where the output of the last attempt lies.
+        log: Path of the output of the last attempt.
         attempts: How many there were.
         live: What the holder of the lease notes while running.
-        tail: The last words of what failed, where they say more than the cause.
+        tail: The last lines that a failed attempt wrote, if they say more than the cause.
     """
 
     state: str
@@ -33,6 +37,11 @@ class Outcome:
     attempts: int = 0
     live: dict[str, Any] | None = None
     tail: tuple[str, ...] = ()
+
+
+def is_done(store: Store, records: Iterable[UnitId]) -> bool:
+    """Tells whether all of these records are in the store and sound."""
+    return all(store.record(*record) is not None for record in records)
 
 
 def outcome(
@@ -46,13 +55,13 @@ def outcome(
     """Returns what became of a unit.
 
     Args:
-        run: Judge failures by this run's attempts alone (starting a suite again tries failed units
-            again); by default those of the last run that touched the unit.
-        results: The records that the unit makes, where it makes several (the metrics of one sample
+        run: Count only failures of this run (starting a suite again tries failed units again); by
+            default those of the last run that touched the unit.
+        results: The records that the unit makes, if there are several (the metrics of one sample
             set).
-        leased: Look whether somebody holds the unit (the holder itself does not).
+        leased: Whether to check if somebody holds the unit (its holder does not).
     """
-    if all(store.record(*result) is not None for result in results or (unit,)):
+    if is_done(store, results or (unit,)):
         return Outcome("done")
     live = holder(store.path(unit, ".lease")) if leased else None
     attempts = store.attempts(*unit)
@@ -65,12 +74,26 @@ def outcome(
     if ours and ours[-1]["state"] == "failed":
         tail = tuple(ours[-1].get("tail", ()))
         return Outcome("failed", ours[-1].get("cause", ""), log, len(attempts), tail=tail)
-    # Whether a unit of a cluster's job is given up is for its driver to say, which asks SLURM what
-    # became of the job.
+    # Attempts of a cluster's job do not count: the SLURM driver asks the queue what became of the
+    # job, and notes a failure itself once it gives the unit up.
     deaths = sum(
         attempt["state"] in ("died", "running") and "submission" not in attempt for attempt in ours
     )
     if deaths >= DEATHS:
-        cause = f"died {deaths} times without a word (killed from outside, or out of memory?)"
-        return Outcome("failed", cause, log, len(attempts))
+        return Outcome("failed", died_often(deaths), log, len(attempts))
     return Outcome("waiting", log=log, attempts=len(attempts))
+
+
+def died_often(deaths: int) -> str:
+    """Returns the cause of a unit that is given up because its processes keep dying."""
+    return f"died {deaths} times without a word (killed from outside, or out of memory?)"
+
+
+def trained_steps(store: Store, key: str) -> int:
+    """Returns the step of the checkpoint of an unfinished training; 0 if there is none."""
+    try:
+        with open(store.folder("train", key) / "resume.safetensors", "rb") as file:
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), MOST_HEADER)))
+        return int(header["__metadata__"]["step"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return 0

@@ -1,11 +1,10 @@
-"""What units compute, in FLOPs, counted from the cards alone: before anything has run, and without
-torch.
+"""What units compute, in FLOPs, counted from the cards only: before anything runs, without torch.
 
 Sampling is network evaluations x images x the network forward. A training step is three times the
 network forward (the backward pass has two products for each of the forward one). A likelihood is
 one pass forward and, for each probe, one back to the image, which costs as much. Scoring is the
-extractor on each image, and what the metrics then make of the features on the processor. What only
-a run can tell is guessed by the card, and :attr:`Work.guessed` says so.
+extractor on each image, and then the metrics on the processor. What only a run can tell is guessed
+by the card, and :attr:`Work.guessed` marks it.
 
 Standard library only.
 """
@@ -50,12 +49,12 @@ class Work:
 
     Args:
         flops: On the device.
-        host_flops: On the processor, whatever the device: what metrics make of features.
-        calls: Layers that are called, one after the other: what a small network takes its time for.
+        host_flops: On the processor, whatever the device: the metrics on the features.
+        calls: Layers called one after the other, which bounds the speed of small networks.
         rows: Rows through the score's network, in passes forward.
         precision: Of the products.
-        nfe: Network evaluations an image, of samples: of the score, and of what guides it.
-        guessed: Whether how often the network is asked is a guess.
+        nfe: Network evaluations per image, of samples: of the score network and of its guide.
+        guessed: Whether the number of evaluations is a guess.
     """
 
     flops: float = 0.0
@@ -68,23 +67,23 @@ class Work:
 
 
 def networks(spec: TrainSpec) -> tuple[NetworkCost, ...] | None:
-    """Returns what the networks of a model cost, None where its method does not say."""
-    known = vars(spec)
-    if "_networks" not in known:  # a spec remembers it, since one model lies within many points
+    """Returns what the networks of a model cost, None if its method does not say."""
+    cached = vars(spec)
+    if "_networks" not in cached:  # kept with the spec, since many points share one model
         card, data = cards()[spec.method], data_card(spec.dataset)
-        known["_networks"] = (
+        cached["_networks"] = (
             None
             if card.networks is None
             else card.networks(_params(spec), data.shape, data.classes or 1)
         )
-    return known["_networks"]
+    return cached["_networks"]
 
 
 def _params(spec: TrainSpec) -> Any:
-    known = vars(spec)
-    if "_params" not in known:
-        known["_params"] = build(cards()[spec.method].params, spec.params)
-    return known["_params"]
+    cached = vars(spec)
+    if "_params" not in cached:
+        cached["_params"] = build(cards()[spec.method].params, spec.params)
+    return cached["_params"]
 
 
 @dataclass
@@ -92,21 +91,19 @@ class Workload:
     """What the units of a suite's jobs compute.
 
     Args:
-        jobs: By stage and key: a training that goes on from another one does the rest only.
+        jobs: By stage and key: a training that goes on from another one only does the rest.
     """
 
     jobs: Mapping[tuple[str, str], Job]
-    _known: dict[tuple[str, str], Work | None] = field(default_factory=dict)
+    _work: dict[tuple[str, str], Work | None] = field(default_factory=dict)
 
     def of(self, unit: UnitId) -> Work | None:
-        """Returns the work of a unit, equal for all units of a key; None where its method does not
-        say.
-        """
+        """Returns the work of a unit, equal for all of a key; None if its method does not say."""
         place = (unit.stage, unit.key)
-        if place not in self._known:
+        if place not in self._work:
             job = self.jobs.get(place)
-            self._known[place] = None if job is None or not job.specs else self._of_job(job)
-        return self._known[place]
+            self._work[place] = None if job is None or not job.specs else self._of_job(job)
+        return self._work[place]
 
     def _of_job(self, job: Job) -> Work | None:
         match job.specs[0]:
@@ -156,9 +153,7 @@ class Workload:
 
 
 def trained_images(spec: Any) -> int | None:
-    """Returns after how many training images a training ends, None where its method does not
-    say.
-    """
+    """Returns the training images after which a training ends; None if its method does not say."""
     if isinstance(spec, SnapshotSpec):
         return spec.images
     training = cards()[spec.method].training if isinstance(spec, TrainSpec) else None
@@ -166,9 +161,7 @@ def trained_images(spec: Any) -> int | None:
 
 
 def _passes(spec: TrainSpec, rows: float, each: float, calls: float) -> Work | None:
-    """Returns the work of so many rows, in so many calls, each as long as ``each`` passes
-    forward.
-    """
+    """Returns the work of ``rows`` in ``calls``, each as long as ``each`` passes forward."""
     found = networks(spec)
     if not found:
         return None
@@ -178,9 +171,7 @@ def _passes(spec: TrainSpec, rows: float, each: float, calls: float) -> Work | N
 
 
 def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
-    """Returns evaluations of the score an image, and whether they are a guess; None where nobody
-    knows.
-    """
+    """Returns evaluations of the score per image, and whether they are a guess; None if unknown."""
     sampler = cards()[spec.train.method].samplers[spec.sampler]
     params = build(sampler.params, spec.params)
     if sampler.cost is not None:
@@ -189,10 +180,10 @@ def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
 
 
 def _sampling(spec: SampleSpec) -> Work | None:
-    found, asked = networks(spec.train), evaluations(spec)
-    if not found or asked is None:
+    found, counted = networks(spec.train), evaluations(spec)
+    if not found or counted is None:
         return None
-    nfe, guessed = asked
+    nfe, guessed = counted
     task = (spec.given or {}).get("task", "")
     asks = cards()[spec.train.method].samplers[spec.sampler].conditions.get(task, 1)
     guides = found[1:] if asks > 1 else ()
@@ -222,19 +213,17 @@ def _scoring(job: Job) -> Work:
     specs = [spec for spec in job.specs if isinstance(spec, ScoreSpec)]
     source = specs[0].source
     dataset = source.dataset if isinstance(source, ImagesSpec) else source.train.dataset
-    asked = [
+    metrics = [
         _metric(spec.metric, spec.count, json.dumps(spec.params, sort_keys=True), dataset)
         for spec in specs
     ]
-    extractors = {name: flops for name, flops, _ in asked}
-    return Work(specs[0].count * sum(extractors.values()), sum(host for _, _, host in asked))
+    extractors = {name: flops for name, flops, _ in metrics}
+    return Work(specs[0].count * sum(extractors.values()), sum(host for _, _, host in metrics))
 
 
 @cache
 def _metric(name: str, count: int, params: str, dataset: str) -> tuple[str, float, float]:
-    """Returns a metric's extractor, the extractor's FLOPs an image, and those of the metric on the
-    processor.
-    """
+    """Returns a metric's extractor, the extractor's FLOPs per image, and the metric's own FLOPs."""
     card, data = METRICS[name], data_card(dataset)
     built = build(card.params, json.loads(params))
     if (extractor := getattr(built, "extractor", None)) is None:

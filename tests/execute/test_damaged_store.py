@@ -223,9 +223,9 @@ def test_damaged_submission_is_said_and_left_out(tmp_path, how, capsys):
     assert submissions(tmp_path) == []
     assert "intent.json: damaged" in capsys.readouterr().err
     found = Submission(folder)
-    found.look()
+    found.refresh()
     assert found.job is None or how == "one bit"
-    found.told(0)
+    found.read_events(0)
 
 
 def test_what_is_put_aside_takes_the_place_of_what_was_before(tmp_path):

@@ -34,7 +34,7 @@ def refused(tmp_path, text):
 
 
 def asked(resources, memory=1.0):
-    order = Order(stage="samples", elements=((UNIT,),), resources=resources, memory=memory)
+    order = Order(stage="samples", array_tasks=((UNIT,),), resources=resources, memory=memory)
     return parameters("name", order, {"threads": 1})
 
 
@@ -86,7 +86,7 @@ def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [
         ("gpus: a100", 'write gpus: "a100:1"'),
         ('gpus: "gpu:a100:2"', 'write gpus: "a100:2"'),
@@ -95,17 +95,17 @@ def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
         ("gpus: -1", "resources.gpus: should not be negative"),
         ('gpus: "a100:0"', "write gpus: 0"),
         ("gpus: 1.5", "resources.gpus: should be a whole number or a text"),
-        ("sbatch: {gpus-per-node: 2}", "is said by gpus, outside sbatch"),
-        ("sbatch: {gpus_per_node: 2}", "is said by gpus, outside sbatch"),
+        ("sbatch: {gpus-per-node: 2}", "is set by gpus, outside sbatch"),
+        ("sbatch: {gpus_per_node: 2}", "is set by gpus, outside sbatch"),
         (
             'sbatch: {tres-per-task: "gres/gpu:a100=2"}',
-            'is said by gpus, outside sbatch: write gpus: "a100:2"',
+            'is set by gpus, outside sbatch: write gpus: "a100:2"',
         ),
-        ('sbatch: {tres_per_node: "gres:gpu:2"}', "is said by gpus, outside sbatch: write gpus: 2"),
+        ('sbatch: {tres_per_node: "gres:gpu:2"}', "is set by gpus, outside sbatch: write gpus: 2"),
         ('sbatch: {tres-per-job: "gres/gpu=4"}', "write gpus: 4"),
         ("sbatch: {gpus_per_job: 1}", "write gpus: 1"),
         ("sbatch: {gpus-per-socket: a100:1}", 'write gpus: "a100:1"'),
-        ("sbatch: {cpus-per-gpu: 4}", "is said by cpus, outside sbatch"),
+        ("sbatch: {cpus-per-gpu: 4}", "is set by cpus, outside sbatch"),
         ('sbatch: {gres: "gpu:a100:x"}', "sbatch.gres does not read as name[:type][:count]"),
         ("sbatch: {gres: 2}", "sbatch.gres does not read as name[:type][:count]"),
         ('sbatch: {gres: "GPU:1"}', "sbatch.gres does not read as name[:type][:count]"),
@@ -119,16 +119,16 @@ def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
         ),
         (
             "sbatch: {mem-per-gpu: 4G, mem_per_gpu: 5G}",
-            "is said twice: mem-per-gpu is the same option",
+            "is set twice: mem-per-gpu is the same option",
         ),
         ("sbatch: {export: NONE}", "write 'export NAME=value' under setup"),
         ("sbatch: {export_file: x}", "write 'export NAME=value' under setup"),
         ("sbatch: {oversubscribe: 'yes'}", "takes no value: true sets it, false leaves it out"),
         ("sbatch: {constraint: true}", "takes a value"),
         ("sbatch: {mem: 0.5}", "write memory_gb"),
-        ("gpus_per_node: 2", "resources.gpus_per_node: is said by gpus"),
-        ('gres: "gpu:1"', "resources.gres: stands under sbatch: write sbatch: {gres: ...}"),
-        ('tres-per-node: "gres/gpu:a100:2"', 'is said by gpus: write gpus: "a100:2"'),
+        ("gpus_per_node: 2", "resources.gpus_per_node: is set by gpus"),
+        ('gres: "gpu:1"', "resources.gres: belongs under sbatch: write sbatch: {gres: ...}"),
+        ('tres-per-node: "gres/gpu:a100:2"', 'is set by gpus: write gpus: "a100:2"'),
         ("memory_gb: 1.0e+300", "resources.memory_gb: is larger than 1,000,000,000"),
         (f"minutes: {10**12}", "resources.minutes: is larger than 1,000,000,000"),
         (f"minutes: {10**400}", "resources.minutes: is too large for a whole number"),
@@ -142,19 +142,20 @@ def test_mig_instances_count_as_one_each_and_compute_as_their_slices():
         ),
     ],
 )
-def test_what_cannot_be_counted_or_run_is_refused_with_what_to_write(tmp_path, written, told):
+def test_what_cannot_be_counted_or_run_is_refused_with_what_to_write(tmp_path, written, message):
     (problem,) = refused(tmp_path, f"cluster: slurm\nresources: {{{written}}}\n")
-    assert told in problem
+    assert message in problem
 
 
 def test_what_stands_outside_resources_is_told_where_it_belongs(tmp_path):
-    told = refused(
+    message = refused(
         tmp_path, 'cluster: slurm\ngpus: 1\npartition: gpu\ngres: "gpu:1"\nresource: {}\n'
     )
-    assert [line.partition(": ")[0] for line in told] == ["gpus", "partition", "gres", "resource"]
-    assert "stands under resources, or under a stage: resources: {gpus: ...}" in told[0]
-    assert "resources: {sbatch: {gres: ...}" in told[2]
-    assert "did you mean resources?" in told[3]
+    keys = [line.partition(": ")[0] for line in message]
+    assert keys == ["gpus", "partition", "gres", "resource"]
+    assert "belongs under resources, or under a stage: resources: {gpus: ...}" in message[0]
+    assert "resources: {sbatch: {gres: ...}" in message[2]
+    assert "did you mean resources?" in message[3]
 
 
 def test_setup_lines_of_this_machine_keep_to_one_line_too(tmp_path):
@@ -170,22 +171,22 @@ train: {gpus: [1], memory_gb: much, setup: module load x}
 poll: 3
 threads: "2"
 """
-    told = refused(tmp_path, text)
-    assert len(told) == 11, told
+    message = refused(tmp_path, text)
+    assert len(message) == 11, message
     for words in (
         "partion: unknown key; did you mean partition?",
         "cpus: should be a whole number",
         "minutes: should be a whole number",
         'write gpus: "a100:1"',
         "contraint: unknown key; did you mean constraint?",
-        "sbatch.time: is said by minutes",
+        "sbatch.time: is set by minutes",
         "train.gpus: should be a whole number or a text",
         "train.memory_gb: should be a number or null",
         "train.setup: should be a list of texts",
         "poll: unknown key",
         "threads: should be a whole number",
     ):
-        assert any(words in line for line in told), words
+        assert any(words in line for line in message), words
     path = tmp_path / "ranges.yaml"
     path.write_text("cluster: slurm\ntrain: {cpus: 0, nodes: 0, memory_gb: 0}\n")
     with pytest.raises(
@@ -197,7 +198,8 @@ threads: "2"
 def test_option_set_to_false_is_left_out_and_true_is_a_flag(tmp_path):
     resources = read(
         tmp_path,
-        "cluster: slurm\nresources: {sbatch: {oversubscribe: false, mem_per_cpu: 2G, nice: 5, hold: true}}\n"
+        "cluster: slurm\nresources:\n"
+        "  sbatch: {oversubscribe: false, mem_per_cpu: 2G, nice: 5, hold: true}\n"
         "samples: {sbatch: {mem-per-cpu: false}}\n",
     )
     assert resources.options == {"nice": 5, "hold": True}
@@ -211,7 +213,7 @@ def test_sbatch_is_told_of_typed_gpus_and_of_no_others():
 
 
 @pytest.mark.parametrize(
-    ("gpus", "told"),
+    ("gpus", "message"),
     [
         ("a100:2", []),
         (4, []),
@@ -220,19 +222,19 @@ def test_sbatch_is_told_of_typed_gpus_and_of_no_others():
         (0, []),
     ],
 )
-def test_partition_without_such_gpus_is_told(monkeypatch, gpus, told):
+def test_partition_without_such_gpus_is_named(monkeypatch, gpus, message):
     lines = (
         "gpu|1-00:00:00|64+|256000+|gpu:a100:4(S:0-1),tmpdisk:10\ngpu|1-00:00:00|64|256000|gpu:2\n"
     )
     monkeypatch.setattr(queue, "_call", lambda words: lines)
-    assert queue.refusals(Resources(gpus=gpus, partition="gpu")) == told
+    assert queue.refusals(Resources(gpus=gpus, partition="gpu")) == message
 
 
 @pytest.mark.parametrize(
-    ("memory", "told"), [(0.0001, "1MB"), (0.5, "512MB"), (0.5001, "513MB"), (2.0, "2048MB")]
+    ("memory", "message"), [(0.0001, "1MB"), (0.5, "512MB"), (0.5001, "513MB"), (2.0, "2048MB")]
 )
-def test_memory_is_rounded_up(memory, told):
-    assert asked(Resources(memory_gb=memory))["mem"] == told
+def test_memory_is_rounded_up(memory, message):
+    assert asked(Resources(memory_gb=memory))["mem"] == message
 
 
 def test_only_what_says_where_the_cluster_is_stays_of_the_callers_environment():
@@ -298,7 +300,7 @@ def test_job_gets_no_variable_of_the_job_that_submits_it_and_the_file_goes_befor
     submission = Submission(tmp_path / "name")
     vars(submission)["intent"] = {"settings": {"threads": 1}}
     order = Order(
-        stage="samples", elements=((UNIT,),), resources=Resources(partition="gpu", gpus="a100:1")
+        stage="samples", array_tasks=((UNIT,),), resources=Resources(partition="gpu", gpus="a100:1")
     )
     submit(submission, order)
     environment = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)

@@ -15,6 +15,14 @@ print("held" if lease else "refused", flush=True)
 time.sleep(60)
 """
 
+WATCH = """
+import sys, time
+from pathlib import Path
+from bench.execute.lease import holder
+end = time.time() + 2
+while time.time() < end: holder(Path(sys.argv[1]))
+"""
+
 
 def hold(path):
     process = subprocess.Popen(
@@ -61,9 +69,7 @@ def test_lease_is_free_after_release_and_its_notes_add_up(tmp_path):
 def test_looking_never_refuses_the_lease_to_a_taker(tmp_path):
     path = tmp_path / "a.lease"
     end = time.monotonic() + 0.5
-    look = "import sys, time\nfrom pathlib import Path\nfrom bench.execute.lease import holder\nend = time.time() + 2\n"
-    look += "while time.time() < end: holder(Path(sys.argv[1]))"
-    watcher = subprocess.Popen([sys.executable, "-c", look, str(path)])
+    watcher = subprocess.Popen([sys.executable, "-c", WATCH, str(path)])
     time.sleep(0.3)
     try:
         while time.monotonic() < end:

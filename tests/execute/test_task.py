@@ -5,13 +5,13 @@ import signal
 
 import pytest
 
+from bench.execute.board import Board
 from bench.execute.lease import Lease, LostError, noted
 from bench.execute.slurm import queue, task
 from bench.execute.slurm.ending import ALIKE
 from bench.execute.slurm.queue import Entry
 from bench.execute.slurm.resources import Resources, Slurm
 from bench.execute.slurm.submission import Order, prepare
-from bench.execute.slurm.submit import add_line
 from bench.execute.slurm.task import ArrayTask, TaskRun, UnitsFailedError
 from bench.plan import expand
 from bench.stages import jobs
@@ -47,18 +47,18 @@ def study(tmp_path, monkeypatch):
 
 @pytest.fixture
 def submitted(study, monkeypatch):
-    """Makes a submission of stages, each stage's units one element."""
+    """Makes a submission of stages, each stage's units one array task."""
     jobs, store, results = study
 
-    def make(*wanted, elements=None):
-        found = elements or [
+    def make(*wanted, array_tasks=None):
+        found = array_tasks or [
             tuple(unit for job in jobs if job.stage == stage for unit in job.units)
             for stage in wanted
         ]
-        order = Order(stage="train", elements=tuple(found), resources=Resources(minutes=10))
-        by_key = {(job.stage, job.key): job for job in jobs}
+        order = Order(stage="train", array_tasks=tuple(found), resources=Resources(minutes=10))
+        board = Board(jobs, store, "r")
         settings = {**Slurm(device="cpu", grace_seconds=0.0).settings}
-        submission = prepare(order, results, store, "r", by_key, settings)
+        submission = prepare(order, results, board, settings)
         submission.note_job("7")
         monkeypatch.setenv("SUBMITIT_FOLDER", str(submission.folder / "jobs" / "%j"))
         return submission
@@ -67,15 +67,17 @@ def submitted(study, monkeypatch):
 
 
 def states(submission, index=0):
-    return [line["state"] for line in submission.told(index)]
+    return [line["state"] for line in submission.read_events(index)]
 
 
 def attempts(study):
     return [tried for job in study[0] for unit in job.units for tried in study[1].attempts(*unit)]
 
 
-def test_element_makes_its_units_in_turn_and_a_second_start_makes_nothing_again(study, submitted):
-    submission = submitted(elements=[tuple(unit for job in study[0] for unit in job.units)])
+def test_array_task_makes_its_units_in_turn_and_a_second_start_makes_nothing_again(
+    study, submitted
+):
+    submission = submitted(array_tasks=[tuple(unit for job in study[0] for unit in job.units)])
     ArrayTask(str(submission.folder), 0)()
     first = attempts(study)
     assert [tried["state"] for tried in first] == ["done"] * 4
@@ -85,22 +87,22 @@ def test_element_makes_its_units_in_turn_and_a_second_start_makes_nothing_again(
     ArrayTask(str(submission.folder), 0)()
     assert attempts(study) == first
     assert states(submission) == ["began", "ended"] * 2
-    assert submission.told(0)[-1]["done"] == 4
+    assert submission.read_events(0)[-1]["done"] == 4
 
 
-def test_element_of_an_abandoned_submission_does_nothing(study, submitted):
+def test_array_task_of_an_abandoned_submission_does_nothing(study, submitted):
     submission = submitted("train")
-    submission.mark("abandoned")
+    submission.set_flag("abandoned")
     ArrayTask(str(submission.folder), 0)()
     assert attempts(study) == []
     assert states(submission) == []
 
 
-def test_element_that_misses_what_it_needs_says_so_and_fails_nothing(study, submitted):
+def test_array_task_that_misses_what_it_needs_says_so_and_fails_nothing(study, submitted):
     submission = submitted("samples")
     ArrayTask(str(submission.folder), 0)()
     assert attempts(study) == []
-    assert submission.told(0)[-1]["missing"] == 2
+    assert submission.read_events(0)[-1]["missing"] == 2
 
 
 def test_failing_unit_is_noted_the_others_are_made_and_the_job_fails(study, submitted, monkeypatch):
@@ -113,7 +115,7 @@ def test_failing_unit_is_noted_the_others_are_made_and_the_job_fails(study, subm
         real(job, unit, context)
 
     monkeypatch.setattr(jobs, "make", make)
-    submission = submitted(elements=[tuple(unit for job in study[0] for unit in job.units)[:3]])
+    submission = submitted(array_tasks=[tuple(unit for job in study[0] for unit in job.units)[:3]])
     with pytest.raises(UnitsFailedError, match="1 of 3 units failed: ValueError: no such luck"):
         ArrayTask(str(submission.folder), 0)()
     assert [tried["state"] for tried in attempts(study)] == ["done", "failed", "done"]
@@ -122,12 +124,12 @@ def test_failing_unit_is_noted_the_others_are_made_and_the_job_fails(study, subm
     assert len(calls) == 3, "a start after a requeue does not try it again"
 
 
-def test_element_does_not_begin_after_three_that_failed_alike(study, submitted):
+def test_array_task_does_not_begin_after_three_that_failed_alike(study, submitted):
     unit = study[0][0].units
-    submission = submitted(elements=[unit] * 4)
+    submission = submitted(array_tasks=[unit] * 4)
     for index in range(3):
-        add_line(
-            submission.folder / "elements" / f"{index}.jsonl",
+        submission.note_event(
+            index,
             state="ended",
             done=0,
             failed=1,
@@ -135,7 +137,7 @@ def test_element_does_not_begin_after_three_that_failed_alike(study, submitted):
         )
     ArrayTask(str(submission.folder), 3)()
     assert states(submission, 3) == ["began", "broken"]
-    assert submission.told(3)[-1]["cause"] == f"{ALIKE} (3): E: GPU 0"
+    assert submission.read_events(3)[-1]["cause"] == f"{ALIKE} (3): E: GPU 0"
     assert attempts(study) == []
 
 
@@ -199,14 +201,14 @@ def test_two_starts_that_use_their_time_and_get_nowhere_are_the_last(study, subm
     study[1].note_attempt(
         unit, attempt="a", run="r", start="2026-01-01T00:00:00+00:00", submission=submission.name
     )
-    maker = TaskRun(submission, 0)
-    maker.unit = unit
-    maker.begin -= 400
-    assert not maker._is_stuck(), "the first time it may have been bad luck"
-    add_line(submission.folder / "elements" / "0.jsonl", state="stopped", advanced=False)
-    assert maker._is_stuck()
+    run = TaskRun(submission, 0)
+    run.unit = unit
+    run.begin -= 400
+    assert not run._is_stuck(), "the first time it may have been bad luck"
+    submission.note_event(0, state="stopped", advanced=False)
+    assert run._is_stuck()
     (tried,) = study[1].attempts(*unit)
     assert (tried["state"], tried["kind"]) == ("failed", "time")
     assert "raise minutes" in tried["cause"]
     again = TaskRun(submission, 0)
-    assert not again._is_stuck(), "told to end at once: a preemption, not the limit"
+    assert not again._is_stuck(), "stopped at once: a preemption, not the limit"

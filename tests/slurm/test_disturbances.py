@@ -297,8 +297,8 @@ def test_thousand_tiny_points_cost_little_of_driver_and_cluster(tmp_path, cluste
     told = [
         line
         for submission in bench.submissions()
-        for e in range(len(submission.elements))
-        for line in submission.told(e)
+        for e in range(len(submission.array_tasks))
+        for line in submission.read_events(e)
     ]
     on_nodes = sum(line.get("cpu", 0.0) for line in told)
     print(f"{wall:.0f} s; driver {driver:.1f} s, nodes {on_nodes:.1f} s of CPU for 1000 points")

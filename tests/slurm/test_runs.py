@@ -12,7 +12,7 @@ from rig import board, hashes, none_twice, wait
 from bench.execute.slurm import queue as slurm
 
 
-def test_attached_run_gives_what_a_local_one_gives_by_one_array_a_stage_and_one_squeue_a_look(
+def test_attached_run_gives_what_a_local_one_gives_by_one_array_per_stage_and_one_squeue_per_poll(
     bench, cluster, undisturbed
 ):
     calls = bench.folder / "calls"
@@ -24,7 +24,7 @@ def test_attached_run_gives_what_a_local_one_gives_by_one_array_a_stage_and_one_
     tries = [tried for found in bench.attempts().values() for tried in found]
     assert {tried["state"] for tried in tries} == {"done"}
     trained = {tried["job"] for tried in tries if "-train-" in tried["submission"]}
-    assert {job.partition("_")[2] for job in trained} == {"0", "1"}, "two elements"
+    assert {job.partition("_")[2] for job in trained} == {"0", "1"}, "two array tasks"
     assert len({job.partition("_")[0] for job in trained}) == 1, "of one array"
     times = [float(line) for line in calls.read_text().split()]
     assert min(after - before for before, after in itertools.pairwise(times)) >= 1.0, (
@@ -56,7 +56,7 @@ def test_detached_run_needs_no_driver(bench, cluster, undisturbed):
     assert bench("report")[0] == 0
     assert (board(bench), hashes(bench)) == undisturbed
     none_twice(bench)
-    assert len(bench.everything()) == 3, "one array a stage"
+    assert len(bench.everything()) == 3, "one array per stage"
     code, told, _ = bench("status")
     assert code == 0
     assert "no job of the suite is in the queue" in told
@@ -64,7 +64,7 @@ def test_detached_run_needs_no_driver(bench, cluster, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_driver_killed_around_sbatch_leaves_an_intent_that_the_next_one_repairs(
+def test_driver_killed_around_sbatch_leaves_an_intent_that_the_next_one_recovers(
     bench, cluster, undisturbed, when
 ):
     # The shim kills the driver before sbatch, or after it did its work and before its answer was
@@ -150,7 +150,7 @@ def test_failures_are_rows_by_kind_with_last_words_and_the_others_go_on(
 
 
 @pytest.mark.slow
-def test_cancelled_elements_are_made_by_others(bench, cluster, undisturbed):
+def test_cancelled_array_tasks_are_made_by_others(bench, cluster, undisturbed):
     driver = bench.start(*bench.executor)
     ids = wait(lambda: [entry.id for entry in slurm.queue().values() if entry.state == "RUNNING"])
     cluster.call("scancel", *ids)

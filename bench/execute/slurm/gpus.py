@@ -1,5 +1,4 @@
-"""Requests for GPUs in SLURM's words: ``a100:2``, ``gpu:1g.10gb:1``; how many they are, and of
-which type.
+"""Requests for GPUs in SLURM's words (``a100:2``, ``gpu:1g.10gb:1``): how many, of which type.
 
 Standard library only.
 """
@@ -29,7 +28,7 @@ class Gpus:
 
     Args:
         count: How many; MIG instances count as one each, as they do in SLURM's accounts.
-        type: As the site calls it; empty where any will do.
+        type: The site's name for it; empty if any will do.
         share: Whether only a part of each is asked for.
     """
 
@@ -44,38 +43,31 @@ class Gpus:
         return int(found[1]) / SLICES if found else 1.0
 
 
-def read_gpus(given: int | str) -> Gpus:
-    """Returns what ``gpus`` asks for: a number, or ``a100:2``, or several of these with commas
-    between them.
+def read_gpus(written: int | str) -> Gpus:
+    """Returns what ``gpus`` asks for: a number, or ``a100:2``, or several of these, by commas.
 
     Raises:
         ValueError: It is neither; the message says what to write instead.
     """
-    if isinstance(given, int):
-        if given < 0:
+    if isinstance(written, int):
+        if written < 0:
             raise ValueError("should not be negative")
-        return Gpus(given)
-    found = [_TYPED.fullmatch(part) for part in given.split(",")]
-    if not all(found):
-        raise ValueError(
-            f"should be a whole number, or a type and a number: write gpus: {_instead(given)}"
-        )
-    counts = [int(match["count"]) for match in found]
-    types = [match["type"] for match in found if match["type"]]
+        return Gpus(written)
+    matches = [_TYPED.fullmatch(part) for part in written.split(",")]
+    if not all(matches):
+        instead = f"write gpus: {_instead(written)}"
+        raise ValueError(f"should be a whole number, or a type and a number: {instead}")
+    counts = [int(match["count"]) for match in matches]
+    types = [match["type"] for match in matches if match["type"]]
     if 0 in counts:
         raise ValueError("asks for no GPU of a type: write gpus: 0")
     return Gpus(sum(counts), ",".join(types))
 
 
-def _instead(given: str) -> str:
-    """Returns what was probably meant: ``"a100:2"`` for ``gpu:a100:2``, ``2:a100``, ``a100=2`` or
-    ``a100``.
-    """
-    words = [
-        word
-        for word in re.split(r"[:=/, x*]+", given)
-        if word and word.lower() not in ("gpu", "gpus", "gres")
-    ]
+def _instead(written: str) -> str:
+    """Returns what was probably meant: ``"a100:2"`` for ``gpu:a100:2`` or ``2:a100``."""
+    ignored = ("", "gpu", "gpus", "gres")
+    words = [word for word in re.split(r"[:=/, x*]+", written) if word.lower() not in ignored]
     number = next((word for word in words if word.isdigit()), "1")
     type_ = next((word for word in words if not word.isdigit() and re.fullmatch(_TYPE, word)), "")
     return f'"{type_}:{number}"' if type_ else number
@@ -101,20 +93,13 @@ def read_gres(text: str) -> Gpus:
 
 
 BY_OPTION = ("gres", "gpus", "gpus-per-task")
-"""Options of sbatch that ask for GPUs and are counted; ``gpus`` of an executor file is
-gpus-per-node.
-"""
+"""Options of sbatch that ask for GPUs and are counted; the key ``gpus`` is gpus-per-node."""
 
 OTHERS = (
-    "gpus-per-socket",
-    "gpus-per-job",
-    "tres",
-    "tres-per-task",
-    "tres-per-node",
-    "tres-per-job",
-    "tres-per-socket",
+    *("gpus-per-socket", "gpus-per-job", "tres", "tres-per-task", "tres-per-node"),
+    *("tres-per-job", "tres-per-socket"),
 )
-"""Ways to ask for GPUs in whose place there is ``gpus``."""
+"""Options of sbatch instead of which there is the key ``gpus``."""
 
 
 def gpus_of(gpus: int | str, options: Mapping[str, Any], nodes: int, tasks: int) -> Gpus:
@@ -125,38 +110,30 @@ def gpus_of(gpus: int | str, options: Mapping[str, Any], nodes: int, tasks: int)
         ValueError: What is asked for cannot be read, or cannot be the same on each node.
     """
     found = read_gpus(gpus)
-    asked = {
-        name: value for name, value in options.items() if name in BY_OPTION and value is not False
-    }
-    for name, value in asked.items():
+    for name, value in options.items():
+        if name not in BY_OPTION or value is False:
+            continue
+        text = value if isinstance(value, int) else str(value)
         try:
-            more = (
-                read_gres(str(value))
-                if name == "gres"
-                else read_gpus(value if isinstance(value, int) else str(value))
-            )
+            more = read_gres(str(value)) if name == "gres" else read_gpus(text)
         except ValueError as error:
             raise ValueError(f"sbatch.{name} {str(error).replace('gpus:', f'{name}:')}") from None
         if not more.count:
             continue
         if found.count:
             first = "gpus" if read_gpus(gpus).count else "another option"
-            raise ValueError(
-                f"{first} and sbatch.{name} both ask for GPUs: leave one out (gpus: 0 asks for none)"
-            )
+            both = f"{first} and sbatch.{name} both ask for GPUs"
+            raise ValueError(f"{both}: leave one out (gpus: 0 asks for none)")
         if name == "gpus" and more.count % nodes:
-            raise ValueError(
-                f"sbatch.gpus are {more.count} in all, which {nodes} nodes do not share evenly"
-            )
-        each = {"gpus": more.count // nodes, "gpus-per-task": more.count * tasks}.get(
-            name, more.count
-        )
-        found = Gpus(each, more.type, more.share)
+            uneven = f"which {nodes} nodes do not share evenly"
+            raise ValueError(f"sbatch.gpus are {more.count} in all, {uneven}")
+        on_node = {"gpus": more.count // nodes, "gpus-per-task": more.count * tasks}
+        found = Gpus(on_node.get(name, more.count), more.type, more.share)
     return found
 
 
 def written_instead(name: str, value: Any, tasks: int) -> str:
-    """Returns the line that says in the words of an executor file what another option asks for."""
+    """Returns the line of an executor file that asks for the same as another option."""
     text = str(value)
     if isinstance(value, str) and not re.fullmatch(_TYPED, text):
         try:

@@ -18,98 +18,87 @@ from bench.store import Store, UnitId
 
 @dataclass(frozen=True)
 class Overview:
-    """What is known of a suite's jobs on a cluster.
+    """A suite's jobs on a cluster.
 
     Args:
         lines: For people.
-        where: The job of each unit that has one.
+        assignments: The job of each unit that has one.
         silent: Whether the queue did not answer.
     """
 
     store: Store
     lines: tuple[str, ...] = ()
-    where: Mapping[UnitId, Assignment] = field(default_factory=dict)
+    assignments: Mapping[UnitId, Assignment] = field(default_factory=dict)
     silent: bool = False
 
-    def judge(self, unit: UnitId, seen: Outcome) -> Outcome:
-        """Returns what became of a unit, given what its files say, where the queue knows better."""
-        where = self.where.get(unit)
-        if where is None or seen.state == "done":
-            return seen
+    def judge(self, unit: UnitId, outcome: Outcome) -> Outcome:
+        """Returns what became of a unit: what its files say, unless the queue knows better."""
+        assignment = self.assignments.get(unit)
+        if assignment is None or outcome.state == "done":
+            return outcome
         if self.silent:
-            return replace(seen, state="unknown (no word from squeue)")
-        if not where.alive:
-            return seen
-        if where.entry is not None and where.entry.state != "RUNNING":
-            return replace(seen, state="queued", live=None)
-        facts = noted(self.store.path(unit, ".lease"))  # locks may say nothing about other nodes
-        if (
-            facts.get("submission") == where.submission.name
-            and facts.get("element") == where.element
-        ):
-            return replace(seen, state="running", live=facts)
-        return replace(seen, state="queued", live=None)
+            return replace(outcome, state="unknown (no word from squeue)")
+        if not assignment.alive:
+            return outcome
+        if assignment.entry is not None and assignment.entry.state == "RUNNING":
+            # By the lease's content: locks may say nothing about other nodes.
+            facts = noted(self.store.path(unit, ".lease"))
+            place = (assignment.submission.name, assignment.index)
+            if (facts.get("submission"), facts.get("element")) == place:
+                return replace(outcome, state="running", live=facts)
+        return replace(outcome, state="queued", live=None)
 
 
 def overview(jobs: Sequence[Job], store: Store, results: Path) -> Overview:
-    """Returns what is known of a suite's jobs on a cluster; nothing where none was ever
-    submitted.
-    """
+    """Returns a suite's jobs on a cluster; an empty overview if none was ever submitted."""
     if not submissions_folder(results).exists():
         return Overview(store)
-    known = submissions(results)
-    open_ = [submission for submission in known if not submission.over and not submission.abandoned]
+    open_ = [submission for submission in submissions(results) if submission.open]
     entries: dict[str, Entry] = {}
-    silent = ""
+    error = ""
     if open_:
         try:
             entries = queue.queue()
-        except queue.ClusterError as error:
-            silent = str(error)
-    where = reconcile(open_, entries)
-    lines = [f"the queue does not answer: {silent}"] if silent else []
-    for submission in open_:
-        line = elements_line(submission, entries, silent=bool(silent))
-        if line:
-            lines.append(line)
+        except queue.ClusterError as silence:
+            error = str(silence)
+    lines = [f"the queue does not answer: {error}"] if error else []
+    arrays = (array_line(submission, entries, silent=bool(error)) for submission in open_)
+    lines += filter(None, arrays)
     if not lines and open_:
         lines = ["no job of the suite is in the queue"]
     spent = compute(store, jobs)
     cost = f"{spent.gpu / 3600:.2f} GPU-hours and {spent.cpu / 3600:.2f} CPU-hours in all attempts"
-    lines.append(
-        f"compute: {cost}; {spent.lost / 3600:.2f} hours of {spent.wall / 3600:.2f} were lost work"
-    )
-    return Overview(store, tuple(lines), where, bool(silent))
+    lost = f"{spent.lost / 3600:.2f} hours of {spent.wall / 3600:.2f} were lost work"
+    lines.append(f"compute: {cost}; {lost}")
+    return Overview(store, tuple(lines), reconcile(open_, entries), bool(error))
 
 
-def elements_line(
+def array_line(
     submission: Submission, entries: Mapping[str, Entry] | None = None, *, silent: bool = False
 ) -> str:
-    """Returns a line on a submission: id, stage, jobs by state; empty where the queue no longer has
+    """Returns a line on a submission: id, stage, jobs by state; empty if the queue no longer has
     it.
 
     Args:
-        entries: What the queue says; None where it was not asked.
+        entries: What the queue says; None if it was not asked.
     """
-    units = sum(map(len, submission.elements))
+    units = sum(map(len, submission.array_tasks))
     job = submission.job or find_job(submission, entries or {})
-    jobs = len(submission.elements)
-    head = f"job {job or '?':<8} {submission.stage:<10} {units} units in {jobs} job{'s' if jobs > 1 else ''}"
+    count = len(submission.array_tasks)
+    jobs = f"{count} job{'s' if count > 1 else ''}"
+    head = f"job {job or '?':<8} {submission.stage:<10} {units} units in {jobs}"
     if entries is None or silent:
         after = submission.intent["after"]
         return head + (f", after {', '.join(after)}" if after else "")
-    seen = [
-        entry for entry in entries_of(replace(submission, job=job), entries) if entry is not None
-    ]
-    if not any(entry.alive for entry in seen):
+    queued = [entry for entry in entries_of(replace(submission, job=job), entries) if entry]
+    if not any(entry.alive for entry in queued):
         return ""
     states = Counter(
         entry.state.lower()
         + (f" ({entry.reason})" if entry.state == "PENDING" and entry.reason else "")
-        for entry in seen
+        for entry in queued
     )
-    gone = jobs - len(seen)
-    words = [f"{count} {state}" for state, count in states.items()] + (
-        [f"{gone} ended"] if gone else []
-    )
+    words = [f"{count} {state}" for state, count in states.items()]
+    if ended := count - len(queued):
+        words.append(f"{ended} ended")
     return f"{head}: {', '.join(words)}  {submission.name}"

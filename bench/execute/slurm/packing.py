@@ -1,9 +1,9 @@
-"""How long units are expected to take: as finished ones did, as measured, or by their FLOPs at a
+"""How long units are expected to take: like finished ones, as measured, or by their FLOPs at a
 throughput.
 
-A unit of a finished key takes as long as that did. Other finished units tell how far what is
-assumed of units of their model, or else of their stage, was off; only those made on a device as the
-executor's jobs will have it count.
+A unit whose key has finished units takes as long as those did. Finished units of other keys correct
+what is assumed for units of their model, or else of their stage; only those count that were made on
+a device like that of the executor's jobs.
 """
 
 import json
@@ -22,49 +22,50 @@ from bench.spec import TrainSpec, canonical
 from bench.store import STAGES, Store, UnitId
 
 SECONDS = {"train": 3600.0, "samples": 60.0, "likelihood": 60.0, "inspect": 30.0, "scores": 30.0}
-"""What a unit is taken to need whose method does not say what it computes, and none has
-finished.
-"""
+"""What a unit takes, if its method does not say what it computes and none has finished."""
 
 LEAST_SECONDS = 1.0
 """What a unit takes to read its inputs and to write its results."""
 
 CALL_SECONDS = 1e-4
-"""What a layer takes with what stands around it, however small it is."""
+"""What the call of a layer takes, however small it is."""
 
 ENOUGH = 200
-"""Finished units of a stage from which the time of the others is known well enough."""
+"""Finished units of a stage that are read at most: the mean hardly changes after them."""
 
 
-class Told(NamedTuple):
-    """Finished units, or measured ones, against what was assumed of them."""
+class Observed(NamedTuple):
+    """Finished units, against what was assumed of them."""
 
     took: float = 0.0
     assumed: float = 0.0
     flops: float = 0.0
     units: int = 0
 
-    def add(self, took: float, assumed: float, flops: float) -> "Told":
-        """Returns what is known with one unit more."""
-        return Told(self.took + took, self.assumed + assumed, self.flops + flops, self.units + 1)
+    def add(self, took: float, assumed: float, flops: float) -> "Observed":
+        """Returns the sums with one unit more."""
+        return Observed(
+            self.took + took, self.assumed + assumed, self.flops + flops, self.units + 1
+        )
 
 
 class Measured:
-    """What ``plan --measure`` has found, where the jobs of an executor are on such a device.
+    """What ``plan --measure`` has found; it counts for jobs on a device like the one measured.
 
     Args:
         path: The file.
     """
 
     def __init__(self, path: Path) -> None:
+        self.content: dict[str, Any] = {}
+        self.provenance: dict[str, Any] = {}
+        self.models: dict[str, Any] = {}
         try:
-            self.content: dict[str, Any] = json.loads(path.read_bytes())
-            self.provenance, self.models = (
-                dict(self.content["provenance"]),
-                dict(self.content["models"]),
-            )
+            content = json.loads(path.read_bytes())
+            provenance, models = dict(content["provenance"]), dict(content["models"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            self.content, self.provenance, self.models = {}, {}, {}
+            return
+        self.content, self.provenance, self.models = content, provenance, models
 
 
 def measured(results: Path) -> Measured:
@@ -73,18 +74,15 @@ def measured(results: Path) -> Measured:
 
 
 def kind_of(spec: TrainSpec) -> str:
-    """Returns a text that trainings share which differ in their seed alone: they take the same
+    """Returns a text that is equal for trainings that differ in their seed only: they take the same
     time.
     """
-    known = vars(spec)
-    if "_kind" not in known:
-        plain = {
-            name: value
-            for name, value in canonical(spec).items()
-            if name not in ("seed", "checkpoint", "weights")
-        }
-        known["_kind"] = json.dumps(plain, sort_keys=True)
-    return known["_kind"]
+    cached = vars(spec)
+    if "_kind" not in cached:  # many jobs share one spec
+        ignored = ("seed", "checkpoint", "weights")
+        plain = {name: value for name, value in canonical(spec).items() if name not in ignored}
+        cached["_kind"] = json.dumps(plain, sort_keys=True)
+    return cached["_kind"]
 
 
 class Sizes:
@@ -92,7 +90,7 @@ class Sizes:
 
     Args:
         jobs: All of a suite.
-        executor: Whose jobs will make the units.
+        executor: Of the jobs that will make the units.
         measured: What was measured.
     """
 
@@ -106,7 +104,7 @@ class Sizes:
         self.measured = measured or Measured(Path())
         self.by_key: dict[str, float] = {}
         self.by_stage: dict[str, float] = {}
-        self.told: dict[tuple[str, str], Told] = {}
+        self.observed: dict[tuple[str, str], Observed] = {}
         self.devices: dict[str, set[str]] = {}
         self._learned: Counter[str] = Counter()
         self._assumed: dict[tuple[str, str], float | None] = {}
@@ -118,50 +116,43 @@ class Sizes:
                 self.learn(job, unit)
 
     def learn(self, job: Job, unit: UnitId) -> None:
-        """Takes note of how long a unit took, if it is finished: the first of each key, and enough
-        of each stage.
+        """Learns from how long a unit took, if it is finished: from the first of each key, and from
+        enough of each stage.
         """
         stage = job.stage
         if job.key in self.by_key or self._learned[stage] >= ENOUGH:
             return
-        records = [
-            record
-            for result in job.made_by(unit)
-            if (record := self.store.record(*result)) is not None
-        ]
-        records = [
-            record for record in records if self._is_alike(stage, record.get("provenance", {}))
-        ]
+        stored = (self.store.record(*result) for result in job.made_by(unit))
+        records = [r for r in stored if r and self._is_alike(stage, r.get("provenance", {}))]
         if not records or (took := max(map(record_seconds, records))) <= 0:
             return
         self.by_key[job.key] = took
         self._learned[stage] += 1
         mean = self.by_stage.get(stage, 0.0)
         self.by_stage[stage] = mean + (took - mean) / self._learned[stage]
-        self.devices.setdefault(stage, set()).add(
-            str(records[0].get("provenance", {}).get("device", ""))
-        )
+        device = records[0].get("provenance", {}).get("device", "")
+        self.devices.setdefault(stage, set()).add(str(device))
         if (assumed := self.assumed(unit)) is not None:
-            work = self.work.of(unit)
+            flops = self.work.of(unit).flops
             for kind in {"", self._kind(job)}:
-                self.told[stage, kind] = self.told.get((stage, kind), Told()).add(
-                    took, assumed, work.flops
-                )
+                earlier = self.observed.get((stage, kind), Observed())
+                self.observed[stage, kind] = earlier.add(took, assumed, flops)
 
-    def _is_alike(self, stage: str, made: Mapping[str, Any]) -> bool:
-        """Tells whether something was made on such a device, and in such a way, as the jobs of a
-        stage will.
+    def _is_alike(self, stage: str, provenance: Mapping[str, Any]) -> bool:
+        """Tells whether something was made on a device, and in a way, like those of the jobs of a
+        stage.
         """
         executor = self.executor
-        processes = executor.train.world if stage == "train" else 1
-        if made.get("processes", 1) != processes:
+        if provenance.get("processes", 1) != self._processes(stage):
             return False
         if not on_gpu(executor, stage):
-            return made.get("accelerator") == "cpu" and made.get("threads") == executor.threads
+            on_cpu = provenance.get("accelerator") == "cpu"
+            return on_cpu and provenance.get("threads") == executor.threads
         wanted, part = target(executor, stage), executor.of(stage).gpus_on_node.part
-        same = (made.get("tf32"), made.get("compiled")) == (executor.tf32, executor.compile)
-        known = not wanted or accelerator(str(made.get("device", ""))) == wanted
-        return made.get("accelerator") == "cuda" and same and known and part == 1
+        options = (provenance.get("tf32"), provenance.get("compiled"))
+        same = options == (executor.tf32, executor.compile)
+        right = not wanted or accelerator(str(provenance.get("device", ""))) == wanted
+        return provenance.get("accelerator") == "cuda" and same and right and part == 1
 
     def _kind(self, job: Job) -> str:
         spec = job.specs[0] if job.specs else None
@@ -169,98 +160,89 @@ class Sizes:
         return "" if train is None else kind_of(train)
 
     def assumed(self, unit: UnitId) -> float | None:
-        """Returns the seconds of a unit by its FLOPs at an assumed throughput; None where they are
-        not known.
+        """Returns the seconds of a unit by its FLOPs at an assumed throughput; None if its method
+        does not say them.
         """
         place = (unit.stage, unit.key)
         if place not in self._assumed:
             work = self.work.of(unit)
             self._assumed[place] = None
             if work is not None:
-                share = self.executor.train.world if unit.stage == "train" else 1
                 device = 1e12 * self._rate(unit.stage, work.precision).tflops
                 host = work.host_flops / (1e12 * self._host)
-                busy = max(work.flops / share / device, CALL_SECONDS * work.calls)
+                computing = work.flops / self._processes(unit.stage) / device
+                busy = max(computing, CALL_SECONDS * work.calls)
                 self._assumed[place] = LEAST_SECONDS + busy + host
         return self._assumed[place]
 
     def _as_measured(self, unit: UnitId) -> float | None:
-        """Returns the seconds of a unit by a measurement of its model."""
-        job, work = self.jobs.get((unit.stage, unit.key)), None
-        found = (
-            self.measured.models.get(self._kind(job))
-            if job is not None and self.measured.models
-            else None
-        )
-        if found is None or not self._is_alike(
-            unit.stage, {"processes": self._processes(unit), **self.measured.provenance}
-        ):
+        """Returns the seconds of a unit by a measurement of its model; None if there is none."""
+        job, stage = self.jobs.get((unit.stage, unit.key)), unit.stage
+        if job is None or not self.measured.models:
+            return None
+        found, processes = self.measured.models.get(self._kind(job)), self._processes(stage)
+        made = {"processes": processes, **self.measured.provenance}
+        if found is None or stage == "scores" or not self._is_alike(stage, made):
             return None
         work = self.work.of(unit)
-        if unit.stage == "train" and work is not None:
-            each = found.get("seconds_per_image")
-            return (
-                None
-                if each is None
-                else LEAST_SECONDS + each * work.rows / 3 / self.executor.train.world
-            )
-        each = found.get("seconds_per_row")
-        if work is None or each is None or unit.stage == "scores":
+        each = found.get("seconds_per_image" if stage == "train" else "seconds_per_row")
+        if work is None or each is None:
             return None
-        return LEAST_SECONDS + each * work.rows
+        # An image that is trained on is three rows: forward, and backward of twice the length.
+        return LEAST_SECONDS + each * (work.rows / 3 / processes if stage == "train" else work.rows)
 
-    def _processes(self, unit: UnitId) -> int:
-        return self.executor.train.world if unit.stage == "train" else 1
+    def _processes(self, stage: str) -> int:
+        return self.executor.train.world if stage == "train" else 1
 
-    def _told(self, unit: UnitId) -> Told | None:
+    def _observed(self, unit: UnitId) -> Observed | None:
+        """Returns the finished units of the same model, or else of the same stage."""
         job = self.jobs.get((unit.stage, unit.key))
         kind = self._kind(job) if job is not None else ""
-        return self.told.get((unit.stage, kind)) or self.told.get((unit.stage, ""))
+        return self.observed.get((unit.stage, kind)) or self.observed.get((unit.stage, ""))
 
     def of(self, unit: UnitId) -> float:
         """Returns the seconds of a unit."""
-        if (known := self.by_key.get(unit.key)) is not None:
-            return known
-        if (known := self._as_measured(unit)) is not None:
-            return known
+        if (seconds := self.by_key.get(unit.key)) is not None:
+            return seconds
+        if (seconds := self._as_measured(unit)) is not None:
+            return seconds
         assumed = self.assumed(unit)
         if assumed is None:
             return self.by_stage.get(unit.stage, SECONDS[unit.stage])
-        told = self._told(unit)
-        return assumed if told is None else assumed * told.took / told.assumed
+        observed = self._observed(unit)
+        return assumed if observed is None else assumed * observed.took / observed.assumed
 
     def source(self, unit: UnitId) -> str:
-        """Says where the number is from."""
+        """Returns in one word or two what the seconds of a unit rest on."""
         if unit.key in self.by_key:
             return "finished"
         if self._as_measured(unit) is not None:
             return "measured"
-        if self._told(unit) is not None or (
-            self.assumed(unit) is None and unit.stage in self.by_stage
-        ):
-            return "finished alike"
-        return "assumed"
+        by_stage = self.assumed(unit) is None and unit.stage in self.by_stage
+        return "finished alike" if by_stage or self._observed(unit) is not None else "assumed"
 
     def explain(self, unit: UnitId) -> str:
-        """Says in words what the seconds of a unit rest on."""
+        """Returns in words what the seconds of a unit rest on."""
+        stage = unit.stage
         match self.source(unit):
             case "finished":
                 return "the time that finished units of the same key took"
             case "measured":
-                return f"a measurement on {self.measured.provenance.get('device', 'an unnamed device')}"
+                device = self.measured.provenance.get("device", "an unnamed device")
+                return f"a measurement on {device}"
             case "finished alike":
-                told, devices = (
-                    self._told(unit),
-                    ", ".join(sorted(filter(None, self.devices.get(unit.stage, ())))),
-                )
-                where = f" on {devices}" if devices else ""
-                if told is None or not told.flops:
-                    return f"the time that {self._learned[unit.stage]} finished units took{where}"
-                return f"{told.flops / told.took / 1e12:.2g} TFLOP/s of {told.units} finished units{where}"
+                observed = self._observed(unit)
+                devices = ", ".join(sorted(filter(None, self.devices.get(stage, ()))))
+                place = f" on {devices}" if devices else ""
+                if observed is None or not observed.flops:
+                    return f"the time that {self._learned[stage]} finished units took{place}"
+                tflops = f"{observed.flops / observed.took / 1e12:.2g} TFLOP/s"
+                return f"{tflops} of {observed.units} finished units{place}"
         work = self.work.of(unit)
         if work is None:
-            return f"{SECONDS[unit.stage]:g} s a unit where nothing says what it computes (an exact score, say)"
-        return self._rate(unit.stage, work.precision).words
+            unknown = "if nothing says what it computes (an exact score, say)"
+            return f"{SECONDS[stage]:g} s per unit {unknown}"
+        return self._rate(stage, work.precision).words
 
     def _rate(self, stage: str, precision: str) -> Rate:
         if (stage, precision) not in self._rates:
@@ -269,7 +251,7 @@ class Sizes:
 
 
 def record_seconds(record: Mapping[str, Any]) -> float:
-    """Returns how long the unit of a record took, 0 where it does not say."""
+    """Returns how long the unit of a record took, 0 if it does not say."""
     for took in (record.get("seconds"), record.get("provenance", {}).get("attempt_seconds")):
         if isinstance(took, int | float) and math.isfinite(took):
             return float(took)

@@ -1,7 +1,7 @@
-"""What SLURM says: squeue for who lives, sacct for why somebody died, and the limits of the site.
+"""What SLURM answers: squeue which jobs live, sacct why one died, and the limits of the site.
 
-One squeue call answers for all jobs. It needs no accounting; sacct is asked only where it works,
-only once for a job that ended without a result, and its silence changes nothing.
+One squeue call answers for all jobs. It needs no accounting; sacct is asked only if it works, only
+once per job that ended without a result, and nothing depends on its answer.
 """
 
 import os
@@ -15,34 +15,23 @@ from bench.execute.slurm.resources import Resources
 
 TIMEOUT_SECONDS = 60.0
 
-ENDED = frozenset(
-    {
-        *(
-            "BOOT_FAIL",
-            "CANCELLED",
-            "COMPLETED",
-            "DEADLINE",
-            "FAILED",
-            "NODE_FAIL",
-            "OUT_OF_MEMORY",
-            "PREEMPTED",
-        ),
-        *("REVOKED", "TIMEOUT"),
-    }
-)
+_ENDED = """
+BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT
+"""
+ENDED = frozenset(_ENDED.split())
 """States of jobs that run no more; a job in any other state, known here or not, is alive."""
 
 
 class ClusterError(Exception):
-    """SLURM does not answer: nothing is known, which is not to say that anything failed."""
+    """SLURM does not answer: then nothing is known, which does not mean that anything failed."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A job, or an element of an array, as the queue shows it.
+    """A job, or a task of an array, as the queue shows it.
 
     Args:
-        id: ``12``, or ``12_3`` for an element.
+        id: ``12``, or ``12_3`` for an array task.
         state: In SLURM's words: PENDING, RUNNING, FAILED, ...
         reason: Why it waits.
     """
@@ -65,8 +54,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the site allows: elements of an array, and jobs of this user in the queue at once; None:
-    not known.
+    """What the site allows; None if it does not say.
+
+    Args:
+        array: Tasks of an array.
+        submit: Jobs of this user in the queue at once.
     """
 
     array: int | None = None
@@ -74,7 +66,7 @@ class Limits:
 
 
 def queue(names: Iterable[str] | None = None) -> dict[str, Entry]:
-    """Returns this user's jobs that the queue still knows, by id, those that ended a while ago
+    """Returns this user's jobs that the queue still has, by id, those that ended a while ago
     included.
 
     Args:
@@ -83,18 +75,12 @@ def queue(names: Iterable[str] | None = None) -> dict[str, Entry]:
     Raises:
         ClusterError: squeue does not answer.
     """
-    words = [
-        "squeue",
-        "--noheader",
-        "--array",
-        "--states=all",
-        f"--user={_user()}",
-        "--format=%F|%K|%T|%j|%r",
-    ]
+    command = ["squeue", "--noheader", "--array", "--states=all", f"--user={_user()}"]
+    command.append("--format=%F|%K|%T|%j|%r")
     if names is not None:
-        words.append(f"--name={','.join(names)}")
+        command.append(f"--name={','.join(names)}")
     entries = {}
-    for line in _call(words).splitlines():
+    for line in _call(command).splitlines():
         fields = line.strip().split("|", 4)
         if len(fields) == 5:
             master, index, state, name, reason = fields
@@ -104,19 +90,10 @@ def queue(names: Iterable[str] | None = None) -> dict[str, Entry]:
 
 
 def account(ids: Sequence[str]) -> dict[str, str]:
-    """Returns the last states of jobs that have ended, where the accounting knows them: empty where
-    there is none.
-    """
-    words = [
-        "sacct",
-        "--noheader",
-        "--parsable2",
-        "--allocations",
-        f"--jobs={','.join(ids)}",
-        "--format=JobID,State",
-    ]
+    """Returns the last states of jobs that have ended, as far as the accounting has them."""
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={','.join(ids)}"]
     try:
-        lines = _call(words).splitlines() if ids else []
+        lines = _call([*command, "--format=JobID,State"]).splitlines() if ids else []
     except ClusterError:
         return {}
     pairs = (line.split("|") for line in lines if line.count("|") == 1)
@@ -124,7 +101,7 @@ def account(ids: Sequence[str]) -> dict[str, str]:
 
 
 def cancel(ids: Iterable[str]) -> None:
-    """Cancels jobs, arrays or elements; those that have ended already are left alone.
+    """Cancels jobs, arrays or array tasks; those that have ended already are left alone.
 
     Raises:
         ClusterError: scancel does not answer.
@@ -134,7 +111,7 @@ def cancel(ids: Iterable[str]) -> None:
 
 
 def limits() -> Limits:
-    """Returns the limits of the site, as far as it tells them."""
+    """Returns the limits of the site, as far as it says."""
     array = submit = None
     try:
         for line in _call(["scontrol", "show", "config"]).splitlines():
@@ -143,47 +120,36 @@ def limits() -> Limits:
                 array = int(value)
     except ClusterError:
         return Limits()
+    command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={_user()}"]
     try:
-        words = [
-            "sacctmgr",
-            "--noheader",
-            "--parsable2",
-            "show",
-            "assoc",
-            f"user={_user()}",
-            "format=MaxSubmitJobs",
-        ]
-        found = [int(line) for line in _call(words).splitlines() if line.strip().isdigit()]
-        submit = min(found, default=None)
+        lines = _call([*command, "format=MaxSubmitJobs"]).splitlines()
+        submit = min((int(line) for line in lines if line.strip().isdigit()), default=None)
     except ClusterError:  # a site without accounting
         pass
     return Limits(array, submit)
 
 
 def refusals(resources: Resources) -> list[str]:
-    """Returns why the site would not take a job that asks for this, as far as its partitions
-    tell.
+    """Returns why the site would not take a job that asks for this, by what sinfo says of its
+    partitions.
     """
     try:
         lines = _call(["sinfo", "--noheader", "--format=%R|%l|%c|%m|%G"]).splitlines()
     except ClusterError:
         return []
-    rows = [line.strip().split("|") for line in lines]
-    names = {row[0] for row in rows if len(row) == 5}
-    if resources.partition is not None and not set(resources.partition.split(",")) <= names:
-        return [
-            f"there is no partition {resources.partition}; there are {', '.join(sorted(names))}"
-        ]
-    rows = [row for row in rows if len(row) == 5 and resources.partition in (None, row[0])]
+    rows = [row for line in lines if len(row := line.strip().split("|")) == 5]
+    names, partition = {row[0] for row in rows}, resources.partition
+    if partition is not None and not set(partition.split(",")) <= names:
+        return [f"there is no partition {partition}; there are {', '.join(sorted(names))}"]
+    rows = [row for row in rows if partition in (None, row[0])]
     found = []
+    minutes, cpus = resources.minutes, resources.cpus * resources.tasks
     longest = max((_minutes(row[1]) for row in rows), default=float("inf"))
-    if resources.minutes > longest:
-        found.append(
-            f"the partition allows {longest:.0f} minutes, {resources.minutes} are asked for"
-        )
-    cpus = max((int(row[2].rstrip("+")) for row in rows), default=0)
-    if rows and resources.cpus * resources.tasks > cpus:
-        found.append(f"no node has {resources.cpus * resources.tasks} CPUs; the largest has {cpus}")
+    if minutes > longest:
+        found.append(f"the partition allows {longest:.0f} minutes, {minutes} are asked for")
+    most_cpus = max((int(row[2].rstrip("+")) for row in rows), default=0)
+    if rows and cpus > most_cpus:
+        found.append(f"no node has {cpus} CPUs; the largest has {most_cpus}")
     memory = max((int(row[3].rstrip("+")) for row in rows), default=0)
     if rows and resources.memory_gb is not None and 1024 * resources.memory_gb > memory:
         found.append(f"no node has {resources.memory_gb:g} GB; the largest has {memory / 1024:.1f}")
@@ -191,29 +157,24 @@ def refusals(resources: Resources) -> list[str]:
 
 
 def _refuse_gpus(asked: Gpus, nodes: Sequence[str]) -> list[str]:
-    """Returns why no node has the GPUs that are asked for, given the generic resources of each kind
-    of node.
+    """Returns why no node has the GPUs that are asked for.
+
+    Args:
+        nodes: The generic resources of each kind of node: ``gpu:a100:4(S:0-1)``.
     """
     if not asked.count or asked.share or not nodes:
         return []
-    there = {
-        part.partition("(")[0]
-        for node in nodes
-        for part in node.split(",")
-        if part.startswith("gpu:")
-    }
-    known = {part.split(":")[1] for part in there if part.count(":") == 2}
-    lacking = [name for name in asked.type.split(",") if name and name not in known]
+    parts = (part.partition("(")[0] for node in nodes for part in node.split(","))
+    gpus = {part for part in parts if part.startswith("gpu:")}
+    there = f"there are {', '.join(sorted(gpus)) or 'none'}"
+    types = {part.split(":")[1] for part in gpus if part.count(":") == 2}
+    lacking = [name for name in asked.type.split(",") if name and name not in types]
     if lacking:
-        return [
-            f"no node has GPUs of type {', '.join(lacking)}; there are {', '.join(sorted(there)) or 'none'}"
-        ]
-    most = max(
-        (int(part.rpartition(":")[2]) for part in there if part.rpartition(":")[2].isdigit()),
-        default=0,
-    )
+        return [f"no node has GPUs of type {', '.join(lacking)}; {there}"]
+    counts = (part.rpartition(":")[2] for part in gpus)
+    most = max((int(count) for count in counts if count.isdigit()), default=0)
     if not asked.type and asked.count > most:
-        return [f"no node has {asked.count} GPUs; there are {', '.join(sorted(there)) or 'none'}"]
+        return [f"no node has {asked.count} GPUs; {there}"]
     return []
 
 
@@ -232,28 +193,19 @@ def _user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
-def _call(words: Sequence[str]) -> str:
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("SQUEUE_", "SACCT_"))
-    }
+def _call(command: Sequence[str]) -> str:
+    """Returns what a command of SLURM prints, with its formats not changed by the environment."""
+    program, ignored = command[0], ("SQUEUE_", "SACCT_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(ignored)}
+    options = {"capture_output": True, "text": True, "check": False, "timeout": TIMEOUT_SECONDS}
     try:
-        done = subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_SECONDS,
-            env=environment,
-        )
+        done = subprocess.run(command, env=environment, **options)
     except FileNotFoundError:
-        raise ClusterError(
-            f"there is no {words[0]} here: is this a login node of the cluster?"
-        ) from None
+        why = f"there is no {program} here: is this a login node of the cluster?"
+        raise ClusterError(why) from None
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ClusterError(f"{words[0]} does not answer: {error}") from None
+        raise ClusterError(f"{program} does not answer: {error}") from None
     if done.returncode:
-        told = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise ClusterError(f"{words[0]} failed with status {done.returncode}: {told}")
+        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        raise ClusterError(f"{program} failed with status {done.returncode}: {last}")
     return done.stdout
