@@ -134,16 +134,27 @@ DATASETS = {
     )
     for name, shape in {"digits": (1, 8, 8), "faces": (3, 8, 8)}.items()
 }
+
+
+class DistanceCard(MetricCard):
+    def column(self, params):
+        return f"fd({params.reference})"
+
+    def reference(self, params):
+        return params.reference
+
+    def refuse(self, params, data):
+        return ["reads grey images"] if data.shape[0] != 1 else []
+
+
 METRICS = {
-    "fd": MetricCard(
+    "fd": DistanceCard(
+        name="fd",
         version=5,
         summary="",
         params=Distance,
         higher_is_better=False,
-        column=lambda p: f"fd({p.reference})",
         measure=None,
-        reference=lambda p: p.reference,
-        refuse=lambda p, data: ["reads grey images"] if data.shape[0] != 1 else [],
         least_count=lambda p, data: 240,
     )
 }

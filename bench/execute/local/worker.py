@@ -10,7 +10,6 @@ No torch before :meth:`Work.__call__`.
 
 import contextlib
 import os
-import signal
 import sys
 import time
 import traceback
@@ -19,11 +18,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from bench.execute.lease import Lease, LostError, holder
 from bench.execute.outcome import outcome
+from bench.execute.stop import Stop, Stopped
 from bench.files import FULL, NOT_OURS, read_json
 from bench.plan import Job
 from bench.store import DamagedError, Store, UnitId
@@ -48,46 +47,6 @@ class PlaceError(Exception):
             error.errno in NOT_OURS and Path(where).is_relative_to(store.root)
         )
         return cls(f"{where or 'files'}: {error.strerror}") if ours else None
-
-
-class Stopped(BaseException):
-    """The worker was asked to stop; not an Exception, so that no adapter swallows it."""
-
-
-class Stop:
-    """A request to stop, as SIGTERM and SIGINT make it.
-
-    Training leaves at the next step, with a checkpoint; everything else leaves at once, for its
-    unit is short. A second signal leaves at once always.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self.gracefully = False
-        self.saving = False
-        self.number = signal.SIGTERM
-
-    def install(self) -> None:
-        """Makes SIGTERM and SIGINT ask for a stop."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.ask)
-
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        """Handles a signal."""
-        self.number = signal.Signals(number)
-        if self.requested or not self.gracefully:
-            self.requested = True
-            raise Stopped
-        self.requested = True
-
-    def save(self, number: int, frame: FrameType | None) -> None:
-        """Handles a signal by asking for a checkpoint at the next step, and for nothing else."""
-        self.saving = True
-
-    def check(self) -> None:
-        """Raises :class:`Stopped` if a stop was asked for."""
-        if self.requested:
-            raise Stopped
 
 
 @dataclass
