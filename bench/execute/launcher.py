@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.files import whole
 from bench.installation import checkout
 
 CONTROLLER = "submitit"
@@ -123,9 +124,8 @@ def put_function(function: Callable[[], None], folder: Path, id_: str, minutes: 
     delayed = DelayedSubmission(function)
     delayed.set_timeout(minutes, MOST_RESTARTS)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    delayed.dump(temporary)
-    os.replace(temporary, path)
+    with whole(path) as file:
+        delayed.dump(file.name)
 
 
 def run_again(function: Callable[[], None]) -> Any:

@@ -1,8 +1,7 @@
-r"""What samples make of what they were given: distances from the truth, their spread, and whether
-they keep to it.
+r"""Conditional samples: distance from the truth, spread, and whether they keep the condition.
 
-Images are in [0, 1], of shape (N, C, H, W). What is known of them is an orthogonal projection P
-(pixels, or grey); errors are root mean squares over the dimensions of P or of what it leaves out.
+Images are in [0, 1], of shape (N, C, H, W). The known part is an orthogonal projection P (some
+pixels, or grey); errors are root mean squares over the dimensions of P or of what it leaves out.
 For samples x of the exact conditional distribution, the truth is one draw like any other, so that
 
 .. math:: \mathbb{E}\,\|x - x_0\|^2 = 2\, \mathbb{E}\,\|x - \mathbb{E}[x \mid P x_0]\|^2 :
@@ -25,8 +24,7 @@ class Restored:
         samples: In [0, 1], float64, shape (N, C, H, W).
         truth: What they restore, or their classes.
         levels: Values that a pixel takes.
-        log_probs: Class probabilities that an independent classifier gives the samples, (N,
-            classes); None where none was asked.
+        log_probs: Log class probabilities of an independent classifier, (N, classes), or None.
     """
 
     samples: np.ndarray
@@ -39,37 +37,31 @@ class Restored:
         return self.samples - self.truth.images / (self.levels - 1)
 
     def unknown(self, images: np.ndarray) -> np.ndarray:
-        """Returns what is left of N images without what is known of them."""
+        """Returns N images without their known part."""
         return images - self.truth.known_part(images)
 
     def unknown_squares(self) -> np.ndarray:
-        """Returns the mean square error of the unknown part of each sample, shape (N,); 0 where all
-        is known.
-        """
+        """Returns the mean square error of the unknown parts, shape (N,); 0 without any."""
         return _squares(self.unknown(self.errors())) / np.maximum(self.unknown_dimensions(), 1)
 
     def unknown_dimensions(self) -> np.ndarray:
-        """Returns the dimensions of what is unknown of each sample, shape (N,)."""
+        """Returns the dimensions of each sample's unknown part, shape (N,)."""
         return self.samples[0].size - self.truth.known_dimensions()
 
 
 def unknown_rmse(restored: Restored) -> float:
-    """Returns the root mean square error of what was unknown."""
+    """Returns the root mean square error of the unknown part."""
     return float(np.sqrt(restored.unknown_squares().mean()))
 
 
 def unknown_best(restored: Restored) -> float:
-    """Returns the same of the best of the samples of each image; it falls with the number of
-    repeats.
-    """
+    """Returns the same of the best sample of each image; it falls with the number of repeats."""
     squares, image = restored.unknown_squares(), restored.truth.image
     return float(np.sqrt(np.mean([squares[image == one].min() for one in np.unique(image)])))
 
 
 def diversity(restored: Restored) -> float:
-    """Returns the root mean square, over what was unknown, of the standard deviation between
-    samples of one image.
-    """
+    """Returns the standard deviation between samples of one image: root mean square of unknowns."""
     image, dimensions = restored.truth.image, restored.unknown_dimensions()
     unknown = restored.unknown(restored.samples)
     total = size = 0.0
@@ -84,22 +76,18 @@ def diversity(restored: Restored) -> float:
 
 
 def known_rmse(restored: Restored) -> float:
-    """Returns the root mean square error of what was known: 0 where samples keep to it."""
-    known = restored.truth.known_part(restored.errors())
-    return float(
-        np.sqrt((_squares(known) / np.maximum(restored.truth.known_dimensions(), 1)).mean())
-    )
+    """Returns the root mean square error of the known part: 0 if samples keep to it."""
+    squares = _squares(restored.truth.known_part(restored.errors()))
+    return float(np.sqrt((squares / np.maximum(restored.truth.known_dimensions(), 1)).mean()))
 
 
 def known_max(restored: Restored) -> float:
-    """Returns the largest error of a pixel, or of the grey of one, that was known."""
+    """Returns the largest error of a known pixel, or of its known grey."""
     return float(np.abs(restored.truth.known_part(restored.errors())).max())
 
 
 def accuracy(restored: Restored) -> float:
-    """Returns the share of samples whose class an independent classifier finds the most
-    probable.
-    """
+    """Returns the share of samples whose class an independent classifier finds most probable."""
     return float((restored.log_probs.argmax(1) == restored.truth.image).mean())
 
 

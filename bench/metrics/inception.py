@@ -1,5 +1,6 @@
-r"""The inception score :math:`\exp \mathbb{E}_x\, \mathrm{KL}(p(y \mid x) \,\|\, p(y))`: 1 to the
-number of classes.
+r"""The inception score, from 1 to the number of classes.
+
+.. math:: \exp \mathbb{E}_x\, \mathrm{KL}(p(y \mid x) \,\|\, p(y))
 
 Split k of K is images :math:`[\lfloor kN/K \rfloor, \lfloor (k+1)N/K \rfloor)` in their given
 order, so that every image counts; p(y) is the mean over the split. The result is the mean over
@@ -40,11 +41,10 @@ def inception_score(probabilities: np.ndarray, splits: int = 1) -> tuple[float, 
 
 
 class Classes:
-    """What the inception score needs of log class probabilities that come in parts: sums over each
-    split.
+    """Sums over each split of log class probabilities that come in parts.
 
-    With sums over a split of n images, the mean divergence is the mean of p log p minus that of the
-    mean's own.
+    They are all that the score needs: the mean divergence over a split is the mean of p log p minus
+    p log p of the mean p.
 
     Args:
         splits: Number K of contiguous splits.
@@ -56,13 +56,13 @@ class Classes:
             raise ValueError(f"{splits} splits need the number of images beforehand")
         self.splits = splits
         self.count = count
-        self.seen = 0
+        self.added = 0
         self._sums: list[np.ndarray | None] = [None] * splits
         self._entropies = np.zeros(splits)
         self._counts = np.zeros(splits, dtype=np.int64)
 
     def add(self, log_probs: np.ndarray) -> None:
-        """Takes log class probabilities of the next images, shape (n, classes).
+        """Adds log class probabilities of the next images, shape (n, classes).
 
         Raises:
             ValueError: NaN, or more images than were announced.
@@ -70,20 +70,20 @@ class Classes:
         log_probs = np.asarray(log_probs, np.float64)
         if np.isnan(log_probs).any():
             raise ValueError("class probabilities hold NaN or infinity")
-        edges = [self.seen, *self._inner_edges(len(log_probs)), self.seen + len(log_probs)]
+        edges = [self.added, *self._inner_edges(len(log_probs)), self.added + len(log_probs)]
         for start, end in pairwise(edges):
-            part = log_probs[start - self.seen : end - self.seen]
+            part = log_probs[start - self.added : end - self.added]
             if len(part):
                 self._add(self._split(start), part)
-        self.seen += len(log_probs)
+        self.added += len(log_probs)
 
     def _inner_edges(self, size: int) -> list[int]:
         if self.splits == 1:
             return []
-        if self.seen + size > self.count:
+        if self.added + size > self.count:
             raise ValueError(f"{self.count} images were announced, more have come")
         edges = [k * self.count // self.splits for k in range(1, self.splits)]
-        return [edge for edge in edges if self.seen < edge < self.seen + size]
+        return [edge for edge in edges if self.added < edge < self.added + size]
 
     def _split(self, index: int) -> int:
         if self.splits == 1:
@@ -93,8 +93,8 @@ class Classes:
     def _add(self, split: int, log_probs: np.ndarray) -> None:
         probabilities = np.exp(log_probs)
         total = probabilities.sum(0)
-        known = self._sums[split]
-        self._sums[split] = total if known is None else known + total
+        before = self._sums[split]
+        self._sums[split] = total if before is None else before + total
         self._entropies[split] += -entr(probabilities).sum()
         self._counts[split] += len(log_probs)
 
@@ -104,8 +104,8 @@ class Classes:
         Raises:
             ValueError: A split without images.
         """
-        if not self._counts.all() or (self.splits > 1 and self.seen != self.count):
-            raise ValueError(f"{self.splits} splits need as many images, got {self.seen}")
+        if not self._counts.all() or (self.splits > 1 and self.added != self.count):
+            raise ValueError(f"{self.splits} splits need as many images, got {self.added}")
         values = []
         for total, entropies, count in zip(self._sums, self._entropies, self._counts, strict=True):
             values.append(np.exp(entropies / count + entr(total / count).sum()))

@@ -1,9 +1,8 @@
-"""The metrics of torch-fidelity and clean-fid, on features that are ready: nothing is fetched,
-cached or resized.
+"""The metrics of torch-fidelity and clean-fid on computed features: nothing is fetched or resized.
 
-torch-fidelity's functions take tensors and know no shared memory limit: distances are computed in
+torch-fidelity's functions take tensors and do not bound their memory: distances are computed in
 blocks of :data:`BLOCK` rows. clean-fid's draw from numpy's global generator, which is seeded for
-them and put back.
+them and restored.
 """
 
 import functools
@@ -15,7 +14,7 @@ import torch
 from scipy import linalg
 
 BLOCK = 1000
-"""Rows of a distance matrix that are held at once."""
+"""Rows of a distance matrix that are in memory at once."""
 
 SEED = 2020
 
@@ -44,7 +43,7 @@ def fid_of_clean_fid(
     """Returns clean-fid's Frechet distance of two Gaussians.
 
     Raises:
-        ValueError: This scipy has no ``sqrtm(disp=...)`` any more, or its square root has no value.
+        ValueError: scipy no longer has ``sqrtm(disp=...)``, or its square root has no value.
     """
     from cleanfid.fid import frechet_distance
 
@@ -54,29 +53,24 @@ def fid_of_clean_fid(
         try:
             return float(frechet_distance(mean1, cov1, mean2, cov2))
         except TypeError as error:
-            raise ValueError(
-                "clean-fid's distance needs scipy < 1.18: pip install 'scipy<1.18'"
-            ) from error
+            why = "clean-fid's distance needs scipy < 1.18: pip install 'scipy<1.18'"
+            raise ValueError(why) from error
         except np.linalg.LinAlgError as error:
             raise ValueError(f"clean-fid's matrix square root fails: {error}") from error
 
 
 def is_of_torch_fidelity(log_probs: np.ndarray, splits: int) -> float:
-    """Returns torch-fidelity's inception score over contiguous splits of (N, classes) log
-    probabilities.
-    """
+    """Returns torch-fidelity's inception score over splits of (N, classes) log probabilities."""
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
-    return isc_features_to_metric(torch.from_numpy(log_probs), splits, False, 0)[
-        KEY_METRIC_ISC_MEAN
-    ]
+    scores = isc_features_to_metric(torch.from_numpy(log_probs), splits, False, 0)
+    return scores[KEY_METRIC_ISC_MEAN]
 
 
 def kid_of_torch_fidelity(
     samples: np.ndarray, real: np.ndarray, subsets: int, subset_size: int
 ) -> float:
-    """Returns torch-fidelity's kernel distance: the mean over random subsets of both sets, features
-    (N, D).
+    """Returns torch-fidelity's kernel distance, the mean over random subsets of features (N, D).
 
     Raises:
         ValueError: Features that are not finite.
@@ -86,8 +80,8 @@ def kid_of_torch_fidelity(
     _check_finite(samples, real)
     size = min(subset_size, len(samples), len(real))
     options = {"kid_subsets": subsets, "kid_subset_size": size, "rng_seed": SEED, "verbose": False}
-    found = kid_features_to_metric(*_tensors(samples, real), **options)
-    return found[KEY_METRIC_KID_MEAN]
+    scores = kid_features_to_metric(*_tensors(samples, real), **options)
+    return scores[KEY_METRIC_KID_MEAN]
 
 
 def kid_of_clean_fid(
@@ -100,16 +94,14 @@ def kid_of_clean_fid(
     before = np.random.get_state()  # noqa: NPY002
     try:
         np.random.seed(SEED)  # noqa: NPY002
-        return kernel_distance(
-            samples, np.asarray(real), num_subsets=subsets, max_subset_size=subset_size
-        )
+        sizes = {"num_subsets": subsets, "max_subset_size": subset_size}
+        return kernel_distance(samples, np.asarray(real), **sizes)
     finally:
         np.random.set_state(before)  # noqa: NPY002
 
 
 def radii(features: np.ndarray, neighbours: int) -> np.ndarray:
-    """Returns the distance of each of N features, shape (N, D), to its k-th neighbour among them:
-    shape (N,).
+    """Returns the distance of each feature to its k-th neighbour: of shape (N, D), shape (N,).
 
     Raises:
         ValueError: Too few images for so many neighbours, or features that are not finite.
@@ -130,20 +122,20 @@ def radii(features: np.ndarray, neighbours: int) -> np.ndarray:
 def precision_and_recall(
     samples: np.ndarray, real: np.ndarray, neighbours: int, real_radii: np.ndarray | None = None
 ) -> tuple[float, float]:
-    """Returns torch-fidelity's precision and recall, features (N, D): to the bit what its own
-    function gives.
+    """Returns torch-fidelity's precision and recall of features (N, D), bit by bit.
 
     Args:
-        real_radii: The :func:`radii` of the real images, which cost the square of their number,
-            where they are known.
+        samples: Features of the samples.
+        real: Features of the real images.
+        neighbours: k, for the radius of a ball.
+        real_radii: The :func:`radii` of the real images, if already computed: they cost the square
+            of their number.
 
     Raises:
         ValueError: Too few images for so many neighbours, or features that are not finite.
     """
-    if min(len(samples), len(real)) <= neighbours:
-        raise ValueError(
-            f"{neighbours} neighbours need more images than {min(len(samples), len(real))}"
-        )
+    if (least := min(len(samples), len(real))) <= neighbours:
+        raise ValueError(f"{neighbours} neighbours need more images than {least}")
     if real_radii is None:
         real_radii = radii(real, neighbours)
     return _covered(samples, real, real_radii), _covered(real, samples, radii(samples, neighbours))
@@ -170,9 +162,7 @@ def _check_finite(*sides: np.ndarray) -> None:
 
 
 def _tensors(*sides: np.ndarray) -> list[torch.Tensor]:
-    """Shares the memory of arrays of one type; nothing writes to it, though a mapped file could not
-    be written to.
-    """
+    """Returns tensors that share the memory of arrays of one type, which may be mapped files."""
     kind = np.result_type(*sides)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

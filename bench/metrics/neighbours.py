@@ -1,5 +1,4 @@
-r"""Distances of samples to their nearest real images: are they new, or copies of what the model was
-trained on?
+r"""Distances of samples to their nearest real images: are they new, or copies of training images?
 
 ``ratio``: mean distance to the nearest training image over that to the nearest held-out image. The
 larger split has nearer neighbours, so it is divided by what held-out images themselves give, each
@@ -18,7 +17,7 @@ held-out images); Yoon et al., 2023, https://openreview.net/forum?id=shciCbSk9h 
 import numpy as np
 
 CHUNK = 512
-"""Samples whose distances to all real images are held at once."""
+"""Samples whose distances to all real images are in memory at once."""
 
 
 def nearest(samples: np.ndarray, real: np.ndarray, k: int, *, same: bool = False) -> np.ndarray:
@@ -31,7 +30,7 @@ def nearest(samples: np.ndarray, real: np.ndarray, k: int, *, same: bool = False
         samples: Shape (N, D).
         real: Shape (M, D).
         k: How many neighbours.
-        same: The two sets are one, and no image is its own neighbour.
+        same: Whether the two sets are one, so that no image is its own neighbour.
 
     Raises:
         ValueError: Fewer than k real images, or features that are not finite.
@@ -39,8 +38,8 @@ def nearest(samples: np.ndarray, real: np.ndarray, k: int, *, same: bool = False
     if len(real) < k + same:
         raise ValueError(f"{k} nearest of {len(real)} real images are asked for")
     squares = np.square(real, dtype=np.float64).sum(1)
-    found = np.empty((len(samples), k))
-    wanted = min(k + same + 2, len(real))  # two to spare, for rounding may swap near ones
+    distances = np.empty((len(samples), k))
+    candidates = min(k + same + 2, len(real))  # two to spare, because rounding may swap near ones
     for start in range(0, len(samples), CHUNK):
         part = samples[start : start + CHUNK]
         products = part @ real.T
@@ -49,13 +48,13 @@ def nearest(samples: np.ndarray, real: np.ndarray, k: int, *, same: bool = False
         rough = squares - 2 * products
         if same:
             rough[np.arange(len(part)), start + np.arange(len(part))] = np.inf
-        index = np.argpartition(rough, wanted - 1, axis=1)[:, :wanted]
-        for row, (sample, candidates) in enumerate(zip(part, index, strict=True)):
-            squared = np.square(real[candidates].astype(np.float64) - sample).sum(1)
+        index = np.argpartition(rough, candidates - 1, axis=1)[:, :candidates]
+        for row, (sample, near) in enumerate(zip(part, index, strict=True)):
+            squared = np.square(real[near].astype(np.float64) - sample).sum(1)
             if same:
-                squared[candidates == start + row] = np.inf
-            found[start + row] = np.sqrt(np.sort(squared)[:k])
-    return found
+                squared[near == start + row] = np.inf
+            distances[start + row] = np.sqrt(np.sort(squared)[:k])
+    return distances
 
 
 def ratio(to_train: np.ndarray, to_test: np.ndarray) -> float:
@@ -78,7 +77,5 @@ def usual_ratio(train: np.ndarray, test: np.ndarray) -> float:
 
 
 def near_copies(distances: np.ndarray, fraction: float) -> float:
-    """Returns the share of samples, with distances (N, 2) to the two nearest, whose first is below
-    the fraction.
-    """
+    """Returns the share of samples whose first of two distances, (N, 2), is below a fraction."""
     return float((distances[:, 0] < fraction * distances[:, 1]).mean())

@@ -1,10 +1,9 @@
-"""Extractors of other libraries: what torch-fidelity registers, and its Inception behind
-clean-fid's resizing.
+"""Pretrained extractors: what torch-fidelity registers, its Inception behind clean-fid's resizing.
 
 The libraries' classes are used as they are, with two changes that leave their numbers alone:
 weights are read by :func:`bench.metrics.weight_files.read_tensors`, for torch-fidelity itself would
 run code that hides in a file, and the Inception's normalisations are folded into its convolutions,
-which then run channels last (measured on a processor: 1.5 times as fast). In float32 features then
+which then run channels last (on a CPU 1.5 times as fast). In float32 features then
 differ as far from the exact ones as those of the library do, by some 2e-6.
 """
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.metrics.extractor_card import ExtractorCard, hub_folder
+from bench.metrics.extractor_card import ExtractorCard, ViewInputs, hub_folder
 from bench.metrics.view import View, fold
 from bench.metrics.weight_files import read_tensors
 
@@ -34,7 +33,7 @@ def _preprocess(top: int) -> str:
     return f"{scale} in uint8, grey repeated to 3 channels, then as the library does"
 
 
-def _registered(card: ExtractorCard) -> str:
+def _registered_name(card: ExtractorCard) -> str:
     """Returns the name under which torch-fidelity registers an extractor."""
     file = card.weights[0]
     if card.dimension == 2048 and card.classes == 1008:
@@ -43,31 +42,28 @@ def _registered(card: ExtractorCard) -> str:
 
 
 class TorchFidelity(View):
-    """An extractor that torch-fidelity registers: its features, and its unbiased logits where it
-    has classes.
-    """
+    """What torch-fidelity registers: its features, and its unbiased logits if it has classes."""
 
     resize = "TensorFlow 1's bilinear, not antialiased, not rounded (torch-fidelity)"
 
-    def __init__(self, card: ExtractorCard, content: bytes, levels: int) -> None:
+    def __init__(self, inputs: ViewInputs) -> None:
         super().__init__()
         from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-        name = _registered(card)
+        card, content, name = inputs.card, inputs.content, _registered_name(inputs.card)
         kind = FEATURE_EXTRACTORS_REGISTRY[name]
-        if not name.startswith("clip"):  # those are archives of TorchScript, told by their digest
+        if not name.startswith("clip"):  # TorchScript, whose digest is published
             read_tensors(content)
-        wanted = [kind.get_default_feature_layer_for_metric("prc")]
-        wanted += ["logits_unbiased"] if card.classes else []
+        layers = [kind.get_default_feature_layer_for_metric("prc")]
+        layers += ["logits_unbiased"] if card.classes else []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
-            self.network = kind(
-                name, wanted, feature_extractor_weights_path=io.BytesIO(content)
-            ).eval()
+            file = io.BytesIO(content)
+            self.network = kind(name, layers, feature_extractor_weights_path=file).eval()
         if card.classes:
             fold_inception(self.network)
-        self.top = levels - 1
+        self.top = inputs.levels - 1
         self.preprocess = _preprocess(self.top)
 
     def forward(self, levels: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -77,17 +73,15 @@ class TorchFidelity(View):
 
 
 class CleanInception(View):
-    """The reference Inception on images that clean-fid resized: PIL's bicubic, antialiased, not
-    rounded.
-    """
+    """The reference Inception on images that clean-fid resized."""
 
     resize = "PIL bicubic, antialiased, in floats, clipped to 0..255 (clean-fid)"
 
-    def __init__(self, card: ExtractorCard, content: bytes, levels: int) -> None:
+    def __init__(self, inputs: ViewInputs) -> None:
         super().__init__()
         from cleanfid.resize import build_resizer
 
-        inner = TorchFidelity(card, content, levels)
+        inner = TorchFidelity(inputs)
         self.network, self.top, self.preprocess = inner.network, inner.top, inner.preprocess
         self.resizer = build_resizer("clean")
 
@@ -112,22 +106,19 @@ class DinoV2(View):
 
     resize = TorchFidelity.resize
 
-    def __init__(self, card: ExtractorCard, content: bytes, levels: int) -> None:
+    def __init__(self, inputs: ViewInputs) -> None:
         super().__init__()
         from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 
-        hub, folder = card.weights[0].removesuffix("_pretrain.pth"), _repository()
+        hub, folder = inputs.card.weights[0].removesuffix("_pretrain.pth"), _repository()
         network: Any = torch.hub.load(str(folder), hub, source="local", pretrained=False)
-        network.load_state_dict(read_tensors(content))
+        network.load_state_dict(read_tensors(inputs.content))
         # Its constructor would ask the network for the newest code.
         view = FeatureExtractorDinoV2.__new__(FeatureExtractorDinoV2)
         nn.Module.__init__(view)
-        view.model, view.features_list, view.feature_extractor_internal_dtype = (
-            network,
-            ["dinov2"],
-            torch.float32,
-        )
-        self.network, self.top = view, levels - 1
+        view.model, view.features_list = network, ["dinov2"]
+        view.feature_extractor_internal_dtype = torch.float32
+        self.network, self.top = view, inputs.levels - 1
         self.preprocess = _preprocess(self.top)
 
     def forward(self, levels: Tensor) -> tuple[Tensor, None]:
@@ -140,14 +131,13 @@ def _repository() -> Path:
         if (hub_folder() / name).is_dir():
             return hub_folder() / name
     raise ValueError(
-        f"the code of facebookresearch/dinov2 is not in {hub_folder()}: torch.hub.load fetches it once"
+        f"the code of facebookresearch/dinov2 is not in {hub_folder()}: torch.hub.load fetches it "
+        "once"
     )
 
 
 def fold_inception(network: nn.Module) -> None:
-    """Folds the normalisations of an Inception into its convolutions, and has them run channels
-    last.
-    """
+    """Folds the normalisations of an Inception into its convolutions, to run channels last."""
     pairs = [
         (part, "conv", "bn")
         for part in network.modules()

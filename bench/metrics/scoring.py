@@ -1,14 +1,13 @@
 """Scores a sample set: one pass through each extractor, however many metrics ask for it.
 
-Images stream through the extractors; of what these say no more is kept than the metrics need
+Images stream through the extractors; no more is kept of their features than the metrics need
 (:mod:`.summary`), so that memory does not grow with the number of images unless a metric compares
 image with image. Every value comes with its identity, the plain values on which it depends; rows
-are comparable where identities are equal. References are computed once a store
+are comparable if identities are equal. References are computed once per store
 (:mod:`bench.metrics.references`).
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -17,13 +16,14 @@ import numpy as np
 
 from bench.data.conditioning import SPLIT, truth
 from bench.data.images import Images
-from bench.metrics.card import MIXTURE, MetricCard
+from bench.metrics.card import MIXTURE, MetricCard, extractor_of, statistics_of
 from bench.metrics.conditional import Restored
 from bench.metrics.extractors import Extractor, load_extractor
+from bench.metrics.libraries import version
 from bench.metrics.points import Points
 from bench.metrics.references import References, digest
 from bench.metrics.registry import METRICS
-from bench.metrics.summary import Features, Summary, all_uses
+from bench.metrics.summary import Summary, all_uses
 from bench.schema import plain
 
 BACKEND = "bench 1"
@@ -35,6 +35,9 @@ CHUNK = 1000
 UNNAMED = ("allow_few",)
 """Parameters that change whether there is a number, not which."""
 
+IN_MEMORY = References()
+"""Where references are if no store is named: in this process."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -42,26 +45,6 @@ class Measured:
 
     value: float
     identity: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Floor:
-    """What a metric says of real images that it has not seen: mean and standard deviation over
-    ``draws`` sets.
-
-    The sets are drawn without replacement from one finite split, so they overlap; the deviation is
-    that between them divided by sqrt(1 - count / images of the split), to first order that of sets
-    that share no image. It is NaN where a set is the whole split.
-    """
-
-    mean: float
-    std: float
-    draws: int
-    split: str
-
-
-IN_MEMORY = References()
-"""Where references are where no store is named: in this process."""
 
 
 def score(
@@ -83,10 +66,10 @@ def score(
             ``params``.
         data: The data set that the samples imitate.
         device: Where the extractors run.
-        given: What the samples were given (:mod:`bench.data.conditioning`), from the first of them
-            on.
-        count: How many images there will be; without it they are gathered first where a metric
-            splits them.
+        given: What the samples were conditioned on (:mod:`bench.data.conditioning`), from the first
+            of them on.
+        count: How many images there will be; without it they are gathered first if a metric splits
+            them.
         references: Where statistics of real images are kept.
 
     Raises:
@@ -94,159 +77,50 @@ def score(
             few of them, or a value that is not finite.
         FileNotFoundError: Weights of an extractor are missing.
     """
-    _refuse(requests, data)
-    names = dict.fromkeys(
-        name for _, params in requests if (name := _extractor(params)) is not None
-    )
+    check_requests(requests, data)
+    asked = [(METRICS[name], params) for name, params in requests]
+    names = dict.fromkeys(name for _, params in asked if (name := extractor_of(params)) is not None)
     extractors = {name: load_extractor(name, str(device), data) for name in names}
     uses = {
-        name: all_uses(
-            (METRICS[metric], params) for metric, params in requests if _extractor(params) == name
-        )
+        name: all_uses((card, params) for card, params in asked if extractor_of(params) == name)
         for name in names
     }
-    conditional = any(METRICS[name].tasks for name, _ in requests)
-    plain_values = any(
-        not METRICS[name].tasks and _extractor(params) is None for name, params in requests
-    )
-    split = any(isinstance(use, tuple) and use[1] > 1 for wanted in uses.values() for use in wanted)
-    if conditional or plain_values or (split and count is None):
+    conditional = any(card.tasks for card, _ in asked)
+    compares_values = any(not card.tasks and extractor_of(params) is None for card, params in asked)
+    splits = any(isinstance(use, tuple) and use[1] > 1 for kept in uses.values() for use in kept)
+    if conditional or compares_values or (splits and count is None):
         images = list(images)
         count = sum(map(len, images))
     samples: dict[str | None, Any] = _extract(images, extractors, uses, count) if extractors else {}
-    if plain_values:
-        samples[None] = _points(images)
+    if compares_values:
+        if not count:
+            raise ValueError("there are no images to score")
+        samples[None] = Points(np.concatenate(images))
     restored = _restored(np.concatenate(images), data, given) if conditional else None
     measured = []
-    for name, params in requests:
-        card, extractor = METRICS[name], extractors.get(_extractor(params))
-        found = samples.get(_extractor(params))
-        reference = _reference(card, params, data, extractor, references)
+    for card, params in asked:
+        extractor, summary = extractors.get(extractor_of(params)), samples.get(extractor_of(params))
+        reference = reference_of(card, params, data, extractor, references)
         if card.tasks:
-            found = replace(restored, log_probs=None if extractor is None else found.log_probs)
-        number = len(found.samples) if card.tasks else found.count
-        _enough(card, params, number, data)
-        value = _measure(card, found, reference, params)
+            summary = replace(restored, log_probs=None if extractor is None else summary.log_probs)
+        number = len(summary.samples) if card.tasks else summary.count
+        needs, why = card.needs(params, data.card)
+        if number < needs:
+            text = f"{card.column(params)} needs {needs} images, got {number}"
+            raise ValueError(text + (f": {why}" if why else ""))
+        value = measure(card, summary, reference, params)
         if not np.isfinite(value):
             raise ValueError(f"{card.column(params)} of {number} images is {value}")
-        identity = _identity(name, params, extractor, number, data, references)
+        identity = _identity(card, params, extractor, number, data, references)
         if card.tasks:
-            identity["given"] = {
-                **given,
-                "split": SPLIT,
-                "split_rule": data.card.split_rule,
-                "sha256": digest(data, SPLIT),
-            }
+            rule, sha256 = data.card.split_rule, digest(data, SPLIT)
+            identity["given"] = {**given, "split": SPLIT, "split_rule": rule, "sha256": sha256}
         measured.append(Measured(value, identity))
     return measured
 
 
-def _measure(card: MetricCard, samples: Any, reference: Any, params: Any) -> float:
-    try:
-        return card.measure(samples, reference, params)
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-        raise ValueError(f"{card.column(params)}: {error}") from error
-
-
-def _enough(card: MetricCard, params: Any, count: int, data: Images) -> None:
-    needs, why = card.needs(params, data.card)
-    if count < needs:
-        raise ValueError(
-            f"{card.column(params)} needs {needs} images, got {count}" + (f": {why}" if why else "")
-        )
-
-
-def _extractor(params: Any) -> str | None:
-    """Returns the extractor that a metric's parameters name, None where it has none."""
-    return getattr(params, "extractor", None)
-
-
-def _restored(samples: np.ndarray, data: Images, given: Mapping[str, Any] | None) -> Restored:
-    if given is None:
-        raise ValueError("metrics of what was given ask for samples that were given something")
-    images = samples.astype(np.float64) / (data.levels - 1)
-    return Restored(images, truth(given, data, 0, len(samples)), data.levels)
-
-
-def real_floor(
-    name: str,
-    params: Any,
-    data: Images,
-    count: int,
-    *,
-    split: str | None = None,
-    draws: int | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    references: References = IN_MEMORY,
-) -> Floor:
-    """Returns what ``count`` real images score: differences below 2 of its deviations are not worth
-    discussing.
-
-    Args:
-        name: A metric of :data:`bench.metrics.registry.METRICS`.
-        params: An instance of its ``params``.
-        data: The data set.
-        count: Images in each drawn set.
-        split: Where they are drawn from; by default the split that is not the metric's reference.
-        draws: How many sets; by default as many as its card says.
-        seed: Of the choice of sets.
-        device: Where the extractor runs.
-        references: Where statistics of real images are kept.
-
-    Raises:
-        ValueError: A split of fewer than ``count`` images, or a metric that compares with both.
-    """
-    _refuse([(name, params)], data)
-    card = METRICS[name]
-    draws = card.floor if draws is None else draws
-    if draws < 1:
-        raise ValueError(f"{name} of real images is not measured")
-    name_of = _extractor(params)
-    extractor = None if name_of is None else load_extractor(name_of, str(device), data)
-    split = split or ("train" if card.reference(params) == "test" else "test")
-    if count > data.card.splits[split]:
-        raise ValueError(
-            f"split {split} has {data.card.splits[split]} images, fewer than the {count} asked for"
-        )
-    uses = card.uses(params)
-    real = _pool(data, split, extractor, uses, references)
-    reference = _reference(card, params, data, extractor, references)
-    generator = np.random.default_rng([seed, count])
-    values = []
-    for _ in range(draws):
-        index = generator.permutation(len(real.features))[:count]
-        values.append(_measure(card, _some(real, index, uses), reference, params))
-    fresh = 1 - count / len(real.features)
-    std = float(np.std(values, ddof=1) / np.sqrt(fresh)) if fresh else math.nan
-    return Floor(float(np.mean(values)), std, draws, split)
-
-
-def _pool(
-    data: Images,
-    split: str,
-    extractor: Extractor | None,
-    uses: Sequence[Any],
-    references: References,
-) -> Any:
-    """Returns what is known of each real image of a split."""
-    if extractor is None:
-        return _values(_content(data, split))
-    if all(use in ("moments", "features") for use in uses):
-        return references.get(data, split, extractor, {"features"})
-    return _said(_content(data, split), extractor)
-
-
-def _some(known: Any, index: np.ndarray, uses: Sequence[Any]) -> Summary | Points:
-    """Returns what is known of some images."""
-    if isinstance(known, Points):
-        return Points(known.features[index])
-    if isinstance(known, Summary):
-        return Summary.of(Features(known.features[index], None), uses)
-    return Summary.of(Features(known.features[index], known.log_probs[index]), uses)
-
-
-def _refuse(requests: Sequence[tuple[str, Any]], data: Images) -> None:
+def check_requests(requests: Sequence[tuple[str, Any]], data: Images) -> None:
+    """Raises a ValueError that says why metrics cannot be measured on a data set."""
     reasons = [
         f"{METRICS[name].column(params)} on {data.name}: {reason}"
         for name, params in requests
@@ -256,132 +130,129 @@ def _refuse(requests: Sequence[tuple[str, Any]], data: Images) -> None:
         raise ValueError("; ".join(reasons))
 
 
+def measure(card: MetricCard, samples: Any, reference: Any, params: Any) -> float:
+    """Returns a metric's value; errors of arithmetic name its column."""
+    try:
+        return card.measure(samples, reference, params)
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise ValueError(f"{card.column(params)}: {error}") from error
+
+
+def _restored(samples: np.ndarray, data: Images, given: Mapping[str, Any] | None) -> Restored:
+    if given is None:
+        raise ValueError("conditional metrics need samples that were given something")
+    images = samples.astype(np.float64) / (data.levels - 1)
+    return Restored(images, truth(given, data, 0, len(samples)), data.levels)
+
+
 def _extract(
     images: Iterable[np.ndarray],
     extractors: Mapping[str, Extractor],
-    uses: Mapping[str, Any],
+    uses: Mapping[str, Collection[Any]],
     count: int | None,
 ) -> dict[str | None, Summary]:
-    found = {name: Summary(uses[name], count) for name in extractors}
+    summaries = {name: Summary(uses[name], count) for name in extractors}
     for shard in images:
         for start in range(0, max(len(shard), 1), CHUNK):
             for name, extractor in extractors.items():
-                found[name].add(extractor(shard[start : start + CHUNK]))
-    seen = next(iter(found.values())).count
-    if not seen:
+                summaries[name].add(extractor(shard[start : start + CHUNK]))
+    total = next(iter(summaries.values())).count
+    if not total:
         raise ValueError("there are no images to score")
-    if count is not None and seen != count:
-        raise ValueError(f"{count} images were announced, {seen} have come")
-    return found
-
-
-def _points(parts: Sequence[np.ndarray]) -> Points:
-    if not any(map(len, parts)):
-        raise ValueError("there are no images to score")
-    return Points(np.concatenate(parts))
+    if count is not None and total != count:
+        raise ValueError(f"{count} images were announced, {total} have come")
+    return summaries
 
 
 @dataclass(frozen=True)
-class _Content:
-    """Images known by their digest, so that equal images share one cache entry."""
+class Content:
+    """Images that are equal if their digests are, so that equal images share one cache entry."""
 
     sha256: str
     images: np.ndarray = field(compare=False, repr=False)
 
+    @classmethod
+    def of(cls, data: Images, split: str) -> "Content":
+        """Returns the images of a split."""
+        return cls(digest(data, split), data.train if split == "train" else data.test)
 
-def _content(data: Images, split: str) -> _Content:
-    return _Content(digest(data, split), data.train if split == "train" else data.test)
+
+@lru_cache(maxsize=8)
+def points_of(content: Content) -> Points:
+    """Returns the values of real images."""
+    return Points(content.images)
 
 
-def _reference(
+def reference_of(
     card: MetricCard, params: Any, data: Images, extractor: Extractor | None, references: References
 ) -> Any:
+    """Returns what a metric compares samples with; None if it compares them with nothing.
+
+    Raises:
+        ValueError: Imported statistics that are missing, or of another extractor.
+    """
     split = card.reference(params)
     if split is None:
         return None
     if split == MIXTURE:
         return data.card.mixture()
     if extractor is None:
-        return _values(_content(data, split))
-    if statistics := getattr(params, "statistics", ""):
-        return references.imported(statistics, _of_reference(card, params), extractor.dimension)
-    found = references.get(data, split, extractor, _of_reference(card, params))
-    if card.also is not None:
-        found.other = references.get(data, card.also, extractor, _of_reference(card, params))
-    return found
-
-
-def _of_reference(card: MetricCard, params: Any) -> list[str]:
-    """What is needed of a reference: where a metric takes moments of it, features are the samples'
-    alone.
-    """
+        return points_of(Content.of(data, split))
     uses = [use for use in card.uses(params) if use in ("moments", "features")]
-    return ["moments"] if "moments" in uses else uses
-
-
-@lru_cache(maxsize=8)
-def _values(content: _Content) -> Points:
-    return Points(content.images)
-
-
-@lru_cache(maxsize=4)
-def _said(content: _Content, extractor: Extractor) -> Features:
-    starts = range(0, len(content.images), CHUNK)
-    parts = [
-        extractor(np.ascontiguousarray(content.images[start : start + CHUNK])) for start in starts
-    ]
-    return Features(*map(np.concatenate, zip(*parts, strict=True)))
+    uses = ["moments"] if "moments" in uses else uses  # features are then of the samples only
+    if statistics := statistics_of(params):
+        return references.imported(statistics, uses, extractor.dimension)
+    summary = references.get(data, split, extractor, uses)
+    if card.also is not None:
+        summary.other = references.get(data, card.also, extractor, uses)
+    return summary
 
 
 def _identity(
-    name: str,
+    card: MetricCard,
     params: Any,
     extractor: Extractor | None,
     count: int,
     data: Images,
     references: References,
 ) -> dict[str, Any]:
-    card = METRICS[name]
-    split, statistics = card.reference(params), getattr(params, "statistics", "")
-    reference: dict[str, Any] | None = None
-    if split == MIXTURE:
-        reference = {"dataset": f"{data.name}@{data.card.version}", "mixture": "as declared"}
-    elif statistics:
-        facts = references.facts(statistics)
-        reference = {
-            "statistics": facts.get("file"),
-            "images": facts.get("images"),
-            "sha256": statistics,
-        }
-    elif split is not None:
-        reference = {
-            "dataset": f"{data.name}@{data.card.version}",
-            "split": split,
-            "split_rule": data.card.split_rule,
-            "images": data.card.splits[split],
-            "sha256": digest(data, split),
-        }
-        if card.also is not None:
-            reference |= {f"{card.also}_images": data.card.splits[card.also]}
-            reference |= {f"{card.also}_sha256": digest(data, card.also)}
+    backend = card.backend(params)
     return {
-        "metric": name,
+        "metric": card.name,
         "version": card.version,
         "column": card.column(params),
         "params": {key: value for key, value in plain(params).items() if key not in UNNAMED},
         **(extractor.identity if extractor is not None else {}),
         "count": count,
         "least_count": card.least_count(params, data.card),
-        "reference": reference,
-        "backend": _backend(name, params),
+        "reference": _reference_identity(card, params, data, references),
+        "backend": BACKEND if backend == "own" else version(backend),
     }
 
 
-def _backend(name: str, params: Any) -> str:
-    """Returns who computed the number from the features, with the version."""
-    from bench.metrics.libraries import version
-
-    library = getattr(
-        params, "backend", "torch-fidelity" if name in ("precision", "recall") else "own"
-    )
-    return BACKEND if library == "own" else version(library)
+def _reference_identity(
+    card: MetricCard, params: Any, data: Images, references: References
+) -> dict[str, Any] | None:
+    split, dataset = card.reference(params), f"{data.name}@{data.card.version}"
+    if split is None:
+        return None
+    if split == MIXTURE:
+        return {"dataset": dataset, "mixture": "as declared"}
+    if statistics := statistics_of(params):
+        facts = references.facts(statistics)
+        return {
+            "statistics": facts.get("file"),
+            "images": facts.get("images"),
+            "sha256": statistics,
+        }
+    identity = {
+        "dataset": dataset,
+        "split": split,
+        "split_rule": data.card.split_rule,
+        "images": data.card.splits[split],
+        "sha256": digest(data, split),
+    }
+    if card.also is not None:
+        identity |= {f"{card.also}_images": data.card.splits[card.also]}
+        identity |= {f"{card.also}_sha256": digest(data, card.also)}
+    return identity

@@ -1,7 +1,7 @@
-"""What is kept of a set of images while it passes by: no more than the metrics asked of it need.
+"""What is kept of a set of images while it streams through: no more than its metrics need.
 
 ``moments`` and ``("classes", splits)`` are of fixed size; ``features`` and ``log_probs`` grow with
-the set and are held only where a metric compares image with image.
+the set and are kept only if a metric compares image with image.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable
@@ -14,9 +14,7 @@ from bench.metrics.moments import Moments
 
 
 class Features(NamedTuple):
-    """What an extractor says of N images: features (N, D) and log class probabilities (N, classes),
-    None without.
-    """
+    """Features (N, D) of N images, and log class probabilities (N, classes), None without."""
 
     features: np.ndarray
     log_probs: np.ndarray | None
@@ -27,8 +25,7 @@ class Summary:
 
     Args:
         uses: What to keep: ``moments``, ``features``, ``log_probs``, ``("classes", splits)``.
-        count: How many images there will be, for the edges of splits; asked for where there are
-            several.
+        count: How many images there will be, for the edges of splits; needed for several splits.
     """
 
     def __init__(self, uses: Collection[Any] = (), count: int | None = None) -> None:
@@ -42,30 +39,30 @@ class Summary:
             if isinstance(use, tuple) and use[0] == "classes"
         }
         self._parts: dict[str, list[np.ndarray]] = {name: [] for name in ("features", "log_probs")}
-        self._known: dict[Hashable, Any] = {}
+        self._computed: dict[Hashable, Any] = {}
 
     @classmethod
     def of(
-        cls, found: Features, uses: Collection[Any] = ("moments", "features", "log_probs")
+        cls, features: Features, uses: Collection[Any] = ("moments", "features", "log_probs")
     ) -> Self:
-        """Returns the summary of features that are all there."""
-        summary = cls(uses, len(found.features))
-        summary.add(found)
+        """Returns the summary of a complete set of features."""
+        summary = cls(uses, len(features.features))
+        summary.add(features)
         return summary
 
-    def add(self, found: Features) -> None:
-        """Takes what an extractor says of the next images."""
-        self.count += len(found.features)
+    def add(self, part: Features) -> None:
+        """Adds features of the next images."""
+        self.count += len(part.features)
         if self.moments is not None:
-            self.moments.add(found.features)
+            self.moments.add(part.features)
         for classes in self._classes.values():
-            classes.add(found.log_probs)
-        for name, part in found._asdict().items():
+            classes.add(part.log_probs)
+        for name, values in part._asdict().items():
             if name in self.uses:
-                self._parts[name].append(part)
+                self._parts[name].append(values)
 
-    def hold(self, name: str, values: np.ndarray) -> None:
-        """Takes ``features`` or ``log_probs`` of all images at once."""
+    def put(self, name: str, values: np.ndarray) -> None:
+        """Sets ``features`` or ``log_probs`` of all images at once."""
         self.uses.add(name)
         self.count = len(values)
         self._parts[name] = [values]
@@ -87,7 +84,7 @@ class Summary:
         if len(parts) > 1:
             whole = np.empty((self.count, parts[0].shape[1]), parts[0].dtype)
             start = 0
-            while parts:  # each part is let go once it is copied
+            while parts:  # each part is freed once it is copied
                 part = parts.pop(0)
                 whole[start : start + len(part)] = part
                 start += len(part)
@@ -95,14 +92,14 @@ class Summary:
         return parts[0]
 
     def classes(self, splits: int) -> Classes:
-        """Returns what is known of the class probabilities, in so many splits."""
+        """Returns the sums of class probabilities, in so many splits."""
         return self._classes[splits]
 
     def once(self, name: Hashable, compute: Callable[[], Any]) -> Any:
         """Returns what ``compute`` gives, computed once for each name."""
-        if name not in self._known:
-            self._known[name] = compute()
-        return self._known[name]
+        if name not in self._computed:
+            self._computed[name] = compute()
+        return self._computed[name]
 
 
 def all_uses(requests: Iterable[tuple[Any, Any]]) -> set[Any]:

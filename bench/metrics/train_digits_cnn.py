@@ -7,11 +7,12 @@ training images. Activation and plain labels were chosen by how well the distanc
 blurred images from real ones, held-out images among these; the accuracy on held-out images, which
 is printed, chose nothing. Equal seeds give equal weights on one machine type and torch build.
 
-After writing other weights, put the printed sha256 into ``bench.metrics.extractor_cards.EXTRACTORS`` and
-raise the version of every metric that uses them.
+After writing other weights, put the printed sha256 into their card of
+:mod:`bench.metrics.extractor_cards` and raise the version of every metric that uses them.
 """
 
 import argparse
+import hashlib
 import math
 from pathlib import Path
 
@@ -22,7 +23,6 @@ from torch.nn import functional
 
 from bench.data.images import load_images
 from bench.data.scikit import digits_labels
-from bench.files import sha256
 from bench.metrics.digits_cnn import DigitsCNN
 from bench.metrics.extractor_card import SHIPPED
 from bench.metrics.extractor_cards import EXTRACTORS
@@ -33,7 +33,7 @@ LEARNING_RATE = 4e-3
 
 
 def train(seed: int, epochs: int = EPOCHS) -> DigitsCNN:
-    """Returns the classifier trained on the training images alone."""
+    """Returns the classifier trained on the training images only."""
     draws = Generator().manual_seed(seed)
     images, labels = _split("train")
     with torch.random.fork_rng(devices=[]):
@@ -76,18 +76,15 @@ def _split(name: str) -> tuple[Tensor, Tensor]:
 
 
 def _jitter(images: Tensor, draws: Generator) -> Tensor:
-    """Returns images turned by up to 15 degrees, scaled by up to 15 % and shifted by up to 3/4 of a
-    pixel.
-    """
+    """Returns images turned by up to 15 degrees, scaled by 15 % and shifted by 3/4 of a pixel."""
     angle, scale, shift_x, shift_y = torch.rand(4, len(images), generator=draws) * 2 - 1
     angle, scale = angle * math.radians(15), 1 + 0.15 * scale
     cos, sin = scale * angle.cos(), scale * angle.sin()
     shift_x, shift_y = 1.5 / 8 * shift_x, 1.5 / 8 * shift_y  # the grid is 2 units, 8 pixels, wide
     rows = (torch.stack([cos, -sin, shift_x], 1), torch.stack([sin, cos, shift_y], 1))
     grid = functional.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
-    return (
-        functional.grid_sample(images + 1, grid, align_corners=False) - 1
-    )  # beyond the border is black
+    # Beyond the border is black.
+    return functional.grid_sample(images + 1, grid, align_corners=False) - 1
 
 
 def main() -> None:
@@ -103,7 +100,8 @@ def main() -> None:
     options.out.write_bytes(content)
     for split in ("train", "test"):
         print(f"accuracy on {split}: {accuracy(network, split):.4f}")
-    print(f"{options.out}: {len(content) / 1e3:.0f} kB, sha256 {sha256(content)}")
+    sha256 = hashlib.sha256(content).hexdigest()
+    print(f"{options.out}: {len(content) / 1e3:.0f} kB, sha256 {sha256}")
 
 
 if __name__ == "__main__":

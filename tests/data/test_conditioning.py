@@ -256,7 +256,7 @@ def test_accuracy_counts_real_digits_of_the_class_asked_for():
 def test_metric_of_given_images_says_when_nothing_was_given():
     data = load_images("digits")
     request = ("unknown_rmse", METRICS["unknown_rmse"].params())
-    with pytest.raises(ValueError, match="ask for samples that were given something"):
+    with pytest.raises(ValueError, match="need samples that were given something"):
         score([data.test[:8]], [request], data)
     measured = score([data.drawn("test", slice(8))], [request], data, given=LEFT)
     assert measured[0].value == 0

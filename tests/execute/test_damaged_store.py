@@ -19,7 +19,7 @@ from bench.files import append, put_aside, write
 from bench.metrics import references
 from bench.plan import Job
 from bench.spec import TrainSpec, key
-from bench.stages import jobs, score
+from bench.stages import model, score
 from bench.store import DamagedError, Store, UnitId
 
 SUITE = """
@@ -96,7 +96,7 @@ def copy(finished, tmp_path, monkeypatch):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
     monkeypatch.setattr(references, "_CHECKED", {})
-    monkeypatch.setattr(jobs, "_MODELS", {})
+    monkeypatch.setattr(model, "_MODELS", {})
     score._stored_references.cache_clear()
     return folder
 

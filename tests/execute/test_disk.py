@@ -15,7 +15,7 @@ from bench import files
 from bench.cli.parser import main
 from bench.data.mapped import converted
 from bench.files import append, probe, write
-from bench.stages import jobs, score
+from bench.stages import model, score
 from bench.store import Store, UnitId
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -73,7 +73,7 @@ def test_line_that_was_written_in_part_is_an_error(tmp_path, monkeypatch):
 def test_disk_that_fills_up_is_one_line_and_the_next_run_goes_on(
     tmp_path, monkeypatch, capsys, number, writes
 ):
-    monkeypatch.setattr(jobs, "_MODELS", {})
+    monkeypatch.setattr(model, "_MODELS", {})
     score._stored_references.cache_clear()
     (tmp_path / "small.yaml").write_text(SUITE)
     disk = Disk(monkeypatch, number)

@@ -220,8 +220,8 @@ def test_import_says_how_many_images_the_statistics_are_of(tmp_path, capsys):
     assert "known.npz: of 200 images, 6 dimensions\n" in said
     assert "unknown.npz: of an unknown number of images, 6 dimensions\n" in said
     assert (
-        "few.npz: of 4 images, 6 dimensions; fewer images than dimensions: the covariance is singular\n"
-        in said
+        "few.npz: of 4 images, 6 dimensions; fewer images than dimensions: "
+        "the covariance is singular\n" in said
     )
 
 

@@ -250,7 +250,7 @@ def test_float32_statistics_of_a_paper_are_taken(digits, store, extractor, tmp_p
 def test_statistics_alone_serve_no_metric_that_compares_images(digits, store, extractor, tmp_path):
     sha256 = import_statistics(store, npz(tmp_path / "s.npz", mu=np.zeros(24), sigma=np.eye(24)))
     with pytest.raises(
-        ValueError, match="holds mean and covariance alone, and this metric compares images"
+        ValueError, match="holds mean and covariance only, and this metric compares images"
     ):
         score(
             [digits.test],

@@ -26,7 +26,7 @@ from bench.data.card import DataCard
 from bench.data.images import Images
 from bench.metrics.extractor_card import ExtractorCard
 from bench.metrics.extractor_cards import EXTRACTORS
-from bench.metrics.extractors import VIEWS, load_extractor
+from bench.metrics.extractors import load_extractor
 from bench.metrics.references import References
 from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
@@ -41,7 +41,7 @@ ASKED = {"moments": ("fd", "is"), "images": ("kd", "precision", "recall")}
 class Synthetic(View):
     """2048 rectified random projections of an image, and as many logits as the Inception has."""
 
-    def __init__(self, card: ExtractorCard, content: bytes, levels: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         draws = torch.Generator().manual_seed(0)
         pixels = math.prod(SHAPE)
@@ -66,14 +66,14 @@ def prepare(count: int) -> Images:
     """Registers the extractor; returns its data set."""
     weights = Path(__file__)
     EXTRACTORS["synthetic"] = ExtractorCard(  # type: ignore[index]
+        name="synthetic",
         summary="",
-        family="synthetic",
+        make=lambda inputs: Synthetic(),
         size=8,
         dimension=DIMENSION,
         classes=CLASSES,
         weights=(str(weights),),
     )
-    VIEWS["synthetic"] = Synthetic  # type: ignore[index]
     card = DataCard(
         version=1,
         summary="",

@@ -15,7 +15,8 @@ from bench.plan import Job
 from bench.report.formats import bits_text
 from bench.report.likelihood import draw_deviation
 from bench.spec import LikelihoodSpec, TrainSpec, place
-from bench.stages import context, cost, jobs, likelihood
+from bench.stages import cost, jobs, likelihood
+from bench.stages.context import Context
 from bench.store import Store, UnitId
 from methods.shared.likelihood import over_draws
 
@@ -74,11 +75,9 @@ def test_first_images_are_scored_by_a_second_draw_and_the_cost_of_the_first_is_r
         dataset_version=1,
         params=cards()[name].tiny,
     )
-    monkeypatch.setattr(jobs, "_FLOPS", {})
-    monkeypatch.setattr(jobs, "_trained", lambda context, spec: method)
-    context = context.Context(
-        Store(tmp_path), {"device": "cpu"}, Lease(), None, start="", attempts=1
-    )
+    monkeypatch.setattr(cost, "_FLOPS", {})
+    monkeypatch.setattr(likelihood, "trained_model", lambda context, spec: method)
+    context = Context(Store(tmp_path), {"device": "cpu"}, Lease(), None, start="", attempts=1)
     records = []
     for repeats in (1, 2):
         spec = LikelihoodSpec(

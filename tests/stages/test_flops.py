@@ -14,7 +14,7 @@ from bench.counter import NetworkCounter
 from bench.data.images import load_images
 from bench.method import Condition, Noise, Run, Sampler, load_method
 from bench.schema import build
-from bench.stages import cost, jobs
+from bench.stages import cost
 from methods.shared.controllable import guided
 from methods.shared.likelihood import flow_log_likelihood, linear_flow
 from methods.shared.process import VP
@@ -50,7 +50,7 @@ class Classifier(nn.Module):
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.setattr(jobs, "_FLOPS", {})
+    monkeypatch.setattr(cost, "_FLOPS", {})
 
 
 def frozen(*networks):

@@ -27,7 +27,8 @@ from bench.spec import (
     key,
     place,
 )
-from bench.stages import context, jobs
+from bench.stages import jobs
+from bench.stages.context import Context
 from bench.store import Store, UnitId
 from bench.suite.fault import SuiteError
 from bench.suite.reader import read_suite
@@ -80,7 +81,7 @@ def train(store, folder, **values):
     settings = {"device": "cpu", "checkpoint_seconds": 1e9}
     for job in expand(suite):
         if job.stage == "train" and store.record(*job.units[0]) is None:
-            context = context.Context(store, settings, Silent(), Stop(), start="", attempts=1)
+            context = Context(store, settings, Silent(), Stop(), start="", attempts=1)
             jobs.make(job, job.units[0], context)
     return suite.train["vp"][0]
 
@@ -305,7 +306,7 @@ def test_sampling_in_bfloat16_rounds_the_network_and_counts_the_same(taken, trai
         jobs.make(
             job,
             unit,
-            context.Context(copy, {"device": "cpu"}, Silent(), Stop(), start="", attempts=1),
+            Context(copy, {"device": "cpu"}, Silent(), Stop(), start="", attempts=1),
         )
         record = copy.record(*unit)
         assert record["nfe"] == 50

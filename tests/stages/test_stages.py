@@ -1,8 +1,5 @@
-"""What a unit is said to have cost: counted, measured and described, of a method whose every cost
-is known by hand.
-"""
+"""Costs of units, counted and measured, of a method whose every cost is known by hand."""
 
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,19 +18,32 @@ from bench.execute.stop import Stop
 from bench.method import Curve, Inspection, Method, Noise, Scored
 from bench.plan import Job
 from bench.spec import InspectSpec, LikelihoodSpec, SampleSpec, TrainSpec, place
-from bench.stages import context, cost, jobs, sample
+from bench.stages import checkpoints, cost, jobs, model, sample, train, weights
+from bench.stages import context as stage_context
 from bench.store import Store, UnitId
 
 WIDTH, PIXELS = 4, 64
+
+
 FIRST = 2 * 9 * 1 * WIDTH * PIXELS  # 3x3 convolution of one channel
+
+
 ATTENTION = (
     2 * 2 * PIXELS * PIXELS * WIDTH
 )  # every pixel with every pixel, then weighted sums of pixels
+
+
 LAST = 2 * WIDTH * 1 * PIXELS  # 1x1 convolution
+
+
 FORWARD = FIRST + ATTENTION + LAST
+
+
 BACKWARD = (
     FIRST + 2 * ATTENTION + 2 * LAST
 )  # of each product's two factors; nobody asks for the images' gradient
+
+
 TRAIN_SECONDS, SAMPLE_SECONDS, INSPECT_SECONDS, COUNT_SECONDS = 5.0, 3.0, 2.0, 1000.0
 
 
@@ -157,23 +167,26 @@ class Lease:
 def clock(monkeypatch):
     clock = Clock()
     passing = {"monotonic": clock.read, "perf_counter": clock.read}
-    monkeypatch.setattr(jobs, "time", SimpleNamespace(**{**vars(time), **passing}))
+    for module in (checkpoints, cost, stage_context, weights):
+        monkeypatch.setattr(module, "time", SimpleNamespace(**{**vars(time), **passing}))
     return clock
 
 
 @pytest.fixture
 def context(tmp_path, monkeypatch, clock):
-    monkeypatch.setattr(jobs, "cards", lambda: {"counting": CARD})
+    for module in (train, weights):
+        monkeypatch.setattr(module, "cards", lambda: {"counting": CARD})
     monkeypatch.setattr(prefix, "all_cards", lambda: {"counting": CARD})
-    monkeypatch.setattr(
-        jobs,
-        "load_method",
-        lambda name, params, data, device: Counting(Params(**params), data, clock),
-    )
-    monkeypatch.setattr(jobs, "_FLOPS", {})
-    monkeypatch.setattr(jobs, "_MODELS", {})
+    for module in (train, model):
+        monkeypatch.setattr(
+            module,
+            "load_method",
+            lambda name, params, data, device: Counting(Params(**params), data, clock),
+        )
+    monkeypatch.setattr(cost, "_FLOPS", {})
+    monkeypatch.setattr(model, "_MODELS", {})
     settings = {"device": "cpu", "checkpoint_seconds": 0.0, "tf32": True}
-    return context.Context(
+    return stage_context.Context(
         Store(tmp_path / "store"), settings, Lease(), Stop(), start="2026-01-01", attempts=7
     )
 
@@ -205,6 +218,9 @@ def trained(context):
     return made(context, TRAIN, "weights")
 
 
+# Cost
+
+
 def test_network_evaluations_are_rows_an_image_however_the_network_is_called(context, trained):
     for batch in (8, 3, 1):
         assert made(context, sample_spec(batch=batch, params={"steps": 5}), "00000")["nfe"] == 5
@@ -225,14 +241,16 @@ def test_seconds_of_a_training_are_without_those_of_counting_its_operations(
 ):
     count = cost.training_flops
     monkeypatch.setattr(
-        jobs, "_training_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given)
+        train, "training_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given)
     )
     assert made(context, TRAIN, "weights")["seconds"] == 3 * TRAIN_SECONDS
 
 
 def test_seconds_of_a_batch_are_those_of_sampling_it(context, clock, trained, monkeypatch):
     count = cost.counted_flops
-    monkeypatch.setattr(jobs, "_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given))
+    monkeypatch.setattr(
+        sample, "counted_flops", lambda *given: clock.pass_(COUNT_SECONDS) or count(*given)
+    )
     for part in ("00000", "00001"):
         assert made(context, sample_spec(), part)["seconds"] == SAMPLE_SECONDS
 
@@ -323,7 +341,7 @@ def test_likelihood_is_of_images_drawn_from_the_split_batch_by_batch(context, tr
         ({"noise_levels": torch.ones(3)}, ValueError, r"noise levels \(3,\)"),
         (
             {"losses": torch.full((2, 5), float("nan"))},
-            context.DivergedError,
+            stage_context.DivergedError,
             r"NaN or infinite at t = 0.5, 1",
         ),
         (
@@ -347,19 +365,7 @@ def test_inspection_of_another_shape_or_not_finite_fails_with_its_cause(
         made(context, INSPECT, "inspection")
 
 
-@pytest.mark.parametrize(
-    ("rule", "levels"),
-    [("round", [0, 0, 1, 1, 15, 16, 16]), ("truncate", [0, 0, 0, 1, 15, 15, 16])],
-)
-def test_values_become_the_nearest_level_or_the_one_below(rule, levels):
-    images = torch.tensor([-3.0, 0.49 / 16, 0.51 / 16, 1 / 16, 15.49 / 16, 15.51 / 16, 7.0])
-    assert sample.quantise(images, 17, rule).tolist() == levels
-
-
-def test_all_levels_survive_both_rules_where_floats_hold_them():
-    images = torch.arange(17) / 16
-    for rule in ("round", "truncate"):
-        assert sample.quantise(images, 17, rule).tolist() == list(range(17))
+# Batches
 
 
 @pytest.mark.parametrize("rule", ["round", "truncate"])
@@ -382,10 +388,7 @@ def test_clipped_are_the_values_that_the_rule_would_not_take_to_the_ends_anyway(
     assert made(context, sample_spec(quantise=rule), "00000")["clipped"] == outside / PIXELS
 
 
-def test_half_a_level_outside_is_not_clipped_by_rounding():
-    images = torch.tensor([-1 / 32, 1 + 1 / 32, -1 / 31, 1 + 1 / 31])
-    assert sample.clipped(images, 17, "round") == 0.5
-    assert sample.clipped(images, 17, "truncate") == 1
+# Records
 
 
 def test_record_says_who_made_it_where_when_and_with_what(trained):
@@ -417,46 +420,5 @@ def test_record_says_who_made_it_where_when_and_with_what(trained):
     assert all(provenance[name] for name in ("host", "device", "end"))
 
 
-@pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """Returns a repository with one commit, which the stages take for the project's, and its
-    commit.
-    """
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    monkeypatch.setattr(jobs, "checkout", lambda: folder)
-    (folder / "code.py").write_text("1\n")
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "first"]):
-        subprocess.run(["git", "-C", str(folder), *command], check=True)
-    head = subprocess.run(
-        ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    )
-    return folder, head.stdout.strip()
-
-
 def environment():
-    return context._environment.__wrapped__()
-
-
-def test_commit_is_that_of_the_code_and_dirty_says_whether_it_was_changed(checkout):
-    folder, head = checkout
-    assert (environment()["commit"], environment()["dirty"]) == (head, False)
-    (folder / "code.py").write_text("2\n")
-    assert (environment()["commit"], environment()["dirty"]) == (head, True)
-
-
-def test_results_do_not_make_the_code_dirty_but_a_new_file_does(checkout):
-    folder, _ = checkout
-    (folder / "results").mkdir()
-    (folder / "results" / "table.csv").write_text("1\n")
-    assert environment()["dirty"] is False
-    (folder / "new.py").write_text("1\n")
-    assert environment()["dirty"] is True
-
-
-def test_code_outside_a_repository_has_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setattr(jobs, "checkout", lambda: tmp_path)
-    assert (environment()["commit"], environment()["dirty"]) == (None, None)
+    return stage_context._environment.__wrapped__()
