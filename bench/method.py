@@ -8,19 +8,17 @@ Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 """
 
 import hashlib
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench.card import Card, cards
+from bench.card import Card, cards, load
 from bench.data.images import Images
 from bench.schema import build
 
@@ -86,7 +84,7 @@ class Sampler:
 
 
 @dataclass(frozen=True)
-class Given:
+class Condition:
     """What is known of the images to sample, and nothing else of them.
 
     Args:
@@ -178,7 +176,7 @@ class Inspection:
     Args:
         times: Times t at which the loss was taken, rising, float64, shape (L,).
         noise_levels: The standard deviation of the noise over the factor of the image at these
-            times, shape (L,); NaN where a corruption has no such number.
+            times, shape (L,); NaN if a corruption has no such number.
         losses: The denoising loss of each image at each time, in the method's own weighting, shape
             (L, B).
         weighting: What that weighting is, in words: losses of one method and equal words share a
@@ -203,7 +201,7 @@ class Method(ABC):
         data: The data set's shape, levels and splits; its images are read in :meth:`train` alone.
     """
 
-    card: ClassVar[Card]
+    card: Card
 
     def __init__(self, params: Any, data: Images, device: torch.device | str = "cpu") -> None:
         self.params = params
@@ -215,11 +213,6 @@ class Method(ABC):
     @abstractmethod
     def networks(self) -> Sequence[nn.Module]:
         """The modules whose forward passes count as network evaluations, as used for sampling."""
-
-    @property
-    @abstractmethod
-    def samplers(self) -> Mapping[str, Callable[..., Tensor]]:
-        """The samplers by name, the same names as on the card."""
 
     @abstractmethod
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
@@ -244,7 +237,7 @@ class Method(ABC):
 
     @abstractmethod
     def sample(
-        self, count: int, sampler: Sampler, noise: Noise, given: Given | None = None
+        self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
     ) -> Tensor:
         """Returns ``count`` images, shape (B, C, H, W), nominally in [0, 1] and not yet clipped or
         rounded.
@@ -258,25 +251,27 @@ class Method(ABC):
         W)).
 
         Of data sets of real values, which have no levels (0), they are in [0, 1], float64. Only
-        called where the card has a likelihood; ``params`` is an instance of
+        called if the card has a likelihood; ``params`` is an instance of
         ``card.likelihood.params``.
         """
         raise NotImplementedError(
             f"{self.card.title} gives no likelihood: {self.card.no_likelihood}"
         )
 
-    @abstractmethod
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
         """Returns the loss of the averaged weights on held-out images at about ten noise levels,
         and what else to show.
+
+        Only called if the card has an ``inspection``.
 
         Args:
             images: In [0, 1], shape (B, C, H, W).
             noise: Equal draws at every noise level.
         """
+        raise NotImplementedError(f"{self.card.title} has no inspection")
 
     def fit_start(self, data: Images, run: Run) -> None:  # noqa: B027
-        """Fits where sampling starts to ``data.train``, where that is fitted; asked for once
+        """Fits where sampling starts to ``data.train``, if that is fitted; called once
         weights are imported.
         """
 
@@ -287,7 +282,7 @@ class Method(ABC):
         Among them "weights" says which were taken if not those that were asked for, "note" what
         rows should say.
 
-        Only called where the card says ``checkpoints``.
+        Only called if the card says ``checkpoints``.
 
         Args:
             path: A file or folder as its makers published it.
@@ -304,7 +299,7 @@ class Method(ABC):
         """Samples and scores from another average of the weights from now on; returns facts for its
         record.
 
-        Only called where the card says that averages are kept.
+        Only called if the card says that averages are kept.
 
         Args:
             width: The average's relative width: the standard deviation of the times that it
@@ -330,9 +325,11 @@ def load_method(
     defaults.
     """
     card = cards()[name]
-    module, _, attribute = card.adapter.partition(":")
-    adapter = getattr(importlib.import_module(module), attribute)
-    return adapter(build(card.params, params), data, device)
+    adapter = load(card.adapter)
+    adapter = adapter if isinstance(adapter, type) else adapter()
+    method = adapter(build(card.params, params), data, device)
+    method.card = card
+    return method
 
 
 @contextmanager
@@ -378,64 +375,3 @@ def _in_bfloat16(forward: Callable[..., Tensor], network: nn.Module) -> Callable
         return output.float()
 
     return call
-
-
-class NetworkCounter:
-    """Counts rows through a method's networks, forward and backward: NFE and FLOPs are measured
-    where they are spent.
-
-    >>> with NetworkCounter(method.networks) as counter:
-    ...     images = method.sample(64, sampler, noise)
-    >>> nfe = counter.rows / 64
-
-    Attributes:
-        rows: Rows of all forward passes.
-        calls: Forward passes.
-        forward: Rows of the forward passes of each network.
-        backward: Rows of each network's backward passes (vector-Jacobian products), those of one
-            forward pass as often as there are.
-        inputs: The first row of what each network was first called with; of those that were.
-    """
-
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
-        self.networks = networks
-        self.rows = 0
-        self.calls = 0
-        self.forward = [0] * len(networks)
-        self.backward = [0] * len(networks)
-        self.inputs: dict[int, tuple[Any, ...]] = {}
-
-    def __enter__(self) -> "NetworkCounter":
-        self.handles = [
-            network.register_forward_hook(partial(self._count, index))
-            for index, network in enumerate(self.networks)
-        ]
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for handle in self.handles:
-            handle.remove()
-
-    def _count(
-        self, index: int, module: nn.Module, inputs: tuple[Any, ...], output: Tensor
-    ) -> None:
-        rows = inputs[0].shape[0]
-        self.rows += rows
-        self.calls += 1
-        self.forward[index] += rows
-        if index not in self.inputs:
-            self.inputs[index] = tuple(_first_row(value, rows) for value in inputs)
-        if output.requires_grad:
-            output.register_hook(partial(self._count_backward, index, rows))
-
-    def _count_backward(self, index: int, rows: int, gradient: Tensor) -> None:
-        self.backward[index] += rows
-
-
-def _first_row(value: Any, rows: int) -> Any:
-    """Returns the first row of a tensor that has so many; what else a network was called with as it
-    is.
-    """
-    if isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows:
-        return value[:1].detach().clone()
-    return value

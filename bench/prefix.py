@@ -38,7 +38,7 @@ def leg(model: TrainSpec | SnapshotSpec, cards: Mapping[str, Card] | None = None
         return None
     params = build(card.params, train.params)
     images = model.images if isinstance(model, SnapshotSpec) else card.training.images(params)
-    course = card.training.course(params)
+    course = card.training.prefix(params)
     if course is not None:
         return Leg(f"course-{key(replace(train, params=course))}", images, open=True)
     # What it shares with no other training it still shares with its own snapshots.

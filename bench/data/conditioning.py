@@ -2,7 +2,7 @@
 
 Sample i of a point restores image i modulo ``images``, so all images come round once a repeat, or
 has class i modulo the number of classes. Neither depends on how many samples there are: more
-repeats add batches. A method is only told what is known (:class:`bench.method.Condition`).
+repeats add batches. A method sees only the condition (:class:`bench.method.Condition`).
 
 Standard library only: a suite is checked without numpy.
 """

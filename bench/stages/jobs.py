@@ -1080,9 +1080,9 @@ def _shortest(method: Method) -> Sampler | None:
     without any.
     """
     for name, card in method.card.samplers.items():
-        for budget in range(1, 65) if card.cost is not None else ():
+        for budget in range(1, 65) if card.effort.exact else ():
             try:
-                values = card.steps_for(budget, card.params())
+                values = card.effort.fit(budget, card.params())
             except BudgetError:
                 continue
             return Sampler(name, card.times[0] if card.times else "", card.params(**values))

@@ -52,11 +52,6 @@ from bench.suite.sections import Metric, Model, Reader, Sections, Source, Sweep
 
 __all__ = ["Metric", "Suite", "SuiteError", "read_suite"]
 
-OUTRIGHT = ("steps", "tolerance")
-"""Sampler parameters that a spec always names, also where they are the default: they place the
-point.
-"""
-
 NOT_THERE = "not there"
 """In place of a digest where a file is absent."""
 
@@ -239,10 +234,6 @@ def _show(value: Any) -> str:
     return json.dumps(value) if isinstance(value, bool | None) else str(value)
 
 
-def _outright(params: Any) -> dict[str, Any]:
-    return {name: getattr(params, name) for name in OUTRIGHT if hasattr(params, name)}
-
-
 def _group(
     sweep: Sweep, card: SamplerCard, params: Any, bought: Values, times: str, budget: int | None
 ) -> str:
@@ -254,7 +245,7 @@ def _group(
     swept = {name: getattr(params, name) for name in sweep.axes if name not in ("nfe", "times")}
     shown = differences(params) | swept
     if budget is None:
-        shown = _outright(params) | shown
+        shown = {**card.effort.stated(params), **shown}
     else:
         shown = {"nfe": budget} | {
             name: value for name, value in shown.items() if name not in bought
@@ -412,7 +403,9 @@ class _Expansion:
                 for snapshot, ema in itertools.product((*entry.snapshots, None), (None, *entry.ema))
             )
             for label, entry in self.sections.train.items()
-            if isinstance(entry, Model) and section is not None
+            if isinstance(entry, Model)
+            and section is not None
+            and entry.card.inspection is not None
         }
 
     def points(self) -> Iterator[Point]:
@@ -445,7 +438,7 @@ class _Expansion:
             if params is None:
                 continue
             reasons = sampler.refuse(model.params, params, times)
-            reasons += model.card.refuse_given(model.params, sweep.task) if sweep.task else []
+            reasons += model.card.refuse_condition(model.params, sweep.task) if sweep.task else []
             for reason in reasons:
                 self.problems.append(
                     Problem(sweep.path, None, f"{sweep.label} with {sweep.sampler}: {reason}")
@@ -454,7 +447,7 @@ class _Expansion:
             what = (sweep.label, sweep.sampler, times, params, sweep.task, sweep.given)
             if self._is_new(sweep, (*what, budget), group):
                 self._note_budget(what, budget, f"{sweep.label} · {sweep.sampler}")
-                values = differences(params) | _outright(params)
+                values = {**differences(params), **sampler.effort.stated(params)}
                 for snapshot, ema in itertools.product(
                     (*model.snapshots, None), (None, *model.ema)
                 ):
@@ -472,7 +465,7 @@ class _Expansion:
             params = sampler.params(**values)
             if budget is None:
                 return params, {}
-            bought = sampler.steps_for(budget // sampler.conditions.get(sweep.task, 1), params)
+            bought = sampler.effort.fit(budget // sampler.conditions.get(sweep.task, 1), params)
             for name in bought.keys() & values.keys():
                 why = f"is what a budget buys for {sweep.sampler}: give nfe or {name}, not both"
                 self.problems.append(Problem(self._given(sweep, name), values[name], why))

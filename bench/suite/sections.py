@@ -1232,7 +1232,7 @@ class Reader:
             if axis in outside:
                 self._refuse(here, values, "is given outside the grid as well")
         if "nfe" in axes:
-            self._budgets((*path, "nfe"), axes["nfe"], name, card.cost is None)
+            self._budgets((*path, "nfe"), axes["nfe"], name, not card.effort.exact)
         return axes
 
     def _budgets(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from bench.card import BudgetError, Card, LikelihoodCard, SamplerCard
+from bench.card import Card, Effort, LikelihoodCard, SamplerCard, adaptive
 from bench.data.card import DataCard
 from bench.data.digest import digest_checkpoint
 from bench.data.external import count_images, digest_images
@@ -70,12 +70,6 @@ class Distance:
     reference: Literal["train", "test"] = "train"
 
 
-def spend_levels(budget, params):
-    if budget < 3:
-        raise BudgetError("one step a level costs 3 evaluations")
-    return {"steps": budget // 3}
-
-
 CARDS = {
     "sde": Card(
         name="sde",
@@ -89,16 +83,16 @@ CARDS = {
                 version=2,
                 summary="",
                 params=Heun,
-                cost=lambda p: 2 * p.steps - 1,
+                effort=Effort(evaluations=lambda p: 2 * p.steps - 1),
                 times=("rho7", "uniform"),
                 refuse=lambda m, p, times: (
                     ["snr 0.5 asks for VE"] if p.snr == 0.5 and m.process == "vp" else []
                 ),
             ),
             "levels": SamplerCard(
-                version=1, summary="", params=Heun, cost=lambda p: 3 * p.steps, spend=spend_levels
+                version=1, summary="", params=Heun, effort=Effort(evaluations=lambda p: 3 * p.steps)
             ),
-            "adaptive": SamplerCard(version=1, summary="", params=Adaptive, cost=None),
+            "adaptive": SamplerCard(version=1, summary="", params=Adaptive, effort=adaptive()),
         },
         presets={"wide": {"net": {"width": 32}}},
         shapes={"wide": (1, 8, 8)},
@@ -117,7 +111,7 @@ CARDS = {
         paper="https://example.org",
         adapter="methods.none:None",
         params=Net,
-        samplers={"jump": SamplerCard(version=1, summary="", params=Heun, cost=lambda p: p.steps)},
+        samplers={"jump": SamplerCard(version=1, summary="", params=Heun)},
         variant=lambda p: "",
         no_likelihood="its model is no density",
     ),
@@ -399,7 +393,7 @@ ONE_PROBLEM = {
     ),
     "budget that buys no step": (
         with_line(9, "  - {train: vp, sampler: levels, grid: {nfe: [9, 2]}}"),
-        "suite.yaml:9: points.0.grid.nfe.1: buys no step of levels for vp: one step a level costs 3 evaluations "
+        "suite.yaml:9: points.0.grid.nfe.1: buys no step of levels for vp: one step costs 3 evaluations "
         "(value: 2)",
     ),
     "budget of 0": (
