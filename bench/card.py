@@ -2,7 +2,7 @@
 torch.
 
 Every folder of ``methods/`` has a ``card.py`` with one ``CARD``. Parameters are frozen dataclasses
-(nested where that reads better) of plain annotated values: bool, int, float, str, ``Literal[...]``,
+(nested if that reads better) of plain annotated values: bool, int, float, str, ``Literal[...]``,
 tuples of these, unions of these, other such dataclasses.
 
 Standard library only.
@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -29,23 +29,77 @@ class BudgetError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How many network evaluations per image a sampler spends, and which parameter sets them.
+
+    Args:
+        evaluations: Their number, given the sampler's parameters; None if only a run can tell.
+        exact: Whether a run spends exactly as many, which the harness checks by counting. False for
+            adaptive solvers: then the number is an estimate for plans, and budgets are refused.
+        parameter: The parameter that a budget sets, or a rule that names it for given parameters.
+        least: Its smallest value, by name, unless that is 1.
+    """
+
+    evaluations: Callable[[Any], float] | None = lambda params: params.steps
+    exact: bool = True
+    parameter: str | Callable[[Any], str] = "steps"
+    least: Mapping[str, int] = field(default_factory=dict)
+
+    def name(self, params: Any) -> str:
+        """Returns the parameter that sets the effort."""
+        return self.parameter(params) if callable(self.parameter) else self.parameter
+
+    def stated(self, params: Any) -> Values:
+        """Returns the value that labels and keys hold even if it is the default.
+
+        It is empty if other parameters decide which one sets the effort.
+        """
+        if callable(self.parameter) or not hasattr(params, self.parameter):
+            return {}
+        return {self.parameter: getattr(params, self.parameter)}
+
+    def fit(self, budget: int, params: Any) -> Values:
+        """Returns the value to set so that the most of ``budget`` evaluations per image is spent.
+
+        Raises:
+            BudgetError: Not even the least value fits, or the sampler is adaptive.
+        """
+        if not self.exact or self.evaluations is None:
+            raise BudgetError("an adaptive sampler has no budget: give it a tolerance")
+        name = self.name(params)
+
+        def cost(value: int) -> float:
+            return self.evaluations(replace(params, **{name: value}))
+
+        low, high = self.least.get(name, 1), budget + 1
+        if cost(low) > budget:
+            what = "one step" if name == "steps" else f"{name} {low}"
+            raise BudgetError(f"{what} costs {cost(low)} evaluations")
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if cost(middle) <= budget else (low, middle)
+        return {name: low}
+
+
+def adaptive(estimate: Callable[[Any], float] | None = None) -> Effort:
+    """Returns the effort of a solver that chooses its steps by a tolerance, with an estimate."""
+    return Effort(evaluations=estimate, exact=False, parameter="tolerance")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplerCard:
-    """What the harness must know of a sampler.
+    """What the harness must know of a sampler. The defaults are those of one evaluation per step.
 
     Args:
         params: Frozen dataclass of the sampler's parameters, all with defaults.
-        cost: Network evaluations an image that the parameters spend, exactly; None where only a run
-            can tell (adaptive solvers).
-        guess: About how many where only a run can tell, for plans.
-        spend: Parameters that use the most of a budget, given (budget, parameters); by default
-            ``steps`` is raised as far as ``cost`` allows. Raises :class:`BudgetError` when nothing
-            fits.
-        times: Time grids that the sampler accepts, its default first; empty where it has none of
-            its own.
-        batch_coupled: True where one image of a batch changes another, or a rule that says so of
-            the parameters.
+        function: ``package.module:function`` of the sampler, or the function itself if its file
+            imports no torch outside functions; empty for an adapter that runs its own samplers.
+        effort: What it spends of a budget.
+        times: Time grids that the sampler accepts, its default first; empty if it takes none.
+        batch_coupled: Whether one image of a batch changes another, or a rule that says so of the
+            parameters.
         conditions: What it can sample under (tasks of :mod:`bench.data.conditioning`), with the
-            evaluations of networks that each of ``cost`` then takes: 2 where a classifier is asked
+            network evaluations that each of ``effort`` then takes: 2 if a classifier is evaluated
             beside the score.
         refuse: Reasons why these method parameters, sampler parameters and time grid cannot go
             together (none: an empty list).
@@ -54,9 +108,8 @@ class SamplerCard:
     version: int
     summary: str
     params: type
-    cost: Callable[[Any], int] | None
-    guess: Callable[[Any], float] | None = None
-    spend: Callable[[int, Any], Values] | None = None
+    function: str | Callable[..., Any] = ""
+    effort: Effort = Effort()
     times: tuple[str, ...] = ()
     batch_coupled: bool | Callable[[Any], bool] = False
     conditions: Mapping[str, int] = field(default_factory=dict)
@@ -66,26 +119,29 @@ class SamplerCard:
         """Tells whether one image of a batch changes another with these parameters."""
         return self.batch_coupled(params) if callable(self.batch_coupled) else self.batch_coupled
 
-    def steps_for(self, budget: int, params: Any) -> Values:
-        """Returns the parameters to set so that at most ``budget`` evaluations an image are
-        spent.
-        """
-        if self.cost is None:
-            raise BudgetError("an adaptive sampler has no budget: give it a tolerance")
-        if self.spend is not None:
-            return self.spend(budget, params)
-        values = {item.name: getattr(params, item.name) for item in fields(params)}
+    def load(self) -> Callable[..., Any]:
+        """Returns the sampler's function; this imports its module."""
+        return load(self.function)
 
-        def cost(steps: int) -> int:
-            return self.cost(type(params)(**{**values, "steps": steps}))
 
-        if cost(1) > budget:
-            raise BudgetError(f"one step costs {cost(1)} evaluations")
-        low, high = 1, budget + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if cost(middle) <= budget else (low, middle)
-        return {"steps": low}
+def sampler_card(
+    function: Callable[..., Any], params: type, *, per_step: int = 1, **more: Any
+) -> SamplerCard:
+    """Returns the card of a sampler of fixed steps, with the usual in place of what is not given.
+
+    Args:
+        function: The sampler; the first line of its docstring is the summary.
+        params: Its parameters, with ``steps``.
+        per_step: Network evaluations of a step.
+        more: Other fields of :class:`SamplerCard`; ``times`` are all of :data:`TIMES` by default.
+    """
+    usual = {
+        "version": 1,
+        "summary": (function.__doc__ or function.__name__).strip().splitlines()[0],
+        "effort": Effort(evaluations=lambda chosen: per_step * chosen.steps),
+        "times": TIMES,
+    }
+    return SamplerCard(function=function, params=params, **usual | more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +153,7 @@ class LikelihoodCard:
         kind: "exact" along the flow, or a "bound", which never competes with exact values.
         refuse: Reasons why models of these parameters have none, shown in its place in tables
             (none: an empty list).
-        guess: About how many network evaluations an image its parameters take, and how many
+        guess: About how many network evaluations per image its parameters take, and how many
             backward passes go with each, given (parameters, numbers in an image), for plans.
     """
 
@@ -115,16 +171,16 @@ class TrainingCard:
 
     Args:
         images: Training images that the parameters see, counted with repetition.
-        course: The parameters without their length, where a longer training begins exactly as a
-            shorter one does; None where the length is felt from the start (a learning rate that
-            falls to 0 at the end).
+        prefix: The parameters without their length, if a longer training begins exactly as a
+            shorter one does; None if the length matters from the start (a learning rate that falls
+            to 0 at the end).
         averages: Training images after which averages of the weights are kept, rising and its end
             the last, given (parameters, images of the training); from them averages of other
             lengths are made. Empty for none.
     """
 
     images: Callable[[Any], int]
-    course: Callable[[Any], Values | None] = lambda params: None
+    prefix: Callable[[Any], Values | None] = lambda params: None
     averages: Callable[[Any, int], tuple[int, ...]] = lambda params, images: ()
 
 
@@ -138,7 +194,7 @@ class NetworkCost:
         parameters: How many weights are trained.
         layers: Convolutions and linear maps: a small network takes as long as they take to be
             called.
-        images: Training images that it sees where it is trained beside the score; None: those of
+        images: Training images that it sees if it is trained beside the score; None: those of
             the method's training.
     """
 
@@ -156,7 +212,8 @@ class Card:
         title: What a person reads in tables and legends.
         version: Raised by hand when equal inputs would give other numbers.
         paper: URL.
-        adapter: ``package.module:Class`` of the :class:`bench.method.Method`.
+        adapter: ``package.module:Class`` of the :class:`bench.method.Method`, or a function that
+            returns the class, so that torch is imported inside it.
         params: Frozen dataclass; bare defaults are what is right.
         presets: Published configurations by name: differences from the defaults.
         shapes: Image shape (C, H, W) that a preset is for; one that is not here fits any that
@@ -166,18 +223,18 @@ class Card:
         variant: A word for the kind of model that the parameters make ("vp"), a column of the
             tables.
         networks: What the networks cost, given (parameters, image shape, classes): the score's
-            first, then what guides it; none where there is none (an exact score). None where it is
+            first, then what guides it; none for an exact score. None where it is
             not known before a run.
-        training: None where training keeps no snapshots.
-        likelihood: None where the method has none; then ``no_likelihood`` gives the reason shown in
+        training: None if training keeps no snapshots.
+        likelihood: None if the method has none; then ``no_likelihood`` gives the reason shown in
             tables.
         inspection: Version of :meth:`bench.method.Method.inspect`, raised when it would give other
-            numbers.
+            numbers; None if the method has none.
         refuse: Reasons why (parameters, image shape) cannot be (none: an empty list).
         needs_classes: Whether models of these parameters are trained on the images' classes too.
         needs_levels: Whether these parameters ask for images of discrete levels (to dequantise
             them).
-        refuse_given: Reasons why a model of these parameters cannot sample under a task of
+        refuse_condition: Reasons why a model of these parameters cannot sample under a task of
             :mod:`bench.data.conditioning`.
         tiny: Parameters with which the contract suite runs in seconds.
         smoke: Parameters that cut training to a few steps, and nothing else (``--smoke``).
@@ -187,7 +244,7 @@ class Card:
     title: str
     version: int
     paper: str
-    adapter: str
+    adapter: str | Callable[[], type]
     params: type
     samplers: Mapping[str, SamplerCard]
     variant: Callable[[Any], str]
@@ -198,13 +255,21 @@ class Card:
     training: TrainingCard | None = None
     likelihood: LikelihoodCard | None = None
     no_likelihood: str = ""
-    inspection: int = 1
+    inspection: int | None = 1
     refuse: Callable[[Any, tuple[int, int, int]], list[str]] = lambda params, shape: []
     needs_classes: Callable[[Any], bool] = lambda params: False
     needs_levels: Callable[[Any], bool] = lambda params: False
-    refuse_given: Callable[[Any, str], list[str]] = lambda params, task: []
+    refuse_condition: Callable[[Any, str], list[str]] = lambda params, task: []
     tiny: Values = field(default_factory=dict)
     smoke: Values = field(default_factory=dict)
+
+
+def load(named: str | Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the object that ``package.module:name`` names; an object given instead as it is."""
+    if callable(named):
+        return named
+    module, _, name = named.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 @cache

@@ -8,18 +8,17 @@ Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 """
 
 import hashlib
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench.card import Card, cards
+from bench.card import Card, cards, load
 from bench.data.images import Images
 from bench.schema import build
 
@@ -177,7 +176,7 @@ class Inspection:
     Args:
         times: Times t at which the loss was taken, rising, float64, shape (L,).
         noise_levels: The standard deviation of the noise over the factor of the image at these
-            times, shape (L,); NaN where a corruption has no such number.
+            times, shape (L,); NaN if a corruption has no such number.
         losses: The denoising loss of each image at each time, in the method's own weighting, shape
             (L, B).
         weighting: What that weighting is, in words: losses of one method and equal words share a
@@ -202,7 +201,7 @@ class Method(ABC):
         data: The data set's shape, levels and splits; its images are read in :meth:`train` alone.
     """
 
-    card: ClassVar[Card]
+    card: Card
 
     def __init__(self, params: Any, data: Images, device: torch.device | str = "cpu") -> None:
         self.params = params
@@ -214,11 +213,6 @@ class Method(ABC):
     @abstractmethod
     def networks(self) -> Sequence[nn.Module]:
         """The modules whose forward passes count as network evaluations, as used for sampling."""
-
-    @property
-    @abstractmethod
-    def samplers(self) -> Mapping[str, Callable[..., Tensor]]:
-        """The samplers by name, the same names as on the card."""
 
     @abstractmethod
     def loss(self, x0: Tensor, noise: Noise) -> Tensor:
@@ -257,25 +251,27 @@ class Method(ABC):
         W)).
 
         Of data sets of real values, which have no levels (0), they are in [0, 1], float64. Only
-        called where the card has a likelihood; ``params`` is an instance of
+        called if the card has a likelihood; ``params`` is an instance of
         ``card.likelihood.params``.
         """
         raise NotImplementedError(
             f"{self.card.title} gives no likelihood: {self.card.no_likelihood}"
         )
 
-    @abstractmethod
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
         """Returns the loss of the averaged weights on held-out images at about ten noise levels,
         and what else to show.
+
+        Only called if the card has an ``inspection``.
 
         Args:
             images: In [0, 1], shape (B, C, H, W).
             noise: Equal draws at every noise level.
         """
+        raise NotImplementedError(f"{self.card.title} has no inspection")
 
     def fit_start(self, data: Images, run: Run) -> None:  # noqa: B027
-        """Fits where sampling starts to ``data.train``, where that is fitted; asked for once
+        """Fits where sampling starts to ``data.train``, if that is fitted; called once
         weights are imported.
         """
 
@@ -286,7 +282,7 @@ class Method(ABC):
         Among them "weights" says which were taken if not those that were asked for, "note" what
         rows should say.
 
-        Only called where the card says ``checkpoints``.
+        Only called if the card says ``checkpoints``.
 
         Args:
             path: A file or folder as its makers published it.
@@ -303,7 +299,7 @@ class Method(ABC):
         """Samples and scores from another average of the weights from now on; returns facts for its
         record.
 
-        Only called where the card says that averages are kept.
+        Only called if the card says that averages are kept.
 
         Args:
             width: The average's relative width: the standard deviation of the times that it
@@ -329,9 +325,11 @@ def load_method(
     defaults.
     """
     card = cards()[name]
-    module, _, attribute = card.adapter.partition(":")
-    adapter = getattr(importlib.import_module(module), attribute)
-    return adapter(build(card.params, params), data, device)
+    adapter = load(card.adapter)
+    adapter = adapter if isinstance(adapter, type) else adapter()
+    method = adapter(build(card.params, params), data, device)
+    method.card = card
+    return method
 
 
 @contextmanager

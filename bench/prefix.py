@@ -37,7 +37,7 @@ def training_prefix(model: TrainSpec | SnapshotSpec) -> TrainingPrefix | None:
         return None
     params = build(card.params, train.params)
     images = model.images if isinstance(model, SnapshotSpec) else card.training.images(params)
-    shared = card.training.course(params)
+    shared = card.training.prefix(params)
     if shared is not None:
         family = f"prefix-{key(replace(train, params=shared))}"
         return TrainingPrefix(family, images, open=True)

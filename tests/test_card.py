@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench.card import BudgetError, SamplerCard
+from bench.card import BudgetError, Effort, SamplerCard, adaptive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ CORRECTED = SamplerCard(
     version=1,
     summary="",
     params=Steps,
-    cost=lambda params: params.steps * (1 + params.corrections) + 1,
+    effort=Effort(evaluations=lambda params: params.steps * (1 + params.corrections) + 1),
 )
 
 
@@ -25,17 +25,17 @@ CORRECTED = SamplerCard(
 def test_budget_buys_the_most_steps_that_fit(corrections):
     for budget in range(2 + corrections, 60):
         params = Steps(corrections=corrections)
-        steps = CORRECTED.steps_for(budget, params)["steps"]
-        assert CORRECTED.cost(Steps(steps=steps, corrections=corrections)) <= budget
-        assert CORRECTED.cost(Steps(steps=steps + 1, corrections=corrections)) > budget
+        steps = CORRECTED.effort.fit(budget, params)["steps"]
+        assert CORRECTED.effort.evaluations(Steps(steps=steps, corrections=corrections)) <= budget
+        assert CORRECTED.effort.evaluations(Steps(steps=steps + 1, corrections=corrections)) > budget
 
 
 def test_budget_that_buys_nothing_says_what_a_step_costs():
     with pytest.raises(BudgetError, match="one step costs 4 evaluations"):
-        CORRECTED.steps_for(3, Steps(corrections=2))
+        CORRECTED.effort.fit(3, Steps(corrections=2))
 
 
 def test_adaptive_sampler_has_no_budget():
-    adaptive = SamplerCard(version=1, summary="", params=Steps, cost=None)
+    sampler = SamplerCard(version=1, summary="", params=Steps, effort=adaptive())
     with pytest.raises(BudgetError, match="give it a tolerance"):
-        adaptive.steps_for(10, Steps())
+        sampler.effort.fit(10, Steps())

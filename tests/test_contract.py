@@ -87,8 +87,8 @@ def sampler_of(card, name, budget=5, times=None):
     """Returns a sampler within a budget; an adaptive one with a loose tolerance."""
     sampler = card.samplers[name]
     params = sampler.params()
-    if sampler.cost is not None:
-        params = replace(params, **sampler.steps_for(max(budget, least_budget(sampler)), params))
+    if sampler.effort.exact:
+        params = replace(params, **sampler.effort.fit(max(budget, least_budget(sampler)), params))
     elif hasattr(params, "tolerance"):
         params = replace(params, tolerance=0.1)
     return Sampler(name, times or next(iter(sampler.times), ""), params)
@@ -97,7 +97,7 @@ def sampler_of(card, name, budget=5, times=None):
 def least_budget(sampler):
     for budget in range(1, 10_000):
         try:
-            sampler.steps_for(budget, sampler.params())
+            sampler.effort.fit(budget, sampler.params())
         except BudgetError:
             continue
         return budget
@@ -130,7 +130,7 @@ def test_adapter_is_the_cards_and_has_its_samplers(card, data):
     method = make(card, data)
     assert isinstance(method, Method)
     assert method.card is card
-    assert list(method.samplers) == list(card.samplers)
+    assert all(callable(sampler.load()) for sampler in card.samplers.values() if sampler.function)
     assert all(isinstance(network, torch.nn.Module) for network in method.networks)
     assert not isinstance(method, torch.nn.Module)
 
@@ -256,7 +256,7 @@ def test_five_evaluations_on_every_time_grid_are_defined(card, name, trained):
 @each_sampler
 def test_network_is_called_as_often_as_the_card_says(card, name, trained):
     sampler, method = card.samplers[name], trained(card)
-    if sampler.cost is None:
+    if not sampler.effort.exact:
         with NetworkCounter(method.networks) as counter:
             method.sample(3, sampler_of(card, name), Noise(0))
         assert counter.rows > 0
@@ -265,9 +265,9 @@ def test_network_is_called_as_often_as_the_card_says(card, name, trained):
         params = sampler_of(card, name, budget).params
         with NetworkCounter(method.networks) as counter:
             method.sample(3, sampler_of(card, name, budget), Noise(0))
-        assert counter.rows / 3 == sampler.cost(params) <= budget
+        assert counter.rows / 3 == sampler.effort.evaluations(params) <= budget
         if "steps" in [item.name for item in fields(params)]:
-            assert sampler.cost(replace(params, steps=params.steps + 1)) > budget, (
+            assert sampler.effort.evaluations(replace(params, steps=params.steps + 1)) > budget, (
                 "a larger step count would fit"
             )
 
@@ -276,7 +276,7 @@ def test_network_is_called_as_often_as_the_card_says(card, name, trained):
 def test_budget_too_small_is_refused(card, name):
     sampler = card.samplers[name]
     with pytest.raises(BudgetError, match=r"\w"):
-        sampler.steps_for(0, sampler.params())
+        sampler.effort.fit(0, sampler.params())
 
 
 class Recorder(Noise):
@@ -301,7 +301,7 @@ def test_prior_is_a_stream_of_its_own_that_neither_sampler_nor_steps_change(
 ):
     priors = []
     for name, sampler in card.samplers.items():
-        for budget in (10, 20) if sampler.cost else (None,):
+        for budget in (10, 20) if sampler.effort.exact else (None,):
             monkeypatch.setattr(Recorder, "draws", [], raising=False)
             trained(card).sample(2, sampler_of(card, name, budget or 5), Recorder(0, ("sample", 0)))
             priors.append([values for path, values in Recorder.draws if path[2:3] == ("prior",)])

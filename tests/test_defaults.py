@@ -81,11 +81,13 @@ def test_default_moves_only_with_its_version(owner, name):
         return
     assert then is not None, f"{name} is not in {FOLDER.name}/{owner}.json yet: {REMEDY}"
     assert now["version"] != then["version"], (
-        f"a default of {name} moved and its version is still {now['version']}: raise the version (stored results "
+        f"a default of {name} moved and its version is still {now['version']}: raise the version "
+        "(stored results "
         f"belong to the old numbers), or put the default back; then {REMEDY}"
     )
     pytest.fail(
-        f"{name} has version {now['version']}, {FOLDER.name}/{owner}.json holds {then['version']}: {REMEDY}"
+        f"{name} has version {now['version']}, {FOLDER.name}/{owner}.json holds {then['version']}: "
+        f"{REMEDY}"
     )
 
 

@@ -55,12 +55,12 @@ def sampler_of(sampler, name):
     ADAPTIVE.
     """
     params = sampler.params()
-    if sampler.cost is None:
+    if not sampler.effort.exact:
         params = replace(params, tolerance=ADAPTIVE) if hasattr(params, "tolerance") else params
     else:
         for budget in range(BUDGET, 10_000):
             try:
-                params = replace(params, **sampler.steps_for(budget, params))
+                params = replace(params, **sampler.effort.fit(budget, params))
                 break
             except BudgetError:
                 continue
@@ -165,7 +165,8 @@ def test_numbers_move_only_with_their_version(card):
         assert now["version"] == then["version"], f"{name} has a new version: {REMEDY}"
         assert now.keys() == then.keys(), f"{name} gives other numbers than it did: {REMEDY}"
         assert not moved(now, then), (
-            f"numbers of {name} moved and its version is still {now['version']}: {'; '.join(moved(now, then))}. "
+            f"numbers of {name} moved and its version is still {now['version']}: "
+            f"{'; '.join(moved(now, then))}. "
             f"If that is meant, raise the version and say so in the changelog; then {REMEDY}"
         )
 

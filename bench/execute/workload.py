@@ -174,9 +174,10 @@ def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
     """Returns evaluations of the score per image, and whether they are a guess; None if unknown."""
     sampler = cards()[spec.train.method].samplers[spec.sampler]
     params = build(sampler.params, spec.params)
-    if sampler.cost is not None:
-        return float(sampler.cost(params)), False
-    return None if sampler.guess is None else (sampler.guess(params), True)
+    effort = sampler.effort
+    if effort.evaluations is None:
+        return None
+    return float(effort.evaluations(params)), not effort.exact
 
 
 def _sampling(spec: SampleSpec) -> Work | None:

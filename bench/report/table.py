@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.card import BudgetError, Card, SamplerCard, cards
+from bench.card import Card, cards
 from bench.data.conditioning import RESTORATIONS, SPLIT, condition
 from bench.data.conditioning import describe as describe_given
 from bench.data.registry import data_card
@@ -594,7 +594,7 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
     card = methods[spec.train.method]
     sampler = card.samplers[spec.sampler]
     params = build(sampler.params, spec.params)
-    swept = swept_names(sampler, params)
+    swept = {sampler.effort.name(params)}
     settings = {name: value for name, value in differences(params).items() if name not in swept}
     values = plain(params)
     condition = [describe_given(spec.given)] if spec.given else []
@@ -615,7 +615,7 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
         "tolerance": values.get("tolerance") if "tolerance" in swept else None,
         "snapshot": spec.snapshot,
         "ema": spec.ema,
-        "adaptive": sampler.cost is None,
+        "adaptive": not sampler.effort.exact,
         "train_seed": spec.train.seed,
         "sample_seed": spec.seed,
         "batch": spec.batch,
@@ -626,16 +626,6 @@ def taken_over(imported: Mapping[str, Any]) -> str:
     """Returns which weights of a checkpoint a model has, and what its reader noted of them."""
     note = f" ({imported['note']})" if "note" in imported else ""
     return f"checkpoint, {imported['weights']}{note}"
-
-
-def swept_names(card: SamplerCard, params: Any) -> set[str]:
-    """Returns which of these parameters say how much a sampler may spend: what the card's budget
-    rule sets.
-    """
-    try:
-        return set(card.steps_for(10_000, params))
-    except BudgetError:
-        return {"tolerance"}
 
 
 def versions(point: Point) -> str:

@@ -51,9 +51,9 @@ def warm_up(context: Context, method: Method, spec: SampleSpec) -> bool:
 def shortest_sampler(method: Method) -> Sampler | None:
     """Returns the first sampler of known cost, with the fewest steps it can take, or None."""
     for name, card in method.card.samplers.items():
-        for budget in range(1, 65) if card.cost is not None else ():
+        for budget in range(1, 65) if card.effort.exact else ():
             try:
-                values = card.steps_for(budget, card.params())
+                values = card.effort.fit(budget, card.params())
             except BudgetError:
                 continue
             return Sampler(name, card.times[0] if card.times else "", card.params(**values))

@@ -17,7 +17,7 @@ from bench.metrics.extractor_cards import extractor_card
 from bench.schema import Problem, build, differences
 from bench.spec import ImagesSpec, Point, SampleSpec, ScoreSpec, Values
 from bench.suite.fault import Findings, KeyPath
-from bench.suite.labels import group_name, outright
+from bench.suite.labels import group_name
 from bench.suite.models import NOT_THERE, Models, State
 from bench.suite.sections import Metric, Model, Sections, Sweep
 
@@ -105,14 +105,14 @@ class Expansion:
             if params is None:
                 continue
             reasons = sampler.refuse(model.params, params, times)
-            reasons += model.card.refuse_given(model.params, sweep.task) if sweep.task else []
+            reasons += model.card.refuse_condition(model.params, sweep.task) if sweep.task else []
             for reason in reasons:
                 self._refuse(sweep.path, None, f"{sweep.label} with {sweep.sampler}: {reason}")
             group = group_name(sweep, sampler, params, bought, times, budget)
             what = (sweep.label, sweep.sampler, times, params, sweep.task, sweep.condition)
             if self._is_new(sweep, (*what, budget), group):
                 self._note_budget(what, budget, f"{sweep.label} · {sweep.sampler}")
-                values = differences(params) | outright(params)
+                values = {**differences(params), **sampler.effort.stated(params)}
                 yield GridPoint(sweep, sampler, group, times, values, budget)
 
     def _refuse(self, path: KeyPath, value: Any, why: str) -> None:
@@ -126,7 +126,7 @@ class Expansion:
             params = sampler.params(**values)
             if budget is None:
                 return params, {}
-            bought = sampler.steps_for(budget // sampler.conditions.get(sweep.task, 1), params)
+            bought = sampler.effort.fit(budget // sampler.conditions.get(sweep.task, 1), params)
             for name in bought.keys() & values.keys():
                 why = f"is what a budget buys for {sweep.sampler}: give nfe or {name}, not both"
                 place = "grid" if name in sweep.axes else "params"

@@ -13,15 +13,6 @@ from bench.suite.document import OPTION_ORDER
 from bench.suite.fault import Fault, Place, SuiteError
 from bench.suite.sections import Sweep
 
-OUTRIGHT = ("steps", "tolerance")
-"""Sampler parameters that a spec names even if they are the default: they place the point."""
-
-
-def outright(params: Any) -> dict[str, Any]:
-    """Returns the parameters of a sampler that are always named."""
-    return {name: getattr(params, name) for name in OUTRIGHT if hasattr(params, name)}
-
-
 def group_name(
     sweep: Sweep, card: SamplerCard, params: Any, bought: Values, times: str, budget: int | None
 ) -> str:
@@ -36,7 +27,7 @@ def group_name(
     swept = {name: getattr(params, name) for name in sweep.axes if name not in ("nfe", "times")}
     named = differences(params) | swept
     if budget is None:
-        named = outright(params) | named
+        named = {**card.effort.stated(params), **named}
     else:
         named = {"nfe": budget} | {n: value for n, value in named.items() if n not in bought}
     if "times" in sweep.axes or times != next(iter(card.times), ""):

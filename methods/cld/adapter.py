@@ -14,17 +14,14 @@ first, to C. Time: t = 0 is data, t = 1 is noise.
 
 Source: Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (sections 3 and 4, appendices B to
 E).
-Departures: the loss is the mean over dimensions, where the authors sum; the network is told the
-noise level at which image and velocity together show the clean image, where the authors tell theirs
-t or log t (``condition``); sampling starts from states fitted to the training images
+Departures: the loss is the mean over dimensions, where the authors sum; the network's time
+embedding input is the noise level at which image and velocity together show the clean image, the
+authors' is t or log t (``condition``); sampling starts from states fitted to the training images
 (:mod:`methods.cld.prior`), where the authors take their limit for long times ("published").
 """
 
-import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,96 +29,47 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.images import Images
-from bench.method import Condition, Inspection, Method, Noise, Run, Sampler, Scored
+from bench.method import Condition, Noise, Run, Sampler
 from methods.cld.card import CARD, Params
 from methods.cld.checkpoint import read_checkpoint
-from methods.cld.exponential import gddim
 from methods.cld.likelihood import bound
 from methods.cld.objective import VelocityScore, velocity_loss
 from methods.cld.prior import StatePrior, fit_state_prior, last_factor
 from methods.cld.process import CLD
-from methods.cld.samplers import (
-    denoise,
-    euler_maruyama,
-    flow_adaptive,
-    flow_euler,
-    flow_heun,
-    sscs,
-    sscs_midpoint,
-)
-from methods.cld.settings import CLDLikelihoodParams
-from methods.shared.average import average_of
+from methods.cld.samplers import denoise
+from methods.cld.sampling import StateEnding
+from methods.shared.adapter import Adapter
 from methods.shared.backbone import make_network
-from methods.shared.checkpoint import CheckpointError
-from methods.shared.exact import ExactNetwork, Mixture
-from methods.shared.grids import grid
-from methods.shared.layers import initialise
-from methods.shared.likelihood import (
-    bits_per_dim,
-    continuous,
-    dequantisation_floor,
-    measure,
-    over_draws,
-)
-from methods.shared.objective import level_losses
-from methods.shared.prior import Basis, restore_prior, training_images
+from methods.shared.prior import restore_prior, training_images
 from methods.shared.process import like
-from methods.shared.quantisation import Bins
-from methods.shared.training import dropout_from, fit, load_weights, under, weights_of
+from methods.shared.weights import Imported
 
 
-class CriticallyDampedLangevin(Method):
+class CriticallyDampedLangevin(Adapter):
     """Creates the method with weights of its own, as before any training."""
 
     card = CARD
+    handled = (*Adapter.handled, StateEnding)
+    likelihood_stream = "bound"
+    params: Params
 
-    def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
-        super().__init__(params, data, device)
-        self.bins = Bins(self.levels, params.dequantise)
+    def reset(self) -> None:
+        params = self.params
         self.process = CLD(
             params.beta0, params.beta1, params.mass, params.gamma, params.numerical_eps
         )
-        self.data, channels, height = data, *data.shape[:2]
-        # Until training fits one, and where it is the authors', the limit for long times.
-        self.prior: StatePrior | None = None
-        if params.exact:
-            self.network = self.average = ExactNetwork(self._exact_score)
-            return
-        self.network = make_network(params.network, 2 * channels, channels, height)
-        self.network.to(device=self.device, memory_format=torch.channels_last)
-        initialise(self.network, Noise(0, ("init",)))
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
 
-    @cached_property
-    def mixture(self) -> Mixture:
-        """What the exact score is the score of, in the range of the diffusion."""
-        return Mixture.of(self.data, self.device, self.params.mistakes.smoothing).affine(2, -1)
+    def make_network(self) -> nn.Module:
+        channels, height, _ = self.image_shape
+        return make_network(self.params.network, 2 * channels, channels, height)
 
-    def _exact_score(self, u: Tensor, t: Tensor) -> Tensor:
+    def exact_output(self, u: Tensor, t: Tensor) -> Tensor:
         gains, covariance = self.process.mean_coefficients(t), self.process.covariance(t)
         score = self.mixture.joint_score(*u.chunk(2, 1), gains, covariance)[1]
         return self.params.mistakes.of(score, like(self.process.score_scale(t.double(), None), u))
 
-    @property
-    def networks(self) -> Sequence[nn.Module]:
-        return (self.average,)
-
-    @property
-    def samplers(self) -> Mapping[str, Callable[..., Tensor]]:
-        return {
-            "sscs": sscs,
-            "sscs_midpoint": sscs_midpoint,
-            "euler_maruyama": euler_maruyama,
-            "flow_euler": flow_euler,
-            "flow_heun": flow_heun,
-            "gddim": gddim,
-            "flow_adaptive": flow_adaptive,
-        }
-
     def score_fn(self, network: nn.Module) -> VelocityScore:
-        r"""Returns :math:`\nabla_v \log p_t(x, v)` of a network, a function of u (B, 2C, H, W) and
-        t (B,).
-        """
+        r"""Returns :math:`\nabla_v \log p_t(x, v)` of a network, of u (B, 2C, H, W) and t (B,)."""
         params, process = self.params, self.process
         if params.exact:
             return network
@@ -137,190 +85,102 @@ class CriticallyDampedLangevin(Method):
         return score
 
     def _condition(self, t: Tensor) -> Tensor:
-        """Returns what the network is told of times, shape (B,)."""
-        told = self.params.condition
-        if told == "noise_level":
+        """Returns the network's time embedding input at times of shape (B,)."""
+        if self.params.condition == "noise_level":
             indexed = self.params.network.condition == "index"
             return 999 * t if indexed else self.process.noise_level(t).log()
         # As the authors', rounded to the network's precision before the logarithm.
-        return t.float().log() if told == "log_time" else t
+        return t.float().log() if self.params.condition == "log_time" else t
 
-    def loss(self, x0: Tensor, noise: Noise) -> Tensor:
-        """Returns the training loss of each image at one random time, shape (B,)."""
-        with dropout_from(noise, x0.device):
-            return self._loss(self.network, x0, noise)
+    # Training.
 
-    def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
-        params, shape = self.params, x0.shape
-        x0 = self._enter(self.bins.fill(x0, noise))
+    def network_loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
+        t_min = self.params.t_min
+        x0 = self.fill(x0, noise)
         v0 = self._first_velocity(x0, noise)
-        t = params.t_min + (1 - params.t_min) * noise.uniform(shape[:1]).double()
-        z = noise.normal((shape[0], 2 * shape[1], *shape[2:]))
-        return self._loss_at(network, x0, t, z, v0)
+        t = t_min + (1 - t_min) * noise.uniform((len(x0),)).double()
+        return self.loss_at(network, x0, t, (v0, self._state_noise(x0, noise)))
 
-    def _loss_at(
-        self, network: nn.Module, x0: Tensor, t: Tensor, z: Tensor, v0: Tensor | None
+    def loss_at(
+        self, network: nn.Module, x0: Tensor, level: Tensor, draws: tuple[Tensor | None, Tensor]
     ) -> Tensor:
-        params = self.params
-        return velocity_loss(
-            self.process, self.score_fn(network), x0, t, z, v0, params.weighting, params.reduction
-        )
+        """Returns the loss of each image at its time, given velocities at t = 0 and noise."""
+        (v0, z), how = draws, (self.params.weighting, self.params.reduction)
+        return velocity_loss(self.process, self.score_fn(network), x0, level, z, v0, *how)
+
+    def draws(self, x0: Tensor, noise: Noise) -> tuple[Tensor | None, Tensor]:
+        """Returns velocities at t = 0, if the objective draws them, and noise of image and them."""
+        return self._first_velocity(x0, noise), self._state_noise(x0, noise)
 
     def _first_velocity(self, x0: Tensor, noise: Noise) -> Tensor | None:
-        """Returns velocities at t = 0 where the objective draws them."""
         if self.params.objective == "hsm":
             return None
         return math.sqrt(self.process.velocity_variance) * noise.normal(x0.shape)
 
-    def train(self, data: Images, run: Run) -> None:
-        self.fit_start(data, run)
-        if self.params.exact:
-            return
-        initialise(self.network, run.noise("init"))
-        fit(self.network, self.average, self._loss, data, self.params.training, run)
+    @staticmethod
+    def _state_noise(x0: Tensor, noise: Noise) -> Tensor:
+        return noise.normal((len(x0), 2 * x0.shape[1], *x0.shape[2:]))
 
     @torch.no_grad()
     def fit_start(self, data: Images, run: Run) -> None:
-        """Fits where sampling starts to the states of training images at t = 1, unless that is the
-        authors'.
-        """
-        if self.params.prior.kind == "published":
-            return
-        self.prior = fit_state_prior(
-            self.process,
-            self.params.prior,
-            lambda: training_images(data, self._fill, run),
-            self._basis(),
-        )
+        """Fits where sampling starts to states of training images at t = 1, unless published."""
+        settings = self.params.prior
+        if settings.kind != "published":
+            self.prior = fit_state_prior(
+                self.process,
+                settings,
+                lambda: training_images(data, self.fill, run),
+                self.basis,
+            )
 
-    def _basis(self) -> Basis:
-        return Basis.cosines(*self.image_shape[1:], self.device)
+    # Samples and likelihood.
 
-    def _fill(self, x: Tensor, noise: Noise) -> Tensor:
-        """Returns images in [0, 1] as the loss sees them, in the range of the diffusion."""
-        return self._enter(self.bins.fill(x, noise))
+    def model_fn(self, params: Any, given: Condition | None) -> VelocityScore:
+        return self.score_fn(self.average)
 
-    @torch.no_grad()
-    def sample(
-        self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
+    def run_sampler(
+        self, sampler: Sampler, x: Tensor, noise: Noise, given: Condition | None
     ) -> Tensor:
-        process, score_fn = self.process, self.score_fn(self.average)
-        start, shape = noise.child("prior"), (count, *self.image_shape)
-        u = process.prior(shape, start) if self.prior is None else self.prior.sample(count, start)
-        knobs = asdict(sampler.params)
-        t_min, how = knobs.pop("t_min"), knobs.pop("denoise")
-        if sampler.name == "flow_adaptive":
-            u = flow_adaptive(process, score_fn, u, t_end=t_min, **knobs)
-        else:
-            times = grid(sampler.times, process, knobs.pop("steps"), t_min)
-            u = self.samplers[sampler.name](
-                process, score_fn, u, times, noise.child("steps"), **knobs
-            )
-        x, _ = denoise(process, score_fn, u, process.t_min if t_min is None else t_min, how).chunk(
-            2, 1
-        )
-        return self._leave(x)
+        """Returns images from states at t = 1, which have velocities."""
+        params = sampler.params
+        u = super().run_sampler(sampler, x, noise, given)
+        t_min = self.process.t_min if params.t_min is None else params.t_min
+        u = denoise(self.process, self.score_fn(self.average), u, t_min, params.denoise)
+        return u.chunk(2, 1)[0]
 
-    def score(self, images: Tensor, noise: Noise, params: CLDLikelihoodParams) -> Scored:
-        """Returns ``bits_per_dim``, at least those of the dequantised images on average, one value
-        an image.
-        """
-        knobs = asdict(params)
-        knobs.pop("repeats")
-        dims, score_fn = math.prod(self.image_shape), self.score_fn(self.average)
-        bits = []
-        for k in range(params.repeats):
-            x = self._enter(
-                continuous(images.to(self.device), self.levels, noise.child("dequantise").child(k))
-            )
-            log_prob = bound(
-                self.process, score_fn, x, noise.child("bound").child(k), prior=self.prior, **knobs
-            )
-            bits.append(bits_per_dim(log_prob, dims, self.levels, 2))
-        level = self.process.noise_level(torch.tensor(params.eps)).item()
-        # Named in the identity where they are not as usual.
-        usual = {
-            "probe_drift": False,
-            "error_norm": "batch",
-            "importance_weighted": False,
-            "entropy": "drawn",
-        }
-        identity = {
-            name: value for name, value in asdict(params).items() if usual.get(name, ...) != value
-        } | {
-            "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
-            **measure(self.levels, 2),
-            "floor": dequantisation_floor(level * self.levels / 2),
-            "prior": self.params.prior.kind,
-        }
-        return Scored(over_draws(bits), identity)
+    def log_prob(self, x: Tensor, noise: Noise, options: Mapping[str, Any]) -> Tensor:
+        """Returns a bound that is at most the log-density on average."""
+        score_fn = self.score_fn(self.average)
+        return bound(self.process, score_fn, x, noise, prior=self.prior, **options)
 
-    @torch.no_grad()
-    def inspect(self, images: Tensor, noise: Noise) -> Inspection:
-        """Returns the loss of the averaged network at ten times, and images with their velocities
-        at these.
-        """
-        x0 = self._enter(self.bins.fill(images.to(self.device), noise))
-        v0 = self._first_velocity(x0, noise)
-        z = noise.normal((len(x0), 2 * x0.shape[1], *x0.shape[2:]))
+    def noise_at(self, t: float) -> float:
+        return self.process.noise_level(torch.tensor(t)).item()
+
+    # Inspection and state.
+
+    def inspected(self) -> tuple[Tensor, Tensor, Tensor]:
         times = torch.arange(1, 11, dtype=torch.float64) / 10
+        return times, self.noise_level(times), times.to(self.device)
 
-        def loss_at(t: Tensor) -> Tensor:
-            return self._loss_at(self.average, x0, t.to(x0.device).expand(len(x0)), z, v0)
+    @property
+    def weighting(self) -> str:
+        return f"{self.params.objective}, {self.params.weighting}, {self.params.reduction}"
 
-        losses = level_losses(loss_at, times)
-        weighting = f"{self.params.objective}, {self.params.weighting}, {self.params.reduction}"
-        return Inspection(
-            times, self.process.noise_level(times), losses, weighting, self._strips(x0, z, times)
-        )
-
-    def _strips(self, x0: Tensor, z: Tensor, times: Tensor) -> dict[str, Tensor]:
-        """Returns the first image and its velocity, in units of its spread at t = 1, at t = 0 and
-        at each time.
-        """
+    def strips(self, x0: Tensor, draws: Any, times: Tensor, noise: Noise) -> dict[str, Tensor]:
+        """Returns an image and its velocity, in units of its spread at t = 1, at each time."""
         if 1 in x0.shape[2:]:
             return {}  # points are no pictures
         count = len(times)
-        images, draws = (rows[:1].expand(count, *rows.shape[1:]) for rows in (x0, z))
-        x, v = self.process.perturb(images, times.to(x0.device), draws).chunk(2, 1)
+        images, z = (rows[:1].expand(count, *rows.shape[1:]) for rows in (x0, draws[1]))
+        x, v = self.process.perturb(images, times.to(x0.device), z).chunk(2, 1)
         v = v / math.sqrt(self.process.mass)
         return {"an image (above) and its velocity, t = 0.1 to 1": (torch.stack([x, v]) + 1) / 2}
 
-    def _enter(self, x: Tensor) -> Tensor:
-        """Returns images in [0, 1] in the range of the diffusion."""
-        return 2 * x - 1
+    def restore_prior(self, tensors: Mapping[str, Tensor]) -> StatePrior:
+        channels, *size = self.image_shape
+        whitened = restore_prior(tensors, self.basis, (2 * channels, *size))
+        return StatePrior(whitened, last_factor(self.process))
 
-    def _leave(self, x: Tensor) -> Tensor:
-        """Returns images in the diffusion's range in that of levels a / (levels - 1), from 0 to
-        1.
-        """
-        return self.bins.leave((x + 1) / 2)
-
-    def state(self) -> dict[str, Tensor]:
-        """Returns network, average ("ema.") and the prior that training fitted."""
-        prior = {} if self.prior is None else self.prior.tensors()
-        state = weights_of(self.network, self.average)
-        return state | {f"fitted.prior.{name}": tensor for name, tensor in prior.items()}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        load_weights(self.network, self.average, state)
-        prior, (channels, *size) = under("fitted.prior.", state), self.image_shape
-        fitted = restore_prior(prior, self._basis(), (2 * channels, *size)) if prior else None
-        self.prior = None if fitted is None else StatePrior(fitted, last_factor(self.process))
-
-    def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
-        """Takes over the authors' weights; see :func:`methods.cld.checkpoint.read_checkpoint`."""
-        if self.params.exact:
-            raise CheckpointError(
-                f"{path}: exact stands for a network's weights: leave one of them out"
-            )
-        found = read_checkpoint(path, self.network, weights)
-        self.network.load_state_dict(found.raw)
-        self.average.load_state_dict(found.chosen)
-        return found.facts
-
-    def take_average(
-        self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]
-    ) -> dict[str, Any]:
-        """Makes the average that is sampled from anew (:mod:`methods.shared.average`)."""
-        return average_of(self.average, width, kept)
+    def read_checkpoint(self, path: Path, weights: str) -> Imported:
+        """Returns the authors' weights; see :func:`methods.cld.checkpoint.read_checkpoint`."""
+        return read_checkpoint(path, self.network, weights)

@@ -53,9 +53,7 @@ class Damped:
         return root @ turn
 
     def _angle(self, t: Tensor) -> Tensor:
-        """Returns theta(t), 0 at t = 1, by quadrature in log t, where it is smooth down to small
-        times.
-        """
+        """Returns theta(t), 0 at t = 1, by quadrature in log t, where it is smooth at small t."""
         nodes, weights = (
             torch.from_numpy(table).to(t) for table in (exponential.NODES, exponential.WEIGHTS)
         )
@@ -82,7 +80,7 @@ def gddim(
     """Solves the probability flow, or a reverse SDE, exactly but for the change of what the network
     predicts.
 
-    One evaluation a step.
+    One evaluation per step.
 
     Args:
         order: Evaluations that a step uses, its own included.
@@ -103,9 +101,7 @@ def gddim(
 
 
 def clean_state(process: CLD, score_fn: VelocityScore, u: Tensor, t: float) -> Tensor:
-    """Returns the mean of the image that the score by v tells, with a velocity of 0, which is its
-    own mean at t = 0.
-    """
+    """Returns the mean image that the score by v tells, with a velocity of 0: the mean at t = 0."""
     time = torch.tensor(t, dtype=torch.float64)
     gain_x, gain_v = (gain.item() for gain in process.mean_coefficients(time))
     xx, xv, _, det = (entry.item() for entry in process.covariance(time))

@@ -5,7 +5,7 @@ distribution :math:`q = \mathcal{N}(0, \gamma M I)` at t = 0, whatever the model
 
 .. math:: \log p(x) \ge \mathbb{E}_{v \sim q}\left[\log p(x, v) - \log q(v)\right]
 
-by Jensen's inequality, with equality where the model's velocities given x are q's. Averaging
+by Jensen's inequality, with equality if the model's velocities given x are q's. Averaging
 densities in place of log-densities over K velocities gives the importance-weighted bound, which
 rises to log p(x) with K.
 
@@ -43,7 +43,7 @@ def bound(
     velocities: int = 1,
     importance_weighted: bool = False,
     entropy: Literal["drawn", "expected"] = "drawn",
-    **knobs: Any,
+    **options: Any,
 ) -> Tensor:
     """Returns a lower bound of log p_eps(x) in nats, float64 of shape (B,), where random draws
     average to one.
@@ -55,12 +55,12 @@ def bound(
         importance_weighted: Whether their densities are averaged, which needs the exact trace, or
             their log-densities.
         entropy: Whether the log-density of a drawn velocity is subtracted, or its expectation.
-        knobs: Those of :func:`joint_log_likelihood`.
+        options: Those of :func:`joint_log_likelihood`.
     """
     logs = []
     for _ in range(velocities):
         v = math.sqrt(process.velocity_variance) * noise.normal(x.shape)
-        joint, _ = joint_log_likelihood(process, score_fn, torch.cat([x, v], 1), noise, **knobs)
+        joint, _ = joint_log_likelihood(process, score_fn, torch.cat([x, v], 1), noise, **options)
         logs.append(
             joint
             - (
@@ -85,7 +85,7 @@ def joint_log_likelihood(
     *,
     prior: Prior | None = None,
     probe_drift: bool = False,
-    **knobs: Any,
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Returns log p_eps(u) in nats, float64 of shape (B,), and the latent state of u's shape.
 
@@ -95,18 +95,16 @@ def joint_log_likelihood(
         probe_drift: Whether the probes are of u's shape and estimate the trace of all derivatives,
             that of the drift too, as the authors' do. The derivatives of v's change by x then add
             much noise at small times.
-        knobs: Those of :func:`methods.shared.likelihood.flow_log_likelihood`.
+        options: Those of :func:`methods.shared.likelihood.flow_log_likelihood`.
     """
     flow_fn = joint_flow(process, score_fn, probe_drift=probe_drift)
     part = whole if probe_drift else velocity_part
     log_prob = process.prior_log_prob if prior is None else prior.log_prob
-    return flow_log_likelihood(flow_fn, log_prob, u, noise, part=part, **knobs)
+    return flow_log_likelihood(flow_fn, log_prob, u, noise, part=part, **options)
 
 
 def joint_flow(process: CLD, score_fn: VelocityScore, *, probe_drift: bool = False) -> FlowFn:
-    """Returns the probability flow of (x, v), with the trace of its drift known unless it is
-    probed.
-    """
+    """Returns the probability flow of (x, v), with its drift's exact trace unless probed."""
 
     def flow_fn(u: Tensor, t: Tensor) -> Slope:
         score = score_fn(u, t)
@@ -125,9 +123,7 @@ def velocity_part(u: Tensor) -> Tensor:
 
 
 def velocity_entropy(process: CLD, v: Tensor) -> float:
-    """Returns the entropy in nats of the velocity of one image at t = 0, for v of shape (B, C, H,
-    W).
-    """
+    """Returns the entropy in nats of an image's velocity at t = 0, for v of shape (B, C, H, W)."""
     return 0.5 * v[0].numel() * (1 + math.log(2 * math.pi * process.velocity_variance))
 
 

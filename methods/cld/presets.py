@@ -2,12 +2,12 @@
 
 Each preset holds the differences from :class:`methods.cld.card.Params`. Departures of the bare
 parameters from the authors are taken back: sampling starts from the limit for long times, the loss
-is the sum over dimensions, the network is told t or its logarithm, and the variances are raised by
+is the sum over dimensions, the network embeds t or its logarithm, and the variances are raised by
 ``numerical_eps``. ``celeba_post`` is the configuration that they added after the paper; its batch
 is that of the command that they give with it, 4 images on each of 16 GPUs, as for ``celeba_paper``.
 
-The toy models come with either of their networks. They were trained on points in the data's own
-units, which is the scale here for data of the range [-1, 1].
+The synthetic models come with either of their networks. They were trained on points in the data's
+own units, which is the scale here for data of the range [-1, 1].
 
 Departures: the authors train the image models with float16 products where ``training.precision`` is
 float32 here.
@@ -32,7 +32,7 @@ TOY = {"numerical_eps": 1e-6, "parametrisation": "noise"}
 def _preset(
     model: Mapping[str, Any], network: Mapping[str, Any], decay: float, training: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns a configuration whose average of the weights has that decay an update."""
+    """Returns a configuration whose average of the weights has that decay per update."""
     half_life = training.get("batch", 128) * math.log(0.5) / math.log(decay)
     return {
         "reduction": "sum",

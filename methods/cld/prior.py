@@ -62,9 +62,7 @@ def last_factor(process: CLD) -> tuple[float, float, float]:
 
 
 def whitened_means(process: CLD, x0: Tensor) -> Tensor:
-    """Returns the means of the whitened states at t = 1 of images, (B, C, H, W), shape (B, 2C, H,
-    W).
-    """
+    """Returns the means of images' whitened states at t = 1: (B, C, H, W) to (B, 2C, H, W)."""
     a, c = (gain.item() for gain in process.mean_coefficients(torch.ones((), dtype=torch.float64)))
     xx, vx, vv = last_factor(process)
     return torch.cat([a / xx * x0, (c - vx * a / xx) / vv * x0], 1)
@@ -73,9 +71,7 @@ def whitened_means(process: CLD, x0: Tensor) -> Tensor:
 def fit_state_prior(
     process: CLD, settings: PriorParams, images: Callable[[], Iterable[Tensor]], basis: Basis
 ) -> StatePrior:
-    """Returns the distribution fitted to images in the range of the diffusion, gone through in
-    chunks (B, C, H, W).
-    """
+    """Returns the distribution fitted to chunks (B, C, H, W) in the range of the diffusion."""
     fitted = fit_prior(
         settings.kind,
         lambda: (whitened_means(process, x0.double()) for x0 in images()),

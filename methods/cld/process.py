@@ -72,9 +72,7 @@ class Covariance(NamedTuple):
         return Covariance(self.xx + eps, self.xv, self.vv + eps, det)
 
     def sample(self, mean: Tensor, z: Tensor) -> Tensor:
-        """Returns mean + L z for states, z of standard normal draws, both (B, 2C, H, W); entries
-        are (B,) or ().
-        """
+        """Returns mean + L z of states and normal draws z (B, 2C, H, W); entries are (B,) or ()."""
         xx, vx, vv = (like(entry.to(mean), mean) for entry in self.cholesky())
         z_x, z_v = z.chunk(2, 1)
         return mean + torch.cat([xx * z_x, vx * z_x + vv * z_v], 1)
@@ -173,9 +171,7 @@ class CLD:
         return Covariance(xx, xv, vv, det).raised(self.numerical_eps)
 
     def mean(self, x0: Tensor, t: Tensor, v0: Tensor | None = None) -> Tensor:
-        """Returns the mean of u at t of shape (B,), given images and velocities (none: 0), (B, C,
-        H, W) each.
-        """
+        """Returns the mean of u at t (B,), given images and velocities (none: 0), (B, C, H, W)."""
         matrix, _ = self.transition(t)
         (a, b), (c, d) = (
             (like(entry.to(x0), x0) for entry in row.unbind(-1)) for row in matrix.unbind(-2)
@@ -197,9 +193,7 @@ class CLD:
         return covariance.sample(self.mean(x0, t, v0), z)
 
     def score_scale(self, t: Tensor, velocity_variance: float | None = None) -> Tensor:
-        r"""Returns :math:`\ell = 1 / L_{vv}`: the score by v of u at t given the image is
-        :math:`-\ell z_v`.
-        """
+        r"""Returns :math:`\ell = 1 / L_{vv}`; the score by v of u given x0 is :math:`-\ell z_v`."""
         covariance = self.covariance(t, velocity_variance)
         return (covariance.xx / covariance.det).sqrt()
 
@@ -214,9 +208,7 @@ class CLD:
         return torch.log(vv * a.square() - 2 * xv * a * c + xx * c.square()) - torch.log(det)
 
     def noise_level(self, t: Tensor) -> Tensor:
-        """Returns the standard deviation of that estimate, the sigma of EDM (Karras et al., 2022)
-        for this process.
-        """
+        """Returns the standard deviation of that estimate: EDM's sigma (Karras et al., 2022)."""
         return torch.exp(-0.5 * self.log_snr(t))
 
     def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
@@ -239,9 +231,7 @@ class CLD:
         return torch.sqrt(2 * self.friction * self.beta(t))
 
     def flow(self, score: Tensor, u: Tensor, t: Tensor) -> Tensor:
-        """Returns the velocity du/dt of the probability flow at u and t of shape (B,), given the
-        score by v there.
-        """
+        """Returns the probability flow's velocity du/dt at u and t (B,), given the score by v."""
         x_change, v_change = self.drift(u, t).chunk(2, 1)
         return torch.cat(
             [x_change, v_change - like((self.friction * self.beta(t)).to(u), u) * score], 1

@@ -38,9 +38,7 @@ Denoise = Literal["drift", "none", "published"]
 def euler_maruyama(
     process: CLD, score_fn: VelocityScore, u: Tensor, times: Tensor, noise: Noise
 ) -> Tensor:
-    """Solves the reverse SDE by Euler-Maruyama in t; one draw of v's shape and one evaluation a
-    step.
-    """
+    """Solves the reverse SDE by Euler-Maruyama in t; one draw of v's shape per step."""
     for t, s in pairwise(times.tolist()):
         x, v = reverse_drift_step(process, score_fn, u, t, s).chunk(2, 1)
         spread = (process.diffusion(_scalar(t)) * (t - s) ** 0.5).item()
@@ -61,12 +59,12 @@ def sscs(
     """Solves the reverse SDE by the symmetric splitting sampler, of order 1 as its score's part is
     Euler's.
 
-    Two draws of u's shape and one evaluation a step.
+    Two draws of u's shape and one evaluation per step.
 
     Args:
         half_step: Half steps over [t, m] and [m, s], m the middle of the step from t to s;
             "published" takes the rates of the first for both, as the authors' code does, which
-            differs where the rate is not constant.
+            differs if the rate is not constant.
         numerical_eps: Added to both variances of a half step.
     """
     middles = (times[:-1] + times[1:]) / 2
@@ -90,7 +88,7 @@ def sscs_midpoint(
     """Solves the reverse SDE by the symmetric splitting sampler with the midpoint rule for its
     score's part: order 2.
 
-    Two draws of u's shape and two evaluations a step, both at the middle of the step.
+    Two draws of u's shape and two evaluations per step, both at the middle of the step.
     """
     middles = (times[:-1] + times[1:]) / 2
     first, second = (
@@ -109,7 +107,7 @@ def sscs_midpoint(
 def flow_euler(
     process: CLD, score_fn: VelocityScore, u: Tensor, times: Tensor, noise: Noise | None = None
 ) -> Tensor:
-    """Solves the probability flow by Euler's method in t; one evaluation a step."""
+    """Solves the probability flow by Euler's method in t; one evaluation per step."""
     for t, s in pairwise(times.tolist()):
         u = u - (t - s) * _slope(process, score_fn, u, t)
     return u
@@ -211,9 +209,7 @@ def _slope(process: CLD, score_fn: VelocityScore, u: Tensor, t: float) -> Tensor
 
 
 def _excess(process: CLD, score_fn: VelocityScore, u: Tensor, t: float) -> Tensor:
-    """Returns what the score has beyond that of the velocity at t = 1, which the exact part
-    holds.
-    """
+    """Returns the score's excess over that of the velocity at t = 1, which the exact part has."""
     return score_fn(u, _times(u, t)) + u.chunk(2, 1)[1] / process.mass
 
 

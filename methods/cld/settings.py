@@ -1,7 +1,8 @@
 """How CLD's likelihood is bounded, plain values. Standard library only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from methods.shared.hyperparameters import LikelihoodParams
 
@@ -23,6 +24,12 @@ class CLDLikelihoodParams(LikelihoodParams):
     importance_weighted: bool = False
     entropy: Literal["drawn", "expected"] = "drawn"
 
+    quiet: ClassVar[Mapping[str, Any]] = {
+        **LikelihoodParams.quiet,
+        "importance_weighted": False,
+        "entropy": "drawn",
+    }
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.velocities < 1:
@@ -31,10 +38,12 @@ class CLDLikelihoodParams(LikelihoodParams):
             return
         if self.probe != "exact":
             raise ValueError(
-                "importance_weighted averages densities, and a density from random probes is on average too large, "
+                "importance_weighted averages densities, and a density from random probes is on "
+                "average too large, "
                 "so that nothing is bounded: take probe exact"
             )
         if self.entropy == "expected":
             raise ValueError(
-                "importance_weighted weighs each velocity by its own density: entropy should stay drawn"
+                "importance_weighted weighs each velocity by its own density: entropy should stay "
+                "drawn"
             )

@@ -5,10 +5,10 @@ A network learns :math:`\nabla \log p_\sigma(x)`, the score of the data with Gau
 standard deviation :math:`\sigma`, at L levels :math:`\sigma_1 > \dots > \sigma_L` at once. Langevin
 steps at one level after the other lead from noise to images.
 
-Images live in [0, 1], the network sees [-1, 1]. NCSN's own network is told the index of the level,
-0 for the largest, and gives the score itself; NCSNv2's is not told, and its output over
-:math:`\sigma` is the score. The network that all methods share (``backbone`` "unet") is told
-:math:`\log \sigma`, or the index where its embedding is positional, and its output over
+Images live in [0, 1], the network sees [-1, 1]. NCSN's own network embeds the index of the level,
+0 for the largest, and gives the score itself; NCSNv2's does not see the level, and its output over
+:math:`\sigma` is the score. The network that all methods share (``backbone`` "unet") embeds
+:math:`\log \sigma`, or the index if its embedding is positional, and its output over
 :math:`\sigma` is the score too.
 
 Shapes: B images, C channels, H x W pixels. Time: t = 1 is the largest level, t = 0 the smallest,
@@ -21,37 +21,30 @@ sampled from in NCSNv2's way, with a step size that follows from the levels and 
 the end, unless the sampler's parameters say otherwise (:mod:`methods.ncsn.langevin`).
 """
 
-import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.data.images import Images
-from bench.method import Condition, Curve, Inspection, Method, Noise, Run, Sampler
+from bench.method import Condition, Curve, Inspection, Noise, Run, Sampler
 from methods.ncsn import refinenet
 from methods.ncsn.card import CARD, Params
 from methods.ncsn.checkpoint import read_checkpoint
-from methods.ncsn.langevin import Arc, LevelScore, annealed_langevin, langevin
+from methods.ncsn.langevin import Arc, LevelScore
 from methods.ncsn.levels import count_levels, geometric, step_size
 from methods.ncsn.objective import annealed_loss, sliced_loss
-from methods.ncsn.sampling import Annealed
-from methods.shared import layers
-from methods.shared.average import average_of
-from methods.shared.backbone import make_network
+from methods.ncsn.sampling import Annealed, Chain, Langevin
+from methods.shared.adapter import Adapter
 from methods.shared.checkpoint import CheckpointError
 from methods.shared.controllable import Known
 from methods.shared.distance import largest_distance
-from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.objective import level_losses
 from methods.shared.process import like
-from methods.shared.quantisation import Bins
-from methods.shared.training import dropout_from, fit, load_weights, weights_of
+from methods.shared.sampling import options_of
+from methods.shared.weights import Imported
 
 INSPECTED = 10
 """The most noise levels at which the loss is inspected."""
@@ -66,40 +59,32 @@ ARC_BUDGET = 50
 """Network evaluations for each of them, the denoising step left out."""
 
 
-class NCSN(Method):
+class NCSN(Adapter):
     """Creates the method with weights of its own, as before any training."""
 
     card = CARD
+    params: Params
+    width = 1
 
-    def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
-        super().__init__(params, data, device)
-        self.bins = Bins(self.levels, params.dequantise)
-        # Until training fits it, sigma_begin = "data" is the largest distance that two images can
-        # have.
-        self.sigmas = self._levels(math.sqrt(math.prod(data.shape)))
-        self.data = data
-        if params.exact:
-            self.network = self.average = ExactNetwork(self._exact_score)
-            return
-        self.network = self._make_network(data.shape)
-        self.network.to(device=self.device, memory_format=torch.channels_last)
-        self._initialise(Noise(0, ("init",)))
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+    def reset(self) -> None:
+        # Until training fits it, sigma_begin = "data" is the largest distance of two images.
+        self.sigmas = self._levels(math.sqrt(math.prod(self.image_shape)))
 
-    def _make_network(self, shape: tuple[int, int, int]) -> nn.Module:
-        channels, height, _ = shape
+    def make_network(self) -> nn.Module:
         if self.params.backbone == "unet":
-            return make_network(self.params.network, channels, channels, height)
-        return refinenet.make_refinenet(self.params.refinenet, channels, len(self.sigmas))
+            return super().make_network()
+        return refinenet.make_refinenet(
+            self.params.refinenet, self.image_shape[0], len(self.sigmas)
+        )
 
-    def _initialise(self, noise: Noise) -> None:
-        own = self.params.backbone == "refinenet"
-        (refinenet.initialise if own else layers.initialise)(self.network, noise)
+    def initialise(self, noise: Noise) -> None:
+        if self.params.backbone == "unet":
+            super().initialise(noise)
+        else:
+            refinenet.initialise(self.network, noise)
 
     def _levels(self, distance: float) -> Tensor:
-        """Returns the noise levels for training images that lie at most ``distance`` apart,
-        float64, shape (L,).
-        """
+        """Returns the noise levels for images at most ``distance`` apart, float64, (L,)."""
         params = self.params
         begin = distance if params.sigma_begin == "data" else params.sigma_begin
         if begin <= params.sigma_end:
@@ -108,33 +93,17 @@ class NCSN(Method):
             )
         count = params.levels
         if count == "overlap":
-            count = count_levels(
-                begin, params.sigma_end, math.prod(self.image_shape), params.overlap
-            )
+            dims = math.prod(self.image_shape)
+            count = count_levels(begin, params.sigma_end, dims, params.overlap)
         return geometric(begin, params.sigma_end, count)
 
-    @cached_property
-    def mixture(self) -> Mixture:
-        """What the exact score is the score of."""
-        return Mixture.of(self.data, self.device, self.params.mistakes.smoothing)
-
-    def _exact_score(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def exact_output(self, x: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma.double()
         score = self.mixture.score(x, torch.ones_like(sigma), sigma)
         return self.params.mistakes.of(score, like(1 / sigma, x))
 
-    @property
-    def networks(self) -> Sequence[nn.Module]:
-        return (self.average,)
-
-    @property
-    def samplers(self) -> Mapping[str, Callable[..., Tensor]]:
-        return {"annealed_langevin": annealed_langevin, "langevin": langevin}
-
     def score_fn(self, network: nn.Module) -> LevelScore:
-        r"""Returns :math:`\nabla \log p_\sigma(x)` of a network, a function of x (B, C, H, W) and
-        sigma (B,).
-        """
+        r"""Returns :math:`\nabla \log p_\sigma(x)` of a network, of x (B, C, H, W), sigma (B,)."""
         params = self.params
         if params.exact:
             return network
@@ -142,103 +111,84 @@ class NCSN(Method):
             return lambda x, sigma: network(2 * x - 1, self.index(sigma))
         if params.backbone == "refinenet":
             return lambda x, sigma: network(2 * x - 1) / like(sigma, x)
-        told = torch.log if params.any_level else lambda sigma: self.index(sigma).to(sigma)
-        return lambda x, sigma: network(2 * x - 1, told(sigma)) / like(sigma, x)
+        embedded = torch.log if params.any_level else lambda sigma: self.index(sigma).to(sigma)
+        return lambda x, sigma: network(2 * x - 1, embedded(sigma)) / like(sigma, x)
 
     def index(self, sigma: Tensor) -> Tensor:
-        """Returns which level is nearest to sigma, by ratio: int64 of sigma's shape, 0 the
-        largest.
-        """
+        """Returns the level nearest to sigma, by ratio: int64 of sigma's shape, 0 the largest."""
         first, last = math.log(self.sigmas[0]), math.log(self.sigmas[-1])
         place = (first - sigma.double().log()) / (first - last) * (len(self.sigmas) - 1)
         return place.round().long().clamp(0, len(self.sigmas) - 1)
 
-    def loss(self, x0: Tensor, noise: Noise) -> Tensor:
-        """Returns the training loss of each image at one random noise level, shape (B,)."""
-        with dropout_from(noise, x0.device):
-            return self._loss(self.network, x0, noise)
+    # Training.
 
-    def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
-        x0 = self.bins.fill(x0, noise)
+    def network_loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
+        x0 = self.fill(x0, noise)
         level = noise.integers(x0.shape[:1], len(self.sigmas))
-        return self._loss_at(network, x0, self.sigmas.to(x0)[level], noise)
+        return self.loss_at(network, x0, self.sigmas.to(x0)[level], noise)
 
-    def _loss_at(self, network: nn.Module, x0: Tensor, sigma: Tensor, noise: Noise) -> Tensor:
+    def loss_at(self, network: nn.Module, x0: Tensor, level: Tensor, draws: Noise) -> Tensor:
         """Returns the loss of each image at its noise level, sigma of shape (B,)."""
         params, score_fn = self.params, self.score_fn(network)
-        z = noise.normal(x0.shape)
+        z = draws.normal(x0.shape)
         weights = (params.anneal_power, params.reduction)
         if params.objective == "denoising":
-            return annealed_loss(lambda x: score_fn(x, sigma), x0, sigma, z, *weights)
-        directions = noise.normal((params.particles, *x0.shape))
-        return sliced_loss(
-            lambda x: score_fn(x, sigma), x0 + like(sigma, x0) * z, sigma, directions, *weights
-        )
+            return annealed_loss(lambda x: score_fn(x, level), x0, level, z, *weights)
+        directions = draws.normal((params.particles, *x0.shape))
+        noisy = x0 + like(level, x0) * z
+        return sliced_loss(lambda x: score_fn(x, level), noisy, level, directions, *weights)
 
     def train(self, data: Images, run: Run) -> None:
         if self.params.sigma_begin == "data":
-            self.sigmas = self._levels(
-                largest_distance(torch.from_numpy(data.train).to(run.device)) / data.span
-            )
-        if self.params.exact:
-            return
-        self._initialise(run.noise("init"))
-        fit(self.network, self.average, self._loss, data, self.params.training, run)
+            images = torch.from_numpy(data.train).to(run.device)
+            self.sigmas = self._levels(largest_distance(images) / data.span)
+        super().train(data, run)
+
+    # Samples.
 
     @torch.no_grad()
     def sample(
         self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
     ) -> Tensor:
-        knobs = asdict(sampler.params)
-        x = self._start(knobs.pop("start"), count, noise.child("prior"))
-        score_fn, steps = self.score_fn(self.average), noise.child("steps")
-        if sampler.name == "langevin":
-            sigma = knobs.pop("sigma")
-            return self.bins.leave(
-                langevin(score_fn, x, sigma or self.sigmas[-1].item(), steps, **knobs)
-            )
-        known = self._known(given) if given is not None else None
-        return self.bins.leave(self._anneal(sampler.params, x, steps, known))
+        x = self._first(sampler.params.start, count, noise.child("prior"))
+        known = None if given is None else self._known(given)
+        return self.leave(self._walk(sampler, x, noise.child("steps"), known))
 
-    def _anneal(
-        self, chosen: Annealed, x: Tensor, noise: Noise | Arc, known: Known | None = None
+    def _walk(
+        self, sampler: Sampler, x: Tensor, noise: Noise | Arc, known: Known | None = None
     ) -> Tensor:
-        sigmas = self._sampled(chosen.levels)
-        step_lr = chosen.step_lr
-        return annealed_langevin(
-            self.score_fn(self.average),
-            x,
-            sigmas,
-            noise,
-            steps_each=chosen.steps_each,
-            step_lr=step_size(sigmas, chosen.steps_each) if step_lr == "technique" else step_lr,
-            convention=chosen.convention,
-            denoise=chosen.denoise,
-            returned=chosen.returned,
-            known=known,
-            conditioning=chosen.conditioning,
-        )
+        """Returns the end of a chain; an annealed one goes through levels of its own."""
+        chosen, options = sampler.params, options_of(sampler.params, Chain)
+        options["denoise"] = chosen.denoise
+        if isinstance(chosen, Langevin):
+            at = options.pop("sigma") or self.sigmas[-1].item()
+        else:
+            at = self._sampled(options.pop("levels"))
+            del options["buys"]
+            options["known"] = known
+            if chosen.step_lr == "technique":
+                options["step_lr"] = step_size(at, chosen.steps_each)
+        function = self.card.samplers[sampler.name].load()
+        return function(self.score_fn(self.average), x, at, noise, **options)
 
-    def _start(self, name: str, count: int, noise: Noise) -> Tensor:
+    def _first(self, name: str, count: int, noise: Noise) -> Tensor:
+        """Returns where chains start."""
         shape = (count, *self.image_shape)
-        return (
-            noise.uniform(shape)
-            if name == "uniform"
-            else 0.5 + self.sigmas[0].item() * noise.normal(shape)
-        )
+        if name == "uniform":
+            return noise.uniform(shape)
+        return 0.5 + self.sigmas[0].item() * noise.normal(shape)
 
     def _sampled(self, count: int) -> Tensor:
-        """Returns the levels that a chain of ``count`` of them goes through, float64, shape
-        (count,).
+        """Returns the levels that a chain of ``count`` of them goes through, float64, (count,).
 
         Raises:
             ValueError: The network knows fewer levels.
         """
         most = len(self.sigmas)
+        if self.params.any_level and count == most:
+            return self.sigmas
         if self.params.any_level:
-            return (
-                self.sigmas if count == most else geometric(self.sigmas[0], self.sigmas[-1], count)
-            )
+            return geometric(self.sigmas[0], self.sigmas[-1], count)
         if count > most:
             raise ValueError(
                 f"the network knows its {most} noise levels alone, and levels asks for {count}"
@@ -246,26 +196,24 @@ class NCSN(Method):
         return self.sigmas[torch.linspace(0, most - 1, count, dtype=torch.float64).round().long()]
 
     def _known(self, given: Condition) -> Known:
-        """Returns which pixels are known, on the scale that the model was trained on."""
+        """Returns the given pixels, on the scale that the model was trained on."""
         return Known(self.bins.enter(given.images.to(self.device)), given.known)
+
+    # Inspection and state.
 
     @torch.no_grad()
     def inspect(self, images: Tensor, noise: Noise) -> Inspection:
-        """Returns the loss at ten levels or fewer; images that are noised and denoised, and rows of
-        samples.
-        """
+        """Returns the loss at ten levels or fewer; images noised and denoised; rows of samples."""
         params, most = self.params, len(self.sigmas)
-        x0 = self.bins.fill(images.to(self.device), noise)
+        x0 = self.fill(images.to(self.device), noise)
         index = torch.linspace(most - 1, 0, min(INSPECTED, most)).round().long()
         sigmas = self.sigmas[index]
-        losses = level_losses(
-            lambda sigma: self._loss_at(
-                self.average, x0, self._all(x0, sigma), noise.child("loss")
-            ),
-            sigmas,
-        )
-        strips = {}
-        if math.prod(self.image_shape[1:]) > 1:  # of points there is nothing to see
+
+        def loss_at(sigma: Tensor) -> Tensor:
+            return self.loss_at(self.average, x0, self._all(x0, sigma), noise.child("loss"))
+
+        losses, strips = level_losses(loss_at, sigmas), {}
+        if math.prod(self.image_shape[1:]) > 1:  # points are no pictures
             span = f"{sigmas[0]:.2g} to {sigmas[-1]:.2g}"
             strips[f"noise of standard deviation {span}, and below it denoised"] = self._denoised(
                 x0[:SHOWN], sigmas, noise.child("denoised")
@@ -284,28 +232,24 @@ class NCSN(Method):
         )
 
     def _denoised(self, x0: Tensor, sigmas: Tensor, noise: Noise) -> Tensor:
-        """Returns a row of noisy images, a level a column, and a row of their clean means, for each
-        image.
-        """
+        """Returns for each image a row of noisy images, one level per column, and their means."""
         score_fn, z, columns = self.score_fn(self.average), noise.normal(x0.shape), []
         for sigma in sigmas.tolist():
             noisy = x0 + sigma * z
             clean = noisy + sigma**2 * score_fn(noisy, self._all(x0, sigma))
-            columns.append(
-                torch.stack([self.bins.leave(noisy), self.bins.leave(clean)], dim=1).flatten(0, 1)
-            )
+            pair = torch.stack([self.bins.leave(noisy), self.bins.leave(clean)], dim=1)
+            columns.append(pair.flatten(0, 1))
         return torch.stack(columns, dim=1).cpu()
 
     def _arcs(self, noise: Noise) -> Tensor:
-        """Returns rows of samples that start from one x, and whose noise goes over from one end to
-        the other.
-        """
+        """Returns rows of samples from one x each, whose noise goes over from one to another."""
         levels = ARC_BUDGET if self.params.any_level else min(len(self.sigmas), ARC_BUDGET)
         steps_each = ARC_BUDGET // levels
         step_lr = "technique" if steps_each > 1 else self.params.sigma_end**2
         chosen = Annealed(levels=levels, steps_each=steps_each, step_lr=step_lr)
-        x = self._start(chosen.start, SHOWN, noise.child("prior")).repeat_interleave(ARC, dim=0)
-        images = self.bins.leave(self._anneal(chosen, x, Arc(noise.child("steps"), ARC)))
+        x = self._first(chosen.start, SHOWN, noise.child("prior")).repeat_interleave(ARC, dim=0)
+        sampler = Sampler("annealed_langevin", "", chosen)
+        images = self.leave(self._walk(sampler, x, Arc(noise.child("steps"), ARC)))
         return images.view(SHOWN, ARC, *self.image_shape).cpu()
 
     @staticmethod
@@ -313,21 +257,14 @@ class NCSN(Method):
         """Returns sigma for each image of x, shape (B,)."""
         return torch.full((len(x),), float(sigma), dtype=x.dtype, device=x.device)
 
-    def state(self) -> dict[str, Tensor]:
-        """Returns network, average ("ema.") and the noise levels that training fitted."""
-        state = weights_of(self.network, self.average)
-        return state | {"fitted.sigmas": self.sigmas.clone()}
+    def fitted(self) -> dict[str, Tensor]:
+        return {"sigmas": self.sigmas.clone()}
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        load_weights(self.network, self.average, state)
-        self.sigmas = state["fitted.sigmas"].cpu()
+    def load_fitted(self, tensors: Mapping[str, Tensor]) -> None:
+        self.sigmas = tensors["sigmas"].cpu()
 
-    def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
-        """Takes over the authors' weights; see :func:`methods.ncsn.checkpoint.read_checkpoint`."""
-        if self.params.exact:
-            raise CheckpointError(
-                f"{path}: exact stands for a network's weights: leave one of them out"
-            )
+    def read_checkpoint(self, path: Path, weights: str) -> Imported:
+        """Returns the authors' weights; see :func:`methods.ncsn.checkpoint.read_checkpoint`."""
         if self.params.backbone != "refinenet":
             raise CheckpointError(
                 f"{path}: published checkpoints are of the papers' own network: backbone refinenet"
@@ -336,13 +273,4 @@ class NCSN(Method):
             raise CheckpointError(
                 f"{path}: was trained with levels of its own: give params.sigma_begin and levels"
             )
-        found = read_checkpoint(path, self.network, weights, self.sigmas)
-        self.network.load_state_dict(found.raw)
-        self.average.load_state_dict(found.chosen)
-        return found.facts
-
-    def take_average(
-        self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]
-    ) -> dict[str, Any]:
-        """Makes the average that is sampled from anew (:mod:`methods.shared.average`)."""
-        return average_of(self.average, width, kept)
+        return read_checkpoint(path, self.network, weights, self.sigmas)

@@ -4,24 +4,20 @@ The bare parameters are NCSN's noise levels and its network for CIFAR-10; the pa
 presets. A suite overrides any of them by name. Standard library only.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
-from bench.card import Card, NetworkCost
+from bench.card import NetworkCost
 from methods.ncsn.counting import refinenet_cost
 from methods.ncsn.presets import PRESETS, SHAPES
 from methods.ncsn.sampling import SAMPLERS
 from methods.ncsn.settings import RefineNet
-from methods.shared.architecture import Backbone
-from methods.shared.counting import backbone_cost
-from methods.shared.hyperparameters import FITTED, Training
-from methods.shared.mistakes import Mistakes, check_mistakes
+from methods.shared.declaration import TINY, network_card, network_cost
+from methods.shared.hyperparameters import ExactParams
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(ExactParams):
     """NCSN's noise levels, network and training.
 
     Args:
@@ -32,20 +28,14 @@ class Params:
             (technique 2).
         overlap: Share of the noise of one level that is typical of the next larger one.
         objective: Denoising or sliced score matching of the noisy images.
-        particles: Random directions an image of sliced score matching.
+        particles: Random directions per image of sliced score matching.
         anneal_power: The loss is weighed by the noise level to this power; 2 makes all levels
             equally loud.
         reduction: The loss of an image: the mean over dimensions, or the authors' half of the sum.
-        dequantise: Train on images with uniform noise of one level; samples are then taken back to
-            the levels' own scale.
-        exact: Nothing is trained: in place of the network stands the exact score of the
-            distribution that the data set declares, or of drawing a training image.
-        mistakes: What is wrong with the exact score on purpose.
-        backbone: The papers' own network, or the one that all methods share in controlled studies.
-        refinenet: The papers' own network.
-        network: The shared one; NCSN's noise levels enter by their logarithm or, with positional
+        backbone: The papers' own network, or the one that all methods share in controlled studies
+            (``network``), which noise levels enter by their logarithm or, with positional
             embedding, by index.
-        training: Its training.
+        refinenet: The papers' own network.
     """
 
     sigma_begin: Literal["data"] | float = 1.0
@@ -56,15 +46,11 @@ class Params:
     particles: int = 1
     anneal_power: float = 2.0
     reduction: Literal["mean", "sum"] = "mean"
-    dequantise: bool = False
-    exact: bool = False
-    mistakes: Mistakes = field(default_factory=Mistakes)
     backbone: Literal["refinenet", "unet"] = "refinenet"
     refinenet: RefineNet = field(default_factory=RefineNet)
-    network: Backbone = field(default_factory=Backbone)
-    training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.sigma_end <= 0 or (
             self.sigma_begin != "data" and self.sigma_begin <= self.sigma_end
         ):
@@ -77,9 +63,6 @@ class Params:
             raise ValueError("particles should be at least 1")
         if self.particles > 1 and self.objective == "denoising":
             raise ValueError("particles are of the objective sliced")
-        check_mistakes(self.exact, self.mistakes)
-        if self.exact and self.dequantise:
-            raise ValueError("exact is the score of the data as they are: leave dequantise false")
         if self.levels == "overlap" and self._by_level:
             raise ValueError("NCSN's network has parameters for each level: give levels a number")
 
@@ -98,6 +81,12 @@ class Params:
     def _by_level(self) -> bool:
         return not self.exact and self.backbone == "refinenet" and self.refinenet.conditional
 
+    def refuse(self, shape: tuple[int, int, int]) -> list[str]:
+        """Returns the reasons why these cannot be for images of shape (C, H, W)."""
+        if self.exact or self.backbone == "unet":
+            return super().refuse(shape)
+        return self.refinenet.refuse(shape) + self.training.refuse()
+
 
 def _variant(params: Params) -> str:
     if params.exact:
@@ -108,38 +97,15 @@ def _variant(params: Params) -> str:
     return ", ".join(named + ([params.objective] if params.objective == "sliced" else []))
 
 
-def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
-    if params.exact:
-        return []
-    settings = params.refinenet if params.backbone == "refinenet" else params.network
-    return settings.refuse(shape) + params.training.refuse()
-
-
 def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tuple[NetworkCost, ...]:
-    if params.exact:
-        return ()
-    if params.backbone == "unet":
-        return (backbone_cost(params.network, shape[0], shape[0], shape[1:]),)
-    levels = (
-        params.levels if isinstance(params.levels, int) else 1
-    )  # a variant that knows levels has a number of them
+    if params.exact or params.backbone == "unet":
+        return network_cost(params, shape)
+    # A variant that sees levels has a number of them.
+    levels = params.levels if isinstance(params.levels, int) else 1
     return (refinenet_cost(params.refinenet, shape[0], levels, shape[1:]),)
 
 
-TINY: Mapping[str, Any] = MappingProxyType(
-    {
-        "refinenet": {"width": 4},
-        "training": {
-            "steps": 6,
-            "batch": 8,
-            "learning_rate": 1e-3,
-            "warmup_steps": 2,
-            "heldout_images": 16,
-        },
-    }
-)
-
-CARD = Card(
+CARD = network_card(
     name="ncsn",
     title="NCSN",
     version=2,
@@ -152,10 +118,7 @@ CARD = Card(
     shapes=SHAPES,
     checkpoints=True,
     networks=_networks,
-    training=FITTED,
-    no_likelihood="the score is learned at separate noise levels, with no diffusion between them to follow",
-    refuse=_refuse,
-    needs_levels=lambda params: params.dequantise,
-    tiny=TINY,
-    smoke={"training": {"steps": 3}},
+    no_likelihood="the score is learned at separate noise levels, with no diffusion between them "
+    "to follow",
+    tiny={"refinenet": {"width": 4}, "training": TINY["training"]},
 )

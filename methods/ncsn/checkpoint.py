@@ -35,7 +35,7 @@ from methods.shared.weights import (
 
 SIGMA_TOLERANCE = 1e-4
 FORMATS = {2: "ncsn", 4: "ncsnv2", 5: "ncsnv2"}
-"""Whose file has so many parts; NCSNv2's average is the fifth, where one was kept."""
+"""Whose file has so many parts; NCSNv2's average is the fifth, if one was kept."""
 
 
 def read_checkpoint(
@@ -67,7 +67,7 @@ def read_checkpoint(
     raw = from_published(network, model)
     if weights == "raw" or average is None:
         return Imported(raw, raw, facts | {"weights": "raw"} | noted(notes), constants)
-    shadow, told = shadow_in(average)
+    shadow, record = shadow_in(average)
     if not is_named(shadow):
         raise CheckpointError(
             f"{path}: the average of the weights is {_kind(shadow)}, not tensors by name"
@@ -76,22 +76,21 @@ def read_checkpoint(
     average.pop("sigmas", None)
     agree(f"{path}: average", shapes, average)
     notes = check_values(f"{path}: average", average)
-    updates = facts.get("updates") if told["ema_updates"] is None else told["ema_updates"]
+    updates = facts.get("updates") if record["ema_updates"] is None else record["ema_updates"]
     facts |= {"weights": "ema"} | noted(notes, updates)
     return Imported(raw, from_published(network, average), facts, constants)
 
 
 def _parts(path: Path, content: Any) -> tuple[str, Mapping[str, Any], Any, dict[str, Any]]:
-    """Returns where a file holds its weights, the weights, their average or None, and what it tells
-    of itself.
-    """
+    """Returns where a file holds its weights, the weights, their average or None, and facts."""
     if isinstance(content, Mapping):
         where, held = weights_in(path, content)
         updates = {} if (count := updates_in(content)) is None else {"updates": count}
         return where, held, average_in(path, content), {"format": "weights alone", **updates}
     if not isinstance(content, list) or len(content) not in FORMATS or not is_named(content[0]):
         raise CheckpointError(
-            f"{path}: an authors' checkpoint is a list of the weights and the optimiser (NCSN), then epoch, step and "
+            f"{path}: an authors' checkpoint is a list of the weights and the optimiser (NCSN), "
+            "then epoch, step and "
             f"the average of the weights (NCSNv2); this one is {_kind(content)}"
         )
     updates = {"updates": number(content[3])} if len(content) > 2 else {}

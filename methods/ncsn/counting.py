@@ -57,7 +57,7 @@ def _count_block(
     *,
     changes: bool,
 ) -> Size:
-    """Counts a residual block, halved where its stage is; returns the size that it leaves."""
+    """Counts a residual block, halved if its stage is; returns the size that it leaves."""
     pooled = stage is not None and stage.pooled
     tally.parameters += 2 * norms.residual * inputs
     tally.conv(inputs, inputs, at)

@@ -106,9 +106,7 @@ def langevin(
     step_lr: float,
     denoise: bool = True,
 ) -> Tensor:
-    """Samples by Langevin steps of size ``step_lr`` at one noise level: what annealing is compared
-    with.
-    """
+    """Samples by Langevin steps of size ``step_lr`` at one noise level: annealing's baseline."""
     level = torch.tensor([sigma], dtype=torch.float64)
     return annealed_langevin(
         score_fn, x, level, noise, steps_each=steps, step_lr=step_lr, denoise=denoise

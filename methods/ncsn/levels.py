@@ -30,9 +30,7 @@ OVERLAP = 0.5
 
 
 def geometric(sigma_begin: float, sigma_end: float, count: int) -> Tensor:
-    """Returns ``count`` levels falling geometrically from the first to the last, float64, shape
-    (count,).
-    """
+    """Returns ``count`` levels in a geometric sequence from first to last, float64, (count,)."""
     return torch.exp(
         torch.linspace(math.log(sigma_begin), math.log(sigma_end), count, dtype=torch.float64)
     )

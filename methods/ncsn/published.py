@@ -60,9 +60,7 @@ def _published(network: RefineNetwork, name: str) -> str:
 
 
 def to_published(network: RefineNetwork, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns tensors by published names; ``tensors`` are weights (or gradients) by the names of
-    ``network``.
-    """
+    """Returns weights (or gradients) of ``network`` by published names."""
     return {published: tensors[own] for own, published in published_names(network).items()}
 
 

@@ -96,9 +96,7 @@ class LevelNorm(nn.Module):
 
 
 def instance_norm(x: Tensor, gamma: Tensor, alpha: Tensor | None, beta: Tensor) -> Tensor:
-    """Returns InstanceNorm++ of x (B, C, H, W); the parameters are of shape (B, C) or (C,), no
-    alpha keeps no means.
-    """
+    """Returns InstanceNorm++ of x (B, C, H, W); parameters are (B, C) or (C,), alpha or None."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))  # a rounded mean would leave a shift
     variance, mean = torch.var_mean(x, dim=(2, 3), correction=0)
     scale = gamma * torch.rsqrt(variance + EPS)
@@ -300,9 +298,7 @@ class RefineNetwork(nn.Module):
             below = [leaving]
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
-        """Returns the output at noise levels ``level``, int64, shape (B,); NCSNv2's variants ignore
-        them.
-        """
+        """Returns the output at levels, int64, shape (B,); NCSNv2's variants ignore them."""
         h = self.begin(x)
         found = []
         for blocks in self.encoder:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import BudgetError, SamplerCard
+from bench.card import Effort, SamplerCard
+from methods.shared.sampling import SamplerParams, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chain:
+class Chain(SamplerParams):
     """What both samplers have.
 
     Where the chain starts hardly matters, unlike for a flow: steps at the largest noise level,
@@ -70,9 +71,11 @@ class Annealed(Chain):
     conditioning: Literal["step", "level"] = "step"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.levels < 2 or self.steps_each < 1:
             raise ValueError(
-                "levels should be at least 2 (one is the sampler langevin), and steps_each at least 1"
+                "levels should be at least 2 (one is the sampler langevin), and steps_each at "
+                "least 1"
             )
         if self.step_lr == "technique":
             if self.convention == "paper":
@@ -86,31 +89,13 @@ class Annealed(Chain):
                 "the published sampler does not denoise: returned published goes with denoise false"
             )
 
-    @property
-    def cost(self) -> int:
-        """Network evaluations an image."""
-        return self.levels * self.steps_each + self.denoise - (self.returned == "published")
-
-    def spend(self, budget: int) -> dict[str, int]:
-        """Returns the most levels, or steps at each, that a budget buys."""
-        extra = self.cost - self.levels * self.steps_each
-        name, least, each = (
-            ("levels", 2, self.steps_each)
-            if self.buys == "levels"
-            else ("steps_each", 1, self.levels)
-        )
-        if budget < (cost := least * each + extra):
-            raise BudgetError(f"{name} {least} costs {cost} evaluations")
-        return {name: (budget - extra) // each}
-
 
 @dataclass(frozen=True, kw_only=True)
-class Langevin(Chain):
+class Langevin(Steps, Chain):
     """Parameters of Langevin dynamics at one noise level (:func:`methods.ncsn.langevin.langevin`).
 
     Args:
-        steps: Langevin steps.
-        step_lr: Their size, the factor of the score.
+        step_lr: Size of a step, the factor of the score.
         sigma: The noise level; null is the smallest of training. A network that knows the levels of
             training alone takes the nearest.
     """
@@ -120,8 +105,9 @@ class Langevin(Chain):
     sigma: float | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.step_lr <= 0:
-            raise ValueError("steps should be at least 1, and step_lr positive")
+        super().__post_init__()
+        if self.step_lr <= 0:
+            raise ValueError("step_lr should be positive")
         if self.sigma is not None and self.sigma <= 0:
             raise ValueError("sigma should be positive, or null for the smallest noise level")
 
@@ -130,8 +116,16 @@ def refuse_levels(params: Any, chosen: Annealed) -> list[str]:
     """Returns why a network cannot be asked at so many levels, if so."""
     if params.any_level or params.levels == "overlap" or chosen.levels <= params.levels:
         return []
-    why = f"the network knows its {params.levels} noise levels alone, and levels asks for {chosen.levels}"
-    return [f"{why}: give fewer, or let a budget buy steps at each (buys: steps)"]
+    return [
+        f"the network knows its {params.levels} noise levels alone, and levels asks for "
+        f"{chosen.levels}: give fewer, or let a budget buy steps at each (buys: steps)"
+    ]
+
+
+def annealed_evaluations(params: Annealed) -> int:
+    """Returns the evaluations of all steps and of the end."""
+    steps = params.levels * params.steps_each
+    return steps + params.denoise - (params.returned == "published")
 
 
 SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
@@ -140,8 +134,12 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             version=1,
             summary="Langevin steps at falling noise levels",
             params=Annealed,
-            cost=lambda params: params.cost,
-            spend=lambda budget, params: params.spend(budget),
+            function="methods.ncsn.langevin:annealed_langevin",
+            effort=Effort(
+                evaluations=annealed_evaluations,
+                parameter=lambda chosen: "levels" if chosen.buys == "levels" else "steps_each",
+                least={"levels": 2},
+            ),
             conditions={"inpainting": 1},
             refuse=lambda params, chosen, times: refuse_levels(params, chosen),
         ),
@@ -149,7 +147,8 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             version=1,
             summary="Langevin steps at one noise level",
             params=Langevin,
-            cost=lambda params: params.steps + params.denoise,
+            function="methods.ncsn.langevin:langevin",
+            effort=Effort(evaluations=lambda chosen: chosen.steps + chosen.denoise),
         ),
     }
 )

@@ -112,10 +112,12 @@ class RefineNet:
         size = f"{shape[1]}x{shape[2]}"
         if shape[1] % 2**halvings or shape[2] % 2**halvings:
             return [
-                f"refinenet.variant {self.variant} halves the image {halvings} times, which {size} does not allow"
+                f"refinenet.variant {self.variant} halves the image {halvings} times, which {size} "
+                "does not allow"
             ]
         if (shape[1] >> halvings) * (shape[2] >> halvings) < 2:
             return [
-                f"refinenet.variant {self.variant} leaves one pixel of {size}, which has no variance to normalise"
+                f"refinenet.variant {self.variant} leaves one pixel of {size}, which has no "
+                "variance to normalise"
             ]
         return []

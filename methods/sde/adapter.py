@@ -17,7 +17,7 @@ and "mixed" Vahdat et al., 2021, https://arxiv.org/abs/2106.05931 (section 3.2),
 of CLD has it.
 Departures: the loss is the mean over dimensions for VE too, where the authors sum; VE's sigma_max
 follows the training images unless it is given; sampling starts from, and the likelihood ends under,
-a distribution that is fitted to the noisy training images at t = 1 (:mod:`methods.shared.prior`),
+a distribution fitted to the noisy training images at t = 1 (:mod:`methods.shared.prior`),
 where the authors take N(0, sigma_max^2) for VE and N(0, 1) for VP and sub-VP ("published"), which
 leaves VE's flows without the mean of the images; Fourier features see log(s / m), which is the
 authors' log sigma for VE and lets VP and sub-VP use them too; in continuous time sinusoids see 999
@@ -27,8 +27,7 @@ t for VE too; the flow is solved by Heun's method besides RK45.
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,79 +36,54 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench.data.images import Images
-from bench.method import Condition, Inspection, Method, Noise, Run, Sampler, Scored
+from bench.method import Condition, Noise, Run, Sampler
 from methods.sde.card import CARD, Params
 from methods.sde.checkpoint import read_checkpoint
 from methods.sde.classifier import Classifier, train_classifier
-from methods.shared.adaptive import flow_adaptive
-from methods.shared.average import average_of
-from methods.shared.backbone import make_network
+from methods.sde.sampling import Guided, PredictorCorrector
+from methods.shared.adapter import Adapter
 from methods.shared.checkpoint import CheckpointError
-from methods.shared.controllable import Known, guided, restore
+from methods.shared.controllable import Known, guided
 from methods.shared.distance import largest_distance
-from methods.shared.exact import ExactNetwork, Mixture
-from methods.shared.flow import flow_euler, flow_heun
-from methods.shared.grids import grid, published_grid
-from methods.shared.hyperparameters import LikelihoodParams
+from methods.shared.grids import published_grid
 from methods.shared.layers import initialise
-from methods.shared.likelihood import (
-    bits_per_dim,
-    continuous,
-    dequantisation_floor,
-    log_likelihood,
-    measure,
-    over_draws,
-)
-from methods.shared.multistep import dpm_solver_2m
+from methods.shared.likelihood import log_likelihood
 from methods.shared.objective import (
     Levels,
     denoising_loss,
     discrete_loss,
     edm_loss,
     importance_times,
-    level_losses,
 )
 from methods.shared.precondition import denoiser, log_normal, score_of
-from methods.shared.prior import Basis, Prior, fit_prior, restore_prior, training_images
+from methods.shared.prior import fit_prior, training_images
 from methods.shared.process import VE, VP, Process, SubVP, like
-from methods.shared.quantisation import Bins
-from methods.shared.samplers import ScoreFn, ancestral, ddim, euler_maruyama, reverse_diffusion
-from methods.shared.training import dropout_from, fit, load_weights, under, weights_of
-
-IN_DATA_RANGE = frozenset({"data_std", "churn_min", "churn_max"})
-"""Sampler parameters in units of the data range [0, 1]."""
+from methods.shared.samplers import ScoreFn
+from methods.shared.training import under
+from methods.shared.weights import Imported
 
 
-class ScoreSDE(Method):
+class ScoreSDE(Adapter):
     """Creates the method with weights of its own, as before any training."""
 
     card = CARD
+    handled = (*Adapter.handled, Guided)
+    params: Params
 
     def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
         super().__init__(params, data, device)
-        self.bins = Bins(self.levels, params.dequantise)
-        self.data, channels, height = data, *data.shape[:2]
-        if params.exact:
-            self.network = self.average = ExactNetwork(self._exact_score)
-        else:
-            self.network = make_network(params.network, channels, channels, height)
-            self.network.to(device=self.device, memory_format=torch.channels_last)
-            initialise(self.network, Noise(0, ("init",)))
-            self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.classifier = self.class_average = None
         if params.classifier.kind != "none":
-            self.classifier = Classifier(channels, data.classes, **params.classifier.keywords())
+            channels, settings = data.shape[0], params.classifier.keywords()
+            self.classifier = Classifier(channels, data.classes, **settings)
             self.classifier.to(device=self.device, memory_format=torch.channels_last)
             initialise(self.classifier, Noise(0, ("init", "classifier")))
             self.class_average = copy.deepcopy(self.classifier).eval().requires_grad_(False)
-        # Until training fits it, sigma_max = "data" is the largest distance that two images can
-        # have.
-        self.sigma_max = (
-            math.sqrt(math.prod(data.shape)) if params.sigma_max == "data" else params.sigma_max
-        )
 
-        # Until training fits one, and where it is the authors', that of the process.
-        self.prior: Prior | None = None
+    def reset(self) -> None:
+        # Until training fits it, sigma_max = "data" is the largest distance of two images.
+        most = math.sqrt(math.prod(self.image_shape))
+        self.sigma_max = most if self.params.sigma_max == "data" else self.params.sigma_max
 
     @property
     def process(self) -> Process:
@@ -120,13 +94,11 @@ class ScoreSDE(Method):
         kind = {"vp": VP, "subvp": SubVP}[params.process]
         return kind(params.beta_min, params.beta_max, rounded=params.published_rounding)
 
-    @cached_property
-    def mixture(self) -> Mixture:
-        """What the exact score is the score of, in the range of the diffusion."""
-        smoothing = self.params.mistakes.smoothing
-        return Mixture.of(self.data, self.device, smoothing).affine(self.width, 1 - self.width)
+    @property
+    def width(self) -> int:
+        return 1 if self.params.process == "ve" else 2
 
-    def _exact_score(self, x: Tensor, t: Tensor) -> Tensor:
+    def exact_output(self, x: Tensor, t: Tensor) -> Tensor:
         t = t.double()
         std = self.process.std(t)
         score = self.mixture.score(x, self.process.mean_coefficient(t), std)
@@ -136,29 +108,10 @@ class ScoreSDE(Method):
     def networks(self) -> Sequence[nn.Module]:
         return (self.average,) if self.class_average is None else (self.average, self.class_average)
 
-    @property
-    def samplers(self) -> Mapping[str, Callable[..., Tensor]]:
-        return {
-            "euler_maruyama": euler_maruyama,
-            "reverse_diffusion": reverse_diffusion,
-            "ancestral": ancestral,
-            "predictor_corrector": restore,
-            "ddim": ddim,
-            "flow_euler": flow_euler,
-            "flow_heun": flow_heun,
-            "dpm_solver_2m": dpm_solver_2m,
-            "flow_adaptive": flow_adaptive,
-        }
-
-    @property
-    def width(self) -> int:
-        """Width of the range in which the diffusion lives."""
-        return 1 if self.params.process == "ve" else 2
+    # Score.
 
     def score_fn(self, network: nn.Module) -> ScoreFn:
-        r"""Returns :math:`\nabla \log p_t(x)` of a network, a function of x (B, C, H, W) and t
-        (B,).
-        """
+        r"""Returns :math:`\nabla \log p_t(x)` of a network, of x (B, C, H, W) and t (B,)."""
         if self.params.exact:
             return network
         if self.params.parametrisation == "edm":
@@ -184,18 +137,14 @@ class ScoreSDE(Method):
         return lambda x, t: 2 * score_of(denoise, 2 * x - 1, 2 * process.std(t))
 
     def _discrete_score(self, network: nn.Module) -> ScoreFn:
-        """As the authors, SMLD's score is taken at the nearest level, DDPM's network told of times
-        between levels.
-        """
+        """Returns the authors': SMLD's at the nearest level, DDPM's at times between levels too."""
         score, last = self._level_score(network), self.params.scales - 1
         if self.params.process == "ve":
             return lambda x, t: score(x, last - torch.round((1 - t) * last))
         return lambda x, t: score(x, last * t)
 
     def _level_score(self, network: nn.Module) -> ScoreFn:
-        """Returns the score as a function of x and of levels 0, ..., N - 1, which SMLD's network
-        counts backwards.
-        """
+        """Returns the score at levels 0, ..., N - 1, which SMLD's network counts backwards."""
         stds, last = self._noise_levels().std, self.params.scales - 1
         if self.params.process == "ve":
             return lambda x, k: network(2 * x - 1, last - k.to(x)) / like(stds.to(x)[k.long()], x)
@@ -203,21 +152,16 @@ class ScoreSDE(Method):
 
     def _noise_levels(self) -> Levels:
         params = self.params
-        least, most = (
-            (params.beta_min, params.beta_max)
-            if self.width == 2
-            else (params.sigma_min, self.sigma_max)
-        )
+        vp = self.width == 2
+        least = params.beta_min if vp else params.sigma_min
+        most = params.beta_max if vp else self.sigma_max
         return discrete_levels(params.process, least, most, params.scales)
 
-    def loss(self, x0: Tensor, noise: Noise) -> Tensor:
-        """Returns the training loss of each image at one random noise level, shape (B,)."""
-        with dropout_from(noise, x0.device):
-            return self._loss(self.network, x0, noise)
+    # Training.
 
-    def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
+    def network_loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
         params, shape, weighting, weight = self.params, x0.shape, self.params.weighting, 1.0
-        x0 = self.bins.fill(x0, noise)
+        x0 = self.fill(x0, noise)
         if params.parametrisation == "edm":
             level = log_normal(noise.normal(shape[:1]), params.edm.p_mean, params.edm.p_std)
         elif params.time == "discrete":
@@ -226,66 +170,57 @@ class ScoreSDE(Method):
             level, weight = importance_times(self.process, noise.uniform(shape[:1]), params.t_min)
             weighting = "std"
         else:
-            level = params.t_min + (1 - params.t_min) * noise.uniform(shape[:1])
-        return weight * self._loss_at(network, x0, level, noise.normal(shape), weighting)
+            level = self._times(noise, len(x0))
+        return weight * self._weighted_loss(network, x0, level, noise.normal(shape), weighting)
 
-    def _loss_at(
+    def _times(self, noise: Noise, count: int) -> Tensor:
+        return self.params.t_min + (1 - self.params.t_min) * noise.uniform((count,))
+
+    def loss_at(self, network: nn.Module, x0: Tensor, level: Tensor, draws: Tensor) -> Tensor:
+        """Returns the loss of each image at EDM's sigmas, indices in discrete time, or times."""
+        return self._weighted_loss(network, x0, level, draws, self.params.weighting)
+
+    def _weighted_loss(
         self, network: nn.Module, x0: Tensor, level: Tensor, z: Tensor, weighting: str
     ) -> Tensor:
-        """Returns the loss of each image at noise levels: EDM's sigmas, indices in discrete time,
-        or else times.
-        """
         params = self.params
-        if params.parametrisation == "edm":
+        if params.parametrisation == "edm":  # of VE, whose images are in [0, 1]
             sigma_data = params.edm.sigma_data
             return edm_loss(denoiser(network, sigma_data), 2 * x0 - 1, level, z, sigma_data)
-        x0 = self._enter(x0)
         if params.time == "discrete":
-            return discrete_loss(
-                self._noise_levels(), self._level_score(network), x0, level, z, params.reduction
-            )
-        return denoising_loss(
-            self.process, self.score_fn(network), x0, level, z, weighting, params.reduction
-        )
+            score, levels = self._level_score(network), self._noise_levels()
+            return discrete_loss(levels, score, x0, level, z, params.reduction)
+        score_fn = self.score_fn(network)
+        return denoising_loss(self.process, score_fn, x0, level, z, weighting, params.reduction)
 
-    @torch.no_grad()
-    def inspect(self, images: Tensor, noise: Noise) -> Inspection:
-        """Returns the loss of the averaged network at ten times, t = 1 the last, or at the discrete
-        levels there.
-        """
-        params = self.params
-        x0 = self.bins.fill(images.to(self.device), noise)
-        z = noise.normal(x0.shape)
+    def inspected(self) -> tuple[Tensor, Tensor, Tensor]:
         times = torch.arange(1, 11, dtype=torch.float64) / 10
-        noise_levels = self.process.noise_level(times)
-        levels, weighting = times.to(x0), params.weighting
-        if params.parametrisation == "edm":
-            levels, weighting = (
-                2 * self.process.std(times).to(x0),
-                "edm",
-            )  # EDM's images are 2 x - 1
-        elif params.time == "discrete":
-            index, chain = torch.round(times * (params.scales - 1)).long(), self._noise_levels()
-            times, noise_levels = index / (params.scales - 1), (chain.std / chain.mean)[index]
-            levels = index.to(self.device)
+        if self.params.parametrisation == "edm":
+            levels = 2 * self.process.std(times)  # EDM's images are 2 x - 1
+        elif self.params.time == "discrete":
+            index, chain = (
+                torch.round(times * (self.params.scales - 1)).long(),
+                self._noise_levels(),
+            )
+            noise_levels = (chain.std / chain.mean)[index]
+            return index / (self.params.scales - 1), noise_levels, index.to(self.device)
+        else:
+            levels = times
+        return times, self.noise_level(times), levels.to(self.device, torch.float32)
 
-        def loss_at(level: Tensor) -> Tensor:
-            return self._loss_at(self.average, x0, level.expand(len(x0)), z, params.weighting)
-
-        return Inspection(
-            times, noise_levels, level_losses(loss_at, levels), f"{weighting}, {params.reduction}"
-        )
+    @property
+    def weighting(self) -> str:
+        edm = self.params.parametrisation == "edm"
+        return f"{'edm' if edm else self.params.weighting}, {self.params.reduction}"
 
     def other_losses(
         self, data: Images, seed: int
     ) -> Sequence[tuple[Callable[[int], Tensor], int]]:
-        """Returns that of the classifier, where there is one."""
+        """Returns that of the classifier, if there is one."""
         if self.classifier is None:
             return ()
-        settings, noise = (
-            self.params.classifier.training,
-            Noise(seed, ("flops", "classifier"), device=self.device),
-        )
+        settings = self.params.classifier.training
+        noise = Noise(seed, ("flops", "classifier"), device=self.device)
 
         def losses(count: int) -> Tensor:
             x0, classes = (batch.to(self.device) for batch in data.labelled_batch(seed, 0, count))
@@ -295,26 +230,23 @@ class ScoreSDE(Method):
 
     def train(self, data: Images, run: Run) -> None:
         if self.params.process == "ve" and self.params.sigma_max == "data":
-            self.sigma_max = (
-                largest_distance(torch.from_numpy(data.train).to(run.device)) / data.span
-            )
-        self.fit_start(data, run)
-        if self.params.exact:
-            return
+            images = torch.from_numpy(data.train).to(run.device)
+            self.sigma_max = largest_distance(images) / data.span
+        super().train(data, run)
+
+    def fit_network(self, data: Images, run: Run) -> None:
+        """Trains the classifier, if there is one, then the score network."""
         if self.classifier is not None:
             initialise(self.classifier, run.noise("init", "classifier"))
             settings = self.params.classifier.training
             run = train_classifier(
                 self.classifier, self.class_average, self._class_loss, data, settings, run
             )
-        initialise(self.network, run.noise("init"))
-        fit(self.network, self.average, self._loss, data, self.params.training, run)
+        super().fit_network(data, run)
 
     @torch.no_grad()
     def fit_start(self, data: Images, run: Run) -> None:
-        """Fits where sampling starts to the noisy training images at t = 1, unless that is the
-        authors'.
-        """
+        """Fits where sampling starts to noisy training images at t = 1, unless it is published."""
         settings = self.params.prior
         if settings.kind == "published":
             return
@@ -322,51 +254,34 @@ class ScoreSDE(Method):
         mean, std = self.process.mean_coefficient(one).item(), self.process.std(one).item()
         self.prior = fit_prior(
             settings.kind,
-            lambda: (mean * x0.double() for x0 in training_images(data, self._fill, run)),
+            lambda: (mean * x0.double() for x0 in training_images(data, self.fill, run)),
             std,
-            self._basis(),
+            self.basis,
             modes=settings.modes,
             components=settings.components,
         )
 
-    def _basis(self) -> Basis:
-        return Basis.cosines(*self.image_shape[1:], self.device)
+    # Samples.
 
-    def _fill(self, x: Tensor, noise: Noise) -> Tensor:
-        """Returns images in [0, 1] as the loss sees them, in the range of the diffusion."""
-        return self._enter(self.bins.fill(x, noise))
-
-    @torch.no_grad()
-    def sample(
-        self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
-    ) -> Tensor:
-        process = self.process
+    def model_fn(self, params: Guided, given: Condition | None) -> ScoreFn:
         score_fn = self.score_fn(self.average)
-        start, shape = noise.child("prior"), (count, *self.image_shape)
-        x = process.prior(shape, start) if self.prior is None else self.prior.sample(count, start)
-        knobs = asdict(sampler.params)
-        t_min, guidance = knobs.pop("t_min"), knobs.pop("guidance")
-        if given is not None and given.labels is not None and guidance:
-            score_fn = guided(score_fn, self._class_log_prob(given.labels), guidance)
-        if sampler.name == "flow_adaptive":
-            x = flow_adaptive(process, score_fn, x, t_end=t_min, **knobs)
-        else:
-            times = self._times(sampler.times, t_min, knobs)
-            knobs |= {
-                name: self.width * knobs[name]
-                for name in IN_DATA_RANGE & knobs.keys()
-                if knobs[name]
-            }
-            if given is not None and given.images is not None:
-                knobs["known"] = self._known(given)
-            x = self.samplers[sampler.name](
-                process, score_fn, x, times, noise.child("steps"), **knobs
-            )
-        return self._leave(x)
+        if given is None or given.labels is None or not params.guidance:
+            return score_fn
+        return guided(score_fn, self._class_log_prob(given.labels), params.guidance)
+
+    def grid(self, sampler: Sampler, given: Condition | None) -> tuple[Tensor, dict[str, Any]]:
+        chosen = sampler.params
+        times, more = super().grid(sampler, given)
+        if isinstance(chosen, PredictorCorrector) and chosen.published:
+            t_min = self.process.t_min if chosen.t_min is None else chosen.t_min
+            times = published_grid(chosen.steps, t_min)
+        if given is not None and given.images is not None:
+            more["known"] = self._known(given)
+        return times, more
 
     def _known(self, given: Condition) -> Known:
-        """Returns what is known of images, in the range of the diffusion."""
-        images = self._enter(self.bins.enter(given.images.to(self.device)))
+        """Returns the given coordinates of images, in the range of the diffusion."""
+        images = self.enter(self.bins.enter(given.images.to(self.device)))
         return Known(images, given.known) if given.task == "inpainting" else Known.grey(images)
 
     def _class_log_prob(self, labels: Tensor) -> ScoreFn:
@@ -375,137 +290,63 @@ class ScoreSDE(Method):
         return lambda x, t: self._logits(self.class_average, x, t).log_softmax(1)[rows, labels]
 
     def _logits(self, classifier: nn.Module, x: Tensor, t: Tensor) -> Tensor:
-        """Returns the logits of noisy images x at t: the classifier sees [-1, 1] with noise, at
-        about unit size.
-        """
+        """Returns the logits of noisy images x at t; the classifier's input has unit size."""
         mean, std = self.process.mean_coefficient(t), self.process.std(t)
         spread = 2 / self.width * std
         x = x if self.width == 2 else 2 * x - 1
-        return classifier(
-            x / like((mean.square() + spread.square()).sqrt(), x), self.process.noise_level(t).log()
-        )
+        size = (mean.square() + spread.square()).sqrt()
+        return classifier(x / like(size, x), self.process.noise_level(t).log())
 
     def _class_loss(
         self, classifier: nn.Module, x0: Tensor, labels: Tensor, noise: Noise
     ) -> Tensor:
-        """Returns the cross-entropy of images in [0, 1], (B, C, H, W), at one random time each,
-        shape (B,).
-        """
+        """Returns the cross-entropy of images in [0, 1] at one random time each, shape (B,)."""
         x0 = self.bins.fill(x0, noise)
-        t = self.params.t_min + (1 - self.params.t_min) * noise.uniform(x0.shape[:1])
-        mean, std = self.process.perturb(self._enter(x0), t)
-        return cross_entropy(
-            self._logits(classifier, mean + std * noise.normal(x0.shape), t),
-            labels,
-            reduction="none",
-        )
+        t = self._times(noise, len(x0))
+        mean, std = self.process.perturb(self.enter(x0), t)
+        logits = self._logits(classifier, mean + std * noise.normal(x0.shape), t)
+        return cross_entropy(logits, labels, reduction="none")
 
-    def _times(self, name: str, t_min: float | None, knobs: dict[str, Any]) -> Tensor:
-        """Returns a sampler's times, the authors' if it asks for them, and takes what makes them
-        out of its knobs.
-        """
-        steps = knobs.pop("steps")
-        if knobs.pop("published", False):
-            knobs["published_steps"] = steps
-            return published_grid(steps, self.process.t_min if t_min is None else t_min)
-        return grid(name, self.process, steps, t_min)
+    # Likelihood and state.
 
-    def score(self, images: Tensor, noise: Noise, params: LikelihoodParams) -> Scored:
-        """Returns ``bits_per_dim`` of the dequantised images along the probability flow, one value
-        an image.
-        """
-        knobs = asdict(params)
-        knobs.pop("repeats")
-        dims = math.prod(self.image_shape)
-        bits = []
-        for k in range(params.repeats):
-            x = self._enter(
-                continuous(images.to(self.device), self.levels, noise.child("dequantise").child(k))
-            )
-            probe = noise.child("probe").child(k)
-            log_prob, _ = log_likelihood(
-                self.process, self.score_fn(self.average), x, probe, prior=self.prior, **knobs
-            )
-            bits.append(bits_per_dim(log_prob, dims, self.levels, self.width))
-        level = self.process.noise_level(torch.tensor(params.eps, dtype=torch.float64)).item()
-        usual = {
-            "probe_drift": False,
-            "error_norm": "batch",
-        }  # named in the identity where they are not as usual
-        identity = {
-            name: value for name, value in asdict(params).items() if usual.get(name, ...) != value
-        } | {
-            "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
-            **measure(self.levels, self.width),
-            "floor": dequantisation_floor(level * self.levels / self.width),
-            "prior": self.params.prior.kind,
-        }
-        return Scored(over_draws(bits), identity)
+    def log_prob(self, x: Tensor, noise: Noise, options: Mapping[str, Any]) -> Tensor:
+        score_fn = self.score_fn(self.average)
+        return log_likelihood(self.process, score_fn, x, noise, prior=self.prior, **options)[0]
+
+    def fitted(self) -> dict[str, Tensor]:
+        return {"sigma_max": torch.tensor(self.sigma_max, dtype=torch.float64)}
+
+    def load_fitted(self, tensors: Mapping[str, Tensor]) -> None:
+        self.sigma_max = tensors["sigma_max"].item()
 
     def state(self) -> dict[str, Tensor]:
-        """Returns network, average ("ema."), a classifier's ("class_"), and what training fitted:
-        sigma_max, prior.
-        """
-        state = weights_of(self.network, self.average)
+        """Returns network, average ("ema."), a classifier's ("class_"), and what was fitted."""
+        state = super().state()
         for prefix, part in self._classifiers():
             state |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
-        prior = {} if self.prior is None else self.prior.tensors()
-        state |= {f"fitted.prior.{name}": tensor for name, tensor in prior.items()}
-        return state | {"fitted.sigma_max": torch.tensor(self.sigma_max, dtype=torch.float64)}
+        return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        load_weights(self.network, self.average, state)
+        super().load_state(state)
         for prefix, part in self._classifiers():
             part.load_state_dict(under(prefix, state))
-        self.sigma_max = state["fitted.sigma_max"].item()
-        prior = under("fitted.prior.", state)
-        self.prior = restore_prior(prior, self._basis(), self.image_shape) if prior else None
 
     def _classifiers(self) -> list[tuple[str, nn.Module]]:
-        """Returns classifier and average, none where there is no classifier, with the prefixes of
-        their tensors.
-        """
+        """Returns classifier and average, if there are, with the prefixes of their tensors."""
         if self.classifier is None:
             return []
         return [("class_network.", self.classifier), ("class_ema.", self.class_average)]
 
-    def import_checkpoint(self, path: Path, weights: str) -> dict[str, Any]:
-        """Takes over the authors' weights, or those of the diffusers library; see
-        :func:`read_checkpoint`.
-        """
+    def read_checkpoint(self, path: Path, weights: str) -> Imported:
+        """Returns the authors' weights, or those of diffusers; see :func:`read_checkpoint`."""
         sigmas = None
-        if self.params.exact:
-            raise CheckpointError(
-                f"{path}: exact stands for a network's weights: leave one of them out"
-            )
         if self.params.process == "ve":
             if self.params.sigma_max == "data":
                 raise CheckpointError(
                     f"{path}: was trained with a sigma_max of its own: give params.sigma_max"
                 )
             sigmas = (self.params.sigma_min, self.sigma_max)
-        found = read_checkpoint(path, self.network, weights, sigmas)
-        self.network.load_state_dict(found.raw)
-        self.average.load_state_dict(found.chosen)
-        return found.facts
-
-    def take_average(
-        self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]
-    ) -> dict[str, Any]:
-        """Makes the average that is sampled from anew (:mod:`methods.shared.average`); a classifier
-        keeps its own.
-        """
-        return average_of(self.average, width, kept)
-
-    def _enter(self, x: Tensor) -> Tensor:
-        """Returns images in [0, 1] in the range of the diffusion."""
-        return x if self.width == 1 else 2 * x - 1
-
-    def _leave(self, x: Tensor) -> Tensor:
-        """Returns images in the diffusion's range in that of levels a / (levels - 1), from 0 to
-        1.
-        """
-        return self.bins.leave(x if self.width == 1 else (x + 1) / 2)
+        return read_checkpoint(path, self.network, weights, sigmas)
 
 
 @lru_cache(maxsize=4)

@@ -4,24 +4,22 @@ The bare parameters are the paper's continuous DDPM++ run on CIFAR-10 with the V
 overrides any of them by name. Standard library only.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
-from bench.card import Card, LikelihoodCard, NetworkCost
+from bench.card import LikelihoodCard, NetworkCost
 from methods.sde.presets import PRESETS, SHAPES
 from methods.sde.sampling import SAMPLERS
-from methods.shared.architecture import Backbone, norm_groups
-from methods.shared.counting import Tally, backbone_cost
+from methods.shared.architecture import norm_groups
+from methods.shared.counting import Tally
+from methods.shared.declaration import network_card, network_cost
 from methods.shared.hyperparameters import (
-    FITTED,
+    ExactParams,
     LikelihoodParams,
     Prior,
     Training,
     likelihood_evaluations,
 )
-from methods.shared.mistakes import Mistakes, check_mistakes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +50,13 @@ class Classifier:
     Args:
         kind: None, or residual blocks.
         steps: Updates.
-        batch: Images an update.
+        batch: Images per update.
         learning_rate: Adam's at its largest: it rises over a tenth of the updates and falls to 0 as
             a cosine.
         ema_half_life_images: Images after which an update's weight in the average has halved.
         width: Channels at full resolution.
         multipliers: Channels of each resolution, from full to lowest, in multiples of ``width``.
-        blocks: Residual blocks a resolution.
+        blocks: Residual blocks per resolution.
         fourier_scale: Standard deviation of the Fourier frequencies that see the noise level's
             logarithm: small, since few of the times that it is trained at are near 0, where it
             should not lose what it knows of later ones.
@@ -130,7 +128,7 @@ class Classifier:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(ExactParams):
     """Score-SDE's process, network and training.
 
     Args:
@@ -142,7 +140,7 @@ class Params:
         published_rounding: Compute VP's and sub-VP's noise in the authors' order of operations,
             which loses digits near t = 0 in float32.
         time: Noise levels of the training: all times in [t_min, 1], or the ``scales`` levels of
-            SMLD (VE) and DDPM (VP), which the network is told by their index.
+            SMLD (VE) and DDPM (VP), whose index the network embeds.
         scales: Noise levels in discrete time.
         parametrisation: What the network stands for: the score, times the standard deviation; what
             is left of it beside the score of the prior ("mixed", the VP baseline of CLD; VP and
@@ -155,15 +153,8 @@ class Params:
             variance.
         reduction: The loss of an image: the mean over dimensions, or the authors' half of the sum.
         t_min: Least time of the loss.
-        dequantise: Train on images with uniform noise of one level, as the likelihood sees them;
-            samples are then taken back to the levels' own scale.
         prior: Where sampling starts and the likelihood ends.
-        network: The score network.
-        training: Its training.
-        classifier: A classifier trained beside it, for samples of a class.
-        exact: Train nothing: in place of the network stands the exact score of the mixture that the
-            data set declares, or else of its training images taken as the distribution itself.
-        mistakes: What is wrong with the exact score on purpose.
+        classifier: A classifier trained beside the score network, for samples of a class.
     """
 
     process: Literal["ve", "vp", "subvp"] = "vp"
@@ -180,15 +171,11 @@ class Params:
     t_sampling: Literal["uniform", "importance"] = "uniform"
     reduction: Literal["mean", "sum"] = "mean"
     t_min: float = 1e-5
-    dequantise: bool = False
     prior: Prior = field(default_factory=Prior)
-    network: Backbone = field(default_factory=Backbone)
-    training: Training = field(default_factory=Training)
     classifier: Classifier = field(default_factory=Classifier)
-    exact: bool = False
-    mistakes: Mistakes = field(default_factory=Mistakes)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.sigma_min <= 0 or (self.sigma_max != "data" and self.sigma_max <= self.sigma_min):
             raise ValueError("0 < sigma_min < sigma_max should hold")
         if not 0 <= self.beta_min < self.beta_max:
@@ -196,7 +183,6 @@ class Params:
         if not 0 < self.t_min < 1:
             raise ValueError("t_min should be in (0, 1)")
         self._check_objective()
-        check_mistakes(self.exact, self.mistakes)
         if self.exact:
             self._check_exact()
 
@@ -215,11 +201,11 @@ class Params:
             self._check_discrete()
 
     def _check_exact(self) -> None:
-        usual = {"time": "continuous", "parametrisation": "score", "dequantise": False}
+        usual = {"time": "continuous", "parametrisation": "score"}
         for name, value in usual.items():
             if getattr(self, name) != value:
                 raise ValueError(
-                    f"exact is the score in continuous time of the data as they are: {name} should stay {value}"
+                    f"exact is the score in continuous time: {name} should stay {value}"
                 )
         if self.classifier.kind != "none":
             raise ValueError(
@@ -247,13 +233,22 @@ class Params:
         if self.weighting != "std":
             raise ValueError("time discrete has weighting std alone")
         if self.network.condition == "log":
-            raise ValueError(
-                "time discrete is told by an index: the embedding should be positional"
-            )
+            raise ValueError("time discrete embeds an index: the embedding should be positional")
         if self.process == "vp" and self.scales <= self.beta_max:
             raise ValueError(
                 f"DDPM's betas go up to beta_max / scales: scales should exceed {self.beta_max}"
             )
+
+    def refuse(self, shape: tuple[int, int, int]) -> list[str]:
+        """Returns the reasons why these cannot be for images of shape (C, H, W)."""
+        reasons, halvings = super().refuse(shape), len(self.classifier.multipliers) - 1
+        guided = self.classifier.kind != "none"
+        if guided and (shape[1] % 2**halvings or shape[2] % 2**halvings):
+            reasons.append(
+                f"classifier.multipliers halve the image {halvings} times, which "
+                f"{shape[1]}x{shape[2]} does not allow"
+            )
+        return reasons
 
 
 def _variant(params: Params) -> str:
@@ -263,54 +258,22 @@ def _variant(params: Params) -> str:
     return ", ".join([params.process, *named])
 
 
-def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
-    if params.exact:
-        return []
-    reasons, halvings = (
-        params.network.refuse(shape) + params.training.refuse(),
-        len(params.classifier.multipliers) - 1,
-    )
-    if params.classifier.kind != "none" and (shape[1] % 2**halvings or shape[2] % 2**halvings):
-        size = f"{shape[1]}x{shape[2]}"
-        reasons.append(
-            f"classifier.multipliers halve the image {halvings} times, which {size} does not allow"
-        )
-    return reasons
-
-
 def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tuple[NetworkCost, ...]:
-    if params.exact:
-        return ()
-    score = backbone_cost(params.network, shape[0], shape[0], shape[1:])
-    return (
-        (score,)
-        if params.classifier.kind == "none"
-        else (score, params.classifier.cost(shape, classes))
-    )
+    score = network_cost(params, shape)
+    guide = params.classifier
+    return score if guide.kind == "none" else (*score, guide.cost(shape, classes))
 
 
-def _refuse_given(params: Params, task: str) -> list[str]:
+def _refuse_condition(params: Params, task: str) -> list[str]:
     if task == "class" and params.classifier.kind == "none":
         return [
-            "samples of a class are guided by a classifier, and none is trained: set params.classifier.kind"
+            "samples of a class are guided by a classifier, and none is trained: set "
+            "params.classifier.kind"
         ]
     return []
 
 
-TINY: Mapping[str, Any] = MappingProxyType(
-    {
-        "network": {"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
-        "training": {
-            "steps": 6,
-            "batch": 8,
-            "learning_rate": 1e-3,
-            "warmup_steps": 2,
-            "heldout_images": 16,
-        },
-    }
-)
-
-CARD = Card(
+CARD = network_card(
     name="sde",
     title="Score-SDE",
     version=2,
@@ -323,12 +286,8 @@ CARD = Card(
     shapes=SHAPES,
     checkpoints=True,
     networks=_networks,
-    training=FITTED,
     likelihood=LikelihoodCard(version=1, params=LikelihoodParams, guess=likelihood_evaluations),
-    refuse=_refuse,
     needs_classes=lambda params: params.classifier.kind != "none",
-    needs_levels=lambda params: params.dequantise,
-    refuse_given=_refuse_given,
-    tiny=TINY,
+    refuse_condition=_refuse_condition,
     smoke={"training": {"steps": 3}, "classifier": {"steps": 3}},
 )

@@ -1,8 +1,8 @@
 r"""The noise-conditional classifier: :math:`p_t(c \mid x)` of noisy images.
 
 Its gradient turns the score into the score given c (:func:`methods.shared.controllable.guided`). It
-is the way down of NCSN++, with the mean over pixels of its last features, and is told the noise
-level s / m.
+is the way down of NCSN++, with the mean over pixels of its last features, with the noise
+level s / m as its embedding input.
 
 Shapes: B images, x is (B, C, H, W). Time: t = 0 is data, t = 1 is noise.
 
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         classes: How many.
         width: Channels at full resolution.
         multipliers: Channels of each resolution, from full to lowest, in multiples of ``width``.
-        blocks: Residual blocks a resolution.
+        blocks: Residual blocks per resolution.
         fourier_scale: Standard deviation of the Fourier frequencies of the noise level's logarithm.
         dropout: Probability of dropping an activation in training.
     """
@@ -105,7 +105,7 @@ def train_classifier(
         loss: See :data:`ClassLoss`.
         data: Where images and their classes come from.
         settings: Hyper-parameters.
-        run: Seed, device, checkpoints and log; it is told of the classifier's updates first.
+        run: Seed, device, checkpoints and log, of the classifier's updates first.
 
     Returns:
         The run for the training that follows, which knows nothing of the classifier: its updates

@@ -42,9 +42,7 @@ CENTRED = {"prior": {"kind": "published"}}
 
 
 def _training(updates: int, decay: float, batch: int = 128, **more: Any) -> dict[str, Any]:
-    """Returns the training of a configuration that asks for ``updates`` and an average of that
-    decay an update.
-    """
+    """Returns the training of so many updates with an average of that decay per update."""
     half_life = batch * math.log(0.5) / math.log(decay)
     size = {} if batch == 128 else {"batch": batch}
     return {"steps": updates + 1, "ema_half_life_images": half_life, **size, **more}

@@ -118,7 +118,8 @@ def solve(
         return dormand_prince(velocity, y, start, end, tolerance=tolerance, error_norm=error_norm)
     if error_norm == "image":
         raise ValueError(
-            "scipy's solver has one step size for the whole batch; steps of each image need the device's"
+            "scipy's solver has one step size for the whole batch; steps of each image need the "
+            "device's"
         )
     rows = torch.arange(len(y), device=y.device)
 
@@ -201,9 +202,7 @@ def dormand_prince(
 def _attempt(
     velocity: Velocity, t: Tensor, y: Tensor, slope: Tensor, h: Tensor, rows: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """Returns the state one step ahead, and the seven slopes of the step, the last of them
-    there.
-    """
+    """Returns the state one step ahead, and the step's seven slopes, the last of them there."""
     slopes = [slope]
     for node, weights in zip(NODES, WEIGHTS, strict=True):
         ahead = y + h[:, None] * _combine(weights, slopes)

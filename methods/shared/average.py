@@ -3,7 +3,7 @@ r"""Averages of a training's weights by power functions, and of any length after
 After n updates such an average is :math:`\int_0^n p_{\gamma,n}(\tau)\,\theta(\tau)\,d\tau`, where
 :math:`\theta` are the weights after the update under way and :math:`p_{\gamma,t}(\tau) = (\gamma +
 1)\,\tau^\gamma / t^{\gamma+1}` is its profile over the training so far, which grows with it. Its
-length is told by its relative width, the standard deviation of the profile over the time t. Two
+length is given by its relative width, the standard deviation of the profile over the time t. Two
 such averages are tracked. The profile of any other is close to a sum of the profiles of those that
 were kept along the training, and the average itself to the same sum of them.
 
@@ -28,16 +28,15 @@ def exponent(width: float) -> float:
     """
     if not 0 < width < 12**-0.5:
         raise ValueError(
-            f"a relative width should lie between 0 and 12^-1/2 = 0.2887, that of a mean, not be {width}"
+            "a relative width should lie between 0 and 12^-1/2 = 0.2887, that of a mean, not be "
+            f"{width}"
         )
     inverse = width**-2
     return float(np.roots([1, 7, 16 - inverse, 12 - inverse]).real.max())
 
 
 def power_decay(gamma: float, n: int) -> float:
-    """Returns the weight that the average keeps at its n-th update (from 1): (1 - 1/n)^(gamma +
-    1).
-    """
+    """Returns the average's weight at its n-th update (from 1): (1 - 1/n)^(gamma + 1)."""
     return (1 - 1 / n) ** (gamma + 1)
 
 
@@ -109,9 +108,7 @@ def inner_product(
     second: np.ndarray | float,
     s: np.ndarray | float,
 ) -> np.ndarray:
-    r"""Returns :math:`\int p_{\gamma,t}(\tau)\,p_{\delta,s}(\tau)\,d\tau` of exponents ``first``
-    and ``second``.
-    """
+    r"""Returns :math:`\int p_{\gamma,t}(\tau)\,p_{\delta,s}(\tau)\,d\tau` of two exponents."""
     # Where both are, the product is a power; it is integrated up to the earlier end.
     later = np.where(np.less(t, s), second, first)
     ratio = np.minimum(t, s) / np.maximum(t, s)
@@ -150,7 +147,7 @@ def average_of(
 
     Returns:
         ``profile_error``, what the sum of the kept profiles lacks of the asked one, relative; it is
-        small where averages were kept often enough.
+        small if averages were kept often enough.
     """
     times = sorted(kept)
     parts, error = shares(times, width)

@@ -5,7 +5,7 @@ and plain values is allowed. Objects that often lie beside the weights (the comm
 Namespace, paths, the state of a random generator, a configuration) are read as an :class:`Opaque`
 that does nothing; anything else is refused by name.
 
-What is no checkpoint at all is told by its first bytes: a web page that a download left, a Git LFS
+What is no checkpoint at all shows in its first bytes: a web page that a download left, a Git LFS
 pointer, a compressed file, a checkpoint of another library. :mod:`methods.shared.weights` finds the
 weights in what is read.
 """
@@ -27,15 +27,11 @@ from torch import Tensor
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be read, or is not of the network that it should fill; the message says
-    what to do.
-    """
+    """A checkpoint cannot be read or is of another network; the message says what to do."""
 
 
 class Opaque:
-    """Stands in place of an object that no weights depend on: it takes whatever it is given and
-    does nothing.
-    """
+    """Stands for an object that no weights depend on: takes any arguments and does nothing."""
 
     def __new__(cls, *args: Any) -> "Opaque":
         return super().__new__(cls)
@@ -212,7 +208,8 @@ def _unpicklable(path: Path, message: str) -> CheckpointError:
     )
     if named is not None:
         return CheckpointError(
-            f"{path}: refused, reading it would call {named[1]}; weights need no code, so do not trust this file "
+            f"{path}: refused, reading it would call {named[1]}; weights need no code, so do not "
+            "trust this file "
             "(if you made it yourself, save its tensors and plain numbers alone)"
         )
     if found := re.search(r"but got (?:<class ')?([\w.]+)", message):
@@ -236,9 +233,7 @@ def _damage(error: Exception) -> str:
 
 
 def _refuse(path: Path) -> str | None:
-    """Returns why the file at ``path`` is no checkpoint, as far as its kind tells; None where it
-    may be one.
-    """
+    """Returns why the file at ``path`` is no checkpoint, by its kind; None if it may be one."""
     if path.is_dir():
         return _of_folder(path)
     with path.open("rb") as file:
@@ -251,7 +246,10 @@ def _refuse(path: Path) -> str | None:
     if _begins_as_safetensors(head):
         return None
     if start.startswith(PAGES):
-        return "a web page in place of the file, as a download that asks a question leaves it: download it again"
+        return (
+            "a web page in place of the file, as a download that asks a question leaves it: "
+            "download it again"
+        )
     for signature, why in SIGNATURES:
         if head.startswith(signature):
             return why
@@ -291,9 +289,12 @@ def _of_folder(path: Path) -> str:
 
 
 def _of_archive(path: Path) -> str | None:
-    """Returns why a zip archive is no checkpoint; None where it is one."""
+    """Returns why a zip archive is no checkpoint; None if it is one."""
     if not zipfile.is_zipfile(path):
-        return f"cut short: a zip archive without its end, {path.stat().st_size:,} bytes; copy or download it again"
+        return (
+            f"cut short: a zip archive without its end, {path.stat().st_size:,} bytes; copy or "
+            "download it again"
+        )
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if not any(name.endswith("data.pkl") for name in names):
@@ -315,7 +316,7 @@ def _broken_part(archive: zipfile.ZipFile) -> str | None:
     torch reads the tensors without comparing it.
     """
     for part in archive.infolist():
-        if part.CRC == 0:  # torch.save may be told to note none
+        if part.CRC == 0:  # torch.save can leave it out
             continue
         try:
             with archive.open(part) as file:
@@ -329,9 +330,7 @@ def _broken_part(archive: zipfile.ZipFile) -> str | None:
 
 
 def _begins_as_safetensors(head: bytes) -> bool:
-    """Whether a file begins with the length of a header of that library, of at most 100 MB, and the
-    header's brace.
-    """
+    """Whether a file begins like safetensors: a header's length, at most 100 MB, and a brace."""
     return head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= 100_000_000
 
 

@@ -47,9 +47,7 @@ from methods.shared.samplers import ScoreFn
 
 
 def grey_basis() -> Tensor:
-    """Returns an orthonormal basis of colours, its first vector grey: vectors as columns, float64,
-    shape (3, 3).
-    """
+    """Returns orthonormal colours as columns, the first of them grey, float64, shape (3, 3)."""
     basis = torch.tensor([[1.0, -2.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, -1.0]], dtype=torch.float64)
     return basis / basis.norm(dim=0)
 
@@ -98,7 +96,7 @@ class Replacement:
         process: Whose noise the known coordinates carry.
         known: What is known.
         published: As in the authors' code, the known coordinates carry the noise of the time that a
-            step leaves, and start without any; and where the noise is left out at the end, it is in
+            step leaves, and start without any; and if the noise is left out at the end, it is in
             the known coordinates alone, so a sampler should run with ``last_noise``.
     """
 
@@ -166,7 +164,8 @@ def restore(
     known: Known | None = None,
     conditioning: Literal["replace", "published"] = "replace",
     last_noise: bool = False,
-    **knobs: Any,
+    published: bool = False,
+    **options: Any,
 ) -> Tensor:
     """Samples images that agree with what is known of them by a predictor and a corrector.
 
@@ -177,16 +176,20 @@ def restore(
         conditioning: How it enters: by replacement, or by the authors' own ("published"): see
             :class:`Replacement`.
         last_noise: Whether the last step adds noise to what is unknown.
-        knobs: The others of :func:`methods.shared.predictor_corrector.predictor_corrector`.
+        published: Whether the times are the authors' (:func:`methods.shared.grids.published_grid`),
+            and with them the coefficients for as many steps.
+        options: The others of :func:`methods.shared.predictor_corrector.predictor_corrector`.
     """
+    if published:
+        options["published_steps"] = len(times) - 1
     if known is None:
         return predictor_corrector(
-            process, score_fn, x, times, noise, last_noise=last_noise, **knobs
+            process, score_fn, x, times, noise, last_noise=last_noise, **options
         )
-    published = conditioning == "published"
-    hook = Replacement(process, known, published=published)
+    theirs = conditioning == "published"
+    hook = Replacement(process, known, published=theirs)
     x = hook.begin(x, noise)
     x = predictor_corrector(
-        process, score_fn, x, times, noise, last_noise=last_noise or published, hook=hook, **knobs
+        process, score_fn, x, times, noise, last_noise=last_noise or theirs, hook=hook, **options
     )
-    return x if published and last_noise else hook.finish(x, times[-2].item())
+    return x if theirs and last_noise else hook.finish(x, times[-2].item())

@@ -118,9 +118,7 @@ def resized(size: tuple[int, int], direction: str) -> tuple[int, int]:
 def backbone_cost(
     settings: Backbone, in_channels: int, out_channels: int, size: tuple[int, int]
 ) -> NetworkCost:
-    """Returns what :func:`methods.shared.backbone.make_network` makes of these costs for images of
-    H x W pixels.
-    """
+    """Returns the cost of :func:`methods.shared.backbone.make_network` for H x W pixels."""
     tally = Tally()
     if settings.architecture in PERCEPTRONS:
         _count_perceptron(tally, settings, in_channels, out_channels)

@@ -158,9 +158,7 @@ class DDPM(nn.Module):
         return self.output(self.activation(self.norm(h))).contiguous()
 
     def units(self) -> Iterator[nn.Module]:
-        """Yields the layers that a published checkpoint numbers, in its order
-        (:mod:`methods.shared.published`).
-        """
+        """Yields the layers in a published checkpoint's order (:mod:`methods.shared.published`)."""
         if self.embedding is not None:
             yield from (self.dense1, self.dense2)
         yield self.input

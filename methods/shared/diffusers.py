@@ -76,9 +76,7 @@ SAME: Mapping[str, Any] = MappingProxyType(
 
 
 class Entry(NamedTuple):
-    """Where one of the library's tensors lies here: the parameter ``own``, or the ``part``-th third
-    of it.
-    """
+    """Where one of the library's tensors lies here: parameter ``own``, or a third of it."""
 
     theirs: str
     own: str
@@ -141,7 +139,8 @@ def _read_tensors(folder: Path) -> Mapping[str, Tensor]:
         held = sorted(file.name for file in folder.iterdir())
         if shards := [name for name in held if name.endswith(".index.json")]:
             raise CheckpointError(
-                f"{folder}: is in shards ({shards[0]}): save the network as one file (max_shard_size)"
+                f"{folder}: is in shards ({shards[0]}): save the network as one file "
+                "(max_shard_size)"
             )
         raise CheckpointError(
             f"{folder}: holds neither {' nor '.join(FILES)}, but {', '.join(held)}"
@@ -166,21 +165,27 @@ def _is_matrix(name: str) -> bool:
 
 
 def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
-    """Yields in what the checkpoint is another network, where the shapes of its tensors do not
-    tell.
-    """
+    """Yields how the checkpoint's network differs if the shapes of its tensors do not tell."""
     ddpm = isinstance(network, DDPM)
     if not network.conditional:
         yield "conditional: a UNet2DModel always sees the noise level"
     if network.activation is not ACTIVATIONS["silu"]:
-        yield "activation: a UNet2DModel takes SiLU of the noise level's embedding (network.activation: silu)"
+        yield (
+            "activation: a UNet2DModel takes SiLU of the noise level's embedding "
+            "(network.activation: silu)"
+        )
     if not ddpm and not _has_pyramids(network):
         yield (
-            "this NCSN++ has no counterpart in the library: it should have fir, block biggan, progressive output_skip, "
-            "progressive_input input_skip, combine sum and skip_rescale, and normalisations of 32 groups on the way up"
+            "this NCSN++ has no counterpart in the library: it should have fir, block biggan, "
+            "progressive output_skip, "
+            "progressive_input input_skip, combine sum and skip_rescale, and normalisations of 32 "
+            "groups on the way up"
         )
     if any(0 < len(level.attentions) < len(level.blocks) for level in network.up) and ddpm:
-        yield "up_attention: the library attends after every block of the way up (network.up_attention: every)"
+        yield (
+            "up_attention: the library attends after every block of the way up "
+            "(network.up_attention: every)"
+        )
     skip = "" if ddpm else "Skip"
     fourier = isinstance(network.embedding, Fourier)
     expected = {
@@ -214,9 +219,7 @@ def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
 
 
 def _has_pyramids(network: NCSNpp) -> bool:
-    """Whether the library has this NCSN++; its normalisations on the way up have 32 groups at any
-    width.
-    """
+    """Whether the library has this NCSN++, whose way up normalises in 32 groups at any width."""
     norms = [
         layer.norm1 if isinstance(layer, ResBlock) else layer.norm
         for level in network.up

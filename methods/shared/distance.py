@@ -12,9 +12,7 @@ memory-mapped.
 
 
 def largest_distance(images: Tensor) -> float:
-    """Returns the largest Euclidean distance between two images as stored, shape (N, C, H, W), in
-    their units.
-    """
+    """Returns the largest Euclidean distance of two images as stored, shape (N, C, H, W)."""
     flat = images.flatten(1)
     step, largest = max(ROWS, BLOCK // flat.shape[1]), 0.0
     for start in range(0, len(flat), ROWS):

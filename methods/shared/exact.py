@@ -88,9 +88,7 @@ class Mixture:
         )
 
     def rotated(self, rotation: Callable[[Tensor], Tensor]) -> "Mixture":
-        """Returns the distribution of ``rotation(x0)``, an orthonormal map of tensors of shape (K,
-        d), row by row.
-        """
+        """Returns the distribution of ``rotation(x0)``, an orthonormal map of rows, (K, d)."""
         return Mixture(self.log_weights.exp(), rotation(self.means), self.variances)
 
     def log_prob(self, x: Tensor, m: Tensor, s: Tensor) -> Tensor:
@@ -139,9 +137,7 @@ class Mixture:
         return (score_x / determinant).to(x.dtype), (score_v / determinant).to(v.dtype)
 
     def _expect(self, x: Tensor, m: Tensor, s: Tensor, term: Callable[..., Tensor]) -> Tensor:
-        """Returns the sum over variances v of term(x, m, s, v, sum_k r_k mu_k, sum_k r_k), k the
-        components of v.
-        """
+        """Returns the sum over variances v of term(x, m, s, v, sum r_k mu_k, sum r_k), k of v."""
         parts = []
         for rows in self._chunks(x, m, s):
             shares = torch.softmax(self._log_joint(*rows), dim=1)
@@ -175,9 +171,7 @@ class Mixture:
         return torch.cat(tables, dim=1) + self.log_weights
 
     def _chunks(self, x: Tensor, m: Tensor, s: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yields x as (R, d), m and s as (R, 1) or both as (R, d), for so many rows as memory is
-        allowed for.
-        """
+        """Yields x as (R, d), m and s as (R, 1) or both as (R, d), in parts that fit the memory."""
         m, s = _columns((m, s), x)
         if max(m[0].numel(), s[0].numel()) > 1:
             m, s = m.expand(x.shape), s.expand(x.shape)
@@ -229,7 +223,5 @@ def combine(
 
 
 def _columns(tables: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, ...]:
-    """Returns tables of shape (B,), or of x's number of dimensions, in float64 so that they
-    broadcast over x.
-    """
+    """Returns tables of shape (B,) or of x's dimensions in float64, to broadcast over x."""
     return tuple(like(table.double(), x) if table.ndim == 1 else table.double() for table in tables)

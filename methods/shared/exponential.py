@@ -55,22 +55,16 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
 class LinearProcess(Protocol):
-    """What the integrator must know of a linear diffusion; both functions take float64 times of
-    shape (T,).
-    """
+    """A linear diffusion for the integrator; both functions take float64 times of shape (T,)."""
 
     parts: int
     """How many parts a state has, n."""
 
     def propagator(self, t: Tensor, s: Tensor) -> Tensor:
-        """Returns Psi(t, s), float64 of shape (T, ..., n, n), for s before t, 0 too, and for
-        "noise" after it.
-        """
+        """Returns Psi(t, s), float64 (T, ..., n, n), for s before t, 0 too; for "noise" any s."""
 
     def root(self, t: Tensor) -> Tensor:
-        """Returns R(t), float64 of shape (T, ..., n, n); a constant rotation from the right is
-        free.
-        """
+        """Returns R(t), float64, (T, ..., n, n); a constant rotation from the right is free."""
 
 
 class Isotropic:
@@ -118,7 +112,7 @@ def gddim(
     eta: float = 0.0,
     last_noise: bool = False,
 ) -> Tensor:
-    """Returns the state at the last time, from u at the first; one network evaluation a step.
+    """Returns the state at the last time, from u at the first; one network evaluation per step.
 
     Args:
         u: Shape (B, n C, H, W).

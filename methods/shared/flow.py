@@ -29,9 +29,7 @@ Variable = Literal["angle", "sigma", "t"]
 
 
 def flow(process: Process, score: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """Returns the velocity dx/dt of the probability flow at x, given the score there, for t of
-    shape (B,).
-    """
+    """Returns the probability flow's velocity dx/dt at x and t (B,), given the score there."""
     half = 0.5 * process.diffusion(t).square()
     return like(process.drift_coefficient(t), x) * x - like(half, x) * score
 
@@ -146,9 +144,7 @@ def _straight(process: Process, times: Tensor, variable: str, data_std: float) -
 def _churn(
     process: Process, times: Tensor, churn: float, least: float, most: float | None
 ) -> tuple[Tensor, list[float], list[float]]:
-    """Returns, for each step, the time at which it starts, and (a, b) of x <- a x + b z that
-    carries x there.
-    """
+    """Returns each step's start time, and (a, b) of x <- a x + b z that carries x there."""
     starts = times[:-1]
     level = process.noise_level(starts)
     raised = (1 + min(churn / len(starts), math.sqrt(2) - 1)) * level

@@ -15,7 +15,7 @@ from torch import Tensor
 from methods.shared.process import Process
 
 
-def grid(name: str, process: Process, steps: int, t_min: float | None = None) -> Tensor:
+def grid(name: str, process: Process | None, steps: int, t_min: float | None = None) -> Tensor:
     """Returns the time grid of that name (:data:`bench.card.TIMES`), float64, shape (steps + 1,).
 
     Args:

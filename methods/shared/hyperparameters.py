@@ -1,192 +1,22 @@
-"""Hyper-parameters that the methods' cards share: network, training and likelihood, as frozen plain
+"""Hyper-parameters that the cards share: training, start and likelihood, as frozen plain
 values.
 
 The defaults are those of the CIFAR-10 runs of Song et al., 2021 (https://arxiv.org/abs/2011.13456,
-appendix C and H): DDPM++ with 4 blocks a level, 1.3 million updates of 128 images.
+appendix C and H): DDPM++ with 4 blocks per level, 1.3 million updates of 128 images.
 
 Standard library only.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from types import MappingProxyType
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal
 
 from bench.card import TrainingCard
 from bench.schema import differences
-
-NCSNPP_ALONE = frozenset(
-    {
-        *("embedding", "fourier_scale", "fir", "block"),
-        *("progressive", "progressive_input", "combine", "skip_rescale"),
-    }
-)
-Activation = Literal["silu", "elu", "relu", "leaky_relu"]
-"""Nonlinearities that the authors' networks come with
-(:data:`methods.shared.layers.ACTIVATIONS`).
-"""
-
-PERCEPTRONS = ("mlp", "mlp_residual")
-CONVOLUTIONAL = NCSNPP_ALONE | {
-    *("multipliers", "attention", "resample_with_conv", "dropout", "init_scale", "conditional"),
-    *("up_attention", "recompute", "activation"),
-}
-FOREIGN: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "ncsnpp": frozenset({"up_attention"}),
-        "ddpm": NCSNPP_ALONE,
-        **dict.fromkeys(PERCEPTRONS, CONVOLUTIONAL),
-    }
-)
-"""Keywords of :class:`Backbone` that an architecture does not have."""
-
-
-def norm_groups(channels: int) -> int:
-    """Returns the groups that NCSN++ normalises channels in: at least four channels a group, at
-    most 32 groups.
-    """
-    return max(1, min(channels // 4, 32))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backbone:
-    """The network: NCSN++ / DDPM++ (:class:`methods.shared.ncsnpp.NCSNpp`) or DDPM
-    (:class:`methods.shared.ddpm.DDPM`).
-
-    For points, data of one pixel, there is the multilayer perceptron
-    (:class:`methods.shared.mlp.MLP`), plain or residual. The keywords are those of the class; what
-    the class does not have keeps its default.
-
-    Args:
-        architecture: Which class.
-        width: Channels at full resolution; hidden units of a perceptron.
-        multipliers: Channels of each resolution, from full to lowest, in multiples of ``width``.
-        blocks: Residual blocks a resolution on the way down (one more on the way up); layers of a
-            perceptron.
-        attention: Resolutions, in pixels of the training size, that have self-attention; those
-            named should occur.
-        embedding: How the noise level enters: random Fourier features or sinusoids.
-        fourier_scale: Standard deviation of the Fourier frequencies.
-        fir: Resample with the FIR filter [1, 3, 3, 1] rather than with 2x2 boxes.
-        block: Residual block of BigGAN, which also resamples, or of DDPM, with resampling layers of
-            its own.
-        progressive: What the output gathers from lower resolutions.
-        progressive_input: How the input enters lower resolutions.
-        combine: How ``input_skip`` joins the features.
-        skip_rescale: Divide every residual sum by sqrt(2).
-        resample_with_conv: With DDPM's block, resample by a convolution.
-        dropout: Probability of dropping an activation in training.
-        init_scale: Scale of the initial weights of the last layer of each branch (0: a branch
-            starts at 0).
-        conditional: Whether the network sees the noise level.
-        activation: The nonlinearity; "leaky_relu" has slope 0.2 below 0. A perceptron's is always
-            SiLU.
-        up_attention: Where DDPM's way up attends: after the last block of a resolution, or after
-            every one.
-        recompute: Keep no activations of inside a block for the backward pass, but compute them
-            again there: less memory, more time, equal gradients.
-    """
-
-    architecture: Literal["ncsnpp", "ddpm", "mlp", "mlp_residual"] = "ncsnpp"
-    width: int = 128
-    multipliers: tuple[int, ...] = (1, 2, 2, 2)
-    blocks: int = 4
-    attention: tuple[int, ...] = (16,)
-    embedding: Literal["fourier", "positional"] = "positional"
-    fourier_scale: float = 16.0
-    fir: bool = False
-    block: Literal["biggan", "ddpm"] = "biggan"
-    progressive: Literal["none", "output_skip", "residual"] = "none"
-    progressive_input: Literal["none", "input_skip", "residual"] = "none"
-    combine: Literal["sum", "cat"] = "sum"
-    skip_rescale: bool = True
-    resample_with_conv: bool = True
-    dropout: float = 0.1
-    init_scale: float = 0.0
-    conditional: bool = True
-    activation: Activation = "silu"
-    up_attention: Literal["last", "every"] = "last"
-    recompute: bool = False
-
-    def __post_init__(self) -> None:
-        if self.width < 4 or self.width % 2:
-            raise ValueError("width should be even and at least 4")
-        if not self.multipliers or min(self.multipliers) < 1:
-            raise ValueError("multipliers should name at least one resolution, each at least 1")
-        if self.blocks < 1:
-            raise ValueError("blocks should be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout should be in [0, 1)")
-        if self.fourier_scale <= 0:
-            raise ValueError("fourier_scale should be positive")
-        if self.init_scale < 0:
-            raise ValueError("init_scale should be at least 0")
-        if self.architecture == "ddpm" and self.width % 32:
-            raise ValueError(
-                "width should be a multiple of 32 for ddpm, whose normalisations have 32 groups"
-            )
-        for channels in sorted(self._normalised()) if self.architecture == "ncsnpp" else ():
-            if channels % norm_groups(channels):
-                why = (
-                    f"makes {channels} channels, which {norm_groups(channels)} groups do not divide"
-                )
-                raise ValueError(f"width {self.width} {why}: a multiple of 32 always goes")
-        for item in fields(self):
-            if item.name in FOREIGN[self.architecture] and getattr(self, item.name) != item.default:
-                raise ValueError(f"{self.architecture} has no {item.name}")
-
-    def _normalised(self) -> set[int]:
-        """Returns the channels that NCSN++ normalises: those of each level, alone and joined with
-        what skips to it.
-        """
-        sizes = [self.width * multiplier for multiplier in self.multipliers]
-        doubled = 2 if self.progressive_input == "input_skip" and self.combine == "cat" else 1
-        entering = [self.width, *(doubled * size for size in sizes[:-1])]
-        below = [*sizes[1:], sizes[-1]]
-        found = {*sizes, *entering}
-        for size, enters, rises in zip(sizes, entering, below, strict=True):
-            found |= {rises + size, size + enters} | ({2 * size} if self.blocks > 1 else set())
-        return found
-
-    @property
-    def condition(self) -> Literal["log", "index"]:
-        """What the network is nominally told of the noise level: its logarithm, or a time or index
-        in [0, 1000).
-        """
-        return "log" if self.embedding == "fourier" or self.architecture in PERCEPTRONS else "index"
-
-    def keywords(self) -> dict[str, Any]:
-        """Returns the keywords of the network's class."""
-        left_out = {"architecture", *FOREIGN[self.architecture]}
-        return {
-            item.name: getattr(self, item.name)
-            for item in fields(self)
-            if item.name not in left_out
-        }
-
-    def refuse(self, shape: tuple[int, int, int]) -> list[str]:
-        """Returns the reasons why this network cannot take images of shape (C, H, W)."""
-        if self.architecture in PERCEPTRONS:
-            why = f"network.architecture {self.architecture} is for points, not for {shape[1]}x{shape[2]} images"
-            return [] if shape[1] == shape[2] == 1 else [f"{why}: take ncsnpp"]
-        factor = 2 ** (len(self.multipliers) - 1)
-        if shape[1] % factor or shape[2] % factor:
-            halvings = len(self.multipliers) - 1
-            return [
-                f"network.multipliers halve the image {halvings} times, which {shape[1]}x{shape[2]} does not allow"
-            ]
-        resolutions = [shape[1] // 2**i for i in range(len(self.multipliers))]
-        absent = [str(size) for size in self.attention if size not in resolutions]
-        if (
-            absent and self.attention != Backbone.attention
-        ):  # the default is the paper's, for 32 x 32 pixels or more
-            there = ", ".join(map(str, resolutions))
-            return [
-                f"network.attention asks for a resolution of {', '.join(absent)}: there are {there} ([] for none)"
-            ]
-        return []
-
+from methods.shared.architecture import Backbone
+from methods.shared.mistakes import Mistakes, check_mistakes
+from methods.shared.sampling import adaptive_evaluations, check_adaptive
 
 MOST_AVERAGES = 10_000
 """How many times a training may keep averages of its weights: each costs twice the weights on
@@ -201,7 +31,7 @@ class Training:
 
     Args:
         steps: Updates.
-        batch: Images an update.
+        batch: Images per update.
         optimiser: Adam, or AdamW or Adamax, as torch has them.
         learning_rate: The optimiser's, after the warm-up.
         adam_eps: What is added to its denominator, of all three.
@@ -266,9 +96,7 @@ class Training:
         return []
 
     def averaged_at(self, until: int) -> tuple[int, ...]:
-        """Returns after how many training images averages are kept, of a training of ``until``:
-        also at its end.
-        """
+        """Returns the training images after which averages are kept; ``until`` is the last."""
         every = self.averages_every_images
         if every is None or self.refuse():
             return ()
@@ -279,7 +107,7 @@ class Training:
         return tuple(sorted(whole))
 
 
-def _course(params: Any) -> Mapping[str, Any] | None:
+def _prefix(params: Any) -> Mapping[str, Any] | None:
     if params.exact or params.training.schedule != "constant":
         return None
     return differences(replace(params, training=replace(params.training, steps=Training().steps)))
@@ -287,7 +115,7 @@ def _course(params: Any) -> Mapping[str, Any] | None:
 
 FITTED = TrainingCard(
     images=lambda params: 0 if params.exact else params.training.images,
-    course=_course,
+    prefix=_prefix,
     averages=lambda params, images: () if params.exact else params.training.averaged_at(images),
 )
 """Training by :func:`methods.shared.training.fit`, of parameters that have ``training``, and
@@ -295,20 +123,52 @@ FITTED = TrainingCard(
 """
 
 
-def adaptive_evaluations(tolerance: float) -> float:
-    """Returns about how many evaluations an adaptive solver of order 5 spends along a whole flow,
-    for plans.
+@dataclass(frozen=True, kw_only=True)
+class NetworkParams:
+    """What the parameters of a method have that trains a network.
 
-    Its steps go as the fifth root of the tolerance; 150 at 1e-5 is what Song et al., 2021, have on
-    CIFAR-10.
+    Args:
+        dequantise: Train on images with uniform noise of one level, as the likelihood sees them;
+            samples are then taken back to the levels' own scale.
+        network: The network.
+        training: Its training.
     """
-    return 15.0 * tolerance**-0.2
+
+    exact: ClassVar[bool] = False
+    dequantise: bool = False
+    network: Backbone = field(default_factory=Backbone)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        """Checks nothing; a subclass may."""
+
+    def refuse(self, shape: tuple[int, int, int]) -> list[str]:
+        """Returns the reasons why these cannot be for images of shape (C, H, W)."""
+        return [] if self.exact else self.network.refuse(shape) + self.training.refuse()
 
 
-def likelihood_evaluations(params: "LikelihoodParams", dims: int) -> tuple[float, float]:
-    """Returns about how many evaluations an image a likelihood takes, and backward passes for each,
-    for plans.
+@dataclass(frozen=True, kw_only=True)
+class ExactParams(NetworkParams):
+    """What the parameters of a method have that knows exact scores too.
+
+    Args:
+        exact: Train nothing: in place of the network stands the exact score of the mixture that the
+            data set declares, or else of its training images taken as the distribution itself.
+        mistakes: What is wrong with the exact score on purpose.
     """
+
+    exact: bool = False
+    mistakes: Mistakes = field(default_factory=Mistakes)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_mistakes(self.exact, self.mistakes)
+        if self.exact and self.dequantise:
+            raise ValueError("exact is the score of the data as they are: leave dequantise false")
+
+
+def likelihood_evaluations(params: "FlowLikelihoodParams", dims: int) -> tuple[float, float]:
+    """Returns about how many evaluations per image, and backward passes for each, for plans."""
     runs = params.repeats * getattr(params, "velocities", 1)
     return runs * adaptive_evaluations(
         params.tolerance
@@ -348,8 +208,8 @@ class Prior(FittedPrior):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LikelihoodParams:
-    """How the log-density along the probability-flow ODE is computed.
+class FlowLikelihoodParams:
+    """How the log-density along a flow is computed.
 
     Args:
         eps: Time at which the flow meets the data; it sets the least bits/dim there can be.
@@ -357,7 +217,6 @@ class LikelihoodParams:
         probes: Random probes of the divergence, averaged.
         probe: Their distribution; "exact" takes the trace along every dimension, without probes.
         repeats: Dequantisations of each image, averaged.
-        probe_drift: Let the probes estimate the drift's known trace too, as the authors do.
         solver: "scipy" keeps the solver's state on the host, "device" beside the network's.
         error_norm: Over the batch, whose images share their steps, or of each image, which then has
             steps of its own.
@@ -368,17 +227,35 @@ class LikelihoodParams:
     probes: int = 1
     probe: Literal["rademacher", "gaussian", "exact"] = "rademacher"
     repeats: int = 1
-    probe_drift: bool = False
     solver: Literal["scipy", "device"] = "scipy"
     error_norm: Literal["batch", "image"] = "batch"
 
+    quiet: ClassVar[Mapping[str, Any]] = {"error_norm": "batch"}
+    """What the identity names only if it differs from these usual values."""
+
     def __post_init__(self) -> None:
-        if self.solver == "scipy" and self.error_norm == "image":
-            raise ValueError(
-                "scipy has one step size for the whole batch: error_norm image needs solver device"
-            )
+        check_adaptive(self)
         if not 0 < self.eps < 1:
             raise ValueError("eps should be in (0, 1)")
-        for name in ("tolerance", "probes", "repeats"):
+        for name in ("probes", "repeats"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} should be positive")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a number depends on, by name, to be shown with it."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["solver"] = {"scipy": "RK45", "device": "RK45 on the device"}[self.solver]
+        return {name: value for name, value in values.items() if self.quiet.get(name, ...) != value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodParams(FlowLikelihoodParams):
+    """How the log-density along the probability-flow ODE of a linear diffusion is computed.
+
+    Args:
+        probe_drift: Let the probes estimate the drift's known trace too, as the authors do.
+    """
+
+    quiet: ClassVar[Mapping[str, Any]] = {**FlowLikelihoodParams.quiet, "probe_drift": False}
+    probe_drift: bool = False

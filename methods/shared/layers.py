@@ -153,9 +153,7 @@ def fir_down(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def fir_for_strided(x: Tensor, kernel: Tensor) -> Tensor:
-    """Returns ``x`` filtered and padded, (H + 1) x (W + 1), for a 3x3 convolution of stride 2
-    without padding.
-    """
+    """Returns x filtered and padded, (H + 1) x (W + 1), for an unpadded 3x3 conv of stride 2."""
     size = kernel.shape[-1]
     weight = kernel.expand(x.shape[1], 1, size, size)
     padded = F.conv2d(x, weight, padding=(size + 1) // 2, groups=x.shape[1])
@@ -206,9 +204,7 @@ class ConvResample(nn.Module):
 
 
 def run(layer: nn.Module, *inputs: Tensor | None, recompute: bool) -> Tensor:
-    """Returns ``layer(*inputs)``; with ``recompute``, the backward pass computes its inner
-    activations again.
-    """
+    """Returns ``layer(*inputs)``; ``recompute`` keeps no activations for the backward pass."""
     if recompute and torch.is_grad_enabled():
         return checkpoint(layer, *inputs, use_reentrant=False)
     return layer(*inputs)
@@ -298,9 +294,7 @@ class Attention(nn.Module):
 
 
 class Combine(nn.Module):
-    """Joins the input's pyramid, through a 1x1 convolution, with the features: their sum, or side
-    by side.
-    """
+    """Joins the input's pyramid, through a 1x1 conv, with features: their sum or side by side."""
 
     def __init__(
         self, pyramid_channels: int, channels: int, combine: Literal["sum", "cat"]

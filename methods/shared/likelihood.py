@@ -49,8 +49,7 @@ class Slope(NamedTuple):
     .. math:: \nabla \cdot v = \text{known} + \text{weight} \operatorname{tr} \partial_y \,
     \text{probed}
 
-    for y the state, or the part of it that :func:`flow_log_likelihood` was told. What is known need
-    not be estimated.
+    for y the state, or the part of it by which :func:`flow_log_likelihood` differentiates.
 
     Args:
         velocity: v, of x's shape.
@@ -81,7 +80,7 @@ def log_likelihood(
     *,
     prior: Prior | None = None,
     probe_drift: bool = False,
-    **knobs: Any,
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Returns log p_eps(x) in nats, float64 of shape (B,), and the latent z of x's shape, for a
     linear diffusion.
@@ -91,11 +90,11 @@ def log_likelihood(
         probe_drift: Whether the trace of f x, known to be f d, is estimated by the probes as well.
             The authors do so; with Gaussian probes it only adds variance, with the others it
             changes nothing.
-        knobs: Those of :func:`flow_log_likelihood`.
+        options: Those of :func:`flow_log_likelihood`.
     """
     known = linear_flow(process, score_fn, probe_drift=probe_drift)
     log_prob = process.prior_log_prob if prior is None else prior.log_prob
-    return flow_log_likelihood(known, log_prob, x, noise, **knobs)
+    return flow_log_likelihood(known, log_prob, x, noise, **options)
 
 
 @torch.inference_mode(False)
@@ -128,7 +127,7 @@ def flow_log_likelihood(
             there.
         breaks: Times, rising, at which the flow is not smooth: the solver starts anew there.
         tolerance: Relative and absolute.
-        probes: Random vectors an image for the trace, drawn once and kept along the flow.
+        probes: Random vectors per image for the trace, drawn once and kept along the flow.
         probe: Their distribution, or "exact": all unit vectors, for as many backward passes an
         evaluation. solver, error_norm: See :func:`methods.shared.adaptive.flow_adaptive`. With the
         norm over the batch a value
@@ -152,9 +151,7 @@ def flow_log_likelihood(
 def state_velocity(
     flow_fn: FlowFn, x: Tensor, vectors: Sequence[Tensor], part: Callable[[Tensor], Tensor] = whole
 ) -> Velocity:
-    """Returns d/dt of the states that a solver carries: x flattened, and the integral of the
-    divergence, (R, n + 1).
-    """
+    """Returns d/dt of a solver's states: x flattened and the divergence's integral, (R, n + 1)."""
 
     def velocity(t: Tensor, state: Tensor, rows: Tensor) -> Tensor:
         now = state[:, :-1].to(x.dtype).view(-1, *x.shape[1:])
@@ -182,7 +179,7 @@ def over_draws(bits: Sequence[Tensor]) -> dict[str, Tensor]:
     """Returns what a method scores images by, given bits/dim of equal images by independent draws,
     each of shape (B,).
 
-    Their mean, and where there is more than one draw the variance of that mean over draws
+    Their mean, and if there is more than one draw the variance of that mean over draws
     (dequantisations, probes, velocities): the unbiased estimate of an image's variance over the
     number of draws.
     """
@@ -194,23 +191,17 @@ def over_draws(bits: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def dequantise(images: Tensor, levels: int, noise: Noise) -> Tensor:
-    """Returns images in {0, ..., levels - 1} spread uniformly over their bins, in [0, 1), in the
-    noise's dtype.
-    """
+    """Returns integer images spread uniformly over their bins, in [0, 1), in the noise's dtype."""
     return (images + noise.uniform(images.shape)) / levels
 
 
 def continuous(images: Tensor, levels: int, noise: Noise) -> Tensor:
-    """Returns images in {0, ..., levels - 1} dequantised, or real values in [0, 1] (levels 0) as
-    they are.
-    """
+    """Returns integer images dequantised, or real values in [0, 1] (levels 0) unchanged."""
     return dequantise(images, levels, noise) if levels else images.to(noise.dtype)
 
 
 def measure(levels: int, width: float) -> dict[str, Any]:
-    """Returns what bits/dim are counted of, for their identity; arguments as
-    :func:`bits_per_dim`'s.
-    """
+    """Returns how bits/dim are counted, for their identity; see :func:`bits_per_dim`."""
     how = (
         f"(a + u) / {levels}, u uniform in [0, 1)"
         if levels
@@ -245,9 +236,7 @@ def dequantisation_floor(std_over_bin: float) -> float:
 
 
 def linear_flow(process: Process, score_fn: ScoreFn, *, probe_drift: bool = False) -> FlowFn:
-    """Returns the probability flow of a linear diffusion, with the trace of its drift known unless
-    it is probed.
-    """
+    """Returns a linear diffusion's flow, with its drift's exact trace unless probed."""
 
     def flow_fn(x: Tensor, t: Tensor) -> Slope:
         t = t.to(x.dtype)
@@ -301,9 +290,7 @@ def slope_and_divergence(
 
 
 def unit_probes(x: Tensor) -> list[Tensor]:
-    """Returns the d unit vectors times sqrt(d), each of x's shape: with them the mean is the trace
-    itself.
-    """
+    """Returns the d unit vectors times sqrt(d), of x's shape: their mean is the exact trace."""
     dims = x[0].numel()
     units = math.sqrt(dims) * torch.eye(dims, dtype=x.dtype, device=x.device)
     return [unit.view(1, *x.shape[1:]).expand_as(x) for unit in units]

@@ -1,5 +1,4 @@
-r"""Deliberate mistakes of an exact score, so that what a network's errors do can be told from what
-a sampler does.
+r"""Deliberate mistakes of an exact score, to separate a network's errors from a sampler's.
 
 A network stands for the noise :math:`\varepsilon = -s \nabla \log p` of images with noise of
 standard deviation s. Mistaken, it is
@@ -40,7 +39,7 @@ class Mistakes:
 
     @property
     def label(self) -> str:
-        """Says what is wrong, for tables: empty where nothing is."""
+        """Says what is wrong, for tables: empty if nothing is."""
         words = [f"score x {self.scale:g}"] if self.scale != 1 else []
         words += [f"bias {self.bias:g}"] if self.bias else []
         words += [f"smoothed by {self.smoothing:g}"] if self.smoothing else []

@@ -1,4 +1,4 @@
-r"""Multilayer perceptrons for points, data of a few numbers each such as the two of the toy
+r"""Multilayer perceptrons for points, data of a few numbers each such as the two of the synthetic
 distributions.
 
 Both are pure maps ``(x, condition) -> tensor`` with SiLU between linear layers. With :math:`c` the
@@ -61,10 +61,10 @@ class MLP(nn.Module):
             condition: A number of order 1 that tells the noise level, shape (B,): its logarithm, or
                 a time in [0, 1].
         """
-        told = condition[:, None]
+        column = condition[:, None]
         first, *hidden, last = self.layers
-        h = F.silu(first(torch.cat([x.flatten(1), told], dim=1)))
+        h = F.silu(first(torch.cat([x.flatten(1), column], dim=1)))
         for layer in hidden:
-            h = F.silu(h + layer(torch.cat([h, told], dim=1)) if self.residual else layer(h))
-        y = last(torch.cat([h, told], dim=1) if self.residual else h)
+            h = F.silu(h + layer(torch.cat([h, column], dim=1)) if self.residual else layer(h))
+        y = last(torch.cat([h, column], dim=1) if self.residual else h)
         return y.reshape(len(x), -1, *x.shape[2:])

@@ -6,7 +6,7 @@ With :math:`\lambda = \log(m / s)`, half the log-SNR, the flow from t to s is ex
 \hat{x}_0(\lambda)\,d\lambda ,
 
 and the method takes :math:`\hat{x}_0` as linear in lambda, through its last two values: one network
-evaluation a step, order 2.
+evaluation per step, order 2.
 
 Shapes: B images, x is (B, C, H, W). Time: t = 0 is data, t = 1 is noise.
 

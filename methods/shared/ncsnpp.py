@@ -229,9 +229,7 @@ class NCSNpp(nn.Module):
         return self._decode(h, skips, embedded).contiguous()
 
     def units(self) -> Iterator[nn.Module]:
-        """Yields the layers that a published checkpoint numbers, in its order
-        (:mod:`methods.shared.published`).
-        """
+        """Yields the layers in a published checkpoint's order (:mod:`methods.shared.published`)."""
         if isinstance(self.embedding, Fourier):
             yield self.embedding
         if self.conditional:

@@ -53,9 +53,7 @@ def denoising_loss(
 
 
 class Levels(NamedTuple):
-    """SMLD's or DDPM's noise levels from the least noise to the most: mean coefficients and stds,
-    shape (N,).
-    """
+    """SMLD's or DDPM's levels from the least noise up: mean coefficients and stds, (N,)."""
 
     mean: Tensor
     std: Tensor

@@ -42,9 +42,7 @@ def denoiser(network: Callable[[Tensor, Tensor], Tensor], sigma_data: float) -> 
 
 
 def score_of(denoise: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
-    """Returns the score of the noisy images' distribution at x, of x's shape (Tweedie's
-    formula).
-    """
+    """Returns the score of the noisy images at x, of x's shape (Tweedie's formula)."""
     return (denoise(x, sigma) - x) / like(sigma, x).square()
 
 

@@ -1,4 +1,4 @@
-r"""Predictor-corrector sampling: steps of the reverse SDE, and Langevin steps that mend the
+r"""Predictor-corrector sampling: steps of the reverse SDE, and Langevin steps that correct the
 marginal at each time.
 
 At a time t a corrector takes steps of Langevin dynamics, which leave :math:`p_t` as it is but for
@@ -64,7 +64,7 @@ def predictor_corrector(
     """Goes down the times by a predictor, with a corrector's steps at each of them.
 
     K steps cost K evaluations of the predictor and ``corrector_steps`` for each time that is
-    corrected: K times, but K - 1 where the predictor goes first and ends noise-free, since a
+    corrected: K times, but K - 1 if the predictor goes first and ends noise-free, since a
     correction would put the noise back.
 
     Args:
@@ -145,9 +145,7 @@ def _lengths(
     snr: float,
     published: int,
 ) -> list[float]:
-    """Returns the length of a corrector's step at each time it stands at; for "langevin" less its
-    ratio of norms.
-    """
+    """Returns the corrector's step at each of its times; "langevin" lacks the ratio of norms."""
     if corrector == "none":
         return [0.0] * len(stands)
     a, _ = transitions(process, times, published)
@@ -165,9 +163,7 @@ def _correct(
     count: int,
     hook: Hook | None,
 ) -> Tensor:
-    """Takes ``count`` steps of Langevin dynamics at time t, their length in units of the norms'
-    ratio if there are.
-    """
+    """Takes ``count`` Langevin steps at time t, ``length`` times the ratio of norms if given."""
     for _ in range(count):
         score, z = score_fn(x, time_like(x, t)), noise.normal(x.shape)
         if norms is None:

@@ -49,7 +49,7 @@ CHUNK = 1024
 """Training images that are corrupted at once."""
 
 SHARE_OF_NOISE = 0.01
-"""A coefficient stands out of the noise where its variance exceeds this share of the noise's."""
+"""A coefficient stands out of the noise if its variance exceeds this share of the noise's."""
 
 
 class Basis(NamedTuple):
@@ -150,7 +150,7 @@ class Fitted:
     def sample(self, count: int, noise: Noise) -> Tensor:
         """Returns draws of shape (count, C, H, W), in the noise's dtype.
 
-        The components are drawn first, where there is a choice, then one normal number for every
+        The components are drawn first, if there is a choice, then one normal number for every
         coefficient.
         """
         k = torch.zeros(count, dtype=torch.int64, device=self.mean.device)
@@ -195,9 +195,7 @@ class Points:
     std: float
 
     def sample(self, count: int, noise: Noise) -> Tensor:
-        """Returns draws of shape (count, C, H, W): a corrupted training image each, drawn before
-        the noise.
-        """
+        """Returns corrupted training images, drawn first, with noise, shape (count, C, H, W)."""
         chosen = noise.integers((count,), len(self.points))
         z = noise.normal((count, *self.points.shape[1:]))
         return self.points[chosen].to(z) + self.std * z
@@ -268,7 +266,7 @@ def restore_prior(
 def training_images(
     data: Images, enter: Callable[[Tensor, Noise], Tensor], run: Run
 ) -> Iterator[Tensor]:
-    """Goes once through the training images as a loss sees them, mirrored too where training flips
+    """Goes once through the training images as a loss sees them, mirrored too if training flips
     them, by chunks.
 
     Args:
@@ -321,9 +319,7 @@ def _gaussian(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _mixture(a: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns weights, means and covariances of a mixture by expectation maximisation, always from
-    the same start.
-    """
+    """Returns a mixture's weights, means and covariances by EM, always from the same start."""
     from sklearn.mixture import GaussianMixture  # takes a second to import
 
     values = a.cpu().numpy()

@@ -29,9 +29,7 @@ from bench.method import Noise
 
 
 def like(v: Tensor, x: Tensor) -> Tensor:
-    """Returns v of shape (B,) reshaped to (B, 1, ..., 1), so that it broadcasts over x of shape (B,
-    ...).
-    """
+    """Returns v of shape (B,) as (B, 1, ..., 1), to broadcast over x of shape (B, ...)."""
     return v.reshape(-1, *[1] * (x.ndim - 1))
 
 
@@ -116,9 +114,7 @@ class Process(ABC):
 
     @abstractmethod
     def transition(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns (a, v): given x at time s < t, x at time t has mean a x and variance v,
-        exactly.
-        """
+        """Returns (a, v): given x at s < t, x at t has mean a x and variance v, exactly."""
 
     @abstractmethod
     def published_chain(self, steps: int) -> Chain:
@@ -144,15 +140,11 @@ class Process(ABC):
         return chain.factor[index].to(t), chain.variance[index].to(t)
 
     def perturb(self, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns mean, of x0's shape, and std, broadcastable over it, of x at times t of shape
-        (B,).
-        """
+        """Returns mean, of x0's shape, and std, broadcastable over it, of x at times (B,)."""
         return like(self.mean_coefficient(t), x0) * x0, like(self.std(t), x0)
 
     def noise_level(self, t: Tensor) -> Tensor:
-        """Returns s(t) / m(t), the noise relative to the image: the sigma of EDM (Karras et al.,
-        2022).
-        """
+        """Returns s(t) / m(t), noise relative to the image: EDM's sigma (Karras et al., 2022)."""
         return torch.exp(-0.5 * self.log_snr(t))
 
     def prior(self, shape: Sequence[int], noise: Noise) -> Tensor:
@@ -238,9 +230,7 @@ class _Preserving(Process):
         return (self.beta_min + 0.5 * (self.beta_max - self.beta_min) * t) * t
 
     def beta_interval(self, t: Tensor, s: Tensor) -> Tensor:
-        """Returns 1 - exp(-(B(t) - B(s))): what DDPM calls beta, for the step from s to t, always
-        in [0, 1).
-        """
+        """Returns 1 - exp(-(B(t) - B(s))), DDPM's beta of the step from s to t, in [0, 1)."""
         # The difference B(t) - B(s) with its factor t - s taken out, so that close times lose no
         # digits.
         mean_beta = self.beta_min + 0.5 * (self.beta_max - self.beta_min) * (t + s)
@@ -341,7 +331,5 @@ class SubVP(_Preserving):
 
 
 def published_index(t: Tensor, steps: int) -> Tensor:
-    """Returns the authors' index of the level at t, floor(t (steps - 1)), rounded in float32 as
-    theirs is.
-    """
+    """Returns the authors' index of the level at t, floor(t (steps - 1)) in float32 as theirs."""
     return (t.float() * (steps - 1)).long()

@@ -3,7 +3,7 @@ toy perceptrons.
 
 Published names are ``all_modules.i.<layer>.<tensor>``, i counting the layers as the forward pass
 meets them (layers without weights too); a 1x1 convolution named NIN holds its weight as ``W`` of
-shape (in, out). A perceptron's are ``layers.i.<tensor>`` where it is residual, else
+shape (in, out). A perceptron's are ``layers.i.<tensor>`` if it is residual, else
 ``main.i.<tensor>``, i counting the activations too.
 
 A published network that does not see the noise level holds what it would see it by all the same:
@@ -54,9 +54,7 @@ class Entry(NamedTuple):
 
 
 def published_layout(network: Published | MLP) -> list[Entry]:
-    """Returns where each tensor of a published checkpoint lies in ``network``, in the checkpoint's
-    order.
-    """
+    """Returns where each tensor of a published checkpoint lies in ``network``, in its order."""
     if isinstance(network, MLP):
         names = [
             f"layers.{i}." if network.residual else f"main.{2 * i}."
@@ -105,9 +103,7 @@ def published_layout(network: Published | MLP) -> list[Entry]:
 
 
 def trained_names(network: Published | MLP) -> list[str]:
-    """Returns the names of the tensors that the authors train and average, in the order of their
-    checkpoints.
-    """
+    """Returns the tensors that the authors train and average, in their checkpoints' order."""
     return [entry.published for entry in published_layout(network) if entry.trained]
 
 
@@ -130,9 +126,7 @@ def to_published(network: Published | MLP, tensors: Mapping[str, Tensor]) -> dic
 
 
 def from_published(network: Published | MLP, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the state of ``network`` that holds the published ``tensors``; other tensors are left
-    alone.
-    """
+    """Returns ``network``'s state with the published ``tensors``; others are left alone."""
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for entry in published_layout(network):
         if entry.unused is not None:

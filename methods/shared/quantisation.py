@@ -38,7 +38,5 @@ class Bins(NamedTuple):
         return (x * (self.levels - 1) + 0.5) / self.levels if self.filled else x
 
     def leave(self, x: Tensor) -> Tensor:
-        """Returns images in bins on the scale of levels a / (levels - 1): the inverse of
-        :meth:`enter`.
-        """
+        """Returns images in bins on the scale a / (levels - 1): the inverse of :meth:`enter`."""
         return (x * self.levels - 0.5) / (self.levels - 1) if self.filled else x

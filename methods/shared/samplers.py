@@ -38,9 +38,7 @@ Hook = Callable[[Tensor, float, float, Noise], Tensor]
 
 
 class Steps(NamedTuple):
-    """The coefficients of steps x <- scale x + slope score + std z, float64 tables of shape
-    (steps,).
-    """
+    """Coefficients of x <- scale x + slope score + std z, float64 tables of shape (steps,)."""
 
     scale: Tensor
     slope: Tensor
@@ -212,9 +210,7 @@ def ancestral_steps(
 
 
 def transitions(process: Process, times: Tensor, published_steps: int = 0) -> tuple[Tensor, Tensor]:
-    """Returns (a, v) of the forward steps between neighbouring times, the authors' above 0
-    published steps.
-    """
+    """Returns (a, v) of forward steps between times; above 0 published steps, the authors'."""
     if published_steps:
         return process.published_transition(times[:-1], published_steps)
     return process.transition(times[:-1], times[1:])
@@ -223,9 +219,7 @@ def transitions(process: Process, times: Tensor, published_steps: int = 0) -> tu
 def walk(
     score_fn: ScoreFn, x: Tensor, times: Tensor, noise: Noise, steps: Steps, *, last_noise: bool
 ) -> Tensor:
-    """Takes the steps, the k-th with the score at times[k]; the last is noise-free unless
-    ``last_noise``.
-    """
+    """Takes the steps, the k-th with the score at times[k]; the last adds no noise by default."""
     count = len(steps.scale)
     for k, (t, *coefficients) in enumerate(
         zip(times[:count].tolist(), *_floats(steps), strict=True), start=1
@@ -243,9 +237,7 @@ def step(
     *,
     noisy: bool,
 ) -> Tensor:
-    """Returns scale x + slope score(x, t) + std z for (scale, slope, std), without the last term
-    unless ``noisy``.
-    """
+    """Returns scale x + slope score(x, t) + std z; the last term only if ``noisy``."""
     scale, slope, std = coefficients
     x = (scale * x).add_(score_fn(x, time_like(x, t)), alpha=slope)
     if noisy and std > 0:

@@ -47,7 +47,7 @@ def fit(
     ``average`` with it.
 
     It ends after ``settings.steps`` updates, or with the one that reaches ``run.until`` images.
-    Keeps power-function averages of the weights where the settings ask for them. Logs about 50
+    Keeps power-function averages of the weights if the settings ask for them. Logs about 50
     times: the mean training loss and the share of clipped updates since the last time, and the
     average's loss on held-out images, always with the same noise.
 
@@ -260,7 +260,7 @@ class Trainer:
 
 
 def make_optimizer(weights: list[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
-    """Returns the optimiser that the settings ask for, fused where torch has it so."""
+    """Returns the optimiser that the settings ask for, fused if torch has that."""
     kind, options = {
         "adam": (torch.optim.Adam, {"fused": True}),
         "adamw": (torch.optim.AdamW, {"fused": True}),
@@ -296,9 +296,7 @@ def load_weights(network: nn.Module, average: nn.Module, state: Mapping[str, Ten
 
 
 def learning_rate(settings: Training, step: int) -> float:
-    """Returns the learning rate of update ``step`` = 0, 1, ...; with a warm-up the first is 0, as
-    the authors'.
-    """
+    """Returns the rate of update ``step`` from 0; with a warm-up the first is 0, as theirs."""
     warm = min(step / settings.warmup_steps, 1.0) if settings.warmup_steps else 1.0
     done = step / settings.steps
     fall = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 + 0.5 * math.cos(math.pi * done)}
@@ -306,9 +304,7 @@ def learning_rate(settings: Training, step: int) -> float:
 
 
 def average_decay(decay: float, n: int, warmup: bool) -> float:
-    """Returns the weight that the average keeps at its n-th update (from 1): at most (1 + n) / (10
-    + n) in warm-up.
-    """
+    """Returns what the average keeps of itself at its n-th update; less in its warm-up."""
     return min(decay, (1 + n) / (10 + n)) if warmup else decay
 
 

@@ -52,7 +52,7 @@ class Imported(NamedTuple):
 
     Args:
         raw: State of the network as the optimiser left it.
-        chosen: State of the network to sample from: the average or, where that was asked for, the
+        chosen: State of the network to sample from: the average or, if that was asked for, the
             raw one.
         facts: What the checkpoint tells of itself, plain values; "note" is what its rows should
             say.
@@ -101,9 +101,9 @@ def read_published(
     facts = {"format": origin if authors else "weights alone", "updates": updates_in(content)}
     if weights == "raw":
         return Imported(raw, raw, facts | noted(notes), apart)
-    average, told = _average(path, content, network, constants)
+    average, record = _average(path, content, network, constants)
     notes = check_values(f"{path}: ema", average)
-    facts |= told | noted(notes, told["ema_updates"])
+    facts |= record | noted(notes, record["ema_updates"])
     return Imported(raw, from_published(network, model | average), facts, apart)
 
 
@@ -128,12 +128,13 @@ def weights_in(path: Path, content: Any) -> tuple[str, Mapping[str, Any]]:
         return "the file", content
     held = ", ".join(map(str, content)) or "nothing"
     raise CheckpointError(
-        f"{path}: holds no weights by name, alone or under {', '.join(WEIGHTS)}; this one holds {held}"
+        f"{path}: holds no weights by name, alone or under {', '.join(WEIGHTS)}; this one holds "
+        f"{held}"
     )
 
 
 def average_in(path: Path, content: Any) -> Any:
-    """Returns what a file's content holds as the average of the weights; None where there is none.
+    """Returns what a file's content holds as the average of the weights; None if there is none.
 
     Raises:
         CheckpointError: There is more than one.
@@ -149,9 +150,7 @@ def average_in(path: Path, content: Any) -> Any:
 
 
 def shadow_in(ema: Any) -> tuple[Any, dict[str, Any]]:
-    """Returns the averaged weights that an average holds, by name or as a list, and how they were
-    averaged.
-    """
+    """Returns the weights that an average holds, by name or as a list, and how averaged."""
     if not isinstance(ema, Mapping):
         return ema, {"ema_updates": None, "ema_decay": None}
     counts = [number(ema.get(name)) for name in COUNTS]
@@ -163,9 +162,7 @@ def shadow_in(ema: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def updates_in(content: Any) -> int | float | None:
-    """Returns after how many updates the weights were saved, None where the content does not
-    tell.
-    """
+    """Returns the updates after which weights were saved; None if the content does not say."""
     for name in STEPS:
         if isinstance(content, Mapping) and (value := number(content.get(name))) is not None:
             return value
@@ -173,9 +170,7 @@ def updates_in(content: Any) -> int | float | None:
 
 
 def is_named(content: Any) -> bool:
-    """Whether something is tensors by name, as a state_dict is; a value beside them need not be
-    one.
-    """
+    """Whether something is tensors by name, like a state_dict; other values may be among them."""
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         return False
     return any(
@@ -210,18 +205,14 @@ def plain_names(
 
 
 def _tensor(value: Any) -> Any:
-    """Returns an array of numpy as a tensor, a parameter as its values, and anything else as it
-    is.
-    """
+    """Returns numpy arrays as tensors, parameters as their values, and anything else unchanged."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         return torch.from_numpy(value)
     return value.detach() if isinstance(value, Tensor) else value
 
 
 def _without_owner(names: Mapping[str, str], expected: Collection[str]) -> Mapping[str, str]:
-    """Returns names without what all of them begin with, as far as that makes them names of the
-    network.
-    """
+    """Returns names without their common prefix, as far as it makes them the network's names."""
     short = names
     while not any(name in expected for name in short.values()):
         first = {name.split(".")[0] for name in short.values()}
@@ -262,7 +253,8 @@ def check_values(where: str, tensors: Mapping[str, Tensor]) -> list[str]:
             else f" in layout {tensor.layout}".replace("torch.", "")
         )
         raise CheckpointError(
-            f"{where} holds {len(wrong)} tensors that are no floating-point numbers, {name} is {what}"
+            f"{where} holds {len(wrong)} tensors that are no floating-point numbers, {name} is "
+            f"{what}"
         )
     broken = {
         name: int((~torch.isfinite(tensor.float())).sum()) for name, tensor in tensors.items()
@@ -271,7 +263,8 @@ def check_values(where: str, tensors: Mapping[str, Tensor]) -> list[str]:
         name = next(iter(broken))
         more = f" and {len(broken) - 1} tensors more" if len(broken) > 1 else ""
         raise CheckpointError(
-            f"{where} holds NaN or infinity, {broken[name]:,} of {tensors[name].numel():,} numbers of {name}{more}: "
+            f"{where} holds NaN or infinity, {broken[name]:,} of {tensors[name].numel():,} numbers "
+            f"of {name}{more}: "
             "the training diverged; take an earlier checkpoint"
         )
     half = {f"{t.dtype}".removeprefix("torch.") for t in tensors.values()} - {"float32", "float64"}
@@ -279,9 +272,7 @@ def check_values(where: str, tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def noted(notes: Iterable[str], ema_updates: Any = None) -> dict[str, str]:
-    """Returns the fact that a model's rows should say beside its weights, nothing where there is
-    nothing to say.
-    """
+    """Returns the note that a model's rows should show beside its weights, if there is any."""
     first = (
         ["an average of 0 updates, which is the weights before training"]
         if ema_updates == 0
@@ -299,7 +290,7 @@ def _average(
         name: tensor.shape for name, tensor in to_published(network, network.state_dict()).items()
     }
     names = trained_names(network)
-    shadow, told = shadow_in(average_in(path, content))
+    shadow, record = shadow_in(average_in(path, content))
     if is_named(shadow):
         average = plain_names(f"{path}: ema", shadow, own)
         average = {name: tensor for name, tensor in average.items() if name not in constants}
@@ -308,23 +299,24 @@ def _average(
             {name: own[name] for name in own if name in names or name in average},
             average,
         )
-        return average, told
+        return average, record
     if not isinstance(shadow, Sequence) or isinstance(shadow, str):
         raise CheckpointError(
             f"{path}: holds no average of the weights (ema); ask for weights: raw"
         )
     if len(shadow) != len(names):
         raise CheckpointError(
-            f"{path}: the average (ema) is a list of {len(shadow)} tensors, this network has {len(names)} that are "
+            f"{path}: the average (ema) is a list of {len(shadow)} tensors, this network has "
+            f"{len(names)} that are "
             f"trained, from {names[0]} to {names[-1]}"
         )
     average = dict(zip(names, map(_tensor, shadow), strict=True))
     agree(f"{path}: ema", {name: own[name] for name in names}, average)
-    return average, told
+    return average, record
 
 
 def number(value: Any) -> int | float | None:
-    """Returns a number, of torch or numpy too, as a plain one; None where it is none."""
+    """Returns a number, of torch or numpy too, as a plain one; None if it is none."""
     if isinstance(value, Tensor | np.ndarray | np.generic):
         value = value.item() if np.prod(value.shape) == 1 else None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -7,9 +7,9 @@ variance-preserving diffusion and the straight path of flow matching are corrupt
 everything here.
 
 All lives on images in [-1, 1]. The network predicts the residual, clean less corrupted, at all
-times at once. It is told the time and not the noise, which stands still for most of a blur: 999 t
-for sinusoids, and 8 t - 4 where a network is made for the logarithm of a noise level, which spans
-about as much.
+times at once. Its time embedding input is the time, not the noise, which stands still for most
+of a blur: 999 t for sinusoids, and 8 t - 4 for a network made for the logarithm of a noise level,
+which spans about as much.
 
 Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 
@@ -20,11 +20,9 @@ how the levels of a blur are found (:mod:`methods.soft.levels`); likelihoods are
 of images with the noise at t = eps.
 """
 
-import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -32,41 +30,20 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.images import Images
-from bench.method import Condition, Curve, Inspection, Method, Noise, Run, Sampler, Scored
-from methods.shared.average import average_of
-from methods.shared.backbone import make_network
-from methods.shared.exact import ExactNetwork, Mixture
-from methods.shared.hyperparameters import LikelihoodParams
-from methods.shared.layers import initialise
-from methods.shared.likelihood import (
-    bits_per_dim,
-    continuous,
-    dequantisation_floor,
-    measure,
-    over_draws,
-)
-from methods.shared.objective import level_losses
-from methods.shared.prior import (
-    Basis,
-    Chunks,
-    Fitted,
-    Prior,
-    fit_prior,
-    restore_prior,
-    training_images,
-)
+from bench.method import Condition, Curve, Noise, Run, Sampler
+from methods.shared.adapter import Adapter
+from methods.shared.exact import Mixture
+from methods.shared.prior import Basis, Chunks, Fitted, fit_prior, training_images
 from methods.shared.process import like
-from methods.shared.quantisation import Bins
-from methods.shared.training import dropout_from, fit, load_weights, under, weights_of
 from methods.soft.card import CARD, Params
 from methods.soft.corruption import Corruption, make_corruption
 from methods.soft.denoiser import Denoiser, residual
-from methods.soft.flow import churn, flow_adaptive, flow_euler, flow_heun
 from methods.soft.levels import candidates, choose
 from methods.soft.likelihood import log_likelihood
 from methods.soft.objective import soft_loss
 from methods.soft.operator import Blur, Diagonal, Scaling
-from methods.soft.samplers import ancestral, ddim, momentum, naive
+from methods.soft.samplers import momentum
+from methods.soft.sampling import Euler, Until
 from methods.soft.schedule import Linear
 
 NODES = 129
@@ -79,63 +56,42 @@ REVERSE_STEPS = 50
 """Steps of the run of momentum that a strip shows."""
 
 
-class SoftDiffusion(Method):
+class SoftDiffusion(Adapter):
     """Creates the method with weights of its own, as before any training."""
 
     card = CARD
+    handled = (*Adapter.handled, Until)
+    params: Params
 
-    def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
-        super().__init__(params, data, device)
-        self.bins = Bins(self.levels, params.dequantise)
-        channels, height, width = data.shape
-        if params.exact:
-            self.data = data
-            self.network = self.average = ExactNetwork(self._exact_residual)
-            self.mixture: Mixture | None = None  # made when it is first asked for
-        else:
-            self.network = make_network(params.network, channels, channels, height)
-            self.network.to(device=self.device, memory_format=torch.channels_last)
-            initialise(self.network, Noise(0, ("init",)))
-            self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+    def reset(self) -> None:
         # Until training fits them: a straight line of levels, noise alone to start from, residuals
         # of size 1.
-        blur = params.corruption.blur
-        self.blur_levels = torch.linspace(
-            blur.least, blur.most, params.selection.levels, dtype=torch.float64
-        )
-        self.hops = torch.zeros(params.selection.levels - 1, dtype=torch.float64)
+        blur, count = self.params.corruption.blur, self.params.selection.levels
+        self.blur_levels = torch.linspace(blur.least, blur.most, count, dtype=torch.float64)
+        self.hops = torch.zeros(count - 1, dtype=torch.float64)
         self._make_corruption()
-        pixels = params.corruption.kind in ("mask", "blur_mask")
-        self.basis = (Basis.pixels if pixels else Basis.cosines)(height, width, self.device)
-        self.prior: Prior = Fitted.noise(self._last_std, self.basis, data.shape)
+        self.prior = Fitted.noise(self._last_std, self.basis, self.image_shape)
         self.residual_size = torch.ones(NODES, device=self.device)
 
     def _make_corruption(self) -> None:
         levels = self.blur_levels.tolist() if self.params.selects else None
-        self.corruption: Corruption = make_corruption(
-            self.params.corruption, self.image_shape, levels
-        )
+        self.corruption = make_corruption(self.params.corruption, self.image_shape, levels)
 
     @property
-    def networks(self) -> Sequence[nn.Module]:
-        return (self.average,)
+    def basis(self) -> Basis:
+        pixels = self.params.corruption.kind in ("mask", "blur_mask")
+        make = Basis.pixels if pixels else Basis.cosines
+        return make(*self.image_shape[1:], self.device)
 
     @property
-    def samplers(self) -> Mapping[str, Callable[..., Tensor]]:
-        return {
-            "momentum": momentum,
-            "naive": naive,
-            "ancestral": ancestral,
-            "ddim": ddim,
-            "churn": churn,
-            "flow_euler": flow_euler,
-            "flow_heun": flow_heun,
-            "flow_adaptive": flow_adaptive,
-        }
+    def dynamics(self) -> Corruption:
+        return self.corruption
 
     @property
     def _last_std(self) -> float:
         return self.corruption.std(torch.ones((), dtype=torch.float64)).item()
+
+    # Denoiser.
 
     def denoiser(self, network: nn.Module) -> Denoiser:
         """Returns the prediction of the clean image, a function of x (B, C, H, W) and t (B,)."""
@@ -152,71 +108,57 @@ class SoftDiffusion(Method):
         return residual(predict)
 
     def _residual_size(self, t: Tensor) -> Tensor:
-        """Returns the root mean square of clean less corrupted images at t, (B,), as training found
-        it.
-        """
+        """Returns the root mean square of clean less corrupted images at t, (B,), as fitted."""
         place = t * (NODES - 1)
         below = place.long().clamp(max=NODES - 2)
         table = self.residual_size.to(t)
         return table[below] + (place - below) * (table[below + 1] - table[below])
 
-    def _exact_residual(self, x: Tensor, t: Tensor) -> Tensor:
+    def data_mixture(self) -> Mixture:
+        operator, shape = self.corruption.operator, (-1, *self.image_shape)
+        assert isinstance(operator, Diagonal)
+        images = super().data_mixture()
+        return images.rotated(lambda rows: operator.to_basis(rows.view(shape)).flatten(1))
+
+    def exact_output(self, x: Tensor, t: Tensor) -> Tensor:
         """Returns the mean clean image given x at t (B,), of the mixture's, less x."""
         operator = self.corruption.operator
-        assert isinstance(operator, Diagonal)
-        if self.mixture is None:
-            images = Mixture.of(self.data, self.device, self.params.mistakes.smoothing).affine(
-                2.0, -1.0
-            )
-            shape = (-1, *self.image_shape)
-            self.mixture = images.rotated(
-                lambda rows: operator.to_basis(rows.view(shape)).flatten(1)
-            )
         std = like(self.corruption.std(t.double()), x)
         clean = self.mixture.denoise(operator.to_basis(x).double(), operator.eigenvalues(t), std)
         return self.params.mistakes.of(operator.from_basis(clean).to(x.dtype) - x, std)
 
-    def loss(self, x0: Tensor, noise: Noise) -> Tensor:
-        """Returns the training loss of each image at one random time, shape (B,)."""
-        with dropout_from(noise, x0.device):
-            return self._loss(self.network, x0, noise)
+    # Training.
 
-    def _loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
-        x0 = self._enter(x0, noise)
-        t_min = self.params.t_min
+    def network_loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
+        x0, t_min = self.fill(x0, noise), self.params.t_min
         t = t_min + (1 - t_min) * noise.uniform(x0.shape[:1])
-        return self._loss_at(network, x0, t, noise.normal(x0.shape))
+        return self.loss_at(network, x0, t, noise.normal(x0.shape))
 
-    def _loss_at(self, network: nn.Module, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
-        params = self.params
-        denoiser = self.denoiser(network)
-        return soft_loss(
-            self.corruption, denoiser, x0, t, z, params.weighting, params.null_reg, params.reduction
-        )
+    def loss_at(self, network: nn.Module, x0: Tensor, level: Tensor, draws: Tensor) -> Tensor:
+        """Returns the loss of images in [-1, 1] at times, both (B,), with equal noise."""
+        params, denoiser = self.params, self.denoiser(network)
+        how = (params.weighting, params.null_reg, params.reduction)
+        return soft_loss(self.corruption, denoiser, x0, level, draws, *how)
 
     def train(self, data: Images, run: Run) -> None:
-        chunks = partial(training_images, data, self._enter, run)
-        with torch.no_grad():
-            if self.params.selects:
-                self._select_levels(chunks)
-            self._fit_prior(chunks)
-            if self.params.parametrisation == "scaled_residual":
-                self.residual_size = self._measure_residuals(chunks)
+        super().train(data, run)
         if self.params.exact:
             run.announce(0)
-            return
-        initialise(self.network, run.noise("init"))
-        fit(self.network, self.average, self._loss, data, self.params.training, run)
+
+    @torch.no_grad()
+    def fit_start(self, data: Images, run: Run) -> None:
+        """Fits the levels of the blur, where sampling starts, and the size of the residual."""
+        chunks = partial(training_images, data, self.fill, run)
+        if self.params.selects:
+            self._select_levels(chunks)
+        self._fit_prior(chunks)
+        if self.params.parametrisation == "scaled_residual":
+            self.residual_size = self._measure_residuals(chunks)
 
     def _select_levels(self, chunks: Chunks) -> None:
-        """Finds the levels of the blur by shortest path between the distributions of blurred
-        images.
-        """
-        settings, selection, (_, _, width) = (
-            self.params.corruption.blur,
-            self.params.selection,
-            self.image_shape,
-        )
+        """Finds the levels of the blur by shortest path between distributions of blurred images."""
+        settings, selection = self.params.corruption.blur, self.params.selection
+        width = self.image_shape[2]
         strengths = candidates(width * settings.least, width * settings.most, selection.candidates)
         blur = Blur(self.image_shape, Linear(0.0, width * settings.most), settings.half_width)
         factors = blur.eigenvalues(strengths.to(self.device) / strengths[-1].item())
@@ -225,9 +167,8 @@ class SoftDiffusion(Method):
         def coefficients() -> Iterator[Tensor]:
             return (blur.to_basis(x0).flatten(1) for x0 in chunks())
 
-        found = choose(
-            coefficients, strengths, factors, self._last_std, selection.levels, selection.covariance
-        )
+        how = (selection.levels, selection.covariance)
+        found = choose(coefficients, strengths, factors, self._last_std, *how)
         self.blur_levels, self.hops = found.levels / width, found.hops
         self._make_corruption()
 
@@ -245,9 +186,7 @@ class SoftDiffusion(Method):
         )
 
     def _measure_residuals(self, chunks: Chunks) -> Tensor:
-        """Returns the root mean square of clean less corrupted images at :data:`NODES` times,
-        float32.
-        """
+        """Returns the root mean square of clean less corrupted images at :data:`NODES` times."""
         times = torch.linspace(0, 1, NODES, dtype=torch.float64, device=self.device)
         squares, count = torch.zeros_like(times), 0
         for x0 in chunks():
@@ -255,94 +194,47 @@ class SoftDiffusion(Method):
             squares, count = squares + torch.stack(lost), count + x0.numel()
         return (squares / count + self.corruption.std(times).square()).sqrt().float()
 
-    @torch.no_grad()
-    def sample(
-        self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
-    ) -> Tensor:
-        x = self.prior.sample(count, noise.child("prior"))
-        denoiser, knobs = self.denoiser(self.average), asdict(sampler.params)
-        t_min = knobs.pop("t_min")
-        if sampler.name == "flow_adaptive":
-            x = flow_adaptive(self.corruption, denoiser, x, t_end=t_min, **knobs)
-        else:
-            times = grid(sampler.times, knobs.pop("steps"), t_min)
-            if knobs.get("kinks") == "meet" and len(times) - 2 < len(self.corruption.kinks):
-                knobs["kinks"] = (
-                    "cross"  # some kinks would draw all times to themselves, and leave gaps elsewhere
-                )
-            x = self.samplers[sampler.name](
-                self.corruption, denoiser, x, times, noise.child("steps"), **knobs
-            )
-        return self._leave(x)
+    # Samples and likelihood.
 
-    def score(self, images: Tensor, noise: Noise, params: LikelihoodParams) -> Scored:
-        """Returns ``bits_per_dim`` of the dequantised images along the flow, one value an image.
+    def model_fn(self, params: Any, given: Condition | None) -> Denoiser:
+        return self.denoiser(self.average)
+
+    def grid(self, sampler: Sampler, given: Condition | None) -> tuple[Tensor, dict[str, Any]]:
+        times = time_grid(sampler.times, sampler.params.steps, sampler.params.t_min)
+        # If not all kinks find a time, those that do would leave gaps elsewhere.
+        crowded = len(times) - 2 < len(self.corruption.kinks)
+        meets = isinstance(sampler.params, Euler) and sampler.params.kinks == "meet"
+        return times, {"kinks": "cross"} if meets and crowded else {}
+
+    def log_prob(self, x: Tensor, noise: Noise, options: Mapping[str, Any]) -> Tensor:
+        """Returns the log-density of images along the flow.
 
         Raises:
             ValueError: The corruption switches at once, so that there is no flow.
         """
-        knobs = asdict(params)
-        knobs.pop("repeats")
-        dims = math.prod(self.image_shape)
-        denoiser, bits = self.denoiser(self.average), []
-        for k in range(params.repeats):
-            x = (
-                2
-                * continuous(
-                    images.to(self.device), self.levels, noise.child("dequantise").child(k)
-                )
-                - 1
-            )
-            probe = noise.child("probe").child(k)
-            log_prob, _ = log_likelihood(
-                self.corruption, denoiser, self.prior.log_prob, x, probe, **knobs
-            )
-            bits.append(bits_per_dim(log_prob, dims, self.levels, 2))
-        std = self.corruption.std(torch.tensor(params.eps, dtype=torch.float64)).item()
-        usual = {
-            "probe_drift": False,
-            "error_norm": "batch",
-        }  # named in the identity where they are not as usual
-        identity = {
-            name: value for name, value in asdict(params).items() if usual.get(name, ...) != value
-        } | {
-            "solver": {"scipy": "RK45", "device": "RK45 on the device"}[params.solver],
-            **measure(self.levels, 2),
-            "floor": dequantisation_floor(std * self.levels / 2),
-            "prior": self.params.prior.kind,
-        }
-        return Scored(over_draws(bits), identity)
+        denoiser, end = self.denoiser(self.average), self.prior.log_prob
+        return log_likelihood(self.corruption, denoiser, end, x, noise, **options)[0]
 
-    @torch.no_grad()
-    def inspect(self, images: Tensor, noise: Noise) -> Inspection:
-        """Returns the loss at ten times, a held-out image on its way into the corruption, and
-        samples on theirs out.
-        """
-        x0 = self._enter(images.to(self.device), noise)
-        z = noise.normal(x0.shape)
-        times = torch.arange(1, 11, dtype=torch.float64) / 10
+    def noise_at(self, t: float) -> float:
+        return self.corruption.std(torch.tensor(t, dtype=torch.float64)).item()
 
-        def loss_at(t: Tensor) -> Tensor:
-            return self._loss_at(self.average, x0, t.expand(len(x0)), z)
+    # Inspection and state.
 
-        return Inspection(
-            times,
-            self._noise_levels(times),
-            level_losses(loss_at, times.to(x0)),
-            f"{self.params.corruption.kind}, {self.params.weighting}, {self.params.reduction}",
-            {
-                "corruption path": self._corruption_path(x0, z),
-                "reverse path": self._reverse_path(noise),
-            },
-            self._curves(),
-        )
-
-    def _noise_levels(self, times: Tensor) -> Tensor:
-        """Returns the noise over the factor of the image, NaN where that is not one number or 0."""
+    def noise_level(self, t: Tensor) -> Tensor:
+        """Returns noise over the image's factor, NaN if that is not one number; shape (L,)."""
         if not isinstance(self.corruption.operator, Scaling):
-            return torch.full_like(times, math.nan)
-        levels = self.corruption.std(times) / self.corruption.operator.eigenvalues(times).flatten()
-        return torch.where(levels.isfinite(), levels, math.nan)
+            return torch.full_like(t, math.nan)
+        return self.corruption.std(t) / self.corruption.operator.eigenvalues(t).flatten()
+
+    @property
+    def weighting(self) -> str:
+        params = self.params
+        return f"{params.corruption.kind}, {params.weighting}, {params.reduction}"
+
+    def strips(self, x0: Tensor, draws: Tensor, times: Tensor, noise: Noise) -> dict[str, Tensor]:
+        """Returns held-out images on their way into the corruption, and samples on theirs out."""
+        forward, backward = self._corruption_path(x0, draws), self._reverse_path(noise)
+        return {"corruption path": forward, "reverse path": backward}
 
     def _corruption_path(self, x0: Tensor, z: Tensor) -> Tensor:
         columns = []
@@ -352,16 +244,10 @@ class SoftDiffusion(Method):
         return (torch.stack(columns, dim=1) + 1) / 2
 
     def _reverse_path(self, noise: Noise) -> Tensor:
-        """Returns the states of one run of momentum at ten times of its own grid, from noise to
-        images.
-        """
-        times = grid("uniform", REVERSE_STEPS, 0.0)
-        x = self.prior.sample(SHOWN, noise.child("prior"))
-        steps, denoiser, stops = (
-            noise.child("steps"),
-            self.denoiser(self.average),
-            torch.linspace(0, REVERSE_STEPS, 10),
-        )
+        """Returns one run of momentum at ten times of its own grid, from noise to images."""
+        times = time_grid("uniform", REVERSE_STEPS, 0.0)
+        x, steps = self.prior.sample(SHOWN, noise.child("prior")), noise.child("steps")
+        denoiser, stops = self.denoiser(self.average), torch.linspace(0, REVERSE_STEPS, 10)
         columns = [x]
         for start, end in itertools.pairwise(stops.long().tolist()):
             part = times[start : end + 1]
@@ -369,7 +255,7 @@ class SoftDiffusion(Method):
             columns.append(x)
         return (torch.stack(columns, dim=1) + 1) / 2
 
-    def _curves(self) -> dict[str, Curve]:
+    def curves(self) -> dict[str, Curve]:
         if not self.params.selects:
             return {}
         pixels = self.image_shape[2] * self.blur_levels
@@ -382,46 +268,17 @@ class SoftDiffusion(Method):
             ),
         }
 
-    def state(self) -> dict[str, Tensor]:
-        """Returns network, average ("ema."), and what training fitted: prior, levels of blur, size
-        of the residual.
-        """
-        state = weights_of(self.network, self.average)
-        state |= {f"fitted.prior.{name}": tensor for name, tensor in self.prior.tensors().items()}
-        fitted = {
-            "levels": self.blur_levels,
-            "hops": self.hops,
-            "residual_size": self.residual_size,
-        }
-        return state | {f"fitted.{name}": tensor for name, tensor in fitted.items()}
+    def fitted(self) -> dict[str, Tensor]:
+        tables = {"levels": self.blur_levels, "hops": self.hops}
+        return {**tables, "residual_size": self.residual_size}
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        load_weights(self.network, self.average, state)
-        self.prior = restore_prior(under("fitted.prior.", state), self.basis, self.image_shape)
-        self.blur_levels, self.hops = state["fitted.levels"].cpu(), state["fitted.hops"].cpu()
-        self.residual_size = state["fitted.residual_size"].to(self.device)
+    def load_fitted(self, tensors: Mapping[str, Tensor]) -> None:
+        self.blur_levels, self.hops = tensors["levels"].cpu(), tensors["hops"].cpu()
+        self.residual_size = tensors["residual_size"].to(self.device)
         self._make_corruption()
 
-    def take_average(
-        self, width: float, kept: Mapping[int, Callable[[], Mapping[str, Tensor]]]
-    ) -> dict[str, Any]:
-        """Makes the average that is sampled from anew (:mod:`methods.shared.average`)."""
-        return average_of(self.average, width, kept)
 
-    def _enter(self, x: Tensor, noise: Noise) -> Tensor:
-        """Returns images in [0, 1] in [-1, 1], with uniform noise of one level where the parameters
-        ask for it.
-        """
-        return 2 * self.bins.fill(x, noise) - 1
-
-    def _leave(self, x: Tensor) -> Tensor:
-        """Returns images in [-1, 1] in that of levels a / (levels - 1), from 0 to 1."""
-        return self.bins.leave((x + 1) / 2)
-
-
-def grid(name: str, steps: int, t_min: float) -> Tensor:
-    """Returns the times from 1 to ``t_min``, "uniform" or "quadratic", float64, shape (steps +
-    1,).
-    """
+def time_grid(name: str, steps: int, t_min: float) -> Tensor:
+    """Returns times from 1 to ``t_min``, "uniform" or "quadratic", float64, shape (steps + 1,)."""
     fractions = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     return t_min + (1 - t_min) * (fractions.square() if name == "quadratic" else fractions)

@@ -4,22 +4,17 @@ The bare parameters are a blur as wide as the paper's with little noise, on the 
 that Score-SDE has for CIFAR-10; a suite overrides any of them by name. Standard library only.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
-from bench.card import Card, LikelihoodCard, NetworkCost
-from methods.shared.architecture import Backbone
-from methods.shared.counting import backbone_cost
+from bench.card import LikelihoodCard
+from methods.shared.declaration import TINY, network_card
 from methods.shared.hyperparameters import (
-    FITTED,
+    ExactParams,
     FittedPrior,
     LikelihoodParams,
-    Training,
     likelihood_evaluations,
 )
-from methods.shared.mistakes import Mistakes, check_mistakes
 from methods.soft.presets import PRESETS, SHAPES
 from methods.soft.sampling import SAMPLERS
 from methods.soft.settings import CorruptionParams
@@ -74,7 +69,7 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(ExactParams):
     """Soft Diffusion's corruption, network and training. Images are in [-1, 1], and noise is in
     these units.
 
@@ -89,17 +84,11 @@ class Params:
             it.
         reduction: The loss of an image: the mean over dimensions, or half of the sum.
         t_min: Least time of the loss.
-        dequantise: Train on images with uniform noise of one level, as the likelihood sees them;
-            samples are then taken back to the levels' own scale.
-        exact: Train nothing: the exact mean of the clean images stands in place of the network,
-            those of the mixture that the data set declares, or of its training images.
-        mistakes: What is wrong with it on purpose: the network's output, the clean image less the
-            corrupted one, is the score times the noise's variance where nothing but noise is added,
-            and is scaled and biased as it is.
+        mistakes: What is wrong with an exact mean on purpose: the network's output, the clean image
+            less the corrupted one, is the score times the noise's variance if nothing but noise is
+            added, and is scaled and biased as it is.
         prior: Where sampling starts.
-        selection: How levels of blur are chosen, where the schedule is "levels" and none are given.
-        network: The network of the residual.
-        training: Its training.
+        selection: How levels of blur are chosen, if the schedule is "levels" and none are given.
     """
 
     corruption: CorruptionParams = field(default_factory=CorruptionParams)
@@ -108,22 +97,15 @@ class Params:
     null_reg: float = 0.0
     reduction: Literal["mean", "sum"] = "mean"
     t_min: float = 1e-3
-    dequantise: bool = False
-    exact: bool = False
-    mistakes: Mistakes = field(default_factory=Mistakes)
     prior: Prior = field(default_factory=Prior)
     selection: Selection = field(default_factory=Selection)
-    network: Backbone = field(default_factory=Backbone)
-    training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.null_reg < 0:
             raise ValueError("null_reg should be at least 0")
         if not 0 < self.t_min < 1:
             raise ValueError("t_min should be in (0, 1)")
-        check_mistakes(self.exact, self.mistakes)
-        if self.exact and self.dequantise:
-            raise ValueError("exact takes the images as they are: leave dequantise false")
         if self.exact and self.corruption.kind not in EXACT:
             raise ValueError(
                 f"exact needs a corruption diagonal in a known basis ({', '.join(EXACT)})"
@@ -137,6 +119,23 @@ class Params:
             blurs and self.corruption.blur.schedule == "levels" and not self.corruption.blur.levels
         )
 
+    def refuse(self, shape: tuple[int, int, int]) -> list[str]:
+        """Returns the reasons why these cannot be for images of shape (C, H, W)."""
+        reasons, (channels, height, width) = super().refuse(shape), shape
+        if self.corruption.kind in ("blur", "blur_mask") and height == width == 1:
+            reasons.append(
+                "corruption.kind: one pixel has nothing to blur; take ve, vp or straight"
+            )
+        if self.corruption.recipe is not None:
+            reasons += self.corruption.recipe.refuse(shape)
+        large = channels * height * width > MOST_DIMS
+        if self.selects and self.selection.covariance == "full" and large:
+            reasons.append(
+                f"selection.covariance full is for at most {MOST_DIMS} numbers per image, not "
+                f"{channels}x{height}x{width}: diagonal"
+            )
+        return reasons
+
 
 def _variant(params: Params) -> str:
     named = [f"exact{params.mistakes.label}"] if params.exact else []
@@ -144,29 +143,8 @@ def _variant(params: Params) -> str:
     return ", ".join([params.corruption.kind.replace("_", " + "), *named])
 
 
-def _refuse(params: Params, shape: tuple[int, int, int]) -> list[str]:
-    reasons = [] if params.exact else params.network.refuse(shape) + params.training.refuse()
-    channels, height, width = shape
-    if params.corruption.kind in ("blur", "blur_mask") and height == width == 1:
-        reasons.append("corruption.kind: one pixel has nothing to blur; take ve, vp or straight")
-    if params.corruption.recipe is not None:
-        reasons += params.corruption.recipe.refuse(shape)
-    if (
-        params.selects
-        and params.selection.covariance == "full"
-        and channels * height * width > MOST_DIMS
-    ):
-        size = f"{channels}x{height}x{width}"
-        reasons.append(
-            f"selection.covariance full is for at most {MOST_DIMS} numbers an image, not {size}: diagonal"
-        )
-    return reasons
-
-
 def _refuse_likelihood(params: Params) -> list[str]:
-    """Noise there always is where a likelihood ends, at eps > 0, and every start distribution has a
-    density.
-    """
+    """Noise is positive where a likelihood ends, at eps > 0, and every start has a density."""
     return (
         []
         if params.corruption.differentiable
@@ -174,29 +152,9 @@ def _refuse_likelihood(params: Params) -> list[str]:
     )
 
 
-def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tuple[NetworkCost, ...]:
-    return () if params.exact else (backbone_cost(params.network, shape[0], shape[0], shape[1:]),)
-
-
-TINY: Mapping[str, Any] = MappingProxyType(
-    {
-        "network": {"width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
-        "training": {
-            "steps": 6,
-            "batch": 8,
-            "learning_rate": 1e-3,
-            "warmup_steps": 2,
-            "heldout_images": 16,
-        },
-        "corruption": {"blur": {"schedule": "levels"}},
-        "selection": {"candidates": 16, "levels": 4},
-    }
-)
-
-CARD = Card(
+CARD = network_card(
     name="soft",
     title="Soft Diffusion",
-    version=1,
     paper="https://arxiv.org/abs/2209.05442",
     adapter="methods.soft.adapter:SoftDiffusion",
     params=Params,
@@ -204,13 +162,12 @@ CARD = Card(
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,
-    networks=_networks,
-    training=FITTED,
     likelihood=LikelihoodCard(
         version=1, params=LikelihoodParams, refuse=_refuse_likelihood, guess=likelihood_evaluations
     ),
-    refuse=_refuse,
-    needs_levels=lambda params: params.dequantise,
-    tiny=TINY,
-    smoke={"training": {"steps": 3}},
+    tiny={
+        **TINY,
+        "corruption": {"blur": {"schedule": "levels"}},
+        "selection": {"candidates": 16, "levels": 4},
+    },
 )

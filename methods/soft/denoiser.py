@@ -30,9 +30,7 @@ x's shape.
 
 
 def residual(network: Denoiser) -> Denoiser:
-    r"""Returns the denoiser :math:`x + \phi(x, t)`, whose network :math:`\phi` has the corruption
-    to undo.
-    """
+    r"""Returns the denoiser :math:`x + \phi(x, t)`: the network undoes the corruption."""
     return lambda x, t: x + network(x, t)
 
 
@@ -42,9 +40,7 @@ def score(corruption: Corruption, clean: Tensor, x: Tensor, t: Tensor) -> Tensor
 
 
 def velocity(corruption: Corruption, clean: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """Returns the flow's velocity dx/dt at x, given the clean image expected there; at a kink that
-    to its left.
-    """
+    """Returns the flow's velocity dx/dt at x, given its clean image; from the left at a kink."""
     return like(noise_rate(corruption, t), x).to(x.dtype) * x + velocity_of_clean(
         corruption, clean, t
     )

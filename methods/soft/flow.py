@@ -179,23 +179,23 @@ def flow_adaptive(
 
 
 def check_flow(corruption: Corruption, times: Tensor) -> None:
-    """Raises a ValueError where the corruption has no velocity at one of the times."""
+    """Raises a ValueError if the corruption has no velocity at one of the times."""
     if not corruption.differentiable:
         raise ValueError(
-            "the corruption switches at once, so it has no flow: take momentum, ancestral, ddim or naive"
+            "the corruption switches at once, so it has no flow: take momentum, ancestral, ddim or "
+            "naive"
         )
     std = corruption.std(times.double())
     if not (std > 0).all():
         where = times[std <= 0][0].item()
         raise ValueError(
-            f"there is no noise at t = {where:.6g}, where the velocity divides by it: end the times before"
+            f"there is no noise at t = {where:.6g}, where the velocity divides by it: end the "
+            "times before"
         )
 
 
 def aside(dtype: torch.dtype) -> float:
-    """Returns a difference of times that is next to none, but tells the sides of a kink apart in
-    this dtype.
-    """
+    """Returns a tiny difference of times that still tells the sides of a kink apart."""
     return 4 * torch.finfo(dtype).eps
 
 
@@ -223,8 +223,6 @@ def _times(t: float, x: Tensor) -> Tensor:
 
 
 def _within(change: Velocity, low: float, high: float) -> Velocity:
-    """Returns a velocity that looks at the ends of an interval from inside it, which matters where
-    they are kinks.
-    """
+    """Returns a velocity that evaluates an interval's ends, perhaps kinks, from inside it."""
     inside = aside(torch.float64)
     return lambda t, y, rows: change(t.clamp(low + inside, high - inside), y, rows)

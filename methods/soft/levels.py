@@ -6,7 +6,8 @@ how much the distribution of corrupted images changes from one to the other, in 
 distance between Gaussians,
 
 .. math:: W_{ij}^2 = |\mu_i - \mu_j|^2
-          + \operatorname{tr}\left(\Sigma_i + \Sigma_j - 2 (\Sigma_i^{1/2} \Sigma_j \Sigma_i^{1/2})^{1/2}\right).
+          + \operatorname{tr}\left(\Sigma_i + \Sigma_j
+          - 2 (\Sigma_i^{1/2} \Sigma_j \Sigma_i^{1/2})^{1/2}\right).
 
 The path from the first to the last of exactly K nodes that minimises the sum of :math:`W^2` has
 hops of nearly equal length, so that equal steps in t change the distribution about equally. Between
@@ -36,9 +37,7 @@ Covariance = Literal["diagonal", "full"]
 
 
 class Chosen(NamedTuple):
-    """Blur strengths, shape (K,), and the distances between neighbouring ones, shape (K - 1,); on
-    the CPU.
-    """
+    """Blur strengths, shape (K,), and distances between neighbours, (K - 1,); on the CPU."""
 
     levels: Tensor
     hops: Tensor
@@ -124,9 +123,7 @@ def diagonal_distances(mean: Tensor, variance: Tensor, factors: Tensor, std: flo
 
 
 def full_distances(mean: Tensor, covariance: Tensor, factors: Tensor, std: float) -> Tensor:
-    """Returns the same with the covariance of the coefficients, shape (d, d): N^2 / 2 eigenvalue
-    problems.
-    """
+    """Returns the same with the coefficients' covariance (d, d): N^2 / 2 eigenvalue problems."""
     noise = std**2 * torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
     covariances = factors[:, :, None] * covariance * factors[:, None, :] + noise
     means = factors * mean

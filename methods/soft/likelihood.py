@@ -36,7 +36,7 @@ def log_likelihood(
     *,
     eps: float = 0.0,
     probe_drift: bool = False,
-    **knobs: Any,
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Returns log p_eps(x) in nats, float64 of shape (B,), and the state at t = 1, of x's shape.
 
@@ -44,7 +44,7 @@ def log_likelihood(
         prior_log_prob: The log-density at t = 1 of float64 states, shape (B,).
         eps: Time at which x is taken to lie.
         probe_drift: See :func:`flow_of`.
-        knobs: Those of :func:`methods.shared.likelihood.flow_log_likelihood`, but for ``breaks``,
+        options: Those of :func:`methods.shared.likelihood.flow_log_likelihood`, but for ``breaks``,
             which are the kinks.
 
     Raises:
@@ -57,7 +57,7 @@ def log_likelihood(
     width = aside(x.dtype)
     breaks = [kink + offset for kink in corruption.kinks for offset in (-width, width)]
     flow_fn = flow_of(corruption, denoiser, probe_drift=probe_drift)
-    return flow_log_likelihood(flow_fn, prior_log_prob, x, noise, eps=eps, breaks=breaks, **knobs)
+    return flow_log_likelihood(flow_fn, prior_log_prob, x, noise, eps=eps, breaks=breaks, **options)
 
 
 def flow_of(corruption: Corruption, denoiser: Denoiser, *, probe_drift: bool = False) -> FlowFn:

@@ -49,9 +49,7 @@ evaluation.
 
 
 class Steps(NamedTuple):
-    """The coefficients of steps x <- C_s x0hat + kept (x - C_t x0hat) + std z, float64 tables of
-    shape (steps,).
-    """
+    """Coefficients of x <- C_s x0hat + kept (x - C_t x0hat) + std z, float64, shape (steps,)."""
 
     kept: Tensor
     std: Tensor
@@ -177,9 +175,7 @@ def walk(
     last_noise: bool,
     final: Final,
 ) -> Tensor:
-    """Takes the steps, and the last denoising if asked; the last step is noise-free unless
-    ``last_noise``.
-    """
+    """Takes the steps, the last noise-free unless ``last_noise``, and the last denoising."""
     clock, (kept, std) = times.tolist(), (table.tolist() for table in steps)
     for k, (t, s) in enumerate(itertools.pairwise(clock)):
         clean = denoiser(x, time_like(x, t))
@@ -205,7 +201,7 @@ def _noise_step(
     """Returns sigma_s / sigma_t and sigma_t^2 - sigma_s^2 of each step, the latter at least 0.
 
     Raises:
-        ValueError: There is no noise at a time before the last, or, where it should be ``falling``,
+        ValueError: There is no noise at a time before the last, or, if it should be ``falling``,
             it grows.
     """
     std = corruption.std(times.double())
@@ -213,12 +209,14 @@ def _noise_step(
     if not (before > 0).all():
         where = times[:-1][before <= 0][0].item()
         raise ValueError(
-            f"there is no noise at t = {where:.6g}, where a step begins: end the times there, or later"
+            f"there is no noise at t = {where:.6g}, where a step begins: end the times there, or "
+            "later"
         )
     if falling and (after > before * (1 + 1e-9)).any():
         where = times[1:][after > before * (1 + 1e-9)][0].item()
         raise ValueError(
-            f"the noise grows towards t = {where:.6g}, which leaves no variance to add: take ddim or naive"
+            f"the noise grows towards t = {where:.6g}, which leaves no variance to add: take ddim "
+            "or naive"
         )
     # Along a plateau the two differ by rounding alone, which may be negative.
     return after / before, ((before - after) * (before + after)).clamp(min=0)

@@ -143,9 +143,7 @@ class Corruption:
 
     @property
     def recipe(self) -> Recipe | None:
-        """The parameters of a corruption of :mod:`methods.soft.corruptions`, None for the
-        others.
-        """
+        """The parameters of one of :mod:`methods.soft.corruptions`, None for other kinds."""
         return getattr(self, self.kind) if self.kind in recipes() else None
 
     @property

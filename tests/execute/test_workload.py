@@ -101,7 +101,10 @@ def test_every_sampler_of_every_method_says_what_it_costs_or_guesses():
 
     for method, card in cards().items():
         for name, sampler in card.samplers.items():
-            assert sampler.cost is not None or sampler.guess(sampler.params()) > 1, (method, name)
+            assert sampler.effort.exact or sampler.effort.evaluations(sampler.params()) > 1, (
+                method,
+                name,
+            )
         assert card.likelihood is None or card.likelihood.guess(card.likelihood.params(), 64)[0] > 1
     assert callable(evaluations)
 

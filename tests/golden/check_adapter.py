@@ -62,7 +62,7 @@ def check_predictor_corrector(path: Path, entry: dict, manifest: dict) -> None:
         images = method.sample(
             config["shape"][0], Sampler("predictor_corrector", "uniform", params), noise
         )
-    assert counter.calls == card.cost(params)
+    assert counter.calls == card.effort.evaluations(params)
     close(in_range(images, method, config), arrays["out/x"], tolerance(manifest))
 
 

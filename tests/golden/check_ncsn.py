@@ -39,7 +39,8 @@ PUBLISHED = {"denoise": False, "returned": "published"}
 NUMBER = r"([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)"
 STATED = re.compile(
     rf"mu={NUMBER} s0={NUMBER}"
-    rf"(?:, sigmas geometric {NUMBER}\.\.{NUMBER} with (\d+) levels, (\d+) steps each)?.*step_lr {NUMBER}"
+    rf"(?:, sigmas geometric {NUMBER}\.\.{NUMBER} with (\d+) levels, (\d+) steps each)?.*step_lr "
+    rf"{NUMBER}"
     r"(?:, steps (\d+)/(\d+)/(\d+))?"
 )
 """What the descriptions of files without a configuration say."""
@@ -134,7 +135,7 @@ def sampled(path: Path, entry: dict, manifest: dict, ending: dict) -> tuple[NCSN
         images = method.sample(
             len(arrays["in/x0"]), Sampler("annealed_langevin", "", params), noise
         )
-    assert counter.calls == card.cost(params)
+    assert counter.calls == card.effort.evaluations(params)
     return method, values, images
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from bench.card import Card, LikelihoodCard, SamplerCard, TrainingCard
+from bench.card import Card, Effort, LikelihoodCard, SamplerCard, TrainingCard, adaptive
 from bench.data.images import load_images
 from bench.metrics.registry import METRICS
 from bench.plan import METRICS_PART
@@ -70,17 +70,16 @@ SAMPLERS = {
         version=1,
         summary="one call a step",
         params=Steps,
-        cost=lambda p: p.steps,
         times=("uniform",),
     ),
     "heun": SamplerCard(
         version=2,
         summary="two calls",
         params=Steps,
-        cost=lambda p: 2 * p.steps - 1,
+        effort=Effort(evaluations=lambda p: 2 * p.steps - 1),
         times=("rho7",),
     ),
-    "adaptive": SamplerCard(version=1, summary="as it likes", params=Adaptive, cost=None),
+    "adaptive": SamplerCard(version=1, summary="as it likes", params=Adaptive, effort=adaptive()),
 }
 
 
@@ -135,7 +134,7 @@ def cost_of(point) -> float:
     params = dict(point.sample.params)
     if point.sample.sampler == "adaptive":
         return 20 - 6 * math.log10(params["tolerance"])
-    return CARDS["toy"].samplers[point.sample.sampler].cost(Steps(**params))
+    return CARDS["toy"].samplers[point.sample.sampler].effort.evaluations(Steps(**params))
 
 
 def complete(store: Store, suite: Suite, points=None, *, images: bool = True) -> None:

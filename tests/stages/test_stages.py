@@ -64,9 +64,7 @@ CARD = Card(
     paper="https://example.org",
     adapter="",
     params=Params,
-    samplers={
-        "walk": SamplerCard(version=1, summary="", params=Walk, cost=lambda params: params.steps)
-    },
+    samplers={"walk": SamplerCard(version=1, summary="", params=Walk)},
     variant=lambda params: "",
 )
 

@@ -106,7 +106,7 @@ def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
     for method, samplers in used.items():
         assert PAPERS[method] <= samplers.keys()
         for name, budgets in samplers.items():
-            adaptive = cards()[method].samplers[name].cost is None
+            adaptive = not cards()[method].samplers[name].effort.exact
             least = 0 if method != "ncsn" else 10
             assert budgets == (
                 {None} if adaptive else {budget for budget in BUDGETS if budget >= least}

@@ -230,7 +230,7 @@ ONE_PROBLEM = {
     ),
     "budget that buys no step": (
         with_line(9, "  - {train: vp, sampler: levels, grid: {nfe: [9, 2]}}"),
-        "suite.yaml:9: points.0.grid.nfe.1: buys no step of levels for vp: one step a level "
+        "suite.yaml:9: points.0.grid.nfe.1: buys no step of levels for vp: one step "
         "costs 3 evaluations "
         "(value: 2)",
     ),

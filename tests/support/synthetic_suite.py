@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.card import BudgetError, Card, LikelihoodCard, SamplerCard
+from bench.card import Card, Effort, LikelihoodCard, SamplerCard, adaptive
 from bench.data.card import DataCard
 from bench.metrics.card import MetricCard
 
@@ -53,12 +53,6 @@ class Distance:
     reference: Literal["train", "test"] = "train"
 
 
-def spend_levels(budget, params):
-    if budget < 3:
-        raise BudgetError("one step a level costs 3 evaluations")
-    return {"steps": budget // 3}
-
-
 CARDS = {
     "sde": Card(
         name="sde",
@@ -72,16 +66,16 @@ CARDS = {
                 version=2,
                 summary="",
                 params=Heun,
-                cost=lambda p: 2 * p.steps - 1,
+                effort=Effort(evaluations=lambda p: 2 * p.steps - 1),
                 times=("rho7", "uniform"),
                 refuse=lambda m, p, times: (
                     ["snr 0.5 asks for VE"] if p.snr == 0.5 and m.process == "vp" else []
                 ),
             ),
             "levels": SamplerCard(
-                version=1, summary="", params=Heun, cost=lambda p: 3 * p.steps, spend=spend_levels
+                version=1, summary="", params=Heun, effort=Effort(evaluations=lambda p: 3 * p.steps)
             ),
-            "adaptive": SamplerCard(version=1, summary="", params=Adaptive, cost=None),
+            "adaptive": SamplerCard(version=1, summary="", params=Adaptive, effort=adaptive()),
         },
         presets={"wide": {"net": {"width": 32}}},
         shapes={"wide": (1, 8, 8)},
@@ -100,7 +94,7 @@ CARDS = {
         paper="https://example.org",
         adapter="methods.none:None",
         params=Net,
-        samplers={"jump": SamplerCard(version=1, summary="", params=Heun, cost=lambda p: p.steps)},
+        samplers={"jump": SamplerCard(version=1, summary="", params=Heun)},
         variant=lambda p: "",
         no_likelihood="its model is no density",
     ),
@@ -121,16 +115,25 @@ DATASETS = {
 }
 
 
+class DistanceCard(MetricCard):
+    def column(self, params):
+        return f"fd({params.reference})"
+
+    def reference(self, params):
+        return params.reference
+
+    def refuse(self, params, data):
+        return ["reads grey images"] if data.shape[0] != 1 else []
+
+
 METRICS = {
-    "fd": MetricCard(
+    "fd": DistanceCard(
+        name="fd",
         version=5,
         summary="",
         params=Distance,
         higher_is_better=False,
-        column=lambda p: f"fd({p.reference})",
         measure=None,
-        reference=lambda p: p.reference,
-        refuse=lambda p, data: ["reads grey images"] if data.shape[0] != 1 else [],
         least_count=lambda p, data: 240,
     )
 }

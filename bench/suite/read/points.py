@@ -160,7 +160,7 @@ def _read_grid(
     Args:
         outside: Parameters that the point names beside its grid.
     """
-    budget = int if card.cost is None else Annotated[int, AtLeast(1)]
+    budget = Annotated[int, AtLeast(1)] if card.effort.exact else int
     kinds = {"nfe": budget, **field_types(card.params)}
     grid = r.mapping(path, value, (*kinds, "times"))
     if not grid:
@@ -176,7 +176,7 @@ def _read_grid(
             axes[axis] = r.typed_items(kinds[axis], here, values)
         if axis in outside:
             r.refuse(here, values, "is given outside the grid as well")
-    if "nfe" in axes and card.cost is None:
+    if "nfe" in axes and not card.effort.exact:
         why = f"{sampler} is adaptive: it has no budget, sweep its tolerance instead"
         r.refuse((*path, "nfe"), list(axes["nfe"]), why)
     return axes

@@ -52,6 +52,7 @@ class Params(Recipe):
         _, height, width = shape
         if height % self.size or width % self.size:
             return [
-                f"corruption.pixelate.size: blocks of {self.size} do not fill images of {height}x{width} pixels"
+                f"corruption.pixelate.size: blocks of {self.size} do not fill images of "
+                f"{height}x{width} pixels"
             ]
         return []

@@ -15,7 +15,7 @@ from methods.shared.checkpoint import CheckpointError
 from methods.shared.exact import Mixture
 
 DIGITS = load_images("digits")
-FIXED = [name for name, card in CARD.samplers.items() if card.cost is not None]
+FIXED = [name for name, card in CARD.samplers.items() if card.effort.exact]
 MASS, GAMMA = 0.25, 0.04
 
 
@@ -150,18 +150,18 @@ def test_dequantised_training_adds_one_level_of_noise_and_samples_come_back_to_t
 def test_the_steps_a_budget_buys_spend_what_the_card_says(name, values, budget):
     tiny, card = method(), CARD.samplers[name]
     params = build(card.params, values)
-    least = card.cost(build(card.params, {**values, "steps": 1}))
+    least = card.effort.evaluations(build(card.params, {**values, "steps": 1}))
     if least > budget:
         pytest.skip("a budget that buys no step is refused")
-    steps = card.steps_for(budget, params)["steps"]
+    steps = card.effort.fit(budget, params)["steps"]
     chosen = sampler(name, steps=steps, **values)
     with NetworkCounter(tiny.networks) as counter:
         tiny.sample(3, chosen, Noise(0))
-    assert counter.rows == 3 * card.cost(chosen.params)
+    assert counter.rows == 3 * card.effort.evaluations(chosen.params)
     assert (
-        card.cost(chosen.params)
+        card.effort.evaluations(chosen.params)
         <= budget
-        < card.cost(build(card.params, {**values, "steps": steps + 1}))
+        < card.effort.evaluations(build(card.params, {**values, "steps": steps + 1}))
     )
 
 
@@ -169,7 +169,7 @@ def test_heuns_last_step_costs_its_second_evaluation_where_it_is_taken():
     tiny, chosen = method(), sampler("flow_heun", steps=3, last="heun")
     with NetworkCounter(tiny.networks) as counter:
         tiny.sample(1, chosen, Noise(0))
-    assert counter.rows == CARD.samplers["flow_heun"].cost(chosen.params) == 6
+    assert counter.rows == CARD.samplers["flow_heun"].effort.evaluations(chosen.params) == 6
 
 
 def test_samples_end_at_the_time_asked_for():
@@ -251,7 +251,7 @@ def test_inspection_takes_the_averages_loss_at_ten_times_with_the_same_draws():
     v0 = math.sqrt(GAMMA * MASS) * noise.normal(images.shape)
     z = noise.normal((5, 2, 8, 8))
     for t in times:
-        losses.append(tiny._loss_at(tiny.average, 2 * images - 1, t.expand(5), z, v0))
+        losses.append(tiny.loss_at(tiny.average, 2 * images - 1, t.expand(5), (v0, z)))
     torch.testing.assert_close(found.losses, torch.stack(losses).detach())
     torch.testing.assert_close(found.noise_levels, tiny.process.noise_level(times))
     (strip,) = found.strips.values()

@@ -215,10 +215,14 @@ def test_levels_follow_from_the_training_images_by_both_techniques():
 def test_budget_buys_the_most_levels_or_steps_at_each(values, budget, bought):
     card = SAMPLERS["annealed_langevin"]
     params = build(card.params, values)
-    assert card.steps_for(budget, params) == bought
+    assert card.effort.fit(budget, params) == bought
     (name,) = bought
     params = replace(params, **bought)
-    assert card.cost(params) <= budget < card.cost(replace(params, **{name: bought[name] + 1}))
+    assert (
+        card.effort.evaluations(params)
+        <= budget
+        < card.effort.evaluations(replace(params, **{name: bought[name] + 1}))
+    )
 
 
 @pytest.mark.parametrize(
@@ -226,9 +230,9 @@ def test_budget_buys_the_most_levels_or_steps_at_each(values, budget, bought):
 )
 def test_budget_of_less_than_two_levels_or_one_step_is_refused(values, least):
     card = SAMPLERS["annealed_langevin"]
-    card.steps_for(least, build(card.params, values))
+    card.effort.fit(least, build(card.params, values))
     with pytest.raises(BudgetError, match=f"costs {least} evaluations"):
-        card.steps_for(least - 1, build(card.params, values))
+        card.effort.fit(least - 1, build(card.params, values))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +242,7 @@ def test_cost_is_what_the_network_counts(ending):
     tiny, chosen = method(), sampler(levels=5, steps_each=3, **ending)
     with NetworkCounter(tiny.networks) as counter:
         tiny.sample(2, chosen, Noise(0))
-    assert counter.rows / 2 == SAMPLERS["annealed_langevin"].cost(chosen.params)
+    assert counter.rows / 2 == SAMPLERS["annealed_langevin"].effort.evaluations(chosen.params)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -140,8 +140,8 @@ def test_every_missing_unexpected_and_misshaped_tensor_is_listed(tmp_path):
         method.import_checkpoint(saved(tmp_path / "c.pth", content), "ema")
     message = str(caught.value)
     assert (
-        "model is not of this network, 1 missing, 1 unexpected, 1 mis-shaped; missing: begin_conv.bias 4"
-        in message
+        "model is not of this network, 1 missing, 1 unexpected, 1 mis-shaped; missing: "
+        "begin_conv.bias 4" in message
     )
     assert "unexpected: res5.0.conv1.weight 3" in message
     assert f"mis-shaped: {BLOCK} is 8x4x1x1, the network has 8x4x3x3" in message

@@ -16,7 +16,7 @@ from methods.shared.process import like
 
 DIGITS = load_images("digits")
 PROCESSES = ("ve", "vp", "subvp")
-FIXED = [name for name, card in SAMPLERS.items() if card.cost is not None]
+FIXED = [name for name, card in SAMPLERS.items() if card.effort.exact]
 NOISY = ({}, {"last_noise": True})
 KNOBS = {
     "euler_maruyama": NOISY,
@@ -154,17 +154,17 @@ def test_dequantised_training_adds_one_level_of_noise_and_samples_come_back_to_t
 def test_the_steps_a_budget_buys_spend_what_the_card_says(process, name, budget):
     tiny = method(process)
     card = SAMPLERS[name]
-    if card.cost(build(card.params, {"steps": 1})) > budget:
+    if card.effort.evaluations(build(card.params, {"steps": 1})) > budget:
         pytest.skip("a budget that buys no step is refused")
-    steps = card.steps_for(budget, card.params())
+    steps = card.effort.fit(budget, card.params())
     chosen = sampler(name, **steps)
     with NetworkCounter(tiny.networks) as counter:
         tiny.sample(3, chosen, Noise(0))
-    assert counter.rows == 3 * card.cost(chosen.params)
+    assert counter.rows == 3 * card.effort.evaluations(chosen.params)
     assert (
-        card.cost(chosen.params)
+        card.effort.evaluations(chosen.params)
         <= budget
-        < card.cost(build(card.params, {"steps": steps["steps"] + 1}))
+        < card.effort.evaluations(build(card.params, {"steps": steps["steps"] + 1}))
     )
 
 
@@ -176,12 +176,12 @@ def test_cost_holds_on_every_grid_and_with_every_knob(name, times):
         chosen = sampler(name, times, steps=4, **knobs)
         with NetworkCounter(tiny.networks) as counter:
             tiny.sample(2, chosen, Noise(0))
-        assert counter.rows == 2 * SAMPLERS[name].cost(chosen.params)
+        assert counter.rows == 2 * SAMPLERS[name].effort.evaluations(chosen.params)
 
 
 def test_an_adaptive_sampler_has_no_steps_for_a_budget():
     with pytest.raises(BudgetError):
-        SAMPLERS["flow_adaptive"].steps_for(10, build(SAMPLERS["flow_adaptive"].params, {}))
+        SAMPLERS["flow_adaptive"].effort.fit(10, build(SAMPLERS["flow_adaptive"].params, {}))
 
 
 @pytest.mark.parametrize("process", PROCESSES)

@@ -58,7 +58,7 @@ def test_evaluations_are_as_the_card_counts_them_and_every_one_is_used(
         )
         used = torch.autograd.grad(x.sum(), gradients, allow_unused=True)
     assert all(gradient is not None for gradient in used)
-    assert len(gradients) == CARDED.cost(build(CARDED.params, {"steps": 5, **knobs}))
+    assert len(gradients) == CARDED.effort.evaluations(build(CARDED.params, {"steps": 5, **knobs}))
 
 
 def reasons(method, times="uniform", **values):
@@ -101,7 +101,8 @@ def test_what_cannot_be_is_refused_with_the_reason():
         ),
         (
             "vp",
-            "{train: m, sampler: predictor_corrector, params: {published: true}, grid: {nfe: [40]}}",
+            "{train: m, sampler: predictor_corrector, params: {published: true}, grid: {nfe: "
+            "[40]}}",
             "20 steps",
         ),
         (
@@ -119,7 +120,8 @@ def test_what_cannot_be_is_refused_with_the_reason():
 def test_a_suite_that_asks_for_what_cannot_be_dies_when_it_is_read(tmp_path, process, point, why):
     path = tmp_path / "suite.yaml"
     path.write_text(
-        f"name: s\ndataset: digits\nmetrics: [{{metric: fd, allow_few: true}}]\nsamples: {{count: 8, batch: 8}}\n"
+        f"name: s\ndataset: digits\nmetrics: [{{metric: fd, allow_few: true}}]\nsamples: "
+        f"{{count: 8, batch: 8}}\n"
         f"train:\n  m: {{method: sde, params: {{process: {process}}}}}\npoints:\n  - {point}\n"
     )
     with pytest.raises(SuiteError, match=why):

@@ -66,7 +66,7 @@ def test_state_holds_the_classifier(digits):
 def test_every_sampler_takes_a_class_and_its_classifier_counts(digits, name):
     card = CARD.samplers[name]
     method = load_method("sde", CLASSIFIER, digits)
-    values = {"tolerance": 0.1} if card.cost is None else {"steps": 4}
+    values = {"tolerance": 0.1} if not card.effort.exact else {"steps": 4}
     params = build(card.params, values)
     sampler = Sampler(name, next(iter(card.times), ""), params)
     given = Condition("class", labels=torch.tensor([0, 1, 2]))
@@ -74,7 +74,7 @@ def test_every_sampler_takes_a_class_and_its_classifier_counts(digits, name):
         images = method.sample(3, sampler, Noise(0), given)
     assert images.isfinite().all()
     assert both.rows == card.conditions["class"] * network.rows
-    assert card.cost is None or network.rows == 3 * card.cost(params)
+    assert not card.effort.exact or network.rows == 3 * card.effort.evaluations(params)
 
 
 def test_without_a_class_the_classifier_is_not_asked(digits):

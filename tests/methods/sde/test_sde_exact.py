@@ -69,7 +69,7 @@ def test_exact_score_without_a_declared_mixture_is_that_of_the_training_images()
     )
 
 
-def test_exact_score_of_real_values_without_a_mixture_is_that_of_the_training_points_in_their_range():
+def test_exact_score_of_real_values_without_a_mixture_is_of_the_training_points_in_their_range():
     data = load_images("swiss_rolls")
     method = exact(data, process="ve", sigma_max=2.0)
     index = torch.tensor([0, 9])
@@ -134,7 +134,7 @@ def test_exact_trains_no_image_keeps_no_averages_and_needs_no_network(tmp_path):
     params = build(Params, {"exact": True, "network": {"width": 8}})
     assert CARD.training.images(params) == 0
     assert CARD.training.averages(params, 0) == ()
-    assert CARD.training.course(params) is None
+    assert CARD.training.prefix(params) is None
     assert CARD.refuse(params, (2, 1, 1)) == []
     with pytest.raises(CheckpointError, match="exact stands for a network's weights"):
         exact(load_images("two_modes")).import_checkpoint(tmp_path, "ema")

@@ -143,8 +143,8 @@ def test_every_missing_unexpected_and_misshaped_tensor_is_listed(tmp_path):
         method.import_checkpoint(saved(tmp_path / "c.pth", content), "ema")
     message = str(caught.value)
     assert (
-        "model is not of this network, 2 missing, 1 unexpected, 1 mis-shaped; missing: all_modules.0.W 8\n"
-        in message
+        "model is not of this network, 2 missing, 1 unexpected, 1 mis-shaped; missing: "
+        "all_modules.0.W 8\n" in message
     )
     assert "missing: all_modules.2.bias 32" in message
     assert "unexpected: all_modules.99.weight 3" in message
@@ -251,7 +251,8 @@ samples: {count: 4, batch: 4}
 train:
   ema: {method: sde, params: %s, checkpoint: weights.pth}
   raw: {method: sde, params: %s, checkpoint: weights.pth, weights: raw}
-  other: {method: sde, params: {process: ve, sigma_max: 50, network: {width: 16}}, checkpoint: weights.pth}
+  other: {method: sde, params: {process: ve, sigma_max: 50, network: {width: 16}},
+    checkpoint: weights.pth}
 points:
   - {train: [ema, raw, other], sampler: euler_maruyama, grid: {nfe: [2]}}
 """

@@ -21,7 +21,8 @@ SMALL = {"width": 8, "multipliers": (1, 2), "blocks": 1}
         (
             Backbone,
             {"width": 14},
-            "width 14 makes 14 channels, which 3 groups do not divide: a multiple of 32 always goes",
+            "width 14 makes 14 channels, which 3 groups do not divide: a multiple of 32 always "
+            "goes",
         ),
         (Backbone, {"width": 7}, "width should be even and at least 4"),
         (Backbone, {"dropout": 1.0}, "dropout should be in [0, 1)"),

@@ -117,7 +117,8 @@ def test_perceptron_takes_points_and_refuses_images():
         assert settings.refuse((2, 1, 1)) == []
         (reason,) = settings.refuse((1, 8, 8))
         assert reason == (
-            f"network.architecture {settings.architecture} is for points, not for 8x8 images: take ncsnpp"
+            f"network.architecture {settings.architecture} is for points, not for 8x8 images: take "
+            "ncsnpp"
         )
 
 

@@ -58,7 +58,7 @@ def sampled(method, name, times, dataset, **values):
     count = 4000 if dataset == "two_modes" else 1500
     card = method.card.samplers[name]
     sampler = Sampler(name, times, build(card.params, values))
-    assert card.cost(sampler.params) <= 201
+    assert card.effort.evaluations(sampler.params) <= 201
     images = method.sample(count, sampler, Noise(0)).double()
     return load_images(dataset).unscaled(images).flatten(1).numpy()
 

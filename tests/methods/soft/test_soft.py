@@ -19,7 +19,7 @@ from methods.soft.samplers import momentum
 
 DIGITS = load_images("digits")
 KINDS = ("blur", "mask", "blur_mask", "ve", "vp", "straight", "pixelate")
-FIXED = [name for name, card in SAMPLERS.items() if card.cost is not None]
+FIXED = [name for name, card in SAMPLERS.items() if card.effort.exact]
 KNOBS = {
     "ddim": ({"eta": 1.0}, {"last_noise": True}),
     "churn": ({"strength": 0.5}, {"last_noise": True}),
@@ -246,7 +246,7 @@ def test_cost_holds_on_every_grid_and_with_every_knob(name, times):
         chosen = sampler(name, times, steps=4, **knobs)
         with NetworkCounter(tiny.networks) as counter:
             tiny.sample(2, chosen, Noise(0))
-        assert counter.rows == 2 * SAMPLERS[name].cost(chosen.params)
+        assert counter.rows == 2 * SAMPLERS[name].effort.evaluations(chosen.params)
 
 
 @pytest.mark.parametrize("kind", ["blur", "ve", "vp", "straight"])

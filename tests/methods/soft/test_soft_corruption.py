@@ -10,10 +10,11 @@ from scipy.ndimage import gaussian_filter
 from bench.method import Noise
 from bench.schema import build
 from methods.shared.process import VE, VP
-from methods.soft import corruptions, recipe
+from methods.soft import corruptions
 from methods.soft.corruption import Corruption, make_corruption, onsets
 from methods.soft.corruptions.pixelate import Params as Pixelate
 from methods.soft.operator import Blur, Composite, Interpolated, Mask, Operator, Scaling
+from methods.soft.recipe import recipes
 from methods.soft.schedule import Geometric, Linear, SineSquared, Tabulated
 from methods.soft.settings import Blur as BlurParams
 from methods.soft.settings import CorruptionParams, NoiseScale, Preserving
@@ -309,7 +310,7 @@ def test_pixelation_leaves_the_means_of_blocks():
 
 GHOST = '''
 from dataclasses import dataclass
-from methods.soft.corruptions import Recipe
+from methods.soft.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Params(Recipe):
@@ -318,7 +319,7 @@ class Params(Recipe):
     pixels: int = 3
 
     def operator(self, shape):
-        from methods.soft.corruption import Interpolated
+        from methods.soft.operator import Interpolated
 
         return Interpolated(lambda x: (x + x.roll(self.pixels, -1)) / 2)
 '''
@@ -330,13 +331,14 @@ methods.soft.corruptions.__path__.append(sys.argv[1])
 
 from bench.card import build, cards, merge
 card = cards()["soft"]
-values = {"corruption": {"kind": "ghost", "ghost": {"pixels": 4}, "noise": {"least": 0.05, "most": 0.4}}}
+noise = {"least": 0.05, "most": 0.4}
+values = {"corruption": {"kind": "ghost", "ghost": {"pixels": 4}, "noise": noise}}
 params = build(card.params, merge(card.tiny, values))
 assert card.variant(params) == "ghost" and card.refuse(params, (1, 8, 8)) == []
 assert not card.likelihood.refuse(params) and "torch" not in sys.modules
 
 import torch
-from bench.data import load_images
+from bench.data.images import load_images
 from bench.method import Noise, Run, Sampler
 from methods.soft.adapter import SoftDiffusion
 data = load_images("digits")
@@ -346,7 +348,7 @@ x = 2 * torch.from_numpy(data.train).double() / 16 - 1
 ended = model.corruption.apply(x, torch.ones((), dtype=torch.float64))
 assert torch.allclose(ended, (x + x.roll(4, -1)) / 2)
 for name, sampler in card.samplers.items():
-    chosen = sampler.params() if sampler.cost is None else sampler.params(steps=3)
+    chosen = sampler.params() if not sampler.effort.exact else sampler.params(steps=3)
     assert model.sample(2, Sampler(name, "uniform", chosen), Noise(0)).isfinite().all()
 images = torch.from_numpy(data.test[:1].astype("int64"))
 scored = model.score(images, Noise(0), card.likelihood.params(tolerance=0.1))
@@ -367,7 +369,7 @@ def test_a_corruption_without_parameters_is_named(tmp_path, monkeypatch):
     (tmp_path / "empty.py").write_text("")
     monkeypatch.setattr(corruptions, "__path__", [str(tmp_path)])
     with pytest.raises(TypeError, match=r"empty\.py: .*Params\(Recipe\)"):
-        recipe.recipes.__wrapped__()
+        recipes.__wrapped__()
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_the_distance_is_a_metric():
         assert lengths[i, k] <= lengths[i, j] + lengths[j, k] + 1e-9
 
 
-def test_the_distance_of_gaussians_that_do_not_commute_is_that_of_the_closed_form_in_two_dimensions():
+def test_the_distance_of_gaussians_that_do_not_commute_is_the_closed_form_in_two_dimensions():
     first = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
     second = torch.tensor([[1.0, -0.3], [-0.3, 3.0]], dtype=torch.float64)
     # For 2 x 2 matrices tr sqrt(M) = sqrt(tr M + 2 sqrt(det M)), and the product has the
@@ -159,7 +159,7 @@ def test_the_chosen_blurs_change_the_images_equally():
     assert hops.square().sum() < 0.75 * lengths[evenly[:-1], evenly[1:]].square().sum()
 
 
-def test_candidates_grow_by_equal_ratios_from_the_least_blur_or_from_a_hundredth_of_a_pixel_after_none():
+def test_candidates_grow_by_equal_ratios_from_the_least_blur_or_a_hundredth_of_a_pixel():
     levels = candidates(0.01, 23, 256)
     assert (len(levels), levels[0], levels[-1]) == (256, 0.01, 23)
     ratios = levels[1:] / levels[:-1]

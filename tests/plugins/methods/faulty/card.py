@@ -36,11 +36,7 @@ CARD = Card(
     paper="https://example.org/faulty",
     adapter="methods.faulty.adapter:Faulty",
     params=Params,
-    samplers={
-        "walk": SamplerCard(
-            version=1, summary="adds noise", params=SamplerParams, cost=lambda params: params.steps
-        )
-    },
+    samplers={"walk": SamplerCard(version=1, summary="adds noise", params=SamplerParams)},
     variant=lambda params: params.fault,
     no_likelihood="it is a test",
     smoke={"steps": 1},
