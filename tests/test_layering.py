@@ -1,144 +1,296 @@
-"""Who may import whom: one-way layers, and nothing heavy before a job runs."""
+"""Which files may import which: one direction, no cycles, and nothing heavy before a job runs."""
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from imports import Import, cycles, imports, modules, part
 
 from bench.card import cards
 
 ROOT = Path(__file__).resolve().parent.parent
-MAY_IMPORT = {  # a new module of bench states here what it stands on
-    "host": "",
-    "workload": "card data metrics plan spec store",
-    "scale": "",
-    "drawn": "",
-    "spec": "drawn",
-    "printable": "",
-    "cifar": "",
-    "toy": "",
-    "collection": "printable",
-    "digest": "collection",
-    "splits": "collection",
-    "mapped": "digest",
-    "idx": "mapped",
-    "pictures": "collection",
-    "celeba": "mapped pictures",
-    "gallery": "collection digest mapped pictures splits",
-    "data": "celeba cifar collection digest drawn gallery idx mapped toy",
-    "given": "card data drawn",
-    "card": "spec",
-    "course": "card spec",
-    "claims": "card spec",
-    "document": "card printable",
-    "metrics": "card collection data digest given spec store",
-    "external": "collection data digest pictures scale",
-    "method": "card data",
-    "store": "host spec",
-    "sections": "card data digest document gallery given metrics spec",
-    "suite": "card claims data digest document drawn given metrics sections spec",
-    "plan": "course spec store suite",
-    "assets": "card data digest metrics spec store suite",
-    "stages": "card course data digest drawn external given method metrics plan spec store",
-    "execute": "card data document host plan spec store workload",
-    "report": "card claims data drawn execute given metrics plan printable spec store suite",
-    "progress": "execute printable",
-    "catalogue": "card data execute gallery metrics plan printable store",
-    "cli": "assets card catalogue data document drawn execute metrics plan printable progress report spec store suite",
+
+FLOORS = (  # from the ground up; a file may import what stands on floors below its own
+    {"files", "host", "printable"},
+    {"spec", "schema"},
+    {"card", "store", "describe"},
+    {"data"},
+    {"metrics", "method", "prefix"},
+    {"plugins"},
+    {"suite"},
+    {"plan"},
+    {"stages"},
+    {"execute"},
+    {"report"},
+    {"cli"},
+)
+"""Each package of bench and each file that stands alone; a new one states its floor here."""
+
+NEIGHBOURS = FLOORS[:2]
+"""Floors whose files may import one another."""
+
+PLANNED = {"files", "schema", "describe", "plugins"}
+"""Files that the design names and that need not be there yet."""
+
+JOB = {"stages", "method"}
+"""Imported inside a job only: by execute, in a function that the job calls, and by stages."""
+
+METHODS_SEE = {"bench.card", "bench.schema", "bench.data", "bench.method"}
+"""All of bench that a method may import."""
+
+LIGHT = {
+    *("files", "host", "printable", "spec", "schema", "card", "store", "describe", "prefix"),
+    *("plugins", "suite", "plan", "execute", "cli"),
 }
-METHODS_SEE = {"bench.card", "bench.data.images", "bench.method", "bench.schema"}
-LIGHT = [
-    f"bench.{name}"
-    for name in ("spec", "card", "data", "suite", "plan", "store", "execute", "metrics", "cli")
-]
+"""What answers without torch, numpy or pandas, whatever else it imports."""
+
 HEAVY = ("torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "seaborn")
 
 
-def imports(path):
-    """Returns (module, whether a function imports it) for each import of ours, those for type
-    checking left out.
-    """
-    found = []
+def faults(root):
+    """Returns a line for each import below ``root`` that a rule forbids, and for each cycle."""
+    found = imports(root)
+    lines = [f"{one.file} imports {one.target}: {why}" for one in found if (why := _fault(one))]
+    return lines + [f"cycle: {', '.join(circle)}" for circle in cycles(found)]
 
-    def visit(node, late):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            return
-        if isinstance(node, ast.Import):
-            found.extend((alias.name, late) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            packages = [f"{node.module}.{alias.name}" for alias in node.names]
-            found.extend((p, late) for p in packages) if node.module in (
-                "bench",
-                "methods",
-            ) else None
-            found.append((node.module, late))
-        for child in ast.iter_child_nodes(node):
-            visit(child, late or isinstance(node, ast.FunctionDef))
 
-    visit(ast.parse(path.read_text()), False)
-    return [
-        (name, late)
-        for name, late in found
-        if name.split(".")[0] in ("bench", "methods", "submitit")
+def _fault(one):
+    top = one.target.split(".")[0]
+    if top == "submitit":
+        if part(one.file) != "bench.execute":
+            return "only bench.execute knows submitit"
+        return "" if one.late else "submitit is imported inside a function"
+    if top not in ("bench", "methods") or one.target == "bench":
+        return ""
+    return _fault_of_bench(one) if one.file.split(".")[0] == "bench" else _fault_of_method(one)
+
+
+def _fault_of_bench(one):
+    if one.target.startswith("methods"):
+        finds_them = one.target == "methods" and one.file == "bench.card" and one.late
+        return "" if finds_them else "bench never names a method"
+    if one.file == "bench":
+        return "the package holds a docstring only"
+    (here, above), (there, below) = (_floor(module) for module in (one.file, one.target))
+    if here == there:
+        return ""
+    if above is None or below is None:
+        return f"{here if above is None else there} stands on no floor of tests/test_layering.py"
+    if there in JOB and here not in JOB:
+        inside = here == "execute" and there == "stages" and one.late
+        return "" if inside else f"{there} is imported inside a job only"
+    if below > above or (below == above and FLOORS[above] not in NEIGHBOURS):
+        return f"{there} does not stand below {here}"
+    return ""
+
+
+def _floor(module):
+    name = module.split(".")[1]
+    return name, next((i for i, floor in enumerate(FLOORS) if name in floor), None)
+
+
+def _fault_of_method(one):
+    here = one.file.split(".")[1] if "." in one.file else ""
+    if one.target.startswith("bench"):
+        return "" if part(one.target) in METHODS_SEE else "methods see the contract of bench only"
+    there = one.target.split(".")[1] if "." in one.target else ""
+    return "" if there in ("shared", here) else "a method sees itself and methods.shared only"
+
+
+def test_imports_go_down_only_and_no_files_import_one_another():
+    found = faults(ROOT)
+    assert not found, "\n".join(found)
+
+
+def test_every_floor_holds_what_there_is():
+    there = {part(name).split(".")[1] for name in modules(ROOT) if name.startswith("bench.")}
+    assert set().union(*FLOORS) - there <= PLANNED
+
+
+GOOD = {
+    "bench/__init__.py": '"""The harness."""',
+    "bench/spec.py": "import hashlib",
+    "bench/card.py": "from bench.spec import Values\n\ndef cards():\n    import methods",
+    "bench/method.py": "from bench.card import Card",
+    "bench/suite/__init__.py": "",
+    "bench/suite/reader.py": "from bench.card import Card",
+    "bench/plan.py": "from bench.suite.reader import read",
+    "bench/stages/train.py": "from bench.method import Method\nfrom bench.plan import Job",
+    "bench/execute/worker.py": "def f():\n    import submitit\n    from bench.stages import train",
+    "bench/report/table.py": "import pandas\nfrom bench.execute.worker import f",
+    "bench/cli/main.py": "from bench.report import table",
+    "methods/__init__.py": "",
+    "methods/shared/process.py": "import torch\nfrom bench.data.images import Images",
+    "methods/one/card.py": "from bench.card import Card",
+    "methods/one/adapter.py": "from bench.method import Method\nfrom methods.shared import process",
+}
+
+LATE = "def f():\n    "
+CHECKING = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
+BROKEN = {  # what a file holds instead, and what is wrong then
+    "cycle": (
+        {"bench/suite/a.py": "import bench.suite.b", "bench/suite/b.py": "import bench.suite.a"},
+        "cycle: bench.suite.a, bench.suite.b",
+    ),
+    "cycle of three": (
+        {
+            "bench/suite/a.py": "from bench.suite.b import x",
+            "bench/suite/b.py": "from bench.suite.c import x",
+            "bench/suite/c.py": "from bench.suite.a import x",
+        },
+        "cycle: bench.suite.a, bench.suite.b, bench.suite.c",
+    ),
+    "cycle for type checking": (
+        {
+            "bench/suite/a.py": f"{CHECKING}from bench.suite.b import B",
+            "bench/suite/b.py": "from bench.suite.a import A",
+        },
+        "cycle: bench.suite.a, bench.suite.b",
+    ),
+    "cycle by an import inside a function": (
+        {
+            "methods/shared/a.py": f"{LATE}from methods.shared import b",
+            "methods/shared/b.py": "import methods.shared.a",
+        },
+        "cycle: methods.shared.a, methods.shared.b",
+    ),
+    "upwards": (
+        {"bench/suite/reader.py": "from bench.plan import Job"},
+        "bench.suite.reader imports bench.plan: plan does not stand below suite",
+    ),
+    "upwards inside a function": (
+        {"bench/suite/reader.py": f"{LATE}from bench.report.table import f"},
+        "bench.suite.reader imports bench.report.table: report does not stand below suite",
+    ),
+    "upwards for type checking": (
+        {"bench/spec.py": f"{CHECKING}from bench.plan import Job"},
+        "bench.spec imports bench.plan: plan does not stand below spec",
+    ),
+    "beside": (
+        {"bench/card.py": "from bench.store import Store", "bench/store.py": ""},
+        "bench.card imports bench.store: store does not stand below card",
+    ),
+    "stages before a job runs": (
+        {"bench/execute/worker.py": "from bench.stages.train import train"},
+        "bench.execute.worker imports bench.stages.train: stages is imported inside a job only",
+    ),
+    "stages from the command line": (
+        {"bench/cli/main.py": f"{LATE}from bench.stages import train"},
+        "bench.cli.main imports bench.stages.train: stages is imported inside a job only",
+    ),
+    "the contract outside a job": (
+        {"bench/report/table.py": "from bench.method import Method"},
+        "bench.report.table imports bench.method: method is imported inside a job only",
+    ),
+    "a new file": (
+        {"bench/extra.py": "from bench.spec import key"},
+        "bench.extra imports bench.spec: extra stands on no floor of tests/test_layering.py",
+    ),
+    "bench names a method": (
+        {"bench/stages/train.py": f"{LATE}from methods.one import adapter"},
+        "bench.stages.train imports methods.one.adapter: bench never names a method",
+    ),
+    "bench finds methods twice": (
+        {"bench/plan.py": f"{LATE}import methods"},
+        "bench.plan imports methods: bench never names a method",
+    ),
+    "a method of another method": (
+        {"methods/two/card.py": "from methods.one.card import CARD"},
+        "methods.two.card imports methods.one.card: a method sees itself and methods.shared only",
+    ),
+    "shared of a method": (
+        {"methods/shared/a.py": f"{LATE}from methods.one.card import CARD"},
+        "methods.shared.a imports methods.one.card: a method sees itself and methods.shared only",
+    ),
+    "a method of the harness": (
+        {"methods/one/adapter.py": "from bench.store import Store", "bench/store.py": ""},
+        "methods.one.adapter imports bench.store: methods see the contract of bench only",
+    ),
+    "submitit elsewhere": (
+        {"bench/report/table.py": f"{LATE}import submitit"},
+        "bench.report.table imports submitit: only bench.execute knows submitit",
+    ),
+    "submitit too early": (
+        {"bench/execute/worker.py": "from submitit.core import utils"},
+        "bench.execute.worker imports submitit.core: submitit is imported inside a function",
+    ),
+    "a package with imports": (
+        {"bench/__init__.py": "from bench.spec import key"},
+        "bench imports bench.spec: the package holds a docstring only",
+    ),
+}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Writes files, by path, over a small project that keeps all rules."""
+
+    def write(files):
+        for name, text in {**GOOD, **files}.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return tmp_path
+
+    return write
+
+
+def test_a_project_that_keeps_the_rules_has_no_faults(tree):
+    assert faults(tree({})) == []
+
+
+@pytest.mark.parametrize(("files", "fault"), BROKEN.values(), ids=BROKEN)
+def test_each_broken_rule_is_found(tree, files, fault):
+    assert fault in faults(tree(files))
+
+
+def test_relative_imports_are_refused(tree):
+    with pytest.raises(ValueError, match="imports are absolute"):
+        faults(tree({"bench/plan.py": "from .spec import key"}))
+
+
+def test_an_import_knows_whether_it_is_late_and_whether_it_is_for_type_checking(tree):
+    text = (
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from bench.card import Card\n"
+        "else:\n    import bench.spec\n"
+        "def f():\n    from bench.suite import reader\n"
+    )
+    found = [one for one in imports(tree({"bench/plan.py": text})) if one.file == "bench.plan"]
+    assert found[1:] == [
+        Import("bench.plan", "bench.card", late=False, checking=True),
+        Import("bench.plan", "bench.spec", late=False, checking=False),
+        Import("bench.plan", "bench.suite.reader", late=True, checking=False),
     ]
 
 
-def files(folder):
-    return sorted(
-        path
-        for path in (ROOT / folder).rglob("*.py")
-        if path.name != "__init__.py" or path.read_text()
-    )
+def test_packages_of_bench_hold_a_docstring_only():
+    for name, path in modules(ROOT).items():
+        if path.name == "__init__.py" and name.startswith("bench"):
+            body = ast.parse(path.read_text()).body
+            assert [type(statement) for statement in body] in ([], [ast.Expr]), name
 
 
-def name_of(path):
-    return (
-        path.relative_to(ROOT)
-        .with_suffix("")
-        .as_posix()
-        .replace("/", ".")
-        .removesuffix(".__init__")
-    )
+def test_no_text_of_bench_names_a_file_of_a_method():
+    pattern = re.compile(rf"methods[./]({'|'.join(cards())})\b")
+    for path in (ROOT / "bench").rglob("*.py"):
+        constants = [
+            n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)
+        ]
+        assert [text for text in map(str, constants) if pattern.search(text)] == [], path
 
 
-@pytest.mark.parametrize("path", files("bench"), ids=name_of)
-def test_bench_imports_only_what_lies_below(path):
-    part = name_of(path).partition("bench")[2].strip(".").split(".")[0]
-    allowed = {f"bench.{name}" for name in [part, *MAY_IMPORT.get(part, "").split()]} | {"bench"}
-    for module, late in imports(path):
-        if module.startswith("methods"):
-            assert (part, module) == ("card", "methods"), (
-                f"{path}: the harness never names a method ({module})"
-            )
-        elif module.startswith("submitit"):
-            assert part == "execute", f"{path}: only bench/execute knows submitit"
-            assert late, f"{path}: submitit is imported where it is needed"
-        elif ".".join(module.split(".")[:2]) == "bench.stages.jobs":
-            assert part in ("execute", "stages"), f"{path}: only a job runs stages"
-            assert late or part == "stages", f"{path}: stages are imported inside the job"
-        else:
-            assert ".".join(module.split(".")[:2]) in allowed, f"{path} may not import {module}"
-
-
-@pytest.mark.parametrize("path", files("methods"), ids=name_of)
-def test_methods_import_the_contract_the_shared_and_themselves(path):
-    folder = name_of(path).split(".")[1] if path.parent != ROOT / "methods" else ""
-    for module, _ in imports(path):
-        if module.startswith("bench"):
-            assert ".".join(module.split(".")[:2]) in METHODS_SEE | {"bench"}, (
-                f"{path} may not import {module}"
-            )
-        else:
-            assert module.split(".")[1] in ("shared", folder), f"{path} may not import {module}"
-
-
-def test_run_bench_imports_the_command_line_alone():
-    assert {name for name, _ in imports(ROOT / "run_bench.py")} == {"bench.cli.parser"}
+def test_run_bench_imports_the_command_line_only():
+    tree = ast.parse((ROOT / "run_bench.py").read_text())
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names += [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
+    ours = [name for name in names if name.split(".")[0] in ("bench", "methods")]
+    assert len(ours) == 1
+    assert ours[0].startswith("bench.cli.")
 
 
 def without_heavy_modules(code, cwd):
@@ -156,14 +308,18 @@ def without_heavy_modules(code, cwd):
 
 
 def test_cards_and_what_plans_are_imported_without_torch_numpy_or_pandas(tmp_path):
-    modules = [*LIGHT, *(f"methods.{name}.card" for name in cards())]
-    done = without_heavy_modules("".join(f"import {module}\n" for module in modules), tmp_path)
+    light = [
+        name for name in modules(ROOT) if name.startswith("bench.") and name.split(".")[1] in LIGHT
+    ]
+    assert len(light) > len(LIGHT) / 2
+    names = [*light, *(f"methods.{name}.card" for name in cards())]
+    done = without_heavy_modules("".join(f"import {name}\n" for name in names), tmp_path)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
 def any_suite(tmp_path):
-    """A suite of every method there is, each by its first sampler."""
+    """A suite of every method found, each by its first sampler."""
     suite = {
         "name": "any",
         "dataset": "digits",
@@ -185,8 +341,9 @@ WORDS = ["plan any.yaml", "plan any.yaml --executor slurm", "status any.yaml", "
 
 
 @pytest.mark.parametrize("words", [words.split() for words in WORDS], ids=" ".join)
-def test_commands_that_only_look_answer_without_torch_numpy_or_pandas(any_suite, words):
-    code = f"from bench.cli import main\nsys.exit(main({words}))"
-    done = without_heavy_modules(code, any_suite.parent)
+def test_commands_that_only_read_answer_without_torch_numpy_or_pandas(any_suite, words):
+    done = without_heavy_modules(
+        f"from run_bench import main\nsys.exit(main({words}))", any_suite.parent
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout

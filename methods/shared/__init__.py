@@ -1,0 +1,1 @@
+"""What several papers take as given: processes, samplers, networks, training, likelihoods."""
