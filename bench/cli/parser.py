@@ -478,15 +478,15 @@ def _forget(study: Study, found: Mapping[str, Progress]) -> None:
 def _make_report(study: Study) -> int:
     from rich.console import Console
 
-    from bench.report import results, table, writer
     from bench.report.console import print_leaderboard
+    from bench.report.writer import write
 
-    rows = writer.write(study.suite, study.store, study.results)
-    print_leaderboard(rows, Console(), study.results)
+    results = write(study.suite, study.store, study.results)
+    print_leaderboard(results, Console(), study.results)
     failures = _failures(study)
     for label, seen in failures:
         say(f"failed: {label}: {seen.cause}" + _evidence(seen), file=sys.stderr)
-    states = rows["state"].value_counts().to_dict()
+    states = results.rows["state"].value_counts().to_dict()
     say("rows: " + ", ".join(f"{count} {state}" for state, count in states.items()))
     return DONE if set(states) <= {"done"} and not failures else FAILED
 
@@ -718,15 +718,16 @@ class _Line:
 def explain(options: argparse.Namespace) -> int:
     """Says how two rows differ, and which of their numbers are comparable."""
     study = Study(options)
-    from bench.report import comparison, results, table, writer
+    from bench.report import comparison
+    from bench.report.results import read_results
 
-    rows = results.read_results(study.suite, study.store)
+    results = read_results(study.suite, study.store)
     try:
-        first, second = (comparison.find(table.bare(rows), text) for text in options.rows)
+        first, second = (comparison.find(results.rows, text) for text in options.rows)
     except ValueError as error:
         say(error, file=sys.stderr)
         return WRONG
-    say("\n".join(comparison.explain(rows, first, second)))
+    say("\n".join(comparison.explain(results, first, second)))
     return DONE
 
 
