@@ -17,15 +17,16 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _explain(options: argparse.Namespace) -> int:
     study = Study(options)
-    from bench.report import comparison, results, table
+    from bench.report import comparison
+    from bench.report.results import read_results
 
-    rows = results.read_results(study.suite, study.store)
+    results = read_results(study.suite, study.store)
     try:
-        first, second = (comparison.find(table.bare(rows), text) for text in options.rows)
+        first, second = (comparison.find(results.rows, text) for text in options.rows)
     except ValueError as error:
         say(error, file=sys.stderr)
         return WRONG
-    say("\n".join(comparison.explain(rows, first, second)))
+    say("\n".join(comparison.explain(results, first, second)))
     return DONE
 
 

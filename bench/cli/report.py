@@ -15,15 +15,15 @@ def make_report(study: Study) -> int:
     """
     from rich.console import Console
 
-    from bench.report import writer
     from bench.report.console import print_leaderboard
+    from bench.report.writer import write
 
-    rows = writer.write(study.suite, study.store, study.results)
-    print_leaderboard(rows, Console(), study.results)
+    results = write(study.suite, study.store, study.results)
+    print_leaderboard(results, Console(), study.results)
     failures = _failures(study)
     for label, failed in failures:
         say(f"failed: {label}: {failed.cause}" + evidence(failed), file=sys.stderr)
-    states = rows["state"].value_counts().to_dict()
+    states = results.rows["state"].value_counts().to_dict()
     say("rows: " + ", ".join(f"{count} {state}" for state, count in states.items()))
     return DONE if set(states) <= {"done"} and not failures else FAILED
 

@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import seaborn
 
 from bench.files import write as put
-from bench.report.figures.canvas import new_figure, rendered
+from bench.report.figures.canvas import legend_beside, panel_grid, rendered, take_legend
 from bench.report.figures.style import DASHES, theme
 from bench.report.significance import compare, holm, verdicts
 from bench.report.statistics import estimate
@@ -334,30 +335,21 @@ def powers(rng: np.random.Generator, boards: int = LEADERBOARDS) -> pd.DataFrame
 
 def draw(curves: pd.DataFrame) -> bytes:
     """Returns the power curves as a PNG file."""
+    paired = curves["design"].str.contains("paired")
+    curves = curves.assign(sides=np.where(paired, "paired", "apart"))
     with theme():
-        figure = new_figure(10.5, 4.0)
-        panels = figure.subplots(1, 2, sharey=True)
+        figure, panels = panel_grid(2, (4.6, 4.0), margin=(1.3, 0), sharey=True)
         for axes, column in zip(panels, ("better", "within noise"), strict=True):
-            for index, (title, part) in enumerate(curves.groupby("design", sort=False)):
-                dash = DASHES[1] if "paired" in title else "-"
-                colour = f"C{index}"
-                axes.plot(part["effect"], part[column], color=colour, ls=dash, lw=1.6, label=title)
+            dashes = {"apart": DASHES[0], "paired": DASHES[1]}
+            names = {"x": "effect", "y": column, "hue": "design", "style": "sides"}
+            lines = {"palette": "tab10", "dashes": dashes, "lw": 1.6}
+            seaborn.lineplot(curves, ax=axes, estimator=None, **names, **lines)
             axes.axhline(0.8, color="0.6", lw=0.8, zorder=0)
-            axes.set_title(f"verdict “{column}”")
-            axes.set_ylim(0, 1.02)
-        panels[0].set_ylabel("share of claims")
+            axes.set(title=f"verdict “{column}”", ylim=(0, 1.02), ylabel="share of claims")
         panels[0].set_xlabel("true difference / deviation of retraining")
-        panels[1].set_xlabel(
-            "smallest effect of interest / deviation of retraining,\nno true difference"
-        )
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(
-            handles,
-            labels,
-            title="trainings × sample seeds",
-            loc="outside right center",
-            frameon=False,
-        )
+        smallest = "smallest effect of interest / deviation of retraining,\nno true difference"
+        panels[1].set_xlabel(smallest)
+        legend_beside(figure, take_legend(*panels))
         return rendered(figure)["png"]
 
 

@@ -1,11 +1,14 @@
-"""Who is beaten by whom at no higher cost: the Pareto front of a leaderboard."""
+"""The Pareto front of a leaderboard: which groups are beaten at no higher cost, and by which."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from bench.report.table import bare, identities
+from bench.metrics.card import MetricCard
+from bench.report.columns import GFLOPS
 
-COSTS = {"nfe": "NFE", "sampling_gflops_per_image": "GFLOPs"}
+COSTS = {"nfe": "NFE", GFLOPS: "GFLOPs"}
 """Measured costs of a sample, by column."""
 
 
@@ -30,42 +33,34 @@ def dominators(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarr
 
 
 def pareto(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarray:
-    """Returns which points are on the Pareto front, as booleans of shape (N,); see
-    :func:`dominators`.
-    """
+    """Returns which points are on the Pareto front (:func:`dominators`), booleans of shape (N,)."""
     return dominators(cost, value, higher=higher) < 0
 
 
-def dominated(board: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row a complete group that another one beats by the first metric, in both costs or
+def dominated(board: pd.DataFrame, metrics: Mapping[str, MetricCard]) -> pd.DataFrame:
+    """Returns a row per complete group that another one beats by the first metric, in both costs or
     in one of them.
 
     Columns: ``group``, and for each of :data:`COSTS` the group that beats it there, blank on that
-    front. Only groups of one identity of the metric compete, and only means: whether a difference
-    is evidence is another question.
+    front. Only groups of one identity of the metric compete, and only their means: whether a
+    difference is evidence is another question.
 
     Args:
         board: The leaderboard.
+        metrics: Cards by column; the first one counts.
     """
-    metrics, board = board.attrs["metrics"], bare(board)
-    records: dict[str, dict[str, str]] = {}
-    if metrics:
-        name, higher = next(iter(metrics.items()))
+    beaten: dict[str, dict[str, str]] = {}
+    for name, card in list(metrics.items())[:1]:
         known = board[(board["state"] == "done") & np.isfinite(board[name].astype(float))]
         for column, cost in COSTS.items():
             measured = known[known[column].notna()]
-            for _, part in measured.groupby(
-                [identities(text).get(name, "") for text in measured["identity"]]
-            ):
-                by = dominators(
-                    part[column].to_numpy(float), part[name].to_numpy(float), higher=higher
-                )
-                for group, index in zip(part["group"], by, strict=True):
+            for _, part in measured.groupby([i.get(name, "") for i in measured["identity"]]):
+                points = part[column].to_numpy(float), part[name].to_numpy(float)
+                best = dominators(*points, higher=card.higher_is_better)
+                for group, index in zip(part["group"], best, strict=True):
                     if index >= 0:
-                        record = records.setdefault(
-                            group, {"group": group, **dict.fromkeys(COSTS.values(), "")}
-                        )
+                        record = beaten.setdefault(group, dict.fromkeys(COSTS.values(), ""))
                         record[cost] = part["group"].iloc[index]
     order = {group: index for index, group in enumerate(board["group"])}
-    found = sorted(records.values(), key=lambda record: order[record["group"]])
-    return pd.DataFrame(found, columns=["group", *COSTS.values()])
+    records = [{"group": group, **beaten[group]} for group in sorted(beaten, key=order.get)]
+    return pd.DataFrame(records, columns=["group", *COSTS.values()])

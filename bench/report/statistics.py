@@ -52,15 +52,22 @@ from scipy import special, stats
 
 from bench.suite.claims import LEVEL
 
-EXACT = 20_000
-"""Permutations up to which all are tried; of more, as many are drawn."""
 LEAST_VALUES = 3
 """Independent values below which there is no interval: trainings, or sample seeds."""
+
+
 SUBTRACTED = 0.5
 """Share of the variance of e that is taken out of the sample seeds' part (see the module)."""
+
+
 KEPT = 0.03
 """Share of the sample seeds' part that stays at least."""
-UNBOUNDED = (-math.inf, math.inf)
+
+
+Bounds = tuple[float, float]
+"""The least and the greatest value that there can be, infinite if there is none."""
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+
 
 Scope = Literal["trainings and sample seeds", "trainings", "sample seeds", ""]
 """What an interval holds for: others of both; other trainings with these very sample seeds; other
@@ -98,26 +105,7 @@ class Estimate(NamedTuple):
     shared: Any
 
 
-class Comparison(NamedTuple):
-    """First minus second, with tests; arrays of the leading axes.
-
-    Args:
-        p: Of no difference, two-sided.
-        p_equivalence: Of a difference at least as large as the smallest effect of interest.
-        units: Trainings of the first and of the second, or the pairs twice.
-        test: The test's name.
-    """
-
-    difference: Any
-    low: Any
-    high: Any
-    p: Any
-    p_equivalence: Any
-    units: tuple[int, int]
-    test: str
-
-
-def estimate(values: Any, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
+def estimate(values: Any, bounds: Bounds = UNBOUNDED) -> Estimate:
     """Returns the mean over trainings and sample seeds, its interval and the components of
     variance.
 
@@ -143,7 +131,7 @@ def estimate(values: Any, bounds: tuple[float, float] = UNBOUNDED) -> Estimate:
     variance = y.var(-1, ddof=1) if count > 1 else unknown
     parts = [(variance / count, count - 1)] if count >= LEAST_VALUES else []
     return Estimate(
-        *_interval("sample seeds", y.mean(-1), parts, bounds), unknown, variance, unknown
+        *interval_of("sample seeds", y.mean(-1), parts, bounds), unknown, variance, unknown
     )
 
 
@@ -211,7 +199,7 @@ def _design(mask: bytes, shape: tuple[int, int]) -> _Design:
     return _Design(trainings, shape[1], kinds, weights, means, parts, hidden, between, rest)
 
 
-def _over_trainings(y: np.ndarray, design: _Design, bounds: tuple[float, float]) -> Estimate:
+def _over_trainings(y: np.ndarray, design: _Design, bounds: Bounds) -> Estimate:
     """Returns the estimate from the values of shape (..., N) of several trainings."""
     mean = y @ design.weights
     found = dict(
@@ -225,23 +213,23 @@ def _over_trainings(y: np.ndarray, design: _Design, bounds: tuple[float, float])
         most = max(design.trainings, design.seeds)
         between = np.einsum("...i,ij,...j", y, design.between, y)
         variances.append(
-            (design.hidden * _of_seeds(between, design.rest * cut["e"]), design.seeds - 1)
+            (design.hidden * of_seeds(between, design.rest * cut["e"]), design.seeds - 1)
         )
     elif design.hidden > 1e-9:
         scope = "trainings"
-    interval = _interval(scope, mean, variances if most >= LEAST_VALUES else [], bounds)
+    interval = interval_of(scope, mean, variances if most >= LEAST_VALUES else [], bounds)
     return Estimate(*interval, retraining, apart + np.nan_to_num(shared), shared)
 
 
-def _of_seeds(between: np.ndarray, rest: np.ndarray) -> np.ndarray:
+def of_seeds(between: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """Returns what sample seeds add to a variance: what they differ by, without some of what e
     makes of that.
     """
     return np.maximum(between - SUBTRACTED * rest, KEPT * between)
 
 
-def _interval(
-    scope: Scope, mean: Any, parts: list[tuple[Any, Any]], bounds: tuple[float, float]
+def interval_of(
+    scope: Scope, mean: Any, parts: list[tuple[Any, Any]], bounds: Bounds
 ) -> tuple[Scope, Any, Any, Any, Any, Any]:
     """Returns scope, mean, low, high, error and degrees of freedom.
 
@@ -263,7 +251,7 @@ def _interval(
     return scope, mean, *bracket(mean, half, bounds), error, df
 
 
-def bracket(mean: Any, half: Any, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def bracket(mean: Any, half: Any, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
     """Returns low and high of an interval that stays within bounds (see the module), NaN where the
     mean does not.
 
@@ -285,203 +273,3 @@ def bracket(mean: Any, half: Any, bounds: tuple[float, float]) -> tuple[np.ndarr
         centre, reach = np.log(above / below), half * (most - least) / (above * below)
         low, high = (special.expit(centre + sign * reach) for sign in (-1, 1))
     return least + (most - least) * low, least + (most - least) * high
-
-
-def contrast(
-    first: Any, second: Any, *, paired: bool, bounds: tuple[float, float] = UNBOUNDED
-) -> Estimate:
-    """Returns first minus second with its interval, of groups that were sampled with the same
-    seeds.
-
-    Pairs: the interval of the trainings' differences. Otherwise the trainings of each side give the
-    first part of its variance (with Welch's degrees of freedom), and what the sides' answers to the
-    sample seeds differ by the second; with one training on a side the latter alone, for these
-    trainings. A difference of values within two bounds stays within their distance.
-
-    Args:
-        first: Shape (..., I, J), without missing values.
-        second: Shape (..., K, J); with ``paired`` K = I, and row i of both is one training.
-        paired: Whether the trainings are the same ones.
-        bounds: Of a value.
-
-    Raises:
-        ValueError: Unlike numbers of sample seeds or of pairs, or missing values.
-    """
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    units, seeds = (first.shape[-2], second.shape[-2]), first.shape[-1]
-    if second.shape[-1] != seeds or (paired and units[0] != units[1]):
-        raise ValueError(f"tables of shapes {first.shape} and {second.shape} cannot be compared")
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ValueError("tables to compare should lack no value")
-    found = estimate(first - second) if paired else _apart(first, second)
-    width = bounds[1] - bounds[0]
-    return found._replace(
-        low=np.clip(found.low, -width, width), high=np.clip(found.high, -width, width)
-    )
-
-
-def _apart(first: np.ndarray, second: np.ndarray) -> Estimate:
-    """Returns the difference of two groups of other trainings."""
-    trainings, seeds = min(first.shape[-2], second.shape[-2]), first.shape[-1]
-    by_seed = first.mean(-2) - second.mean(-2)
-    parts: list[tuple[Any, Any]] = []
-    scope: Scope = BOTH if seeds > 1 else "trainings"
-    if trainings == 1:
-        scope = "sample seeds"
-    else:
-        parts.append(_welch(first, second))
-    if seeds > 1:
-        between = by_seed.var(-1, ddof=1) / seeds
-        rest = _rest_variance(first) + _rest_variance(second) if trainings > 1 else 0.0
-        parts.append((_of_seeds(between, rest) if trainings > 1 else between, seeds - 1))
-    if max(trainings, seeds) < LEAST_VALUES:
-        parts = []
-    unknown = np.full(by_seed.shape[:-1], np.nan)
-    return Estimate(
-        *_interval(scope, by_seed.mean(-1), parts, UNBOUNDED), unknown, unknown, unknown
-    )
-
-
-def _welch(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the variance that the trainings of both sides give to the difference, and its degrees
-    of freedom.
-    """
-    sides = [
-        (side.mean(-1).var(-1, ddof=1) / side.shape[-2], side.shape[-2] - 1)
-        for side in (first, second)
-    ]
-    variance = sides[0][0] + sides[1][0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        df = np.square(variance) / sum(np.square(value) / df for value, df in sides)
-    return variance, np.where(variance > 0, df, min(df for _, df in sides))
-
-
-def _rest_variance(side: np.ndarray) -> np.ndarray:
-    """Returns the variance that e gives to the mean of a side with I trainings and J seeds."""
-    trainings, seeds = side.shape[-2:]
-    rest = (
-        side
-        - side.mean(-1, keepdims=True)
-        - side.mean(-2, keepdims=True)
-        + side.mean((-1, -2), keepdims=True)
-    )
-    return np.square(rest).sum((-1, -2)) / ((trainings - 1) * (seeds - 1)) / (trainings * seeds)
-
-
-def compare(
-    first: Any,
-    second: Any,
-    *,
-    paired: bool,
-    smallest_effect: Any,
-    bounds: tuple[float, float] = UNBOUNDED,
-) -> Comparison:
-    """Returns how two groups differ that were sampled with the same seeds, for other trainings and
-    other sample seeds.
-
-    The p-value is the largest of three, so that no level of a correction makes a verdict of what
-    the interval holds: of a t test with the error and the degrees of freedom of the interval
-    (:func:`contrast`); of a permutation of the trainings (all signs of the pairs, or all ways to
-    divide the trainings), which assumes no distribution and takes the sample seeds for all there
-    are; and of a t test over the sample seeds, which takes the trainings for all there are.
-    Equivalence: two one-sided t tests, of the errors of the first and the last.
-
-    Args:
-        first: Shape (..., I, J), without missing values.
-        second: Shape (..., K, J); with ``paired`` K = I, and row i of both is one training.
-        paired: Whether the trainings are the same ones.
-        smallest_effect: The least difference that is of interest, positive; a number, or an array
-            that broadcasts.
-        bounds: Of a value.
-
-    Raises:
-        ValueError: Too few trainings or sample seeds for an interval over both, unlike numbers of
-            them, missing values.
-    """
-    found = contrast(first, second, paired=paired, bounds=bounds)
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if found.scope != BOTH:
-        raise ValueError(
-            f"tables of shapes {first.shape} and {second.shape} have no interval for both"
-        )
-    groups = [(first - second).mean(-1)] if paired else [first.mean(-1), second.mean(-1)]
-    by_seed, seeds = first.mean(-2) - second.mean(-2), first.shape[-1]
-    over_both = _tested(found.mean, found.error, found.df, smallest_effect)
-    over_seeds = _tested(
-        found.mean, by_seed.std(-1, ddof=1) / np.sqrt(seeds), seeds - 1, smallest_effect
-    )
-    p, equivalence = (np.maximum(*both) for both in zip(over_both, over_seeds, strict=True))
-    name = "sign flips of the pairs" if paired else "permutation of the trainings"
-    return Comparison(
-        found.mean,
-        found.low,
-        found.high,
-        np.maximum(p, _permuted(*groups)),
-        equivalence,
-        (first.shape[-2], second.shape[-2]),
-        f"{name}, t of the interval, t over sample seeds",
-    )
-
-
-def _tested(
-    difference: Any, error: Any, df: Any, smallest_effect: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the p-values of no difference and of one that is not small; without any error they
-    are 0 or 1.
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * stats.t.sf(np.abs(difference) / error, df)
-        above = stats.t.sf((difference + smallest_effect) / error, df)
-        below = stats.t.cdf((difference - smallest_effect) / error, df)
-    return np.nan_to_num(p, nan=1.0), np.nan_to_num(np.maximum(above, below), nan=1.0)  # nan: 0 / 0
-
-
-def _permuted(*samples: np.ndarray) -> np.ndarray:
-    """Returns two-sided p-values, over all signs of one sample or all divisions of two; shapes
-    (..., I).
-    """
-    one = len(samples) == 1
-
-    def statistic(*parts: np.ndarray, axis: int) -> np.ndarray:
-        return parts[0].mean(axis) if one else parts[0].mean(axis) - parts[1].mean(axis)
-
-    found = stats.permutation_test(
-        samples,
-        statistic,
-        permutation_type="samples" if one else "independent",
-        vectorized=True,
-        n_resamples=EXACT,
-        batch=max(1, 10_000_000 // sum(sample.size for sample in samples)),
-        axis=-1,
-        random_state=0,
-    )
-    return np.minimum(found.pvalue, 1.0)
-
-
-def holm(p: Any) -> np.ndarray:
-    """Returns p-values of one family, adjusted so that any error among them is as rare as one;
-    shape (..., K).
-    """
-    p = np.asarray(p, np.float64)
-    order = np.argsort(p, -1, kind="stable")
-    steps = np.take_along_axis(p, order, -1) * np.arange(p.shape[-1], 0, -1)
-    adjusted = np.empty_like(p)
-    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(steps, -1), 1.0), -1)
-    return adjusted
-
-
-VERDICTS = ("undecided", "better", "worse", "within noise")
-
-
-def verdicts(difference: Any, p: Any, p_equivalence: Any, *, higher_is_better: bool) -> np.ndarray:
-    """Returns a verdict on each first side, one of :data:`VERDICTS`, from p-values already
-    adjusted.
-
-    "Within noise" says that an equivalence test passed, and so goes before a difference that is
-    real and yet smaller than the smallest effect of interest. Where neither test speaks the verdict
-    is "undecided", never "equal".
-    """
-    difference = np.asarray(difference, np.float64)
-    better = difference > 0 if higher_is_better else difference < 0
-    found = np.where(np.asarray(p) <= LEVEL, np.where(better, 1, 2), 0)
-    return np.array(VERDICTS, object)[np.where(np.asarray(p_equivalence) <= LEVEL, 3, found)]

@@ -137,6 +137,7 @@ class Models:
                 for snapshot, ema in _states(entry)
             )
             for label, entry in self._trained().items()
+            if entry.card.inspection is not None
         }
 
     def _trained(self) -> Mapping[str, Model]:

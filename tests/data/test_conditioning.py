@@ -21,7 +21,7 @@ from bench.metrics.conditional import (
 from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
 from bench.plan import expand
-from bench.report import writer
+from bench.report.writer import write
 from bench.schema import build
 from bench.spec import SampleSpec, TrainSpec, canonical, key, place
 from bench.stages import context, jobs
@@ -317,7 +317,7 @@ def test_suite_runs_from_yaml_to_row_and_figure(read, tmp_path, task, dataset, m
             jobs.make(
                 job, unit, context.Context(store, settings, Silent(), Stop(), start="", attempts=1)
             )
-    (row,) = writer.write(suite, store, tmp_path / "results").to_dict("records")
+    (row,) = write(suite, store, tmp_path / "results").rows.to_dict("records")
     assert (row["state"], row["nfe"], row["count"]) == ("done", 8, 4)
     assert conditioning.describe(suite.points[0].sample.given) in row["settings"]
     assert all(0 <= row[METRICS[name].column(METRICS[name].params())] <= 1 for name in metrics)

@@ -15,7 +15,10 @@ from bench.metrics.extractors import load_extractor
 from bench.metrics.moments import statistics
 from bench.metrics.parameters import FrechetParams
 from bench.metrics.references import References
-from bench.report.comparison import FACTS, apart, differences, explain, find
+from bench.metrics.registry import METRICS
+from bench.report.comparison import FACTS, explain, find
+from bench.report.identity import differences
+from bench.report.results import Results
 
 FD, IS = "fd(digits-cnn@8)", "is(digits-cnn@8)"
 IDENTITIES = {
@@ -25,8 +28,8 @@ IDENTITIES = {
 }
 
 
-def rows(**changes):
-    """Returns a tidy table of three groups, two seeds of the first."""
+def three_groups():
+    """Returns the results of three groups, two seeds of the first."""
     plain = {name: None for name in FACTS} | {
         "train": "vp",
         "method": "SDE",
@@ -40,7 +43,7 @@ def rows(**changes):
         "bits_per_dim": np.nan,
         "bits_per_dim_note": "the suite asks for none",
     }
-    same = f"{FD}=aaaaaaaa; {IS}=cccccccc"
+    same = {FD: "aaaaaaaa", IS: "cccccccc"}
     found = [
         plain
         | {
@@ -75,21 +78,17 @@ def rows(**changes):
             "train": "ve",
         },
     ]
-    values = [(1.0, 9.0, same), (3.0, 9.2, same), (1.5, 8.0, same), (0.5, np.nan, f"{FD}=bbbbbbbb")]
+    values = [(1.0, 9.0, same), (3.0, 9.2, same), (1.5, 8.0, same), (0.5, np.nan, {FD: "bbbbbbbb"})]
     for row, (fd, score, identity) in zip(found, values, strict=True):
         row |= {FD: fd, IS: score, "identity": identity}
     found[3] |= {"sampler": "em", "state": "failed", "cause": "metrics failed: out of disk"}
-    table = pd.DataFrame(found)
-    bounds = {FD: (0, np.inf), IS: (1, np.inf)}
-    table.attrs = {"metrics": {FD: False, IS: True}, "bounds": bounds, "identities": IDENTITIES}
-    return table
+    metrics = {FD: METRICS["fd"], IS: METRICS["is"]}
+    return Results(rows=pd.DataFrame(found), metrics=metrics, identities=IDENTITIES)
 
 
-def told(first, second):
-    table = rows()
-    bare = table.copy()
-    bare.attrs = {}
-    return "\n".join(explain(table, find(bare, first), find(bare, second)))
+def explained(first, second):
+    results = three_groups()
+    return "\n".join(explain(results, find(results.rows, first), find(results.rows, second)))
 
 
 def test_differences_of_identities_are_named_with_both_values_and_short_digests():
@@ -115,20 +114,20 @@ def test_differences_of_identities_are_named_with_both_values_and_short_digests(
     ],
 )
 def test_rows_are_found_by_group_label_train_label_key_or_part_of_a_label(text, labels):
-    assert len(find(rows(), text)) == labels
+    assert len(find(three_groups().rows, text)) == labels
 
 
 def test_rows_that_are_none_or_several_are_refused():
     with pytest.raises(ValueError, match="names several rows: vp heun; ve heun"):
-        find(rows(), "heun")
+        find(three_groups().rows, "heun")
     with pytest.raises(
         ValueError, match="no row is called 've heum'; there are, for example: ve heun"
     ):
-        find(rows(), "ve heum")
+        find(three_groups().rows, "ve heum")
 
 
 def test_comparable_rows_are_told_which_is_better_and_what_they_differ_in():
-    text = told("vp heun", "ve heun")
+    text = explained("vp heun", "ve heun")
     assert "A: vp heun (2 pairs of seeds)" in text
     assert "model: vp against ve" in text
     assert f"{FD}: 2 against 1.5: comparable, one identity; B is ahead by 0.5" in text
@@ -137,7 +136,7 @@ def test_comparable_rows_are_told_which_is_better_and_what_they_differ_in():
 
 
 def test_unlike_numbers_are_told_why_and_missing_ones_whose():
-    text = told("ve heun", "ve em")
+    text = explained("ve heun", "ve em")
     assert (
         f"{FD}: 1.5 against 0.5: NOT comparable, they are unlike numbers:\n  count 256 against 128"
         in text
@@ -148,7 +147,7 @@ def test_unlike_numbers_are_told_why_and_missing_ones_whose():
 
 
 def test_the_page_says_which_rows_are_not_ranked_together_and_why():
-    (line,) = apart(rows())
+    (line,) = three_groups().unranked
     assert line.startswith(
         f"Budget 10, {FD}: ve em not ranked with vp heun, ve heun: count 256 against 128; "
     )
@@ -234,11 +233,10 @@ def test_missing_weights_stop_a_run_before_the_first_job(here, capsys, monkeypat
     monkeypatch.setenv("BENCH_DATA", str(here / "data"))
     monkeypatch.setenv("TORCH_HOME", str(here / "torch"))
     (here / "small.yaml").write_text(
-        "name: small\ndataset: photo_tiles\nmetrics: [{metric: fid, allow_few: true}, {metric: fd, extractor: pixels, "
-        "statistics: "
-        + "a"
-        * 64
-        + "}]\nsamples: {count: 300, batch: 32}\ntrain: {vp: {method: sde}}\n"
+        "name: small\ndataset: photo_tiles\n"
+        "metrics: [{metric: fid, allow_few: true}, {metric: fd, extractor: pixels, "
+        f"statistics: {'a' * 64}}}]\n"
+        "samples: {count: 300, batch: 32}\ntrain: {vp: {method: sde}}\n"
         "points: [{train: vp, sampler: euler_maruyama, grid: {nfe: [5]}}]\n"
     )
     for verb, how in (

@@ -4,26 +4,27 @@ metric.
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from rich.console import Console
-from test_report import CARDS, PROVENANCE, complete, floor_of, suite_of
+from synthetic_results import PROVENANCE, complete, floor_of, results_of, suite_of
 
 from bench.metrics.registry import METRICS
-from bench.report import contents, formats, markdown, page
+from bench.report import formats
 from bench.report.comparison import explain
 from bench.report.console import print_leaderboard
-from bench.report.figures import summary
+from bench.report.contents import sections
 from bench.report.figures.inspections import loss_points
+from bench.report.figures.quality import versus_compute
 from bench.report.figures.style import Style
-from bench.report.leaderboard import best_of, leaderboard
-from bench.report.results import read_results
+from bench.report.figures.summary import summarise
+from bench.report.leaderboard import best_of
+from bench.report.markdown import markdown
 from bench.report.seeds import measured, seed_table
-from bench.report.uncertainty import uncertainty
-from bench.report.verdicts import judge
 from bench.spec import place
 from bench.store import Store, UnitId
 
@@ -46,7 +47,8 @@ points:
 """
 CLAIMS = """
 claims:
-  - {metric: fd(digits-cnn@8), smallest_effect: 0.2, pairs: [[poor, good euler], [good heun, good euler]]}
+  - {metric: fd(digits-cnn@8), smallest_effect: 0.2,
+     pairs: [[poor, good euler], [good heun, good euler]]}
 """
 
 
@@ -69,8 +71,8 @@ def value_of(point, score):
     return 0.01 * effect
 
 
-def told(tmp_path, train_seeds, sample_seeds, claims="", inspect="null"):
-    """Returns a suite's tidy table, with results made up."""
+def finished(tmp_path, train_seeds, sample_seeds, claims="", inspect="null"):
+    """Returns a suite, its store and its results, which are synthetic."""
     numbers = {"train_seeds": list(range(train_seeds)), "sample_seeds": list(range(sample_seeds))}
     suite = suite_of(SUITE.format(**numbers, claims=claims, inspect=inspect), tmp_path)
     store = Store(tmp_path / "store")
@@ -84,12 +86,12 @@ def told(tmp_path, train_seeds, sample_seeds, claims="", inspect="null"):
                 "provenance": PROVENANCE,
             }
             store.finish(UnitId(*place(score)), record)
-    return suite, store, read_results(suite, store, methods=CARDS)
+    return suite, store, results_of(suite, store)
 
 
 @pytest.fixture(scope="module")
 def crossed(tmp_path_factory):
-    return told(tmp_path_factory.mktemp("crossed"), 6, 3, CLAIMS, "{images: 64}")
+    return finished(tmp_path_factory.mktemp("crossed"), 6, 3, CLAIMS, "{images: 64}")
 
 
 def test_every_metric_declares_bounds_that_its_values_keep():
@@ -109,9 +111,10 @@ def test_every_metric_declares_bounds_that_its_values_keep():
 
 
 def test_brackets_stay_within_the_bounds_of_their_metric(crossed):
-    _, _, rows = crossed
-    board = leaderboard(rows)
-    for name, (least, most) in rows.attrs["bounds"].items():
+    _, _, results = crossed
+    board = results.board
+    for name, card in results.metrics.items():
+        least, most = card.bounds
         low, high = board[f"{name} low"], board[f"{name} high"]
         assert (low > least).all()
         assert (high < most).all()
@@ -120,13 +123,13 @@ def test_brackets_stay_within_the_bounds_of_their_metric(crossed):
 
 
 def test_table_figures_terminal_and_uncertainty_show_one_interval(crossed):
-    suite, _, rows = crossed
-    board, parts = leaderboard(rows), uncertainty(rows)
-    text = markdown.markdown(suite, rows, board)
+    suite, _, results = crossed
+    board, parts = results.board, results.uncertainty
+    text = markdown(results)
     output = io.StringIO()
-    print_leaderboard(rows, Console(file=output, width=40))
-    for metric, bounds in rows.attrs["bounds"].items():
-        drawn = summary.summarise(rows, Style(rows, list(suite.train)), metric, bounds)
+    print_leaderboard(results, Console(file=output, width=40))
+    for metric in results.metrics:
+        drawn = summarise(results.groups, Style(results.rows, list(suite.train)), metric)
         for _, group in board.iterrows():
             shown = tuple(group[[metric, f"{metric} low", f"{metric} high"]])
             of_group = parts[(parts["group"] == group["group"]) & (parts["metric"] == metric)].iloc[
@@ -143,8 +146,8 @@ def test_table_figures_terminal_and_uncertainty_show_one_interval(crossed):
 
 
 def test_tie_marks_and_verdicts_rest_on_the_interval_of_the_difference(crossed):
-    suite, store, rows = crossed
-    board, judged = leaderboard(rows), judge(rows)
+    suite, store, results = crossed
+    board, judged = results.board, results.verdicts
     (best,) = best_of(board, FD, higher=False)
     assert board.loc[best[0], "train"] in ("good", "twin")
     tied = board.set_index("group")[f"{FD} tied"]
@@ -156,14 +159,16 @@ def test_tie_marks_and_verdicts_rest_on_the_interval_of_the_difference(crossed):
             assert not claim["low"] <= 0 <= claim["high"]
     if board.loc[best[0], "group"] == "good · euler · nfe 10":
         assert not judged["low"][0] <= 0 <= judged["high"][0]
-    cells = contents.sections(suite, rows, board)
+    cells = sections(results)
     lines = [line for part in cells if part.title.startswith("Budget") for line in part.cells]
-    marked = {line[1].text + line[2].text for line in lines if line[5].text.startswith(page.TIED)}
+    marked = {
+        line[1].text + line[2].text for line in lines if line[5].text.startswith(formats.TIED)
+    }
     assert len(marked) == int(tied.fillna(False).sum()) > 0
     floor_of(
         store, suite, 0.4, 100.0
     )  # what one set of real images scores is no yardstick of means
-    again = leaderboard(read_results(suite, store, methods=CARDS)).set_index("group")[f"{FD} tied"]
+    again = results_of(suite, store).board.set_index("group")[f"{FD} tied"]
     assert again.equals(tied)
 
 
@@ -174,16 +179,18 @@ def test_tie_marks_and_verdicts_rest_on_the_interval_of_the_difference(crossed):
 def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(
     tmp_path, train_seeds, sample_seeds, mark
 ):
-    suite, _, rows = told(tmp_path, train_seeds, sample_seeds)
-    board = leaderboard(rows)
-    text = markdown.markdown(suite, rows, board)
+    suite, _, results = finished(tmp_path, train_seeds, sample_seeds)
+    board = results.board
+    text = markdown(results)
     for _, group in board.iterrows():
-        shown = page.quality(group, FD)
+        shown = formats.metric_text(group, FD)
         assert shown in text
         if mark:
             assert shown.endswith(f"] {mark}")
             continue
-        values = seed_table(rows[rows["group"] == group["group"]], FD).to_numpy().ravel()
+        values = (
+            seed_table(results.rows[results.rows["group"] == group["group"]], FD).to_numpy().ravel()
+        )
         assert group[f"{FD} values"] == tuple(values)
         assert shown == f"{formats.number(group[FD])} ({', '.join(map(formats.number, values))})"
         assert pd.isna(group[f"{FD} low"])
@@ -194,7 +201,7 @@ def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(
     assert (f"No differences from the best are judged in {FD}, {RECALL}, {KD}" in text) == (
         not mark
     )
-    drawn = summary.summarise(rows, Style(rows, list(suite.train)), FD, rows.attrs["bounds"][FD])
+    drawn = summarise(results.groups, Style(results.rows, list(suite.train)), FD)
     assert drawn["low"].isna().all() == (not mark)
     assert all(
         len(values) == (0 if mark else train_seeds * sample_seeds) for values in drawn["values"]
@@ -218,13 +225,9 @@ def test_many_values_are_shown_by_their_range():
 
 
 def test_held_out_losses_have_the_interval_of_their_trainings_in_table_and_figure(crossed):
-    suite, _, rows = crossed
-    (part,) = [
-        part
-        for part in contents.sections(suite, rows, leaderboard(rows))
-        if part.title.startswith("Held-out")
-    ]
-    points = loss_points(rows.attrs["inspections"])
+    _, _, results = crossed
+    (part,) = [part for part in sections(results) if part.title.startswith("Held-out")]
+    points = loss_points(results.inspections)
     good = points[points["train"] == "good"]
     assert [cell.text for cell in part.cells[0][4:]] == [
         f"{formats.with_interval(point['mean'], point['low'], point['high'])} ‡"
@@ -234,29 +237,30 @@ def test_held_out_losses_have_the_interval_of_their_trainings_in_table_and_figur
 
 
 def test_explain_says_whether_two_rows_are_told_apart(crossed):
-    _, _, rows = crossed
+    _, _, results = crossed
     groups = {
-        name: rows[rows["group"] == f"{name} · euler · nfe 10"] for name in ("good", "poor", "twin")
+        name: results.rows[results.rows["group"] == f"{name} · euler · nfe 10"]
+        for name in ("good", "poor", "twin")
     }
-    for group in groups.values():
-        group.attrs = {}
-    lines = "\n".join(explain(rows, groups["poor"], groups["good"]))
+    lines = "\n".join(explain(results, groups["poor"], groups["good"]))
     assert "(for other trainings and sample seeds): told apart" in lines
     one = {
         name: group[(group["train_seed"] == 0) & (group["sample_seed"] == 0)]
         for name, group in groups.items()
     }
     assert "of too few values in common for an interval" in "\n".join(
-        explain(rows, one["poor"], one["good"])
+        explain(results, one["poor"], one["good"])
     )
 
 
 def test_pictures_draw_intervals_as_bands_and_values_as_dots(tmp_path):
-    suite, _, rows = told(tmp_path, 3, 2)
-    look, bounds = Style(rows, list(suite.train)), rows.attrs["bounds"]
+    suite, _, results = finished(tmp_path, 3, 2)
+    rows, style = results.rows, Style(results.rows, list(suite.train))
+    only_fd = {FD: results.metrics[FD]}
     for part, dots in ((rows, 0), (rows[rows["train_seed"] == 0], 4 * 2)):
-        picture, draw = next(summary._quality(part, {FD: False}, bounds, {}, look))
-        assert "band and bars: its 95 % interval as in the table" in picture.caption
+        some = replace(results, rows=part, metrics=only_fd, floors={})
+        figure, draw = next(versus_compute(some, style))
+        assert "band and bars: its 95 % interval as in the table" in figure.caption
         axes = draw().axes[0]
         drawn = [
             found

@@ -1,0 +1,110 @@
+"""Every figure of a report, in its order.
+
+Colour tells the model, marker and dashes the sampler, in seaborn's colour-blind-safe palette, the
+same in every figure. Nothing here is random or dated: equal results give equal files.
+"""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bench.data.images import load_images
+from bench.files import write as put
+from bench.report.figures.canvas import rendered
+from bench.report.figures.conditional import conditional_samples, is_conditional
+from bench.report.figures.density import densities
+from bench.report.figures.figure import Figure, LazyFigure, slug
+from bench.report.figures.inspections import losses, strips_and_curves
+from bench.report.figures.likelihood import bits_versus_cost
+from bench.report.figures.quality import versus_averages, versus_compute, versus_training
+from bench.report.figures.samples import samples
+from bench.report.figures.style import Style, theme
+from bench.report.figures.training import training_curves
+from bench.report.records import Records
+from bench.report.results import Results
+
+if TYPE_CHECKING:
+    from bench.suite.resolved import Suite
+
+
+def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> list[Figure]:
+    """Draws every figure that the finished results allow and returns them in the order of a report.
+
+    What cannot be drawn is returned with its fault, and its traceback goes to the error stream;
+    only a figure that cannot be written raises.
+
+    Args:
+        suite: What to draw.
+        results: Its results.
+        records: Reads the images, logs and arrays beside them.
+        folder: Where the files go.
+    """
+    style = Style(results.rows, list(suite.train))
+    families = {
+        "quality versus compute": versus_compute(results, style),
+        "quality versus training": versus_training(results, style),
+        "quality versus averages": versus_averages(results, style),
+        "bits/dim versus its cost": bits_versus_cost(results.sweep, style),
+        "training curves": training_curves(suite.train, records, style),
+        "held-out loss by noise level": losses(results.inspections, style),
+        "what the models show": strips_and_curves(results.inspections, records, style),
+    }
+    rows = results.rows
+    finished = rows[rows["snapshot"].isna() & rows["ema"].isna()]
+    for name, which in (("samples", _samples), ("conditional samples", _conditional)):
+        for label in suite.train:
+            mine = finished[finished["train"] == label]
+            families[f"{name} of {label}"] = which(suite, label, mine, records, style)
+    with theme():
+        return [f for what, lazy in families.items() for f in _drawn(what, lazy, folder)]
+
+
+def _samples(
+    suite: "Suite", label: str, rows: pd.DataFrame, records: Records, style: Style
+) -> Iterator[LazyFigure]:
+    conditional = [point.label for point in suite.points if is_conditional(point)]
+    data, free = load_images(suite.dataset), rows[~rows["label"].isin(conditional)]
+    family = densities if data.kind == "real" else samples
+    yield from family(label, free, records, data, style)
+
+
+def _conditional(
+    suite: "Suite", label: str, rows: pd.DataFrame, records: Records, style: Style
+) -> Iterator[LazyFigure]:
+    points = {point.label: point for point in suite.points if is_conditional(point)}
+    mine = rows[rows["label"].isin(list(points))]
+    data = load_images(suite.dataset)
+    yield from conditional_samples(label, points, mine, records, data, style)
+
+
+def _drawn(what: str, family: Iterator[LazyFigure], folder: Path) -> Iterator[Figure]:
+    """Draws and writes the figures of one kind: a fault costs the figure in which it is, no
+    other.
+    """
+    while True:
+        try:
+            lazy = next(family)
+        except StopIteration:
+            return
+        except Exception as error:  # of any kind: the tables and the other figures are not lost
+            yield _faulty(Figure(slug(what), what, ""), error)
+            return
+        try:
+            files = rendered(lazy.draw())
+        except Exception as error:
+            yield _faulty(lazy.figure, error)
+            continue
+        for kind, content in files.items():
+            put(folder / f"{lazy.figure.name}.{kind}", content)
+        yield lazy.figure
+
+
+def _faulty(figure: Figure, error: Exception) -> Figure:
+    cause = f"{type(error).__name__}: {error}"
+    traceback.print_exception(error, file=sys.stderr)
+    print(f"report: {figure.name} could not be drawn: {cause}", file=sys.stderr)
+    return figure._replace(fault=cause)

@@ -1,0 +1,96 @@
+"""What the seeds of one group say about a metric: its mean, an interval, or the bare values."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.report.contrast import contrast
+from bench.report.statistics import Bounds, Estimate, estimate
+
+
+class Measured(NamedTuple):
+    """A metric of one group, as the table, the figures and the terminal show it.
+
+    Args:
+        low: NaN if there is no interval.
+        scope: What the interval holds for, empty without one
+            (:data:`bench.report.statistics.Scope`).
+        values: The values, if they are several and too few for an interval; else empty.
+    """
+
+    mean: float
+    low: float
+    high: float
+    scope: str
+    values: tuple[float, ...]
+
+
+def measured(values: np.ndarray, bounds: Bounds) -> Measured:
+    """Returns what values of shape (I, J) say: I trainings by J sample seeds, NaN for a missing
+    one.
+    """
+    return measured_as(estimate(values, bounds), values)
+
+
+def measured_as(found: Estimate, values: np.ndarray) -> Measured:
+    """Returns an estimate as it is shown, with the values that it was made from."""
+    known = values[np.isfinite(values)]
+    scope = found.scope if np.isfinite(found.low) else ""
+    listed = tuple(map(float, known)) if not found.scope and len(known) > 1 else ()
+    return Measured(float(found.mean), float(found.low), float(found.high), scope, listed)
+
+
+def finite(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Returns the rows that have a finite value of a column."""
+    return rows[np.isfinite(rows[name].astype(float))]
+
+
+def seed_table(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Returns a column's values of one group, a row per training and a column per sample seed, NaN
+    for a missing one.
+    """
+    keyed = rows.assign(
+        train_key=rows["train_key"].fillna(""), sample_seed=rows["sample_seed"].fillna(0)
+    )
+    return keyed.pivot_table(name, "train_key", "sample_seed", dropna=False, sort=False)
+
+
+class Sides(NamedTuple):
+    """Values of two groups that can be subtracted, shapes (I, J) and (K, J).
+
+    Args:
+        paired: Whether row i of both is the same training.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    paired: bool
+
+
+def sides_of(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Sides | None:
+    """Returns the values of two groups that can be subtracted.
+
+    None if a value is missing, if the sample seeds are unlike, or if some trainings are on both
+    sides and some are not.
+    """
+    one, other = seed_table(first, name), seed_table(second, name)
+    if set(one.columns) != set(other.columns):
+        return None
+    other = other[one.columns]
+    paired = set(one.index) == set(other.index)
+    if paired:
+        other = other.loc[one.index]
+    elif set(one.index) & set(other.index):
+        return None
+    values = [table.to_numpy(float) for table in (one, other)]
+    return Sides(*values, paired) if all(np.isfinite(part).all() for part in values) else None
+
+
+def difference_of(
+    first: pd.DataFrame, second: pd.DataFrame, name: str, bounds: Bounds
+) -> Estimate | None:
+    """Returns first minus second with its interval, None if two groups cannot be subtracted."""
+    if (sides := sides_of(first, second, name)) is None:
+        return None
+    return contrast(sides.first, sides.second, paired=sides.paired, bounds=bounds)
