@@ -61,6 +61,11 @@ class Job:
     path: str | None = None
 
     @property
+    def folder(self) -> str:
+        """Its folder in the store: ``train/<key>``."""
+        return f"{self.stage}/{self.key}"
+
+    @property
     def units(self) -> tuple[UnitId, ...]:
         """What a worker claims, one at a time."""
         parts = (METRICS_PART,) if self.stage == "scores" else self.parts
@@ -114,12 +119,12 @@ def expand(suite: Suite) -> list[Job]:
     jobs: Jobs = {(job.stage, job.key): job for job in _trainings(suite)}
     for point in suite.points:
         _add_point(jobs, point, suite)
-    for label, specs in suite.sweep.items():
-        for spec in specs:
-            _add_of_model(jobs, spec, f"{label} sweep")
-    for label, specs in suite.inspections.items():
-        for spec in specs:
-            _add_of_model(jobs, spec, label)
+    for label, likelihoods in suite.sweep.items():
+        for likelihood in likelihoods:
+            _add_of_model(jobs, likelihood, f"{label} sweep")
+    for label, inspections in suite.inspections.items():
+        for inspection in inspections:
+            _add_of_model(jobs, inspection, label)
     rank = {key: index for index, (_, key) in enumerate(jobs)}
     owner = {
         place: rank[job.needs[0].key] if job.stage != "train" and job.needs else 0
@@ -188,9 +193,10 @@ def _models(
 
 
 def _add_point(jobs: Jobs, point: Point, suite: Suite) -> None:
-    sample = point.sample
+    sample, path = point.sample, None
+    needs: tuple[UnitId, ...] = ()
     if isinstance(sample, ImagesSpec):
-        needs, path = (), str(suite.sources[point.train])
+        path = str(suite.sources[point.train])
     else:
         parts, key = _batches(point.count, sample.batch), sample.key
         known = jobs.get(("samples", key))
@@ -204,7 +210,7 @@ def _add_point(jobs: Jobs, point: Point, suite: Suite) -> None:
                 needs=(UnitId(*sample.model.place),),
                 images=len(parts) * sample.batch,
             )
-        needs, path = tuple(UnitId("samples", key, part) for part in parts), None
+        needs = tuple(UnitId("samples", key, part) for part in parts)
     if point.likelihood is not None:
         _add_of_model(jobs, point.likelihood, point.train)
     if not point.scores:
@@ -228,7 +234,7 @@ def _add_point(jobs: Jobs, point: Point, suite: Suite) -> None:
 def _add_of_model(jobs: Jobs, spec: LikelihoodSpec | InspectSpec, label: str) -> None:
     """Adds the likelihood or the inspection of a model."""
     stage, key, part = spec.place
-    parts = (part,) if isinstance(spec, InspectSpec) else _batches(spec.images, spec.batch)
+    parts = _batches(spec.images, spec.batch) if isinstance(spec, LikelihoodSpec) else (part,)
     job = Job(
         stage=stage,
         key=key,

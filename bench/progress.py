@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.files import scan
 from bench.plan import Job
-from bench.spec import canonical, flatten
+from bench.spec import SampleSpec, ScoreSpec, canonical, flatten
 from bench.store import REFERENCES, STAGES, DamagedError, Store, UnitId, pruned
 
 
@@ -18,8 +18,7 @@ class Progress:
     """How far a job is: finished results, damaged files, and why the rest is to do.
 
     Args:
-        stale: Parts whose record is there and yet has to be made again: damaged, or pruned and
-            needed.
+        stale: Parts with a record that have to be made again: damaged, or pruned and needed.
     """
 
     job: Job
@@ -43,11 +42,11 @@ def examine(
         rehash: Read every data file and compare its hash, whatever its modification time says.
         reasons: Say why what is missing is missing.
     """
-    found: dict[str, Progress] = {}
-    bare: dict[str, set[str]] = {}
+    states: dict[str, Progress] = {}
+    without_images: set[UnitId] = set()
     begun = {stage: set(scan(store.root / stage)) for stage in STAGES}
     for job in jobs:
-        progress = found[f"{job.stage}/{job.key}"] = Progress(job)
+        progress = states[job.folder] = Progress(job)
         for unit in job.results if job.key in begun[job.stage] else ():
             try:
                 record = store.check(unit, rehash=rehash)
@@ -58,28 +57,27 @@ def examine(
             if record is not None:
                 progress.done.add(unit.part)
                 if pruned(record):
-                    bare.setdefault(f"{job.stage}/{job.key}", set()).add(unit.part)
+                    without_images.add(unit)
     for job in jobs:
-        if job.stage == "scores" and not found[f"scores/{job.key}"].finished:
-            for need in job.needs:
-                name = f"{need.stage}/{need.key}"
-                if need.part in bare.get(name, ()):
-                    found[name].done.discard(need.part)
-                    found[name].stale.add(need.part)
-                    found[name].why = f"images were pruned, and {job.label} has metrics to make"
+        if job.stage == "scores" and not states[job.folder].finished:
+            for need in without_images.intersection(job.needs):
+                progress = states[need.folder]
+                progress.done.discard(need.part)
+                progress.stale.add(need.part)
+                progress.why = f"images were pruned, and {job.label} has metrics to make"
     if reasons:
         neighbours: dict[str, Neighbours] = {}
-        for progress in found.values():
+        for progress in states.values():
             if not progress.finished and not progress.why:
-                progress.why = _reason(progress, store, found, neighbours, begun)
-    return found
+                progress.why = _reason(progress, store, states, neighbours, begun)
+    return states
 
 
 def verify_references(store: Store) -> list[DamagedError]:
-    """Returns what is damaged of the statistics of real images in a store, whose files are all read
-    and hashed.
+    """Reads and hashes the statistics of real images in a store; returns what is damaged.
 
-    Any suite may use them; which ones a suite does is known once its extractors are loaded.
+    Any suite may use them: which ones this suite does is not known before its extractors are
+    loaded.
     """
     damaged = []
     for name in scan(store.root / REFERENCES):
@@ -95,7 +93,7 @@ def verify_references(store: Store) -> list[DamagedError]:
 def _reason(
     progress: Progress,
     store: Store,
-    found: Mapping[str, Progress],
+    states: Mapping[str, Progress],
     neighbours: dict[str, "Neighbours"],
     begun: Mapping[str, set[str]],
 ) -> str:
@@ -106,9 +104,9 @@ def _reason(
         missing = [part for part in job.parts if part not in progress.done]
         return f"not there yet: {_span(missing)}"
     if job.stage == "scores":
-        missing = ", ".join(spec.metric for spec in job.specs)
-        new = any(not found[f"{need.stage}/{need.key}"].finished for need in job.needs)
-        return f"{'new images' if new else 'not scored yet'}: {missing} of {job.images} images"
+        metrics = ", ".join(spec.metric for spec in job.specs if isinstance(spec, ScoreSpec))
+        new = any(not states[need.folder].finished for need in job.needs)
+        return f"{'new images' if new else 'not scored yet'}: {metrics} of {job.images} images"
     if job.key in begun[job.stage]:
         return "begun, not finished"
     if job.stage not in neighbours:
@@ -121,7 +119,7 @@ def _span(parts: Sequence[str]) -> str:
 
 
 class Neighbours:
-    """Stored specs, to be asked which one differs from a new spec in a single field."""
+    """Stored specs, for finding one that differs from a new spec in a single field."""
 
     def __init__(self, specs: Iterable[Mapping[str, Any]]) -> None:
         self.whole: set[frozenset] = set()
@@ -153,21 +151,20 @@ def _items(spec: Mapping[str, Any]) -> frozenset:
     return frozenset((name, repr(value)) for name, value in flatten(spec).items())
 
 
-def to_prune(jobs: Sequence[Job], found: Mapping[str, Progress], keep: int) -> list[UnitId]:
-    """Returns the batches that a ``keep`` of that many images a point lets go: their metrics are
-    all made.
-    """
+def to_prune(jobs: Sequence[Job], states: Mapping[str, Progress], keep: int) -> list[UnitId]:
+    """Returns the scored batches beyond the first ``keep`` images per point."""
     busy = {
         need
         for job in jobs
-        if job.stage == "scores" and not found[f"scores/{job.key}"].finished
+        if job.stage == "scores" and not states[job.folder].finished
         for need in job.needs
     }
     scored = {need for job in jobs if job.stage == "scores" for need in job.needs} - busy
     return [
         unit
         for job in jobs
-        if job.stage == "samples"
-        for unit in job.results[-(-keep // job.specs[0].batch) :]
+        for spec in job.specs
+        if isinstance(spec, SampleSpec)
+        for unit in job.results[-(-keep // spec.batch) :]
         if unit in scored
     ]

@@ -20,7 +20,7 @@ from bench.files import sha256
 Values = Mapping[str, Any]
 """Plain values: str, int, float, bool, None, lists and mappings of them."""
 
-T = TypeVar("T")
+S = TypeVar("S", bound="Spec")
 
 ALWAYS = "always in the key"
 """Metadata of a field that is part of the key whatever its value: the version of a rule of the
@@ -50,7 +50,8 @@ class Spec:
     @cached_property
     def canonical(self) -> dict[str, Any]:
         """See :func:`canonical`."""
-        values = ((name, getattr(self, name), default) for name, default in _defaults(type(self)))
+        defaults = _defaults(type(self))  # type: ignore[arg-type]  # mypy misreads __hash__
+        values = ((name, getattr(self, name), default) for name, default in defaults)
         return {n: canonical(v) for n, v, default in values if default is MISSING or v != default}
 
     @cached_property
@@ -65,11 +66,14 @@ class Spec:
             raise TypeError(f"{type(self).__name__} has no result of its own")
         return self.stage, self.key, self.part
 
+    def __hash__(self) -> int:
+        return hash(self.key)
+
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
-def _spec(kind: type[T]) -> type[T]:
+def _spec(kind: type[S]) -> type[S]:
     """Makes a frozen dataclass whose instances hash by their key."""
-    kind.__hash__ = lambda self: hash(self.key)  # type: ignore[method-assign, assignment]
+    kind.__hash__ = Spec.__hash__  # type: ignore[method-assign]
     return dataclass(frozen=True, kw_only=True)(kind)
 
 

@@ -1,4 +1,4 @@
-"""Where each file lies, and how it gets there: write under another name, flush, rename.
+"""Results under keys: where each file is, and the record that says that it is complete.
 
     train/<key>/       spec.json  weights.json  weights.safetensors  log.jsonl  (resume.safetensors)
     samples/<key>/     spec.json  00017.json  00017.npz
@@ -6,11 +6,11 @@
     inspect/<key>/     spec.json  inspection.json  inspection.npz
     scores/<key>/      fd-1a2b3c4d.json
 
-A unit of work (stage, key, part) is finished when its record ``<part>.json`` is there, its own
+A unit of work (stage, key, part) is finished when its record ``<part>.json`` exists, its own
 checksum holds and every data file that it lists has the recorded size. A data file whose
 modification time differs from the recorded one is hashed again; readers always hash. What is
-damaged is made again. Beside a record lie ``<part>.attempts.jsonl`` (who tried, when, how it ended)
-and, while somebody works on it, ``<part>.lease``.
+damaged is made again. Beside a record are ``<part>.attempts.jsonl`` (who tried, when, how it ended)
+and, while a worker is on it, ``<part>.lease``.
 
 Standard library only; arrays and tensors are read in functions that import what they need.
 """
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 STAGES = ("train", "samples", "likelihood", "inspect", "scores")
 REFERENCES = "references"
-"""Statistics of real images, which any suite on the store may use; no stage of its own."""
+"""Statistics of real images, which any suite on the store may use; not a stage."""
 
 
 ATTEMPT_FIELDS: Mapping[str, type | tuple[type, ...]] = {
@@ -55,7 +55,7 @@ ATTEMPT_FIELDS: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("gpus", "cpus"), (int, float)),
     "tail": list,
 }
-"""Types of what is noted of an attempt; other values are not read."""
+"""Types of the fields of an attempt; values of other types are not read."""
 
 
 class UnitId(NamedTuple):
@@ -64,6 +64,11 @@ class UnitId(NamedTuple):
     stage: str
     key: str
     part: str
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the store: ``train/<key>``."""
+        return f"{self.stage}/{self.key}"
 
     def __str__(self) -> str:
         return "/".join(self)
@@ -83,7 +88,7 @@ class Store:
     """The store under one folder.
 
     Args:
-        guard: Called before anything is written; it raises where the writer has lost the right to.
+        guard: Called before anything is written; it raises if the writer has lost the right to.
     """
 
     def __init__(self, root: Path | str, guard: Callable[[], None] = lambda: None) -> None:
@@ -101,16 +106,14 @@ class Store:
     # Records
 
     def record(self, stage: str, key: str, part: str) -> dict[str, Any] | None:
-        """Returns the record of a finished unit, None where there is none (or only a damaged
-        one).
-        """
+        """Returns the record of a finished unit, None if it is unfinished or damaged."""
         try:
             return self.check(UnitId(stage, key, part))
         except DamagedError:
             return None
 
     def check(self, unit: UnitId, *, rehash: bool = False) -> dict[str, Any] | None:
-        """Returns the record of a finished unit, or None where it has not been made.
+        """Returns the record of a finished unit, None if it has not been made.
 
         Raises:
             DamagedError: The record or a file it lists was truncated or altered.
@@ -128,24 +131,9 @@ class Store:
         record = _unseal(content)
         if record is None:
             raise DamagedError(unit, path, "the record does not match its own checksum")
-        for name, facts in record["files"].items():
-            file = path.with_name(name)
-            try:
-                there = file.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                if facts.get("pruned"):
-                    continue
-                raise DamagedError(unit, file, "is missing") from None
-            if not stat.S_ISREG(there.st_mode):
-                raise DamagedError(unit, file, "is no file")
-            if there.st_size != facts["bytes"]:
-                raise DamagedError(
-                    unit, file, f"has {there.st_size} bytes, {facts['bytes']} were written"
-                )
-            if (rehash or there.st_mtime_ns != facts["mtime_ns"]) and hash_file(file) != facts[
-                "sha256"
-            ]:
-                raise DamagedError(unit, file, "the content differs from what was written (sha256)")
+        for data, facts in record["files"].items():
+            if why := _damage(path.with_name(data), facts, rehash):
+                raise DamagedError(unit, path.with_name(data), why)
         return record
 
     def finish(
@@ -159,24 +147,21 @@ class Store:
 
         Args:
             files: Content by suffix: ``{".npz": b"..."}``.
-            there: Suffixes of data files that were written before.
+            there: Suffixes of data files that are written already.
         """
         self.guard()
-        facts = {}
-        for path in (self.path(unit, suffix) for suffix in there):
-            lies = path.stat()
-            facts[path.name] = {
-                "sha256": hash_file(path),
-                "bytes": lies.st_size,
-                "mtime_ns": lies.st_mtime_ns,
-            }
+        digests = {self.path(unit, suffix): hash_file(self.path(unit, suffix)) for suffix in there}
         for suffix, content in (files or {}).items():
             path = self.path(unit, suffix)
             write(path, content)
+            digests[path] = sha256(content)
+        facts = {}
+        for path, digest in digests.items():
+            now = path.stat()
             facts[path.name] = {
-                "sha256": sha256(content),
-                "bytes": len(content),
-                "mtime_ns": path.stat().st_mtime_ns,
+                "sha256": digest,
+                "bytes": now.st_size,
+                "mtime_ns": now.st_mtime_ns,
             }
         self._put(unit, {**record, "files": facts})
 
@@ -185,9 +170,7 @@ class Store:
         write(self.path(unit, ".json"), _seal(record))
 
     def discard(self, unit: UnitId) -> None:
-        """Forgets a damaged unit, so that it is made again; its record is kept as
-        ``<part>.json.damaged``.
-        """
+        """Makes a damaged unit unfinished; its record is kept as ``<part>.json.damaged``."""
         put_aside(self.path(unit, ".json"))
 
     def read(self, unit: UnitId, suffix: str) -> bytes:
@@ -218,7 +201,7 @@ class Store:
             write(path, content)
 
     def specs(self, stage: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yields (key, canonical spec) of everything ever begun in a stage."""
+        """Yields (key, canonical spec) of everything that was ever begun in a stage."""
         for entry in scan(self.root / stage):
             values = read_json(self.root / stage / entry / "spec.json")
             if isinstance(values, dict) and isinstance(values.get("spec"), dict):
@@ -229,8 +212,7 @@ class Store:
     def note_attempt(self, unit: UnitId, **values: Any) -> None:
         """Appends one line to the unit's attempts."""
         self.guard()
-        path = self.path(unit, ".attempts.jsonl")
-        append(path, values)
+        append(self.path(unit, ".attempts.jsonl"), values)
 
     def attempts(self, stage: str, key: str, part: str) -> list[dict[str, Any]]:
         """Returns the attempts at a unit, oldest first.
@@ -241,19 +223,20 @@ class Store:
         """
         merged: dict[str, dict[str, Any]] = {}
         for line in read_lines(self.path(UnitId(stage, key, part), ".attempts.jsonl")):
-            kinds = {name: ATTEMPT_FIELDS.get(name, object) for name in line}
-            values = {name: value for name, value in line.items() if isinstance(value, kinds[name])}
+            values = {
+                name: value
+                for name, value in line.items()
+                if isinstance(value, ATTEMPT_FIELDS.get(name, object))
+            }
             if "attempt" in values:
-                merged.setdefault(values["attempt"], {"state": "running"}).update(values)
+                merged.setdefault(str(values["attempt"]), {"state": "running"}).update(values)
         return [attempt for attempt in merged.values() if "run" in attempt]
 
     # Images
 
     def images(self, key: str, count: int) -> "np.ndarray":
-        """Returns the first ``count`` images of a sample set (fewer where it was pruned), shape (N,
-        C, H, W).
-
-        They are uint8, or float32 where the data set's values are real.
+        """Returns the first ``count`` images of a sample set (fewer if it was pruned), shape (N, C,
+        H, W): uint8, or float32 if the data set's values are real.
 
         Raises:
             DamagedError: A file is not what was written.
@@ -292,8 +275,8 @@ class Store:
         return freed
 
     def tidy(self, stage: str, key: str) -> None:
-        """Makes the folder of a key fit to be written to: puts aside what is no folder, and sweeps
-        it.
+        """Makes the folder of a key ready to be written to: puts aside what is not a folder, and
+        sweeps it.
         """
         for folder in (self.root / stage, self.folder(stage, key)):
             if not folder.is_dir():
@@ -309,8 +292,25 @@ class Store:
 
 
 def pruned(record: Mapping[str, Any]) -> bool:
-    """Tells whether a unit's data files were pruned."""
+    """Returns whether a unit's data files were pruned."""
     return any(facts.get("pruned") for facts in record["files"].values())
+
+
+def _damage(path: Path, facts: Mapping[str, Any], rehash: bool) -> str:
+    """Returns how a data file differs from what was recorded of it; empty if it does not, or was
+    pruned.
+    """
+    try:
+        now = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "" if facts.get("pruned") else "is missing"
+    if not stat.S_ISREG(now.st_mode):
+        return "is no file"
+    if now.st_size != facts["bytes"]:
+        return f"has {now.st_size} bytes, {facts['bytes']} were written"
+    unsure = rehash or now.st_mtime_ns != facts["mtime_ns"]
+    altered = unsure and hash_file(path) != facts["sha256"]
+    return "the content differs from what was written (sha256)" if altered else ""
 
 
 def _seal(record: Mapping[str, Any]) -> bytes:
@@ -332,7 +332,7 @@ def _unseal(content: bytes) -> dict[str, Any] | None:
 
 
 def _is_file(item: tuple[str, Any]) -> bool:
-    """Tells whether an entry of a record's files is one."""
+    """Returns whether an entry of a record's files has the fields that it should have."""
     name, facts = item
     whole = isinstance(facts, dict) and isinstance(facts.get("sha256"), str)
     numbers = whole and all(isinstance(facts.get(what), int) for what in ("bytes", "mtime_ns"))

@@ -27,7 +27,9 @@ def test_budget_buys_the_most_steps_that_fit(corrections):
         params = Steps(corrections=corrections)
         steps = CORRECTED.effort.fit(budget, params)["steps"]
         assert CORRECTED.effort.evaluations(Steps(steps=steps, corrections=corrections)) <= budget
-        assert CORRECTED.effort.evaluations(Steps(steps=steps + 1, corrections=corrections)) > budget
+        assert (
+            CORRECTED.effort.evaluations(Steps(steps=steps + 1, corrections=corrections)) > budget
+        )
 
 
 def test_budget_that_buys_nothing_says_what_a_step_costs():

@@ -29,10 +29,10 @@ def _list(options: argparse.Namespace) -> int:
             say(f"  sampler  {sampler:<20} {facts.summary}")
         for preset in card.presets:
             say(f"  preset   {preset}")
-    for name, card in DATASETS.items():
-        splits = ", ".join(f"{count} {split}" for split, count in card.splits.items())
-        shape = "x".join(map(str, card.shape))
-        say(f"dataset  {name:<14} {card.summary}; {shape}, {describe_values(card)}; {splits}")
+    for name, data in DATASETS.items():
+        splits = ", ".join(f"{count} {split}" for split, count in data.splits.items())
+        shape = "x".join(map(str, data.shape))
+        say(f"dataset  {name:<14} {data.summary}; {shape}, {describe_values(data)}; {splits}")
     for name, kind in GALLERIES.items():
         say(f"dataset  {name:<14} {summary(kind)} Described in a suite: see show {name}")
     for name, metric in METRICS.items():
@@ -40,11 +40,10 @@ def _list(options: argparse.Namespace) -> int:
     for name, meant in SHORTHANDS.items():
         of = ", ".join(f"{one} of {values['extractor']}" for one, values in meant)
         say(f"metric   {name:<14} short for {of}")
-    for name, card in EXTRACTORS.items():
-        title = name + ("@SIZE" if card.sized else "")
-        say(
-            f"extractor {title:<20} {card.summary}" + "; weights are missing" * bool(card.missing())
-        )
+    for name, extractor in EXTRACTORS.items():
+        title = name + ("@SIZE" if extractor.sized else "")
+        missing = "; weights are missing" if extractor.missing() else ""
+        say(f"extractor {title:<20} {extractor.summary}{missing}")
     for path in sorted((checkout() / "suites").glob("*.yaml")):
         say(f"suite    {path.relative_to(checkout())}")
     for name in sorted(executor_files()):

@@ -98,8 +98,8 @@ def _call(command: Command, options: argparse.Namespace) -> int:
     try:
         return command.run(options)
     except SuiteError as error:
-        for problem in error.problems:
-            say(problem, file=sys.stderr)
+        for fault in error.problems:
+            say(fault, file=sys.stderr)
         count = len(error.problems)
         say(f"{count} problem{'s' if count > 1 else ''}; nothing was run.", file=sys.stderr)
         return WRONG

@@ -112,16 +112,16 @@ def _work(
         say(f"note: {note}")
     write(study.results / "suite.resolved.yaml", as_yaml(study.suite.resolved).encode())
     study.note_keys()
-    if options.detach:
+    if options.detach and isinstance(executor, Slurm):
         return _detach(study, options, executor, lease)
     from bench.cli.display import ProgressDisplay
 
     with ProgressDisplay() as display:
-        parts = (study.jobs, study.store, study.results, executor, display.show)
+        where = (study.jobs, study.store, study.results)
         if isinstance(executor, Slurm):
-            SlurmDriver(*parts, measured(study.results))(lease)
+            SlurmDriver(*where, executor, display.show, measured(study.results))(lease)
         else:
-            Driver(*parts)(lease)
+            Driver(*where, executor, display.show)(lease)
     status = _finish(study)
     say(f"{time.monotonic() - begin:.0f} s in all")
     return status

@@ -50,7 +50,7 @@ class Study:
     @property
     def keys(self) -> set[str]:
         """``stage/key`` of every job."""
-        return {f"{job.stage}/{job.key}" for job in self.jobs}
+        return {job.folder for job in self.jobs}
 
     def note_keys(self) -> None:
         """Notes which keys the suite uses, for ``prune --unused``; a run with overrides adds to

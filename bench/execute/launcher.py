@@ -12,7 +12,6 @@ import shlex
 import signal
 import socket
 import sys
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,12 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench.schema import closest
 from bench.report.columns import BITS, BITS_NOTE, BITS_TITLE, PACKED
 from bench.report.identity import differences, hashes_of
 from bench.report.results import Results
 from bench.report.seeds import difference_of
 from bench.report.statistics import BOTH
+from bench.schema import closest
 
 FACTS = {
     "method": "method",

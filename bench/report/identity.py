@@ -8,10 +8,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench.files import sha256
-
 import pandas as pd
 
+from bench.files import sha256
 from bench.spec import flatten
 
 Floors = Mapping[str, Mapping[str, Mapping[str, Any]]]

@@ -13,6 +13,7 @@ from bench.suite.document import OPTION_ORDER
 from bench.suite.fault import Fault, Place, SuiteError
 from bench.suite.sections import Sweep
 
+
 def group_name(
     sweep: Sweep, card: SamplerCard, params: Any, bought: Values, times: str, budget: int | None
 ) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.card import Card, LikelihoodCard, SamplerCard
+from bench.card import Card, Effort, LikelihoodCard, SamplerCard, adaptive
 from bench.data.images import load_images
 from bench.metrics.registry import METRICS
 from bench.report.results import Results, read_results
