@@ -6,13 +6,13 @@ that ``show``, the documentation and the code cannot differ.
 Standard library only.
 """
 
-import inspect
 import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
+from bench.describe import meanings
 from bench.schema import field_types, plain
 
 _PLAIN = {
@@ -24,7 +24,6 @@ _PLAIN = {
 }
 _ROLE = re.compile(r":(?:class|func|meth|data|attr):`~?([^`]+)`")
 _SEE = re.compile(r",? \(:(?:mod|class|func|meth|data|attr):`[^`]+`\)")
-_ENTRY = re.compile(r" {4}(\w+(?:, \w+)*): (.*)")
 
 
 class Parameter(NamedTuple):
@@ -54,33 +53,9 @@ def parameters(kind: type) -> list[Parameter]:
         inner = hint if is_dataclass(hint) else None
         default = None if usual is MISSING else "" if inner else written(usual)
         found.append(
-            Parameter(item.name, values_of(hint), default, known.get(item.name, ""), inner)
+            Parameter(item.name, values_of(hint), default, prose(known.get(item.name, "")), inner)
         )
     return found
-
-
-def meanings(kind: type) -> dict[str, str]:
-    """Returns what the docstrings of a dataclass and of its bases say of each parameter."""
-    found: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        found.update(_entries(inspect.cleandoc(base.__dict__.get("__doc__") or "")))
-    return found
-
-
-def _entries(docstring: str) -> dict[str, str]:
-    """Returns the entries of the section ``Args:``; one may be of several names with commas."""
-    _, _, section = docstring.partition("Args:\n")
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in section.split("\n"):
-        if line and not line.startswith("    "):
-            break
-        if entry := _ENTRY.fullmatch(line):
-            names = entry[1].split(", ")
-            found.update(dict.fromkeys(names, entry[2]))
-        elif line.strip():
-            found.update({name: f"{found[name]} {line.strip()}" for name in names})
-    return {name: prose(text) for name, text in found.items()}
 
 
 def prose(text: str) -> str:

@@ -159,15 +159,13 @@ def samplers(card: Card) -> str:
 
 def evaluations(sampler: SamplerCard) -> str:
     """Returns what n steps of a sampler cost with its other parameters at their defaults."""
-    usual = sampler.params()
-    if sampler.cost is None:
-        about = (
-            f", about {sampler.guess(usual):.0f} at {usual.tolerance:g}" if sampler.guess else ""
-        )
+    usual, count = sampler.params(), sampler.effort.evaluations
+    if not sampler.effort.exact:
+        about = f", about {count(usual):.0f} at {usual.tolerance:g}" if count else ""
         return f"as many as the tolerance takes{about}"
     if "steps" not in [item.name for item in fields(usual)]:
-        return f"{sampler.cost(usual)} at the defaults"
-    first, second = (sampler.cost(build(sampler.params, {"steps": n})) for n in (100, 101))
+        return f"{count(usual)} at the defaults"
+    first, second = (count(build(sampler.params, {"steps": n})) for n in (100, 101))
     slope, rest = second - first, first - 100 * (second - first)
     sign = f" {'+' if rest > 0 else '-'} {abs(rest)}" if rest else ""
     return f"{'' if slope == 1 else slope}n{sign}"
@@ -264,7 +262,7 @@ def extractors() -> str:
     rows = []
     for name, card in EXTRACTORS.items():
         size = "@SIZE" if card.sized else ""
-        usual = "SIZE" if card.family == "pca" else "as many as pixel values"
+        usual = "SIZE" if card.projection else "as many as pixel values"
         length, classes = str(card.dimension or usual), str(card.classes or "")
         how = DIGEST.sub(r"\1…", card.how) or "ship with the project"
         rows.append((f"`{name}{size}`", card.summary, length, classes, how if card.weights else ""))

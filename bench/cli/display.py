@@ -63,33 +63,38 @@ class ProgressDisplay:
         elif self.line:
             self._print(force=True)
 
-    def show(self, tally: "RunProgress") -> None:
+    def show(self, progress: "RunProgress") -> None:
         """Shows how far the run is."""
         ended = {
-            stage: tally.done.get(stage, 0) + tally.failed.get(stage, 0) for stage in tally.total
+            stage: progress.done.get(stage, 0) + progress.failed.get(stage, 0)
+            for stage in progress.total
         }
         if not self.first:
             self.first = ended
         if self.images is None:
-            self.images = tally.images
+            self.images = progress.images
         if self.progress is not None:
-            for stage, total in tally.total.items():
+            for stage, total in progress.total.items():
                 if stage not in self.tasks:
                     self.tasks[stage] = self.progress.add_task(STAGES[stage], total=total, note="")
                 self.progress.update(
-                    self.tasks[stage], completed=ended[stage], note=self._note(stage, tally, ended)
+                    self.tasks[stage],
+                    completed=ended[stage],
+                    note=self._note(stage, progress, ended),
                 )
             return
-        parts = [f"{STAGES[stage]} {ended[stage]}/{total}" for stage, total in tally.total.items()]
-        left = self._left(tally, ended)
-        rate = self._rate(tally)
-        failed = sum(tally.failed.values())
+        parts = [
+            f"{STAGES[stage]} {ended[stage]}/{total}" for stage, total in progress.total.items()
+        ]
+        left = self._left(progress, ended)
+        rate = self._rate(progress)
+        failed = sum(progress.failed.values())
         extra = [
             rate,
             left,
             f"{failed} failed or blocked" if failed else "",
-            f"{tally.workers} workers",
-            tally.note,
+            f"{progress.workers} workers",
+            progress.note,
         ]
         self.line = ", ".join([*parts, *filter(None, extra)])
         self._print()
@@ -100,35 +105,35 @@ class ProgressDisplay:
             say(f"[{now - self.begin:6.0f} s] {one_line(self.line)}", flush=True)
             self.shown = now
 
-    def _note(self, stage: str, tally: "RunProgress", ended: dict[str, int]) -> str:
+    def _note(self, stage: str, progress: "RunProgress", ended: dict[str, int]) -> str:
         from rich.markup import escape
 
-        failed = tally.failed.get(stage, 0)
+        failed = progress.failed.get(stage, 0)
         notes = [f"[red]{failed} failed or blocked[/red]"] if failed else []
         if stage == "train":
             notes += [
                 f"{escape(one_line(str(live.get('label', ''))))}: step {live['step']}"
                 + (f"/{live['steps']}" if live.get("steps") else "")
-                for live in tally.live
+                for live in progress.live
                 if live.get("stage") == "train" and "step" in live
             ][:3]
         if stage == "samples":
-            notes.append(self._rate(tally))
-        if stage == list(tally.total)[-1]:
-            notes.append(self._left(tally, ended))
+            notes.append(self._rate(progress))
+        if stage == list(progress.total)[-1]:
+            notes.append(self._left(progress, ended))
         return " ".join(filter(None, notes))
 
-    def _rate(self, tally: "RunProgress") -> str:
-        made = tally.images - (self.images or 0)
+    def _rate(self, progress: "RunProgress") -> str:
+        made = progress.images - (self.images or 0)
         return f"{made / (time.monotonic() - self.begin):,.0f} images/s" if made else ""
 
-    def _left(self, tally: "RunProgress", ended: dict[str, int]) -> str:
+    def _left(self, progress: "RunProgress", ended: dict[str, int]) -> str:
         """Estimates the time left from the share of units ended since the start, each stage weighed
         alike.
         """
         shares = [
             (ended[stage] - self.first[stage], total - self.first[stage])
-            for stage, total in tally.total.items()
+            for stage, total in progress.total.items()
             if total > self.first[stage]
         ]
         if not shares or any(made == 0 for made, _ in shares[:1]):

@@ -148,11 +148,11 @@ def _detach(study: Study, options: argparse.Namespace, executor: Slurm, lease: L
     """Submits everything that is neither finished nor in the queue, and says what; ends the run if
     all of it is finished.
     """
-    campaign = SlurmDriver(
+    driver = SlurmDriver(
         study.jobs, study.store, study.results, executor, expected=measured(study.results)
     )
-    made, left_out = campaign.detach(lease)
-    if not campaign.tally.open:
+    made, left_out = driver.detach(lease)
+    if not driver.progress.open:
         return _finish(study)
     for submission in made:
         say(array_line(submission))

@@ -12,8 +12,9 @@ from exact import Constant, Corrupted, Replay, frechet
 from torch import Tensor
 
 from methods.shared.likelihood import slope_and_divergence, unit_probes
+from methods.shared.prior import cosines
 from methods.shared.process import time_like
-from methods.soft.corruption import Corruption, cosines
+from methods.soft.corruption import Corruption
 from methods.soft.denoiser import score, velocity
 from methods.soft.flow import churn, flow_euler, flow_heun
 from methods.soft.likelihood import flow_of, log_likelihood
