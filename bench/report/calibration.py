@@ -33,7 +33,7 @@ class Components(NamedTuple):
     """Standard deviations of the effects of :mod:`bench.report.statistics` (a, b, e).
 
     Args:
-        alike: Correlation of b between two groups: 1 where a sample seed does the same to both.
+        alike: Correlation of b between two groups: 1 if a sample seed does the same to both.
     """
 
     retraining: float
@@ -53,13 +53,9 @@ sample seeds of the quickstart's VP model, of flow_heun and of euler_maruyama at
 others are extremes: what is often assumed, and sample seeds that decide nearly everything.
 """
 NOISES = {"normal": 0.0, "skewed": 0.5, "very skewed": 1.0}
-"""By name: standard deviation of the logarithm of the effects, 0 for normal ones. Skewness is 0,
-1.75 and 6.18.
-"""
+"""By name: deviation of the logarithm of the effects; skewness is 0, 1.75 and 6.18."""
 VARIATION = 0.4
-"""Standard deviation of a value as a fraction of its mean, where the interval is taken in
-logarithms.
-"""
+"""Standard deviation over mean of a value whose interval is taken in logarithms."""
 
 
 class Design(NamedTuple):
@@ -113,9 +109,7 @@ PAIRS = (
 
 
 def effects(rng: np.random.Generator, shape: Sequence[int], skew: float) -> np.ndarray:
-    """Returns independent effects of mean 0 and variance 1: normal ones, or lognormal ones
-    (:data:`NOISES`).
-    """
+    """Returns effects of mean 0 and variance 1, normal or lognormal (:data:`NOISES`)."""
     normal = rng.normal(size=shape)
     if skew == 0:
         return normal
@@ -206,9 +200,7 @@ def coverage(
 def judged(
     first: np.ndarray, second: np.ndarray, design: Design, smallest_effect: float
 ) -> np.ndarray:
-    """Returns the verdicts on the first groups, shape (boards, claims): lower is better, Holm over
-    the claims.
-    """
+    """Returns verdicts on the first groups, shape (boards, claims); lower is better."""
     found = compare(first, second, paired=design.paired, smallest_effect=smallest_effect)
     return verdicts(
         found.difference, holm(found.p), holm(found.p_equivalence), higher_is_better=False
@@ -236,7 +228,7 @@ def false_verdicts(
 
 
 def calibrate(names: Sequence[str] = tuple(COMPONENTS), boards: int = LEADERBOARDS) -> pd.DataFrame:
-    """Returns a row a design, set of components and noise: coverage of its intervals, rates of
+    """Returns a row per design, set of components and noise: coverage of its intervals, rates of
     false verdicts.
 
     The latter with skewed noise for the components first measured alone.
@@ -251,14 +243,11 @@ def calibrate(names: Sequence[str] = tuple(COMPONENTS), boards: int = LEADERBOAR
         for design in GROUPS:
             for noise, skew in NOISES.items():
                 covered = coverage(design, components, rng, 10 * boards, skew)
-                record = {
-                    "what": "interval",
-                    "design": design.title,
-                    "components": name,
-                    "noise": noise,
-                }
-                record |= {"interval over": covered.scope, "coverage": covered.plain}
-                records.append(record | {"coverage in logarithms": covered.logarithms})
+                records.append(
+                    {"what": "interval", "design": design.title, "components": name}
+                    | {"noise": noise, "interval over": covered.scope, "coverage": covered.plain}
+                    | {"coverage in logarithms": covered.logarithms}
+                )
         for design in PAIRS:
             for noise, skew in (
                 NOISES.items() if components is measured else {"normal": 0.0}.items()
@@ -267,23 +256,16 @@ def calibrate(names: Sequence[str] = tuple(COMPONENTS), boards: int = LEADERBOAR
                     wrong, same = false_verdicts(
                         design, components._replace(alike=alike), rng, boards, skew
                     )
-                    record = {
-                        "what": "claims",
-                        "design": design.title,
-                        "components": name,
-                        "noise": noise,
-                    }
-                    record |= {
-                        "alike": alike,
-                        "false better or worse": wrong,
-                        "false within noise": same,
-                    }
-                    records.append(record)
+                    records.append(
+                        {"what": "claims", "design": design.title, "components": name}
+                        | {"noise": noise, "alike": alike, "false better or worse": wrong}
+                        | {"false within noise": same}
+                    )
     return pd.DataFrame(records)
 
 
 def cost_of_skew(found: pd.DataFrame) -> pd.DataFrame:
-    """Returns the least and the mean coverage by noise, a row an interval's scope and scale."""
+    """Returns the least and the mean coverage by noise, a row per interval's scope and scale."""
     known = found[found["what"] == "interval"].melt(
         ["interval over", "noise"], ["coverage", "coverage in logarithms"], "scale", "covered"
     )

@@ -1,6 +1,4 @@
-"""The leaderboard in a terminal: a few columns, the rest is in the files that the last lines
-name.
-"""
+"""The leaderboard in a terminal: a few columns; the last lines name the files with the rest."""
 
 from pathlib import Path
 

@@ -36,8 +36,8 @@ def _summary(results: Results) -> str:
     done = int((results.rows["state"] == "done").sum())
     return (
         f"{len(results.board)} groups of {len(results.rows)} points ({done} done) on "
-        f"{results.dataset}; a row a group: mean over trainings and sample seeds [95 % interval], "
-        "or (the values) of too few for one."
+        f"{results.dataset}; one row per group: mean over trainings and sample seeds [95 % "
+        "interval], or (the values) of too few for one."
     )
 
 
@@ -48,8 +48,9 @@ def _claims(judged: pd.DataFrame) -> Section:
         "that share their trainings are compared in pairs, of which a claim needs "
         f"{LEAST_PAIRS}; others need {LEAST_TRAININGS} trainings each. p: two-sided, after Holm's "
         f"correction over {len(judged)} claims. Within noise: two one-sided t tests say that the "
-        "difference is smaller than the smallest effect of interest; where no test says anything, "
-        "the word is undecided. Better and worse ask that the interval does not hold 0, and more."
+        "difference is smaller than the smallest effect of interest; if no test says anything, "
+        "the verdict is undecided. Better and worse ask that the interval does not hold 0, "
+        "and more."
     )
     headers = ["first", "second", "metric", "NFE", "verdict", "first's mean", "second's mean"]
     headers += ["difference [95 %]", "smallest effect", "p", "p of equivalence", "test", "note"]

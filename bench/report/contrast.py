@@ -71,9 +71,7 @@ def _apart(first: np.ndarray, second: np.ndarray) -> Estimate:
 
 
 def _welch(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the variance that the trainings of both sides give to the difference, and its degrees
-    of freedom.
-    """
+    """Returns the trainings' part of the difference's variance, and its degrees of freedom."""
     sides = [
         (side.mean(-1).var(-1, ddof=1) / side.shape[-2], side.shape[-2] - 1)
         for side in (first, second)

@@ -52,7 +52,7 @@ def uncontrolled(rows: pd.DataFrame) -> str:
     models = rows.groupby("train", sort=False)
     sizes = {
         "parameters": (models["parameters"].max().dropna().astype(float), ",.0f"),
-        "forward GFLOPs a row": (models["network_gflops_per_row"].max().dropna(), ".4g"),
+        "forward GFLOPs per row": (models["network_gflops_per_row"].max().dropna(), ".4g"),
     }
     unlike = []
     for what, (values, form) in sizes.items():

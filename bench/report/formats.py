@@ -1,6 +1,4 @@
-"""Numbers and facts of rows as text, the same in Markdown, on the page, in the terminal and in
-figures.
-"""
+"""Numbers and facts of rows as text, the same in every output."""
 
 import math
 from collections.abc import Mapping
@@ -19,9 +17,7 @@ LISTED = 4
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Returns a number with that many significant digits, with an exponent only if it is extreme;
-    blank if there is none.
-    """
+    """Returns a number with so many significant digits; blank if there is none."""
     if value is None or pd.isna(value):
         return ""
     value = float(value)
@@ -33,9 +29,7 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def with_deviation(mean: Any, deviation: Any) -> str:
-    """Returns ``0.123 ± 0.004``, both to the mean's three significant digits; only the mean without
-    a deviation.
-    """
+    """Returns ``0.123 ± 0.004``, both to the mean's three significant digits."""
     if not _finite(mean) or deviation is None or pd.isna(deviation):
         return number(mean)
     if _extreme(mean):
@@ -44,9 +38,7 @@ def with_deviation(mean: Any, deviation: Any) -> str:
 
 
 def with_error(mean: Any, error: Any) -> str:
-    """Returns ``2.158 ± 0.030``, both to the error's two significant digits; only the mean without
-    an error.
-    """
+    """Returns ``2.158 ± 0.030``, both to the error's two significant digits."""
     if mean is None or pd.isna(mean) or error is None or pd.isna(error) or not error > 0:
         return number(mean)
     decimals = min(6, _decimals(error, 2))
@@ -68,9 +60,7 @@ def with_interval(mean: Any, low: Any, high: Any) -> str:
 
 
 def measured_text(measured: Measured) -> str:
-    """Returns a mean with its interval, marked if that holds for one thing only, or with the
-    values.
-    """
+    """Returns a mean with its interval, marked if of narrower scope, or with the values."""
     text = with_interval(measured.mean, measured.low, measured.high)
     if measured.scope:
         return f"{text} {MARKS[measured.scope]}" if measured.scope in MARKS else text

@@ -54,7 +54,8 @@ def dominated(board: pd.DataFrame, metrics: Mapping[str, MetricCard]) -> pd.Data
         known = board[(board["state"] == "done") & np.isfinite(board[name].astype(float))]
         for column, cost in COSTS.items():
             measured = known[known[column].notna()]
-            for _, part in measured.groupby([i.get(name, "") for i in measured["identity"]]):
+            same = [identity.get(name, "") for identity in measured["identity"]]
+            for _, part in measured.groupby(np.array(same, object)):
                 points = part[column].to_numpy(float), part[name].to_numpy(float)
                 best = dominators(*points, higher=card.higher_is_better)
                 for group, index in zip(part["group"], best, strict=True):

@@ -134,9 +134,7 @@ def read_sweep(suite: "Suite", records: Records, methods: Mapping[str, Card]) ->
 
 
 def _likelihood_specs(suite: "Suite") -> Iterator[tuple[str, LikelihoodSpec]]:
-    """Yields the likelihoods of each model; those of the table only if the sweep scores the same
-    images.
-    """
+    """Yields each model's likelihoods; the table's only if the sweep scores the same images."""
     for label in suite.train:
         swept = list(suite.sweep.get(label, ()))
         images = {(spec.images, spec.split, spec.seed) for spec in swept}

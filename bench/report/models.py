@@ -64,9 +64,7 @@ def _model(part: pd.DataFrame, exact: bool) -> list[str]:
 
 
 def _bits(part: pd.DataFrame) -> str:
-    """Returns bits/dim of the trainings of a model, with both of its errors, or why there is
-    none.
-    """
+    """Returns bits/dim over the trainings of a model with both errors, or why there is none."""
     known = part[part[BITS].notna()]
     if known.empty:
         return f"– ({part[BITS_NOTE].iloc[0]})"
@@ -81,9 +79,7 @@ def _bits(part: pd.DataFrame) -> str:
 
 
 def heldout_losses(inspections: Sequence[Inspection]) -> list[Section]:
-    """Returns a table of held-out losses, a row per model; models at unlike times are in tables of
-    their own.
-    """
+    """Returns a table of held-out losses, a row per model, for each set of times."""
     by_times: dict[tuple[str, ...], list[Inspection]] = {}
     for inspection in inspections:
         if inspection.losses:

@@ -40,12 +40,12 @@ def rankings(results: Results) -> list[Section]:
     """Returns a table per budget, and one of what has no budget."""
     board = results.board
     parts = [
-        _ranking(f"Budget {compact(budget)} (network evaluations an image)", groups, results)
+        _ranking(f"Budget {compact(budget)} (network evaluations per image)", groups, results)
         for budget, groups in board.groupby("budget", sort=True)
     ]
     rest = board[board["budget"].isna()]
     title = (
-        "Without a fixed budget: adaptive samplers where they measured, images made elsewhere "
+        "Without a fixed budget: adaptive samplers at the NFE they measured, images made elsewhere "
         "(not ranked)"
     )
     return parts + ([_ranking(title, rest, results)] if len(rest) else [])
@@ -95,9 +95,7 @@ def _costs(group: pd.Series) -> list[str]:
 
 
 def _floors(groups: pd.DataFrame, results: Results) -> list[str]:
-    """Returns a line for each metric and identity of a table whose value for real images is
-    known.
-    """
+    """Returns a line for each metric and identity whose value for real images is known."""
     lines = []
     for name, short in used(groups):
         if (floor := results.floors.get(name, {}).get(short)) is None:
@@ -119,8 +117,8 @@ def _ties(groups: pd.DataFrame, best: Mapping[str, set[Any]]) -> list[str]:
     lines, unknown = [], []
     if any(groups[f"{name} tied"].fillna(False).any() for name in best):
         lines.append(
-            f"{TIED}: not told from the best of the column: the 95 % interval of the difference "
-            "holds 0."
+            f"{TIED}: cannot be told from the best of the column: the 95 % interval of the "
+            "difference holds 0."
         )
     for name, indices in best.items():
         done = groups[(groups["state"] == "done") & groups[name].notna()]

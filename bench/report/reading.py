@@ -35,7 +35,7 @@ def _ranked_by(results: Results) -> list[str]:
 def _conventions(results: Results) -> list[str]:
     stated = len(results.claims) > 0
     return [
-        "NFE: network evaluations an image, counted at the network call. A budget is what the "
+        "NFE: network evaluations per image, counted at the network call. A budget is what the "
         "suite asked for; a sampler spends the most whole steps that fit.",
         "[ ]: 95 % interval of the mean, for other trainings and other sample seeds; the unit is a "
         f"training. {MARKS['sample seeds']}: of one training, for other sample seeds of it alone. "
@@ -49,7 +49,7 @@ def _conventions(results: Results) -> list[str]:
         "Claims were stated in the suite; any other difference between rows is a hint."
         if stated
         else "The suite states no claims: every difference between rows is a hint.",
-        "Time: warm batches alone, on the device named; it depends on the machine; ±: sample "
+        "Time: only of warm batches, on the device named; it depends on the machine; ±: sample "
         "standard deviation over the points. Compute: operations of one call of the network times "
         "the calls.",
         f"{BITS_TITLE}: processes have different floors, in the identities; a bound is not an "

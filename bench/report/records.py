@@ -49,9 +49,7 @@ class Records:
         return self.store.path(unit, ".json").relative_to(self.store.root).as_posix()
 
     def images(self, name: str, count: int) -> np.ndarray:
-        """Returns the first images of the sample set with that key; none if they were pruned,
-        damaged or never made.
-        """
+        """Returns the first images of a sample set; none if pruned, damaged or never made."""
         try:
             return self.store.images(name, count)
         except (FileNotFoundError, DamagedError):

@@ -27,9 +27,7 @@ class Measured(NamedTuple):
 
 
 def measured(values: np.ndarray, bounds: Bounds) -> Measured:
-    """Returns what values of shape (I, J) say: I trainings by J sample seeds, NaN for a missing
-    one.
-    """
+    """Returns the mean of values of shape (I, J): trainings by sample seeds, NaN if missing."""
     return measured_as(estimate(values, bounds), values)
 
 
@@ -47,9 +45,7 @@ def finite(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def seed_table(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Returns a column's values of one group, a row per training and a column per sample seed, NaN
-    for a missing one.
-    """
+    """Returns a column's values, a row per training and a column per seed, NaN if missing."""
     keyed = rows.assign(
         train_key=rows["train_key"].fillna(""), sample_seed=rows["sample_seed"].fillna(0)
     )

@@ -90,9 +90,7 @@ def compare(
 def _tested(
     difference: Any, error: Any, df: Any, smallest_effect: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the p-values of no difference and of one that is not small; without any error they
-    are 0 or 1.
-    """
+    """Returns p-values of no difference and of a large one; without any error, 0 or 1."""
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stats.t.sf(np.abs(difference) / error, df)
         above = stats.t.sf((difference + smallest_effect) / error, df)
@@ -101,9 +99,7 @@ def _tested(
 
 
 def _permuted(*samples: np.ndarray) -> np.ndarray:
-    """Returns two-sided p-values, over all signs of one sample or all divisions of two; shapes
-    (..., I).
-    """
+    """Returns two-sided p-values over all signs of one sample, or divisions of two; (..., I)."""
     one = len(samples) == 1
 
     def statistic(*parts: np.ndarray, axis: int) -> np.ndarray:
@@ -123,9 +119,7 @@ def _permuted(*samples: np.ndarray) -> np.ndarray:
 
 
 def holm(p: Any) -> np.ndarray:
-    """Returns p-values of one family, adjusted so that any error among them is as rare as one;
-    shape (..., K).
-    """
+    """Returns the p-values of one family after Holm's correction; shape (..., K)."""
     p = np.asarray(p, np.float64)
     order = np.argsort(p, -1, kind="stable")
     steps = np.take_along_axis(p, order, -1) * np.arange(p.shape[-1], 0, -1)

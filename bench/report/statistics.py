@@ -58,23 +58,17 @@ LEAST_VALUES = 3
 
 SUBTRACTED = 0.5
 """Share of the variance of e that is taken out of the sample seeds' part (see the module)."""
-
-
 KEPT = 0.03
 """Share of the sample seeds' part that stays at least."""
-
 
 Bounds = tuple[float, float]
 """The least and the greatest value that there can be, infinite if there is none."""
 UNBOUNDED: Bounds = (-math.inf, math.inf)
 
-
 Scope = Literal["trainings and sample seeds", "trainings", "sample seeds", ""]
 """What an interval holds for: others of both; other trainings with these very sample seeds; other
 sample seeds of these very trainings. Empty: there is none.
 """
-
-
 BOTH: Scope = "trainings and sample seeds"
 
 
@@ -84,13 +78,13 @@ class Estimate(NamedTuple):
 
     Args:
         mean: Each training counts once, however many of its sample sets there are.
-        low: NaN where there is no interval.
+        low: NaN if there is no interval.
         error: Standard error, NaN without an interval.
         df: Degrees of freedom of the error.
-        retraining: Variance between trainings, NaN where the design cannot tell it.
-        resampling: Variance between sample sets of one training, NaN where the design cannot tell
+        retraining: Variance between trainings, NaN if the design cannot tell it.
+        resampling: Variance between sample sets of one training, NaN if the design cannot tell
             it.
-        shared: The part of ``resampling`` that all trainings share, NaN where the design cannot
+        shared: The part of ``resampling`` that all trainings share, NaN if the design cannot
             tell it.
     """
 
@@ -112,8 +106,8 @@ def estimate(values: Any, bounds: Bounds = UNBOUNDED) -> Estimate:
     Components are moment estimates, cut off at 0. For the interval see the module.
 
     Args:
-        values: Shape (..., I, J); NaN where a value is missing, in every table alike.
-        bounds: Of a value, where it has some.
+        values: Shape (..., I, J); NaN for a missing value, in every table alike.
+        bounds: Of a value, if it has some.
 
     Raises:
         ValueError: No value at all, or tables that lack unlike values.
@@ -164,12 +158,8 @@ class _Design(NamedTuple):
 def _design(mask: bytes, shape: tuple[int, int]) -> _Design:
     train, seed = np.nonzero(np.frombuffer(mask, bool).reshape(shape))
     count, trainings = len(train), shape[0]
-    same = {
-        "a": train[:, None] == train,
-        "b": seed[:, None] == seed,
-        "e": np.eye(count, dtype=bool),
-    }
-    same = {kind: matrix.astype(float) for kind, matrix in same.items()}
+    alike = (train[:, None] == train, seed[:, None] == seed, np.eye(count))
+    same = {kind: matrix.astype(float) for kind, matrix in zip("abe", alike, strict=True)}
     to_means = same["a"] / same["a"].sum(1)  # projects on effects of trainings,
     to_seeds = same["b"] / same["b"].sum(1)  # of seeds,
     effects = np.concatenate([same["a"], same["b"]], axis=1)
@@ -182,10 +172,7 @@ def _design(mask: bytes, shape: tuple[int, int]) -> _Design:
         "abe": [to_both - to_seeds, to_both - to_means, np.eye(count) - to_both],
         "ae": [to_means - 1 / count, np.eye(count) - to_means],
     }
-    kinds, parts = (
-        "",
-        np.zeros((0, count, count)),
-    )  # one sample set a training: a and e cannot be told apart
+    kinds, parts = "", np.zeros((0, count, count))  # one sample set per training: a, e look alike
     for found, forms in sums.items():
         moments = np.array([[np.sum(form * same[kind]) for kind in found] for form in forms])
         if np.linalg.matrix_rank(moments, tol=1e-9) == len(found):
@@ -222,9 +209,7 @@ def _over_trainings(y: np.ndarray, design: _Design, bounds: Bounds) -> Estimate:
 
 
 def of_seeds(between: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Returns what sample seeds add to a variance: what they differ by, without some of what e
-    makes of that.
-    """
+    """Returns what sample seeds add to a variance, with part of what e does taken out."""
     return np.maximum(between - SUBTRACTED * rest, KEPT * between)
 
 

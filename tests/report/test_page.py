@@ -130,7 +130,7 @@ def grow(store: Store, suite: Suite, *, parameters: float = 1.0, flops: float = 
     ("factors", "said"),
     [
         ({"parameters": 1.02}, "parameters differ by 2.0% (good: 103,425, mute: 105,494)"),
-        ({"flops": 0.9}, "forward GFLOPs a row differ by 11.1% (mute: 0.0018, good: 0.002)"),
+        ({"flops": 0.9}, "forward GFLOPs per row differ by 11.1% (mute: 0.0018, good: 0.002)"),
         ({"parameters": 0.0}, "parameters differ (mute: 0, good: 103,425)"),
         ({"parameters": 1.009, "flops": 1.009}, ""),
     ],

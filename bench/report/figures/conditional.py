@@ -66,13 +66,13 @@ def conditional_samples(
     for what, found in by_condition.items():
         draw = _restoration
         caption = (
-            "a row a held-out image, drawn at random; what was given of it (what was hidden is "
+            "one row per held-out image, drawn at random; what was given of it (what was hidden is "
             "blue), samples of each sampler at its largest budget, not selected, and the truth."
         )
         if found[0].truth.images is None:
             draw = _classes
             caption = "the first samples of each sampler at its largest budget, not selected"
-            caption += "; a column a class." if what.endswith(" all") else "."
+            caption += "; one column per class." if what.endswith(" all") else "."
         heading = f"{label}, {what}: {caption}"
         figure = Figure(f"given-{slug(label)}-{slug(what)}", f"{label}: {what}", heading)
         yield LazyFigure(figure, partial(draw, f"{label}: {what}", found, data))
@@ -98,9 +98,7 @@ def _restoration(heading: str, found: list[Restoration], data: Images) -> Matplo
 
 
 def _classes(heading: str, found: list[Restoration], data: Images) -> MatplotlibFigure:
-    """Draws the first samples of each sampler in order: a column per class if the classes take
-    turns.
-    """
+    """Draws the first samples of each sampler, a column per class if the classes take turns."""
     figure, panels = panel_grid(len(found), (3.2, 3.1), margin=(0.2, 0.4))
     for axes, one in zip(panels, found, strict=True):
         sheet = tile(one.samples[: GRID * data.classes], data.classes, data.levels)
@@ -110,9 +108,7 @@ def _classes(heading: str, found: list[Restoration], data: Images) -> Matplotlib
 
 
 def _given_sheet(wanted: Truth, rows: list[int], levels: int) -> np.ndarray:
-    """Returns what is known of images, one below the other, as :func:`tile` does; what is hidden is
-    veiled.
-    """
+    """Returns what is known of images, one below the other, with a veil over what is hidden."""
     known = wanted.known_part(wanted.images.astype(float))[rows]
     if wanted.known is None:
         return tile(known, 1, levels)
@@ -122,8 +118,6 @@ def _given_sheet(wanted: Truth, rows: list[int], levels: int) -> np.ndarray:
 
 
 def _repeats(restored: Restoration, row: int) -> np.ndarray:
-    """Returns the first samples of the image that sample ``row`` restores; missing ones are
-    blank.
-    """
+    """Returns the first samples of the image that sample ``row`` restores, padded with blanks."""
     image = restored.truth.image
     return padded(restored.samples[image == image[row]][:REPEATS], REPEATS)

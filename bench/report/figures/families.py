@@ -82,9 +82,7 @@ def _conditional(
 
 
 def _drawn(what: str, family: Iterator[LazyFigure], folder: Path) -> Iterator[Figure]:
-    """Draws and writes the figures of one kind: a fault costs the figure in which it is, no
-    other.
-    """
+    """Draws and writes the figures of one kind; a fault costs only the figure that has it."""
     while True:
         try:
             lazy = next(family)

@@ -40,7 +40,7 @@ def losses(inspections: Sequence[Inspection], style: Style) -> Iterator[LazyFigu
         return
     caption = (
         "Held-out denoising loss against the standard deviation of the noise over the factor of "
-        "the image (against t where a corruption has no such number), a panel for each method and "
+        "the image (against t if a corruption has no such number), a panel for each method and "
         "weighting of the loss. Line: mean over training seeds; band and bars: its 95 % interval "
         "for other trainings; dots: the values, of too few for one."
     )
@@ -145,7 +145,7 @@ def strips_and_curves(
         numbered = (f"{base}-{k}" for k in itertools.count(2))
         name = next(n for n in itertools.chain([base], numbered) if n not in names)
         names.add(name)
-        caption = f"{title}, as each training fitted it; a line a training seed."
+        caption = f"{title}, as each training fitted it; one line per training seed."
         labels = {"title": title, "xlabel": x_label, "ylabel": y_label}
         yield LazyFigure(Figure(name, title, caption), partial(_curves, lines, labels, style))
 

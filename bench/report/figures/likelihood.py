@@ -72,7 +72,7 @@ def _bits(points: pd.DataFrame, style: Style) -> MatplotlibFigure:
         bars = {"fmt": "none", "ecolor": colour, "elinewidth": 0.9, "capsize": 2.5}
         axes.errorbar(line["nfe"], line["mean"], yerr=line["error"], **bars)
     log_axis(axes, "x", points["nfe"])
-    x = "network evaluations an image spent on the likelihood"
+    x = "network evaluations per image spent on the likelihood"
     axes.set(xlabel=x, ylabel=f"{BITS_TITLE}\nlower is better")
     legend_beside(figure, take_legend(axes))
     return figure

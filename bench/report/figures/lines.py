@@ -117,9 +117,7 @@ def front_handle() -> dict[str, Line2D]:
 
 
 def draw_floor(panels: Iterable[Axes], floor: Floor) -> None:
-    """Draws what real images score across panels that share their y axis and are otherwise
-    finished.
-    """
+    """Draws what real images score across finished panels that share their y axis."""
     if floor is None:
         return
     mean, std = floor["mean"], _deviation(floor)

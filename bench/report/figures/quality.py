@@ -61,8 +61,8 @@ def versus_compute(results: Results, style: Style) -> Iterator[LazyFigure]:
         higher = card.higher_is_better
         for part in comparable(results, metric, summarise(groups, style, metric)):
             caption = (
-                f"{metric} ({better(higher)}) against measured network evaluations and seconds an "
-                f"image. Line: mean over the seeds of complete groups; {BAND}; horizontal bar: "
+                f"{metric} ({better(higher)}) against measured network evaluations and seconds "
+                f"per image. Line: mean over the seeds of complete groups; {BAND}; horizontal bar: "
                 "range of an adaptive sampler's evaluations. Ringed: on the Pareto front (nothing "
                 "else is at least as good for as little)."
             )
@@ -73,7 +73,7 @@ def versus_compute(results: Results, style: Style) -> Iterator[LazyFigure]:
             )
             if part.summary.groupby(["train", "sampler"]).ngroups > CROWDED:
                 caption = (
-                    f"{metric} ({better(higher)}), one panel a model; grey: the others; dashes: "
+                    f"{metric} ({better(higher)}), one panel per model; grey: the others; dashes: "
                     "the Pareto front of all."
                 )
                 title = f"{metric} versus NFE, model by model"

@@ -35,7 +35,7 @@ def first_seeds(rows: pd.DataFrame, style: Style) -> dict[str, pd.DataFrame]:
     if rows["sampler"].isna().all():
         return {"made elsewhere": rows}
     sampled = rows[rows["sampler"].notna() & rows["nfe"].notna()]
-    names = [style.sampler(row) for _, row in sampled.iterrows()]
+    names = pd.Series([style.sampler(row) for _, row in sampled.iterrows()], sampled.index, str)
     found = {}
     for name, part in sampled.groupby(names, sort=False):
         first = (part["train_seed"] == part["train_seed"].min()) & (
@@ -96,7 +96,7 @@ def samples(
     if strips:
         caption = (
             f"{label}: a column is one noise draw, sampled with more and more network evaluations "
-            "an image."
+            "per image."
         )
         title = f"Samples of {label} across budgets"
         figure = Figure(f"budgets-{slug(label)}", title, caption)
@@ -104,9 +104,7 @@ def samples(
 
 
 def _held_out(data: Images) -> np.ndarray:
-    """Returns held-out images, none if the data set is not there: samples of imported weights do
-    not need it.
-    """
+    """Returns held-out images, none if the data set is not there (imported weights need none)."""
     try:
         return data.drawn("test", slice(GRID * GRID))
     except FileNotFoundError:

@@ -1,6 +1,4 @@
-"""Colours of models, markers and dashes of samplers: the same in every figure, and legible without
-colour.
-"""
+"""Colours of models, markers and dashes of samplers, legible without colour as well."""
 
 from typing import Any
 

@@ -15,8 +15,8 @@ from bench.report.results import Results
 from bench.report.seeds import Measured
 
 COSTS = {
-    "nfe": "network evaluations an image (NFE, measured)",
-    SECONDS: "sampling time an image (seconds)",
+    "nfe": "network evaluations per image (NFE, measured)",
+    SECONDS: "sampling time per image (seconds)",
 }
 """Labels of the axes of measured cost, by column."""
 BAND = (
@@ -93,9 +93,7 @@ def lengths(groups: Iterable[Group], style: Style, metric: str) -> pd.DataFrame:
 
 
 def _along(groups: Iterable[Group], style: Style, metric: str, axis: str) -> pd.DataFrame:
-    """Returns the metric, a row per (model, sampler, identity, value of a column), at the largest
-    NFE.
-    """
+    """Returns the metric at the largest NFE, a row per line, identity and value of the axis."""
     records = []
     for group in complete(groups, metric):
         if group.rows[axis].notna().all():

@@ -46,8 +46,8 @@ def training_curves(
     curves = {label: logs for label, logs in curves.items() if any(map(len, logs))}
     if curves:
         caption = (
-            "Training and held-out loss; a line a training seed. Losses of different methods are "
-            "not comparable."
+            "Training and held-out loss; one line per training seed. Losses of different methods "
+            "are not comparable."
         )
         figure = Figure("training", "Training curves", caption)
         yield LazyFigure(figure, partial(_curves, curves, style))
@@ -65,9 +65,7 @@ def read_log(spec: TrainSpec, records: Records) -> pd.DataFrame:
 
 
 def _numbers(line: str) -> dict[str, float]:
-    """Returns the finite numbers in one line of a log that the figure shows, none if the line
-    cannot be read.
-    """
+    """Returns the finite numbers in a line of a log, none if it cannot be read."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
@@ -85,7 +83,7 @@ def _numbers(line: str) -> dict[str, float]:
 def _curves(curves: Mapping[str, list[pd.DataFrame]], style: Style) -> MatplotlibFigure:
     figure, panels = panel_grid(len(curves), (3.6, 2.6), sharex=True)
     for axes, (label, logs) in zip(panels, curves.items(), strict=True):
-        log = pd.concat([log.assign(run=run) for run, log in enumerate(logs)])
+        log = pd.concat([log.assign(run=run) for run, log in enumerate(logs)], ignore_index=True)
         for name, style_of_loss in LOSSES.items():
             lines = {"units": "run", "estimator": None, "color": style.colour[label]}
             seaborn.lineplot(log, x="images", y=name, ax=axes, **lines, **style_of_loss)
