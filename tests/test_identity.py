@@ -32,10 +32,15 @@ ROOT = Path(__file__).resolve().parents[1]
 SUITE = """
 name: small
 dataset: fashion_mnist14
-metrics: [{metric: fd, extractor: inception-other, allow_few: true}, {metric: fd, extractor: pixels, allow_few: true}]
+metrics:
+  - {metric: fd, extractor: inception-other, allow_few: true}
+  - {metric: fd, extractor: pixels, allow_few: true}
 samples: {count: 4, batch: 4, seeds: [0]}
 train:
-  vp: {method: sde, seeds: [0], params: {network: {width: 8, multipliers: [1, 2], blocks: 1, attention: []}}}
+  vp:
+    method: sde
+    seeds: [0]
+    params: {network: {width: 8, multipliers: [1, 2], blocks: 1, attention: []}}
 points:
   - {train: vp, sampler: euler_maruyama, grid: {nfe: [3]}}
 """
@@ -368,7 +373,8 @@ def test_tracked_defaults_are_written_from_this_checkout_whatever_is_installed(t
     for package in ("bench", "methods"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise ImportError('of another checkout')")
-    script = f"import runpy; runpy.run_path({str(ROOT / 'tests' / 'test_defaults.py')!r}, run_name='__main__')"
+    path = str(ROOT / "tests" / "test_defaults.py")
+    script = f"import runpy; runpy.run_path({path!r}, run_name='__main__')"
     script += "\nimport json, bench; print(json.dumps(bench.__file__))"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", script]

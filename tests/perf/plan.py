@@ -47,14 +47,16 @@ def main(points: int = 10_000) -> None:
         }
         keyed = time.process_time()
         print(
-            f"{len(suite.points)} points, {len(keys)} keys: read {read - start:.2f} s, keys {keyed - read:.2f} s"
+            f"{len(suite.points)} points, {len(keys)} keys: read {read - start:.2f} s, "
+            f"keys {keyed - read:.2f} s"
         )
         seconds = {}
         for count in (points // 10, points):
             plain, priced = plan_seconds(Path(folder), count)
             seconds[count] = priced
             print(
-                f"{count} points: plan {plain:.2f} s, with an executor {priced:.2f} s, {priced / plain:.2f} times"
+                f"{count} points: plan {plain:.2f} s, with an executor {priced:.2f} s, "
+                f"{priced / plain:.2f} times"
             )
         growth = seconds[points] / seconds[points // 10]
         print(f"ten times the points take {growth:.1f} times as long")

@@ -133,7 +133,8 @@ def main() -> int:
         print(f"before scoring {before:.2f} GiB")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"{options.what}: {options.images} images, peak {peak:.2f} GiB, {time.perf_counter() - begin:.0f} s"
+        f"{options.what}: {options.images} images, peak {peak:.2f} GiB, "
+        f"{time.perf_counter() - begin:.0f} s"
     )
     return int(options.what in LIMITS and peak > LIMITS[options.what] * 1e9 / 2**30)
 
