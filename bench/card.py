@@ -272,15 +272,20 @@ def load(named: str | Callable[..., Any]) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), name)
 
 
-@cache
 def cards() -> Mapping[str, Card]:
-    """Returns the card of every method found: each folder of ``methods/`` that has a
-    ``card.py``.
+    """Returns the card of every method: of each folder of ``methods/`` that has a ``card.py``, and
+    those that plugins declare.
     """
+    return types.MappingProxyType(registry())
+
+
+@cache
+def registry() -> dict[str, Card]:
+    """Returns the cards by name, for :mod:`bench.plugins` to add to."""
     import methods
 
     found = {}
     for entry in pkgutil.iter_modules(methods.__path__):
         if entry.ispkg and importlib.util.find_spec(f"methods.{entry.name}.card") is not None:
             found[entry.name] = importlib.import_module(f"methods.{entry.name}.card").CARD
-    return types.MappingProxyType(found)
+    return found

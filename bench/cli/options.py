@@ -45,6 +45,7 @@ def add_suite(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override a value: train.vp.params.sigma_max=3",
     )
+    add_plugin(parser)
     parser.add_argument(
         "--profile", metavar="NAME", help="lay the overrides of profiles.NAME over the suite"
     )
@@ -55,6 +56,22 @@ def add_suite(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--only", metavar="LABEL", action="append", default=[], help="only points with this label"
+    )
+    parser.add_argument(
+        "--same-numbers",
+        action="store_true",
+        help="keep results of a plugin file that has changed since: it gives the same numbers",
+    )
+
+
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--plugin``."""
+    parser.add_argument(
+        "--plugin",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a Python file with a sampler, metric, extractor, data set or method of yours",
     )
 
 

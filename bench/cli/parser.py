@@ -28,6 +28,7 @@ from bench.cli.options import DONE, FAILED, WRONG, Command
 from bench.execute.attempt import PlaceError
 from bench.files import NOT_OURS
 from bench.installation import program
+from bench.plugins import PluginError, load
 from bench.printable import let_any_text_through, say
 from bench.suite.fault import SuiteError
 
@@ -96,7 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _call(command: Command, options: argparse.Namespace) -> int:
     """Runs a command; an error that is not the program's own becomes a line and an exit status."""
     try:
+        load(getattr(options, "plugin", ()))
         return command.run(options)
+    except PluginError as error:
+        say(f"{error}\nnothing was run.", file=sys.stderr)
+        return WRONG
     except SuiteError as error:
         for fault in error.problems:
             say(fault, file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.card import Card, cards
 from bench.cli.listing import describe_values
-from bench.cli.options import DONE, WRONG, Command, add_folders, did_you_mean, store_of
+from bench.cli.options import DONE, WRONG, Command, add_folders, add_plugin, did_you_mean, store_of
 from bench.data.gallery import KINDS as GALLERIES
 from bench.data.registry import DATASETS
 from bench.describe import as_yaml, commented_yaml, summary, without_markup
@@ -31,6 +31,7 @@ scale: the value of white in the file (16, 255, 1.0), black being 0; or both, [-
 
 def _options(parser: argparse.ArgumentParser) -> None:
     add_folders(parser)
+    add_plugin(parser)
     parser.add_argument(
         "what", help="a name (sde, flow_heun, sde.flow_heun, digits, fd) or the beginning of a key"
     )

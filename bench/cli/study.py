@@ -10,6 +10,8 @@ from pathlib import Path
 from bench.cli.options import overrides, store_of
 from bench.files import read_json, write
 from bench.plan import Job, expand
+from bench.plugin_results import refuse_changed
+from bench.plugins import PluginError, loaded
 from bench.printable import say
 from bench.store import STAGES
 from bench.suite.reader import read_suite
@@ -44,6 +46,8 @@ class Study:
             absent=absent,
         )
         self.jobs: list[Job] = expand(self.suite)
+        if why := refuse_changed(self.store, self.jobs, loaded(), options.same_numbers):
+            raise PluginError("\n".join(why))
         self.results = Path(options.results) / self.suite.name
         self.overrides = overrides(options)
 

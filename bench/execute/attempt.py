@@ -18,6 +18,7 @@ from bench.execute.lease import Lease, LostError
 from bench.execute.stop import Stop, Stopped
 from bench.files import FULL, NOT_OURS
 from bench.plan import Job
+from bench.plugins import load_again
 from bench.store import DamagedError, Store, UnitId
 
 READERS = (
@@ -72,6 +73,7 @@ def start(settings: Mapping[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(settings["threads"])
+    load_again(settings.get("plugins", ()))
     import bench.stages.jobs  # noqa: F401
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from bench.installation import checkout
+from bench.plugins import digests
 from bench.store import Store
 
 
@@ -108,6 +109,7 @@ class Context:
             "attempts": self.attempts,
             "attempt_seconds": round(self.earlier_seconds + time.monotonic() - self.begun, 3),
             **({"processes": self.world} if self.world > 1 else {}),
+            **({"plugins": digests()} if digests() else {}),
         }
 
 

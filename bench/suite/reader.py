@@ -23,6 +23,8 @@ from bench.data.card import DataCard
 from bench.data.registry import DATASETS
 from bench.metrics.card import MetricCard
 from bench.metrics.registry import METRICS
+from bench.plugins import Plugin, PluginError, load, loaded
+from bench.schema import Problem
 from bench.spec import Point
 from bench.suite.claims import Claim, expand_claims, note_power
 from bench.suite.document import OPTION_ORDER, Document
@@ -72,6 +74,8 @@ def read_suite(
     faults = _check_profiles(document, named, options) + _lay_profile(document, profile)
     for number, option in enumerate(sets):
         document.set(option, number)
+    plugins, unusable = _load_plugins(document)
+    faults += unusable
     sections, reading = read_sections(document.tree, named, options)
     if reading.problems or document.problems or faults:
         raise SuiteError(in_order(faults + document.faults(reading.problems)))
@@ -92,7 +96,24 @@ def read_suite(
 
     points = select(points, sections.train, only)
     resolved = resolve(sections, models, metrics, claims)
+    if plugins:
+        resolved["plugins"] = {str(plugin.path): plugin.digest for plugin in plugins}
     return _suite(Path(path), sections, models, points, claims, resolved, findings.notes)
+
+
+def _load_plugins(document: Document) -> tuple[tuple[Plugin, ...], list[Fault]]:
+    """Loads the files under ``plugins:``, relative to the suite's folder."""
+    listed = document.tree.get("plugins", []) if isinstance(document.tree, Mapping) else []
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        problem = Problem(("plugins",), listed, "should be a list of Python files")
+        return (), document.faults([problem])
+    problems = []
+    for index, name in enumerate(listed):
+        try:
+            load([document.path.parent / name])
+        except PluginError as error:
+            problems.append(Problem(("plugins", str(index)), name, str(error)))
+    return loaded(), document.faults(problems)
 
 
 def _profiles(document: Document) -> Mapping[str, Any]:

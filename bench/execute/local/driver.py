@@ -31,6 +31,7 @@ from bench.execute.local.worker import BROKEN, READY, Work, Worker
 from bench.execute.stop import Stop
 from bench.files import probe, sha256, write
 from bench.plan import Job
+from bench.plugins import described
 from bench.store import Store
 
 POLL_SECONDS = 0.25
@@ -167,7 +168,8 @@ class Driver:
 
     def _settings(self, slot: int) -> dict[str, Any]:
         names = ("threads", "device", "tf32", "compile", "checkpoint_seconds")
-        return {**{name: getattr(self.executor, name) for name in names}, "slot": slot}
+        values = {name: getattr(self.executor, name) for name in names}
+        return {**values, "slot": slot, "plugins": described()}
 
     def _start(self, orders: Path, slot: int) -> None:
         """Starts one worker, which outlives this process and does not receive its Ctrl-C."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from bench.execute.slurm.gpus import Gpus, gpus_of
 from bench.execute.slurm.options import dashed
+from bench.plugins import described
 from bench.store import STAGES
 
 DEVICES = ("a100", "h100", "h200", "gpu", "cpu")
@@ -160,7 +161,7 @@ class Slurm:
     def settings(self) -> dict[str, Any]:
         """What jobs have to know of this file."""
         names = ("threads", "device", "tf32", "compile", "checkpoint_seconds", "grace_seconds")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "plugins": described()}
 
 
 def plain_resources(resources: Resources) -> dict[str, Any]:

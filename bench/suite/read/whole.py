@@ -22,6 +22,7 @@ OPTIONAL = (
     "figures",
     "controlled",
     "most_nfe",
+    "plugins",
     "profiles",
 )
 
