@@ -28,6 +28,7 @@ READERS = (
     *("bench.data.image_folder", "bench.data.lsun", "bench.data.splits"),
     *("bench.data.images", "bench.data.content", "bench.data.idx", "bench.data.cifar"),
     *("bench.data.pickles", "bench.data.celeba", "bench.metrics.references"),
+    *("bench.metrics.statistics_file", "bench.metrics.weight_files"),
     *("methods.shared.checkpoint", "methods.shared.weights", "methods.shared.diffusers"),
 )
 """Modules that read files of the user; their errors say in full what is wrong with a file."""

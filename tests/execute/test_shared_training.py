@@ -56,7 +56,7 @@ def port():
 
 def shared(*names):
     """What two processes print, each for itself."""
-    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    path = os.pathsep.join([str(ROOT / "tests" / "execute"), str(ROOT)])
     common = {
         **os.environ,
         "PYTHONPATH": path,

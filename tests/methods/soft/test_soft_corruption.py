@@ -329,7 +329,8 @@ import sys
 import methods.soft.corruptions
 methods.soft.corruptions.__path__.append(sys.argv[1])
 
-from bench.card import build, cards, merge
+from bench.card import cards
+from bench.schema import build, merge
 card = cards()["soft"]
 noise = {"least": 0.05, "most": 0.4}
 values = {"corruption": {"kind": "ghost", "ghost": {"pixels": 4}, "noise": noise}}
