@@ -20,8 +20,9 @@ class ImageFolder:
     """A folder, searched through and through, or a zip archive of pictures.
 
     Args:
-        path: Where it lies, below the data root or else the working folder. size, crop, resize,
-        channels: How a picture becomes an image (:class:`bench.data.pictures.Shaping`).
+        path: Where it lies, below the data root or else the working folder.
+        size, crop, resize, channels: How a picture becomes an image
+            (:class:`bench.data.pictures.Shaping`).
         flips: Whether training mirrors images.
         split: "folders" to hold out what folders named test or val hold (:mod:`bench.data.splits`),
             a random share if there are none; "random" for a random share whatever folders are

@@ -443,7 +443,7 @@ def test_list_and_show_say_how_pictures_are_described(capsys):
     assert "dataset  image_folder   A folder, searched through" in capsys.readouterr().out
     assert main(["show", "image_folder"]) == 0
     out = capsys.readouterr().out
-    assert "size: needed" in out
+    assert "size:  # has to be given" in out
     assert "resize: bicubic" in out
 
 
