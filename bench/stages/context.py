@@ -125,11 +125,14 @@ def _environment() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    changes = git("status", "--porcelain", "--", ".", ":(exclude)results")
+    # Installed inside another project's checkout, it would name that project's commit.
+    top = git("rev-parse", "--show-toplevel")
+    ours = top is not None and os.path.samefile(top, folder)
+    changes = git("status", "--porcelain", "--", ".", ":(exclude)results") if ours else None
     names = ("torch", "numpy", "scipy", "scikit-learn")
     packages = {name: importlib.metadata.version(name) for name in names}
     return {
-        "commit": git("rev-parse", "HEAD"),
+        "commit": git("rev-parse", "HEAD") if ours else None,
         "dirty": None if changes is None else bool(changes),
         "host": platform.node(),
         "packages": {"python": platform.python_version(), **packages},

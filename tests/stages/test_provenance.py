@@ -50,3 +50,10 @@ def test_code_outside_a_repository_has_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setattr(stage_context, "checkout", lambda: tmp_path)
     assert (environment()["commit"], environment()["dirty"]) == (None, None)
+
+
+def test_code_installed_inside_another_repository_has_no_commit(checkout, monkeypatch):
+    installed = checkout[0] / "venv" / "site-packages"
+    installed.mkdir(parents=True)
+    monkeypatch.setattr(stage_context, "checkout", lambda: installed)
+    assert (environment()["commit"], environment()["dirty"]) == (None, None)
