@@ -47,7 +47,8 @@ def finite(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 def seed_table(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """Returns a column's values, a row per training and a column per seed, NaN if missing."""
     keyed = rows.assign(
-        train_key=rows["train_key"].astype(object).fillna(""), sample_seed=rows["sample_seed"].fillna(0)
+        train_key=rows["train_key"].astype(object).fillna(""),
+        sample_seed=rows["sample_seed"].fillna(0),
     )
     return keyed.pivot_table(name, "train_key", "sample_seed", dropna=False, sort=False)
 
