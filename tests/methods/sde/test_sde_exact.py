@@ -121,7 +121,7 @@ def test_samples_by_the_exact_score_are_the_data():
     [
         ({"time": "discrete"}, "time should stay continuous"),
         ({"parametrisation": "edm", "process": "ve"}, "parametrisation should stay score"),
-        ({"dequantise": True}, "dequantise should stay False"),
+        ({"dequantise": True}, "leave dequantise false"),
         ({"classifier": {"kind": "resnet"}}, "classifier.kind should stay none"),
     ],
 )
@@ -157,6 +157,9 @@ class Fixed(Noise):
     def __init__(self, z, level):
         super().__init__(0)
         self.z, self.level = z, level
+
+    def child(self, name):
+        return Noise(0, (name,))
 
     def normal(self, shape):
         return self.z if len(shape) > 1 else torch.full(shape, self.level)
