@@ -90,7 +90,8 @@ ONE_PROBLEM = {
         GOOD + "metric: fd\n",
         "suite.yaml:10: metric: unknown key; did you mean metrics? allowed: name, dataset, "
         "metrics, samples, train, "
-        "likelihood, inspect, points, claims, keep, figures, controlled, most_nfe, plugins, profiles "
+        "likelihood, inspect, points, claims, keep, figures, controlled, most_nfe, plugins, "
+        "profiles "
         '(value: "fd")',
     ),
     "missing section": (GOOD.replace("dataset: digits\n", ""), "suite.yaml:1: dataset: is missing"),
@@ -376,7 +377,8 @@ ONE_PROBLEM = {
         GOOD + "profiles:\n  quick: {sample: {count: 8}}\n",
         "suite.yaml:11: sample: unknown key; did you mean samples? allowed: name, dataset, "
         "metrics, samples, train, "
-        "likelihood, inspect, points, claims, keep, figures, controlled, most_nfe, plugins, profiles "
+        "likelihood, inspect, points, claims, keep, figures, controlled, most_nfe, plugins, "
+        "profiles "
         '(value: {"count": 8})',
     ),
     "profile with a wrong value": (
