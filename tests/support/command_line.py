@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import methods
-from bench.card import cards
+from bench.card import registry
 from bench.cli.parser import main
+from bench.plugins import loaded, unload
 from bench.store import Store, UnitId
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,11 +76,13 @@ class Bench:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.folder)
             patch.setattr(methods, "__path__", [*methods.__path__, str(PLUGINS / "methods")])
-            cards.cache_clear()
+            registry.cache_clear()
             try:
                 code = main(words)
             finally:
-                cards.cache_clear()
+                for plugin in loaded():
+                    unload(plugin.path)
+                registry.cache_clear()
         return code, out.getvalue(), err.getvalue()
 
     def copy(self, folder):
