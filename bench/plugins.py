@@ -330,9 +330,9 @@ def _refuse_taken(path: Path, kind: str, name: str, taken: Mapping[str, Any]) ->
 def unload(path: Path) -> None:
     """Takes back what the file at ``path`` declared; nothing if it is not loaded."""
     plugin = _loaded.pop(path, None)
-    if plugin and str(path.parent) in sys.path:
-        if all(other.path.parent != path.parent for other in _loaded.values()):
-            sys.path.remove(str(path.parent))
+    folders = {other.path.parent for other in _loaded.values()}
+    if plugin and path.parent not in folders and str(path.parent) in sys.path:
+        sys.path.remove(str(path.parent))
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if plugin and file and Path(file) in plugin.files:

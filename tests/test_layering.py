@@ -26,7 +26,7 @@ FLOORS = (  # from the ground up; a file may import what stands on floors below 
     {"plan"},
     {"progress", "plugin_results"},
     {"stages"},
-    {"execute"},
+    {"execute", "check"},
     {"report"},
     {"cli"},
 )
@@ -35,8 +35,10 @@ FLOORS = (  # from the ground up; a file may import what stands on floors below 
 NEIGHBOURS = FLOORS[:2]
 """Floors whose files may import one another."""
 
-JOB = {"stages", "method"}
-"""Imported inside a job only: by execute, in a function that the job calls, and by stages."""
+JOB = {"stages", "method", "check"}
+"""Imported inside a job only: by execute, in a function that the job calls, and by stages; check is
+a job of its command.
+"""
 
 METHODS_SEE = {"bench.card", "bench.schema", "bench.data", "bench.method"}
 """All of bench that a method may import."""
@@ -80,7 +82,7 @@ def _fault_of_bench(one):
     if above is None or below is None:
         return f"{here if above is None else there} stands on no floor of tests/test_layering.py"
     if there in JOB and here not in JOB:
-        inside = here == "execute" and there == "stages" and one.late
+        inside = one.late and (here, there) in {("execute", "stages"), ("cli", "check")}
         return "" if inside else f"{there} is imported inside a job only"
     if below > above or (below == above and FLOORS[above] not in NEIGHBOURS):
         return f"{there} does not stand below {here}"
