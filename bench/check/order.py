@@ -20,7 +20,7 @@ from bench.data.images import load_images
 from bench.method import Method, Noise, Run, Sampler, load_method
 from bench.schema import build
 
-STEPS = (8, 16, 32, 64, 128)
+STEPS = (16, 32, 64, 128, 256)
 NEAR = 0.05
 """How far from the data, in their standard deviations, the mean and the standard deviation of the
 images may lie with the most steps.
