@@ -49,4 +49,4 @@ def test_the_suite_of_the_page_is_planned_with_its_examples(tmp_path, capsys):
         (tmp_path / name).write_text(EXAMPLES[name][1])
     words = ["plan", str(tmp_path / "mine.yaml"), "--results", str(tmp_path)]
     assert main(words) == 0, capsys.readouterr().err
-    assert "mmd(pixels)" in capsys.readouterr().out
+    assert "3 points; 0 done, 8 to do" in capsys.readouterr().out
