@@ -66,11 +66,13 @@ class Plugin:
         path: The file, absolute.
         digest: SHA-256 over the file and the files of its folder that it imports, in hexadecimal.
         names: What it declares: ("samplers", "sde.my_sampler"), ("metrics", "my_metric"), ...
+        files: It and the files of its folder that it imports.
     """
 
     path: Path
     digest: str
     names: tuple[tuple[str, str], ...]
+    files: tuple[Path, ...] = ()
 
     def plain(self) -> dict[str, str]:
         """Returns what another process needs to load the same file (:func:`load_again`)."""
@@ -134,10 +136,9 @@ def _load(path: Path) -> None:
     digest = _digest(path, sources)
     if path in _loaded and _loaded[path].digest == digest:
         return
-    for source, tree in sources.items():
-        _refuse_heavy_imports(source, tree)
+    _refuse_heavy_imports(path, sources)
     unload(path)
-    module = _execute(path)
+    module = _execute(path, sources)
     cards = list(_declared(path, module))
     if not cards:
         raise PluginError(f"{path}: declares nothing: define {', '.join(KINDS)} or one of them")
@@ -147,7 +148,7 @@ def _load(path: Path) -> None:
             _register(path, kind, name, card)
             done.append((kind, name))
     finally:
-        _loaded[path] = Plugin(path, digest, tuple(done))
+        _loaded[path] = Plugin(path, digest, tuple(done), tuple(sources))
         if len(done) < len(cards):
             unload(path)
 
@@ -169,10 +170,15 @@ def _sources(path: Path) -> dict[Path, ast.Module]:
         except OSError as error:
             raise PluginError(f"{source}: {error.strerror}") from None
         for name in _imported(found[source]):
-            for file in (f"{name.replace('.', '/')}.py", f"{name.replace('.', '/')}/__init__.py"):
-                if (neighbour := path.parent / file).is_file():
-                    open_files.append(neighbour)
+            open_files += _neighbours(path.parent, name)
     return found
+
+
+def _neighbours(folder: Path, module: str) -> list[Path]:
+    """Returns the files of a folder that an import of ``module`` runs."""
+    parts = module.split(".")
+    above = [folder.joinpath(*parts[: n + 1], "__init__.py") for n in range(len(parts))]
+    return [path for path in (*above, folder.joinpath(*parts).with_suffix(".py")) if path.is_file()]
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:
@@ -189,14 +195,23 @@ def _digest(path: Path, sources: Mapping[Path, ast.Module]) -> str:
     return sha256("".join(f"{name} {sha256(at.read_bytes())}\n" for at, name in names.items()))
 
 
-def _refuse_heavy_imports(source: Path, tree: ast.Module) -> None:
-    for node in _at_import(tree.body):
-        for name in _imported(ast.Module([node], [])):
-            if name.split(".")[0] in HEAVY:
-                raise PluginError(
-                    f"{source}: line {node.lineno}: imports {name} when it is loaded: import it "
-                    "inside the functions that use it, so that suites are planned without it"
-                )
+def _refuse_heavy_imports(path: Path, sources: Mapping[Path, ast.Module]) -> None:
+    """Raises a PluginError if loading the file imports what planning does without."""
+    seen: set[Path] = set()
+    open_files = [path]
+    while open_files:
+        source = open_files.pop()
+        if source in seen:
+            continue
+        seen.add(source)
+        for node in _at_import(sources[source].body):
+            for name in _imported(ast.Module([node], [])):
+                if name.split(".")[0] in HEAVY:
+                    raise PluginError(
+                        f"{source}: line {node.lineno}: imports {name} when it is loaded: import "
+                        "it inside the functions that use it, so that suites are planned without it"
+                    )
+                open_files += _neighbours(path.parent, name)
 
 
 def _at_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
@@ -215,14 +230,15 @@ def _at_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
                 yield from _at_import(handler.body)
 
 
-def _execute(path: Path) -> ModuleType:
+def _execute(path: Path, sources: Iterable[Path]) -> ModuleType:
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    _import_anew(path, sources)
     name = f"plugin_{path.stem}_{sha256(str(path))[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -234,6 +250,26 @@ def _execute(path: Path) -> ModuleType:
         place = f" line {lines[-1]}:" if lines else ""
         raise PluginError(f"{path}:{place} {type(error).__name__}: {error}") from error
     return module
+
+
+def _import_anew(path: Path, sources: Iterable[Path]) -> None:
+    """Forgets what was imported of a plugin's folder, so that what is hashed is what runs.
+
+    Raises:
+        PluginError: Another module of that name would be imported in place of a file.
+    """
+    importlib.invalidate_caches()
+    for source in set(sources) - {path}:
+        inside = source.relative_to(path.parent).with_suffix("")
+        name = ".".join(inside.parent.parts if inside.name == "__init__" else inside.parts)
+        if getattr(sys.modules.get(name), "__file__", None) == str(source):
+            del sys.modules[name]
+        found = importlib.util.find_spec(name)
+        if found is not None and found.origin != str(source):
+            raise PluginError(
+                f"{source}: import {name} finds {found.origin or 'a module of Python'}, not this "
+                "file: give it another name"
+            )
 
 
 def _declared(path: Path, module: ModuleType) -> Iterator[tuple[str, str, Any]]:
@@ -294,6 +330,13 @@ def _refuse_taken(path: Path, kind: str, name: str, taken: Mapping[str, Any]) ->
 def unload(path: Path) -> None:
     """Takes back what the file at ``path`` declared; nothing if it is not loaded."""
     plugin = _loaded.pop(path, None)
+    folders = {other.path.parent for other in _loaded.values()}
+    if plugin and path.parent not in folders and str(path.parent) in sys.path:
+        sys.path.remove(str(path.parent))
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if plugin and file and Path(file) in plugin.files:
+            del sys.modules[name]
     for kind, name in plugin.names if plugin else ():
         method, _, sampler = name.partition(".")
         if kind != "samplers":

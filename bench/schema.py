@@ -50,6 +50,9 @@ class Rule:
     text: str
     admits: Callable[[Any], bool]
 
+    def __str__(self) -> str:
+        return self.text
+
 
 # The rules are named like types, since they stand in annotations. NaN meets none of them.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.cli import (
     assets,
     cancel,
+    check,
     check_metrics,
     explain,
     listing,
@@ -42,6 +43,7 @@ COMMANDS: Mapping[str, Command] = {
     "list": listing.COMMAND,
     "show": show.COMMAND,
     "explain": explain.COMMAND,
+    "check": check.COMMAND,
     "check-metrics": check_metrics.COMMAND,
     "reference": reference.COMMAND,
     "prune": prune.COMMAND,
@@ -64,6 +66,7 @@ examples (SUITE is a file such as suites/quickstart.yaml):
   {0} show sde                  a method's parameters: meaning, allowed values, default
   {0} check-metrics --extractor effnet-lite0@32 --dataset photo_tiles
                                 do the metrics say what they should?
+  {0} check my_sampler.py       does a file of yours keep to the contract?
   {0} reference import FILE     statistics that a paper ships; export writes such files
 
 options of a command: {0} run --help

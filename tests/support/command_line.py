@@ -14,6 +14,7 @@ import pytest
 import methods
 from bench.card import registry
 from bench.cli.parser import main
+from bench.plugins import loaded, unload
 from bench.store import Store, UnitId
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +80,8 @@ class Bench:
             try:
                 code = main(words)
             finally:
+                for plugin in loaded():
+                    unload(plugin.path)
                 registry.cache_clear()
         return code, out.getvalue(), err.getvalue()
 

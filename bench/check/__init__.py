@@ -1,0 +1,1 @@
+"""The contract of a plugin, run over what one file declares."""
