@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.method import Noise
+
 
 class Mixture:
     """A Gaussian mixture of images: weights (K,), means (K, D), covariances (K, D, D) and the
@@ -155,6 +157,10 @@ class Replay:
         return draw
 
     rademacher = uniform = normal
+
+    def child(self, name: str) -> Noise:
+        """Returns a source of its own for what was not recorded: dropout, of which there is none."""
+        return Noise(0, (name,))
 
 
 class Constant:

@@ -48,12 +48,12 @@ def test_labels_go_with_the_images_of_their_split(digits):
 
 
 def test_training_reads_training_images_alone_and_repeats_itself(monkeypatch):
-    from bench.data import images, scikit
+    from bench.data import scikit
 
     loaded = []
     card = DATASETS["digits"]
     monkeypatch.setattr(
-        images,
+        scikit,
         "_digits_index",
         lambda split, real=scikit._digits_index: loaded.append(split) or real(split),
     )
