@@ -159,7 +159,7 @@ class Replay:
     rademacher = uniform = normal
 
     def child(self, name: str) -> Noise:
-        """Returns a source of its own for what was not recorded: dropout, of which there is none."""
+        """Returns a source for what was not recorded: dropout, of which there is none."""
         return Noise(0, (name,))
 
 
