@@ -226,7 +226,8 @@ class ScoreSpec(Spec):
     """One metric of the first ``count`` images of a sample set, in the order drawn if the set was
     made elsewhere.
 
-    ``weights`` is the digest of the extractor's weights if its card names none, else None.
+    ``weights`` is the digest of the extractor's weights if its card names none, else None;
+    ``extractor_version`` the version of that card, 1 for a metric without an extractor.
     """
 
     source: SampleSpec | ImagesSpec
@@ -234,6 +235,7 @@ class ScoreSpec(Spec):
     metric: str
     metric_version: int
     weights: str | None = None
+    extractor_version: int = 1
     params: Values = field(default_factory=dict)
 
     @cached_property

@@ -12,6 +12,7 @@ from bench.cli.parser import main
 from bench.data.registry import DATASETS
 from bench.metrics.registry import METRICS
 from bench.plugins import PluginError, described, load, load_again, loaded, unload
+from bench.suite.reader import read_suite
 
 METRIC = """
 from bench.metrics.card import MetricCard
@@ -334,3 +335,31 @@ def test_equal_numbers_are_kept_if_their_author_says_so(bench):
     shutil.rmtree(bench.results / "small")
     written(bench.folder, {"gap.py": METRIC})
     assert bench.here("plan")[0] == 0  # the first content is equal to itself
+
+
+EXTRACTOR = """
+from bench.metrics.extractor_card import ExtractorCard
+
+EXTRACTORS = {"means": ExtractorCard(name="means", summary="", make=None, dimension=1, version=%d)}
+"""
+
+
+def scores(folder, version):
+    """Returns keys of a suite whose metrics compare pixels and features of an extractor."""
+    few = "{metric: fd, allow_few: true"
+    text = PLANNED.replace(f"[{few}", f"[{few}}}, {few}, extractor: means")
+    written(folder, {"small.yaml": text % "[means.py]", "means.py": EXTRACTOR % version})
+    suite = read_suite(folder / "small.yaml")
+    unload(folder / "means.py")
+    return [spec.key for spec in suite.points[0].scores]
+
+
+def test_the_version_of_an_extractor_is_in_the_keys_of_its_scores_alone(tmp_path):
+    first, second = scores(tmp_path, 1), scores(tmp_path, 2)
+    assert [one == two for one, two in zip(first, second, strict=True)] == [True, False]
+
+
+def test_version_1_of_an_extractor_is_not_written_in_keys(tmp_path):
+    written(tmp_path, {"small.yaml": PLANNED % "[]"})
+    (score,) = read_suite(tmp_path / "small.yaml").points[0].scores
+    assert "extractor_version" not in score.canonical

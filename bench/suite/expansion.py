@@ -13,6 +13,7 @@ from bench.card import BudgetError, SamplerCard
 from bench.data.digest import digest_checkpoint
 from bench.data.subset import describe_part
 from bench.metrics.card import MetricCard
+from bench.metrics.extractor_card import ExtractorCard
 from bench.metrics.extractor_cards import extractor_card
 from bench.schema import Problem, build, differences
 from bench.spec import ImagesSpec, Point, SampleSpec, ScoreSpec, Values
@@ -56,9 +57,12 @@ class Expansion:
         self.first: dict[Any, KeyPath] = {}  # of each point, the entry that names it
         self.budgets: dict[Any, int] = {}
         self.left_out = 0
-        self.weights = {
-            metric.column: _weights(metrics[metric.name], metric, cache)
-            for metric in sections.metrics
+        extractors = {
+            metric.column: _extractor(metrics[metric.name], metric) for metric in sections.metrics
+        }
+        self.weights = {column: _weights(card, cache) for column, card in extractors.items()}
+        self.extractor_versions = {
+            column: card.version if card else 1 for column, card in extractors.items()
         }
 
     def points(self) -> list[Point]:
@@ -196,6 +200,7 @@ class Expansion:
                 metric=metric.name,
                 metric_version=metric.version,
                 weights=self.weights[metric.column],
+                extractor_version=self.extractor_versions[metric.column],
                 params=metric.params,
             )
             for metric in self.sections.metrics
@@ -203,10 +208,14 @@ class Expansion:
         )
 
 
-def _weights(card: MetricCard, metric: Metric, cache: Path | None) -> str | None:
-    """Returns the digest of an extractor's weights if its card does not fix them."""
+def _extractor(card: MetricCard, metric: Metric) -> ExtractorCard | None:
+    """Returns the card of the extractor that a metric compares features of, if it does."""
     name = getattr(build(card.params, metric.params), "extractor", "")
-    extractor = extractor_card(name) if name else None
+    return extractor_card(name) if name else None
+
+
+def _weights(extractor: ExtractorCard | None, cache: Path | None) -> str | None:
+    """Returns the digest of an extractor's weights if its card does not fix them."""
     if extractor is None or not extractor.weights or extractor.sha256:
         return None
     path = extractor.path()
