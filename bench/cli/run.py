@@ -139,6 +139,7 @@ def _discard(study: Study, jobs: Mapping[str, Progress]) -> None:
 
 def _finish(study: Study) -> int:
     """Makes tables and figures, then deletes the images that the suite does not keep."""
+    say("drawing figures, writing tables", flush=True)
     status = make_report(study)
     prune_samples(study, study.suite.keep)
     return status
