@@ -1,6 +1,6 @@
 """NFE and FLOPs are counted where they are spent: at the calls of a method's networks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,9 @@ class NetworkCounter:
     ...     images = method.sample(64, sampler, noise)
     >>> nfe = counter.rows / 64
 
+    Args:
+        watch: Called with the rows so far after each forward pass.
+
     Attributes:
         rows: Rows of all forward passes.
         calls: Forward passes.
@@ -23,8 +26,11 @@ class NetworkCounter:
         inputs: The first row of what each network was first called with; of those that were.
     """
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], watch: Callable[[int], None] = lambda rows: None
+    ) -> None:
         self.networks = networks
+        self.watch = watch
         self.rows = 0
         self.calls = 0
         self.forward = [0] * len(networks)
@@ -49,6 +55,7 @@ class NetworkCounter:
         self.rows += rows
         self.calls += 1
         self.forward[index] += rows
+        self.watch(self.rows)
         if index not in self.inputs:
             self.inputs[index] = tuple(_first_row(value, rows) for value in inputs)
         if output.requires_grad:

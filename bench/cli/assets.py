@@ -5,7 +5,8 @@ import os
 import sys
 import time
 
-from bench.cli.options import DONE, FAILED, Command, add_suite
+from bench.cli.exit_status import DONE, FAILED
+from bench.cli.options import Command, add_suite
 from bench.cli.study import Study
 from bench.data import assets, download
 from bench.data.registry import data_card
@@ -100,6 +101,4 @@ class _Line:
             self.open = False
 
 
-COMMAND = Command(
-    "list the files that a suite needs, and whether they are there", _assets, _options
-)
+COMMAND = Command(_assets, _options)

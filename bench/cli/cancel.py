@@ -5,7 +5,8 @@ import signal
 import sys
 import time
 
-from bench.cli.options import DONE, FAILED, Command, add_suite
+from bench.cli.exit_status import DONE, FAILED
+from bench.cli.options import Command, add_suite
 from bench.cli.study import Study
 from bench.execute.cancellation import ask_to_cancel
 from bench.execute.lease import holder
@@ -48,6 +49,4 @@ def _cancel(options: argparse.Namespace) -> int:
     return FAILED
 
 
-COMMAND = Command(
-    "stop the driver and the workers of a suite (start it again to go on)", _cancel, add_suite
-)
+COMMAND = Command(_cancel, add_suite)

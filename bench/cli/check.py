@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.cli.options import DONE, FAILED, Command, unusable
+from bench.cli.exit_status import DONE, FAILED
+from bench.cli.options import Command, unusable
 from bench.plugins import load
 from bench.printable import say
 
@@ -45,4 +46,4 @@ def _check(options: argparse.Namespace) -> int:
     return FAILED if failed else DONE
 
 
-COMMAND = Command("check that a plugin file keeps to the contract", _check, _options)
+COMMAND = Command(_check, _options)

@@ -5,16 +5,8 @@ equal features?
 import argparse
 import sys
 
-from bench.cli.options import (
-    DONE,
-    FAILED,
-    WRONG,
-    Command,
-    add_device,
-    add_folders,
-    store_of,
-    unusable,
-)
+from bench.cli.exit_status import DONE, FAILED, WRONG
+from bench.cli.options import Command, add_device, add_folders, store_of, unusable
 from bench.data.registry import DATASETS
 from bench.data.subset import describe_part
 from bench.metrics.extractor_cards import default_extractor, extractor_label
@@ -80,8 +72,4 @@ def _check_metrics(options: argparse.Namespace) -> int:
     return FAILED if failed else DONE
 
 
-COMMAND = Command(
-    "check that a metric's numbers rise with known damage, and agree across libraries",
-    _check_metrics,
-    _options,
-)
+COMMAND = Command(_check_metrics, _options)

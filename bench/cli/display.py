@@ -1,10 +1,11 @@
-"""Live progress of a run: stages, units done, images a second, time left; plain lines where there
-is no terminal.
+"""Live progress of a run: stages, steps of what runs, images per second, time left; plain lines if
+there is no terminal.
 """
 
 import time
 from typing import TYPE_CHECKING, Any
 
+from bench.execute.pace import Pace
 from bench.printable import one_line, say
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ STAGES = {
     "scores": "score",
 }
 PLAIN_SECONDS = 10.0
+MOST_NAMED = 3
+"""Units of a stage that are named with their steps."""
 
 
 class ProgressDisplay:
@@ -28,7 +31,7 @@ class ProgressDisplay:
 
         self.console = Console()
         self.begin = time.monotonic()
-        self.first: dict[str, int] = {}
+        self.pace = Pace()
         self.images: int | None = None
         self.shown = 0.0
         self.line = ""
@@ -37,7 +40,6 @@ class ProgressDisplay:
         if self.console.is_terminal:
             from rich.progress import (
                 BarColumn,
-                MofNCompleteColumn,
                 Progress,
                 TextColumn,
                 TimeElapsedColumn,
@@ -46,7 +48,7 @@ class ProgressDisplay:
             columns = (
                 TextColumn("{task.description:<11}"),
                 BarColumn(bar_width=30),
-                MofNCompleteColumn(),
+                TextColumn("{task.fields[count]}"),
                 TextColumn("{task.fields[note]}"),
                 TimeElapsedColumn(),
             )
@@ -65,39 +67,39 @@ class ProgressDisplay:
 
     def show(self, progress: "RunProgress") -> None:
         """Shows how far the run is."""
-        ended = {
-            stage: progress.done.get(stage, 0) + progress.failed.get(stage, 0)
-            for stage in progress.total
-        }
-        if not self.first:
-            self.first = ended
         if self.images is None:
             self.images = progress.images
-        if self.progress is not None:
-            for stage, total in progress.total.items():
-                if stage not in self.tasks:
-                    self.tasks[stage] = self.progress.add_task(STAGES[stage], total=total, note="")
-                self.progress.update(
-                    self.tasks[stage],
-                    completed=ended[stage],
-                    note=self._note(stage, progress, ended),
-                )
+        self.pace.update(progress, time.monotonic() - self.begin)
+        if self.progress is None:
+            self.line = self._plain(progress)
+            self._print()
             return
-        parts = [
-            f"{STAGES[stage]} {ended[stage]}/{total}" for stage, total in progress.total.items()
+        for stage, total in progress.total.items():
+            if stage not in self.tasks:
+                fields = {"note": "", "count": ""}
+                self.tasks[stage] = self.progress.add_task(STAGES[stage], total=total, **fields)
+            self.progress.update(
+                self.tasks[stage],
+                completed=self.pace.share(stage, progress) * total,
+                count=f"{_ended(stage, progress)}/{total}",
+                note=self._note(stage, progress),
+            )
+
+    def _plain(self, progress: "RunProgress") -> str:
+        stages = [
+            ": ".join([f"{STAGES[stage]} {_ended(stage, progress)}/{total}", *self._running(stage)])
+            for stage, total in progress.total.items()
         ]
-        left = self._left(progress, ended)
-        rate = self._rate(progress)
         failed = sum(progress.failed.values())
+        workers = f"{progress.workers} worker{'' if progress.workers == 1 else 's'}"
         extra = [
-            rate,
-            left,
+            self._images_rate(progress),
             f"{failed} failed or blocked" if failed else "",
-            f"{progress.workers} workers",
+            workers if self.pace.started else "",
+            self._left(progress),
             progress.note,
         ]
-        self.line = ", ".join([*parts, *filter(None, extra)])
-        self._print()
+        return "; ".join([*stages, *filter(None, extra)])
 
     def _print(self, force: bool = False) -> None:
         now = time.monotonic()
@@ -105,43 +107,50 @@ class ProgressDisplay:
             say(f"[{now - self.begin:6.0f} s] {one_line(self.line)}", flush=True)
             self.shown = now
 
-    def _note(self, stage: str, progress: "RunProgress", ended: dict[str, int]) -> str:
+    def _note(self, stage: str, progress: "RunProgress") -> str:
         from rich.markup import escape
 
         failed = progress.failed.get(stage, 0)
         notes = [f"[red]{failed} failed or blocked[/red]"] if failed else []
-        if stage == "train":
-            notes += [
-                f"{escape(one_line(str(live.get('label', ''))))}: step {live['step']}"
-                + (f"/{live['steps']}" if live.get("steps") else "")
-                for live in progress.live
-                if live.get("stage") == "train" and "step" in live
-            ][:3]
+        notes += map(escape, self._running(stage))
         if stage == "samples":
-            notes.append(self._rate(progress))
+            notes.append(self._images_rate(progress))
         if stage == list(progress.total)[-1]:
-            notes.append(self._left(progress, ended))
+            notes += [self._left(progress), escape(one_line(progress.note))]
         return " ".join(filter(None, notes))
 
-    def _rate(self, progress: "RunProgress") -> str:
+    def _running(self, stage: str) -> list[str]:
+        """Returns what the units of a stage do, ``vp 320/1000 steps (41/s)``, as one text or none.
+
+        A unit that notes no steps is not named: it is over soon.
+        """
+        running = [one for one in self.pace.running.values() if one.stage == stage and one.steps]
+        unit = "steps" if stage == "train" else "passes"
+        texts = [
+            f"{one_line(one.label)} {one.step:.0f}/{one.steps:.0f} {unit}"
+            + (f" ({one.rate:.{0 if one.rate >= 10 else 1}f}/s)" if one.rate else "")
+            for one in running[:MOST_NAMED]
+        ]
+        more = len(running) - MOST_NAMED
+        return [", ".join([*texts, f"{more} more"] if more > 0 else texts)] if texts else []
+
+    def _images_rate(self, progress: "RunProgress") -> str:
         made = progress.images - (self.images or 0)
         return f"{made / (time.monotonic() - self.begin):,.0f} images/s" if made else ""
 
-    def _left(self, progress: "RunProgress", ended: dict[str, int]) -> str:
-        """Estimates the time left from the share of units ended since the start, each stage weighed
-        alike.
-        """
-        shares = [
-            (ended[stage] - self.first[stage], total - self.first[stage])
-            for stage, total in progress.total.items()
-            if total > self.first[stage]
-        ]
-        if not shares or any(made == 0 for made, _ in shares[:1]):
+    def _left(self, progress: "RunProgress") -> str:
+        """Says how long the run still takes, or why that is not known yet."""
+        if not progress.open:
             return ""
-        share = sum(made / total for made, total in shares) / len(shares)
-        if not 0 < share < 1:
-            return ""
-        seconds = (time.monotonic() - self.begin) * (1 - share) / share
+        if not self.pace.started:
+            return "starting workers"
+        if self.pace.left is None:
+            return "estimating the time left"
+        seconds = self.pace.left
         return (
             f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
         )
+
+
+def _ended(stage: str, progress: "RunProgress") -> int:
+    return progress.done.get(stage, 0) + progress.failed.get(stage, 0)

@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from bench.cli.options import DONE, WRONG, Command, add_suite
+from bench.cli.exit_status import DONE, WRONG
+from bench.cli.options import Command, add_suite
 from bench.cli.study import Study
 from bench.printable import say
 
@@ -30,8 +31,4 @@ def _explain(options: argparse.Namespace) -> int:
     return DONE
 
 
-COMMAND = Command(
-    "say how two rows of a suite differ, and which of their numbers are comparable",
-    _explain,
-    _options,
-)
+COMMAND = Command(_explain, _options)

@@ -3,7 +3,8 @@
 import argparse
 
 from bench.card import cards
-from bench.cli.options import DONE, Command, add_plugin
+from bench.cli.exit_status import DONE
+from bench.cli.options import Command, add_plugin
 from bench.data.card import DataCard
 from bench.data.gallery import KINDS as GALLERIES
 from bench.data.registry import DATASETS
@@ -51,6 +52,4 @@ def _list(options: argparse.Namespace) -> int:
     return DONE
 
 
-COMMAND = Command(
-    "list methods, samplers, data sets, metrics, suites and executors", _list, add_plugin
-)
+COMMAND = Command(_list, add_plugin)

@@ -6,20 +6,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data import assets
-from bench.data.registry import DATASETS
-from bench.metrics.extractor_cards import refuse_extractor
+from bench.cli.exit_status import DONE, FAILED, WRONG
 from bench.store import Store
-from bench.suite import requirements
-
-DONE, FAILED, WRONG = 0, 1, 2
-"""Exit statuses: all done; some rows failed or something is missing; a wrong suite or command."""
 
 
 class Command(NamedTuple):
-    """A command: its one-line help, what runs it (it returns the exit status), and its options."""
+    """A command: what runs it (it returns the exit status), and its options."""
 
-    help: str
     run: Callable[[argparse.Namespace], int]
     options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
 
@@ -121,6 +114,11 @@ def unusable(dataset: str, extractor: str | None, device: str) -> tuple[int, lis
         extractor: None for no extractor yet: then only the name of the data set is checked.
         device: As torch names it.
     """
+    from bench.data import assets
+    from bench.data.registry import DATASETS
+    from bench.metrics.extractor_cards import refuse_extractor
+    from bench.suite import requirements
+
     if dataset not in DATASETS:
         near = did_you_mean(dataset, DATASETS, f": {', '.join(DATASETS)}")
         return WRONG, [f"there is no data set {dataset!r}{near}"]

@@ -4,50 +4,37 @@ Nothing heavy is imported before it is needed: plan, status and --help answer at
 """
 
 import argparse
-import difflib
+import importlib
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from bench.cli import (
-    assets,
-    cancel,
-    check,
-    check_metrics,
-    explain,
-    listing,
-    plan,
-    prune,
-    reference,
-    report,
-    run,
-    show,
-    status,
-)
-from bench.cli.options import DONE, FAILED, WRONG, Command
-from bench.execute.attempt import PlaceError
-from bench.files import NOT_OURS
+from bench.cli.exit_status import DONE, FAILED, WRONG
 from bench.installation import program
-from bench.plugins import PluginError, load
 from bench.printable import let_any_text_through, say
-from bench.suite.fault import SuiteError
 
-COMMANDS: Mapping[str, Command] = {
-    "run": run.COMMAND,
-    "plan": plan.COMMAND,
-    "status": status.COMMAND,
-    "report": report.COMMAND,
-    "assets": assets.COMMAND,
-    "cancel": cancel.COMMAND,
-    "list": listing.COMMAND,
-    "show": show.COMMAND,
-    "explain": explain.COMMAND,
-    "check": check.COMMAND,
-    "check-metrics": check_metrics.COMMAND,
-    "reference": reference.COMMAND,
-    "prune": prune.COMMAND,
+COMMANDS: Mapping[str, str] = {
+    "run": "make what is missing, then tables and figures",
+    "plan": "say how much of each stage is done, and what is missing",
+    "status": "say how far a suite is, what runs, what failed and why",
+    "report": "make tables and figures of what is finished so far",
+    "assets": "list the files that a suite needs, and whether they are there",
+    "cancel": "stop the driver and the workers of a suite (start it again to go on)",
+    "list": "list methods, samplers, data sets, metrics, suites and executors",
+    "show": "show a method, sampler, data set or metric, or what is stored under a key",
+    "explain": "say how two rows of a suite differ, and which of their numbers are comparable",
+    "check": "check that a plugin file keeps to the contract",
+    "check-metrics": "check that a metric's numbers rise with known damage, and agree across "
+    "libraries",
+    "reference": "exchange reference statistics with .npz files (mu, sigma; pool_3)",
+    "prune": "delete what is no longer needed",
 }
+"""Commands with their one-line help; each is a module of this package, imported when asked for."""
+
+MODULES = {"list": "listing", "check-metrics": "check_metrics"}
+"""The modules that have another name than their command."""
 
 EPILOG = """\
 examples (SUITE is a file such as suites/quickstart.yaml):
@@ -56,7 +43,7 @@ examples (SUITE is a file such as suites/quickstart.yaml):
   {0} SUITE --set train.vp.params.training.steps=500 --only vp
   {0} SUITE --executor inline   in this process, for debugging
   {0} SUITE --executor slurm --detach     all of it into the queue of a cluster, and leave
-  {0} plan SUITE                what is done, what is to do, and why
+  {0} plan SUITE                what is done, what is to do; --verbose: and why
   {0} plan SUITE --executor slurm         what that would submit, and what it would cost
   {0} status SUITE              from the files alone, while it runs or later
   {0} report SUITE              tables and figures of what is finished so far
@@ -84,24 +71,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if first not in ("-h", "--help"):
             arguments.insert(0, "run")
     elif first not in COMMANDS:
+        import difflib
+
         near = difflib.get_close_matches(first, COMMANDS, 1, 0.7)
         if near and not Path(first).suffix:
             say(f"{program()}: no command {first!r}; did you mean {near[0]}?", file=sys.stderr)
             return WRONG
         arguments.insert(0, "run")
-    parser = _parser()
+    parser = _parser(arguments[0] if arguments else "")
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
         return WRONG
-    return _call(COMMANDS[options.command], options)
+    return _call(options)
 
 
-def _call(command: Command, options: argparse.Namespace) -> int:
+def _call(options: argparse.Namespace) -> int:
     """Runs a command; an error that is not the program's own becomes a line and an exit status."""
+    from bench.execute.attempt import PlaceError
+    from bench.files import NOT_OURS
+    from bench.plugins import PluginError, load
+    from bench.suite.fault import SuiteError
+
     try:
         load(getattr(options, "plugin", ()))
-        return command.run(options)
+        return _command(options.command).run(options)
     except PluginError as error:
         say(f"{error}\nnothing was run.", file=sys.stderr)
         return WRONG
@@ -127,7 +121,12 @@ def _call(command: Command, options: argparse.Namespace) -> int:
     return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _command(name: str) -> Any:
+    return importlib.import_module(f"bench.cli.{MODULES.get(name, name)}").COMMAND
+
+
+def _parser(asked: str) -> argparse.ArgumentParser:
+    """Returns the parser of the command line, with the options of the command that is asked for."""
     parser = argparse.ArgumentParser(
         prog=program(),
         description="Trains, samples, scores and ranks score-based generative models under equal, "
@@ -138,7 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", metavar="command", title="commands (run is the default)"
     )
-    for name, command in COMMANDS.items():
-        description = f"{command.help[0].upper()}{command.help[1:]}."
-        command.options(commands.add_parser(name, help=command.help, description=description))
+    for name, purpose in COMMANDS.items():
+        description = f"{purpose[0].upper()}{purpose[1:]}."
+        of_command = commands.add_parser(name, help=purpose, description=description)
+        if name == asked:
+            _command(name).options(of_command)
     return parser

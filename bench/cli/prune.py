@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from bench.cli.options import DONE, FAILED, WRONG, Command, add_suite
+from bench.cli.exit_status import DONE, FAILED, WRONG
+from bench.cli.options import Command, add_suite
 from bench.cli.study import Study, noted_keys
 from bench.execute.lease import clear_hint, holder
 from bench.files import scan
@@ -92,4 +93,4 @@ def _prune_unused(study: Study, dry: bool) -> int:
     return freed
 
 
-COMMAND = Command("delete what is no longer needed", _prune, _options)
+COMMAND = Command(_prune, _options)

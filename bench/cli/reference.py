@@ -4,16 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.cli.options import (
-    DONE,
-    FAILED,
-    WRONG,
-    Command,
-    add_device,
-    add_folders,
-    store_of,
-    unusable,
-)
+from bench.cli.exit_status import DONE, FAILED, WRONG
+from bench.cli.options import Command, add_device, add_folders, store_of, unusable
 from bench.files import write
 from bench.printable import say
 
@@ -88,6 +80,4 @@ def _export(options: argparse.Namespace) -> int:
     return DONE
 
 
-COMMAND = Command(
-    "exchange reference statistics with .npz files (mu, sigma; pool_3)", _reference, _options
-)
+COMMAND = Command(_reference, _options)

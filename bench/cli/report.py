@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from bench.cli.options import DONE, FAILED, Command, add_suite
+from bench.cli.exit_status import DONE, FAILED
+from bench.cli.options import Command, add_suite
 from bench.cli.study import Study
 from bench.execute.outcome import Outcome, outcome
 from bench.printable import say
@@ -47,4 +48,4 @@ def _report(options: argparse.Namespace) -> int:
     return make_report(Study(options))
 
 
-COMMAND = Command("make tables and figures of what is finished so far", _report, add_suite)
+COMMAND = Command(_report, add_suite)

@@ -5,7 +5,8 @@ import sys
 import time
 from collections.abc import Mapping
 
-from bench.cli.options import DONE, FAILED, WRONG, Command, add_suite, add_verify
+from bench.cli.exit_status import DONE, FAILED, WRONG
+from bench.cli.options import Command, add_suite, add_verify
 from bench.cli.prune import prune_samples
 from bench.cli.report import make_report
 from bench.cli.study import Study, describe_counts
@@ -139,6 +140,7 @@ def _discard(study: Study, jobs: Mapping[str, Progress]) -> None:
 
 def _finish(study: Study) -> int:
     """Makes tables and figures, then deletes the images that the suite does not keep."""
+    say("drawing figures, writing tables", flush=True)
     status = make_report(study)
     prune_samples(study, study.suite.keep)
     return status
@@ -167,4 +169,4 @@ def _detach(study: Study, options: argparse.Namespace, executor: Slurm, lease: L
     return DONE
 
 
-COMMAND = Command("make what is missing, then tables and figures", _run, _options)
+COMMAND = Command(_run, _options)

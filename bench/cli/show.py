@@ -7,8 +7,9 @@ import textwrap
 from typing import Any
 
 from bench.card import Card, cards
+from bench.cli.exit_status import DONE, WRONG
 from bench.cli.listing import describe_values
-from bench.cli.options import DONE, WRONG, Command, add_folders, add_plugin, did_you_mean, store_of
+from bench.cli.options import Command, add_folders, add_plugin, did_you_mean, store_of
 from bench.data.gallery import KINDS as GALLERIES
 from bench.data.registry import DATASETS
 from bench.describe import as_yaml, commented_yaml, summary, without_markup
@@ -141,6 +142,4 @@ def _entry(store: Store, stage: str, name: str) -> list[str]:
     return lines
 
 
-COMMAND = Command(
-    "show a method, sampler, data set or metric, or what is stored under a key", _show, _options
-)
+COMMAND = Command(_show, _options)

@@ -3,7 +3,8 @@
 import argparse
 from collections import Counter
 
-from bench.cli.options import DONE, FAILED, Command, add_suite
+from bench.cli.exit_status import DONE, FAILED
+from bench.cli.options import Command, add_suite
 from bench.cli.report import evidence
 from bench.cli.study import Study
 from bench.execute.lease import clear_hint, holder
@@ -51,4 +52,4 @@ def _running(study: Study, job: Job, unit: UnitId, live: dict) -> str:
     return f"running: {job.stage} {job.label}, part {unit.part}{step} ({who}{host})"
 
 
-COMMAND = Command("say how far a suite is, what runs, what failed and why", _status, add_suite)
+COMMAND = Command(_status, add_suite)

@@ -4,14 +4,21 @@ done, what has failed, and what can be made now.
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.execute.outcome import Outcome, is_done, outcome
+from bench.execute.workload import Workload
 from bench.files import scan
 from bench.plan import Job
 from bench.store import STAGES, Store, UnitId
+
+UNIT_SECONDS = 0.5
+"""What a unit takes besides its FLOPs (reading, writing), until its stage has been measured."""
+
+NOMINAL_FLOPS = 1e10
+"""Weighs FLOPs against :data:`UNIT_SECONDS`; the measured rate of a stage corrects both."""
 
 
 @dataclass
@@ -22,7 +29,9 @@ class RunProgress:
         failed: Units that failed or are blocked by one that did.
         images: Images sampled so far.
         open: Units that can still be made.
-        live: What the leases of running units note.
+        live: What the leases of running units note, with their stage, unit and work.
+        work: What the units of a stage compute, in seconds of a nominal processor.
+        over: The part of it that is done, failed or blocked.
     """
 
     total: dict[str, int] = field(default_factory=dict)
@@ -33,6 +42,8 @@ class RunProgress:
     workers: int = 0
     note: str = ""
     live: list[dict[str, Any]] = field(default_factory=list)
+    work: dict[str, float] = field(default_factory=dict)
+    over: dict[str, float] = field(default_factory=dict)
 
 
 def new_run() -> str:
@@ -61,6 +72,7 @@ class Board:
         self.units = {unit: job for job in jobs for unit in job.units}
         self.closed: dict[UnitId, str] = {}
         self.progress = RunProgress()
+        self.workload: Workload | None = None
         for job in self.units.values():
             _add(self.progress.total, job.stage, 1)
 
@@ -83,6 +95,27 @@ class Board:
         """Returns the units that are not done; folders that do not exist are not searched."""
         begun = {stage: set(scan(self.store.root / stage)) for stage in STAGES}
         return [u for u in self.units if u.key not in begun[u.stage] or not self.is_done(u)]
+
+    # What it takes
+
+    def count_work(self) -> None:
+        """Counts what the units compute, for whoever shows the time left; before any is closed."""
+        self.workload = Workload(self.jobs)
+        for unit in self.units:
+            _add(self.progress.work, unit.stage, self.work(unit))
+
+    def work(self, unit: UnitId) -> float:
+        """Returns what a unit computes, in seconds of a nominal processor; 0 if not counted."""
+        if self.workload is None:
+            return 0.0
+        work = self.workload.of(unit)
+        flops = 0.0 if work is None else work.flops + work.host_flops
+        return UNIT_SECONDS + flops / NOMINAL_FLOPS
+
+    def note_running(self, unit: UnitId, facts: Mapping[str, Any]) -> None:
+        """Adds a unit that runs to the progress, by what its lease notes."""
+        named = {"stage": unit.stage, "unit": str(unit), "work": self.work(unit)}
+        self.progress.live.append({**facts, **named})
 
     # What has been decided
 
@@ -115,9 +148,10 @@ class Board:
     def _count(self, unit: UnitId, state: str, sign: int) -> None:
         job, progress = self.units[unit], self.progress
         _add(progress.done if state == "done" else progress.failed, job.stage, sign)
+        _add(progress.over, job.stage, sign * self.work(unit))
         if state == "done" and job.stage == "samples":
             progress.images += sign * (job.images // len(job.parts))
 
 
-def _add(counts: dict[str, int], stage: str, count: int) -> None:
+def _add(counts: dict[str, Any], stage: str, count: float) -> None:
     counts[stage] = counts.get(stage, 0) + count

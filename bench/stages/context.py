@@ -1,12 +1,15 @@
 """Where and how a unit is made, and by whom: what every stage is handed besides the unit itself."""
 
+import contextlib
 import functools
 import importlib.metadata
 import io
+import math
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +18,9 @@ import torch
 from bench.installation import checkout
 from bench.plugins import digests
 from bench.store import Store
+
+NOTE_SECONDS = 1.0
+"""How often a unit notes its progress at most."""
 
 
 class DivergedError(Exception):
@@ -93,6 +99,27 @@ class Context:
     def compiled(self) -> bool:
         """Whether networks go through torch.compile."""
         return self.settings.get("compile", False)
+
+    def passes(self, each: float | None, images: int) -> Callable[[int], None]:
+        """Returns what notes, at most once per second, how many passes forward a unit has made.
+
+        Args:
+            each: Passes per image that are expected; None if that is not known, then nothing is
+                noted.
+            images: How many images go through the network together.
+        """
+        if self.lease is None or not each:
+            return lambda rows: None
+        lease, expected, noted = self.lease, math.ceil(each), [time.monotonic()]
+
+        def note(rows: int) -> None:
+            if time.monotonic() - noted[0] >= NOTE_SECONDS:
+                noted[0] = time.monotonic()
+                step = rows // images
+                with contextlib.suppress(OSError):  # only whoever watches misses it
+                    lease.note(step=step, steps=max(step, expected))
+
+        return note
 
     def provenance(self) -> dict[str, Any]:
         """Returns who made a result, where, when, with what."""

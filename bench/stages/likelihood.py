@@ -42,7 +42,9 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     images = data.scaled(stored.double()) if data.kind == "real" else stored.long()
     images = images.to(method.device)
     noise = Noise(spec.seed, ("likelihood", int(unit.part)), device=method.device)
-    with NetworkCounter(method.networks) as counter:
+    guess = method.card.likelihood.guess
+    expected = guess(params, math.prod(data.shape))[0] if guess else None
+    with NetworkCounter(method.networks, context.passes(expected, len(images))) as counter:
         begin = clock(context.device)
         scored = method.score(images, noise, params)
         seconds = clock(context.device) - begin

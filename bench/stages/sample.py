@@ -32,7 +32,9 @@ def samples(job: Job, unit: UnitId, context: Context) -> None:
     sampler = Sampler(spec.sampler, spec.times, params)
     way = evaluated(method.networks, precision=spec.precision, compiled=context.compiled)
     warm = warm_up(context, method, spec)
-    with NetworkCounter(method.networks) as counter, torch.no_grad(), way:
+    expected = method.card.samplers[spec.sampler].effort.evaluations
+    watch = context.passes(expected(params) if expected else None, spec.batch)
+    with NetworkCounter(method.networks, watch) as counter, torch.no_grad(), way:
         begin = clock(context.device)
         noise = Noise(spec.seed, ("sample", part), device=method.device)
         images = method.sample(spec.batch, sampler, noise, _condition(spec, part, method))

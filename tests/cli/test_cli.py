@@ -1,6 +1,8 @@
 """The command line without torch: what it prints, and its exit status."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -30,7 +32,7 @@ def suite(tmp_path, monkeypatch):
 
 
 def test_plan_prints_every_job_with_its_reason(suite, capsys):
-    assert main(["plan", suite]) == 0
+    assert main(["plan", suite, "--verbose"]) == 0
     out = capsys.readouterr().out
     lines = [
         line
@@ -40,6 +42,28 @@ def test_plan_prints_every_job_with_its_reason(suite, capsys):
     assert len(lines) == 6
     assert all("[new" in line for line in lines)
     assert "1 trainings, 2 sample sets, 1 inspections, 2 scorings, 2 points; 0 done, 6 to do" in out
+
+
+def test_plan_prints_a_line_for_each_stage(suite, capsys):
+    assert main(["plan", suite]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
+        "trainings        0 of 1 done, 1 to do",
+        "sample sets      0 of 2 done, 2 to do (4 batches)",
+        "scorings         0 of 2 done, 2 to do (2 metrics)",
+        "inspections      0 of 1 done, 1 to do",
+    ]
+    assert any(line.endswith(f"plan {suite} --verbose") for line in lines)
+
+
+def test_help_imports_no_command():
+    code = "import sys; from bench.cli.parser import main; main([]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.splitlines()[-1].split() if name.startswith("bench")}
+    assert loaded == {
+        *("bench", "bench.cli", "bench.cli.parser", "bench.cli.exit_status"),
+        *("bench.installation", "bench.printable"),
+    }
 
 
 def test_status_before_anything_ran_says_what_waits(suite, capsys):

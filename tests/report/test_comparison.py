@@ -170,7 +170,7 @@ def test_explain_names_rows_that_are_none(here, capsys):
     )
     assert main(["explain", "small.yaml", "nothing at all", "x"]) == 2
     assert "no row is called 'nothing at all'" in capsys.readouterr().err
-    assert main(["plan", "small.yaml"]) == 0
+    assert main(["plan", "small.yaml", "--verbose"]) == 0
     names = [line for line in capsys.readouterr().out.splitlines() if line.startswith("scores")]
     keys = [line.split()[2] for line in names]
     assert len(set(keys)) == 2

@@ -174,7 +174,7 @@ def clock(monkeypatch):
 def context(tmp_path, monkeypatch, clock):
     for module in (train, weights):
         monkeypatch.setattr(module, "cards", lambda: {"counting": CARD})
-    monkeypatch.setattr(prefix, "all_cards", lambda: {"counting": CARD})
+    monkeypatch.setattr(prefix, "cards", lambda: {"counting": CARD})
     for module in (train, model):
         monkeypatch.setattr(
             module,

@@ -84,7 +84,7 @@ def test_distance_to_one_split_alone_is_noted(metrics, tmp_path):
     path = tmp_path / "suite.yaml"
     path.write_text(
         text.replace("[fd, {metric: fd, reference: test}, is, recall]", metrics).replace(
-            "256", "700"
+            "count: 128", "count: 700"
         )
     )
     notes = read_suite(path).notes

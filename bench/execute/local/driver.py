@@ -61,6 +61,7 @@ class Driver:
         watch: Callable[[RunProgress], None] = lambda progress: None,
     ) -> None:
         self.board = Board(jobs, store, new_run())
+        self.board.count_work()
         self.store = store
         self.results = results
         self.executor = executor
@@ -203,7 +204,7 @@ class Driver:
                     self.board.close(unit, found.state)
                     continue
                 if found.live is not None:
-                    progress.live.append({**found.live, "stage": job.stage})
+                    self.board.note_running(unit, found.live)
             progress.open += 1
         self.refresh_seconds = time.monotonic() - begin
         self.watch(progress)

@@ -62,6 +62,7 @@ class SlurmDriver:
         expected: Measured | None = None,
     ) -> None:
         self.board = Board(jobs, store, new_run())
+        self.board.count_work()
         self.progress = self.board.progress
         self.store = store
         self.results = results
@@ -197,7 +198,7 @@ class SlurmDriver:
             if assignment is not None and assignment.id in running and job.stage == "train":
                 facts = noted(self.store.path(unit, ".lease"))
                 if facts.get("submission") == assignment.submission.name:
-                    progress.live.append({**facts, "stage": job.stage})
+                    self.board.note_running(unit, facts)
 
     # Submitting
 
