@@ -31,7 +31,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    study = Study(options)
+    study = Study(options, absent=not options.measure)
     jobs = examine(study.jobs, study.store, rehash=options.verify).values()
     for progress in jobs:
         job = progress.job
@@ -45,6 +45,9 @@ def _plan(options: argparse.Namespace) -> int:
     say(f"\n{study.suite.name}: {counts}; {done} done, {len(jobs) - done} to do")
     for note in study.suite.notes:
         say(f"note: {note}")
+    for label, path in study.suite.sources.items():
+        if not path.exists():
+            say(f"missing: train.{label}: {path}")
     return DONE if options.executor is None else _forecast(study, options)
 
 

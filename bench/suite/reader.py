@@ -135,7 +135,7 @@ def _lay_profile(document: Document, profile: str | None) -> list[Fault]:
 
 def _check_profiles(document: Document, cards: Cards, options: Options) -> list[Fault]:
     """Returns what is wrong in the lines of each profile, whether or not it is asked for."""
-    options = replace(options, smoke=False, only=())
+    options = replace(options, smoke=False, only=(), absent=True)
     faults = []
     for name in _profiles(document):
         trial = document.copy()
