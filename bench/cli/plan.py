@@ -39,7 +39,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    study = Study(options)
+    study = Study(options, absent=not options.measure)
     found = examine(study.jobs, study.store, rehash=options.verify, reasons=options.verbose)
     jobs = found.values()
     for line in _jobs(jobs) if options.verbose else _stages(jobs):

@@ -144,11 +144,21 @@ def expand_claims(
     return tuple(claims)
 
 
+def sample_seeds(points: Sequence[Point]) -> dict[str, frozenset[int]]:
+    """Returns the sample seeds of each group; images made elsewhere have none."""
+    seeds: dict[str, set[int]] = {}
+    for point in points:
+        own = seeds.setdefault(point.group, set())
+        if not isinstance(point.sample, ImagesSpec):
+            own.add(point.sample.seed)
+    return {group: frozenset(own) for group, own in seeds.items()}
+
+
 def note_power(
     claims: Sequence[Claim],
     trainings: Mapping[str, int],
     groups: Mapping[str, Point],
-    seeds: int,
+    seeds: Mapping[str, frozenset[int]],
 ) -> list[str]:
     """Returns a line for each reason why claims cannot be decided, however the run ends.
 
@@ -156,15 +166,22 @@ def note_power(
         claims: All claims of the suite: Holm's correction counts them.
         trainings: How many models each train label has.
         groups: A point of each group.
-        seeds: Sample seeds of the suite.
+        seeds: Sample seeds of each group, none of images made elsewhere.
     """
     if not claims:
         return []
     notes = []
-    if seeds < LEAST_SEEDS:
-        notes.append(f"claims: {seeds} sample seed is too few, {LEAST_SEEDS} are needed")
+    claimed = {name for claim in claims for name in (claim.first, claim.second)}
+    fewest = min((len(seeds[name]) for name in claimed if seeds[name]), default=FIT_SEEDS)
+    if fewest < LEAST_SEEDS:
+        notes.append(f"claims: {fewest} sample seed is too few, {LEAST_SEEDS} are needed")
     least = []
     for claim in claims:
+        if seeds[claim.first] and seeds[claim.second] and seeds[claim.first] != seeds[claim.second]:
+            notes.append(
+                f"claims: {claim.first} against {claim.second} stays undecided: "
+                "their sample seeds are unlike"
+            )
         labels = [groups[name].train for name in (claim.first, claim.second)]
         first, second = (trainings[label] for label in labels)
         shared = labels[0] == labels[1]
@@ -182,9 +199,9 @@ def note_power(
             f"{min(least):.2g}, after Holm's correction over {len(claims)} claims "
             f"{min(best, 1.0):.2g}; state fewer claims or train more often"
         )
-    if LEAST_SEEDS <= seeds < FIT_SEEDS:
+    if LEAST_SEEDS <= fewest < FIT_SEEDS:
         notes.append(
-            f"claims: {seeds} sample seeds; of differences of three deviations between trainings, "
+            f"claims: {fewest} sample seeds; of differences of three deviations between trainings, "
             f"two show one in five and {FIT_SEEDS} show three in four (docs/calibration)"
         )
     return notes

@@ -45,7 +45,10 @@ class Document:
         return other
 
     def overlay(self, source: KeyPath) -> None:
-        """Lays the mapping at ``source`` over the tree: mappings are merged, the rest replaced."""
+        """Lays the mapping at ``source`` over the tree: mappings are merged, the rest replaced.
+
+        A train label whose entry is null is taken out.
+        """
         values = self.tree
         for name in source:
             values = values[name]
@@ -59,8 +62,11 @@ class Document:
             if isinstance(value, Mapping) and isinstance(target.get(name), Mapping):
                 self._lay(target[name], inner, value, origin)
                 continue
-            target[name] = value
             forget(self.places, inner)
+            if value is None and path == ("train",) and name in target:
+                del target[name]
+                continue
+            target[name] = value
             moved = {p: place for p, place in self.places.items() if p[: len(origin)] == origin}
             self.places.update({(*inner, *p[len(origin) :]): place for p, place in moved.items()})
 

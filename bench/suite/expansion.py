@@ -163,7 +163,7 @@ class Expansion:
             group = f"{group} · EMA {state.ema}"
         given, count = sweep.given, sweep.count(samples)
         for train, likelihood in state.models:
-            for seed in samples.seeds:
+            for seed in sweep.sample_seeds(samples):
                 spec = SampleSpec(
                     train=train,
                     sampler=sweep.sampler,

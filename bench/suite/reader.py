@@ -26,7 +26,7 @@ from bench.metrics.registry import METRICS
 from bench.plugins import Plugin, PluginError, load, loaded
 from bench.schema import Problem
 from bench.spec import Point
-from bench.suite.claims import Claim, expand_claims, note_power
+from bench.suite.claims import Claim, expand_claims, note_power, sample_seeds
 from bench.suite.document import OPTION_ORDER, Document
 from bench.suite.expansion import Expansion
 from bench.suite.fault import Fault, Findings, Place, SuiteError, in_order
@@ -89,7 +89,7 @@ def read_suite(
         claims = expand_claims(sections.claims, groups, findings, smoke=smoke)
         if not smoke:
             trainings = {label: len(specs) for label, specs in models.specs.items()}
-            seeds = len(sections.samples.seeds)
+            seeds = sample_seeds(points)
             findings.notes += note_power(claims, trainings, groups, seeds)
     if findings.problems:
         raise SuiteError(document.faults(findings.problems))
@@ -135,7 +135,7 @@ def _lay_profile(document: Document, profile: str | None) -> list[Fault]:
 
 def _check_profiles(document: Document, cards: Cards, options: Options) -> list[Fault]:
     """Returns what is wrong in the lines of each profile, whether or not it is asked for."""
-    options = replace(options, smoke=False, only=())
+    options = replace(options, smoke=False, only=(), absent=True)
     faults = []
     for name in _profiles(document):
         trial = document.copy()

@@ -153,4 +153,5 @@ def _point(sweep: Sweep, entry: Model | Source) -> dict[str, Any]:
         "params": {**plain(card.params()), **values},
         "grid": {axis: plain(values) for axis, values in sweep.axes.items()},
         **({"given": {"task": sweep.task, **plain(sweep.condition)}} if sweep.task else {}),
+        **({"seeds": list(sweep.seeds)} if sweep.seeds is not None else {}),
     }

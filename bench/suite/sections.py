@@ -113,7 +113,7 @@ class Sweep:
     """A point entry for one train label: a sampler, its parameters, and the axes of its grid.
 
     ``task`` names what it samples under, ``condition`` are the task's parameters
-    (:data:`bench.data.conditioning.TASKS`).
+    (:data:`bench.data.conditioning.TASKS`). ``seeds`` are its sample seeds, None for the suite's.
     """
 
     path: KeyPath
@@ -124,11 +124,16 @@ class Sweep:
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     task: str | None = None
     condition: Any = None
+    seeds: tuple[int, ...] | None = None
 
     @property
     def given(self) -> Values | None:
         """The condition as specs have it."""
         return None if self.task is None else condition_values(self.task, self.condition)
+
+    def sample_seeds(self, samples: Samples) -> tuple[int, ...]:
+        """Returns its own sample seeds, or else the suite's."""
+        return samples.seeds if self.seeds is None else self.seeds
 
     def count(self, samples: Samples) -> int:
         """Returns how many images each point has: of restorations, all repeats of each image."""

@@ -28,17 +28,20 @@ from bench.suite.reader import read_suite
 SUITES = Path(__file__).resolve().parents[2] / "suites"
 SWEEP = SUITES / "cifar10_nfe_sweep.yaml"
 INLINE = "inline"
-COLUMNS = (
-    "FID",
-    "FID(to test)",
-    "IS",
-    "KID",
-    "precision",
-    "recall",
-    "clean-FID",
-    "clean-FID(to test)",
-)
-BUDGETS = {5, 10, 20, 50, 100, 200, 500, 1000, 2000}
+COLUMNS = ("FID", "IS", "KID", "precision", "recall", "clean-FID")
+TO_BOTH = (*COLUMNS, "FID(to test)", "clean-FID(to test)")
+FEW = {5, 10, 20, 50, 100}
+MANY = {200, 1000}
+OWN = {  # beyond these, what the papers take
+    ("ve", "predictor_corrector"): {2000},
+    ("cld", "euler_maruyama"): {2000},
+    ("ncsnv2", "annealed_langevin"): {1161},
+}
+BUYS_NOTHING = {"ncsn": {5}, "ncsnv2": {5, 10, 1000}}
+DETERMINISTIC = {"ddim", "flow_heun", "dpm_solver_2m", "gddim"}
+PROFILES = ("sweep", "tuning", "published", "controlled", "smoke")
+FORMERLY = 5.83e9
+"""Network evaluations of fixed budgets that the suite took when it had no layers."""
 PAPERS = {
     "sde": {
         "euler_maruyama",
@@ -98,20 +101,23 @@ def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
     assert time.process_time() - begin < 10
     methods = {label: specs[0].method for label, specs in suite.train.items()}
     assert set(methods.values()) == set(PAPERS)
-    used = {}
+    used, seeds = {}, {}
     for point in suite.points:
-        used.setdefault(methods[point.train], {}).setdefault(point.sample.sampler, set()).add(
-            point.budget
-        )
-    for method, samplers in used.items():
-        assert PAPERS[method] <= samplers.keys()
-        for name, budgets in samplers.items():
-            adaptive = not cards()[method].samplers[name].effort.exact
-            least = 0 if method != "ncsn" else 10
-            assert budgets == (
-                {None} if adaptive else {budget for budget in BUDGETS if budget >= least}
-            )
-    assert used["sde"].keys() >= LATER
+        name = point.train, point.sample.sampler
+        used.setdefault(name, set()).add(point.budget)
+        seeds.setdefault(point.group, (point.budget, set()))[1].add(point.sample.seed)
+    for (label, name), budgets in used.items():
+        if not cards()[methods[label]].samplers[name].effort.exact:
+            assert budgets == {None}
+            continue
+        wanted = FEW if name in DETERMINISTIC else FEW | MANY
+        wanted = wanted | OWN.get((label, name), set())
+        assert budgets == wanted - BUYS_NOTHING.get(label, set()), (label, name)
+    for budget, drawn in seeds.values():
+        assert drawn == ({0, 1, 2, 3} if budget in FEW else {0})
+    for method, samplers in PAPERS.items():
+        assert samplers <= {name for label, name in used if methods[label] == method}
+    assert {name for label, name in used if methods[label] == "sde"} >= LATER
     assert [metric.column for metric in suite.metrics] == list(COLUMNS)
     assert {point.count for point in suite.points} == {50_000}
     stages = [job.stage for job in jobs]
@@ -122,6 +128,56 @@ def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
     assert (heun.times, heun.params["variable"]) == ("rho7", "sigma")
 
 
+def evaluations(suite):
+    return sum((point.budget or 0) * point.count for point in suite.points)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_each_layer_plans_without_files_on_a_cluster_too(root, profile, capsys):
+    begin = time.process_time()
+    command = ["plan", str(SWEEP), "--profile", profile, "--executor", "slurm"]
+    assert main(command) == 0
+    assert time.process_time() - begin < 20
+    out = capsys.readouterr().out
+    assert "predicted: " in out
+    assert ("missing: train." in out) == (profile == "published")
+    if profile == "published":
+        for label in ("ve", "vp", "subvp", "ncsn", "ncsnv2", "cld"):
+            assert f"missing: train.{label}: {root}" in out
+        assert "soft" not in out
+
+
+def test_sweep_takes_at_most_half_of_what_the_suite_took(root):
+    sweep = read_suite(SWEEP, profile="sweep")
+    assert sweep.points == read_suite(SWEEP).points
+    assert evaluations(sweep) < FORMERLY / 2
+
+
+def test_tuning_reports_neither_its_seed_nor_its_reference_in_the_sweep(root):
+    sweep, tuning = read_suite(SWEEP), read_suite(SWEEP, profile="tuning")
+    assert tuning.train == sweep.train  # trained once
+    assert not {p.sample.seed for p in tuning.points} & {p.sample.seed for p in sweep.points}
+    assert {metric.column for metric in tuning.metrics} == {"FID(to test)"}
+    runs = {}
+    for point in tuning.points:
+        name = point.train, point.sample.sampler, point.budget
+        runs[name] = runs.get(name, 0) + 1
+    assert set(runs.values()) == {4}  # of each sampler as many
+
+
+def test_controlled_has_one_network_five_trainings_and_claims_that_can_be_decided(root):
+    suite = read_suite(SWEEP, profile="controlled")
+    entries = suite.resolved["train"].values()
+    assert len({str(entry["params"]["network"]) for entry in entries}) == 1
+    assert len({str(entry["params"]["training"]) for entry in entries}) == 1
+    assert all(entry["preset"] is None for entry in entries)
+    assert {len(specs) for specs in suite.train.values()} == {5}
+    assert len({spec for specs in map(repr, suite.train.values()) for spec in (specs,)}) == 9
+    assert suite.controlled
+    assert len(suite.claims) == 5
+    assert not [note for note in suite.notes if "claims" in note]
+
+
 def test_models_are_those_of_the_papers_trained_from_scratch(root):
     suite = read_suite(SWEEP)
     for label, entry in yaml.safe_load(SWEEP.read_text())["train"].items():
@@ -129,6 +185,8 @@ def test_models_are_those_of_the_papers_trained_from_scratch(root):
         preset = {**cards()[entry["method"]].presets[entry["preset"]]}
         if label == "ve":  # starts where its data are, not where the authors' does
             del preset["prior"]
+        if label == "soft":
+            preset["null_reg"] = 1.0
         assert spec.params == preset
         assert spec.checkpoint is None
     assert suite.resolved["train"]["vp"]["params"]["network"]["width"] == 128
@@ -138,11 +196,11 @@ def test_models_are_those_of_the_papers_trained_from_scratch(root):
 def test_smoke_profile_draws_the_same_curves_up_to_its_largest_budget(root):
     whole, smoke = read_suite(SWEEP), read_suite(SWEEP, profile="smoke")
     most = smoke.resolved["most_nfe"]
-    kept = [point.group for point in whole.points if point.budget is None or point.budget <= most]
+    groups = dict.fromkeys((point.group, point.budget) for point in whole.points)
+    kept = [group for group, budget in groups if budget is None or budget <= most]
     assert [point.group for point in smoke.points] == kept
-    assert any(
-        f"most_nfe {most}: {len(whole.points) - len(kept)} points" in note for note in smoke.notes
-    )
+    left_out = f"most_nfe {most}: {len(groups) - len(kept)} points"
+    assert any(left_out in note for note in smoke.notes)
     assert smoke.dataset == "photo_patches"
     assert smoke.train.keys() == whole.train.keys()
     assert {stage for stage in smoke.resolved} - {"most_nfe"} == whole.resolved.keys()
@@ -221,15 +279,18 @@ def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, ca
         "{metric: clean_fid, allow_few: true}, "
         "{metric: clean_fid, allow_few: true, reference: test}]",
     ]
+    layers = SWEEP.read_text().index("\nprofiles:\n")  # which ask for more images than these are
+    sweep = root.parent / SWEEP.name
+    sweep.write_text(SWEEP.read_text()[: layers + 1])
     options = [word for value in sets for word in ("--set", value)]
     options += [word for point in POINTS for word in ("--only", point)]
     try:
-        assert main(["assets", str(SWEEP), *options]) == 1
+        assert main(["assets", str(sweep), *options]) == 1
         out = capsys.readouterr().out
         assert "cifar-10-python.tar.gz: there, " in out
         assert "1 not as published" in out  # the archive, which is ours
         assert "checkpoint of train.vp: " in out
-        assert main([str(SWEEP), *options, "--executor", INLINE]) == 0
+        assert main([str(sweep), *options, "--executor", INLINE]) == 0
     finally:
         extractors.extractor_card.cache_clear()
     with open(Path("results", "cifar10_nfe_sweep", "results.csv")) as file:
@@ -238,7 +299,7 @@ def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, ca
     for label, row in rows.items():
         assert row["state"] == "done"
         assert row["weights"] == ("checkpoint, ema" if label == "vp" else row["weights"])
-        for column in COLUMNS:
+        for column in TO_BOTH:
             assert np.isfinite(float(row[column])), (label, column)
         assert float(row["FID"]) != float(row["clean-FID"])
         assert float(row["nfe"]) <= (10 if label == "ncsn" else 5)

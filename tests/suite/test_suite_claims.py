@@ -21,6 +21,17 @@ claims:
 """
 
 
+def test_claims_on_unlike_sample_seeds_are_named_before_the_run(read):
+    claimed = CLAIMED % "{metric: fd(test), smallest_effect: 0.5, pairs: [[vp heun, vp levels]]}"
+    suite = read(claimed.replace("{nfe: [5, 10, 20]}", "{nfe: [5, 10]}, seeds: [0]"))
+    for budget in (5, 10):
+        assert (
+            f"claims: vp · heun · nfe {budget} against vp · levels · nfe {budget} stays undecided: "
+            "their sample seeds are unlike"
+        ) in suite.notes
+    assert "claims: 1 sample seed is too few, 2 are needed" in suite.notes
+
+
 @pytest.mark.parametrize(
     ("claim", "pairs"),
     [

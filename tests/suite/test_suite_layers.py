@@ -41,6 +41,20 @@ def test_profile_merges_mappings_and_replaces_the_rest(read):
     assert len(read(text).points) == 2
 
 
+def test_profile_takes_a_train_label_out_by_null(read):
+    text = GOOD.replace("train:\n", "train:\n  other: {method: sde, params: {steps: 3}}\n")
+    text += "profiles: {without: {train: {other: null}}}\n"
+    assert read(text).train.keys() == {"vp", "other"}
+    assert read(text, profile="without").train.keys() == {"vp"}
+
+
+def test_profile_that_is_not_asked_for_needs_no_checkpoint(read, wrong):
+    entry = "{method: sde, checkpoint: absent.pth, weights: ema}"
+    text = GOOD + f"profiles: {{theirs: {{train: {{theirs: {entry}}}}}}}\n"
+    assert read(text).train.keys() == {"vp"}
+    assert "nothing lies at" in wrong(text, profile="theirs")[0]
+
+
 def test_option_reaches_into_a_list(read):
     assert read(sets=["points.0.grid.nfe=[7]"]).points[0].budget == 7
 

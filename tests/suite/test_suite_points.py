@@ -4,6 +4,7 @@ import pytest
 from synthetic_suite import GOOD, with_line
 
 from bench.spec import key
+from bench.suite.fault import SuiteError
 
 
 def labels(suite):
@@ -32,6 +33,28 @@ def test_grid_expands_to_its_product_over_models_seeds_and_sample_seeds(read):
     ]
     assert len({key(point.sample) for point in suite.points}) == len(suite.points)
     assert len({point.group for point in suite.points}) == 8
+
+
+def test_an_entry_has_sample_seeds_of_its_own(read):
+    entries = (
+        "  - {train: vp, sampler: heun, grid: {nfe: [5]}}\n"
+        "  - {train: vp, sampler: heun, grid: {nfe: [100]}, seeds: [7, 8, 9]}"
+    )
+    suite = read(with_line(9, entries))
+    seeds = {}
+    for point in suite.points:
+        seeds.setdefault(point.budget, set()).add(point.sample.seed)
+    assert seeds[100] == {7, 8, 9} != seeds[5]
+    own = [point.get("seeds") for point in suite.resolved["points"]]
+    assert own == [None, [7, 8, 9]]
+    assert len(read(with_line(9, entries), smoke=True).points) == 2
+
+
+@pytest.mark.parametrize("seeds", ["[]", "[-1]", "[1, 1]", "3", "[x]"])
+def test_sample_seeds_of_an_entry_that_are_wrong_are_refused(read, seeds):
+    entry = f"  - {{train: vp, sampler: heun, grid: {{nfe: [5]}}, seeds: {seeds}}}"
+    with pytest.raises(SuiteError, match=r"points.0.seeds"):
+        read(with_line(9, entry))
 
 
 def test_budget_becomes_the_most_steps_that_fit(read):

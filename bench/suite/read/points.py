@@ -9,6 +9,7 @@ from bench.card import Card, SamplerCard
 from bench.data import conditioning
 from bench.schema import AtLeast, field_types
 from bench.suite.fault import KeyPath
+from bench.suite.read.data import read_seeds
 from bench.suite.read.reading import (
     MOST_IMAGES,
     MOST_POINTS,
@@ -19,7 +20,7 @@ from bench.suite.read.reading import (
 from bench.suite.sections import Model, Samples, Source, Sweep
 
 Train = Mapping[str, Model | Source | None]
-POINT = ("train", "sampler", "params", "times", "grid", "given")
+POINT = ("train", "sampler", "params", "times", "grid", "given", "seeds")
 
 
 def read_points(r: Reading, train: Train) -> list[Sweep]:
@@ -48,7 +49,7 @@ def check_size(r: Reading, samples: Samples, train: Train, sweeps: Sequence[Swee
         made = math.prod(map(len, sweep.axes.values()))
         if isinstance(model := train[sweep.label], Model):
             states = (1 + len(model.snapshots)) * (1 + len(model.ema))
-            made *= len(model.seeds) * states * len(samples.seeds)
+            made *= len(model.seeds) * states * len(sweep.sample_seeds(samples))
         points, units = points + made, units + made * -(-sweep.count(samples) // samples.batch)
     if r.at_most(("points",), points, MOST_POINTS, "points"):
         r.at_most(("samples",), units, MOST_UNITS, "batches of images")
@@ -112,7 +113,10 @@ def _read_sweep(
         axes = _read_grid(r, (*path, "grid"), entry["grid"], outside, name, card)
     if "given" in entry:
         task, condition = _read_condition(r, (*path, "given"), entry["given"], name, card)
-    return Sweep(path, label, name, entry.get("times"), values, axes, task, condition)
+    seeds = None
+    if "seeds" in entry:
+        seeds = tuple(read_seeds(r, (*path, "seeds"), entry["seeds"]))
+    return Sweep(path, label, name, entry.get("times"), values, axes, task, condition, seeds)
 
 
 def _read_condition(
