@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import methods
-from bench.card import cards
+from bench.card import registry
 from bench.cli.parser import main
 from bench.store import Store, UnitId
 
@@ -75,11 +75,11 @@ class Bench:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.folder)
             patch.setattr(methods, "__path__", [*methods.__path__, str(PLUGINS / "methods")])
-            cards.cache_clear()
+            registry.cache_clear()
             try:
                 code = main(words)
             finally:
-                cards.cache_clear()
+                registry.cache_clear()
         return code, out.getvalue(), err.getvalue()
 
     def copy(self, folder):
