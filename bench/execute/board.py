@@ -114,7 +114,8 @@ class Board:
 
     def note_running(self, unit: UnitId, facts: Mapping[str, Any]) -> None:
         """Adds a unit that runs to the progress, by what its lease notes."""
-        named = {"stage": unit.stage, "unit": str(unit), "work": self.work(unit)}
+        named = {"stage": unit.stage, "unit": str(unit), "label": self.units[unit].label}
+        named["work"] = self.work(unit)
         self.progress.live.append({**facts, **named})
 
     # What has been decided

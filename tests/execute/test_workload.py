@@ -121,11 +121,11 @@ def test_exact_scores_are_not_trained_and_not_counted(tmp_path):
     assert "60 s per unit if nothing says what it computes" in plan
 
 
-def test_the_sweep_of_the_four_papers_costs_two_hundred_exaflops():
-    """An independent count of its networks and budgets came to 196: 1,300 A100-hours at 40 TFLOP/s,
-    5,400 at 10.
+def test_a_sweep_of_the_four_papers_at_equal_budgets_costs_two_hundred_exaflops():
+    """Every sampler at every budget: an independent count of the networks and budgets of this suite
+    came to 196: 1,300 A100-hours at 40 TFLOP/s, 5,400 at 10.
     """
-    jobs = expand(read_suite(ROOT / "suites/cifar10_nfe_sweep.yaml"))
+    jobs = expand(read_suite(ROOT / "tests/support/cifar10_equal_budgets.yaml"))
     work = Workload({(job.stage, job.key): job for job in jobs})
     total = sum(work.of(job.units[0]).flops * len(job.units) for job in jobs)
     assert total == pytest.approx(196e18, rel=0.03)
