@@ -114,9 +114,9 @@ class Board:
 
     def note_running(self, unit: UnitId, facts: Mapping[str, Any]) -> None:
         """Adds a unit that runs to the progress, by what its lease notes."""
-        named = {"stage": unit.stage, "unit": str(unit), "label": self.units[unit].label}
-        named["work"] = self.work(unit)
-        self.progress.live.append({**facts, **named})
+        job = self.units[unit]
+        named = {"stage": unit.stage, "unit": str(unit), "label": job.label}
+        self.progress.live.append({**facts, **named, "work": self.work(unit)})
 
     # What has been decided
 
