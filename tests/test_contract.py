@@ -129,7 +129,7 @@ def test_card_is_whole(card):
 def test_adapter_is_the_cards_and_has_its_samplers(card, data):
     method = make(card, data)
     assert isinstance(method, Method)
-    assert method.card is card
+    assert method.card is cards()[card.name]
     assert all(callable(sampler.load()) for sampler in card.samplers.values() if sampler.function)
     assert all(isinstance(network, torch.nn.Module) for network in method.networks)
     assert not isinstance(method, torch.nn.Module)

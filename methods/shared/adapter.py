@@ -198,6 +198,8 @@ class Adapter(Method):
 
     def score(self, images: Tensor, noise: Noise, params: FlowLikelihoodParams) -> Scored:
         """Returns ``bits_per_dim`` of the dequantised images, one value per image."""
+        if self.card.likelihood is None:
+            return super().score(images, noise, params)
         dims, bits = math.prod(self.image_shape), []
         options = {name: value for name, value in asdict(params).items() if name != "repeats"}
         for k in range(params.repeats):

@@ -61,6 +61,9 @@ class Lease:
     def check(self) -> None:
         pass
 
+    def note(self, **facts) -> None:
+        pass
+
 
 def test_first_images_are_scored_by_a_second_draw_and_the_cost_of_the_first_is_recorded(
     tmp_path, monkeypatch
