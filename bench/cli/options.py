@@ -1,8 +1,7 @@
 """What several commands share: options, exit statuses, and checks of names, data and devices."""
 
 import argparse
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,12 +99,6 @@ def store_of(options: argparse.Namespace) -> Store:
     return Store(Path(options.store) if options.store else Path(options.results) / "store")
 
 
-def did_you_mean(word: str, words: Iterable[str], otherwise: str = "") -> str:
-    """Returns ``; did you mean fid?``, or ``otherwise`` if no word is near."""
-    near = difflib.get_close_matches(word, words, 1)
-    return f"; did you mean {near[0]}?" if near else otherwise
-
-
 def unusable(dataset: str, extractor: str | None, device: str) -> tuple[int, list[str]]:
     """Returns why an extractor cannot be applied to a data set, with the exit status; no reasons if
     it can.
@@ -117,10 +110,11 @@ def unusable(dataset: str, extractor: str | None, device: str) -> tuple[int, lis
     from bench.data import assets
     from bench.data.registry import DATASETS
     from bench.metrics.extractor_cards import refuse_extractor
+    from bench.schema import did_you_mean
     from bench.suite import requirements
 
     if dataset not in DATASETS:
-        near = did_you_mean(dataset, DATASETS, f": {', '.join(DATASETS)}")
+        near = did_you_mean(dataset, DATASETS) or f": {', '.join(DATASETS)}"
         return WRONG, [f"there is no data set {dataset!r}{near}"]
     if extractor is None:
         return DONE, []

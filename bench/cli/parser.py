@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if first not in ("-h", "--help"):
             arguments.insert(0, "run")
     elif first not in COMMANDS:
-        import difflib
+        from bench.schema import closest
 
-        near = difflib.get_close_matches(first, COMMANDS, 1, 0.7)
+        near = closest(first, COMMANDS, cutoff=0.7)
         if near and not Path(first).suffix:
             say(f"{program()}: no command {first!r}; did you mean {near[0]}?", file=sys.stderr)
             return WRONG

@@ -9,7 +9,7 @@ from typing import Any
 from bench.card import Card, cards
 from bench.cli.exit_status import DONE, WRONG
 from bench.cli.listing import describe_values
-from bench.cli.options import Command, add_folders, add_plugin, did_you_mean, store_of
+from bench.cli.options import Command, add_folders, add_plugin, store_of
 from bench.data.gallery import KINDS as GALLERIES
 from bench.data.registry import DATASETS
 from bench.describe import as_yaml, commented_yaml, summary, without_markup
@@ -17,6 +17,7 @@ from bench.execute.executor import executor_files
 from bench.files import read_json, scan
 from bench.metrics.registry import METRICS
 from bench.printable import say
+from bench.schema import did_you_mean
 from bench.store import REFERENCES, STAGES, Store
 
 ELSEWHERE = """\

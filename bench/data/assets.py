@@ -10,7 +10,6 @@ Standard library only.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from bench.data.card import DataCard, FileFacts
 from bench.data.digest import digest_checkpoint
 from bench.data.root import data_root
+from bench.files import hash_file
 
 FOLDER_FILES = 1000
 """Files of a folder up to which its digest is listed: more would take too long."""
@@ -120,10 +120,7 @@ def _content(path: Path, facts: FileFacts | None, cache: Path | None) -> tuple[s
     if facts is None or not (facts.md5 or facts.sha256):
         return text, True
     if facts.md5:
-        with open(path, "rb") as file:
-            digests["md5"] = hashlib.file_digest(
-                file, lambda: hashlib.md5(usedforsecurity=False)
-            ).hexdigest()
+        digests["md5"] = hash_file(path, "md5")
     if difference := facts.difference(digests):
         return f"{text}, but {difference}: damaged, or another file", False
     return f"{text}, {'md5' if facts.md5 else 'sha256'} as published", True

@@ -10,7 +10,6 @@ import contextlib
 import gzip
 import hashlib
 import json
-import os
 import re
 import socket
 import time
@@ -21,6 +20,7 @@ from typing import IO, Any
 
 from bench.data.collection import Collection
 from bench.data.filenames import printable
+from bench.files import hash_file, sha256, stamp, write
 
 
 def digest_pictures(pictures: Collection, cache: Path | None = None) -> str:
@@ -145,14 +145,9 @@ def _remembered(
             return entry["digest"]
     digest = compute()
     if newest < time.time() - RECENT_SECONDS and _state(files)[0] == state:
-        new = path.with_suffix(f".{os.getpid()}.tmp")
+        entry = {"what": what[:1000], "stamp": state, "digest": digest}
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                new.write_text(json.dumps({"what": what[:1000], "stamp": state, "digest": digest}))
-                os.replace(new, path)
-            finally:
-                new.unlink(missing_ok=True)
+            write(path, json.dumps(entry).encode())
     return digest
 
 
@@ -177,17 +172,9 @@ def _state(files: Sequence[Path]) -> tuple[str, float]:
     """
     states, newest = hashlib.sha256(), 0
     for file in files:
-        stat = file.stat()
-        facts = (
-            str(file),
-            stat.st_size,
-            stat.st_mtime_ns,
-            stat.st_ctime_ns,
-            stat.st_ino,
-            stat.st_dev,
-        )
-        states.update(repr(facts).encode())
-        newest = max(newest, stat.st_mtime_ns, stat.st_ctime_ns)
+        now = stamp(file)
+        states.update(repr((str(file), *now)).encode())
+        newest = max(newest, now.modified_ns, now.changed_ns)
     return states.hexdigest(), newest / 1e9
 
 
@@ -198,7 +185,7 @@ def unpacked_name(file: Path) -> str:
 
 def _of_text(text: str) -> str:
     """Returns the sha256 of a text; bytes of a file's name that are no text stay as they are."""
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return sha256(text.encode(errors="surrogateescape"))
 
 
 def _is_compressed(file: Path) -> bool:
@@ -206,17 +193,13 @@ def _is_compressed(file: Path) -> bool:
 
 
 def _digest(file: Path, algorithm: str = "sha256", *, unpacked: bool = False) -> str:
-    def new() -> Any:
-        return hashlib.new(algorithm, usedforsecurity=False)
-
     if unpacked and _is_compressed(file):
         try:
             with gzip.open(file) as stream:
-                return _digest_stream(stream, new())
+                return _digest_stream(stream, hashlib.new(algorithm, usedforsecurity=False))
         except (EOFError, zlib.error, gzip.BadGzipFile):
             pass  # damaged, as its reader will say: its bytes are hashed as they are
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, new).hexdigest()
+    return hash_file(file, algorithm)
 
 
 def _digest_stream(stream: IO[bytes], digest: Any) -> str:

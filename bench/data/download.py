@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from bench.data.assets import Asset
 from bench.data.card import FileFacts
+from bench.files import whole
 
 CHUNK = 2**20
 TIMEOUT_SECONDS = 60
@@ -64,21 +65,17 @@ def fetch(facts: FileFacts, target: Path, line: Callable[[str], None] = lambda t
     instead = f"fetch it where there is a network and put it at {target}"
     if urllib.parse.urlsplit(facts.url).scheme not in ("http", "https"):
         raise FetchError(f"{facts.url} is no address of the web: {instead}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        size, digests = _receive(facts, temporary, lambda text: line(f"{target.name}: {text}"))
+    with whole(target) as file:
+        try:
+            size, digests = _receive(facts, file, lambda text: line(f"{target.name}: {text}"))
+        except NETWORK as error:
+            reason = getattr(error, "reason", None) or error
+            raise FetchError(f"{facts.url} cannot be fetched ({reason}): {instead}") from error
         if difference := facts.difference(digests, size):
             raise FetchError(
                 f"{facts.url} is not the file that is wanted, so it was not kept ({difference}): "
                 f"{instead}"
             )
-        os.replace(temporary, target)
-    except NETWORK as error:
-        reason = getattr(error, "reason", None) or error
-        raise FetchError(f"{facts.url} cannot be fetched ({reason}): {instead}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 NETWORK = (
@@ -92,7 +89,7 @@ NETWORK = (
 
 
 def _receive(
-    facts: FileFacts, path: Path, line: Callable[[str], None]
+    facts: FileFacts, file: BinaryIO, line: Callable[[str], None]
 ) -> tuple[int, dict[str, str]]:
     """Writes what comes from an address to a file; returns how many bytes came and their digests.
 
@@ -101,10 +98,7 @@ def _receive(
     """
     digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     request = urllib.request.Request(facts.url, headers={"User-Agent": "run_bench"})
-    with (
-        urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer,
-        open(path, "wb") as file,
-    ):
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         announced = answer.headers.get("Content-Length", "")
         total, size = int(announced) if announced.isdecimal() else facts.size, 0
         while part := answer.read(CHUNK):
@@ -114,8 +108,6 @@ def _receive(
                 digest.update(part)
             of = f" of {total / 1e6:.1f} MB ({100 * size / total:.0f} %)" if total else " MB"
             line(f"{size / 1e6:.1f}{of}")
-        file.flush()
-        os.fsync(file.fileno())
     if announced.isdecimal() and size < total:
         raise ConnectionError(f"cut off after {size:,} of {total:,} bytes")
     return size, {name: digest.hexdigest() for name, digest in digests.items()}

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.data.card import DataCard
 from bench.data.collection import VERSION
@@ -28,6 +27,7 @@ from bench.data.mapped import converted, folder, is_converted
 from bench.data.picture_set import SPLITS, PictureSet
 from bench.data.pictures import read
 from bench.data.root import data_root
+from bench.files import sha256, write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,10 +56,8 @@ def settle(kind: str, params: ImageFolder | Lsun, cache: Path | None) -> tuple[s
         values["unused"] = pictures.folders.unused
     rule = "random" if "" in pictures.collections and pictures.folders is None else "folders"
     gallery = Gallery(kind=kind, sha256=pictures.digest(cache), rule=rule, **counts, **values)
-    _write(
-        _place_note(gallery),
-        {split: str(item.path.absolute()) for split, item in pictures.collections.items()},
-    )
+    places = {split: str(item.path.absolute()) for split, item in pictures.collections.items()}
+    write(_place_note(gallery), json.dumps(places).encode())
     line = _line(params, gallery, pictures)
     equal = _noted_equal(gallery)
     return gallery.name, line + (
@@ -160,7 +158,8 @@ def equal_pictures(name: str) -> int | None:
     distinct = set(held_out)
     in_both = {digest for digest in _digests(train) if digest in distinct}
     count = sum(digest in in_both for digest in held_out)
-    _write(_equal_note(gallery), {"rule": gallery.shaping.rule, "equal": count})
+    note = {"rule": gallery.shaping.rule, "equal": count}
+    write(_equal_note(gallery), json.dumps(note).encode())
     return count
 
 
@@ -174,8 +173,7 @@ def _digests(images: np.ndarray) -> Iterator[bytes]:
 
 
 def _array_name(gallery: Gallery) -> str:
-    digest = hashlib.sha256(gallery.name.encode()).hexdigest()
-    return f"{gallery.kind}-{gallery.sha256}-{digest[:8]}"
+    return f"{gallery.kind}-{gallery.sha256}-{sha256(gallery.name)[:8]}"
 
 
 def _place_note(gallery: Gallery) -> Path:
@@ -184,12 +182,6 @@ def _place_note(gallery: Gallery) -> Path:
 
 def _equal_note(gallery: Gallery) -> Path:
     return folder(data_root()) / f"{_array_name(gallery)}-equal.json"
-
-
-def _write(path: Path, values: Mapping[str, Any]) -> None:
-    new = path.with_suffix(f".{os.getpid()}.tmp")
-    new.write_text(json.dumps(values))
-    os.replace(new, path)
 
 
 def _noted_equal(gallery: Gallery) -> int | None:

@@ -13,18 +13,17 @@ Standard library alone until an array is made.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.digest import digest_files
+from bench.files import Stamp, hash_file, locked, sha256, stamp, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,9 +75,9 @@ def converted(
 
     place = folder(root)
     content = digest_files(sources, place / "digests")
-    digest = hashlib.sha256(f"{rule}\n{shape}\n{dtype}\n{content}".encode()).hexdigest()[:DIGITS]
+    digest = sha256(f"{rule}\n{shape}\n{dtype}\n{content}")[:DIGITS]
     path = place / f"{name}-{digest}.npy"
-    with _alone(place / f"{name}.lock"):
+    with locked(place / f"{name}.lock"):
         array = _mapped(path)
         if array is None or (array.shape, array.dtype) != (shape, np.dtype(dtype)):
             if path.exists():
@@ -102,8 +101,8 @@ def is_converted(root: Path, name: str) -> bool:
     return any(folder(root).glob(f"{name}-{'?' * DIGITS}.npy"))
 
 
-_CHECKED: dict[Path, tuple[int, ...]] = {}
-"""Arrays whose digest this process has compared, with inode, size and times of the file."""
+_CHECKED: dict[Path, Stamp] = {}
+"""Stamps of arrays whose digest this process has compared."""
 
 
 def _note(path: Path) -> Path:
@@ -115,14 +114,11 @@ def _mapped(path: Path) -> np.ndarray | None:
     import numpy as np
 
     try:
-        stat = path.stat()
-        state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        if _CHECKED.get(path) != state:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if json.loads(_note(path).read_bytes()) != digest:
+        now = stamp(path)
+        if _CHECKED.get(path) != now:
+            if json.loads(_note(path).read_bytes()) != hash_file(path):
                 return None
-            _CHECKED[path] = state
+            _CHECKED[path] = now
         return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
     except (OSError, ValueError, EOFError):
         return None
@@ -138,7 +134,6 @@ def _write(path: Path, shape: tuple[int, ...], dtype: str, chunks: Iterable[np.n
     """
     import numpy as np
 
-    new = path.with_suffix(f".{os.getpid()}.tmp")
     header = io.BytesIO()
     described = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
@@ -147,44 +142,19 @@ def _write(path: Path, shape: tuple[int, ...], dtype: str, chunks: Iterable[np.n
     }
     np.lib.format.write_array_header_1_0(header, described)
     digest, row = hashlib.sha256(header.getvalue()), 0
-    try:
-        with new.open("wb") as file:
-            file.write(header.getvalue())
-            for chunk in chunks:
-                if chunk.shape[1:] != shape[1:] or row + len(chunk) > shape[0]:
-                    raise ValueError(
-                        f"{path.name}: rows {row} on have shape {chunk.shape}, the array's is "
-                        f"{shape}"
-                    )
-                content = memoryview(np.ascontiguousarray(chunk, dtype)).cast("B")
-                file.write(content)
-                digest.update(content)
-                row += len(chunk)
-            if row != shape[0]:
-                raise ValueError(f"{path.name}: {row} rows were read, not {shape[0]}")
-            file.flush()
-            os.fsync(file.fileno())
-        _clear(path)
-        _note(path).write_text(json.dumps(digest.hexdigest()))
-        os.replace(new, path)
-    except OSError as error:
-        raise (
-            error if error.errno is None else OSError(error.errno, error.strerror, str(path))
-        ) from error
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def _clear(path: Path) -> None:
-    """Puts a folder aside that lies where an array is to be."""
-    if path.is_dir():
-        os.replace(path, path.with_suffix(f".{os.getpid()}.damaged"))
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Waits until no other process makes an array of that name."""
-    with path.open("w") as file:
-        with contextlib.suppress(OSError):  # without locks, two processes make the same bytes
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    with whole(path) as file:
+        file.write(header.getvalue())
+        for chunk in chunks:
+            if chunk.shape[1:] != shape[1:] or row + len(chunk) > shape[0]:
+                raise ValueError(
+                    f"{path.name}: rows {row} on have shape {chunk.shape}, the array's is {shape}"
+                )
+            content = memoryview(np.ascontiguousarray(chunk, dtype)).cast("B")
+            file.write(content)
+            digest.update(content)
+            row += len(chunk)
+        if row != shape[0]:
+            raise ValueError(f"{path.name}: {row} rows were read, not {shape[0]}")
+        _note(path).write_text(
+            json.dumps(digest.hexdigest())
+        )  # if this is torn, both are made again

@@ -5,7 +5,6 @@ Standard library alone until a split is drawn at random.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from bench.data.collection import Collection, collect
 from bench.data.digest import digest_pictures
 from bench.data.filenames import printable
 from bench.data.splits import Folders, by_folder
+from bench.files import sha256
 
 DIGITS = 20
 """Hexadecimal digits of the digest that a name holds."""
@@ -68,7 +68,7 @@ class PictureSet:
         """Returns the first digits of the digest of all pictures and their names."""
         digests = [digest_pictures(collection, cache) for collection in self.collections.values()]
         if len(digests) > 1:
-            digests = [hashlib.sha256("".join(digests).encode()).hexdigest()]
+            digests = [sha256("".join(digests))]
         return digests[0][:DIGITS]
 
     def counts(self, test: float) -> dict[str, int]:

@@ -11,7 +11,6 @@ Standard library only: networks are imported when they are made.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import math
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from bench.data.card import DataCard
 from bench.metrics.extractor_card import ExtractorCard, ViewInputs
+from bench.schema import did_you_mean
 
 if TYPE_CHECKING:
     from bench.metrics.view import View
@@ -212,8 +212,7 @@ def extractor_card(name: str) -> ExtractorCard:
     """
     family, at, size = name.partition("@")
     if family not in EXTRACTORS:
-        near = difflib.get_close_matches(family, EXTRACTORS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(family, EXTRACTORS)
         raise ValueError(f"there is no extractor {name!r}{hint} There are: {', '.join(EXTRACTORS)}")
     card = EXTRACTORS[family]
     if not card.sized:

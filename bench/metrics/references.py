@@ -10,21 +10,18 @@ its place whole, so that jobs on one store compute a reference once and never se
 """
 
 import contextlib
-import fcntl
 import functools
-import hashlib
 import io
 import json
-import os
 import sys
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from bench.data.images import Images
+from bench.files import Stamp, locked, sha256, stamp, whole
 from bench.metrics.extractors import Extractor
 from bench.metrics.moments import Moments
 from bench.metrics.summary import Summary
@@ -98,7 +95,7 @@ class References:
             return compute(kinds)
         summary = _read(self.store, key, kinds)
         if summary is None:
-            with _lock(self.store.folder(REFERENCES, key)):
+            with locked(self.store.folder(REFERENCES, key) / ".lock"):
                 summary = _read(self.store, key, kinds)  # another process may have made it by now
                 if summary is None:
                     compute(kinds)
@@ -172,8 +169,7 @@ def digest(data: Images, split: str) -> str:
 
 
 def _key(facts: Mapping[str, Any]) -> str:
-    content = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()[:20]
+    return sha256(json.dumps(facts, sort_keys=True, default=str))[:20]
 
 
 def _chunks(images: np.ndarray, title: str, size: int = 500) -> Iterator[np.ndarray]:
@@ -190,7 +186,7 @@ def _chunks(images: np.ndarray, title: str, size: int = 500) -> Iterator[np.ndar
 
 
 class _FeatureFile:
-    """Writes a known number of features as an .npy file under another name, then puts it in place.
+    """Writes a known number of features as an .npy file, which is in its place when the block ends.
 
     Written by hand because the array is never in memory as a whole.
     """
@@ -198,10 +194,9 @@ class _FeatureFile:
     def __init__(self, store: Store, key: str, count: int, needed: bool) -> None:
         self.store, self.unit = store, UnitId(REFERENCES, key, FEATURES)
         self.path = store.path(self.unit, ".npy")
-        suffix = f"{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        self.temporary = self.path.with_name(f".{self.path.name}.{suffix}")
         self.count, self.needed = count, needed
-        self.file: Any = None
+        self.file: BinaryIO | None = None
+        self.stack = contextlib.ExitStack()
 
     def __enter__(self) -> "_FeatureFile":
         return self
@@ -211,8 +206,7 @@ class _FeatureFile:
         if not self.needed:
             return
         if self.file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.temporary, "wb")  # noqa: SIM115
+            self.file = self.stack.enter_context(whole(self.path))
             header = {"descr": np.lib.format.dtype_to_descr(features.dtype), "fortran_order": False}
             np.lib.format.write_array_header_1_0(
                 self.file, {**header, "shape": (self.count, features.shape[1])}
@@ -220,24 +214,10 @@ class _FeatureFile:
         self.file.write(np.ascontiguousarray(features).tobytes())
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if self.file is None:
-            return
-        try:
-            if kind is None:
-                self.file.flush()
-                os.fsync(self.file.fileno())
-            else:
-                self.temporary.unlink(missing_ok=True)
-        except OSError:
-            self.temporary.unlink(missing_ok=True)
-            raise
-        finally:
-            with contextlib.suppress(OSError):  # a full disk fails once more
-                self.file.close()
+        self.stack.__exit__(kind, error, trace)
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Puts the file in its place, and writes its record."""
-        os.replace(self.temporary, self.path)
+        """Writes the record of the file."""
         self.store.finish(self.unit, {"of": dict(facts)}, there=[".npy"])
 
 
@@ -273,8 +253,8 @@ def _read(store: Store, key: str, kinds: Collection[str]) -> Summary | None:
     return summary
 
 
-_CHECKED: dict[Path, tuple[int, ...]] = {}
-"""Mapped features whose digest this process has compared: inode, size and times of the file."""
+_CHECKED: dict[Path, Stamp] = {}
+"""Stamps of mapped features whose digest this process has compared."""
 
 
 def _checked(store: Store, unit: UnitId) -> dict[str, Any] | None:
@@ -287,19 +267,8 @@ def _checked(store: Store, unit: UnitId) -> dict[str, Any] | None:
     record = store.check(unit)
     if record is None:
         return None
-    stat = path.stat()
-    state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    if _CHECKED.get(path) != state:
+    now = stamp(path)
+    if _CHECKED.get(path) != now:
         store.check(unit, rehash=True)
-        _CHECKED[path] = state
+        _CHECKED[path] = now
     return record
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder; without locks in a file system, work is done twice, and right."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "ab") as file:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

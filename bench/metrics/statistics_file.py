@@ -5,7 +5,6 @@ guided-diffusion), or features under ``pool_3`` (score_sde) or ``feats`` (clean-
 hold ``mu``, ``sigma``, ``count``, ``identity`` and, if asked for, ``pool_3``.
 """
 
-import hashlib
 import io
 import json
 import math
@@ -19,6 +18,7 @@ from bench.data.archive import ARCHIVE_ERRORS
 from bench.data.filenames import printable
 from bench.data.images import Images
 from bench.data.npz import check_claims
+from bench.files import hash_file
 from bench.metrics.extractors import Extractor
 from bench.metrics.moments import Moments
 from bench.metrics.references import FEATURES, MOMENTS, References, identify, put_moments
@@ -236,8 +236,7 @@ def import_statistics(store: Store, path: Path) -> str:
         ValueError: See :func:`read_statistics`.
     """
     moments, features = read_statistics(path)
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = hash_file(path)
     count = None if moments.count == UNKNOWN else moments.count
     facts = {"file": path.name, "sha256": sha256, "images": count, "dimension": moments.dimension}
     put_moments(store, sha256, moments, facts)

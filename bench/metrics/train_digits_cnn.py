@@ -12,7 +12,6 @@ After writing other weights, put the printed sha256 into their card of
 """
 
 import argparse
-import hashlib
 import math
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from torch.nn import functional
 
 from bench.data.images import load_images
 from bench.data.scikit import digits_labels
+from bench.files import sha256
 from bench.metrics.digits_cnn import DigitsCNN
 from bench.metrics.extractor_card import SHIPPED
 from bench.metrics.extractor_cards import EXTRACTORS
@@ -100,8 +100,7 @@ def main() -> None:
     options.out.write_bytes(content)
     for split in ("train", "test"):
         print(f"accuracy on {split}: {accuracy(network, split):.4f}")
-    sha256 = hashlib.sha256(content).hexdigest()
-    print(f"{options.out}: {len(content) / 1e3:.0f} kB, sha256 {sha256}")
+    print(f"{options.out}: {len(content) / 1e3:.0f} kB, sha256 {sha256(content)}")
 
 
 if __name__ == "__main__":

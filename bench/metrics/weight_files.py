@@ -3,7 +3,6 @@
 A file that would run code is refused.
 """
 
-import hashlib
 import io
 import pickle
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bench.files import sha256
 from bench.metrics.extractor_card import ExtractorCard
 
 
@@ -26,14 +26,14 @@ def read_weights(name: str, card: ExtractorCard, path: Path | None = None) -> tu
         missing = f"extractor {name}: {card.missing()}"
         raise FileNotFoundError(f"{path}: extractor weights are missing" if path else missing)
     content = path.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    if not sha256.startswith(card.sha256):
+    digest = sha256(content)
+    if not digest.startswith(card.sha256):
         remedy = card.how or "restore the file from the repository"
         raise ValueError(
             f"{path}: altered or truncated extractor weights, or those of another network: sha256 "
-            f"{sha256[:12]}... where {card.sha256[:12]}... was expected; {remedy}"
+            f"{digest[:12]}... where {card.sha256[:12]}... was expected; {remedy}"
         )
-    return content, sha256
+    return content, digest
 
 
 def read_tensors(content: bytes) -> dict[str, Tensor]:

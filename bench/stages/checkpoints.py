@@ -12,7 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from bench.files import FULL, hash_file, put_aside, write
+from bench.files import FULL, hash_file, put_aside, sha256, write
 from bench.stages.context import Context
 from bench.stages.model import on_cpu
 
@@ -153,7 +153,7 @@ class Checkpoints:
         state = on_cpu(tensors())
         content, name = safetensors.torch.save(state), self.averages[images]
         write(self.path.with_name(name), content)
-        self.kept[name] = hashlib.sha256(content).hexdigest()
+        self.kept[name] = sha256(content)
 
     def _take_averages(self, folder: Path) -> None:
         """Takes over what a shorter training kept; not its end, if this one keeps nothing there."""

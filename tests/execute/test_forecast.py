@@ -5,40 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from priced_suite import CPU, GPU, STAGES, SUITE, made, of_stage
+from priced_suite import CPU, GPU, STAGES, made, of_stage
 
 from bench.execute.board import Board
 from bench.execute.executor import read_executor
-from bench.execute.slurm import measure, queue
 from bench.execute.slurm.arrays import ArrayPlanner
 from bench.execute.slurm.forecast import forecast
 from bench.execute.slurm.packing import Sizes
 from bench.execute.slurm.quantities import two_digits
-from bench.execute.slurm.queue import Limits
 from bench.execute.slurm.resources import Resources, Slurm
-from bench.plan import Job, expand
+from bench.plan import Job
 from bench.spec import SnapshotSpec
-from bench.store import Store, UnitId
-from bench.suite.reader import read_suite
+from bench.store import UnitId
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.fixture(autouse=True)
-def no_cluster(monkeypatch):
-    monkeypatch.setattr(measure, "TIMED_SECONDS", 0.1)
-    monkeypatch.setattr(queue, "limits", Limits)
-    monkeypatch.setattr(queue, "refusals", lambda resources: [])
-
-
-@pytest.fixture
-def study(tmp_path):
-    (tmp_path / "small.yaml").write_text(SUITE)
-    return (
-        expand(read_suite(tmp_path / "small.yaml")),
-        Store(tmp_path / "store"),
-        tmp_path / "small",
-    )
+pytestmark = pytest.mark.usefixtures("no_cluster")
 
 
 def planner(jobs, store, executor):
@@ -46,8 +28,8 @@ def planner(jobs, store, executor):
     return ArrayPlanner(board, executor, Sizes(store, jobs, executor))
 
 
-def test_plan_says_training_sampling_and_scoring_apart_for_each_point_and_what_it_rests_on(study):
-    jobs, store, results = study
+def test_plan_says_training_sampling_and_scoring_apart_for_each_point_and_what_it_rests_on(priced):
+    jobs, store, results = priced
     plan = forecast(jobs, store, results, Slurm(**GPU, threads=4)).splitlines()
     head = next(line for line in plan if "training GPU-h" in line)
     assert head.split()[:8] == [
@@ -78,8 +60,8 @@ def test_plan_says_training_sampling_and_scoring_apart_for_each_point_and_what_i
     assert "at 10 NFE" in budgets
 
 
-def test_hours_are_those_of_what_a_stage_runs_on(study):
-    jobs, store, results = study
+def test_hours_are_those_of_what_a_stage_runs_on(priced):
+    jobs, store, results = priced
     executor = Slurm(**{**GPU, "scores": Resources(cpus=2)})
     plan = forecast(jobs, store, results, executor)
     assert "sampling GPU-h" in plan
@@ -90,8 +72,8 @@ def test_hours_are_those_of_what_a_stage_runs_on(study):
     "written",
     ['gpus: "a100:2"', 'gpus: "1g.10gb:1"', 'sbatch: {gres: "gpu:a100:1"}', "sbatch: {gpus: 2}"],
 )
-def test_gpu_hours_count_typed_gpus(study, tmp_path, written):
-    jobs, store, results = study
+def test_gpu_hours_count_typed_gpus(priced, tmp_path, written):
+    jobs, store, results = priced
     path = tmp_path / "cluster.yaml"
     path.write_text(f"cluster: slurm\nresources: {{{written}, minutes: 600}}\n")
     executor = read_executor(str(path))
@@ -108,8 +90,8 @@ def test_gpu_hours_count_typed_gpus(study, tmp_path, written):
     assert f" {two_digits(jobs_took * executor.train.gpus_on_node.count / 3600)} GPU-hours" in total
 
 
-def test_plan_warns_of_what_is_asked_for_and_not_used(study):
-    jobs, store, results = study
+def test_plan_warns_of_what_is_asked_for_and_not_used(priced):
+    jobs, store, results = priced
     executor = Slurm(
         train=Resources(gpus=2, cpus=2, minutes=600),
         samples=Resources(cpus=2),
@@ -134,8 +116,8 @@ def test_plan_warns_of_what_is_asked_for_and_not_used(study):
     )
 
 
-def test_what_is_there_costs_nothing(study):
-    jobs, store, results = study
+def test_what_is_there_costs_nothing(priced):
+    jobs, store, results = priced
     for job in jobs:
         for unit in job.results:
             store.finish(unit, {"seconds": 1.0, "value": 0.0, "provenance": made()})
@@ -175,8 +157,8 @@ def test_a_plan_with_an_executor_takes_at_most_three_times_the_plan_and_grows_wi
     assert much <= 2 * 8 * priced
 
 
-def test_a_chain_of_snapshots_of_any_length_is_put_into_levels(study):
-    jobs, store, _ = study
+def test_a_chain_of_snapshots_of_any_length_is_put_into_levels(priced):
+    jobs, store, _ = priced
     spec = of_stage(jobs, "train")[0].specs[0]
     chain = [
         Job(

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from priced_suite import CPU, GPU, SUITE, made, of_stage
+from priced_suite import CPU, GPU, made, of_stage
 
 from bench.cli.parser import main
 from bench.execute.executor import read_executor
@@ -12,32 +12,15 @@ from bench.execute.slurm import measure, queue
 from bench.execute.slurm.forecast import forecast
 from bench.execute.slurm.measure import measure_here, measure_there, of_one_process
 from bench.execute.slurm.packing import Sizes, kind_of, measured
-from bench.execute.slurm.queue import ClusterError, Entry, Limits
+from bench.execute.slurm.queue import ClusterError, Entry
 from bench.execute.slurm.resources import Resources, Slurm
 from bench.execute.slurm.throughput import accelerator, rate
-from bench.plan import expand
-from bench.store import Store, UnitId
+from bench.store import UnitId
 from bench.suite.fault import SuiteError
-from bench.suite.reader import read_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.fixture(autouse=True)
-def no_cluster(monkeypatch):
-    monkeypatch.setattr(measure, "TIMED_SECONDS", 0.1)
-    monkeypatch.setattr(queue, "limits", Limits)
-    monkeypatch.setattr(queue, "refusals", lambda resources: [])
-
-
-@pytest.fixture
-def study(tmp_path):
-    (tmp_path / "small.yaml").write_text(SUITE)
-    return (
-        expand(read_suite(tmp_path / "small.yaml")),
-        Store(tmp_path / "store"),
-        tmp_path / "small",
-    )
+pytestmark = pytest.mark.usefixtures("no_cluster")
 
 
 @pytest.mark.parametrize(
@@ -115,8 +98,8 @@ def test_throughputs_of_an_executor_file_are_checked(tmp_path, written, message)
     assert message in str(error.value).replace("should be 'auto'", "should be one of 'auto'")
 
 
-def test_finished_units_tell_how_far_off_the_assumption_was(study):
-    jobs, store, _ = study
+def test_finished_units_tell_how_far_off_the_assumption_was(priced):
+    jobs, store, _ = priced
     ten, hundred, _ = of_stage(jobs, "samples")
     assumed = Sizes(store, jobs, Slurm(**CPU))
     store.finish(ten.units[0], {"seconds": 50.0, "provenance": made()})
@@ -148,15 +131,15 @@ def test_finished_units_tell_how_far_off_the_assumption_was(study):
         ({"accelerator": "cuda"}, Slurm(**{**GPU, "samples": Resources(gpus="1g.10gb:1")})),
     ],
 )
-def test_units_made_on_other_devices_tell_nothing(study, facts, executor):
-    jobs, store, _ = study
+def test_units_made_on_other_devices_tell_nothing(priced, facts, executor):
+    jobs, store, _ = priced
     ten, *_ = of_stage(jobs, "samples")
     store.finish(ten.units[0], {"seconds": 50.0, "provenance": made(**facts)})
     assert Sizes(store, jobs, executor).source(ten.units[1]) == "assumed"
 
 
-def test_units_made_on_the_gpu_that_is_asked_for_tell(study):
-    jobs, store, _ = study
+def test_units_made_on_the_gpu_that_is_asked_for_tell(priced):
+    jobs, store, _ = priced
     ten, *_ = of_stage(jobs, "samples")
     store.finish(
         ten.units[0],
@@ -167,8 +150,8 @@ def test_units_made_on_the_gpu_that_is_asked_for_tell(study):
         assert Sizes(store, jobs, executor).of(ten.units[1]) == 5.0
 
 
-def test_units_of_a_method_that_says_nothing_take_what_others_of_their_stage_did(study):
-    jobs, store, _ = study
+def test_units_of_a_method_that_says_nothing_take_what_others_of_their_stage_did(priced):
+    jobs, store, _ = priced
     sizes = Sizes(store, jobs, Slurm(**CPU))
     assert sizes.of(UnitId("train", "unknown", "weights")) == 3600.0
     assert "if nothing says what it computes" in sizes.explain(
@@ -176,8 +159,8 @@ def test_units_of_a_method_that_says_nothing_take_what_others_of_their_stage_did
     )
 
 
-def test_measured_steps_make_the_forecast_and_the_packing(study):
-    jobs, store, results = study
+def test_measured_steps_make_the_forecast_and_the_packing(priced):
+    jobs, store, results = priced
     measure_here(jobs, results, {**Slurm(**CPU).settings, "device": "cpu"}, "name")
     found = json.loads((results / "measured.json").read_text())
     (train,) = of_stage(jobs, "train")
@@ -195,8 +178,8 @@ def test_measured_steps_make_the_forecast_and_the_packing(study):
     )
 
 
-def test_measurement_is_a_job_with_the_resources_of_one_process_that_trains(study, monkeypatch):
-    jobs, _, results = study
+def test_measurement_is_a_job_with_the_resources_of_one_process_that_trains(priced, monkeypatch):
+    jobs, _, results = priced
     seen, states = {}, ["PENDING", "RUNNING", "COMPLETED"]
     monkeypatch.setattr(measure.shutil, "which", lambda name: name)
 
@@ -227,10 +210,10 @@ def test_measurement_is_a_job_with_the_resources_of_one_process_that_trains(stud
         measure_there(jobs, results, executor)
 
 
-def test_measuring_away_from_a_cluster_is_one_line(study, monkeypatch, tmp_path, capsys):
+def test_measuring_away_from_a_cluster_is_one_line(priced, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="there is no sbatch here"):
-        measure_there(*study[::2], Slurm())
+        measure_there(*priced[::2], Slurm())
     words = [
         "plan",
         str(tmp_path / "small.yaml"),

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 from priced_suite import CPU, SUITE, of_stage
 
-from bench.execute.slurm import measure, queue
 from bench.execute.slurm.forecast import forecast
-from bench.execute.slurm.queue import Limits
 from bench.execute.slurm.resources import Slurm
 from bench.execute.workload import Workload, evaluations, networks
 from bench.plan import Job, expand
@@ -17,26 +15,11 @@ from bench.suite.reader import read_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.fixture(autouse=True)
-def no_cluster(monkeypatch):
-    monkeypatch.setattr(measure, "TIMED_SECONDS", 0.1)
-    monkeypatch.setattr(queue, "limits", Limits)
-    monkeypatch.setattr(queue, "refusals", lambda resources: [])
+pytestmark = pytest.mark.usefixtures("no_cluster")
 
 
-@pytest.fixture
-def study(tmp_path):
-    (tmp_path / "small.yaml").write_text(SUITE)
-    return (
-        expand(read_suite(tmp_path / "small.yaml")),
-        Store(tmp_path / "store"),
-        tmp_path / "small",
-    )
-
-
-def test_work_is_evaluations_times_images_times_the_network(study):
-    jobs, *_ = study
+def test_work_is_evaluations_times_images_times_the_network(priced):
+    jobs, *_ = priced
     work = Workload({(job.stage, job.key): job for job in jobs})
     (train,), (likelihood,), (inspect,) = (
         of_stage(jobs, stage) for stage in ("train", "likelihood", "inspect")
@@ -57,8 +40,8 @@ def test_work_is_evaluations_times_images_times_the_network(study):
     )
 
 
-def test_a_snapshot_costs_what_lies_between_it_and_the_one_before(study):
-    train = of_stage(study[0], "train")[0].specs[0]
+def test_a_snapshot_costs_what_lies_between_it_and_the_one_before(priced):
+    train = of_stage(priced[0], "train")[0].specs[0]
     specs = {"early": SnapshotSpec(train=train, images=400), "late": train}
     jobs = [
         Job(stage="train", key="early", label="", specs=(specs["early"],), parts=("weights",)),

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from test_values import FD, FD_TEST, value
 
 from bench.data.registry import DATASETS
 from bench.data.scikit import digits_labels
@@ -11,18 +12,6 @@ from bench.metrics.extractor_card import SHIPPED as WEIGHTS
 from bench.metrics.extractor_cards import EXTRACTORS
 from bench.metrics.extractors import CHUNK, Extractor, load_extractor
 from bench.metrics.floor import real_floor
-from bench.metrics.parameters import FrechetParams, InceptionParams
-from bench.metrics.scoring import score
-
-FD, FD_TEST, IS = (
-    ("fd", FrechetParams()),
-    ("fd", FrechetParams(reference="test")),
-    ("is", InceptionParams()),
-)
-
-
-def value(images, request, data):
-    return score([images], [request], data)[0].value
 
 
 def to_levels(images):

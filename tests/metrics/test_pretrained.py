@@ -6,30 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_sets import few
 from standins import write_inception
 
-from bench.data.images import Images, load_images
 from bench.metrics.extractor_cards import EXTRACTORS, extractor_card
 from bench.metrics.extractors import Extractor, load_extractor
 from bench.metrics.frechet import frechet_from_features
 from bench.metrics.parameters import FrechetParams
 from bench.metrics.references import References
 from bench.metrics.scoring import score
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return load_images("photo_tiles")
-
-
-def few(data, train=60, test=40):
-    """Returns a data set of the first images of another."""
-    card = replace(
-        data.card,
-        splits={"train": train, "test": test},
-        load=lambda split: data.split(split)[: train if split == "train" else test],
-    )
-    return Images(data.name, card)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.data.images import load_images
-from bench.metrics.extractors import Extractor, load_extractor
+from bench.metrics.extractors import load_extractor
 from bench.metrics.frechet import frechet_distance, frechet_of_moments
 from bench.metrics.moments import BLOCK, Moments, statistics
 from bench.metrics.parameters import FrechetParams, KernelParams, ManifoldParams
@@ -36,19 +36,6 @@ def store(tmp_path):
 @pytest.fixture
 def extractor():
     return load_extractor("digits-cnn")
-
-
-@pytest.fixture
-def extracted(monkeypatch):
-    """Counts the images that go through an extractor."""
-    seen = []
-    extract = Extractor.__call__
-    monkeypatch.setattr(
-        Extractor,
-        "__call__",
-        lambda self, images: seen.append(len(images)) or extract(self, images),
-    )
-    return seen
 
 
 # Moments

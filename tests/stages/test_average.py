@@ -1,6 +1,5 @@
 """Averages of weights in a suite."""
 
-import copy
 import csv
 import json
 import shutil
@@ -11,10 +10,8 @@ import safetensors.torch
 import torch
 from command_line import Bench
 from test_snapshots import Silent, weights
-from test_training import SETTINGS, Small, denoising
 
 from bench.card import TrainingCard, cards
-from bench.data.images import load_images
 from bench.execute.stop import Stop
 from bench.plan import expand
 from bench.spec import (
@@ -34,22 +31,6 @@ from bench.store import Store, UnitId
 from bench.suite.fault import SuiteError
 from bench.suite.reader import read_suite
 from methods.shared.hyperparameters import Training
-from methods.shared.training import fit
-
-
-def train(recorder, **settings):
-    network = Small()
-    average = copy.deepcopy(network)
-    fit(
-        network,
-        average,
-        denoising,
-        load_images("digits"),
-        Training(**(SETTINGS | settings)),
-        recorder.run,
-    )
-    return average
-
 
 SUITE = """
 name: small

@@ -1,18 +1,14 @@
 """Averages of weights by themselves and in a training."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
-from command_line import Bench
 from scipy.integrate import quad
-from test_training import SETTINGS, Recorder, Small, denoising, same_bytes
+from test_training import Recorder, same_bytes
+from test_training import train as train_small
 from torch import nn
 
-from bench.data.images import load_images
 from bench.method import Noise
-from bench.suite.reader import read_suite
 from methods.shared.average import (
     TRACKED,
     PowerAverages,
@@ -24,7 +20,6 @@ from methods.shared.average import (
     shares,
 )
 from methods.shared.hyperparameters import Training
-from methods.shared.training import fit
 
 # Profiles
 
@@ -180,17 +175,8 @@ class Keeper(Recorder):
 
 
 def train(recorder, **settings):
-    network = Small()
-    average = copy.deepcopy(network)
-    fit(
-        network,
-        average,
-        denoising,
-        load_images("digits"),
-        Training(**(SETTINGS | settings)),
-        recorder.run,
-    )
-    return average
+    """Returns the average of a small training."""
+    return train_small(recorder, **settings)[1]
 
 
 # In a training
@@ -223,46 +209,3 @@ def test_a_resumed_training_keeps_the_bytes_that_an_undisturbed_one_keeps(stop):
     for images, tensors in whole.kept.items():
         for name, tensor in tensors.items():
             assert torch.equal(kept[images][name], tensor), (images, name)
-
-
-SUITE = """
-name: small
-dataset: digits
-metrics: [{metric: fd, allow_few: true}]
-samples: {count: 8, batch: 8}
-likelihood: {images: 2, batch: 2, tolerance: 1.0e-1, eps: 1.0e-2}
-train:
-  vp:
-    method: sde
-    EXTRA
-    params:
-      network: {width: 8, multipliers: [1, 2], blocks: 1, attention: [4], init_scale: 1.0}
-      training: {steps: STEPS, batch: 8, warmup_steps: 2, heldout_images: 16,
-                 averages_every_images: EVERY}
-points:
-  - {train: vp, sampler: euler_maruyama, grid: {nfe: [2]}}
-"""
-
-
-def text(extra="ema: [0.05, 0.15]", steps=6, every="16"):
-    return (
-        SUITE.replace("EXTRA", extra or "seeds: [0]")
-        .replace("STEPS", str(steps))
-        .replace("EVERY", every)
-    )
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A run with a snapshot after 30 of 48 images and two averages beside the training's own."""
-    bench = Bench(tmp_path_factory.mktemp("made"))
-    code, out, err = bench.suite(text("snapshots: [30]\n    ema: [0.05, 0.15]")).here()
-    assert code == 0, out + err
-    return bench
-
-
-@pytest.fixture(scope="module")
-def end(made):
-    """The training of that run."""
-    (spec,) = read_suite(made.folder / "small.yaml").train["vp"]
-    return spec
