@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.digest import digest_files
-from bench.files import Stamp, hash_file, locked, sha256, stamp, whole
+from bench.files import Stamp, hash_file, locked, sha256, stamp, whole, write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,6 +155,5 @@ def _write(path: Path, shape: tuple[int, ...], dtype: str, chunks: Iterable[np.n
             row += len(chunk)
         if row != shape[0]:
             raise ValueError(f"{path.name}: {row} rows were read, not {shape[0]}")
-        _note(path).write_text(
-            json.dumps(digest.hexdigest())
-        )  # if this is torn, both are made again
+    # Stopped here, the array has no digest or that of an older one, and is made again.
+    write(_note(path), json.dumps(digest.hexdigest()).encode())
