@@ -10,11 +10,17 @@ import torch
 from bench.method import Noise
 from methods.shared.flow import flow_euler, flow_heun
 from methods.shared.grids import grid
-from methods.shared.multistep import dpm_solver_2m
+from methods.shared.isotropic import (
+    ddim,
+    deis,
+    dpm_solver_2m,
+    dpm_solver_3m,
+    sde_dpm_solver_2m,
+    unipc,
+)
 from methods.shared.process import VE, VP, SubVP
 from methods.shared.samplers import (
     ancestral,
-    ddim,
     denoise,
     euler_maruyama,
     reverse_diffusion,
