@@ -34,8 +34,11 @@ where gDDIM's lambda scales the noise of the reverse SDE; they agree at 0, at 1 
 short.
 """
 
+import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -77,7 +80,7 @@ class LinearProcess(ABC):
 
     @abstractmethod
     def propagator(self, t: Tensor, s: Tensor) -> Tensor:
-        """Returns Psi(t, s), float64 (T, ..., n, n), for s before t, 0 too; for "noise" any s."""
+        """Returns Psi(t, s), float64 (T, ..., n, n), for s before t; for "noise" any s."""
 
     @abstractmethod
     def root(self, t: Tensor) -> Tensor:
@@ -87,11 +90,15 @@ class LinearProcess(ABC):
     def log_ratio(self, t: Tensor) -> Tensor:
         """Returns the logarithm of signal over noise, half the log-SNR, which falls in t; (T,)."""
 
+    def gain(self, t: Tensor) -> Tensor:
+        """Returns what the clean state counts in the mean of the state, (T, ..., n, n)."""
+        return self.propagator(t, torch.zeros_like(t))
+
     def regression(self, t: Tensor, s: Tensor) -> Tensor:
         """Returns the mean of the noise at s given that at t > s and the clean state, in units of
         the latter, (T, ..., n, n): what steps of the reverse SDE keep of it.
         """
-        return self.root(s).mT @ self.propagator(t, s).mT @ torch.linalg.inv(self.root(t)).mT
+        return product(self.root(s).mT, self.propagator(t, s).mT, inverse(self.root(t)).mT)
 
 
 class Interpolation(NamedTuple):
@@ -190,12 +197,12 @@ def step(
             those before, or s too.
     """
     ends = torch.tensor([t, s], dtype=torch.float64)
-    gain, root = process.propagator(ends, torch.zeros_like(ends)), process.root(ends)
-    fresh, kept = torch.zeros_like(root[1]), root[1] @ torch.linalg.inv(root[0])
+    gain, root = process.gain(ends), process.root(ends)
+    fresh, kept = torch.zeros_like(root[1]), product(root[1], inverse(root[0]))
     if eta > 0:
         old, new = _shares(process.regression(ends[:1], ends[1:])[0], eta)
-        kept, fresh = root[1] @ old @ torch.linalg.inv(root[0]), root[1] @ new
-    held, basis = kept @ gain[0], _Lagrange(process, interpolation.variable, t, s, nodes)
+        kept, fresh = product(root[1], old, inverse(root[0])), product(root[1], new)
+    held, basis = product(kept, gain[0]), _Lagrange(process, interpolation.variable, t, s, nodes)
     clean = [gain[1] - held]
     if interpolation.prediction == "noise":
         if len(basis) == 1:
@@ -208,6 +215,17 @@ def step(
     elif len(basis) > 1:
         clean = basis.integrals(lambda tau: _carried_clean(process, s, tau), held, gain[1])
     return Step(kept, clean, [], fresh)
+
+
+def product(*matrices: Tensor) -> Tensor:
+    """Returns the product of matrices (..., n, n), as one of numbers if n is 1."""
+    single = matrices[0].shape[-1] == 1
+    return reduce(operator.mul if single else operator.matmul, matrices)
+
+
+def inverse(matrix: Tensor) -> Tensor:
+    """Returns the inverses of matrices (..., n, n)."""
+    return 1 / matrix if matrix.shape[-1] == 1 else torch.linalg.inv(matrix)
 
 
 def apply(matrix: Tensor, u: Tensor) -> Tensor:
@@ -234,11 +252,11 @@ class _Lagrange:
         self.variable = process.log_ratio if variable == "log_ratio" else lambda time: -time
         self.start, self.end, *values = self._values([t, s, *nodes]).tolist()
         count = 1
-        if np.isfinite([self.start, self.end]).all() and self.start < self.end:
-            while count < len(values) and -np.inf < values[count] < values[count - 1] < np.inf:
+        if -math.inf < self.start < self.end < math.inf:
+            while count < len(values) and -math.inf < values[count] < values[count - 1]:
                 count += 1
         # From the start, so that close nodes lose no digits.
-        self.places = np.array(values[:count]) - self.start if count > 1 else np.zeros(1)
+        self.places = [value - self.start for value in values[:count]] if count > 1 else [0.0]
         self.width = self.end - self.start if count > 1 else 0.0
 
     def __len__(self) -> int:
@@ -275,38 +293,45 @@ class _Lagrange:
 
     def _at(self, value: float) -> list[float]:
         """Returns the polynomials at a value of the variable, from the start of the step."""
-        return [float(np.prod((value - others) / (own - others))) for own, others in self._pairs()]
+        return [
+            math.prod((value - other) / (own - other) for other in others)
+            for own, others in self._pairs()
+        ]
 
     def _slopes(self, values: np.ndarray) -> np.ndarray:
         """Returns their derivatives at values of the variable, shape (polynomials, values)."""
         rows = []
         for own, others in self._pairs():
-            factors = (values - others[:, None]) / (own - others[:, None])
-            rest = [np.prod(np.delete(factors, i, 0), 0) for i in range(len(others))]
-            rows.append(sum(row / (own - other) for row, other in zip(rest, others, strict=True)))
+            row = np.zeros_like(values)
+            for k in range(len(others)):
+                rest = [values - other for other in others[:k] + others[k + 1 :]]
+                row += math.prod(rest, start=np.ones_like(values))
+            rows.append(row / math.prod(own - other for other in others))
         return np.array(rows)
 
-    def _pairs(self) -> list[tuple[float, np.ndarray]]:
+    def _pairs(self) -> list[tuple[float, list[float]]]:
         """Returns each node with the others."""
-        return [(own, np.delete(self.places, j)) for j, own in enumerate(self.places)]
+        places = self.places
+        return [(own, places[:j] + places[j + 1 :]) for j, own in enumerate(places)]
 
 
 def _carried_clean(process: LinearProcess, s: float, tau: Tensor) -> Tensor:
     """Returns R_s R^-1 Psi(., 0) at times of shape (T,)."""
-    gain = process.propagator(tau, torch.zeros_like(tau))
-    return process.root(tau.new_tensor([s])) @ torch.linalg.solve(process.root(tau), gain)
+    return product(
+        process.root(tau.new_tensor([s])), inverse(process.root(tau)), process.gain(tau)
+    )
 
 
 def _carried_noise(process: LinearProcess, s: float, tau: Tensor) -> Tensor:
     """Returns Psi(s, .) R at times of shape (T,)."""
-    return process.propagator(torch.full_like(tau, s), tau) @ process.root(tau)
+    return product(process.propagator(torch.full_like(tau, s), tau), process.root(tau))
 
 
 def _noise(process: LinearProcess, t: float, u: Tensor, clean: Tensor) -> Tensor:
     """Returns the noise that a state and its clean state tell."""
     time = torch.tensor([t], dtype=torch.float64)
-    gain, root = process.propagator(time, torch.zeros_like(time))[0], process.root(time)[0]
-    return apply(torch.linalg.inv(root), u - apply(gain, clean))
+    gain, root = process.gain(time)[0], process.root(time)[0]
+    return apply(inverse(root), u - apply(gain, clean))
 
 
 def _applied(step: Step, u: Tensor, cleans: list[Tensor], noises: list[Tensor]) -> Tensor:
@@ -322,6 +347,9 @@ def _shares(regression: Tensor, eta: float) -> tuple[Tensor, Tensor]:
     Q^2 is eta^2 times the covariance of the noise at the end, in units of its root, given that at
     the start.
     """
+    if regression.shape[-1] == 1:
+        fresh = eta**2 * (1 - regression.square()).clamp(0, 1)
+        return (1 - fresh).sqrt(), fresh.sqrt()
     one = torch.eye(regression.shape[-1], dtype=regression.dtype).expand_as(regression)
     values, basis = torch.linalg.eigh(one - regression @ regression.mT)
     fresh = eta**2 * values.clamp(0, 1)

@@ -42,7 +42,10 @@ class Spectral(LinearProcess):
         self.operator = corruption.operator
 
     def propagator(self, t: Tensor, s: Tensor) -> Tensor:
-        return (self.operator.eigenvalues(t) / self.operator.eigenvalues(s))[..., None, None]
+        return self.gain(t) / self.gain(s)
+
+    def gain(self, t: Tensor) -> Tensor:
+        return self.operator.eigenvalues(t)[..., None, None]
 
     def root(self, t: Tensor) -> Tensor:
         return self.corruption.std(t).view(-1, 1, 1, 1, 1, 1)
