@@ -1,6 +1,6 @@
 """The order of convergence of every fast solver on every linear process, without any randomness.
 
-    python tests/support/solver_order.py       # writes results/solver_order/: orders.csv, orders.png
+    python tests/support/solver_order.py    # writes orders.csv and orders.png of its results folder
 
 Of Gaussian data the mean of the clean state given the state is known, and a solver's output is an
 affine function of its start and its draws. One call in which each image of the batch has one of
@@ -20,9 +20,8 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":  # of this checkout, whatever is installed
-    sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import pandas as pd
 import seaborn
@@ -39,14 +38,14 @@ from methods.cld.process import CLD
 from methods.shared import flow, solvers
 from methods.shared.exponential import LinearProcess
 from methods.shared.isotropic import Isotropic
-from methods.shared.process import VE, VP, SubVP, like
+from methods.shared.process import VE, VP, SubVP
 from methods.soft import flow as soft_flow
 from methods.soft.corruption import Corruption
 from methods.soft.exponential import Spectral
 from methods.soft.operator import Blur, Mask, Scaling
 from methods.soft.schedule import Geometric, Linear
 
-FOLDER = ROOT / "results" / "solver_order"
+FOLDER = Path(__file__).resolve().parents[2] / "results" / "solver_order"
 STEPS = (60, 120)
 """Between which an order is measured."""
 PATH = (15, 30, *STEPS)
@@ -291,7 +290,9 @@ def draw(table: pd.DataFrame) -> Figure:
     colours = dict(zip(solvers_of, seaborn.color_palette("husl", len(solvers_of)), strict=True))
     with theme():
         figure, axes = plt.subplots(2, 4, figsize=(13, 7), layout="constrained", sharey=True)
-        for axis, (name, rows) in zip(axes.flat, table.groupby("process", sort=False), strict=False):
+        for axis, (name, rows) in zip(
+            axes.flat, table.groupby("process", sort=False), strict=False
+        ):
             for k, (solver, line) in enumerate(rows.groupby("solver", sort=False)):
                 style = {"color": colours[solver], "marker": MARKERS[k % len(MARKERS)], **LINE}
                 axis.loglog(line["evaluations"], line["error"], **style)

@@ -16,7 +16,8 @@ def test_mean_and_covariance_of_a_gaussian_converge_at_the_order(process, solver
     two = solver in ("flow_heun", "edm_stochastic")
     whole = two and process in ("straight", "blur", "mask")  # which end with Heun's step
     assert (found["evaluations"] == (1 + two) * intervals - (two and not whole)).all()
-    tracked = TRACKED.query("process == @process and solver == @solver and steps in @STEPS")
+    rows = (TRACKED["process"] == process) & (TRACKED["solver"] == solver)
+    tracked = TRACKED[rows & TRACKED["steps"].isin(STEPS)]
     assert found["error"].tolist() == pytest.approx(tracked["error"].tolist(), rel=0.02)
 
 
