@@ -9,6 +9,7 @@ Standard library only.
 """
 
 import importlib
+import importlib.util
 import pkgutil
 import types
 from collections.abc import Callable, Mapping
@@ -66,10 +67,10 @@ class Effort:
         """
         if not self.exact or self.evaluations is None:
             raise BudgetError("an adaptive sampler has no budget: give it a tolerance")
-        name = self.name(params)
+        name, evaluations = self.name(params), self.evaluations
 
         def cost(value: int) -> float:
-            return self.evaluations(replace(params, **{name: value}))
+            return evaluations(replace(params, **{name: value}))
 
         low, high = self.least.get(name, 1), budget + 1
         if cost(low) > budget:
@@ -135,7 +136,7 @@ def sampler_card(
         per_step: Network evaluations of a step.
         more: Other fields of :class:`SamplerCard`; ``times`` are all of :data:`TIMES` by default.
     """
-    usual = {
+    usual: dict[str, Any] = {
         "version": 1,
         "summary": (function.__doc__ or function.__name__).strip().splitlines()[0],
         "effort": Effort(evaluations=lambda chosen: per_step * chosen.steps),

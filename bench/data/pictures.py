@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from bench.data.collection import VERSION, contents
 from bench.data.filenames import printable
@@ -183,8 +183,8 @@ def whiten(picture: Image.Image, white: int) -> Image.Image:
     Raises:
         ValueError: It holds values above that.
     """
-    bands = picture.getextrema() if len(picture.getbands()) > 1 else [picture.getextrema()]
-    most = max(high for _, high in bands)
+    bands = picture.split()
+    most = max(cast(float, band.getextrema()[1]) for band in bands)
     if most > white:
         raise ValueError(
             f"has values up to {most}, above the white of scale: {white}; give theirs, or take it "

@@ -40,6 +40,9 @@ from bench.metrics.summary import Summary
 AGREEMENT = 1e-6
 """Largest difference between own distance and torch-fidelity's, in units of tr(S1 + S2)."""
 
+FALLS_WITH = {"noise": ("precision",), "collapse": ("recall",)}
+"""What falls along which ladder."""
+
 UNSOUND = "; fewer images than dimensions: its square root is not sound there"
 
 
@@ -206,7 +209,7 @@ class _Suite:
                 values = [one[name] for one in found]
                 what = f"{self.columns[name]} rises with {kind} ({steps})"
                 yield Finding(what, _listed(values), ordered(values, self.slack[name]))
-            if (name := {"noise": "precision", "collapse": "recall"}.get(kind)) is not None:
+            for name in FALLS_WITH.get(kind, ()):
                 values = [one[name] for one in found]
                 what = f"{self.columns[name]} falls with {kind} ({steps})"
                 right = ordered([-value for value in values], self.slack[name])

@@ -90,7 +90,9 @@ def _copies_notes(params: CopyParams) -> list[str]:
 def _refuse_singular(params: FrechetParams | InfinityParams, data: DataCard) -> list[str]:
     """A covariance of fewer images than dimensions is singular, on the reference's side too."""
     may_allow = isinstance(params, FrechetParams)
-    if (may_allow and params.allow_few) or params.statistics or params.reference not in data.splits:
+    if isinstance(params, FrechetParams) and params.allow_few:
+        return []
+    if params.statistics or params.reference not in data.splits:
         return []
     if refuse_extractor(params.extractor, data):
         return []

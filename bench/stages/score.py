@@ -141,7 +141,7 @@ def _floor(
     data: Images,
     identity: Mapping[str, Any],
     references: References,
-) -> dict[str, Any] | None:
+) -> Mapping[str, Any] | None:
     """Returns what as many real images score, None if there are too few; measured once per store.
 
     Against held-out images also ``training_set``, what all training images score: no model should
