@@ -318,7 +318,7 @@ def _register(path: Path, kind: str, name: str, card: Any) -> None:
 
 
 def _registry_of(kind: str) -> dict[str, Any]:
-    known: dict[str, dict[str, Any]] = {
+    known: dict[str, Any] = {
         "metrics": METRICS,
         "extractors": EXTRACTORS,
         "datasets": DATASETS,
