@@ -3,23 +3,20 @@ its whole path.
 """
 
 import csv
-import io
-import tarfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from authors_data import write_cifar
+from authors_files import write_checkpoint
 from standins import write_inception
-from test_data import python_batch
-from test_published_suite import authors_file
 
 from bench.card import cards
 from bench.cli.parser import main
-from bench.data import cifar, registry
-from bench.data.images import load_images
+from bench.data import registry
+from bench.data.images import Images
 from bench.metrics import extractor_cards as extractors
 from bench.plan import expand
 from bench.schema import build
@@ -263,30 +260,6 @@ def test_assets_tell_a_newcomer_what_to_fetch_and_where_to_put_it(root, capsys):
     )
 
 
-ROWS = 12
-
-
-def write_cifar(root):
-    """Writes an archive of the python version with few images a batch; returns a card for as
-    many.
-    """
-    kind = replace(cifar.CIFAR10, rows={"train": ROWS, "test": ROWS})
-    patches = load_images("photo_patches").train
-    path = root / "cifar-10-python.tar.gz"
-    root.mkdir()
-    with tarfile.open(path, "w:gz") as archive:
-        for k, name in enumerate([*kind.batches["train"], *kind.batches["test"]]):
-            pixels = patches[ROWS * k : ROWS * (k + 1)].reshape(ROWS, -1)
-            content = python_batch(pixels, np.arange(ROWS) % 10)
-            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    load = partial(cifar.load, kind, "images")
-    return replace(
-        registry.DATASETS["cifar10"], splits={"train": 5 * ROWS, "test": ROWS}, load=load
-    )
-
-
 NETWORK = "{width: 8, multipliers: [1, 1], blocks: 1, attention: [16]}"
 TRAINING = "{steps: 2, batch: 4, warmup_steps: 1, heldout_images: 4}"
 POINTS = (
@@ -306,7 +279,9 @@ def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, ca
         )
     extractors.extractor_card.cache_clear()
     write_inception(root / "weights" / extractors.INCEPTION)
-    authors_file(root / "vp.pth", {"preset": "vp/cifar10_ddpmpp_continuous"})
+    data = Images("cifar10", registry.DATASETS["cifar10"])
+    entry = {"method": "sde", "preset": "vp/cifar10_ddpmpp_continuous"}
+    write_checkpoint(root / "vp.pth", entry, data)
     sets = [
         "train.vp.checkpoint=vp.pth",
         f"train.vp.params.network={NETWORK}",

@@ -158,7 +158,7 @@ def test_suite_of_published_checkpoints_samples_as_the_authors_do(tmp_path, monk
     for name in ("ncsn", "ncsnv2"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "cifar10.pth").write_bytes(b"in place of a checkpoint")
-    suite = read_suite(Path(__file__).resolve().parents[3] / "suites" / "ncsn_published.yaml")
+    suite = read_suite(Path(__file__).resolve().parents[3] / "suites" / "reproduce_ncsn.yaml")
     assert [point.train for point in suite.points] == ["ncsn", "ncsnv2"]
     for point in suite.points:
         preset, spec = f"{point.train}/cifar10", point.sample
