@@ -240,6 +240,11 @@ SHORT = {
 """What makes samplers short."""
 
 
+def taken(entry):
+    """Whether a stand-in is written for a checkpoint: of optional ones it is left out."""
+    return "checkpoint" in entry and "if_missing" not in entry
+
+
 def sampler_of(tree, entry):
     label = entry["train"] if isinstance(entry["train"], str) else entry["train"][0]
     if entry["sampler"] != "published":
@@ -251,7 +256,7 @@ def sampler_of(tree, entry):
 def shorten(tree):
     """Makes networks, trainings, samplers and sample sets small; nothing else changes."""
     for entry in tree["train"].values():
-        extra = tiny(entry) if "checkpoint" in entry else tiny(entry) | {"training": TRAINING}
+        extra = tiny(entry) | ({} if taken(entry) else {"training": TRAINING})
         entry["params"] = merge(entry.get("params", {}), extra)
         if "classifier" in entry["params"]:
             entry["params"]["classifier"] |= {"width": 8, "blocks": 1, "steps": 2}
@@ -286,7 +291,7 @@ def dry_run(root, monkeypatch):
             monkeypatch.setitem(registry.DATASETS, name, cards_of[name](root))
         data = Images(name, registry.DATASETS[name])
         for entry in tree["train"].values():
-            if "checkpoint" in entry and "if_missing" not in entry:
+            if taken(entry):
                 write_checkpoint(root / entry["checkpoint"], entry, data)
         shorten(tree)
         if metrics is not None:
@@ -310,9 +315,8 @@ def assert_done(rows, path, profile=None, shape=(3, 32, 32)):
     for row in rows.values():
         entry = train[row["train"]]
         assert row["state"] == "done"
-        taken = "checkpoint" in entry and "if_missing" not in entry
         weights = f"checkpoint, {entry.get('weights', 'ema')}"
-        assert row["weights"] == (weights if taken else "trained")
+        assert row["weights"] == (weights if taken(entry) else "trained")
         assert images_of(row).shape[1:] == shape
 
 
