@@ -1,8 +1,8 @@
 """The presets against the authors' configurations and the names and shapes of their checkpoints.
 
 ``tests/published`` holds them: every value of the 28 configurations that a preset answers for, how
-they sample, and the tensors of the 22 state dicts that are known, as a list of layers (``all_modules.0``,
-``all_modules.1``, ...) for each.
+they sample, and the tensors of the 22 state dicts that are known, as a list of layers
+(``all_modules.0``, ``all_modules.1``, ...) for each.
 """
 
 import json
