@@ -186,6 +186,23 @@ class TrainingCard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """How the authors of a preset sample from it, and where its weights are to be had.
+
+    Args:
+        sampler: Its name on the card.
+        params: What they set of its parameters.
+        times: Their time grid; empty for the sampler's first.
+        weights: Where their checkpoint comes from; empty if they published none.
+    """
+
+    sampler: str
+    params: Values = field(default_factory=dict)
+    times: str = ""
+    weights: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkCost:
     """What a network costs, counted from its settings.
 
@@ -219,6 +236,7 @@ class Card:
         presets: Published configurations by name: differences from the defaults.
         shapes: Image shape (C, H, W) that a preset is for; one that is not here fits any that
             ``refuse`` lets pass.
+        published: How the authors sample from a preset: what ``sampler: published`` stands for.
         checkpoints: Whether the adapter imports published weights
             (:meth:`bench.method.Method.import_checkpoint`).
         variant: A word for the kind of model that the parameters make ("vp"), a column of the
@@ -251,6 +269,7 @@ class Card:
     variant: Callable[[Any], str]
     presets: Mapping[str, Values] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    published: Mapping[str, Published] = field(default_factory=dict)
     checkpoints: bool = False
     networks: Callable[[Any, tuple[int, int, int], int], tuple[NetworkCost, ...]] | None = None
     training: TrainingCard | None = None

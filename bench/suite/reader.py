@@ -174,6 +174,8 @@ def _suite(
         snapshots={label: e.snapshots for label, e in trained.items() if e.snapshots},
         ema={label: entry.ema for label, entry in trained.items() if entry.ema},
         sources={label: file for label, file in sources.items() if file is not None},
+        wanted={label: entry.wanted for label, entry in trained.items() if entry.wanted},
+        origins={label: entry.origin for label, entry in trained.items() if entry.origin},
         sweep={label: specs for label, specs in models.sweep().items() if label in used},
         inspections={
             label: specs for label, specs in models.inspections().items() if label in used

@@ -31,6 +31,9 @@ class Suite:
         ema: Relative widths of the averages of the weights, of each train label that has some.
         sources: The files of what was made elsewhere, by label: images of ``samples_from``, or a
             ``checkpoint``.
+        wanted: Where a checkpoint of a label would be taken from if it lay there; the label is
+            trained since none does.
+        origins: Where the authors' checkpoint of a label's preset comes from.
         sweep: Likelihoods of each train label at the values of ``likelihood.sweep``.
         inspections: Those of all models of each train label, snapshots and averages included.
         claims: What is compared with what, as stated before the run.
@@ -48,6 +51,8 @@ class Suite:
     snapshots: Mapping[str, tuple[int, ...]]
     ema: Mapping[str, tuple[float, ...]]
     sources: Mapping[str, Path]
+    wanted: Mapping[str, Path]
+    origins: Mapping[str, str]
     sweep: Mapping[str, tuple[LikelihoodSpec, ...]]
     inspections: Mapping[str, tuple[InspectSpec, ...]]
     metrics: tuple[Metric, ...]

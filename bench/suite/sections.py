@@ -81,6 +81,7 @@ class Model:
         snapshots: Training images after which weights are kept, rising.
         ema: Relative widths of the averages of the weights that are made beside the training's own.
         weights: Which weights of the checkpoint: "ema" or "raw".
+        wanted: Where a checkpoint would be taken from if it lay there; None otherwise.
     """
 
     card: Card
@@ -90,7 +91,14 @@ class Model:
     snapshots: tuple[int, ...] = ()
     checkpoint: Path | None = None
     weights: str = "ema"
+    wanted: Path | None = None
     ema: tuple[float, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where the authors' checkpoint of its preset comes from; empty if that is not known."""
+        published = self.card.published.get(self.preset or "")
+        return published.weights if published else ""
 
 
 @dataclass(frozen=True)
