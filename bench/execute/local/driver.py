@@ -62,6 +62,7 @@ class Driver:
     ) -> None:
         self.board = Board(jobs, store, new_run())
         self.board.count_work()
+        self.board.sort()
         self.store = store
         self.results = results
         self.executor = executor
