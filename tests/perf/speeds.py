@@ -1,4 +1,4 @@
-"""Measures the table of speeds: ``make bench``, or ``python tests/perf/bench.py [ROW ...]``.
+"""Measures the table of speeds: ``make bench``, or ``python tests/perf/speeds.py [ROW ...]``.
 
 Each row runs in a process of its own, on one thread unless it says otherwise, beside its peer by
 turns. What it took is CPU time of the process, which other work on the machine disturbs least.
@@ -175,10 +175,10 @@ def write(rows: list[dict[str, Any]], facts: dict[str, str]) -> None:
 HEAD = """# How fast
 
 Written by `make bench`. Each row is measured in a process of its own, beside its peer by turns (A B
-B A ...); the figure is the ratio of the medians, in brackets the quartiles of the ratios of pairs. Times are CPU
-time of the process, on one thread, unless the row says otherwise. The machine may have been shared:
-ratios count, seconds do not. "Share" is the part of the rate of the fastest 3x3 convolution, measured
-in the same process, at which the row computes.
+B A ...); the figure is the ratio of the medians, in brackets the quartiles of the ratios of pairs.
+Times are CPU time of the process, on one thread, unless the row says otherwise. The machine may
+have been shared: ratios count, seconds do not. "Share" is the part of the rate of the fastest 3x3
+convolution, measured in the same process, at which the row computes.
 """
 
 
