@@ -126,7 +126,8 @@ class Parser:
                 self.problems.append(Fault(self._place(key), inner, None, why))
                 continue
             own.add(key.value)
-            forget(self.places, inner)
+            if inner in self.places:  # merged before
+                forget(self.places, inner)
             self.places[inner] = self._place(key)
             values[key.value] = self._construct(item, inner, open_nodes)
         return values
