@@ -7,6 +7,7 @@ clock, no submission; standard library only.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from bench.prefix import training_prefix
@@ -249,6 +250,7 @@ def _add_of_model(jobs: Jobs, spec: LikelihoodSpec | InspectSpec, label: str) ->
     jobs.setdefault((stage, key), job)
 
 
+@cache
 def _batches(count: int, size: int) -> tuple[str, ...]:
     """Returns the names of the batches that hold so many images."""
     return tuple(part_name(index) for index in range(-(-count // size)))

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _call(options: argparse.Namespace) -> int:
     """Runs a command; an error that is not the program's own becomes a line and an exit status."""
-    from bench.execute.attempt import PlaceError
+    from bench.execute.place import PlaceError
     from bench.files import NOT_OURS
     from bench.plugins import PluginError, load
     from bench.suite.fault import SuiteError

@@ -180,7 +180,12 @@ def _of_pickle(batch: Batch, kind: Downsampled) -> tuple[np.ndarray, np.ndarray]
     values = unpickle(batch.where, _content(batch, kind), what, kind.how)
     data, labels = values.get(b"data"), values.get(b"labels")
     shape = data.shape if isinstance(data, PickledArray) else None
-    if not isinstance(shape, tuple) or len(shape) != 2 or not data.is_bytes(shape):
+    if (
+        not isinstance(data, PickledArray)
+        or not isinstance(shape, tuple)
+        or len(shape) != 2
+        or not data.is_bytes(shape)
+    ):
         raise ValueError(f"{batch.where}: data should be N x {kind.pixels} bytes; {kind.how}")
     if not isinstance(labels, list) or {type(label) for label in labels} != {int}:
         raise ValueError(f"{batch.where}: labels should be a list of whole numbers; {kind.how}")

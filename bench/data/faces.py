@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bench.data import pictures
 from bench.data.card import DataCard
@@ -92,7 +92,7 @@ CELEBA_HQ = Faces(
     how="get CelebAMask-HQ.zip (3 GB) from https://github.com/switchablenorms/CelebAMask-HQ and "
     "put it there as it is, or its folder CelebA-HQ-img",
 )
-FILTERS = {64: "lanczos", 256: "box", 1024: "box"}
+FILTERS: dict[int, Literal["lanczos", "box"]] = {64: "lanczos", 256: "box", 1024: "box"}
 
 
 def shaping(size: int) -> pictures.Shaping:

@@ -317,9 +317,7 @@ class _Lagrange:
 
 def _carried_clean(process: LinearProcess, s: float, tau: Tensor) -> Tensor:
     """Returns R_s R^-1 Psi(., 0) at times of shape (T,)."""
-    return product(
-        process.root(tau.new_tensor([s])), inverse(process.root(tau)), process.gain(tau)
-    )
+    return product(process.root(tau.new_tensor([s])), inverse(process.root(tau)), process.gain(tau))
 
 
 def _carried_noise(process: LinearProcess, s: float, tau: Tensor) -> Tensor:

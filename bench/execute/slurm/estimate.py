@@ -1,11 +1,12 @@
 """What a suite would cost a cluster, in one line, from the FLOPs of what is missing."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection
 
 from bench.execute.executor import read_executor
 from bench.execute.slurm.packing import Sizes
 from bench.execute.slurm.quantities import two_digits
+from bench.execute.slurm.resources import Slurm
 from bench.progress import Progress
 from bench.store import STAGES, Store
 
@@ -29,8 +30,9 @@ def estimate(found: Collection[Progress], store: Store) -> str:
         found: How far each job is.
     """
     executor = read_executor(EXECUTOR)
+    assert isinstance(executor, Slurm), f"{EXECUTOR}.yaml is no cluster's"
     sizes = Sizes(store, [progress.job for progress in found], executor)
-    hours: Counter[str] = Counter()
+    hours: defaultdict[str, float] = defaultdict(float)
     for progress in found:
         job = progress.job
         units = job.units
