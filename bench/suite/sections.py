@@ -92,6 +92,11 @@ class Model:
     weights: str = "ema"
     ema: tuple[float, ...] = ()
 
+    def is_exact(self, data: DataCard) -> bool:
+        """Whether an exact score takes the network's place, so that nothing is trained."""
+        count = self.card.networks
+        return count is not None and count(self.params, data.shape, data.classes or 1) == ()
+
 
 @dataclass(frozen=True)
 class Source:

@@ -222,13 +222,15 @@ class NCSN(Adapter):
                 noise.child("arcs")
             )
         levels = torch.arange(1, most + 1, dtype=torch.float64)
+        times = 1 - index.double() / (most - 1)
+        fitted = {"noise levels": Curve(levels, self.sigmas, "level i", "sigma_i")}
         return Inspection(
-            times=1 - index.double() / (most - 1),
+            times=times,
             noise_levels=sigmas,
             losses=losses,
             weighting=f"{params.objective}, sigma^{params.anneal_power:g}, {params.reduction}",
             strips=strips,
-            curves={"noise levels": Curve(levels, self.sigmas, "level i", "sigma_i")},
+            curves=fitted | self.jacobian(loss_at, times, sigmas),
         )
 
     def _denoised(self, x0: Tensor, sigmas: Tensor, noise: Noise) -> Tensor:

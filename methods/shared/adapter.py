@@ -29,6 +29,7 @@ from methods.shared.checkpoint import CheckpointError
 from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.grids import grid
 from methods.shared.hyperparameters import FlowLikelihoodParams
+from methods.shared.jacobian import jacobian_norms
 from methods.shared.likelihood import (
     bits_per_dim,
     continuous,
@@ -242,7 +243,23 @@ class Adapter(Method):
 
         strips = self.strips(x0, draws, times, noise)
         losses = level_losses(loss_at, levels)
-        return Inspection(times, noise_levels, losses, self.weighting, strips, self.curves())
+        curves = self.curves() | self.jacobian(loss_at, times, levels)
+        return Inspection(times, noise_levels, losses, self.weighting, strips, curves)
+
+    def jacobian(
+        self, loss_at: Callable[[Tensor], Tensor], times: Tensor, levels: Tensor
+    ) -> dict[str, Curve]:
+        """Returns the norm of the network's Jacobian along t, of networks of points alone.
+
+        Args:
+            loss_at: The loss of held-out images at a level, which calls the averaged network.
+            times: Shape (L,).
+            levels: What ``loss_at`` takes for each.
+        """
+        if self.params.exact or math.prod(self.image_shape[1:]) > 1:
+            return {}
+        norms = jacobian_norms(self.average, loss_at, levels)
+        return {"Jacobian of the network": Curve(times, norms, "t", "mean Frobenius norm")}
 
     def draws(self, x0: Tensor, noise: Noise) -> Any:
         """Returns what :meth:`loss_at` needs of randomness, equal at every noise level."""
