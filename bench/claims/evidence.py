@@ -168,9 +168,7 @@ def _finding(trial: Trial, study: Study, claim: Claim) -> Finding:
     row = study.judged.get((claim.metric, claim.first, claim.second, claim.smallest_effect), {})
     outcome = _outcome(trial, row)
     need = _need(study, claim) if outcome == "undecided" else None
-    return Finding(
-        trial=trial, study=study.name, claim=claim, outcome=outcome, row=row, need=need
-    )
+    return Finding(trial=trial, study=study.name, claim=claim, outcome=outcome, row=row, need=need)
 
 
 def _outcome(trial: Trial, row: Mapping[str, Any]) -> str:

@@ -12,11 +12,12 @@ from bench.printable import markdown as escaped
 from bench.report.formats import compact, number, probability, with_interval
 
 HEAD = """\
-Written by `python run_bench.py claims {listing}` from the stored results: change the listing or run \
-the suites, not this page. The listing, the suites with their budgets and the smallest effects of \
-interest were committed before the runs.
+Written by `python run_bench.py claims {listing}` from the stored results: change the listing or \
+run the suites, not this page. The listing, the suites with their budgets and the smallest effects \
+of interest were committed before the runs.
 
-**{decided} of {total} comparisons are decided**: {outcomes}.
+**{decided} of {total} comparisons are decided**: {outcomes}. Of those that hold, {reversed} are \
+the reverse of the paper's sign, as the closed forms made one expect.
 
 - *holds*, *contradicted*: the first is shown to be better, or worse, than the second. *within \
 noise*: an equivalence test says that the difference is below the smallest effect. *undecided*: no \
@@ -25,8 +26,8 @@ test speaks.
 after Holm's correction over all claims of a suite ([numbers.md](numbers.md#verdicts)); the tests \
 are named in each suite's `claims.csv`.
 - Distances are better when small, so a negative difference speaks for the first.
-- What would decide a comparison is a forecast from the variance measured, for a difference as large \
-as the one measured.
+- What would decide a comparison is a forecast from the variance measured, for a difference as \
+large as the one measured.
 """
 
 HEADERS = (
@@ -53,11 +54,21 @@ def page(
             listing=listing,
             decided=sum(number_of[name] for name in DECIDED),
             total=sum(number_of.values()),
-            outcomes=outcomes or "none was run",
+            outcomes=outcomes,
+            reversed=sum(
+                one.outcome == "holds" and bool(one.trial.reverses)
+                for _, of_entry in found
+                for one in of_entry
+            ),
         )
     )
     for index, (entry, of_entry) in enumerate(found, start=1):
-        lines += [f"## {index}. {escaped(entry.claim)}", "", f"Source: {escaped(entry.source)}.", ""]
+        lines += [
+            f"## {index}. {escaped(entry.claim)}",
+            "",
+            f"Source: {escaped(entry.source)}.",
+            "",
+        ]
         if of_entry:
             lines += [*_table(of_entry, results), ""]
             lines += [*_remarks(of_entry)]
@@ -75,9 +86,9 @@ def _cells(finding: Finding, results: str) -> list[str]:
     row, claim, trial = finding.row, finding.claim, finding.trial
     means = [number(row.get(f"{side}_mean")) or "not run" for side in ("first", "second")]
     expected = "no difference" if trial.expected == "within noise" else "first better"
-    file = "claims.csv" if row else ""
+    study = finding.study
     return [
-        f"[{finding.study}]({results}/{finding.study}/{file})",
+        f"[{study}]({results}/{study}/claims.csv)" if row else study,
         *map(escaped, (trial.about, claim.first, claim.second)),
         _budget(row),
         escaped(claim.metric),

@@ -13,7 +13,10 @@ from bench.printable import say
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("listing", help="a listing of claims, such as docs/claims.yaml")
     parser.add_argument(
-        "--results", metavar="DIR", default="results", help="where the tables of suites are (results)"
+        "--results",
+        metavar="DIR",
+        default="results",
+        help="where the tables of suites are (results)",
     )
     parser.add_argument(
         "--check",

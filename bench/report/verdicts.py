@@ -3,9 +3,9 @@ undecided.
 
 The unit of a claim is a training. Groups that share their trainings (one model, two samplers) are
 compared training by training; groups of other trainings side by side. Exact scores are not trained,
-so nothing but the sample seeds can vary: two groups of them are compared seed by seed. Holm's correction runs over
-all claims of the page, once for differences and once for equivalence, and counts claims that could
-not be tested as well: they were stated.
+so nothing but the sample seeds can vary: two groups of them are compared seed by seed. Holm's
+correction runs over all claims of the page, once for differences and once for equivalence, and
+counts claims that could not be tested as well: they were stated.
 """
 
 from collections.abc import Mapping, Sequence

@@ -18,16 +18,15 @@ import torch
 from torch import Tensor, nn
 
 
-def jacobian_norms(
-    network: nn.Module, evaluate: Callable[[Tensor], Any], levels: Tensor
-) -> Tensor:
+def jacobian_norms(network: nn.Module, evaluate: Callable[[Tensor], Any], levels: Tensor) -> Tensor:
     """Returns the mean Frobenius norm of a network's Jacobian at each noise level, float64, (L,).
 
     Exact: one backward pass per number of the output, so for points, not for pictures.
 
     Args:
         network: Takes x, (B, C, H, W), and a condition, (B,).
-        evaluate: Calls the network, once or more, on what it sees at a level; its first call counts.
+        evaluate: Calls the network, once or more, on what it sees at a level; the first call
+            counts.
         levels: What ``evaluate`` takes, shape (L,).
     """
     return torch.stack([_norm(network, *_seen(network, evaluate, level)) for level in levels])
