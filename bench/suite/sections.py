@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal
 from bench.card import Card
 from bench.data.card import DataCard
 from bench.data.conditioning import RESTORATIONS, condition_values
-from bench.schema import AtLeast
+from bench.schema import AtLeast, NotEmpty
 from bench.spec import Values
 from bench.suite.fault import KeyPath
+
+Figures = Literal["default", "none"] | Annotated[tuple[str, ...], NotEmpty()]
+"""All figures, none, or those whose names match one of these shell patterns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +189,6 @@ class Sections:
     sweeps: Sequence[Sweep]
     claims: Sequence[Claims]
     keep: int | None
-    figures: Literal["default", "none"]
+    figures: Figures
     controlled: bool
     most_nfe: int | None

@@ -176,3 +176,13 @@ def test_points_of_many_dimensions_are_drawn_in_the_plane_in_which_real_ones_var
     plane = load_images("two_modes")
     blocks = [Sheet("held out", plane.test)]
     assert onto_plane(blocks, plane) == (blocks, plane.range)
+
+
+def test_a_suite_may_ask_for_figures_by_name(small, tmp_path, capsys):
+    suite, store = small
+    chosen = replace(suite, figures=("heldout-*", "training", "trainning"))
+    write(chosen, store, tmp_path, methods=CARDS)
+    drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert drawn == {"heldout-loss", "training"}
+    why = "report: figures: trainning: there is no such figure; did you mean training?"
+    assert capsys.readouterr().err.splitlines() == [why]
