@@ -1,21 +1,23 @@
 """What the stored results of suites say about the entries of a listing."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from bench.claims.listing import Entry, Listing, Trial
+from bench.claims.curves import judge_curves, means_of
+from bench.claims.listing import CurveTrial, Entry, Listing, Trial
 from bench.claims.power import Need, needed, spread
+from bench.claims.study import Studies, Study, read_studies
 from bench.report.seeds import sides_of
-from bench.schema import Problem, did_you_mean
+from bench.schema import Problem
 from bench.suite.claims import Claim, words_of
 from bench.suite.document import Document
-from bench.suite.fault import Fault, SuiteError
-from bench.suite.reader import read_suite
+from bench.suite.fault import KeyPath, SuiteError
 
 OUTCOMES = ("holds", "contradicted", "within noise", "undecided", "not run")
 DECIDED = OUTCOMES[:3]
@@ -24,41 +26,31 @@ RESULTS = {"better": "holds", "worse": "contradicted", "within noise": "within n
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
-    """The claims of one suite and what is stored of it.
-
-    Args:
-        name: Its folder of results.
-        judged: Rows of ``claims.csv`` by (metric, first, second, smallest effect).
-        rows: ``results.csv``, empty if there is none.
-    """
-
-    name: str
-    claims: tuple[Claim, ...]
-    judged: Mapping[tuple[str, str, str, float], Mapping[str, Any]]
-    rows: pd.DataFrame
-
-
-@dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One claim of a suite, as a trial of an entry.
+    """One comparison of a suite, as a trial of an entry.
 
     Args:
-        row: Its row of ``claims.csv``; empty if there is none.
+        study: Name of the suite's folder of results.
+        claim: What is compared; of a curve the metric is its title and the groups are train labels.
+        file: The table that holds its row.
+        row: That row, or what it would be; empty if it was not run.
         need: What would decide it, if it is undecided and that can be told.
     """
 
-    trial: Trial
+    trial: Trial | CurveTrial
     study: str
     claim: Claim
     outcome: str
+    file: str
     row: Mapping[str, Any]
     need: Need | None = None
 
 
-def findings(
-    listing: Listing, document: Document, results: Path
-) -> list[tuple[Entry, list[Finding]]]:
+Found = Sequence[tuple[Entry, Sequence[Finding]]]
+"""Entries with their findings, in order."""
+
+
+def findings(listing: Listing, document: Document, results: Path) -> Found:
     """Returns what is found of each entry.
 
     Args:
@@ -66,12 +58,12 @@ def findings(
         results: The folder of the suites' results.
 
     Raises:
-        SuiteError: A suite cannot be read, a pair is none of its claims, or a claim of a suite that
-            is named is of no entry or of two.
+        SuiteError: A suite cannot be read, a pair is none of its claims or models, or a claim of a
+            suite that is named is of no entry or of two.
     """
-    studies = _studies(listing, document, results)
+    studies = read_studies(listing, document, results)
     problems: list[Problem] = []
-    owners: dict[tuple[str, Claim], str] = {}
+    owners: dict[tuple[str, Claim], KeyPath] = {}
     found = []
     for number, entry in enumerate(listing.claims):
         of_entry: list[Finding] = []
@@ -79,66 +71,40 @@ def findings(
             study = studies[trial.suite, trial.profile]
             path = ("claims", str(number), "trials", str(index))
             for claim in _claims_of(trial, study, path, problems):
-                mine = ".".join(path)
-                if (other := owners.setdefault((study.name, claim), mine)) != mine:
-                    why = f"{claim.first} against {claim.second} is a trial of {other} already"
-                    problems.append(Problem(path, None, why))
+                if (other := owners.setdefault((study.name, claim), path)) != path:
+                    why = f"{claim.first} against {claim.second} is a trial of {'.'.join(other)}"
+                    problems.append(Problem(path, None, f"{why} already"))
                 of_entry.append(_finding(trial, study, claim))
         found.append((entry, of_entry))
-    for study in studies.values():
-        for claim in study.claims:
-            if (study.name, claim) not in owners:
-                why = f"{claim.first} against {claim.second}, which {study.name} claims, is listed"
-                problems.append(Problem(("claims",), None, f"{why} nowhere"))
+    problems += _unlisted(studies, owners)
+    for number, curves in _of_curves(listing, studies, problems):
+        found[number][1].append(curves)
     if problems:
         raise SuiteError(document.faults(problems))
     return found
 
 
-def _studies(
-    listing: Listing, document: Document, results: Path
-) -> dict[tuple[str, str | None], Study]:
-    """Returns the suites that a listing names, by file and profile."""
-    places = {
-        (trial.suite, trial.profile): ("claims", str(number), "trials", str(index), "suite")
-        for number, entry in enumerate(listing.claims)
-        for index, trial in enumerate(entry.trials)
-    }
-    studies, faults = {}, []
-    for (name, profile), place in places.items():
-        path = document.path.resolve().parent.parent / name
-        if not path.is_file():
-            near = did_you_mean(name, [f"suites/{one.name}" for one in path.parent.glob("*.yaml")])
-            why = f"there is no such suite{near}"
-            faults.append(Fault(document.place(place), place, name, why))
-            continue
-        try:
-            suite = read_suite(path, profile=profile, absent=True)
-        except SuiteError as error:
-            faults += error.problems
-            continue
-        studies[name, profile] = _read_study(suite.name, suite.claims, results / suite.name)
-    if faults:
-        raise SuiteError(faults)
-    return studies
+def counts(found: Found) -> dict[str, int]:
+    """Returns how many findings there are of each outcome."""
+    number = Counter(finding.outcome for _, of_entry in found for finding in of_entry)
+    return {outcome: number[outcome] for outcome in OUTCOMES}
 
 
-def _read_study(name: str, claims: tuple[Claim, ...], folder: Path) -> Study:
-    judged, rows = (_table(folder / file) for file in ("claims.csv", "results.csv"))
-    named = {
-        (row["metric"], row["first"], row["second"], float(row["smallest_effect"])): row
-        for row in judged.to_dict("records")
-    }
-    return Study(name=name, claims=claims, judged=named, rows=rows)
+def _unlisted(studies: Studies, owners: Mapping[tuple[str, Claim], KeyPath]) -> list[Problem]:
+    """Returns a problem for each claim of a suite that no entry lists."""
+    return [
+        Problem(
+            ("claims",),
+            None,
+            f"{claim.first} against {claim.second}, which {study.name} claims, is listed nowhere",
+        )
+        for study in studies.values()
+        for claim in study.claims
+        if (study.name, claim) not in owners
+    ]
 
 
-def _table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, low_memory=False) if path.is_file() else pd.DataFrame()
-
-
-def _claims_of(
-    trial: Trial, study: Study, path: tuple[str, ...], problems: list[Problem]
-) -> list[Claim]:
+def _claims_of(trial: Trial, study: Study, path: KeyPath, problems: list[Problem]) -> list[Claim]:
     """Returns the suite's claims that a trial names."""
     chosen = []
     for index, names in enumerate(trial.pairs):
@@ -165,13 +131,20 @@ def _has_words(group: str, wanted: str) -> bool:
 
 
 def _finding(trial: Trial, study: Study, claim: Claim) -> Finding:
-    row = study.judged.get((claim.metric, claim.first, claim.second, claim.smallest_effect), {})
+    row = study.judged.get(claim, {})
     outcome = _outcome(trial, row)
-    need = _need(study, claim) if outcome == "undecided" else None
-    return Finding(trial=trial, study=study.name, claim=claim, outcome=outcome, row=row, need=need)
+    return Finding(
+        trial=trial,
+        study=study.name,
+        claim=claim,
+        outcome=outcome,
+        file="claims.csv",
+        row=row,
+        need=_need(study, claim) if outcome == "undecided" else None,
+    )
 
 
-def _outcome(trial: Trial, row: Mapping[str, Any]) -> str:
+def _outcome(trial: Trial | CurveTrial, row: Mapping[str, Any]) -> str:
     if not row or "is not complete" in str(row["note"]):
         return "not run"
     if row["verdict"] not in RESULTS:
@@ -192,10 +165,46 @@ def _need(study: Study, claim: Claim) -> Need | None:
     return needed(of, claim.smallest_effect, family, shared=sides.paired, exact=exact)
 
 
-def counts(found: Sequence[tuple[Entry, Sequence[Finding]]]) -> dict[str, int]:
-    """Returns how many findings there are of each outcome."""
-    number: dict[str, int] = defaultdict(int)
-    for _, of_entry in found:
-        for finding in of_entry:
-            number[finding.outcome] += 1
-    return {outcome: number[outcome] for outcome in OUTCOMES}
+def _of_curves(
+    listing: Listing, studies: Studies, problems: list[Problem]
+) -> Iterator[tuple[int, Finding]]:
+    """Yields the findings about curves, each with the number of its entry; all of one suite are
+    judged together.
+    """
+    asked: dict[tuple[str, str | None], list[tuple[int, CurveTrial, tuple[str, str]]]] = {}
+    for number, entry in enumerate(listing.claims):
+        for index, trial in enumerate(entry.curves):
+            models = studies[trial.suite, trial.profile].models
+            for which, pair in enumerate(trial.pairs):
+                asked.setdefault((trial.suite, trial.profile), []).append((number, trial, pair))
+                place = ("claims", str(number), "curves", str(index), "pairs", str(which))
+                why = "is no model of the suite"
+                problems += [
+                    Problem(place, name, why, models) for name in pair if name not in models
+                ]
+    for which, trials in asked.items():
+        study = studies[which]
+        wanted = [(trial.curve, *pair, trial.smallest_effect) for _, trial, pair in trials]
+        for (number, trial, pair), row in zip(
+            trials, judge_curves(study.curves, wanted), strict=True
+        ):
+            yield number, _curve_finding(trial, study, pair, row, len(trials))
+
+
+def _curve_finding(
+    trial: CurveTrial, study: Study, pair: tuple[str, str], row: Mapping[str, Any], family: int
+) -> Finding:
+    outcome, need = _outcome(trial, row), None
+    if outcome == "undecided":
+        sides = [np.log(means_of(study.curves, trial.curve, name))[:, None] for name in pair]
+        of = spread(*sides, paired=False)
+        need = needed(of, np.log1p(trial.smallest_effect), family, shared=False, exact=False)
+    return Finding(
+        trial=trial,
+        study=study.name,
+        claim=Claim(f"mean over t: {trial.curve}", trial.smallest_effect, *pair),
+        outcome=outcome,
+        file="curves.csv",
+        row=row,
+        need=None if need is None else need._replace(seeds=0),
+    )

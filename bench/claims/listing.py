@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from bench.schema import NotEmpty, Problem, check
+from bench.schema import Above, NotEmpty, Problem, check
 from bench.suite.document import Document
 from bench.suite.fault import SuiteError
 
@@ -47,24 +47,53 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurveTrial:
+    """A comparison of what models show of themselves: the mean of a curve, one value per training.
+
+    Args:
+        suite: As of :class:`Trial`.
+        profile: Likewise.
+        curve: The curve's title.
+        pairs: Train labels: the first is claimed to have the smaller mean.
+        smallest_effect: The least ratio of interest, less 1: 0.1 is 10 %.
+        about: As of :class:`Trial`.
+        expected: Likewise.
+        reverses: Likewise.
+        cause: Likewise.
+    """
+
+    suite: str
+    profile: str | None = None
+    curve: str
+    pairs: Annotated[tuple[tuple[str, str], ...], NotEmpty()]
+    smallest_effect: Annotated[float, Above(0)]
+    about: str = ""
+    expected: Expected = "better"
+    reverses: str = ""
+    cause: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """What a paper claims.
 
     Args:
         claim: One sentence.
         source: Paper, section and table.
-        trials: What tests it here.
+        trials: Claims of suites that test it here.
+        curves: Curves of models that do.
         missing: Why nothing does, or what only a larger run could say.
     """
 
     claim: Annotated[str, NotEmpty()]
     source: Annotated[str, NotEmpty()]
     trials: tuple[Trial, ...] = ()
+    curves: tuple[CurveTrial, ...] = ()
     missing: str = ""
 
     def __post_init__(self) -> None:
-        if not self.trials and not self.missing:
-            raise ValueError("say what tests it (trials), or why nothing does (missing)")
+        if not (self.trials or self.curves or self.missing):
+            raise ValueError("say what tests it (trials, curves), or why nothing does (missing)")
 
 
 @dataclass(frozen=True, kw_only=True)

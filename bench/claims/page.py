@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.claims.evidence import DECIDED, Finding, counts
-from bench.claims.listing import Entry
+from bench.claims.evidence import DECIDED, Finding, Found, counts
 from bench.printable import markdown as escaped
 from bench.report.formats import compact, number, probability, with_interval
 
@@ -22,6 +21,8 @@ the reverse of the paper's sign, as the closed forms made one expect.
 - *holds*, *contradicted*: the first is shown to be better, or worse, than the second. *within \
 noise*: an equivalence test says that the difference is below the smallest effect. *undecided*: no \
 test speaks.
+- Of curves that models show, the means over t of all trainings are compared, as ratios: a \
+difference of -0.2 is 20 % less. They are a family of their own.
 - The unit is a training, of exact scores, which are not trained, a sample seed. p is two-sided \
 after Holm's correction over all claims of a suite ([numbers.md](numbers.md#verdicts)); the tests \
 are named in each suite's `claims.csv`.
@@ -36,9 +37,7 @@ HEADERS = (
 )
 
 
-def page(
-    title: str, listing: str, found: Sequence[tuple[Entry, Sequence[Finding]]], results: str
-) -> str:
+def page(title: str, listing: str, found: Found, results: str) -> str:
     """Returns the page as Markdown.
 
     Args:
@@ -88,7 +87,7 @@ def _cells(finding: Finding, results: str) -> list[str]:
     expected = "no difference" if trial.expected == "within noise" else "first better"
     study = finding.study
     return [
-        f"[{study}]({results}/{study}/claims.csv)" if row else study,
+        f"[{study}]({results}/{study}/{finding.file})" if row else study,
         *map(escaped, (trial.about, claim.first, claim.second)),
         _budget(row),
         escaped(claim.metric),
@@ -125,9 +124,9 @@ def _need(finding: Finding) -> str:
     why = "" if note is None or pd.isna(note) else f" ({escaped(str(note))})"
     if need is None:
         return f"more than 100 trainings or seeds would be needed{why}"
-    units = f"{need.seeds} sample seeds"
+    units = f"{need.seeds} sample seeds" if need.seeds else ""
     if need.trainings:
-        units = f"{need.trainings} trainings with {units} each"
+        units = f"{need.trainings} trainings" + (f" with {units} each" if units else "")
     what = "the difference" if need.shows else "that it is below the smallest effect"
     return f"{units} would show {what}{why}"
 

@@ -156,7 +156,11 @@ def test_a_page_that_differs_from_the_results_is_named(project, capsys):
         ),
         ("expected: within noise", "expected: worse", "should be one of 'better', 'within noise'"),
         ("missing: it takes a GPU.", "mising: a GPU", "unknown key; did you mean missing?"),
-        (", missing: it takes a GPU.", "", "say what tests it (trials), or why nothing does"),
+        (
+            ", missing: it takes a GPU.",
+            "",
+            "say what tests it (trials, curves), or why nothing does",
+        ),
     ],
 )
 def test_mistakes_of_a_listing_are_one_line_each_with_their_place(
@@ -186,3 +190,40 @@ def test_a_listing_needs_claims(tmp_path):
     (tmp_path / "claims.yaml").write_text("claims: []\n")
     with pytest.raises(SuiteError, match="should not be empty"):
         read_listing(tmp_path / "claims.yaml")
+
+
+CURVES = """
+claims:
+  - claim: It is smooth.
+    source: Somebody, 2022
+    curves:
+      - {suite: suites/study.yaml, curve: slope, pairs: [[vp, cld]], smallest_effect: 0.1}
+"""
+
+
+def test_curves_are_compared_by_their_means_over_all_trainings(project, capsys):
+    suite = SUITE.replace(
+        "exact: true}}}", "exact: true}}, cld: {method: cld, params: {exact: true}}}"
+    )
+    (project / "suites/study.yaml").write_text(
+        suite[: suite.index("claims:")] + suite[suite.index("points:") :]
+    )
+    (project / "docs/claims.yaml").write_text(CURVES)
+    with (project / "results/study/curves.csv").open("w") as file:
+        table = csv.writer(file)
+        table.writerow(("curve", "train", "train_seed", "x_label", "y_label", "x", "y"))
+        for train, mean in (("vp", 1.0), ("cld", 2.0)):
+            for seed in range(5):
+                spread = 1 + 0.01 * seed
+                rows = [("slope", train, seed, "t", "norm", x, mean * spread + x) for x in (-1, 1)]
+                table.writerows(rows)
+    assert main(["claims", "docs/claims.yaml"]) == 0
+    line = next(x for x in (project / "docs/claims.md").read_text().splitlines() if "slope" in x)
+    assert "1.02, 2.04" in line  # the middle of five
+    assert "-0.500 [-0.511, -0.488]" in line  # half, and Welch's interval in logarithms
+    assert "0.008" in line  # 2 of 252 permutations
+    assert "**holds**" in line
+    (project / "docs/claims.yaml").write_text(CURVES.replace("[vp, cld]", "[vp, cdl]"))
+    assert main(["claims", "docs/claims.yaml"]) == 2
+    assert "cdl" in (error := capsys.readouterr().err)
+    assert "is no model of the suite; did you mean cld?" in error
