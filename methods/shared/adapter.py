@@ -47,6 +47,18 @@ from methods.shared.weights import Imported
 
 FIELDS = 5
 """Noise levels at which the field of a network of points is shown."""
+LEAST_TIME = 0.003
+"""The first of the times at which networks of points are shown: fine structure lives near t = 0."""
+
+
+def finer(times: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns twenty times from :data:`LEAST_TIME` to 1, at equal ratios, as times and as levels;
+    what is given, if levels are no times.
+    """
+    if not torch.allclose(levels.double().cpu(), times, atol=1e-6):
+        return times, levels
+    fine = torch.logspace(math.log10(LEAST_TIME), 0, 20, dtype=torch.float64)
+    return fine, fine.to(levels)
 
 
 class Adapter(Method):
@@ -245,9 +257,10 @@ class Adapter(Method):
         def loss_at(level: Tensor) -> Tensor:
             return self.loss_at(self.average, x0, level.expand(len(x0)), draws)
 
-        strips = self.strips(x0, draws, times, noise) | self.field_strips(times, levels)
+        fine = finer(times, levels)
+        strips = self.strips(x0, draws, times, noise) | self.field_strips(*fine)
         losses = level_losses(loss_at, levels)
-        curves = self.curves() | self.jacobian(loss_at, times, levels)
+        curves = self.curves() | self.jacobian(loss_at, *fine)
         return Inspection(times, noise_levels, losses, self.weighting, strips, curves)
 
     def field(self, x: Tensor, level: Tensor) -> Tensor:
