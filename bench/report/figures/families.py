@@ -17,7 +17,7 @@ from bench.data.images import load_images
 from bench.files import write as put
 from bench.report.figures.canvas import rendered
 from bench.report.figures.conditional import conditional_samples, is_conditional
-from bench.report.figures.density import densities
+from bench.report.figures.density import densities, densities_of_models
 from bench.report.figures.figure import Figure, LazyFigure, slug
 from bench.report.figures.inspections import losses, strips_and_curves
 from bench.report.figures.likelihood import bits_versus_cost
@@ -58,6 +58,7 @@ def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> li
     }
     rows = results.rows
     finished = rows[rows["snapshot"].isna() & rows["ema"].isna()]
+    families["densities of all models"] = _densities(suite, results, finished, records, style)
     for name, which in (("samples", _samples), ("conditional samples", _conditional)):
         for label in suite.train:
             mine = finished[finished["train"] == label]
@@ -91,6 +92,14 @@ class Chosen:
             for pattern in self.patterns
             if self.names and not any(fnmatchcase(name, pattern) for name in self.names)
         ]
+
+
+def _densities(
+    suite: "Suite", results: Results, rows: pd.DataFrame, records: Records, style: Style
+) -> Iterator[LazyFigure]:
+    data = load_images(suite.dataset)
+    if data.kind == "real":
+        yield from densities_of_models(results, rows, records, data, style)
 
 
 def _samples(
