@@ -155,11 +155,12 @@ def _outcome(trial: Trial | CurveTrial, row: Mapping[str, Any]) -> str:
 
 
 def _need(study: Study, claim: Claim) -> Need | None:
-    groups = [study.rows[study.rows["group"] == name] for name in (claim.first, claim.second)]
-    sides = sides_of(*groups, claim.metric)
-    if sides is None:
+    first, second = (
+        study.rows[study.rows["group"] == name] for name in (claim.first, claim.second)
+    )
+    if (sides := sides_of(first, second, claim.metric)) is None:
         return None
-    exact = bool((pd.concat(groups)["training_images"] == 0).all())
+    exact = bool((pd.concat([first, second])["training_images"] == 0).all())
     of = spread(sides.first, sides.second, paired=sides.paired)
     family = len(study.claims)
     return needed(of, claim.smallest_effect, family, shared=sides.paired, exact=exact)
@@ -182,8 +183,8 @@ def _of_curves(
                 problems += [
                     Problem(place, name, why, models) for name in pair if name not in models
                 ]
-    for which, trials in asked.items():
-        study = studies[which]
+    for named, trials in asked.items():
+        study = studies[named]
         wanted = [(trial.curve, *pair, trial.smallest_effect) for _, trial, pair in trials]
         for (number, trial, pair), row in zip(
             trials, judge_curves(study.curves, wanted), strict=True

@@ -73,12 +73,15 @@ def read_studies(listing: Listing, document: Document, results: Path) -> Studies
 
 def _places(listing: Listing) -> dict[tuple[str, str | None], KeyPath]:
     """Returns where each suite is named last."""
-    return {
-        (trial.suite, trial.profile): ("claims", str(number), kind, str(index), "suite")
-        for number, entry in enumerate(listing.claims)
-        for kind, trials in (("trials", entry.trials), ("curves", entry.curves))
-        for index, trial in enumerate(trials)
-    }
+    places: dict[tuple[str, str | None], KeyPath] = {}
+    for number, entry in enumerate(listing.claims):
+        for index, trial in enumerate(entry.trials):
+            path = ("claims", str(number), "trials", str(index), "suite")
+            places[trial.suite, trial.profile] = path
+        for index, curve in enumerate(entry.curves):
+            path = ("claims", str(number), "curves", str(index), "suite")
+            places[curve.suite, curve.profile] = path
+    return places
 
 
 def _stored(folder: Path) -> dict[str, Any]:
