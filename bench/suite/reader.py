@@ -90,7 +90,12 @@ def read_suite(
         if not smoke:
             trainings = {label: len(specs) for label, specs in models.specs.items()}
             seeds = sample_seeds(points)
-            findings.notes += note_power(claims, trainings, groups, seeds)
+            exact = [
+                label
+                for label, entry in sections.train.items()
+                if isinstance(entry, Model) and entry.is_exact(sections.data)
+            ]
+            findings.notes += note_power(claims, trainings, groups, seeds, exact)
     if findings.problems:
         raise SuiteError(document.faults(findings.problems))
 

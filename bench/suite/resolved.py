@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.metrics.card import MetricCard
 from bench.schema import build, plain
@@ -17,7 +17,7 @@ from bench.spec import (
 )
 from bench.suite.claims import Claim
 from bench.suite.models import ModelOrImages, Models
-from bench.suite.sections import Metric, Model, Sections, Source, Sweep
+from bench.suite.sections import Figures, Metric, Model, Sections, Source, Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Suite:
     metrics: tuple[Metric, ...]
     claims: tuple[Claim, ...]
     keep: int | None
-    figures: Literal["default", "none"]
+    figures: Figures
     controlled: bool
     resolved: Values
     notes: tuple[str, ...]
@@ -97,7 +97,7 @@ def resolve(
         "points": [_point(sweep, sections.train[sweep.label]) for sweep in sections.sweeps],
         "claims": [claim._asdict() for claim in claims],
         "keep": {"samples": "all" if sections.keep is None else sections.keep},
-        "figures": sections.figures,
+        "figures": plain(sections.figures),
         "controlled": sections.controlled,
         **({} if sections.most_nfe is None else {"most_nfe": sections.most_nfe}),
     }
