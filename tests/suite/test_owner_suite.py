@@ -37,7 +37,7 @@ OWN = {  # beyond these, what the papers take
     ("ncsnv2", "annealed_langevin"): {1161},
 }
 BUYS_NOTHING = {"ncsn": {5}, "ncsnv2": {5, 10, 1000}}
-DETERMINISTIC = {"ddim", "flow_heun", "dpm_solver_2m", "gddim"}
+DETERMINISTIC = {"ddim", "flow_heun", "dpm_solver_2m", "deis"}
 PROFILES = ("sweep", "tuning", "published", "rates", "controlled", "smoke")
 FORMERLY = 5.83e9
 """Network evaluations of fixed budgets that the suite took when it had no layers."""
