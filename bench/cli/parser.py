@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "check-metrics": "check that a metric's numbers rise with known damage, and agree across "
     "libraries",
     "reference": "exchange reference statistics with .npz files (mu, sigma; pool_3)",
+    "claims": "judge what papers claim by the stored results of suites, on one page",
     "prune": "delete what is no longer needed",
 }
 """Commands with their one-line help; each is a module of this package, imported when asked for."""

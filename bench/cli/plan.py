@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from bench.cli.exit_status import DONE, FAILED
@@ -53,6 +53,8 @@ def _plan(options: argparse.Namespace) -> int:
     say(f"\n{study.suite.name}: {counts}; {done} done, {len(jobs) - done} to do")
     if not options.verbose and done < len(jobs):
         say(f"each job, and why it has to be made: {program()} plan {options.suite} --verbose")
+    if options.executor is None:
+        _estimate(study, jobs)
     for note in study.suite.notes:
         say(f"note: {note}")
     for line in assets.missing(requirements.of_suite(study.suite, study.store)):
@@ -86,6 +88,14 @@ def _stages(jobs: Iterable[Progress]) -> Iterator[str]:
         # Without reasons, these are the ones that nobody expects.
         unexpected = dict.fromkeys(p.why for p in of_stage if p.why and not p.damaged)
         yield from (f"  {why}" for why in unexpected)
+
+
+def _estimate(study: Study, jobs: Collection[Progress]) -> None:
+    """Says what the missing jobs would cost a cluster."""
+    from bench.execute.slurm.estimate import estimate
+
+    if line := estimate(jobs, study.store):
+        say(f"{line}; what that rests on, and each point's cost: plan --executor NAME")
 
 
 def _forecast(study: Study, options: argparse.Namespace) -> int:

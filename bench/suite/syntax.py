@@ -126,7 +126,7 @@ class Parser:
                 self.problems.append(Fault(self._place(key), inner, None, why))
                 continue
             own.add(key.value)
-            if inner in self.places:  # merged before
+            if key.value in values:  # one that was merged
                 forget(self.places, inner)
             self.places[inner] = self._place(key)
             values[key.value] = self._construct(item, inner, open_nodes)

@@ -1,5 +1,8 @@
-r"""gDDIM for CLD: the exponential integrator of image and velocity
-(:mod:`methods.shared.exponential`).
+r"""The fast solvers (:mod:`methods.shared.solvers`) for image and velocity of CLD, DDIM as gDDIM.
+
+Each takes the process, ``score_fn(u, t)`` for the score by v, the prior's draw u = (x, v) of shape
+(B, 2C, H, W), decreasing times of shape (steps + 1,), noise, and the options of the solver of its
+name; it returns u at the last time.
 
 The root R that the integrator needs is the Cholesky factor L turned by an angle, :math:`R =
 L\,\mathrm{Rot}(\theta)`: :math:`L^{-1} \dot R\,\mathrm{Rot}^{-1} - L^{-1} \dot L` has to be
@@ -17,23 +20,24 @@ Shapes: states u = (x, v) are (B, 2C, H, W), x first. Time: t = 0 is data, t = 1
 Source: Zhang et al., 2022, https://arxiv.org/abs/2206.05564 (section 4 and appendix C), for the
 diffusion of Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068.
 Departures: theirs trains a network for both halves of the noise; here a network of CLD's own is
-used, by the above. Their polynomials go through the noise; those through the clean image, the
-default, do better in few steps.
+used, by the above. Where they take the polynomials of DEIS through the noise, those through the
+clean image do better in few steps.
 """
+
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from bench.method import Noise
 from methods.cld.objective import VelocityScore
 from methods.cld.process import CLD, Covariance
-from methods.shared import exponential
+from methods.shared import exponential, solvers
 
 PANELS = 3
 """Pieces of the integral for the angle, each of 24 nodes: to 1e-9 down to t = 1e-5."""
 
 
-class Damped:
+class Damped(exponential.LinearProcess):
     """CLD as the integrator takes it."""
 
     parts = 2
@@ -65,39 +69,13 @@ class Damped:
         rate = self.process.beta(times) / self.process.mass * root_vv / root_xx
         return (rate * times * spans * weights.repeat(PANELS) / (2 * PANELS)).sum(1)
 
+    def log_ratio(self, t: Tensor) -> Tensor:
+        return 0.5 * self.process.log_snr(t)
 
-def gddim(
-    process: CLD,
-    score_fn: VelocityScore,
-    u: Tensor,
-    times: Tensor,
-    noise: Noise | None = None,
-    *,
-    order: int = 2,
-    prediction: exponential.Prediction = "clean",
-    eta: float = 0.0,
-) -> Tensor:
-    """Solves the probability flow, or a reverse SDE, exactly but for the change of what the network
-    predicts.
 
-    One evaluation per step.
-
-    Args:
-        order: Evaluations that a step uses, its own included.
-        prediction: What polynomials through them extrapolate: the noise, or the clean image.
-        eta: Standard deviation of the noise of a step in units of that of the state given the image
-            and the state before; 0 is the flow. Goes with order 1.
-
-    Raises:
-        ValueError: ``eta`` is not 0 where ``order`` is not 1.
-    """
-
-    def clean(u: Tensor, t: float) -> Tensor:
-        return clean_state(process, score_fn, u, t)
-
-    return exponential.gddim(
-        Damped(process), clean, u, times, noise, order=order, prediction=prediction, eta=eta
-    )
+def linear(process: CLD, score_fn: VelocityScore) -> tuple[Damped, exponential.CleanFn]:
+    """Returns the process as the integrator takes it, and the mean image that a score tells."""
+    return Damped(process), partial(clean_state, process, score_fn)
 
 
 def clean_state(process: CLD, score_fn: VelocityScore, u: Tensor, t: float) -> Tensor:
@@ -115,3 +93,11 @@ def _factor(covariance: Covariance) -> Tensor:
     """Returns the Cholesky factor as matrices, shape (..., 2, 2)."""
     xx, vx, vv = covariance.cholesky()
     return torch.stack([torch.stack([xx, torch.zeros_like(xx)], -1), torch.stack([vx, vv], -1)], -2)
+
+
+ddim = solvers.bound(solvers.ddim, linear)
+deis = solvers.bound(solvers.deis, linear)
+dpm_solver_2m = solvers.bound(solvers.dpm_solver_2m, linear)
+dpm_solver_3m = solvers.bound(solvers.dpm_solver_3m, linear)
+sde_dpm_solver_2m = solvers.bound(solvers.sde_dpm_solver_2m, linear)
+unipc = solvers.bound(solvers.unipc, linear)

@@ -11,11 +11,16 @@ from typing import Any, Literal
 from bench.card import Effort, SamplerCard
 from methods.shared.sampling import (
     Adaptive,
+    DeisOfClean,
     Ending,
     Eta,
+    FastSteps,
     HeunEnd,
+    LastNoise,
     Steps,
+    Unipc,
     adaptive_card,
+    fast_cards,
     heun_evaluations,
 )
 
@@ -60,22 +65,32 @@ class Heun(HeunEnd, Grid):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exponential(Eta, Grid):
-    """Parameters of the exponential integrator, whose noise (eta) goes with order 1.
+class Ddim(Eta, LastNoise, Grid):
+    """Parameters of DDIM."""
 
-    Args:
-        order: Evaluations that a step uses, its own and those of the steps before.
-        prediction: What polynomials through them extrapolate, above order 1: the noise, or the
-            clean image.
-    """
+    steps: int = 50
 
-    order: Literal[1, 2, 3] = 2
-    prediction: Literal["noise", "clean"] = "clean"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.eta > 0 and self.order > 1:
-            raise ValueError("eta adds noise to steps of order 1 alone: set eta 0 or order 1")
+@dataclass(frozen=True, kw_only=True)
+class Fast(FastSteps, Grid):
+    """Parameters of the fast solvers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyFast(LastNoise, Fast):
+    """Parameters of the fast solvers that add noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastDeis(DeisOfClean, Fast):
+    """Parameters of DEIS."""
+
+    order: Literal[2, 3, 4] = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastUnipc(Unipc, Fast):
+    """Parameters of UniPC."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +139,18 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             Heun,
             heun_evaluations,
         ),
-        "gddim": _card(
-            "exponential:gddim",
-            "the probability flow by an exponential integrator: all but the network exactly",
-            Exponential,
+        "ddim": _card(
+            "exponential:ddim",
+            "gDDIM: the probability-flow ODE by exponential Euler, or with noise put back",
+            Ddim,
+        ),
+        **fast_cards(
+            _card,
+            "exponential",
+            steps=Fast,
+            noisy=NoisyFast,
+            deis=FastDeis,
+            unipc=FastUnipc,
         ),
         "flow_adaptive": adaptive_card(
             AdaptiveFlow,

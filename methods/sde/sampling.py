@@ -6,6 +6,7 @@ Standard library only.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -13,13 +14,17 @@ from bench.card import Effort, SamplerCard
 from methods.shared.sampling import (
     IN_DATA_RANGE,
     Adaptive,
+    Deis,
     Ending,
     Eta,
+    FastSteps,
     HeunEnd,
     LastNoise,
     SamplerParams,
     Steps,
+    Unipc,
     adaptive_card,
+    fast_cards,
     heun_evaluations,
 )
 
@@ -86,8 +91,9 @@ class PredictorCorrector(Reverse):
             ("ald"), or none.
         snr: Signal-to-noise ratio of a corrector's step.
         corrector_steps: Langevin steps at each time.
-        norms: In "langevin", norms of each image or their mean over the batch, as the authors':
-            then an image depends on its batch.
+        norms: In "langevin", norms of each image, which make the variance (1 + 2 / d)^2 too large
+            in d dimensions, or their mean over the batch, as the authors': then an image depends
+            on its batch.
         first: Whether a time is corrected before it is left (the authors' code) or once it is
             reached (the paper's algorithm 1).
         variance: Of the ancestral predictor: see :class:`Ancestral`.
@@ -172,7 +178,14 @@ class Euler(Grid):
 
 @dataclass(frozen=True, kw_only=True)
 class Heun(HeunEnd, Euler):
-    """Parameters of Heun's method on the probability flow.
+    """Parameters of Heun's method on the probability flow."""
+
+    steps: int = 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdmStochastic(HeunEnd, Grid):
+    """Parameters of EDM's stochastic sampler, by default the authors' for VP on CIFAR-10.
 
     Args:
         churn: EDM's S_churn: noise put back before each step; 0 solves the flow alone.
@@ -182,11 +195,11 @@ class Heun(HeunEnd, Euler):
         churn_noise: Its standard deviation (S_noise).
     """
 
-    steps: int = 18
-    churn: float = 0.0
-    churn_min: float = field(default=0.0, metadata=IN_DATA_RANGE)
-    churn_max: float | None = field(default=None, metadata=IN_DATA_RANGE)
-    churn_noise: float = 1.0
+    steps: int = 128
+    churn: float = 30.0
+    churn_min: float = field(default=0.005, metadata=IN_DATA_RANGE)
+    churn_max: float | None = field(default=0.5, metadata=IN_DATA_RANGE)
+    churn_noise: float = 1.007
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -197,10 +210,23 @@ class Heun(HeunEnd, Euler):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Multistep(Grid):
-    """Parameters of DPM-Solver++(2M)."""
+class Fast(FastSteps, Grid):
+    """Parameters of the fast solvers."""
 
-    steps: int = 20
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyFast(LastNoise, Fast):
+    """Parameters of the fast solvers that add noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastDeis(Deis, Fast):
+    """Parameters of DEIS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastUnipc(Unipc, Fast):
+    """Parameters of UniPC."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +293,7 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             refuse=lambda params, chosen, times: chosen.refuse(params, times),
         ),
         "ddim": _card(
-            "samplers:ddim",
+            "isotropic:ddim",
             "DDIM: the probability-flow ODE by exponential Euler, or with noise put back",
             Ddim,
         ),
@@ -279,11 +305,20 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             ("rho7", "log_snr", "uniform", "quadratic"),
             effort=Effort(evaluations=heun_evaluations),
         ),
-        "dpm_solver_2m": _card(
-            "multistep:dpm_solver_2m",
-            "the probability-flow ODE by DPM-Solver++ of order 2, multistep",
-            Multistep,
-            NOISE_TIMES,
+        "edm_stochastic": _card(
+            "flow:edm_stochastic",
+            "EDM's stochastic sampler: noise put back before each step of Heun's method",
+            EdmStochastic,
+            ("rho7", "log_snr", "uniform", "quadratic"),
+            effort=Effort(evaluations=heun_evaluations),
+        ),
+        **fast_cards(
+            partial(_card, times=NOISE_TIMES),
+            "isotropic",
+            steps=Fast,
+            noisy=NoisyFast,
+            deis=FastDeis,
+            unipc=FastUnipc,
         ),
         "flow_adaptive": adaptive_card(
             AdaptiveFlow,

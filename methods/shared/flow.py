@@ -1,5 +1,5 @@
-r"""The probability flow and its solvers of fixed steps: Euler's method and Heun's, the latter with
-EDM's churn.
+r"""The probability flow and its solvers of fixed steps, Euler's method and Heun's, and EDM's
+stochastic sampler, which puts noise back before each step of the latter.
 
 The flow carries the same marginals as the diffusion, without noise:
 
@@ -12,10 +12,11 @@ method, and 2K - 1 by Heun's (2K with ``last="heun"``).
 Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (appendix D.1); Karras et al., 2022,
 https://arxiv.org/abs/2206.00364 (algorithms 1 and 2).
 Departures: noise is never raised above that at t = 1, where no network has been trained
-(``churn``).
+(:func:`edm_stochastic`).
 """
 
 import math
+from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -67,16 +68,11 @@ def flow_heun(
     variable: Variable = "angle",
     data_std: float = 1.0,
     last: Literal["euler", "heun"] = "euler",
-    churn: float = 0.0,
-    churn_min: float = 0.0,
-    churn_max: float | None = None,
-    churn_noise: float = 1.0,
 ) -> Tensor:
     r"""Solves the probability flow by Heun's method (the trapezoid with an Euler predictor), of
     order 2.
 
     Args:
-        noise: What churn draws from, once for each step that churns.
         variable: What the steps are linear in. "t": x against t. "sigma": y = x / m against the
             noise level s / m, EDM's :math:`dy/d\sigma = -\sigma \nabla_y \log p`, nearly straight
             where the noise is the smaller part. "angle": y over its expected size
@@ -87,22 +83,45 @@ def flow_heun(
             count, so it is rather above the standard deviation of a pixel.
         last: Whether the last step takes its second evaluation, at the last time ("heun"), or not
             ("euler", EDM).
+    """
+    here, there = (_straight(process, t, variable, data_std) for t in (times[:-1], times[1:]))
+    end = len(times) - 2
+    for k, (t, s) in enumerate(pairwise(times.tolist())):
+        x = _heun_step(here, there, k, (t, s), score_fn, x, trapezoid=k < end or last == "heun")
+    return x
+
+
+def edm_stochastic(
+    process: Process,
+    score_fn: ScoreFn,
+    x: Tensor,
+    times: Tensor,
+    noise: Noise,
+    *,
+    last: Literal["euler", "heun"] = "euler",
+    churn: float = 0.0,
+    churn_min: float = 0.0,
+    churn_max: float | None = None,
+    churn_noise: float = 1.0,
+) -> Tensor:
+    r"""Puts noise back before each step of Heun's method in the noise level s / m (algorithm 2).
+
+    Args:
+        noise: Drawn from once for each step that puts noise back.
+        last: As for :func:`flow_heun`.
         churn: EDM's S_churn: before a step the noise level :math:`\sigma` is raised to :math:`(1 +
             \min(S / K, \sqrt2 - 1)) \sigma` by fresh noise, at most to that of t = 1. 0 adds none.
         churn_min, churn_max: Noise levels s / m between which this is done (EDM's S_tmin and
-        S_tmax). churn_noise: Standard deviation of that noise (EDM's S_noise).
+            S_tmax).
+        churn_noise: Standard deviation of that noise (EDM's S_noise).
     """
     starts, lift, spread = _churn(process, times, churn, churn_min, churn_max)
-    here, there = (_straight(process, t, variable, data_std) for t in (starts, times[1:]))
+    here, there = (_straight(process, t, "sigma", 1.0) for t in (starts, times[1:]))
+    end = len(spread) - 1
     for k, (t, s) in enumerate(zip(starts.tolist(), times[1:].tolist(), strict=True)):
         if spread[k] > 0:
             x = lift[k] * x + (churn_noise * spread[k]) * noise.normal(x.shape)
-        u, length = x / here.scale[k], there.clock[k] - here.clock[k]
-        direction = here.direction(k, t, score_fn, u)
-        ahead = u + length * direction
-        if k < len(spread) - 1 or last == "heun":
-            ahead = u + 0.5 * length * (direction + there.direction(k, s, score_fn, ahead))
-        x = there.scale[k] * ahead
+        x = _heun_step(here, there, k, (t, s), score_fn, x, trapezoid=k < end or last == "heun")
     return x
 
 
@@ -117,6 +136,25 @@ class _Straight(NamedTuple):
     def direction(self, k: int, t: float, score_fn: ScoreFn, u: Tensor) -> Tensor:
         """Returns du/dh at u and time t, the k-th of the tables; one network evaluation."""
         return self.slope[k] * score_fn(self.scale[k] * u, time_like(u, t)) + self.linear[k] * u
+
+
+def _heun_step(
+    here: _Straight,
+    there: _Straight,
+    k: int,
+    span: tuple[float, float],
+    score_fn: ScoreFn,
+    x: Tensor,
+    *,
+    trapezoid: bool,
+) -> Tensor:
+    """Returns x after the k-th step of Heun's method, or of Euler's without ``trapezoid``."""
+    u, length = x / here.scale[k], there.clock[k] - here.clock[k]
+    direction = here.direction(k, span[0], score_fn, u)
+    ahead = u + length * direction
+    if trapezoid:
+        ahead = u + 0.5 * length * (direction + there.direction(k, span[1], score_fn, ahead))
+    return there.scale[k] * ahead
 
 
 def _straight(process: Process, times: Tensor, variable: str, data_std: float) -> _Straight:

@@ -133,42 +133,6 @@ def ancestral(
     return walk(score_fn, x, times, noise, steps, last_noise=last_noise)
 
 
-def ddim(
-    process: Process,
-    score_fn: ScoreFn,
-    x: Tensor,
-    times: Tensor,
-    noise: Noise,
-    *,
-    eta: float = 0.0,
-    last_noise: bool = False,
-) -> Tensor:
-    r"""Moves to :math:`m_s \hat{x}_0 + \sqrt{s_s^2 - c^2}\, \hat{z} + c z` with what the score says
-    of image and noise.
-
-    :math:`\hat{x}_0 = (x_t + s_t^2 \nabla \log p_t) / m_t` and :math:`\hat{z} = -s_t \nabla \log
-    p_t`.
-
-    Source: Song et al., 2021, https://arxiv.org/abs/2010.02502 (equations 12 and 16), for any
-    linear diffusion.
-
-    Args:
-        eta: c in units of the standard deviation of x_s given x_t and x_0: 0 is the probability
-            flow by Euler's method in the noise level s / m, 1 is :func:`ancestral`.
-        last_noise: Whether the last step adds noise too, where eta does.
-    """
-    t, s = times[:-1], times[1:]
-    _, variance = process.transition(t, s)
-    mean, std = process.mean_coefficient(times), process.std(times)
-    added = eta * variance.sqrt() * std[1:] / std[:-1]
-    scale = mean[1:] / mean[:-1]
-    slope = (
-        scale * std[:-1].square()
-        - (std[1:].square() - added.square()).clamp(min=0).sqrt() * std[:-1]
-    )
-    return walk(score_fn, x, times, noise, Steps(scale, slope, added), last_noise=last_noise)
-
-
 def denoise(process: Process, score_fn: ScoreFn, x: Tensor, t: float) -> Tensor:
     """Returns the mean of x0 given x at time t, by Tweedie's formula; one network evaluation."""
     at = torch.tensor(t, dtype=torch.float64)

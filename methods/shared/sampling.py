@@ -7,8 +7,9 @@ passes the others to the sampler's function by keyword (:func:`options_of`).
 Standard library only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, Literal
 
 from bench.card import SamplerCard, adaptive
@@ -82,6 +83,47 @@ class Eta(SamplerParams):
         super().__post_init__()
         if not 0 <= self.eta <= 1:
             raise ValueError("eta should be in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastSteps(Steps):
+    """The length of a fast solver."""
+
+    steps: int = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deis(FastSteps):
+    """How DEIS extrapolates.
+
+    Args:
+        order: Evaluations that a step uses, its own and those of the steps before.
+    """
+
+    order: Literal[2, 3, 4] = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeisOfClean(Deis):
+    """How DEIS extrapolates where the clean image is the better choice.
+
+    Args:
+        prediction: What polynomials go through: the noise, as DEIS's, or the clean image.
+    """
+
+    prediction: Literal["noise", "clean"] = "clean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unipc(FastSteps):
+    """How UniPC extrapolates.
+
+    Args:
+        order: Evaluations that a step uses, its own and those of the steps before; with its
+            corrector the method is of one order more.
+    """
+
+    order: Literal[2, 3] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,3 +208,41 @@ def options_of(params: SamplerParams, *handled: type, width: float = 1) -> dict[
         if item.name not in left_out:
             options[item.name] = value
     return options
+
+
+FAST_SOLVERS: Mapping[str, str] = MappingProxyType(
+    {
+        "deis": "the probability-flow ODE by DEIS, multistep: polynomials in t",
+        "dpm_solver_2m": "the probability-flow ODE by DPM-Solver++ of order 2, multistep",
+        "dpm_solver_3m": "the probability-flow ODE by DPM-Solver++ of order 3, multistep",
+        "sde_dpm_solver_2m": "the reverse SDE by DPM-Solver++ of (weak) order 2, multistep",
+        "unipc": "the probability-flow ODE by UniPC: a predictor, corrected without evaluations",
+    }
+)
+"""What each solver of :mod:`methods.shared.solvers` beside DDIM does, by name."""
+
+
+def fast_cards(
+    card: Callable[..., SamplerCard],
+    module: str,
+    *,
+    steps: type,
+    noisy: type,
+    deis: type,
+    unipc: type,
+) -> dict[str, SamplerCard]:
+    """Returns the cards of :data:`FAST_SOLVERS`, by name.
+
+    Args:
+        card: Makes a card of a function, a summary and parameters.
+        module: Of the functions, which bear the solvers' names.
+        steps: Parameters of the solvers that have nothing but steps.
+        noisy: Those of the solvers that add noise.
+        deis: DEIS's.
+        unipc: UniPC's.
+    """
+    params = {"sde_dpm_solver_2m": noisy, "deis": deis, "unipc": unipc}
+    return {
+        name: card(f"{module}:{name}", summary, params.get(name, steps))
+        for name, summary in FAST_SOLVERS.items()
+    }

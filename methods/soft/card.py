@@ -15,12 +15,9 @@ from methods.shared.hyperparameters import (
     LikelihoodParams,
     likelihood_evaluations,
 )
-from methods.soft.presets import PRESETS, SHAPES
-from methods.soft.sampling import SAMPLERS
+from methods.soft.presets import PRESETS, PUBLISHED, SHAPES
+from methods.soft.sampling import DIAGONAL, SAMPLERS
 from methods.soft.settings import CorruptionParams
-
-EXACT = ("blur", "mask", "ve", "vp", "straight")
-"""Corruptions under which the exact mean of the clean images is known."""
 
 MOST_DIMS = 256
 """Largest images (in numbers) whose blurs are compared by the whole covariance."""
@@ -106,9 +103,9 @@ class Params(ExactParams):
             raise ValueError("null_reg should be at least 0")
         if not 0 < self.t_min < 1:
             raise ValueError("t_min should be in (0, 1)")
-        if self.exact and self.corruption.kind not in EXACT:
+        if self.exact and self.corruption.kind not in DIAGONAL:
             raise ValueError(
-                f"exact needs a corruption diagonal in a known basis ({', '.join(EXACT)})"
+                f"exact needs a corruption diagonal in a known basis ({', '.join(DIAGONAL)})"
             )
 
     @property
@@ -162,6 +159,7 @@ CARD = network_card(
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,
+    published=PUBLISHED,
     likelihood=LikelihoodCard(
         version=1, params=LikelihoodParams, refuse=_refuse_likelihood, guess=likelihood_evaluations
     ),

@@ -6,22 +6,29 @@ Standard library only.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
 from bench.card import Effort, SamplerCard
 from methods.shared.sampling import (
     Adaptive,
+    DeisOfClean,
     Eta,
+    FastSteps,
     HeunEnd,
     LastNoise,
     SamplerParams,
     Steps,
+    Unipc,
     adaptive_card,
+    fast_cards,
     heun_evaluations,
 )
 
 TIMES = ("uniform", "quadratic")
+DIAGONAL = ("blur", "mask", "ve", "vp", "straight")
+"""Corruptions that are diagonal in a known basis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +106,26 @@ class Heun(HeunEnd, Euler):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fast(FastSteps, Until, Final):
+    """Parameters of the fast solvers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyFast(LastNoise, Fast):
+    """Parameters of the fast solvers that add noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastDeis(DeisOfClean, Fast):
+    """Parameters of DEIS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastUnipc(Unipc, Fast):
+    """Parameters of UniPC."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdaptiveFlow(Final, Until, Adaptive):
     """Parameters of the adaptive solver of the flow."""
 
@@ -120,6 +147,24 @@ def refuse_flow(params: Any, chosen: Any, times: str) -> list[str]:
             "1e-3 say"
         )
     return reasons
+
+
+def refuse_fast(params: Any, chosen: Any, times: str) -> list[str]:
+    """Returns why the exponential integrator cannot undo a model's corruption, if so."""
+    corruption = params.corruption
+    if corruption.kind not in DIAGONAL:
+        return [
+            f"{corruption.kind} is not known to be diagonal in one basis, which exponential "
+            f"integrators need ({', '.join(DIAGONAL)} are): take ddim or flow_heun"
+        ]
+    if not corruption.differentiable:
+        return ["the corruption switches at once, where polynomials say nothing: take ddim"]
+    if getattr(chosen, "prediction", "clean") == "noise" and corruption.kind in ("blur", "mask"):
+        return [
+            f"{corruption.kind} wipes out what polynomials through the noise take back: set "
+            "prediction clean"
+        ]
+    return []
 
 
 def _card(
@@ -157,6 +202,14 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
         ),
         "ddim": _card(
             "samplers:ddim", "the flow by exponential Euler, or with noise put back", Ddim
+        ),
+        **fast_cards(
+            partial(_card, refuse=refuse_fast),
+            "exponential",
+            steps=Fast,
+            noisy=NoisyFast,
+            deis=FastDeis,
+            unipc=FastUnipc,
         ),
         "churn": _card(
             "flow:churn",

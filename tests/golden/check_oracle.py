@@ -12,13 +12,13 @@ import torch
 from exact import Constant, Mixture, Replay, frechet
 
 from methods.shared.flow import flow_euler, flow_heun
+from methods.shared.isotropic import ddim
 from methods.shared.likelihood import bits_per_dim, flow_and_divergence, log_likelihood, unit_probes
 from methods.shared.objective import denoising_loss
 from methods.shared.predictor_corrector import predictor_corrector
 from methods.shared.process import VE, VP, SubVP
 from methods.shared.samplers import (
     ancestral,
-    ddim,
     denoise,
     euler_maruyama,
     reverse_diffusion,

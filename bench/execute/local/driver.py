@@ -60,7 +60,8 @@ class Driver:
         executor: Executor,
         watch: Callable[[RunProgress], None] = lambda progress: None,
     ) -> None:
-        self.board = Board(jobs, store, new_run())
+        run = new_run()
+        self.board = Board(jobs, store, run)
         self.board.count_work()
         self.board.sort()
         self.store = store
@@ -68,7 +69,7 @@ class Driver:
         self.executor = executor
         self.watch = watch
         self.registry = results / "workers"
-        self.folder = results / "jobs" / self.board.run
+        self.folder = results / "jobs" / run
         self.started: list[tuple[int, Any]] = []
         self.barren = 0
         self.refresh_seconds = 0.0

@@ -129,7 +129,7 @@ class Worker:
                 print(lost, file=sys.stderr)
 
     def _make_all(self, orders: dict[str, Any], board: Board) -> None:
-        process = Process(board.store, self.settings, self.stop, board.run, self.log)
+        process = Process(board.store, self.settings, self.stop, orders["run"], self.log)
         queue = Queue(board)
         while (claim := queue.claim(self.stop, log=self.log)) is not None:
             job, unit, lease = claim

@@ -10,7 +10,7 @@ from bench.suite.read.metrics import check_tasks, read_claims, read_metrics
 from bench.suite.read.points import check_size, read_most_nfe, read_points
 from bench.suite.read.reading import Cards, Options, Reading
 from bench.suite.read.train import read_train
-from bench.suite.sections import Sections
+from bench.suite.sections import Figures, Sections
 
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
 OPTIONAL = (
@@ -50,7 +50,7 @@ def read_sections(tree: Any, cards: Cards, options: Options) -> tuple[Sections, 
         sweeps=sweeps,
         claims=read_claims(r, metrics),
         keep=_read_keep(r),
-        figures=r.section(Literal["default", "none"], "figures", "default"),
+        figures=r.section(Figures, "figures", "default"),
         controlled=r.section(bool, "controlled", True),
         most_nfe=read_most_nfe(r, sweeps),
     ), r

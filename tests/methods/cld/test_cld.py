@@ -281,8 +281,7 @@ def test_parameters_that_cannot_be_are_refused_with_the_reason(values, reason):
     [
         ("sscs", {"steps": 0}, "steps"),
         ("sscs", {"t_min": 1.5}, "t_min"),
-        ("gddim", {"order": 2, "eta": 0.5}, "order 1"),
-        ("gddim", {"order": 1, "eta": 1.5}, "eta"),
+        ("ddim", {"eta": 1.5}, "eta"),
         ("flow_adaptive", {"tolerance": 0.0}, "tolerance"),
         ("flow_adaptive", {"error_norm": "image"}, "solver device"),
     ],

@@ -1,6 +1,6 @@
 """The exponential integrator of CLD against exact flows of points and Gaussians."""
 
-import math
+from functools import partial
 from itertools import product
 
 import pytest
@@ -9,15 +9,14 @@ from test_exponential import (
     PREDICTIONS,
     SHAPE,
     draws,
-    each_prediction,
     fresh_noise_is_its_share,
     mixture,
     uniform,
 )
 
 from bench.method import Noise
+from methods.cld import exponential as cld
 from methods.cld.exponential import Damped, clean_state
-from methods.cld.exponential import gddim as cld_gddim
 from methods.cld.process import CLD
 from methods.shared.adaptive import dormand_prince
 from methods.shared.exact import Mixture, combine
@@ -75,44 +74,17 @@ def test_a_single_image_is_reached_in_any_number_of_steps(process):
         return process.flow(score(now, t), now, t).flatten(1)
 
     flow = dormand_prince(velocity, u.flatten(1), 1.0, 0.05, tolerance=1e-9).view_as(u)
-    for steps, order, prediction in (
-        (1, 1, "noise"),
-        (4, 1, "clean"),
-        *product([4], [2, 3], PREDICTIONS),
+    for steps, solver in (
+        (1, cld.ddim),
+        (4, cld.ddim),
+        *(
+            (4, partial(cld.deis, order=order, prediction=prediction))
+            for order, prediction in product([2, 3, 4], PREDICTIONS)
+        ),
+        *((4, solver) for solver in (cld.dpm_solver_2m, cld.dpm_solver_3m, cld.unipc)),
     ):
-        reached = cld_gddim(
-            process, score, u, uniform(steps, 0.05), order=order, prediction=prediction
-        )
+        reached = solver(process, score, u, uniform(steps, 0.05))
         torch.testing.assert_close(reached, flow, rtol=0, atol=1e-6)
-
-
-@each_prediction
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_errors_of_gaussian_data_fall_with_the_order(order, prediction):
-    coarse, fine = (gaussian_error(CLDS[1], steps, order, prediction) for steps in (160, 320))
-    assert math.log2(coarse / fine) == pytest.approx(order, abs=0.25)
-
-
-def gaussian_error(process: CLD, steps: int, order: int, prediction: str) -> float:
-    """How far the covariance of the output is from that of the state, for data of variance 0.3 and
-    exact starts.
-    """
-    variance, end, one = 0.3, 1e-2, torch.tensor([1.0], dtype=torch.float64)
-
-    def score(u, t):
-        xx, xv, _, det = process.covariance(t[0], image_variance=variance)
-        x, v = u.chunk(2, 1)
-        return (xv * x - xx * v) / det
-
-    units = torch.eye(2, dtype=torch.float64).view(2, 2, 1, 1)
-    matrix = (
-        cld_gddim(process, score, units, uniform(steps, end), order=order, prediction=prediction)
-        .view(2, 2)
-        .T
-    )
-    covariance = matrix @ process.covariance(one, image_variance=variance).matrix()[0] @ matrix.T
-    exact = process.covariance(end * one, image_variance=variance).matrix()[0]
-    return (covariance - exact).abs().max().item()
 
 
 def test_the_score_by_v_tells_the_mean_of_the_image():

@@ -23,7 +23,11 @@ KNOBS = {
     "reverse_diffusion": NOISY,
     "ancestral": (*NOISY, {"variance": "transition"}),
     "ddim": (*NOISY, {"eta": 1.0}),
-    "flow_heun": ({}, {"last": "heun"}, {"churn": 2.0}),
+    "flow_heun": ({}, {"last": "heun"}),
+    "edm_stochastic": ({}, {"last": "heun"}, {"churn": 0.0}),
+    "sde_dpm_solver_2m": NOISY,
+    "deis": ({"order": 2}, {"order": 4}),
+    "unipc": ({"order": 2}, {"order": 3}),
     "predictor_corrector": (
         *NOISY,
         {"first": "predictor"},

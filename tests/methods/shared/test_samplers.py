@@ -8,13 +8,19 @@ import pytest
 import torch
 
 from bench.method import Noise
-from methods.shared.flow import flow_euler, flow_heun
+from methods.shared.flow import edm_stochastic, flow_euler, flow_heun
 from methods.shared.grids import grid
-from methods.shared.multistep import dpm_solver_2m
+from methods.shared.isotropic import (
+    ddim,
+    deis,
+    dpm_solver_2m,
+    dpm_solver_3m,
+    sde_dpm_solver_2m,
+    unipc,
+)
 from methods.shared.process import VE, VP, SubVP
 from methods.shared.samplers import (
     ancestral,
-    ddim,
     denoise,
     euler_maruyama,
     reverse_diffusion,
@@ -30,6 +36,7 @@ SDE_SAMPLERS = {
     "ancestral": ancestral,
     "ancestral_transition": partial(ancestral, variance="transition"),
     "ddim_half": partial(ddim, eta=0.5),
+    "sde_dpm_solver_2m": sde_dpm_solver_2m,
 }
 VARIABLES = ("angle", "sigma", "t")
 
@@ -123,12 +130,11 @@ def test_solvers_for_clean_images_converge_at_their_order_on_every_grid(
     process, name, sampler, order
 ):
     x, errors = start(process), []
-    for steps in (400, 800, 1600):
+    for steps in (200, 400):
         times = grid(name, process, steps, t_min=0.05)
         end = sampler(process, gaussian_score(process), x, times, None)
         errors.append((end - exact_flow(process, x, 0.05)).abs().max())
-    measured = torch.log2(torch.stack(errors[:-1]) / torch.stack(errors[1:]))
-    assert (measured - order).abs().max() < 0.1, measured
+    assert abs(torch.log2(errors[0] / errors[1]) - order) < 0.1
 
 
 @each_process
@@ -148,12 +154,12 @@ def test_ddim_is_euler_in_the_noise_level_without_noise_and_ancestral_sampling_w
 
 
 @each_process
-@pytest.mark.parametrize("sampler", [ddim, dpm_solver_2m])
+@pytest.mark.parametrize("sampler", [ddim, deis, dpm_solver_2m, dpm_solver_3m, unipc])
 def test_solvers_for_clean_images_carry_a_single_image_exactly_however_few_the_steps(
     process, sampler
 ):
     score_fn = gaussian_score(process, std=0 * STD)
-    x, times = start(process), grid("uniform", process, 2)
+    x, times = start(process), grid("uniform", process, 4)
     end = sampler(process, score_fn, x, times, None)
     torch.testing.assert_close(
         end, exact_flow(process, x, times[-1].item(), std=0 * STD), rtol=1e-9, atol=1e-11
@@ -161,13 +167,12 @@ def test_solvers_for_clean_images_carry_a_single_image_exactly_however_few_the_s
 
 
 @each_process
-@pytest.mark.parametrize("variable", VARIABLES)
-def test_churn_keeps_the_marginals_at_the_order_of_heun(process, variable):
+def test_churn_keeps_the_marginals_at_the_order_of_heun(process):
     errors = []
     for steps in (150, 300, 600):
         # Taken one by one, as :func:`short_moments` does, each of the steps has its share of the
         # churn.
-        churned = partial(flow_heun, variable=variable, churn=8.0 / steps, last="heun")
+        churned = partial(edm_stochastic, churn=8.0 / steps, last="heun")
         times = grid("log_snr", process, steps, t_min=0.05)
         variance = short_moments(churned, process, times, *marginal(process, 1.0))
         errors.append((variance.sqrt() - marginal(process, 0.05)[1]).abs().max())
@@ -186,23 +191,23 @@ def test_churn_raises_the_noise_level_as_edm_does_and_never_past_that_of_t_1(pro
     levels = process.noise_level(times)
     least, most = levels[8].item(), levels[2].item()
     noise = Impulse()
-    knobs = {"churn": 3.0, "churn_min": least, "churn_max": most, "variable": "sigma"}
-    flow_heun(process, score_fn, start(process), times, noise, **knobs)
+    knobs = {"churn": 3.0, "churn_min": least, "churn_max": most}
+    edm_stochastic(process, score_fn, start(process), times, noise, **knobs)
     assert noise.draws == 7
     first = process.noise_level(torch.tensor(seen[::2], dtype=torch.float64))
     raised = torch.where(
         (levels[:-1] >= least) & (levels[:-1] <= most), 1.3 * levels[:-1], levels[:-1]
     )
     torch.testing.assert_close(first, raised, rtol=1e-6, atol=0)
-    flow_heun(process, score_fn, start(process), times, noise, churn=100.0)
+    edm_stochastic(process, score_fn, start(process), times, noise, churn=100.0)
     assert max(seen) <= 1 + 1e-12
 
 
 @each_process
-def test_churn_needs_no_noise_where_its_noise_level_is_0(process):
+def test_without_churn_edm_is_heun_in_the_noise_level(process):
     x, times = start(process), grid("rho7", process, 6)
-    plain = flow_heun(process, gaussian_score(process), x, times)
-    quiet = flow_heun(process, gaussian_score(process), x, times, Impulse(), churn=0.0)
+    plain = flow_heun(process, gaussian_score(process), x, times, variable="sigma")
+    quiet = edm_stochastic(process, gaussian_score(process), x, times, Impulse(), churn=0.0)
     assert torch.equal(plain, quiet)
 
 
@@ -328,7 +333,9 @@ def test_each_noisy_step_draws_once_and_the_last_is_noise_free_by_default(
         (ddim, 5),
         (dpm_solver_2m, 5),
         (flow_euler, 5),
+        *((sampler, 5) for sampler in (deis, dpm_solver_3m, unipc)),
         (flow_heun, 9),
+        (partial(edm_stochastic, churn=3.0), 9),
         (partial(flow_heun, last="heun"), 10),
     ],
 )
@@ -350,7 +357,12 @@ def test_five_steps_cost_what_is_stated_and_leave_the_start_as_it_was(process, s
 
 @each_process
 @pytest.mark.parametrize(
-    "sampler", [*SDE_SAMPLERS.values(), ddim, dpm_solver_2m, flow_euler, flow_heun]
+    "sampler",
+    [
+        *SDE_SAMPLERS.values(),
+        *(ddim, deis, dpm_solver_2m, dpm_solver_3m, unipc),
+        *(flow_euler, flow_heun, partial(edm_stochastic, churn=3.0)),
+    ],
 )
 def test_float32_follows_float64(process, sampler):
     times, x = grid("log_snr", process, 20), start(process)

@@ -25,8 +25,8 @@ FLOWS = [  # method, what is not as usual, sampler of 200 evaluations at most
     *(("sde", {"process": name}, "ddim", "log_snr", 200) for name in ("ve", "vp", "subvp")),
     ("sde", {"process": "ve"}, "flow_heun", "rho7", 100),
     ("sde", {"process": "vp", "beta_max": 4.0}, "ddim", "log_snr", 200),
-    ("cld", {}, "gddim", "quadratic", 200),
-    ("cld", {"beta0": 1.0}, "gddim", "quadratic", 200),
+    ("cld", {}, "deis", "quadratic", 200),
+    ("cld", {"beta0": 1.0}, "deis", "quadratic", 200),
     *(
         ("soft", {"corruption": corruption}, "flow_heun", "quadratic", 100)
         for corruption in CORRUPTIONS.values()

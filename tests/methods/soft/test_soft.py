@@ -22,6 +22,9 @@ KINDS = ("blur", "mask", "blur_mask", "ve", "vp", "straight", "pixelate")
 FIXED = [name for name, card in SAMPLERS.items() if card.effort.exact]
 KNOBS = {
     "ddim": ({"eta": 1.0}, {"last_noise": True}),
+    "sde_dpm_solver_2m": ({"last_noise": True},),
+    "deis": ({"order": 2}, {"order": 4}),
+    "unipc": ({"order": 2},),
     "churn": ({"strength": 0.5}, {"last_noise": True}),
     "flow_euler": ({"kinks": "cross"},),
     "flow_heun": ({"last": "heun"}, {"last": "heun", "final": "denoise"}),

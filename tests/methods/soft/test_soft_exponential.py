@@ -4,8 +4,8 @@ import pytest
 import torch
 from test_exponential import POINTS, Cosines, draws, modes, pixels, uniform
 
+from methods.shared import solvers
 from methods.shared.exact import Mixture
-from methods.shared.exponential import gddim
 from methods.soft.samplers import ddim as soft_ddim
 
 
@@ -42,7 +42,7 @@ def test_blur_gives_the_step_of_soft_diffusion_however_little_it_leaves(stronges
     def clean(u, t):
         return modes(blur.denoise(pixels(u), torch.full((len(u),), t, dtype=torch.float64)))
 
-    found = pixels(gddim(process, clean, modes(x), times))
+    found = pixels(solvers.ddim(process, clean, modes(x), times))
     torch.testing.assert_close(
         found, soft_ddim(blur, blur.denoise, x, times, None), rtol=1e-9, atol=1e-9
     )

@@ -9,6 +9,7 @@ from exact import Constant, Corrupted, Mixture, Replay
 
 from bench.method import Noise
 from methods.shared import flow as shared_flow
+from methods.shared import isotropic
 from methods.shared import samplers as shared
 from methods.shared.objective import denoising_loss
 from methods.shared.process import VE, VP, time_like
@@ -130,8 +131,8 @@ def test_naive_sampling_loses_half_the_variance():
     [
         (momentum, shared.reverse_diffusion),
         (ancestral, shared.ancestral),
-        (ddim, shared.ddim),
-        (partial(ddim, eta=0.4), partial(shared.ddim, eta=0.4)),
+        (ddim, isotropic.ddim),
+        (partial(ddim, eta=0.4), partial(isotropic.ddim, eta=0.4)),
         (flow_euler, partial(shared_flow.flow_euler, variable="t")),
         (churn, shared.euler_maruyama),
         (flow_heun, partial(shared_flow.flow_heun, variable="t", last="heun")),
@@ -161,7 +162,7 @@ def test_without_a_corruption_samplers_are_those_of_variance_exploding(ours, the
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (ddim, shared.ddim),
+        (ddim, isotropic.ddim),
         (flow_euler, partial(shared_flow.flow_euler, variable="t")),
         (flow_heun, partial(shared_flow.flow_heun, variable="t", last="heun")),
     ],
