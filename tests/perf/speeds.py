@@ -180,7 +180,7 @@ def write(rows: list[dict[str, Any]], facts: dict[str, str]) -> None:
 HEAD = """# How fast
 
 Written by `make bench`. Each row is measured in a process of its own, beside its peer by turns (A B
-B A ...); the figure is the ratio of the medians, in brackets the quartiles of the ratios of pairs.
+B A ...); the figure is the median of the ratios of pairs, in brackets their quartiles.
 Times are CPU time of the process, on one thread, unless the row says otherwise. The machine may
 have been shared: ratios count, seconds do not. "Share" is the part of the rate of the fastest 3x3
 convolution, measured in the same process, at which the row computes.
