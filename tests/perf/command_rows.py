@@ -76,10 +76,10 @@ def start_up(repeats: int = 9) -> list[Row]:
 
 def _ratio(work: str, ours: list[float], theirs: list[float], goal: float) -> Row:
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    low, figure, high = statistics.quantiles(ratios, n=4, method="inclusive")
     medians = statistics.median(ours), statistics.median(theirs)
     return Row(
-        work=work, peer="python -c pass", figure=medians[0] / medians[1], goal=goal, higher=False,
+        work=work, peer="python -c pass", figure=figure, goal=goal, higher=False,
         low=low, high=high, ours=medians[0], theirs=medians[1], repeats=len(ours),
     )  # fmt: skip
 

@@ -1,5 +1,5 @@
 """How a row of the table is measured: this project and a peer by turns in one process, so that what
-else the machine does meets both alike; the ratio of the medians counts, never the seconds.
+else the machine does meets both alike; the median of the pairs' ratios counts, never the seconds.
 """
 
 import statistics
@@ -84,8 +84,7 @@ class Turns:
         """
         ours, theirs = self.medians
         ratios = [b / a if faster else a / b for a, b in zip(self.ours, self.theirs, strict=True)]
-        low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
-        figure = theirs / ours if faster else ours / theirs
+        low, figure, high = statistics.quantiles(ratios, n=4, method="inclusive")
         facts = {"ours": ours, "theirs": theirs, "repeats": len(self.ours)}
         return Row(
             work=work,

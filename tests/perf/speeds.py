@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -21,7 +22,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "results" / "perf"
 LIMIT_SECONDS = 900.0
-"""Of all rows together; rows that no time is left for are named as not measured."""
+"""CPU seconds of all rows together; rows that no time is left for are named as not measured."""
+
+HANGS_SECONDS = 3600.0
+"""After which a row is given up, however busy the machine is."""
 
 ROWS = {
     "start-up": "command_rows:start_up",
@@ -58,14 +62,14 @@ def main() -> int:
     begin, load = time.monotonic(), os.getloadavg()[0]
     table = {name: rows for name, rows in earlier().items() if name in ROWS and name not in asked}
     for name in asked:
-        left = LIMIT_SECONDS - (time.monotonic() - begin)
-        table[name] = in_process(name, left)
+        table[name] = in_process(name)
         for row in table[name]:
             print(f"{name}: {row['work']}: {said(row)}", flush=True)
-    facts = machine() | {"load": f"{load:.1f} at the start, {os.getloadavg()[0]:.1f} at the end"}
-    facts["seconds"] = f"{time.monotonic() - begin:.0f}"
-    rows = [{"name": name, **row} for name in ROWS for row in table.get(name, [])]
-    write(rows, facts)
+        facts = machine()
+        facts["load"] = f"{load:.1f} at the start, {os.getloadavg()[0]:.1f} at the end"
+        facts["seconds"] = f"{time.monotonic() - begin:.0f}"
+        rows = [{"name": name, **row} for name in ROWS for row in table.get(name, [])]
+        write(rows, facts)
     print(f"{FOLDER.relative_to(ROOT)}/perf.md, {facts['seconds']} s")
     return int(any(row["figure"] is None for row in rows))
 
@@ -81,19 +85,20 @@ def measure(name: str) -> int:
     return 0
 
 
-def in_process(name: str, seconds: float) -> list[dict[str, Any]]:
-    """Returns what a process of its own measures within so many seconds."""
-    if seconds <= 0:
+def in_process(name: str) -> list[dict[str, Any]]:
+    """Returns what a process of its own measures."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if used.ru_utime + used.ru_stime > LIMIT_SECONDS:
         return [_failed(name, "not measured: no time was left")]
     words = [sys.executable, __file__, "--measure", name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     try:
         done = subprocess.run(
-            words, env=environment, timeout=seconds, capture_output=True, text=True, check=False
+            words, env=environment, timeout=HANGS_SECONDS, capture_output=True, text=True
         )
     except subprocess.TimeoutExpired:
-        return [_failed(name, "not measured: no time was left")]
+        return [_failed(name, f"not measured: it took more than {HANGS_SECONDS:.0f} s")]
     if done.returncode:
         return [_failed(name, f"failed: {(done.stderr.strip() or '?').splitlines()[-1]}")]
     return json.loads(done.stdout.splitlines()[-1])
@@ -175,7 +180,7 @@ def write(rows: list[dict[str, Any]], facts: dict[str, str]) -> None:
 HEAD = """# How fast
 
 Written by `make bench`. Each row is measured in a process of its own, beside its peer by turns (A B
-B A ...); the figure is the ratio of the medians, in brackets the quartiles of the ratios of pairs.
+B A ...); the figure is the median of the ratios of pairs, in brackets their quartiles.
 Times are CPU time of the process, on one thread, unless the row says otherwise. The machine may
 have been shared: ratios count, seconds do not. "Share" is the part of the rate of the fastest 3x3
 convolution, measured in the same process, at which the row computes.
