@@ -1,4 +1,5 @@
 # make quickstart   install, run the quickstart suite, print the leaderboard and where the pictures are
+# make bench        install, measure speeds beside other libraries (at most 15 minutes), write results/perf
 # make test         install, run the tests on all cores (minutes); make test-all adds the slow ones
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,7 +7,7 @@ BIN := $(VENV)/bin
 SUITE ?= suites/quickstart.yaml
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: install quickstart test test-all lint clean
+.PHONY: install quickstart bench test test-all lint clean
 
 install: $(VENV)/installed
 
@@ -19,6 +20,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 quickstart: install
 	$(BIN)/python run_bench.py $(SUITE)
+
+bench: install
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tests/perf/speeds.py
 
 test: install
 	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)

@@ -9,6 +9,7 @@ Standard library only.
 """
 
 import importlib
+import importlib.util
 import pkgutil
 import types
 from collections.abc import Callable, Mapping
@@ -66,10 +67,10 @@ class Effort:
         """
         if not self.exact or self.evaluations is None:
             raise BudgetError("an adaptive sampler has no budget: give it a tolerance")
-        name = self.name(params)
+        name, evaluations = self.name(params), self.evaluations
 
         def cost(value: int) -> float:
-            return self.evaluations(replace(params, **{name: value}))
+            return evaluations(replace(params, **{name: value}))
 
         low, high = self.least.get(name, 1), budget + 1
         if cost(low) > budget:
@@ -135,7 +136,7 @@ def sampler_card(
         per_step: Network evaluations of a step.
         more: Other fields of :class:`SamplerCard`; ``times`` are all of :data:`TIMES` by default.
     """
-    usual = {
+    usual: dict[str, Any] = {
         "version": 1,
         "summary": (function.__doc__ or function.__name__).strip().splitlines()[0],
         "effort": Effort(evaluations=lambda chosen: per_step * chosen.steps),
@@ -185,6 +186,23 @@ class TrainingCard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """How the authors of a preset sample from it, and where its weights are to be had.
+
+    Args:
+        sampler: Its name on the card.
+        params: What they set of its parameters.
+        times: Their time grid; empty for the sampler's first.
+        weights: Where their checkpoint comes from; empty if they published none.
+    """
+
+    sampler: str
+    params: Values = field(default_factory=dict)
+    times: str = ""
+    weights: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkCost:
     """What a network costs, counted from its settings.
 
@@ -218,6 +236,7 @@ class Card:
         presets: Published configurations by name: differences from the defaults.
         shapes: Image shape (C, H, W) that a preset is for; one that is not here fits any that
             ``refuse`` lets pass.
+        published: How the authors sample from a preset: what ``sampler: published`` stands for.
         checkpoints: Whether the adapter imports published weights
             (:meth:`bench.method.Method.import_checkpoint`).
         variant: A word for the kind of model that the parameters make ("vp"), a column of the
@@ -250,6 +269,7 @@ class Card:
     variant: Callable[[Any], str]
     presets: Mapping[str, Values] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    published: Mapping[str, Published] = field(default_factory=dict)
     checkpoints: bool = False
     networks: Callable[[Any, tuple[int, int, int], int], tuple[NetworkCost, ...]] | None = None
     training: TrainingCard | None = None

@@ -7,7 +7,8 @@ clock, no submission; standard library only.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 from bench.prefix import training_prefix
 from bench.spec import (
@@ -29,6 +30,8 @@ from bench.spec import (
 from bench.store import UnitId
 from bench.suite.resolved import Suite
 
+S = TypeVar("S", bound=Spec)
+
 _KINDS = (TrainSpec, SnapshotSpec, AverageSpec, SampleSpec, LikelihoodSpec, InspectSpec, ScoreSpec)
 KINDS = {kind.__name__: kind for kind in _KINDS}
 
@@ -39,7 +42,7 @@ images.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(Generic[S]):
     """Everything that is made under one key.
 
     Args:
@@ -54,7 +57,7 @@ class Job:
     stage: str
     key: str
     label: str
-    specs: tuple[Spec, ...]
+    specs: tuple[S, ...]
     parts: tuple[str, ...]
     needs: tuple[UnitId, ...] = ()
     images: int = 0
@@ -94,7 +97,7 @@ class Job:
         }
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> "Job":
+    def from_plain(cls, values: Mapping[str, Any]) -> "Job[Any]":
         """Returns the job that :meth:`plain` wrote."""
         return cls(
             **{
@@ -106,7 +109,7 @@ class Job:
         )
 
 
-Jobs = dict[tuple[str, str], Job]
+Jobs = dict[tuple[str, str], Job[Any]]
 """Jobs by stage and key."""
 
 
@@ -247,6 +250,7 @@ def _add_of_model(jobs: Jobs, spec: LikelihoodSpec | InspectSpec, label: str) ->
     jobs.setdefault((stage, key), job)
 
 
+@cache
 def _batches(count: int, size: int) -> tuple[str, ...]:
     """Returns the names of the batches that hold so many images."""
     return tuple(part_name(index) for index in range(-(-count // size)))

@@ -318,7 +318,11 @@ def _register(path: Path, kind: str, name: str, card: Any) -> None:
 
 
 def _registry_of(kind: str) -> dict[str, Any]:
-    known = {"metrics": METRICS, "extractors": EXTRACTORS, "datasets": DATASETS}
+    known: dict[str, Any] = {
+        "metrics": METRICS,
+        "extractors": EXTRACTORS,
+        "datasets": DATASETS,
+    }
     return registry() if kind == "methods" else known[kind]
 
 

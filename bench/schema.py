@@ -111,7 +111,8 @@ def check_fields(params: Any) -> None:
         ValueError: All fields that are not as their annotations say.
     """
     problems: list[Problem] = []
-    for name, kind in field_types(type(params)).items():
+    cls: type = type(params)
+    for name, kind in field_types(cls).items():
         check(kind, getattr(params, name), problems, (name,))
     _raise(problems)
 
@@ -123,7 +124,7 @@ def _raise(problems: list[Problem]) -> None:
 
 def check(kind: Any, value: Any, problems: list[Problem], path: tuple[str, ...] = ()) -> Any:
     """Returns ``value`` as type ``kind``, noting every problem; an int becomes a float if asked."""
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         return _check_dataclass(kind, value, problems, path)
     origin = get_origin(kind)
     if origin is Annotated:
@@ -215,7 +216,8 @@ def _without_rules(kind: Any) -> Any:
     if get_origin(kind) is Annotated:
         return _without_rules(kind.__origin__)
     if get_origin(kind) is tuple:
-        return tuple[tuple(_without_rules(item) for item in get_args(kind))]
+        items: Any = tuple(_without_rules(item) for item in get_args(kind))
+        return tuple[items]
     return kind
 
 
@@ -269,7 +271,7 @@ def describe(kind: Any) -> str:
     return _WORDS.get(kind, str(kind))
 
 
-def plain(params: Any) -> dict[str, Any]:
+def plain(params: Any) -> Any:
     """Returns a parameters dataclass as nested plain values, tuples as lists."""
     if is_dataclass(params):
         return {item.name: plain(getattr(params, item.name)) for item in fields(params)}

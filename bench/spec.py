@@ -50,14 +50,24 @@ class Spec:
     @cached_property
     def canonical(self) -> dict[str, Any]:
         """See :func:`canonical`."""
-        defaults = _defaults(type(self))  # type: ignore[arg-type]  # mypy misreads __hash__
-        values = ((name, getattr(self, name), default) for name, default in defaults)
-        return {n: canonical(v) for n, v, default in values if default is MISSING or v != default}
+        return {name: canonical(value) for name, value in self._own().items()}
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical values as JSON; that of a spec within others is written once."""
+        own = sorted(self._own().items())
+        return f"{{{','.join(f'{_json(name)}:{_json(value)}' for name, value in own)}}}"
 
     @cached_property
     def key(self) -> str:
         """See :func:`key`."""
-        return _hash([type(self).__name__, self.canonical])
+        return _hash(f"[{_json(type(self).__name__)},{self.text}]")
+
+    def _own(self) -> dict[str, Any]:
+        """Returns the values of the fields that differ from their default."""
+        defaults = _defaults(type(self))  # type: ignore[arg-type]  # mypy misreads __hash__
+        values = ((name, getattr(self, name), default) for name, default in defaults)
+        return {n: v for n, v, default in values if default is MISSING or v != default}
 
     @cached_property
     def place(self) -> tuple[str, str, str]:
@@ -241,7 +251,7 @@ class ScoreSpec(Spec):
     @cached_property
     def place(self) -> tuple[str, str, str]:
         """The metrics of one sample set share a folder, named by the set and the count."""
-        folder = _hash(["ScoreSet", self.source.canonical, self.count])
+        folder = _hash(f'["ScoreSet",{self.source.text},{self.count}]')
         return "scores", folder, f"{self.metric}-{self.key[:8]}"
 
 
@@ -270,6 +280,8 @@ def canonical(value: Any) -> Any:
     What it returns is to be read, not changed: a spec keeps it, since one model lies within many
     points.
     """
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, Spec):
         return value.canonical
     if isinstance(value, Mapping):
@@ -291,11 +303,18 @@ def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
     )
 
 
+_SCALARS = (str, int, float, bool, type(None))
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _hash(values: Any) -> str:
-    return sha256(_JSON.encode(values))[:20]
+def _json(value: Any) -> str:
+    if type(value) is int:
+        return str(value)
+    return value.text if isinstance(value, Spec) else _JSON.encode(canonical(value))
+
+
+def _hash(text: str) -> str:
+    return sha256(text)[:20]
 
 
 def key(spec: Spec) -> str:

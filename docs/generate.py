@@ -5,7 +5,8 @@
 
 A page marks a generated part by ``<!-- generated: NAME -->`` and ``<!-- end -->``, each on a line
 of its own; NAME is one of :func:`parts`. The text comes from the cards, from the dataclasses that
-suites and executor files are read into, and from the imports, so it cannot differ from the code.
+suites and executor files are read into, from the imports, and from tracked results, so it cannot
+differ from them.
 """
 
 import re
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs"), str(ROOT / "tests" / "support")]
 
 from drawing import drawing  # noqa: E402
+from speeds import speeds  # noqa: E402
 from tables import OF_A_METHOD, OF_EVERYTHING, fields_table  # noqa: E402
 
 from bench.card import cards  # noqa: E402
@@ -45,6 +47,7 @@ def parts() -> Mapping[str, Callable[[], str]]:
         **{name: partial(fields_table, kind, name) for name, kind in kinds.items()},
         "inspect": partial(fields_table, Inspect, "inspect", {"images": "256, or all if fewer"}),
         "drawing": partial(drawing, ROOT),
+        "speeds": partial(speeds, ROOT / "results" / "perf" / "perf.csv"),
         **OF_EVERYTHING,
         **{
             f"{what} of {name}": partial(write, card)

@@ -129,14 +129,27 @@ def source(card: Card) -> str:
     return f"Source: {prose(paper)}.\n\nDepartures from it:\n\n{items}"
 
 
+def _published(card: Card, preset: str) -> str:
+    """Returns the sampler that a preset brings, with what it sets."""
+    published = card.published.get(preset)
+    if published is None:
+        return "none"
+    times = f"{published.times} times" if published.times else ""
+    values = [f"{name} {value}" for name, value in published.params.items()]
+    return ", ".join(filter(None, (f"`{published.sampler}`", times, *values)))
+
+
 def presets(card: Card) -> str:
-    """Returns the presets of a method with the images that they are for."""
+    """Returns the presets of a method with the images that they are for, and their samplers."""
     if not card.presets:
         return "None."
     shapes = {name: "x".join(map(str, card.shapes.get(name, ()))) for name in card.presets}
     return table(
-        ("preset", "images (channels x height x width)"),
-        [(f"`{name}`", shape or "any that fit") for name, shape in shapes.items()],
+        ("preset", "images (channels x height x width)", "`sampler: published`"),
+        [
+            (f"`{name}`", shape or "any that fit", _published(card, name))
+            for name, shape in shapes.items()
+        ],
     )
 
 

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from bench.card import Card
+from bench.card import Card, LikelihoodCard
 from bench.check.finding import Finding
 from bench.data.images import Images
 from bench.method import Method, Noise, Run, Sampler, load_method
@@ -52,7 +53,7 @@ def check_method(method: Method, data: Images) -> Iterator[Finding]:
     decided = torch.equal(loss, again) and not torch.equal(loss, other)
     yield Finding("loss and noise", decided, "its noise alone should decide it")
     if card.likelihood is not None:
-        yield _score(method, data)
+        yield _score(method, card.likelihood, data)
     if card.inspection is not None:
         seen = method.inspect(x0, Noise(0))
         whole = seen.losses.shape == (len(seen.times), 5) and bool(seen.losses.isfinite().all())
@@ -60,14 +61,14 @@ def check_method(method: Method, data: Images) -> Iterator[Finding]:
         yield Finding("inspection", whole, found)
 
 
-def _short(params: object) -> object:
+def _short(params: Any) -> Any:
     """Returns parameters of a sampler that take little time."""
     changes = {"steps": 5, "tolerance": 0.1}
     return replace(params, **{n: value for n, value in changes.items() if hasattr(params, n)})
 
 
-def _score(method: Method, data: Images) -> Finding:
-    params = _short(method.card.likelihood.params())
+def _score(method: Method, card: LikelihoodCard, data: Images) -> Finding:
+    params = _short(card.params())
     held_out = torch.from_numpy(data.test[:2].astype(np.int64 if data.levels else np.float64))
     images = held_out if data.levels else data.scaled(held_out)
     scored = method.score(images, Noise(0), params)

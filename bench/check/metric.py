@@ -55,7 +55,7 @@ def _values(card: MetricCard, params: Any, data: Images) -> Iterator[Finding]:
     inside = all(low <= number <= high for number in (real, *noisy))
     yield Finding("bounds", inside, f"between {low:g} and {high:g}")
     split = card.reference(params)
-    if split in data.card.splits:
+    if split is not None and split in data.card.splits:
         equal = value(data.split(split))
         right = low <= equal <= high and all(sign * equal > sign * number for number in noisy)
         yield Finding("equal sets", right, f"{equal:.4g} of the images that it compares with")

@@ -52,7 +52,11 @@ class Count(Noise):
     def uniform(self, shape: Sequence[int]) -> Tensor:
         raise NotAffineError("it draws numbers that are not normal")
 
-    integers = rademacher = uniform
+    def integers(self, shape: Sequence[int], high: int) -> Tensor:
+        return self.uniform(shape)
+
+    def rademacher(self, shape: Sequence[int]) -> Tensor:
+        return self.uniform(shape)
 
 
 class Units(Count):
@@ -103,6 +107,8 @@ def _path(
         raise NotAffineError(reasons[0])
     model.train(data, Run(seed=0))
     mixture = data.mixture
+    if mixture is None:
+        raise NotAffineError("the data set is no Gaussian")
     mean = torch.as_tensor(mixture.means[0], dtype=torch.float64).flatten()
     std = torch.full_like(mean, float(mixture.stds[0]))
     times = next(iter(card.times), "")

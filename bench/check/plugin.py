@@ -1,7 +1,7 @@
 """Checks everything that a plugin declares."""
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 
 from bench.card import cards
 from bench.check.dataset import check_dataset
@@ -30,41 +30,31 @@ def check_plugin(plugin: Plugin, dataset: str) -> Iterator[tuple[str, Iterator[F
     def model(name: str) -> Method:
         return trained(cards()[name], load_images(dataset))
 
+    def of_extractor(name: str) -> Iterator[Finding]:
+        return check_extractor(EXTRACTORS[name], load_images(dataset))
+
+    def of_sampler(method: str, name: str) -> Iterator[Finding]:
+        return check_sampler(model(method), name)
+
+    def of_method(name: str) -> Iterator[Finding]:
+        return check_method(model(name), load_images(dataset))
+
     for kind, name in plugin.names:
         if kind == "metrics":
-            yield (
-                f"metric {name}",
-                findings("metric", lambda n=name: check_metric(METRICS[n], dataset), file),
-            )
+            check = partial(check_metric, METRICS[name], dataset)
+            yield f"metric {name}", findings("metric", check, file)
         elif kind == "extractors":
-            yield (
-                f"extractor {name}",
-                findings(
-                    "extractor",
-                    lambda n=name: check_extractor(EXTRACTORS[n], load_images(dataset)),
-                    file,
-                ),
-            )
+            check = partial(of_extractor, name)
+            yield f"extractor {name}", findings("extractor", check, file)
         elif kind == "datasets":
-            yield (
-                f"data set {name}",
-                findings("data set", lambda n=name: check_dataset(n, DATASETS[n]), file),
-            )
+            check = partial(check_dataset, name, DATASETS[name])
+            yield f"data set {name}", findings("data set", check, file)
         elif kind == "samplers":
             method, _, sampler = name.partition(".")
-            yield (
-                f"sampler {name}",
-                findings("sampler", lambda m=method, s=sampler: check_sampler(model(m), s), file),
-            )
+            check = partial(of_sampler, method, sampler)
+            yield f"sampler {name}", findings("sampler", check, file)
         else:
-            yield (
-                f"method {name}",
-                findings(
-                    "method", lambda n=name: check_method(model(n), load_images(dataset)), file
-                ),
-            )
+            yield f"method {name}", findings("method", partial(of_method, name), file)
             for sampler in cards()[name].samplers:
-                yield (
-                    f"sampler {name}.{sampler}",
-                    findings("sampler", lambda n=name, s=sampler: check_sampler(model(n), s), file),
-                )
+                check = partial(of_sampler, name, sampler)
+                yield f"sampler {name}.{sampler}", findings("sampler", check, file)

@@ -1,5 +1,5 @@
-"""Live progress of a run: stages, steps of what runs, images per second, time left; plain lines if
-there is no terminal.
+"""Live progress of a run: the rows so far, stages, steps of what runs, images per second and the
+time left; plain lines if there is no terminal.
 """
 
 import time
@@ -9,6 +9,7 @@ from bench.execute.pace import Pace
 from bench.printable import one_line, say
 
 if TYPE_CHECKING:
+    from bench.cli.early import EarlyRows
     from bench.execute.board import RunProgress
 
 STAGES = {
@@ -19,17 +20,26 @@ STAGES = {
     "scores": "score",
 }
 PLAIN_SECONDS = 10.0
+TABLE_LINES = 6
+"""Of a table besides its rows, and of the prompt."""
+
 MOST_NAMED = 3
 """Units of a stage that are named with their steps."""
 
 
 class ProgressDisplay:
-    """Shows a :class:`~bench.execute.board.RunProgress` as it changes. Use as a context manager."""
+    """Shows a :class:`~bench.execute.board.RunProgress` as it changes. Use as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        rows: The rows of the leaderboard as they come; None shows none.
+    """
+
+    def __init__(self, rows: "EarlyRows | None" = None) -> None:
         from rich.console import Console
 
         self.console = Console()
+        self.rows = rows
+        self.table: Any = None
         self.begin = time.monotonic()
         self.pace = Pace()
         self.images: int | None = None
@@ -38,6 +48,7 @@ class ProgressDisplay:
 
     def __enter__(self) -> "ProgressDisplay":
         if self.console.is_terminal:
+            from rich.live import Live
             from rich.progress import (
                 BarColumn,
                 Progress,
@@ -52,8 +63,9 @@ class ProgressDisplay:
                 TextColumn("{task.fields[note]}"),
                 TimeElapsedColumn(),
             )
-            self.progress: Any = Progress(*columns, console=self.console)
-            self.progress.start()
+            self.progress: Any = Progress(*columns, console=self.console, auto_refresh=False)
+            self.live = Live(console=self.console, get_renderable=self._picture)
+            self.live.start()
             self.tasks: dict[str, Any] = {}
         else:
             self.progress = None
@@ -61,7 +73,8 @@ class ProgressDisplay:
 
     def __exit__(self, *exception: object) -> None:
         if self.progress is not None:
-            self.progress.stop()
+            self.table = None  # the whole leaderboard follows
+            self.live.stop()
         elif self.line:
             self._print(force=True)
 
@@ -73,7 +86,27 @@ class ProgressDisplay:
         if self.progress is None:
             self.line = self._plain(progress)
             self._print()
+        else:
+            self._move_bars(progress)
+        self._show_rows(progress)
+
+    def _show_rows(self, progress: "RunProgress") -> None:
+        table = self.rows.update(progress.done.get("scores", 0)) if self.rows else None
+        if table is None:
             return
+        if self.progress is None:
+            say("\n".join(table.lines()), flush=True)
+        else:
+            room = self.console.height - len(progress.total) - TABLE_LINES
+            self.table = table.render() if len(table.cells) <= room else None
+
+    def _picture(self) -> Any:
+        from rich.console import Group
+
+        bars = self.progress.get_renderable()
+        return bars if self.table is None else Group(self.table, "", bars)
+
+    def _move_bars(self, progress: "RunProgress") -> None:
         for stage, total in progress.total.items():
             if stage not in self.tasks:
                 fields = {"note": "", "count": ""}

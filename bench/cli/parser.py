@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "check-metrics": "check that a metric's numbers rise with known damage, and agree across "
     "libraries",
     "reference": "exchange reference statistics with .npz files (mu, sigma; pool_3)",
+    "claims": "judge what papers claim by the stored results of suites, on one page",
     "prune": "delete what is no longer needed",
 }
 """Commands with their one-line help; each is a module of this package, imported when asked for."""
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _call(options: argparse.Namespace) -> int:
     """Runs a command; an error that is not the program's own becomes a line and an exit status."""
-    from bench.execute.attempt import PlaceError
+    from bench.execute.place import PlaceError
     from bench.files import NOT_OURS
     from bench.plugins import PluginError, load
     from bench.suite.fault import SuiteError

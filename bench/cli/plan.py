@@ -2,18 +2,20 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from bench.cli.exit_status import DONE, FAILED
 from bench.cli.options import Command, add_suite, add_verify
 from bench.cli.study import WORDS, Study, describe_counts
 from bench.data import assets
-from bench.execute.executor import read_executor
-from bench.execute.slurm.resources import Slurm
 from bench.installation import program
 from bench.printable import say
 from bench.progress import Progress, examine, verify_references
 from bench.suite import requirements
+
+if TYPE_CHECKING:
+    from bench.execute.slurm.resources import Slurm
 
 PARTS = {"samples": "batches", "likelihood": "batches", "scores": "metrics"}
 """What jobs of several parts are made of."""
@@ -51,6 +53,8 @@ def _plan(options: argparse.Namespace) -> int:
     say(f"\n{study.suite.name}: {counts}; {done} done, {len(jobs) - done} to do")
     if not options.verbose and done < len(jobs):
         say(f"each job, and why it has to be made: {program()} plan {options.suite} --verbose")
+    if options.executor is None:
+        _estimate(study, jobs)
     for note in study.suite.notes:
         say(f"note: {note}")
     for line in assets.missing(requirements.of_suite(study.suite, study.store)):
@@ -86,9 +90,19 @@ def _stages(jobs: Iterable[Progress]) -> Iterator[str]:
         yield from (f"  {why}" for why in unexpected)
 
 
+def _estimate(study: Study, jobs: Collection[Progress]) -> None:
+    """Says what the missing jobs would cost a cluster."""
+    from bench.execute.slurm.estimate import estimate
+
+    if line := estimate(jobs, study.store):
+        say(f"{line}; what that rests on, and each point's cost: plan --executor NAME")
+
+
 def _forecast(study: Study, options: argparse.Namespace) -> int:
     """Says what a run by the executor would submit, and its cost."""
+    from bench.execute.executor import read_executor
     from bench.execute.slurm.forecast import forecast
+    from bench.execute.slurm.resources import Slurm
 
     executor = read_executor(options.executor)
     if not isinstance(executor, Slurm):
@@ -102,7 +116,7 @@ def _forecast(study: Study, options: argparse.Namespace) -> int:
     return DONE
 
 
-def _measure(study: Study, executor: Slurm) -> bool:
+def _measure(study: Study, executor: "Slurm") -> bool:
     """Times the suite's models on the cluster; returns whether that went well."""
     from bench.execute.slurm.measure import MeasureError, measure_there
     from bench.execute.slurm.queue import ClusterError

@@ -116,8 +116,9 @@ def _work(
     if options.detach and isinstance(executor, Slurm):
         return _detach(study, options, executor, lease)
     from bench.cli.display import ProgressDisplay
+    from bench.cli.early import EarlyRows
 
-    with ProgressDisplay() as display:
+    with ProgressDisplay(EarlyRows(study.suite, study.store)) as display:
         where = (study.jobs, study.store, study.results)
         if isinstance(executor, Slurm):
             SlurmDriver(*where, executor, display.show, measured(study.results))(lease)

@@ -152,7 +152,8 @@ def _check_member(where: str, info: zipfile.ZipInfo) -> None:
     if info.flag_bits & 1:
         raise ValueError(f"{where}: is encrypted: make the archive again without a password")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        how = zipfile.compressor_names.get(info.compress_type, f"method {info.compress_type}")
+        packers: dict[int, str] = vars(zipfile).get("compressor_names", {})
+        how = packers.get(info.compress_type, f"method {info.compress_type}")
         raise ValueError(
             f"{where}: is packed by {how}: make the archive again with deflate, or without packing"
         )

@@ -34,6 +34,7 @@ class Asset:
         facts: What is published of the files at some of these places.
         needed: Whether the suite reads it.
         lack: The message if it is missing.
+        otherwise: What happens without it if it is not needed.
     """
 
     what: str
@@ -42,6 +43,7 @@ class Asset:
     facts: Mapping[Path, FileFacts] = field(default_factory=dict)
     needed: bool = True
     lack: str = ""
+    otherwise: str = "this suite does not read it"
 
     @property
     def path(self) -> Path | None:
@@ -89,7 +91,7 @@ def describe(asset: Asset, cache: Path | None = None) -> tuple[list[str], bool]:
     if path is not None:
         content, right = _content(path, asset.facts.get(path), cache)
         return [f"{asset.what}: {path}: there{content}"], right
-    state = "MISSING" if asset.needed else "not there, and this suite does not read it"
+    state = "MISSING" if asset.needed else f"not there, and {asset.otherwise}"
     several = ", any one is enough" if len(asset.places) > 1 else ""
     lines = [f"{asset.what}: {state}", f"  looked for{several}:"]
     lines += [f"    {place}{_published(asset.facts.get(place))}" for place in asset.places]

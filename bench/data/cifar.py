@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from bench.data.card import DataCard, FileFacts
 from bench.data.mapped import converted
@@ -228,14 +228,14 @@ def _unpacked(
     try:
         with (
             gzip.open(path) as file,
-            tarfile.open(fileobj=_Bounded(file, most), mode="r|") as archive,
+            tarfile.open(fileobj=cast(Any, _Bounded(file, most)), mode="r|") as archive,
         ):
             for member in archive:
                 name = wanted.pop(member.name.removeprefix("./"), None) if member.isfile() else None
                 if name is not None:
                     where = f"{path}: {member.name}"
                     _check_size(where, member.size, rows, kind)
-                    yield where, name, archive.extractfile(member).read()
+                    yield where, name, cast(IO[bytes], archive.extractfile(member)).read()
                 if not wanted:
                     return
     except (tarfile.TarError, zlib.error, EOFError, OSError, UnicodeError, OverflowError) as error:
@@ -253,7 +253,7 @@ class _Bounded:
         most: Bytes.
     """
 
-    def __init__(self, file: IO[bytes], most: int) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, most: int) -> None:
         self.file = file
         self.left = most
 
@@ -300,7 +300,7 @@ def _batch(where: str, content: bytes, rows: int, kind: Cifar) -> tuple[np.ndarr
         or {type(label) for label in classes} != {int}
     ):
         raise ValueError(f"{where}: {kind.labels.decode()} should be {rows} whole numbers, {no}")
-    order = "F" if pixels.columns_first else "C"
+    order: Literal["F", "C"] = "F" if pixels.columns_first else "C"
     return np.frombuffer(pixels.content, dtype=np.uint8).reshape(
         (rows, PIXELS), order=order
     ), np.array(classes)

@@ -77,8 +77,8 @@ def collect(path: Path) -> Collection:
     else:
         raise ValueError(f"there is no folder or .zip of pictures {printable(path)}")
     if not collection.names:
-        left_out = f"; {collection.what_is_left_out}" if collection.left_out else ""
-        raise ValueError(f"{printable(path)} holds no picture ({', '.join(PICTURES)}){left_out}")
+        rest = f"; {collection.what_is_left_out}" if collection.left_out else ""
+        raise ValueError(f"{printable(path)} holds no picture ({', '.join(PICTURES)}){rest}")
     return collection
 
 

@@ -150,11 +150,22 @@ class Truth:
     images: np.ndarray | None = None
     known: np.ndarray | None = None
 
+    @property
+    def restored(self) -> np.ndarray:
+        """The images.
+
+        Raises:
+            ValueError: Samples of a class restore none.
+        """
+        if self.images is None:
+            raise ValueError("samples of a class restore no image")
+        return self.images
+
     def known_part(self, images: np.ndarray) -> np.ndarray:
         """Returns what is known of N images, floats of shape (N, C, H, W): a projection."""
         import numpy as np
 
-        if self.task == "inpainting":
+        if self.known is not None:
             return np.where(self.known, images, 0)
         return np.broadcast_to(images.mean(1, keepdims=True), images.shape)
 
@@ -162,10 +173,10 @@ class Truth:
         """Returns the dimensions of the known part of each image, shape (N,)."""
         import numpy as np
 
-        channels, height, width = self.images.shape[1:]
-        if self.task == "inpainting":
+        channels, height, width = self.restored.shape[1:]
+        if self.known is not None:
             return channels * self.known.sum((1, 2, 3))
-        return np.full(len(self.images), height * width)
+        return np.full(len(self.restored), height * width)
 
 
 def truth(values: Mapping[str, Any], data: Images, first: int, count: int) -> Truth:

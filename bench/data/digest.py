@@ -202,7 +202,7 @@ def _digest(file: Path, algorithm: str = "sha256", *, unpacked: bool = False) ->
     return hash_file(file, algorithm)
 
 
-def _digest_stream(stream: IO[bytes], digest: Any) -> str:
+def _digest_stream(stream: IO[bytes] | gzip.GzipFile, digest: Any) -> str:
     while part := stream.read(2**20):
         digest.update(part)
     return digest.hexdigest()

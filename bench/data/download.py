@@ -97,10 +97,10 @@ def _receive(
         ConnectionError: Fewer bytes came than were announced.
     """
     digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
-    request = urllib.request.Request(facts.url, headers={"User-Agent": "run_bench"})
+    request = urllib.request.Request(facts.url or "", headers={"User-Agent": "run_bench"})
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         announced = answer.headers.get("Content-Length", "")
-        total, size = int(announced) if announced.isdecimal() else facts.size, 0
+        total, size = (int(announced) if announced.isdecimal() else facts.size) or 0, 0
         while part := answer.read(CHUNK):
             file.write(part)
             size += len(part)

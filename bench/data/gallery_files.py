@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.data.card import DataCard
 from bench.data.collection import VERSION
@@ -47,14 +47,15 @@ def settle(kind: str, params: ImageFolder | Lsun, cache: Path | None) -> tuple[s
             one cannot be read; the message says where they were looked for.
     """
     pictures = PictureSet.search(params.places(data_root()), random=params.random)
-    values = asdict(params)
-    counts = pictures.counts(values.pop("test", 0))
+    values: dict[str, Any] = asdict(params)
+    counts: dict[str, Any] = pictures.counts(values.pop("test", 0))
     for name in ("path", "split"):
         values.pop(name, None)
     if pictures.folders is not None:
         values["folders"] = " and ".join(f"{name}/" for name in pictures.folders.folders)
         values["unused"] = pictures.folders.unused
-    rule = "random" if "" in pictures.collections and pictures.folders is None else "folders"
+    random = "" in pictures.collections and pictures.folders is None
+    rule: Literal["random", "folders"] = "random" if random else "folders"
     gallery = Gallery(kind=kind, sha256=pictures.digest(cache), rule=rule, **counts, **values)
     places = {split: str(item.path.absolute()) for split, item in pictures.collections.items()}
     write(_place_note(gallery), json.dumps(places).encode())

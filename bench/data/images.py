@@ -104,7 +104,9 @@ class Images:
     @cached_property
     def mixture(self) -> GaussianMixture | None:
         """The distribution of the data as methods see them, in [0, 1]; None if not known."""
-        return None if self.card.mixture is None else self.card.mixture().scaled(*self.range)
+        if self.card.mixture is None or self.range is None:
+            return None
+        return self.card.mixture().scaled(*self.range)
 
     def digest(self, name: str) -> str:
         """Returns the sha256 of a split's bytes."""
@@ -114,7 +116,7 @@ class Images:
             images, digest = self.split(name), hashlib.sha256()
             step = max(1, CHUNK // math.prod(self.shape))
             for start in range(0, len(images), step):
-                digest.update(np.ascontiguousarray(images[start : start + step]))
+                digest.update(np.ascontiguousarray(images[start : start + step]).data)
             self._digests[name] = digest.hexdigest()
         return self._digests[name]
 

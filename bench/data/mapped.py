@@ -149,7 +149,7 @@ def _write(path: Path, shape: tuple[int, ...], dtype: str, chunks: Iterable[np.n
                 raise ValueError(
                     f"{path.name}: rows {row} on have shape {chunk.shape}, the array's is {shape}"
                 )
-            content = memoryview(np.ascontiguousarray(chunk, dtype)).cast("B")
+            content = np.ascontiguousarray(chunk, dtype).data.cast("B")
             file.write(content)
             digest.update(content)
             row += len(chunk)

@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from bench.data.collection import VERSION, contents
 from bench.data.filenames import printable
@@ -55,6 +55,7 @@ class Shaping:
         resize: Pillow's filter.
         channels: 3 for RGB, 1 for grey.
         white: The value of white in the files; None: 255, as usual.
+        widths: The widths that a picture may have; empty for any.
     """
 
     size: int
@@ -62,6 +63,7 @@ class Shaping:
     resize: Filter = "bicubic"
     channels: Literal[1, 3] = 3
     white: int | None = None
+    widths: tuple[int, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -183,8 +185,8 @@ def whiten(picture: Image.Image, white: int) -> Image.Image:
     Raises:
         ValueError: It holds values above that.
     """
-    bands = picture.getextrema() if len(picture.getbands()) > 1 else [picture.getextrema()]
-    most = max(high for _, high in bands)
+    bands = picture.split()
+    most = max(cast(float, band.getextrema()[1]) for band in bands)
     if most > white:
         raise ValueError(
             f"has values up to {most}, above the white of scale: {white}; give theirs, or take it "
@@ -204,6 +206,9 @@ def shape(picture: Image.Image, shaping: Shaping) -> Image.Image:
     from PIL import Image
 
     width, height = picture.size
+    if shaping.widths and width not in shaping.widths:
+        asked = " or ".join(map(str, sorted(shaping.widths)))
+        raise ValueError(f"is {width}x{height} pixels, and its width should be {asked}")
     if shaping.crop == "none" and width != height:
         raise ValueError(
             f"is {width}x{height} pixels: with crop none pictures should be square; take crop "

@@ -3,7 +3,7 @@
 Standard library only.
 """
 
-from bench.data import celeba, cifar, idx, points, scikit
+from bench.data import celeba, cifar, downsampled, faces, idx, points, scikit
 from bench.data.card import DataCard
 from bench.data.gallery_files import gallery_card
 
@@ -12,6 +12,8 @@ DATASETS: dict[str, DataCard] = {
     **idx.CARDS,
     **cifar.CARDS,
     **celeba.CARDS,
+    **faces.CARDS,
+    **downsampled.CARDS,
     **points.CARDS,
 }
 

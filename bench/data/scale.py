@@ -55,19 +55,20 @@ def to_levels(
     ):
         why = f"save uint8 in 0..{levels - 1}, or floats in [0, 1]"
         if images.dtype.kind in "bui":
-            white = _guess(int(images.min()), int(images.max()), levels - 1)
-            why += f"; or give what white is beside samples_from: `scale: {white}`"
+            likely = _guess(int(images.min()), int(images.max()), levels - 1)
+            why += f"; or give what white is beside samples_from: `scale: {likely}`"
         raise ValueError(f"{path}: dtype {images.dtype}; {why}")
     if images.dtype.kind == "f":
         check_finite(images, path)
     least, most = images.min().item(), images.max().item()
+    black: float
+    white: float
     if scale is None:
         black, white = 0, usual_white or (1 if images.dtype.kind == "f" else levels - 1)
     else:
         black, white = scale
-    margin = (
-        0.5 * (white - black) / (levels - 1) if images.dtype.kind == "f" else 0
-    )  # this rounds to black or white
+    # What lies within the margin rounds to black or white.
+    margin = 0.5 * (white - black) / (levels - 1) if images.dtype.kind == "f" else 0
     if least < black - margin or most > white + margin:
         _refuse_outside(least, most, black, white, levels - 1, path)
     if scale is None:
@@ -117,7 +118,7 @@ def _guess(least: float, most: float, top: int) -> str:
     return next((f"{white}" for white in (1, top, PICTURE_WHITE) if most <= white), "WHITE")
 
 
-def _refuse_dark(most: float, white: int, top: int, path: Path) -> None:
+def _refuse_dark(most: float, white: float, top: int, path: Path) -> None:
     """Refuses images that never get brighter than the first level, or than white in levels."""
     in_levels = most <= top < white
     if most > 0 and (in_levels or round(most / white * top) <= 1 < top):

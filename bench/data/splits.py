@@ -272,8 +272,10 @@ def _refuse_unlike(collection: Collection, where: str, members: Mapping[str, set
             files.setdefault("/".join(folders), set()).add(of)
         elif (of := looks_like(base)) is not None:  # COCO_train2014_1.jpg beside COCO_val2014_2.jpg
             alike.setdefault("/".join([*folders, _pattern(base)]), set()).add(of)
-    for pattern, of in alike.items():
-        files.setdefault(pattern.rpartition("/")[0], set()).update(of if len(of) > 1 else ())
+    for pattern, several in alike.items():
+        files.setdefault(pattern.rpartition("/")[0], set()).update(
+            several if len(several) > 1 else ()
+        )
     for roles, what in ((deeper, "folders"), (files, "files")):
         both = sorted(folder for folder, of in roles.items() if "train" in of and len(of) > 1)
         if both:

@@ -48,12 +48,12 @@ class Walk:
             self.round += 1
             for name in links:
                 self._follow(name)
-        for names in self.pictures.values():
-            (_, used), *others = sorted(names)
+        for found in self.pictures.values():
+            (_, used), *others = sorted(found)
             self.other_names += [(other, used) for _, other in others]
         if self.other_names:
             self.left_out["other name of what is read"] += len(self.other_names)
-        names = sorted(min(names)[1] for names in self.pictures.values())
+        names = sorted(min(found)[1] for found in self.pictures.values())
         return tuple(names), dict(self.left_out), tuple(sorted(self.other_names))
 
     def _path(self, name: str) -> Path:

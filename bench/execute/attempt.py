@@ -11,12 +11,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from bench.execute.lease import Lease, LostError
+from bench.execute.place import PlaceError
 from bench.execute.stop import Stop, Stopped
-from bench.files import FULL, NOT_OURS
 from bench.plan import Job
 from bench.plugins import load_again
 from bench.store import DamagedError, Store, UnitId
@@ -32,19 +31,6 @@ READERS = (
     *("methods.shared.checkpoint", "methods.shared.weights", "methods.shared.diffusers"),
 )
 """Modules that read files of the user; their errors say in full what is wrong with a file."""
-
-
-class PlaceError(Exception):
-    """The folder of the results takes no more: a full disk, a read-only store, no locks."""
-
-    @classmethod
-    def of(cls, error: OSError, store: Store) -> "PlaceError | None":
-        """Returns what an error says of the place, None if it is one of the unit being made."""
-        path = str(error.filename or "")
-        inside = error.errno in NOT_OURS and Path(path).is_relative_to(store.root)
-        if error.errno in FULL or inside:
-            return cls(f"{path or 'files'}: {error.strerror}")
-        return None
 
 
 @dataclass

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.execute.order import early_rows_first
 from bench.execute.outcome import Outcome, is_done, outcome
 from bench.execute.workload import Workload
 from bench.files import scan
@@ -103,6 +104,12 @@ class Board:
         self.workload = Workload(self.jobs)
         for unit in self.units:
             _add(self.progress.work, unit.stage, self.work(unit))
+
+    def sort(self) -> None:
+        """Puts the units in the order in which rows appear early, after their work is counted."""
+        jobs = early_rows_first(list(self.jobs.values()), self.work)
+        self.jobs = {(job.stage, job.key): job for job in jobs}
+        self.units = {unit: job for job in jobs for unit in job.units}
 
     def work(self, unit: UnitId) -> float:
         """Returns what a unit computes, in seconds of a nominal processor; 0 if not counted."""

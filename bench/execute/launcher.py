@@ -82,7 +82,8 @@ def start_array(
 
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MOST_RESTARTS)
     executor.update_parameters(**parameters)
-    executor._make_submission_command = lambda path: ["sbatch", *options, str(path)]
+    command = ["sbatch", *options]
+    setattr(executor, "_make_submission_command", lambda path: [*command, str(path)])  # noqa: B010
     try:
         with executor.batch():
             jobs = [executor.submit(function) for function in functions]

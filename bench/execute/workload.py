@@ -27,6 +27,7 @@ from bench.spec import (
     ImagesSpec,
     InspectSpec,
     LikelihoodSpec,
+    ModelSpec,
     SampleSpec,
     ScoreSpec,
     SnapshotSpec,
@@ -107,8 +108,8 @@ class Workload:
 
     def _of_job(self, job: Job) -> Work | None:
         match job.specs[0]:
-            case TrainSpec() | SnapshotSpec() | AverageSpec():
-                return self._training(job)
+            case TrainSpec() | SnapshotSpec() | AverageSpec() as spec:
+                return self._training(spec, job)
             case SampleSpec() as spec:
                 return _sampling(spec)
             case LikelihoodSpec() as spec:
@@ -119,8 +120,7 @@ class Workload:
                 return _scoring(job)
         return None
 
-    def _training(self, job: Job) -> Work | None:
-        spec = job.specs[0]
+    def _training(self, spec: ModelSpec, job: Job) -> Work | None:
         if isinstance(spec, AverageSpec) or (
             isinstance(spec, TrainSpec) and spec.checkpoint is not None
         ):
@@ -141,6 +141,8 @@ class Workload:
         settings = getattr(_params(train), "training", None)
         batch = getattr(settings, "batch", 128)
         work = _passes(train, images - done, FORWARD_AND_BACKWARD, (images - done) / batch)
+        if work is None:
+            return None
         guides = [net for net in found[1:] if not done]
         return Work(
             flops=work.flops

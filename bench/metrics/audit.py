@@ -2,8 +2,8 @@
 
 The sanity suite compares a data set's held-out images, damaged more and more, with its training
 images: distances must rise along each ladder (noise, blur, JPEG, mode collapse), by more than real
-images scatter; precision must be lower with noise and recall with collapse; equal sets must be at
-distance 0; images without colour and one constant image must be far off; NaN, a single image and
+images scatter; likewise precision must fall with noise and recall with collapse; equal sets must be
+at distance 0; images without colour and one constant image must be far off; NaN, a single image and
 values out of range must be refused.
 
 The audit computes the same numbers from the same features by this project's code, torch-fidelity
@@ -39,6 +39,9 @@ from bench.metrics.summary import Summary
 
 AGREEMENT = 1e-6
 """Largest difference between own distance and torch-fidelity's, in units of tr(S1 + S2)."""
+
+FALLS_WITH = {"noise": ("precision",), "collapse": ("recall",)}
+"""What falls along which ladder."""
 
 UNSOUND = "; fewer images than dimensions: its square root is not sound there"
 
@@ -206,11 +209,11 @@ class _Suite:
                 values = [one[name] for one in found]
                 what = f"{self.columns[name]} rises with {kind} ({steps})"
                 yield Finding(what, _listed(values), ordered(values, self.slack[name]))
-            if (name := {"noise": "precision", "collapse": "recall"}.get(kind)) is not None:
-                real, *values = (one[name] for one in found)
-                right = max(values) < real - self.slack[name]
-                what = f"{self.columns[name]} is lower with {kind} ({steps})"
-                yield Finding(what, _listed([real, *values]), right)
+            for name in FALLS_WITH.get(kind, ()):
+                values = [one[name] for one in found]
+                what = f"{self.columns[name]} falls with {kind} ({steps})"
+                right = ordered([-value for value in values], self.slack[name])
+                yield Finding(what, _listed(values), right)
 
     def far_off(self) -> Iterator[Finding]:
         kinds = {"one constant image": constant(self.data.levels)}

@@ -34,7 +34,7 @@ class Restored:
 
     def errors(self) -> np.ndarray:
         """Returns samples minus truth, shape (N, C, H, W)."""
-        return self.samples - self.truth.images / (self.levels - 1)
+        return self.samples - self.truth.restored / (self.levels - 1)
 
     def unknown(self, images: np.ndarray) -> np.ndarray:
         """Returns N images without their known part."""
@@ -88,6 +88,8 @@ def known_max(restored: Restored) -> float:
 
 def accuracy(restored: Restored) -> float:
     """Returns the share of samples whose class an independent classifier finds most probable."""
+    if restored.log_probs is None:
+        raise ValueError("needs the class probabilities of a classifier")
     return float((restored.log_probs.argmax(1) == restored.truth.image).mean())
 
 

@@ -23,6 +23,8 @@ class DigitsCNN(nn.Module):
         dropout: Fraction of the features that training hides from the last layer.
     """
 
+    deviations: Tensor
+
     def __init__(self, dropout: float = 0.3) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 16, 3, padding=1)

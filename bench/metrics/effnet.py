@@ -100,7 +100,10 @@ class EfficientNetLite0(nn.Module):
 
     def normalisations(self) -> list[tuple[nn.Module, str, str]]:
         """Returns module and names of each convolution and of the normalisation after it."""
-        pairs = [(self, "_conv_stem", "_bn0"), (self, "_conv_head", "_bn1")]
+        pairs: list[tuple[nn.Module, str, str]] = [
+            (self, "_conv_stem", "_bn0"),
+            (self, "_conv_head", "_bn1"),
+        ]
         for block in self._blocks:
             pairs += [(block, "_expand_conv", "_bn0")] if block.expands else []
             pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
@@ -111,6 +114,8 @@ class EffNet(View):
     """``effnet-lite0@SIZE``, with its normalisations folded into the convolutions before them."""
 
     resize = "torch bicubic, antialiased, not rounded, clipped to 0..1"
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, inputs: ViewInputs) -> None:
         super().__init__()

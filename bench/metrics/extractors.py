@@ -50,13 +50,13 @@ class Extractor:
         self.name = name
         self.card = extractor_card(name)
         self.device = torch.device(device)
-        self.shape = self.card.shape or data.shape
-        self.levels = self.card.levels or data.levels
+        self.shape = self.card.shape or _asked(data, name).shape
+        self.levels = self.card.levels or _asked(data, name).levels
         content, self.sha256 = b"", ""
         if self.card.weights:
             content, self.sha256 = read_weights(name, self.card, weights)
         elif self.card.projection:
-            self.sha256 = f"fitted to {data.digest('train')}"
+            self.sha256 = f"fitted to {_asked(data, name).digest('train')}"
         inputs = ViewInputs(card=self.card, levels=self.levels, content=content, data=data)
         try:
             view = self.card.make(inputs)
@@ -98,9 +98,8 @@ class Extractor:
         starts = range(0, len(images), self.chunk)
         parts = [self._part(images[start : start + self.chunk]) for start in starts]
         features = torch.cat([features for features, _ in parts]).cpu().numpy()
-        if parts[0][1] is None:
-            return Features(features, None)
-        return Features(features, torch.cat([log_probs for _, log_probs in parts]).cpu().numpy())
+        log_probs = [log_probs for _, log_probs in parts if log_probs is not None]
+        return Features(features, torch.cat(log_probs).cpu().numpy() if log_probs else None)
 
     def _part(self, images: np.ndarray) -> tuple[Tensor, Tensor | None]:
         features, logits = self.view(torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
@@ -122,14 +121,23 @@ class Extractor:
             )
 
 
+def _asked(data: Images | None, name: str) -> Images:
+    if data is None:
+        raise ValueError(f"{name} needs the data set whose images it will read")
+    return data
+
+
 _LOADED: dict[tuple[Any, ...], Extractor] = {}
 
 
 def load_extractor(name: str, device: str = "cpu", data: Images | None = None) -> Extractor:
     """Returns the extractor of that name, read once per process, device and kind of images."""
     card = extractor_card(name)
-    kind = () if card.shape else (data.shape, data.levels)
-    kind += (data.digest("train"),) if card.projection else ()
+    kind: tuple[Any, ...] = ()
+    if not card.shape:
+        kind += (_asked(data, name).shape, _asked(data, name).levels)
+    if card.projection:
+        kind += (_asked(data, name).digest("train"),)
     key = (name, str(device), str(card.path()), *kind)
     if key not in _LOADED:
         while len(_LOADED) > 3:

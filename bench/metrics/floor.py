@@ -122,5 +122,5 @@ def _subset(
     """Returns what is known of some images of the pool."""
     if isinstance(pool, Points):
         return Points(pool.features[index])
-    log_probs = None if isinstance(pool, Summary) else pool.log_probs[index]
+    log_probs = None if isinstance(pool, Summary) else pool.classified()[index]
     return Summary.of(Features(pool.features[index], log_probs), uses)

@@ -57,7 +57,7 @@ class Classes:
         self.splits = splits
         self.count = count
         self.added = 0
-        self._sums: list[np.ndarray | None] = [None] * splits
+        self._sums: list[np.ndarray] = [np.zeros(())] * splits
         self._entropies = np.zeros(splits)
         self._counts = np.zeros(splits, dtype=np.int64)
 
@@ -78,7 +78,7 @@ class Classes:
         self.added += len(log_probs)
 
     def _inner_edges(self, size: int) -> list[int]:
-        if self.splits == 1:
+        if self.count is None or self.splits == 1:
             return []
         if self.added + size > self.count:
             raise ValueError(f"{self.count} images were announced, more have come")
@@ -86,15 +86,14 @@ class Classes:
         return [edge for edge in edges if self.added < edge < self.added + size]
 
     def _split(self, index: int) -> int:
-        if self.splits == 1:
+        if self.count is None or self.splits == 1:
             return 0
         return max(k for k in range(self.splits) if k * self.count // self.splits <= index)
 
     def _add(self, split: int, log_probs: np.ndarray) -> None:
         probabilities = np.exp(log_probs)
         total = probabilities.sum(0)
-        before = self._sums[split]
-        self._sums[split] = total if before is None else before + total
+        self._sums[split] = self._sums[split] + total
         self._entropies[split] += -entr(probabilities).sum()
         self._counts[split] += len(log_probs)
 

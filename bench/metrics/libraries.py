@@ -8,6 +8,7 @@ them and restored.
 import functools
 import importlib.metadata
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -139,6 +140,21 @@ def precision_and_recall(
     if real_radii is None:
         real_radii = radii(real, neighbours)
     return _covered(samples, real, real_radii), _covered(real, samples, radii(samples, neighbours))
+
+
+def distances(features: np.ndarray, centres: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the distances of some features at a time, (N, D), to all centres, (M, D), as
+    :func:`radii` computes them.
+
+    Raises:
+        ValueError: Features that are not finite.
+    """
+    from torch_fidelity.metric_prc import calc_cdist_part
+
+    _check_finite(features, centres)
+    points, around = _tensors(features, centres)
+    for part in points.split(BLOCK):
+        yield calc_cdist_part(part, around, BLOCK).numpy()
 
 
 def _covered(features: np.ndarray, centres: np.ndarray, reaches: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bench.metrics.parameters import (
+    BallParams,
     CopyParams,
     FrechetParams,
     InceptionParams,
@@ -82,6 +83,34 @@ def _precision_and_recall(
     return samples.once(("manifold", id(reference), params.neighbours), compute)
 
 
+def density(samples: Summary, reference: Summary, params: BallParams) -> float:
+    return _density_and_coverage(samples, reference, params)[0]
+
+
+def coverage(samples: Summary, reference: Summary, params: BallParams) -> float:
+    return _density_and_coverage(samples, reference, params)[1]
+
+
+def _density_and_coverage(
+    samples: Summary, reference: Summary, params: BallParams
+) -> tuple[float, float]:
+    from bench.metrics.diversity import density_and_coverage
+    from bench.metrics.libraries import radii
+
+    def compute() -> tuple[float, float]:
+        k, real = params.neighbours, reference.features
+        real_radii = reference.once(("radii", k), lambda: radii(real, k))
+        return density_and_coverage(samples.features, real, k, real_radii)
+
+    return samples.once(("balls", id(reference), params.neighbours), compute)
+
+
+def vendi(samples: Summary, reference: None, params: Any) -> float:
+    from bench.metrics.diversity import vendi_score
+
+    return vendi_score(samples.features)
+
+
 def _nearest_two(samples: Summary, reference: Summary) -> Any:
     from bench.metrics.neighbours import nearest
 
@@ -144,3 +173,8 @@ def pair_flops(params: Any, count: int, real: int, length: int) -> float:
 
 def nearest_flops(params: Any, count: int, real: int, length: int) -> float:
     return 2.0 * length * count * real
+
+
+def vendi_flops(params: Any, count: int, real: int, length: int) -> float:
+    smaller, larger = sorted((count, length))
+    return 2.0 * larger * smaller**2 + EIGEN_FLOPS * smaller**3

@@ -66,7 +66,7 @@ class Moments:
         mean = block.mean(0)
         block -= mean
         scatter = block.T @ block
-        if self._mean is None:
+        if self._mean is None or self._scatter is None:
             self._mean, self._scatter = mean, scatter
         else:
             total, shift = before + len(block), mean - self._mean
@@ -96,9 +96,11 @@ class Moments:
             return statistics(features)
         if self._pending:
             self._fold()
-        if self._covariance is None:  # one matrix is kept, not two: the next fold scales it back
+        if self._scatter is not None:  # one matrix is kept, not two: the next fold scales it back
             self._scatter /= self.count - 1
             self._covariance, self._scatter = self._scatter, None
+        assert self._mean is not None, "a set of several images has a mean"
+        assert self._covariance is not None, "and a covariance"
         return self._mean, self._covariance
 
 

@@ -144,6 +144,17 @@ class ManifoldParams(FeatureParams):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BallParams(FeatureParams):
+    """The neighbour whose distance is the radius of a real image's ball."""
+
+    neighbours: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least(self, neighbours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NeighbourParams(ExtractorParams):
     """In whose features distances are measured: the pixels themselves by default."""
 

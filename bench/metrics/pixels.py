@@ -30,6 +30,8 @@ class Projection(View):
 
     def __init__(self, inputs: ViewInputs) -> None:
         super().__init__()
+        if inputs.data is None:
+            raise ValueError("axes are fitted to training images, and no data set was given")
         data, axes = inputs.data, inputs.card.size
         self.pixels, moments = Pixels(inputs), Moments()
         for start in range(0, len(data.train), CHUNK):

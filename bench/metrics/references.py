@@ -62,9 +62,8 @@ class References:
             )
 
         summary = self._summary(sha256, uses, absent)
-        has = (
-            summary.moments.dimension if summary.moments is not None else summary.features.shape[1]
-        )
+        of_moments = "moments" in summary.uses
+        has = summary.moments.dimension if of_moments else summary.features.shape[1]
         if has != dimension:
             name = self.facts(sha256).get("file", "")
             raise ValueError(
@@ -134,7 +133,7 @@ class References:
 
     def floor(
         self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Any] | None]
-    ) -> dict[str, Any] | None:
+    ) -> Mapping[str, Any] | None:
         """Returns what real images score, measured once for each key."""
         if self.store is None:
             return compute()

@@ -23,6 +23,7 @@ from bench.metrics.card import MIXTURE, MetricCard
 from bench.metrics.extractor_cards import extractor_card, refuse_extractor
 from bench.metrics.infinity import SUBSET_PER_DIMENSION, least_for_infinity
 from bench.metrics.parameters import (
+    BallParams,
     CopyParams,
     ExtractorParams,
     FrechetParams,
@@ -79,8 +80,9 @@ def _kernel_notes(params: KernelParams) -> list[str]:
     return [*_by(params, "clean-fid" if clean else "torch-fidelity"), *notes]
 
 
-def _manifold_notes(params: ManifoldParams) -> list[str]:
-    return [] if params.neighbours == 3 else [f"k={params.neighbours}"]
+def _ball_notes(params: ManifoldParams | BallParams) -> list[str]:
+    usual = type(params)().neighbours
+    return [] if params.neighbours == usual else [f"k={params.neighbours}"]
 
 
 def _copies_notes(params: CopyParams) -> list[str]:
@@ -90,7 +92,9 @@ def _copies_notes(params: CopyParams) -> list[str]:
 def _refuse_singular(params: FrechetParams | InfinityParams, data: DataCard) -> list[str]:
     """A covariance of fewer images than dimensions is singular, on the reference's side too."""
     may_allow = isinstance(params, FrechetParams)
-    if (may_allow and params.allow_few) or params.statistics or params.reference not in data.splits:
+    if isinstance(params, FrechetParams) and params.allow_few:
+        return []
+    if params.statistics or params.reference not in data.splits:
         return []
     if refuse_extractor(params.extractor, data):
         return []
@@ -149,12 +153,27 @@ def _manifold(name: str, measure: Any, summary: str) -> MetricCard:
         measure=measure,
         higher_is_better=True,
         params=ManifoldParams,
-        notes=_manifold_notes,
+        notes=_ball_notes,
         bare_names={"inception": name},
         needs=lambda params, data: (params.neighbours + 1, ""),
         floor=5,
         bounds=(0, 1),
         backend=lambda params: "torch-fidelity",
+        host_flops=measures.pair_flops,
+    )
+
+
+def _balls(name: str, measure: Any, summary: str, most: float) -> MetricCard:
+    return MetricCard(
+        name=name,
+        version=1,
+        summary=summary,
+        measure=measure,
+        higher_is_better=True,
+        params=BallParams,
+        notes=_ball_notes,
+        floor=5,
+        bounds=(0, most),
         host_flops=measures.pair_flops,
     )
 
@@ -239,6 +258,32 @@ _CARDS = (
         measures.recall,
         "share of the real images that lie in the balls of the samples: how much of the data they "
         "cover",
+    ),
+    _balls(
+        "density",
+        measures.density,
+        "how many balls of real images a sample lies in, to the k-th neighbour, over k: how real "
+        "samples look",
+        math.inf,
+    ),
+    _balls(
+        "coverage",
+        measures.coverage,
+        "share of the real images in whose balls, to the k-th neighbour, a sample lies: how much "
+        "of the data samples cover",
+        1,
+    ),
+    MetricCard(
+        name="vendi",
+        version=1,
+        summary="Vendi score: how many unlike samples would be as diverse, by the cosines between "
+        "features",
+        measure=measures.vendi,
+        higher_is_better=True,
+        params=ExtractorParams,
+        floor=5,
+        bounds=(1, math.inf),
+        host_flops=measures.vendi_flops,
     ),
     MetricCard(
         name="fd_infinity",

@@ -88,21 +88,25 @@ def score(
     conditional = any(card.tasks for card, _ in asked)
     compares_values = any(not card.tasks and extractor_of(params) is None for card, params in asked)
     splits = any(isinstance(use, tuple) and use[1] > 1 for kept in uses.values() for use in kept)
+    whole: list[np.ndarray] = []
     if conditional or compares_values or (splits and count is None):
-        images = list(images)
-        count = sum(map(len, images))
+        images = whole = list(images)
+        count = sum(map(len, whole))
     samples: dict[str | None, Any] = _extract(images, extractors, uses, count) if extractors else {}
     if compares_values:
         if not count:
             raise ValueError("there are no images to score")
-        samples[None] = Points(np.concatenate(images))
-    restored = _restored(np.concatenate(images), data, given) if conditional else None
+        samples[None] = Points(np.concatenate(whole))
+    restored = _restored(np.concatenate(whole), data, given) if conditional else None
     measured = []
     for card, params in asked:
-        extractor, summary = extractors.get(extractor_of(params)), samples.get(extractor_of(params))
+        asks = extractor_of(params)
+        extractor = None if asks is None else extractors[asks]
+        summary: Any = samples.get(asks)
         reference = reference_of(card, params, data, extractor, references)
-        if card.tasks:
-            summary = replace(restored, log_probs=None if extractor is None else summary.log_probs)
+        if restored is not None and card.tasks:
+            log_probs = None if extractor is None else summary.log_probs
+            summary = replace(restored, log_probs=log_probs)
         number = len(summary.samples) if card.tasks else summary.count
         needs, why = card.needs(params, data.card)
         if number < needs:
@@ -114,7 +118,8 @@ def score(
         identity = _identity(card, params, extractor, number, data, references)
         if card.tasks:
             rule, sha256 = data.card.split_rule, digest(data, SPLIT)
-            identity["given"] = {**given, "split": SPLIT, "split_rule": rule, "sha256": sha256}
+            facts = {"split": SPLIT, "split_rule": rule, "sha256": sha256}
+            identity["given"] = {**(given or {}), **facts}
         measured.append(Measured(value, identity))
     return measured
 
@@ -151,7 +156,7 @@ def _extract(
     uses: Mapping[str, Collection[Any]],
     count: int | None,
 ) -> dict[str | None, Summary]:
-    summaries = {name: Summary(uses[name], count) for name in extractors}
+    summaries: dict[str | None, Summary] = {name: Summary(uses[name], count) for name in extractors}
     for shard in images:
         for start in range(0, max(len(shard), 1), CHUNK):
             for name, extractor in extractors.items():
@@ -195,7 +200,7 @@ def reference_of(
     if split is None:
         return None
     if split == MIXTURE:
-        return data.card.mixture()
+        return None if data.card.mixture is None else data.card.mixture()
     if extractor is None:
         return points_of(Content.of(data, split))
     uses = [use for use in card.uses(params) if use in ("moments", "features")]

@@ -102,7 +102,7 @@ def _statistics_of(arrays: Mapping[str, np.ndarray]) -> tuple[Moments, np.ndarra
     if mean is not None and covariance is not None:
         _check_moments(mean, covariance)
     if not pools:
-        if count is not None:
+        if count is not None and covariance is not None:
             _check_rank(covariance, count)
         return Moments(mean, covariance, UNKNOWN if count is None else count), None
     features = arrays[pools[0]]
@@ -264,7 +264,8 @@ def export_statistics(
     uses = {MOMENTS, FEATURES} if features else {MOMENTS}
     summary = references.get(data, split, extractor, uses)
     mean, covariance = summary.moments.statistics()
-    arrays = {"mu": mean, "sigma": covariance, "count": np.asarray(summary.moments.count)}
+    count = np.asarray(summary.moments.count)
+    arrays: dict[str, Any] = {"mu": mean, "sigma": covariance, "count": count}
     arrays["identity"] = np.asarray(json.dumps(identify(data, split, extractor), sort_keys=True))
     if features:
         arrays["pool_3"] = np.asarray(summary.features)

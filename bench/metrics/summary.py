@@ -19,6 +19,16 @@ class Features(NamedTuple):
     features: np.ndarray
     log_probs: np.ndarray | None
 
+    def classified(self) -> np.ndarray:
+        """Returns the log class probabilities.
+
+        Raises:
+            ValueError: The extractor has no classes.
+        """
+        if self.log_probs is None:
+            raise ValueError("the extractor gives no class probabilities")
+        return self.log_probs
+
 
 class Summary:
     """What is known of a set of images.
@@ -31,8 +41,8 @@ class Summary:
     def __init__(self, uses: Collection[Any] = (), count: int | None = None) -> None:
         self.uses = set(uses)
         self.count = 0
-        self.moments = Moments() if "moments" in self.uses else None
-        self.other: Summary | None = None
+        self._moments = Moments() if "moments" in self.uses else None
+        self._other: Summary | None = None
         self._classes = {
             use[1]: Classes(use[1], count)
             for use in self.uses
@@ -53,19 +63,42 @@ class Summary:
     def add(self, part: Features) -> None:
         """Adds features of the next images."""
         self.count += len(part.features)
-        if self.moments is not None:
-            self.moments.add(part.features)
-        for classes in self._classes.values():
-            classes.add(part.log_probs)
+        if self._moments is not None:
+            self._moments.add(part.features)
         for name, values in part._asdict().items():
             if name in self.uses:
                 self._parts[name].append(values)
+        for classes in self._classes.values():
+            classes.add(part.classified())
 
     def put(self, name: str, values: np.ndarray) -> None:
         """Sets ``features`` or ``log_probs`` of all images at once."""
         self.uses.add(name)
         self.count = len(values)
         self._parts[name] = [values]
+
+    @property
+    def moments(self) -> Moments:
+        """Mean and covariance of the features of all images."""
+        if self._moments is None:
+            raise ValueError("moments were not kept")
+        return self._moments
+
+    @moments.setter
+    def moments(self, moments: Moments) -> None:
+        self.uses.add("moments")
+        self._moments = moments
+
+    @property
+    def other(self) -> "Summary":
+        """The summary of the other real images that a metric compares with."""
+        if self._other is None:
+            raise ValueError("no other images were given")
+        return self._other
+
+    @other.setter
+    def other(self, other: "Summary") -> None:
+        self._other = other
 
     @property
     def features(self) -> np.ndarray:

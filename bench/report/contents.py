@@ -46,7 +46,8 @@ def _claims(judged: pd.DataFrame) -> Section:
     text = (
         "Stated in the suite: each verdict is on the first group. The unit is a training: groups "
         "that share their trainings are compared in pairs, of which a claim needs "
-        f"{LEAST_PAIRS}; others need {LEAST_TRAININGS} trainings each. p: two-sided, after Holm's "
+        f"{LEAST_PAIRS}; others need {LEAST_TRAININGS} trainings each; exact scores, which have "
+        f"none, {LEAST_PAIRS} sample seeds. p: two-sided, after Holm's "
         f"correction over {len(judged)} claims. Within noise: two one-sided t tests say that the "
         "difference is smaller than the smallest effect of interest; if no test says anything, "
         "the verdict is undecided. Better and worse ask that the interval does not hold 0, "

@@ -87,6 +87,67 @@ def compare(
     )
 
 
+def compare_seeds(
+    first: Any, second: Any, *, smallest_effect: float, bounds: Bounds = UNBOUNDED
+) -> Comparison:
+    """Returns how two groups differ that nothing was trained for, for other sample seeds.
+
+    The p-value is the larger of that of a t test over the seeds' differences and of the flips of
+    their signs. Equivalence: two one-sided t tests.
+
+    Args:
+        first: Shape (J,), a value per sample seed, without missing ones.
+        second: Of the same seeds.
+        smallest_effect: The least difference that is of interest, positive.
+        bounds: Of a value.
+
+    Raises:
+        ValueError: Fewer than three seeds, unlike numbers of them, missing values.
+    """
+    found = contrast(first[None], second[None], paired=False, bounds=bounds)
+    if not np.isfinite(found.error):
+        raise ValueError(f"{len(first)} sample seeds have no interval")
+    p, equivalence = _tested(found.mean, found.error, found.df, smallest_effect)
+    return Comparison(
+        found.mean,
+        found.low,
+        found.high,
+        np.maximum(p, _permuted(first - second)),
+        equivalence,
+        (len(first), len(second)),
+        "sign flips of the sample seeds, t over sample seeds",
+    )
+
+
+def compare_trainings(first: Any, second: Any, *, smallest_effect: float) -> Comparison:
+    """Returns how two groups differ that have one value per training and are not sampled.
+
+    The p-value is the larger of those of Welch's t test and of the permutation of the trainings.
+    Equivalence: two one-sided t tests.
+
+    Args:
+        first: Shape (I,), without missing values.
+        second: Shape (K,), of other trainings.
+        smallest_effect: The least difference that is of interest, positive.
+
+    Raises:
+        ValueError: Fewer than three trainings on a side, missing values.
+    """
+    found = contrast(first[:, None], second[:, None], paired=False)
+    if not np.isfinite(found.error):
+        raise ValueError(f"{len(first)} and {len(second)} trainings have no interval")
+    p, equivalence = _tested(found.mean, found.error, found.df, smallest_effect)
+    return Comparison(
+        found.mean,
+        found.low,
+        found.high,
+        np.maximum(p, _permuted(first, second)),
+        equivalence,
+        (len(first), len(second)),
+        "permutation of the trainings, Welch's t",
+    )
+
+
 def _tested(
     difference: Any, error: Any, df: Any, smallest_effect: Any
 ) -> tuple[np.ndarray, np.ndarray]:

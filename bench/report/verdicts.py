@@ -2,9 +2,10 @@
 undecided.
 
 The unit of a claim is a training. Groups that share their trainings (one model, two samplers) are
-compared training by training; groups of other trainings side by side. Holm's correction runs over
-all claims of the page, once for differences and once for equivalence, and counts claims that could
-not be tested as well: they were stated.
+compared training by training; groups of other trainings side by side. Exact scores are not trained,
+so nothing but the sample seeds can vary: two groups of them are compared seed by seed. Holm's
+correction runs over all claims of the page, once for differences and once for equivalence, and
+counts claims that could not be tested as well: they were stated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,16 @@ from bench.report.contrast import contrast
 from bench.report.group import groups_of
 from bench.report.identity import Floors, hashes_of
 from bench.report.seeds import Sides, sides_of
-from bench.report.significance import VERDICTS, compare, holm, verdicts
-from bench.report.statistics import BOTH
-from bench.suite.claims import LEAST_PAIRS, LEAST_SEEDS, LEAST_TRAININGS, LEVEL, Claim, least_p
+from bench.report.significance import (
+    VERDICTS,
+    Comparison,
+    compare,
+    compare_seeds,
+    holm,
+    verdicts,
+)
+from bench.report.statistics import BOTH, LEAST_VALUES
+from bench.suite.claims import LEAST_SEEDS, LEVEL, Claim, least_p, needed_units
 
 COLUMNS = (
     *("metric", "first", "second", "verdict", "note", "first_mean", "second_mean", "difference"),
@@ -80,7 +88,32 @@ def _measure(
     record["identity"] = first["identity"].iloc[0][claim.metric]
     if (sides := sides_of(first, second, claim.metric)) is None:
         return record | {"refused": "some trainings are on both sides and some are not"}
+    if (pd.concat([first, second])["training_images"] == 0).all():
+        return record | _test_untrained(sides, claim, metrics)
     return record | _test(sides, claim, metrics, record["sample_seeds"])
+
+
+def _test_untrained(
+    sides: Sides, claim: Claim, metrics: Mapping[str, MetricCard]
+) -> dict[str, Any]:
+    """Returns what :func:`_test` does of two exact scores, whose unit is a sample seed."""
+    seeds = sides.first.shape[1]
+    least, what = needed_units(untrained=True)
+    record: dict[str, Any] = {"least_p": least_p(seeds, seeds, shared=True)}
+    if seeds < least:
+        record["refused"] = f"a claim needs {least} {what}, here are {seeds}: a hint"
+    if seeds < LEAST_VALUES:
+        return record
+    first, second = (side.mean(0) for side in sides[:2])
+    tested = compare_seeds(
+        first, second, smallest_effect=claim.smallest_effect, bounds=metrics[claim.metric].bounds
+    )
+    return record | _numbers(tested)
+
+
+def _numbers(tested: Comparison) -> dict[str, Any]:
+    names = ("difference", "low", "high", "p", "p_equivalence")
+    return {name: float(getattr(tested, name)) for name in names} | {"test": tested.test}
 
 
 def _test(
@@ -92,14 +125,10 @@ def _test(
     found = contrast(*values, paired=paired, bounds=bounds)
     if found.scope == BOTH:
         effect = claim.smallest_effect
-        tested = compare(*values, paired=paired, smallest_effect=effect, bounds=bounds)
-        names = ("difference", "low", "high", "p", "p_equivalence")
-        record |= {name: float(getattr(tested, name)) for name in names} | {"test": tested.test}
+        record |= _numbers(compare(*values, paired=paired, smallest_effect=effect, bounds=bounds))
     elif found.scope:
         record |= {"low": float(found.low), "high": float(found.high)}
-    least, what = LEAST_TRAININGS, "trainings each"
-    if paired:
-        least, what = LEAST_PAIRS, "trainings that both share"
+    least, what = needed_units(shared=paired)
     if min(map(len, values)) < least:
         counts = " and ".join(str(count) for count in dict.fromkeys(map(len, values)))
         record["refused"] = f"a claim needs {least} {what}, here are {counts}: a hint"
@@ -141,7 +170,7 @@ def _decide(
     verdict = str(verdicts(*tests, higher_is_better=higher))
     if verdict == UNDECIDED and (least := record["least_p"] * claims) > LEVEL:
         notes.append(
-            f"no difference could be shown: the least p of these trainings and {claims} claims is "
+            f"no difference could be shown: the least p of these units and {claims} claims is "
             f"{least:.2g}"
         )
     limit = FLOOR_DEVIATIONS * floor if floor else 0.0

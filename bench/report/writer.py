@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.files import write as put
 from bench.report.columns import as_text
+from bench.report.curves import curve_table
 from bench.report.markdown import markdown
 from bench.report.page import html
 from bench.report.records import Records
@@ -20,7 +21,8 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> R
     """Writes the report of a suite and returns its results.
 
     ``results.csv``, ``leaderboard.csv``, ``uncertainty.csv``, ``claims.csv`` (if the suite states
-    claims), ``leaderboard.md``, ``identities.json``, ``report.html`` and ``figures/*.png|svg``. The
+    claims), ``curves.csv`` (if models show some), ``leaderboard.md``, ``identities.json``,
+    ``report.html`` and ``figures/*.png|svg``. The
     tables are written before anything is drawn; a figure that cannot be drawn is named with its
     cause on the page and the error stream, and the others are drawn all the same. Each file appears
     whole or not at all, and equal results give equal bytes. The folder ``figures`` is the report's
@@ -40,6 +42,7 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> R
         "leaderboard": as_text(results.board),
         "uncertainty": results.uncertainty,
         **({"claims": results.verdicts} if results.claims else {}),
+        **({"curves": curves} if len(curves := curve_table(results.inspections, records)) else {}),
     }
     identities = json.dumps(results.identities, indent=1, sort_keys=True, default=str)
     texts = {

@@ -34,6 +34,13 @@ class Lease(Protocol):
         """Adds values to what others read of the unit's progress."""
 
 
+class Unwatched:
+    """The lease of a unit that nobody watches."""
+
+    def note(self, **values: Any) -> None:
+        """Drops the values."""
+
+
 class Stop(Protocol):
     """A request to stop, or to save a checkpoint, that a signal may make at any time."""
 
@@ -52,7 +59,7 @@ class Context:
         store: Where inputs are read and results are written.
         settings: Plain values of the executor: device, checkpoint_seconds, tf32, compile, and rank,
             local_rank and world if several processes share a training.
-        lease: None if nobody watches the progress.
+        lease: Where the progress is noted.
         stop: What asks a training to stop.
         start: When the attempt began, ISO 8601 in UTC.
         attempts: How many attempts there were, this one included.
@@ -62,8 +69,8 @@ class Context:
 
     store: Store
     settings: dict[str, Any]
-    lease: Lease | None
-    stop: Stop | None
+    lease: Lease
+    stop: Stop
     start: str
     attempts: int
     earlier_seconds: float = 0.0
@@ -108,7 +115,7 @@ class Context:
                 noted.
             images: How many images go through the network together.
         """
-        if self.lease is None or not each:
+        if not each:
             return lambda rows: None
         lease, expected, noted = self.lease, math.ceil(each), [time.monotonic()]
 

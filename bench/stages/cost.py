@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -120,7 +120,8 @@ def training_flops(method: Method, data: Images, spec: TrainSpec, images: int) -
 def flop_counter() -> Iterator[FlopCounterMode]:
     """Counts FLOPs; attention is made of products that torch's counter knows on every device."""
     counter = FlopCounterMode(display=False)
-    counter.mod_tracker = _Whole()  # torch's own cannot follow a gradient by the input of a module
+    # torch's own tracker cannot follow a gradient by the input of a module
+    counter.mod_tracker = cast(Any, _Whole())
     with counter, sdpa_kernel(SDPBackend.MATH):
         yield counter
 

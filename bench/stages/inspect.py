@@ -2,6 +2,7 @@
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ import torch
 from bench.data.subset import ALL, describe_part
 from bench.method import Inspection, Noise
 from bench.plan import Job
+from bench.spec import InspectSpec
 from bench.stages.context import Context, DivergedError
 from bench.stages.cost import clock
 from bench.stages.likelihood import dataset_facts
@@ -16,7 +18,7 @@ from bench.stages.model import cached_images, trained_model
 from bench.store import UnitId
 
 
-def inspect(job: Job, unit: UnitId, context: Context) -> None:
+def inspect(job: Job[InspectSpec], unit: UnitId, context: Context) -> None:
     """Writes a model's losses on held-out images by noise level, its strips and its curves.
 
     Raises:
@@ -56,7 +58,7 @@ def inspect(job: Job, unit: UnitId, context: Context) -> None:
         "seconds": seconds,
         "provenance": context.provenance(),
     }
-    arrays = {
+    arrays: dict[str, Any] = {
         f"strip/{index}": _array(strip).astype(np.float32)
         for index, strip in enumerate(result.strips.values())
     }

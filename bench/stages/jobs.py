@@ -17,7 +17,7 @@ from bench.data.content import check_content
 from bench.data.root import data_root
 from bench.method import Method, Noise, Run, evaluated, load_method
 from bench.plan import Job
-from bench.spec import ImagesSpec, ScoreSpec, SnapshotSpec, TrainSpec
+from bench.spec import AverageSpec, ImagesSpec, ModelSpec, ScoreSpec, SnapshotSpec, TrainSpec
 from bench.stages.context import Context
 from bench.stages.cost import clock, shortest_sampler
 from bench.stages.inspect import inspect
@@ -28,7 +28,7 @@ from bench.stages.score import scores
 from bench.stages.train import train
 from bench.store import UnitId
 
-STAGES: Mapping[str, Callable[[Job, UnitId, Context], None]] = {
+STAGES: Mapping[str, Callable[[Job[Any], UnitId, Context], None]] = {
     "train": train,
     "samples": samples,
     "likelihood": likelihood,
@@ -37,7 +37,7 @@ STAGES: Mapping[str, Callable[[Job, UnitId, Context], None]] = {
 }
 
 
-def make(job: Job, unit: UnitId, context: Context) -> None:
+def make(job: Job[Any], unit: UnitId, context: Context) -> None:
     """Makes one unit of a job and writes it to the store.
 
     If several processes share a training, each calls this, and the one of rank 0 writes.
@@ -51,9 +51,9 @@ def make(job: Job, unit: UnitId, context: Context) -> None:
     STAGES[job.stage](job, unit, context)
 
 
-def _check_data(job: Job, context: Context) -> None:
+def _check_data(job: Job[Any], context: Context) -> None:
     """Checks that the data set's files, if present, are those that the job was planned with."""
-    spec: Any = job.specs[0]
+    spec = job.specs[0]
     spec = spec.source if isinstance(spec, ScoreSpec) else spec
     spec = spec if isinstance(spec, TrainSpec | ImagesSpec) else spec.train
     _check_content(spec.dataset, spec.dataset_sha256, context.store.root / "external", data_root())
@@ -69,7 +69,7 @@ class _EnoughSteps(BaseException):
     """A measurement has timed enough steps; not an Exception, so that no adapter swallows it."""
 
 
-def measure(job: Job, context: Context, seconds: float) -> dict[str, float] | None:
+def measure(job: Job[ModelSpec], context: Context, seconds: float) -> dict[str, float] | None:
     """Times the first steps of a training, and a batch sampled after them; writes nothing.
 
     Args:
@@ -82,9 +82,9 @@ def measure(job: Job, context: Context, seconds: float) -> dict[str, float] | No
         ``seconds_per_row`` of the network in sampling; None for an average, which is no training.
     """
     (model,) = job.specs
-    spec = model.train if isinstance(model, SnapshotSpec) else model
-    if not isinstance(spec, TrainSpec):
+    if isinstance(model, AverageSpec):
         return None
+    spec = model.train if isinstance(model, SnapshotSpec) else model
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = context.tf32
     method = load_method(spec.method, spec.params, cached_images(spec.dataset), context.device)
     measured = {}

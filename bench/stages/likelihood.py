@@ -11,7 +11,7 @@ from bench.data.subset import ALL, describe_part
 from bench.method import Noise
 from bench.plan import Job
 from bench.schema import build, plain
-from bench.spec import TrainSpec, part_name, place
+from bench.spec import LikelihoodSpec, TrainSpec, part_name, place
 from bench.stages.context import Context, DivergedError
 from bench.stages.cost import clock, counted_flops
 from bench.stages.model import cached_images, trained_model
@@ -24,7 +24,7 @@ AGAIN = 8
 """The most images of a likelihood that are scored by a second draw, if there is only one."""
 
 
-def likelihood(job: Job, unit: UnitId, context: Context) -> None:
+def likelihood(job: Job[LikelihoodSpec], unit: UnitId, context: Context) -> None:
     """Scores one batch of held-out images by the model itself.
 
     Raises:
@@ -33,7 +33,10 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     """
     (spec,) = job.specs
     method = trained_model(context, spec)
-    params = build(method.card.likelihood.params, spec.params)
+    card = method.card.likelihood
+    if card is None:
+        raise ValueError(f"{spec.train.method} has no likelihood: {method.card.no_likelihood}")
+    params = build(card.params, spec.params)
     context.store.write_spec(unit.stage, unit.key, spec, {"params": plain(params)})
     data = cached_images(spec.train.dataset)
     first = int(unit.part) * spec.batch
@@ -42,8 +45,7 @@ def likelihood(job: Job, unit: UnitId, context: Context) -> None:
     images = data.scaled(stored.double()) if data.kind == "real" else stored.long()
     images = images.to(method.device)
     noise = Noise(spec.seed, ("likelihood", int(unit.part)), device=method.device)
-    guess = method.card.likelihood.guess
-    expected = guess(params, math.prod(data.shape))[0] if guess else None
+    expected = card.guess(params, math.prod(data.shape))[0] if card.guess else None
     with NetworkCounter(method.networks, context.passes(expected, len(images))) as counter:
         begin = clock(context.device)
         scored = method.score(images, noise, params)

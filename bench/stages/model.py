@@ -8,7 +8,7 @@ import torch
 
 from bench.data.images import Images, load_images
 from bench.method import Method, load_method
-from bench.spec import InspectSpec, LikelihoodSpec, SampleSpec, place
+from bench.spec import OfModel, place
 from bench.stages.context import Context, DivergedError
 from bench.store import DamagedError, UnitId
 
@@ -22,7 +22,7 @@ def cached_images(name: str) -> Images:
 _MODELS: dict[tuple[str, str], Method] = {}
 
 
-def trained_model(context: Context, spec: SampleSpec | LikelihoodSpec | InspectSpec) -> Method:
+def trained_model(context: Context, spec: OfModel) -> Method:
     """Returns the trained model of a spec; the last two are kept.
 
     Raises:

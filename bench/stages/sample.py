@@ -18,7 +18,7 @@ from bench.stages.model import cached_images, trained_model
 from bench.store import UnitId
 
 
-def samples(job: Job, unit: UnitId, context: Context) -> None:
+def samples(job: Job[SampleSpec], unit: UnitId, context: Context) -> None:
     """Makes one batch of images and writes them as the data set stores its own, with their cost.
 
     Raises:

@@ -20,13 +20,13 @@ from bench.metrics.registry import METRICS
 from bench.metrics.scoring import score
 from bench.plan import Job
 from bench.schema import build
-from bench.spec import SampleSpec, ScoreSpec, canonical, part_name, place
+from bench.spec import ImagesSpec, SampleSpec, ScoreSpec, canonical, part_name, place
 from bench.stages.context import Context
 from bench.stages.model import cached_images
 from bench.store import DamagedError, Store, UnitId
 
 
-def scores(job: Job, unit: UnitId, context: Context) -> None:
+def scores(job: Job[ScoreSpec], unit: UnitId, context: Context) -> None:
     """Computes every metric asked of one sample set in one pass over its images.
 
     Raises:
@@ -38,7 +38,7 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
     if isinstance(source, SampleSpec):
         sample_set = _sampled(context, source, job.specs[0].count)
     else:
-        sample_set = _elsewhere(job, job.specs[0])
+        sample_set = _elsewhere(job, source, job.specs[0].count)
     missing = [
         (part, spec, build(METRICS[spec.metric].params, spec.params))
         for part, spec in zip(job.parts, job.specs, strict=True)
@@ -49,16 +49,18 @@ def scores(job: Job, unit: UnitId, context: Context) -> None:
         sample_set.images,
         [(spec.metric, params) for _, spec, params in missing],
         data,
-        device=context.device,
+        device=str(context.device),
         given=source.given if isinstance(source, SampleSpec) else None,
         count=job.specs[0].count,
         references=references,
     )
     for (part, spec, params), value in zip(missing, measured, strict=True):
-        if spec.weights not in (None, actual := value.identity.get("weights_sha256")):
+        actual = value.identity.get("weights_sha256")
+        if spec.weights is not None and spec.weights != actual:
             raise ValueError(
                 f"{spec.metric}: the extractor's weights are not those that the suite was planned "
-                f"with (sha256 {actual[:12]}..., not {spec.weights[:12]}...); start the suite again"
+                f"with (sha256 {str(actual)[:12]}..., not {spec.weights[:12]}...); "
+                "start the suite again"
             )
         record = {
             "value": value.value,
@@ -100,30 +102,30 @@ def _sampled(context: Context, source: SampleSpec, count: int) -> _SampleSet:
     return _SampleSet(data, _shards(context, source, count), identity, {})
 
 
-def _elsewhere(job: Job, spec: ScoreSpec) -> _SampleSet:
+def _elsewhere(job: Job[ScoreSpec], source: ImagesSpec, count: int) -> _SampleSet:
     """Returns images drawn from a set that was made elsewhere.
 
     Raises:
         ValueError: The set is not what it was, does not fit the data set, or has too few images.
     """
-    path, source = Path(job.path or ""), spec.source
+    path = Path(job.path or "")
     data = cached_images(source.dataset)
     if digest_images(path) != source.sha256:
         raise ValueError(
             f"{path}: the images are not those that the suite was read with; start it again"
         )
     whole = read_external(path, data.card, source.scale)
-    if len(whole) < spec.count:
-        raise ValueError(f"{job.label}: {spec.count} images are asked for, there are {len(whole)}")
+    if len(whole) < count:
+        raise ValueError(f"{job.label}: {count} images are asked for, there are {len(whole)}")
     drawn = drawing(whole)
-    identity = {
+    identity: dict[str, Any] = {
         "quantise" if data.kind == "real" else "uint8": "as given",
         "source sha256": source.sha256,
-        "drawn": describe_part(spec.count, len(whole)) or ALL,
+        "drawn": describe_part(count, len(whole)) or ALL,
     }
     identity |= {"scale": list(source.scale)} if source.scale is not None else {}
-    facts = {"drawn": spec.count, "images": len(whole), "copies": drawn.copies(spec.count)}
-    return _SampleSet(data, iter([whole[drawn.order[: spec.count]]]), identity, facts)
+    facts = {"drawn": count, "images": len(whole), "copies": drawn.copies(count)}
+    return _SampleSet(data, iter([whole[drawn.order[:count]]]), identity, facts)
 
 
 @functools.lru_cache(maxsize=1)
@@ -139,13 +141,14 @@ def _floor(
     data: Images,
     identity: Mapping[str, Any],
     references: References,
-) -> dict[str, Any] | None:
+) -> Mapping[str, Any] | None:
     """Returns what as many real images score, None if there are too few; measured once per store.
 
     Against held-out images also ``training_set``, what all training images score: no model should
     be asked for less.
     """
-    card, options = METRICS[metric], {"device": context.device, "references": references}
+    card = METRICS[metric]
+    options: dict[str, Any] = {"device": str(context.device), "references": references}
 
     def measure() -> dict[str, Any] | None:
         try:
@@ -153,7 +156,12 @@ def _floor(
         except ValueError:
             return None
         std = floor.std if math.isfinite(floor.std) else None
-        facts = {"mean": floor.mean, "std": std, "draws": floor.draws, "split": floor.split}
+        facts: dict[str, Any] = {
+            "mean": floor.mean,
+            "std": std,
+            "draws": floor.draws,
+            "split": floor.split,
+        }
         if card.reference(params) == "test":
             images = len(data.train)
             whole = real_floor(metric, params, data, images, split="train", draws=1, **options)

@@ -12,7 +12,7 @@ from bench.method import Run, load_method
 from bench.plan import Job
 from bench.prefix import training_prefix
 from bench.schema import build, plain
-from bench.spec import AverageSpec, SnapshotSpec, TrainSpec, from_plain
+from bench.spec import AverageSpec, ModelSpec, SnapshotSpec, TrainSpec, from_plain
 from bench.stages.checkpoints import Checkpoints, TrainingLog
 from bench.stages.context import Context
 from bench.stages.cost import clock, training_flops
@@ -21,19 +21,20 @@ from bench.stages.weights import average, average_suffix, averaged_at, take_over
 from bench.store import Store, UnitId
 
 
-def train(job: Job, unit: UnitId, context: Context) -> None:
+def train(job: Job[ModelSpec], unit: UnitId, context: Context) -> None:
     """Makes the weights of a model: by training, from a checkpoint of elsewhere, or as an average.
 
     All processes of a training call this together; what is no training, rank 0 makes alone.
     """
     (model,) = job.specs
-    if isinstance(model, AverageSpec) or (
-        isinstance(model, TrainSpec) and model.checkpoint is not None
-    ):
+    if isinstance(model, AverageSpec):
         if context.rank == 0:
-            (average if isinstance(model, AverageSpec) else take_over)(job, unit, context)
-        return
-    _train(model, unit, context)
+            average(model, unit, context)
+    elif isinstance(model, TrainSpec) and model.checkpoint is not None:
+        if context.rank == 0:
+            take_over(model, Path(job.path or ""), unit, context)
+    else:
+        _train(model, unit, context)
 
 
 def _train(model: TrainSpec | SnapshotSpec, unit: UnitId, context: Context) -> None:

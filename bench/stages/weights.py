@@ -9,22 +9,19 @@ import safetensors.torch
 from bench.card import cards
 from bench.data.digest import digest_checkpoint
 from bench.method import Run, load_method
-from bench.plan import Job
 from bench.schema import build, plain
-from bench.spec import SnapshotSpec, TrainSpec, place
+from bench.spec import AverageSpec, SnapshotSpec, TrainSpec, place
 from bench.stages.context import Context
 from bench.stages.model import cached_images, finite_state, parameter_count, stored_tensors
 from bench.store import UnitId
 
 
-def take_over(job: Job, unit: UnitId, context: Context) -> None:
+def take_over(spec: TrainSpec, path: Path, unit: UnitId, context: Context) -> None:
     """Writes the weights of a checkpoint made elsewhere: a model that was trained on 0 images here.
 
     Raises:
         ValueError: The file is no longer the one that was planned with.
     """
-    (spec,) = job.specs
-    path = Path(job.path or "")
     begin = time.monotonic()
     if digest_checkpoint(path) != spec.checkpoint:
         raise ValueError(
@@ -52,13 +49,12 @@ def take_over(job: Job, unit: UnitId, context: Context) -> None:
     context.store.finish(unit, record, {".safetensors": safetensors.torch.save(state)})
 
 
-def average(job: Job, unit: UnitId, context: Context) -> None:
+def average(spec: AverageSpec, unit: UnitId, context: Context) -> None:
     """Writes weights averaged over another length, from the averages that a training kept.
 
     Raises:
         FileNotFoundError: The training is not finished.
     """
-    (spec,) = job.specs
     store, source, train = context.store, UnitId(*place(spec.source)), spec.train
     trained = store.check(source)
     if trained is None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bench.schema import Problem
@@ -15,7 +15,8 @@ LEVEL = 0.05
 LEAST_TRAININGS = 5
 """Trainings of each side of a claim about methods: of three against three, p is at least 0.10."""
 LEAST_PAIRS = 6
-"""Trainings that two samplers share in a claim about them: p of sign flips is at least 0.031."""
+"""Trainings that two samplers share in a claim about them, or sample seeds of exact scores, which
+have no trainings: p of sign flips is at least 0.031."""
 LEAST_SEEDS = 2
 """Sample seeds of any claim: one seed does not show what it does to all trainings alike."""
 FIT_SEEDS = 4
@@ -80,9 +81,9 @@ def paired(
             for other in second.get(_counterpart(groups[group]), ())
         ]
     named = names[1] if names[0] is None else list(names)
-    for side in (0,) if names[0] is None else (0, 1):
-        for group in sides[side]:
-            several = [pair[1 - side] for pair in pairs if pair[side] == group]
+    for place in (0,) if names[0] is None else (0, 1):
+        for group in sides[place]:
+            several = [pair[1 - place] for pair in pairs if pair[place] == group]
             if len(several) > 1:
                 others = " and with ".join(several)
                 why = f"compares {group} with {others}: say more words of the one that is meant"
@@ -102,8 +103,19 @@ def _counterpart(point: Point) -> Any:
     return point.budget, spec.snapshot, spec.ema, json.dumps(spec.given, sort_keys=True)
 
 
+def needed_units(*, shared: bool = False, untrained: bool = False) -> tuple[int, str]:
+    """Returns how many units a claim needs, and what they are."""
+    if untrained:
+        return LEAST_PAIRS, "sample seeds, exact scores having no trainings"
+    return (
+        (LEAST_PAIRS, "trainings that both share")
+        if shared
+        else (LEAST_TRAININGS, "trainings each")
+    )
+
+
 def least_p(first: int, second: int, *, shared: bool) -> float:
-    """Returns the least p-value, two-sided, that permutations of so many trainings have.
+    """Returns the least p-value, two-sided, that permutations of so many units have.
 
     Args:
         first: Trainings of the first group.
@@ -159,6 +171,7 @@ def note_power(
     trainings: Mapping[str, int],
     groups: Mapping[str, Point],
     seeds: Mapping[str, frozenset[int]],
+    untrained: Collection[str] = (),
 ) -> list[str]:
     """Returns a line for each reason why claims cannot be decided, however the run ends.
 
@@ -167,6 +180,8 @@ def note_power(
         trainings: How many models each train label has.
         groups: A point of each group.
         seeds: Sample seeds of each group, none of images made elsewhere.
+        untrained: Train labels of exact scores: the unit of claims about two of them is a sample
+            seed.
     """
     if not claims:
         return []
@@ -185,9 +200,11 @@ def note_power(
         labels = [groups[name].train for name in (claim.first, claim.second)]
         first, second = (trainings[label] for label in labels)
         shared = labels[0] == labels[1]
-        needed = LEAST_PAIRS if shared else LEAST_TRAININGS
+        needed, what = needed_units(shared=shared)
+        if all(label in untrained for label in labels):
+            first = second = len(seeds[claim.first])
+            shared, (needed, what) = True, needed_units(untrained=True)
         if min(first, second) < needed:
-            what = "trainings that both share" if shared else "trainings each"
             notes.append(
                 f"claims: {claim.first} against {claim.second} stays undecided: "
                 f"it needs {needed} {what}"

@@ -62,7 +62,8 @@ class Document:
             if isinstance(value, Mapping) and isinstance(target.get(name), Mapping):
                 self._lay(target[name], inner, value, origin)
                 continue
-            forget(self.places, inner)
+            if name in target:
+                forget(self.places, inner)
             if value is None and path == ("train",) and name in target:
                 del target[name]
                 continue

@@ -90,7 +90,12 @@ def read_suite(
         if not smoke:
             trainings = {label: len(specs) for label, specs in models.specs.items()}
             seeds = sample_seeds(points)
-            findings.notes += note_power(claims, trainings, groups, seeds)
+            exact = [
+                label
+                for label, entry in sections.train.items()
+                if isinstance(entry, Model) and entry.is_exact(sections.data)
+            ]
+            findings.notes += note_power(claims, trainings, groups, seeds, exact)
     if findings.problems:
         raise SuiteError(document.faults(findings.problems))
 
@@ -125,7 +130,7 @@ def _profiles(document: Document) -> Mapping[str, Any]:
 
 def _lay_profile(document: Document, profile: str | None) -> list[Fault]:
     profiles = _profiles(document)
-    if profile in profiles:
+    if profile is not None and profile in profiles:
         document.overlay(("profiles", profile))
     elif profile is not None:
         place = Place(OPTION_ORDER, f"--profile {profile}")
@@ -174,6 +179,8 @@ def _suite(
         snapshots={label: e.snapshots for label, e in trained.items() if e.snapshots},
         ema={label: entry.ema for label, entry in trained.items() if entry.ema},
         sources={label: file for label, file in sources.items() if file is not None},
+        wanted={label: entry.wanted for label, entry in trained.items() if entry.wanted},
+        origins={label: entry.origin for label, entry in trained.items() if entry.origin},
         sweep={label: specs for label, specs in models.sweep().items() if label in used},
         inspections={
             label: specs for label, specs in models.inspections().items() if label in used

@@ -21,6 +21,8 @@ from bench.spec import ImagesSpec
 from bench.store import REFERENCES, Store
 from bench.suite.resolved import Suite
 
+TRAINED = "the model is trained instead"
+
 
 def of_extractor(name: str) -> list[Asset]:
     """Returns the weights of an extractor; nothing where it has none."""
@@ -52,7 +54,9 @@ def of_suite(suite: Suite, store: Store) -> list[Asset]:
     for column, params in _metrics(suite):
         if statistics := getattr(params, "statistics", ""):
             assets.append(_statistics(column, statistics, store))
-    return assets + [_elsewhere(suite, label, path) for label, path in suite.sources.items()]
+    assets += [_elsewhere(suite, label, path) for label, path in suite.sources.items()]
+    wanted = (_elsewhere(suite, label, path) for label, path in suite.wanted.items())
+    return assets + [replace(each, needed=False, otherwise=TRAINED) for each in wanted]
 
 
 def _metrics(suite: Suite) -> list[tuple[str, Any]]:
@@ -76,7 +80,8 @@ def _elsewhere(suite: Suite, label: str, path: Path) -> Asset:
     places = [path]
     if path.is_relative_to(data_root()):
         places.append(Path.cwd() / path.relative_to(data_root()))
-    how = f"put it there; the head of {suite.path} says where it comes from"
+    origin = suite.origins.get(label) or f"the head of {suite.path} says where it comes from"
+    how = f"put it there: {origin}"
     kind = "images" if isinstance(suite.train[label][0], ImagesSpec) else "checkpoint"
     what = f"{kind} of train.{label}"
     lack = f"{' or '.join(map(str, places))} is missing ({what}): {how}"

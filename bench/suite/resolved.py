@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.metrics.card import MetricCard
 from bench.schema import build, plain
 from bench.spec import (
+    ImagesSpec,
     InspectSpec,
     LikelihoodSpec,
     Point,
@@ -17,7 +18,7 @@ from bench.spec import (
 )
 from bench.suite.claims import Claim
 from bench.suite.models import ModelOrImages, Models
-from bench.suite.sections import Metric, Model, Sections, Source, Sweep
+from bench.suite.sections import Figures, Metric, Model, Sections, Source, Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,9 @@ class Suite:
         ema: Relative widths of the averages of the weights, of each train label that has some.
         sources: The files of what was made elsewhere, by label: images of ``samples_from``, or a
             ``checkpoint``.
+        wanted: Where a checkpoint of a label would be taken from if it lay there; the label is
+            trained since none does.
+        origins: Where the authors' checkpoint of a label's preset comes from.
         sweep: Likelihoods of each train label at the values of ``likelihood.sweep``.
         inspections: Those of all models of each train label, snapshots and averages included.
         claims: What is compared with what, as stated before the run.
@@ -48,12 +52,14 @@ class Suite:
     snapshots: Mapping[str, tuple[int, ...]]
     ema: Mapping[str, tuple[float, ...]]
     sources: Mapping[str, Path]
+    wanted: Mapping[str, Path]
+    origins: Mapping[str, str]
     sweep: Mapping[str, tuple[LikelihoodSpec, ...]]
     inspections: Mapping[str, tuple[InspectSpec, ...]]
     metrics: tuple[Metric, ...]
     claims: tuple[Claim, ...]
     keep: int | None
-    figures: Literal["default", "none"]
+    figures: Figures
     controlled: bool
     resolved: Values
     notes: tuple[str, ...]
@@ -92,7 +98,7 @@ def resolve(
         "points": [_point(sweep, sections.train[sweep.label]) for sweep in sections.sweeps],
         "claims": [claim._asdict() for claim in claims],
         "keep": {"samples": "all" if sections.keep is None else sections.keep},
-        "figures": sections.figures,
+        "figures": plain(sections.figures),
         "controlled": sections.controlled,
         **({} if sections.most_nfe is None else {"most_nfe": sections.most_nfe}),
     }
@@ -116,11 +122,11 @@ def _likelihood(sections: Sections) -> Any:
 
 def _entry(entry: Model | Source, specs: Sequence[ModelOrImages]) -> dict[str, Any]:
     if isinstance(entry, Source):
-        (spec,) = specs
         scale = {} if entry.scale is None else {"scale": list(entry.scale)}
-        return {"samples_from": str(entry.path), **scale, "sha256": spec.sha256}
+        digests = [spec.sha256 for spec in specs if isinstance(spec, ImagesSpec)]
+        return {"samples_from": str(entry.path), **scale, "sha256": digests[0]}
     card = entry.card
-    values = {
+    values: dict[str, Any] = {
         "method": card.name,
         "version": card.version,
         "likelihood_version": card.likelihood and card.likelihood.version,
@@ -134,8 +140,8 @@ def _entry(entry: Model | Source, specs: Sequence[ModelOrImages]) -> dict[str, A
     values |= {"snapshots": list(entry.snapshots)} if entry.snapshots else {}
     values |= {"ema": list(entry.ema)} if entry.ema else {}
     if entry.checkpoint is not None:
-        (spec,) = specs
-        values |= {"checkpoint": str(entry.checkpoint), "sha256": spec.checkpoint}
+        found = [spec.checkpoint for spec in specs if isinstance(spec, TrainSpec)]
+        values |= {"checkpoint": str(entry.checkpoint), "sha256": found[0]}
         values["weights"] = entry.weights
     return values
 

@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal
 from bench.card import Card
 from bench.data.card import DataCard
 from bench.data.conditioning import RESTORATIONS, condition_values
-from bench.schema import AtLeast
+from bench.schema import AtLeast, NotEmpty
 from bench.spec import Values
 from bench.suite.fault import KeyPath
+
+Figures = Literal["default", "none"] | Annotated[tuple[str, ...], NotEmpty()]
+"""All figures, none, or those whose names match one of these shell patterns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,7 @@ class Model:
         snapshots: Training images after which weights are kept, rising.
         ema: Relative widths of the averages of the weights that are made beside the training's own.
         weights: Which weights of the checkpoint: "ema" or "raw".
+        wanted: Where a checkpoint would be taken from if it lay there; None otherwise.
     """
 
     card: Card
@@ -90,7 +94,19 @@ class Model:
     snapshots: tuple[int, ...] = ()
     checkpoint: Path | None = None
     weights: str = "ema"
+    wanted: Path | None = None
     ema: tuple[float, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where the authors' checkpoint of its preset comes from; empty if that is not known."""
+        published = self.card.published.get(self.preset or "")
+        return published.weights if published else ""
+
+    def is_exact(self, data: DataCard) -> bool:
+        """Whether an exact score takes the network's place, so that nothing is trained."""
+        count = self.card.networks
+        return count is not None and count(self.params, data.shape, data.classes or 1) == ()
 
 
 @dataclass(frozen=True)
@@ -181,6 +197,6 @@ class Sections:
     sweeps: Sequence[Sweep]
     claims: Sequence[Claims]
     keep: int | None
-    figures: Literal["default", "none"]
+    figures: Figures
     controlled: bool
     most_nfe: int | None

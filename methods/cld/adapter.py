@@ -84,6 +84,13 @@ class CriticallyDampedLangevin(Adapter):
 
         return score
 
+    def field(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns the score of the velocity, at rest."""
+        return self.score_fn(self.average)(torch.cat([x, torch.zeros_like(x)], 1), level)
+
+    def exact_field(self, x: Tensor, level: Tensor) -> Tensor:
+        return self.exact_output(torch.cat([x, torch.zeros_like(x)], 1), level)
+
     def _condition(self, t: Tensor) -> Tensor:
         """Returns the network's time embedding input at times of shape (B,)."""
         if self.params.condition == "noise_level":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.card import LikelihoodCard, NetworkCost
-from methods.cld.presets import PRESETS, SHAPES
+from methods.cld.presets import PRESETS, PUBLISHED, SHAPES
 from methods.cld.sampling import SAMPLERS
 from methods.cld.settings import CLDLikelihoodParams
 from methods.shared.counting import backbone_cost
@@ -96,6 +96,7 @@ CARD = network_card(
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,
+    published=PUBLISHED,
     checkpoints=True,
     networks=_networks,
     likelihood=LikelihoodCard(

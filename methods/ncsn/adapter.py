@@ -114,6 +114,10 @@ class NCSN(Adapter):
         embedded = torch.log if params.any_level else lambda sigma: self.index(sigma).to(sigma)
         return lambda x, sigma: network(2 * x - 1, embedded(sigma)) / like(sigma, x)
 
+    def field(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns the score at noise levels."""
+        return self.score_fn(self.average)(x, level.to(x.dtype))
+
     def index(self, sigma: Tensor) -> Tensor:
         """Returns the level nearest to sigma, by ratio: int64 of sigma's shape, 0 the largest."""
         first, last = math.log(self.sigmas[0]), math.log(self.sigmas[-1])
@@ -222,13 +226,16 @@ class NCSN(Adapter):
                 noise.child("arcs")
             )
         levels = torch.arange(1, most + 1, dtype=torch.float64)
+        times = 1 - index.double() / (most - 1)
+        strips |= self.field_strips(times, sigmas)
+        fitted = {"noise levels": Curve(levels, self.sigmas, "level i", "sigma_i")}
         return Inspection(
-            times=1 - index.double() / (most - 1),
+            times=times,
             noise_levels=sigmas,
             losses=losses,
             weighting=f"{params.objective}, sigma^{params.anneal_power:g}, {params.reduction}",
             strips=strips,
-            curves={"noise levels": Curve(levels, self.sigmas, "level i", "sigma_i")},
+            curves=fitted | self.jacobian(loss_at, times, sigmas),
         )
 
     def _denoised(self, x0: Tensor, sigmas: Tensor, noise: Noise) -> Tensor:

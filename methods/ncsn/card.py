@@ -9,7 +9,7 @@ from typing import Literal
 
 from bench.card import NetworkCost
 from methods.ncsn.counting import refinenet_cost
-from methods.ncsn.presets import PRESETS, SHAPES
+from methods.ncsn.presets import PRESETS, PUBLISHED, SHAPES
 from methods.ncsn.sampling import SAMPLERS
 from methods.ncsn.settings import RefineNet
 from methods.shared.declaration import TINY, network_card, network_cost
@@ -116,6 +116,7 @@ CARD = network_card(
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,
+    published=PUBLISHED,
     checkpoints=True,
     networks=_networks,
     no_likelihood="the score is learned at separate noise levels, with no diffusion between them "

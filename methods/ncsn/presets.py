@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bench.card import Published
+
 NCSNV2_DECAY = 0.999
 
 
@@ -100,22 +102,21 @@ STEPS = {
 """NCSNv2's steps at each level and their size; NCSN's are 100 of 2e-5 whatever the data."""
 
 
-def _sampling(name: str) -> Mapping[str, Any]:
-    levels = PRESETS[name].get("levels", 10)
+def _published(name: str) -> Published:
+    levels, paper = PRESETS[name].get("levels", 10), name.partition("/")[0]
     if name in STEPS:
         each, size = STEPS[name]
-        paper = {"denoise": True, "returned": "last", "conditioning": "step"}
+        own = {"denoise": True, "returned": "last", "conditioning": "step"}
     else:
         each, size = 100, 2e-5
-        paper = {"denoise": False, "returned": "published", "conditioning": "level"}
-    return MappingProxyType(
-        {"levels": levels, "steps_each": each, "step_lr": size, "start": "uniform", **paper}
+        own = {"denoise": False, "returned": "published", "conditioning": "level"}
+    values = {"levels": levels, "steps_each": each, "step_lr": size, "start": "uniform", **own}
+    return Published(
+        sampler="annealed_langevin",
+        params=MappingProxyType(values),
+        weights=f"the checkpoint of {name} that https://github.com/ermongroup/{paper} links to",
     )
 
 
-PUBLISHED_SAMPLING: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {name: _sampling(name) for name in PRESETS}
-)
-"""Parameters of the sampler ``annealed_langevin`` with which the authors sample from each
-preset.
-"""
+PUBLISHED: Mapping[str, Published] = MappingProxyType({name: _published(name) for name in PRESETS})
+"""How the authors sample from each preset."""

@@ -131,6 +131,10 @@ class ScoreSDE(Adapter):
 
         return score
 
+    def field(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns the score at times."""
+        return self.score_fn(self.average)(x, level)
+
     def _edm_score(self, network: nn.Module) -> ScoreFn:
         process, denoise = self.process, denoiser(network, self.params.edm.sigma_data)
         # EDM's images are 2 x - 1, so its noise is twice ours, and so is the derivative by x.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bench.card import LikelihoodCard, NetworkCost
-from methods.sde.presets import PRESETS, SHAPES
+from methods.sde.presets import PRESETS, PUBLISHED, SHAPES
 from methods.sde.sampling import SAMPLERS
 from methods.shared.architecture import norm_groups
 from methods.shared.counting import Tally
@@ -284,6 +284,7 @@ CARD = network_card(
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,
+    published=PUBLISHED,
     checkpoints=True,
     networks=_networks,
     likelihood=LikelihoodCard(version=1, params=LikelihoodParams, guess=likelihood_evaluations),

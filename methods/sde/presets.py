@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bench.card import Published
 from bench.schema import merge
 
 NCSNPP = {"fir": True, "progressive_input": "residual"}
@@ -132,3 +133,48 @@ SHAPES: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     {name: _shape(name) for name in PRESETS}
 )
 """Shape (C, H, W) of the images that each preset is for."""
+
+SNR = {
+    "ve/celeba_ncsnpp": 0.17,
+    "ve/celebahq_ncsnpp_continuous": 0.15,
+    "ve/ffhq_ncsnpp_continuous": 0.15,
+    **{f"ve/{name}_ncsnpp_continuous": 0.075 for name in ("bedroom", "church")},
+    **{f"ve/{name}_256_ncsnpp_continuous": 0.075 for name in ("celebahq", "ffhq")},
+}
+"""Signal-to-noise ratio of the corrector, where it is not CIFAR-10's 0.16."""
+
+
+def _predictor(name: str) -> dict[str, Any]:
+    """Returns the predictor and corrector of a preset."""
+    if name.startswith("ve/"):
+        corrector = {"corrector": "langevin", "snr": SNR.get(name, 0.16), "norms": "batch"}
+        return {"predictor": "reverse_diffusion", **corrector}
+    if name == "vp/cifar10_ncsnpp":
+        return {"predictor": "reverse_diffusion", "corrector": "none"}
+    if PRESETS[name].get("time") == "discrete":
+        return {"predictor": "ancestral", "variance": "transition", "corrector": "none"}
+    return {"predictor": "euler_maruyama", "corrector": "none"}
+
+
+def _weights(name: str) -> str:
+    """Returns where the authors' checkpoint comes from, by the name of its folder."""
+    folder = name.replace("ddpm/cifar10", "cifar10_ddpm")
+    return (
+        f"the folder {folder} that https://github.com/yang-song/score_sde_pytorch links to; of two "
+        "files in it the one with the smaller number is best_fid.pth here (least FID of the "
+        "training), the other one, or the only one, last.pth"
+    )
+
+
+def _published(name: str) -> Published:
+    large = name.startswith("ve/") and SHAPES[name][1] >= 256
+    params = {"steps": 2000 if large else 1000, **_predictor(name), "published": True}
+    return Published(
+        sampler="predictor_corrector",
+        params=MappingProxyType(params),
+        weights=_weights(name),
+    )
+
+
+PUBLISHED: Mapping[str, Published] = MappingProxyType({name: _published(name) for name in PRESETS})
+"""How the authors sample from each preset."""

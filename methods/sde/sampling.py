@@ -91,8 +91,9 @@ class PredictorCorrector(Reverse):
             ("ald"), or none.
         snr: Signal-to-noise ratio of a corrector's step.
         corrector_steps: Langevin steps at each time.
-        norms: In "langevin", norms of each image or their mean over the batch, as the authors':
-            then an image depends on its batch.
+        norms: In "langevin", norms of each image, which make the variance (1 + 2 / d)^2 too large
+            in d dimensions, or their mean over the batch, as the authors': then an image depends
+            on its batch.
         first: Whether a time is corrected before it is left (the authors' code) or once it is
             reached (the paper's algorithm 1).
         variance: Of the ancestral predictor: see :class:`Ancestral`.

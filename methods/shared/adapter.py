@@ -27,8 +27,10 @@ from methods.shared.average import average_of
 from methods.shared.backbone import make_network
 from methods.shared.checkpoint import CheckpointError
 from methods.shared.exact import ExactNetwork, Mixture
+from methods.shared.fields import field_strip
 from methods.shared.grids import grid
 from methods.shared.hyperparameters import FlowLikelihoodParams
+from methods.shared.jacobian import jacobian_norms
 from methods.shared.likelihood import (
     bits_per_dim,
     continuous,
@@ -42,6 +44,21 @@ from methods.shared.quantisation import Bins
 from methods.shared.sampling import Adaptive, Ending, Steps, options_of
 from methods.shared.training import dropout_from, fit, load_weights, under, weights_of
 from methods.shared.weights import Imported
+
+FIELDS = 5
+"""Noise levels at which the field of a network of points is shown."""
+LEAST_TIME = 0.003
+"""The first of the times at which networks of points are shown: fine structure lives near t = 0."""
+
+
+def finer(times: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns twenty times from :data:`LEAST_TIME` to 1, at equal ratios, as times and as levels;
+    what is given, if levels are no times.
+    """
+    if not torch.allclose(levels.double().cpu(), times, atol=1e-6):
+        return times, levels
+    fine = torch.logspace(math.log10(LEAST_TIME), 0, 20, dtype=torch.float64)
+    return fine, fine.to(levels)
 
 
 class Adapter(Method):
@@ -240,9 +257,47 @@ class Adapter(Method):
         def loss_at(level: Tensor) -> Tensor:
             return self.loss_at(self.average, x0, level.expand(len(x0)), draws)
 
-        strips = self.strips(x0, draws, times, noise)
+        fine = finer(times, levels)
+        strips = self.strips(x0, draws, times, noise) | self.field_strips(*fine)
         losses = level_losses(loss_at, levels)
-        return Inspection(times, noise_levels, losses, self.weighting, strips, self.curves())
+        curves = self.curves() | self.jacobian(loss_at, *fine)
+        return Inspection(times, noise_levels, losses, self.weighting, strips, curves)
+
+    def field(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns what the averaged network says of points, of which :meth:`exact_output` is the
+        truth: vectors (B, 2, 1, 1) at x, of that shape, and levels (B,).
+        """
+        raise NotImplementedError(f"{self.card.title} has no field")
+
+    def exact_field(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns the same of the data themselves."""
+        return self.exact_output(x, level)
+
+    def field_strips(self, times: Tensor, levels: Tensor) -> dict[str, Tensor]:
+        """Returns pictures of :meth:`field` and of the truth, for points in the plane alone."""
+        if self.params.exact or tuple(self.image_shape) != (2, 1, 1):
+            return {}
+        chosen = torch.linspace(0, len(times) - 1, min(FIELDS, len(times))).round().long()
+        first, last = times[chosen].aminmax()
+        low = 1 - self.width
+        fields = (self.field, self.exact_field)
+        strip = field_strip(fields, levels[chosen.to(levels.device)], low, 1)
+        return {f"learned (above) and exact field, t = {first:.2g} to {last:.2g}": strip.cpu()}
+
+    def jacobian(
+        self, loss_at: Callable[[Tensor], Tensor], times: Tensor, levels: Tensor
+    ) -> dict[str, Curve]:
+        """Returns the norm of the network's Jacobian along t, of networks of points alone.
+
+        Args:
+            loss_at: The loss of held-out images at a level, which calls the averaged network.
+            times: Shape (L,).
+            levels: What ``loss_at`` takes for each.
+        """
+        if self.params.exact or math.prod(self.image_shape[1:]) > 1:
+            return {}
+        norms = jacobian_norms(self.average, loss_at, levels)
+        return {"Jacobian of the network": Curve(times, norms, "t", "mean Frobenius norm")}
 
     def draws(self, x0: Tensor, noise: Noise) -> Any:
         """Returns what :meth:`loss_at` needs of randomness, equal at every noise level."""

@@ -114,6 +114,10 @@ class SoftDiffusion(Adapter):
         table = self.residual_size.to(t)
         return table[below] + (place - below) * (table[below + 1] - table[below])
 
+    def field(self, x: Tensor, level: Tensor) -> Tensor:
+        """Returns the mean clean image at times, less x."""
+        return self.denoiser(self.average)(x, level) - x
+
     def data_mixture(self) -> Mixture:
         operator, shape = self.corruption.operator, (-1, *self.image_shape)
         assert isinstance(operator, Diagonal)

@@ -15,7 +15,7 @@ from methods.shared.hyperparameters import (
     LikelihoodParams,
     likelihood_evaluations,
 )
-from methods.soft.presets import PRESETS, SHAPES
+from methods.soft.presets import PRESETS, PUBLISHED, SHAPES
 from methods.soft.sampling import DIAGONAL, SAMPLERS
 from methods.soft.settings import CorruptionParams
 
@@ -159,6 +159,7 @@ CARD = network_card(
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,
+    published=PUBLISHED,
     likelihood=LikelihoodCard(
         version=1, params=LikelihoodParams, refuse=_refuse_likelihood, guess=likelihood_evaluations
     ),

@@ -285,13 +285,6 @@ def test_photo_tiles_are_held_out_by_place():
     )
 
 
-class Silent:
-    """A lease that nobody reads."""
-
-    def note(self, **values) -> None:
-        pass
-
-
 @pytest.mark.parametrize(
     ("task", "dataset", "metrics", "params"),
     [
@@ -315,7 +308,9 @@ def test_suite_runs_from_yaml_to_row_and_figure(read, tmp_path, task, dataset, m
     for job in expand(suite):
         for unit in job.units:
             jobs.make(
-                job, unit, context.Context(store, settings, Silent(), Stop(), start="", attempts=1)
+                job,
+                unit,
+                context.Context(store, settings, context.Unwatched(), Stop(), start="", attempts=1),
             )
     (row,) = write(suite, store, tmp_path / "results").rows.to_dict("records")
     assert (row["state"], row["nfe"], row["count"]) == ("done", 8, 4)

@@ -57,8 +57,9 @@ def test_failed_unit_is_tried_again_by_the_next_run_and_finished_ones_are_not(be
     ).here()
     assert code == 1
     flag.touch()
-    code, _, err = bench.here()
+    code, out, err = bench.here()
     assert code == 0, err
+    assert out.index("so far 1 of 1 rows") < out.index("drawing figures, writing tables\n")
     states = {
         unit.stage: [attempt["state"] for attempt in tries]
         for unit, tries in bench.attempts().items()

@@ -67,16 +67,16 @@ def suite_of(points: int) -> str:
     return SUITE.format(budgets=list(range(2, 2 + max(1, points // 20) * 2, 2)))
 
 
-def plan_seconds(folder: Path, points: int) -> tuple[float, float]:
+def plan_seconds(folder: Path, points: int, repeats: int = 3) -> tuple[float, float]:
     """Returns core-seconds of the plan of a suite, without an executor and with one; the least of
-    three.
+    several.
     """
     suite, executor = folder / f"suite{points}.yaml", folder / "cluster.yaml"
     suite.write_text(suite_of(points))
     executor.write_text(EXECUTOR)
     words = ["plan", str(suite), "--results", str(folder / "results")]
     times: list[list[float]] = [[], []]
-    for _ in range(3):
+    for _ in range(repeats):
         for found, more in zip(times, ([], ["--executor", str(executor)]), strict=True):
             start = time.process_time()
             with contextlib.redirect_stdout(io.StringIO()):

@@ -11,7 +11,7 @@ from synthetic_results import CARDS, FD, IS, finish_inspection, finish_scores, r
 from bench.data.images import load_images
 from bench.report.figures import training
 from bench.report.figures.canvas import tile
-from bench.report.figures.density import onto_plane
+from bench.report.figures.density import best_group, onto_plane
 from bench.report.figures.families import draw as draw_figures
 from bench.report.figures.figure import slug
 from bench.report.figures.inspections import loss_points
@@ -176,3 +176,26 @@ def test_points_of_many_dimensions_are_drawn_in_the_plane_in_which_real_ones_var
     plane = load_images("two_modes")
     blocks = [Sheet("held out", plane.test)]
     assert onto_plane(blocks, plane) == (blocks, plane.range)
+
+
+def test_a_suite_may_ask_for_figures_by_name(small, tmp_path, capsys):
+    suite, store = small
+    chosen = replace(suite, figures=("heldout-*", "training", "trainning"))
+    write(chosen, store, tmp_path, methods=CARDS)
+    drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert drawn == {"heldout-loss", "training"}
+    why = "report: figures: trainning: there is no such figure; did you mean training?"
+    assert capsys.readouterr().err.splitlines() == [why]
+
+
+def test_the_density_of_a_model_is_that_of_its_best_complete_group():
+    rows = pd.DataFrame(
+        {
+            "group": ["a", "a", "b", "b", "c", "c"],
+            "state": ["done", "done", "done", "done", "done", "failed"],
+            "fd": [2.0, 4.0, 1.0, 3.0, 0.1, np.nan],
+        }
+    )
+    assert best_group(rows, "fd", higher=False)["group"].tolist() == ["b", "b"]
+    assert best_group(rows, "fd", higher=True)["group"].tolist() == ["a", "a"]
+    assert best_group(rows[rows["group"] == "c"], "fd", higher=True).empty

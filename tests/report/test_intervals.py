@@ -102,6 +102,7 @@ def test_every_metric_declares_bounds_that_its_values_keep():
     assert within_two == {
         "precision",
         "recall",
+        "coverage",
         "near_copies",
         "accuracy",
         "mode_weight_error",

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from command_line import Bench
-from test_snapshots import Silent, weights
+from test_snapshots import weights
 
 from bench.card import TrainingCard, cards
 from bench.execute.stop import Stop
@@ -26,7 +26,7 @@ from bench.spec import (
     place,
 )
 from bench.stages import jobs
-from bench.stages.context import Context
+from bench.stages.context import Context, Unwatched
 from bench.store import Store, UnitId
 from bench.suite.fault import SuiteError
 from bench.suite.reader import read_suite
@@ -76,7 +76,7 @@ def work(store, folder, **values):
             jobs.make(
                 job,
                 job.units[0],
-                Context(store, settings, Silent(), Stop(), start="", attempts=1),
+                Context(store, settings, Unwatched(), Stop(), start="", attempts=1),
             )
             made.append(job.specs[0])
     return made

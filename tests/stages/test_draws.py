@@ -10,6 +10,7 @@ import torch
 
 from bench.card import cards
 from bench.data.images import load_images
+from bench.execute.stop import Stop
 from bench.method import load_method
 from bench.plan import Job
 from bench.report.formats import bits_text
@@ -80,7 +81,7 @@ def test_first_images_are_scored_by_a_second_draw_and_the_cost_of_the_first_is_r
     )
     monkeypatch.setattr(cost, "_FLOPS", {})
     monkeypatch.setattr(likelihood, "trained_model", lambda context, spec: method)
-    context = Context(Store(tmp_path), {"device": "cpu"}, Lease(), None, start="", attempts=1)
+    context = Context(Store(tmp_path), {"device": "cpu"}, Lease(), Stop(), start="", attempts=1)
     records = []
     for repeats in (1, 2):
         spec = LikelihoodSpec(

@@ -28,7 +28,7 @@ from bench.spec import (
     place,
 )
 from bench.stages import jobs
-from bench.stages.context import Context
+from bench.stages.context import Context, Unwatched
 from bench.store import Store, UnitId
 from bench.suite.fault import SuiteError
 from bench.suite.reader import read_suite
@@ -66,13 +66,6 @@ def suite_of(folder, **values):
     return read_suite(path)
 
 
-class Silent:
-    """Stands for the lease of a worker that nobody watches."""
-
-    def note(self, **facts):
-        pass
-
-
 def train(store, folder, **values):
     """Trains what a suite asks for and the store lacks, as a worker would; returns the spec of the
     end.
@@ -81,7 +74,7 @@ def train(store, folder, **values):
     settings = {"device": "cpu", "checkpoint_seconds": 1e9}
     for job in expand(suite):
         if job.stage == "train" and store.record(*job.units[0]) is None:
-            context = Context(store, settings, Silent(), Stop(), start="", attempts=1)
+            context = Context(store, settings, Unwatched(), Stop(), start="", attempts=1)
             jobs.make(job, job.units[0], context)
     return suite.train["vp"][0]
 
@@ -306,7 +299,7 @@ def test_sampling_in_bfloat16_rounds_the_network_and_counts_the_same(taken, trai
         jobs.make(
             job,
             unit,
-            Context(copy, {"device": "cpu"}, Silent(), Stop(), start="", attempts=1),
+            Context(copy, {"device": "cpu"}, Unwatched(), Stop(), start="", attempts=1),
         )
         record = copy.record(*unit)
         assert record["nfe"] == 50

@@ -3,25 +3,25 @@ its whole path.
 """
 
 import csv
-import io
-import tarfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from authors_data import write_cifar
+from authors_files import write_checkpoint
 from standins import write_inception
-from test_data import python_batch
-from test_published_suite import authors_file
 
 from bench.card import cards
 from bench.cli.parser import main
-from bench.data import cifar, registry
-from bench.data.images import load_images
+from bench.data import registry
+from bench.data.images import Images
 from bench.metrics import extractor_cards as extractors
 from bench.plan import expand
+from bench.schema import build
+from bench.suite.claims import sample_seeds
+from bench.suite.models import NOT_THERE
 from bench.suite.reader import read_suite
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
@@ -37,8 +37,13 @@ OWN = {  # beyond these, what the papers take
     ("ncsnv2", "annealed_langevin"): {1161},
 }
 BUYS_NOTHING = {"ncsn": {5}, "ncsnv2": {5, 10, 1000}}
-DETERMINISTIC = {"ddim", "flow_heun", "dpm_solver_2m", "deis"}
-PROFILES = ("sweep", "tuning", "published", "controlled", "smoke")
+FAST = {"ddim", "flow_heun", ("sde", "dpm_solver_2m"), ("cld", "deis")}
+QUICK = {5, 10, 20, 50}
+QUICKER = {
+    *("deis", "dpm_solver_2m", "dpm_solver_3m", "unipc", "sde_dpm_solver_2m", "edm_stochastic"),
+}
+"""Fast solvers up to 100 evaluations, some of one method; those of higher order up to 50."""
+PROFILES = ("sweep", "tuning", "published", "rates", "controlled", "smoke")
 FORMERLY = 5.83e9
 """Network evaluations of fixed budgets that the suite took when it had no layers."""
 PAPERS = {
@@ -53,7 +58,7 @@ PAPERS = {
     "cld": {"sscs", "euler_maruyama", "flow_adaptive"},
     "soft": {"momentum", "naive"},
 }
-LATER = {"ddim", "flow_heun", "dpm_solver_2m"}
+LATER = {"ddim", "flow_heun", "edm_stochastic", *QUICKER}
 
 
 @pytest.fixture
@@ -107,7 +112,8 @@ def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
         if not cards()[methods[label]].samplers[name].effort.exact:
             assert budgets == {None}
             continue
-        wanted = FEW if name in DETERMINISTIC else FEW | MANY
+        fast = bool({name, (methods[label], name)} & FAST)
+        wanted = FEW if fast else QUICK if name in QUICKER else FEW | MANY
         wanted = wanted | OWN.get((label, name), set())
         assert budgets == wanted - BUYS_NOTHING.get(label, set()), (label, name)
     for budget, drawn in seeds.values():
@@ -115,6 +121,9 @@ def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
     for method, samplers in PAPERS.items():
         assert samplers <= {name for label, name in used if methods[label] == method}
     assert {name for label, name in used if methods[label] == "sde"} >= LATER
+    for method in ("cld", "soft"):
+        found = {name for label, name in used if methods[label] == method}
+        assert found >= LATER - {"edm_stochastic"}
     assert [metric.column for metric in suite.metrics] == list(COLUMNS)
     assert {point.count for point in suite.points} == {50_000}
     stages = [job.stage for job in jobs]
@@ -131,10 +140,13 @@ def evaluations(suite):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_each_layer_plans_without_files_on_a_cluster_too(root, profile, capsys):
-    command = ["plan", str(SWEEP), "--profile", profile, "--executor", "slurm"]
+    command = ["plan", str(SWEEP), "--profile", profile]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "predicted: " in out
+    (predicted,) = (line for line in out.splitlines() if line.startswith("predicted: "))
+    assert " GPU-hours (" in predicted
+    assert main([*command, "--executor", "slurm"]) == 0
+    assert "predicted: " in capsys.readouterr().out
     missing = [line for line in out.splitlines() if line.startswith("missing: ")]
     assert any("(checkpoint of train." in line for line in missing) == (profile == "published")
     if profile == "published":
@@ -162,6 +174,39 @@ def test_tuning_reports_neither_its_seed_nor_its_reference_in_the_sweep(root):
     assert set(runs.values()) == {4}  # of each sampler as many
 
 
+def test_published_samples_as_the_presets_say_and_trains_nothing(root):
+    suite = read_suite(SWEEP, profile="published", absent=True)
+    (flow,) = (p for p in suite.points if p.sample.sampler == "flow_adaptive")
+    assert (flow.train, flow.sample.params["denoise"]) == ("cld", "published")
+    for point in suite.points:
+        spec, entry = point.sample, suite.resolved["train"][point.train]
+        if point is not flow:
+            published = cards()[spec.train.method].published[entry["preset"]]
+            card = cards()[spec.train.method].samplers[spec.sampler]
+            assert spec.sampler == published.sampler
+            assert build(card.params, spec.params) == build(card.params, published.params)
+        assert spec.train.checkpoint == NOT_THERE
+    assert suite.wanted == {}
+
+
+def test_rates_are_chosen_on_a_seed_that_is_not_reported(root):
+    rates, controlled = (read_suite(SWEEP, profile=p) for p in ("rates", "controlled"))
+    reported = {spec.seed for specs in controlled.train.values() for spec in specs}
+    assert not {spec.seed for specs in rates.train.values() for spec in specs} & reported
+    assert rates.train.keys() == {
+        f"{label}_{rate}" for label in controlled.train for rate in ("low", "mid", "high")
+    }
+    for label, (spec, *_) in controlled.train.items():
+        tried = {name: rates.train[f"{label}_{name}"][0].params for name in ("low", "mid", "high")}
+        found = {values["training"].get("learning_rate", 2e-4) for values in tried.values()}
+        assert found == {1e-4, 2e-4, 4e-4}
+        for values in tried.values():
+            model = {**values, "training": None}
+            assert model == {**spec.params, "training": None}  # differs in its training alone
+    assert not rates.metrics
+    assert rates.inspections.keys() == rates.train.keys()
+
+
 def test_controlled_has_one_network_five_trainings_and_claims_that_can_be_decided(root):
     suite = read_suite(SWEEP, profile="controlled")
     entries = suite.resolved["train"].values()
@@ -169,13 +214,17 @@ def test_controlled_has_one_network_five_trainings_and_claims_that_can_be_decide
     assert len({str(entry["params"]["training"]) for entry in entries}) == 1
     assert all(entry["preset"] is None for entry in entries)
     assert {len(specs) for specs in suite.train.values()} == {5}
+    seeds = sample_seeds(suite.points)
+    claimed = {group for claim in suite.claims for group in (claim.first, claim.second)}
+    assert {group for group, drawn in seeds.items() if len(drawn) == 4} >= claimed
+    assert {len(drawn) for drawn in seeds.values()} == {1, 4}
     assert len({spec for specs in map(repr, suite.train.values()) for spec in (specs,)}) == 9
     assert suite.controlled
     assert len(suite.claims) == 5
     assert not [note for note in suite.notes if "claims" in note]
 
 
-def test_models_are_those_of_the_papers_trained_from_scratch(root):
+def test_models_are_those_of_the_papers_and_trained_where_no_checkpoint_lies(root):
     suite = read_suite(SWEEP)
     for label, entry in yaml.safe_load(SWEEP.read_text())["train"].items():
         (spec,) = suite.train[label]
@@ -186,6 +235,7 @@ def test_models_are_those_of_the_papers_trained_from_scratch(root):
             preset["null_reg"] = 1.0
         assert spec.params == preset
         assert spec.checkpoint is None
+        assert (label in suite.wanted) == (label != "soft")
     assert suite.resolved["train"]["vp"]["params"]["network"]["width"] == 128
     assert not suite.controlled
 
@@ -219,30 +269,6 @@ def test_assets_tell_a_newcomer_what_to_fetch_and_where_to_put_it(root, capsys):
     )
 
 
-ROWS = 12
-
-
-def write_cifar(root):
-    """Writes an archive of the python version with few images a batch; returns a card for as
-    many.
-    """
-    kind = replace(cifar.CIFAR10, rows={"train": ROWS, "test": ROWS})
-    patches = load_images("photo_patches").train
-    path = root / "cifar-10-python.tar.gz"
-    root.mkdir()
-    with tarfile.open(path, "w:gz") as archive:
-        for k, name in enumerate([*kind.batches["train"], *kind.batches["test"]]):
-            pixels = patches[ROWS * k : ROWS * (k + 1)].reshape(ROWS, -1)
-            content = python_batch(pixels, np.arange(ROWS) % 10)
-            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    load = partial(cifar.load, kind, "images")
-    return replace(
-        registry.DATASETS["cifar10"], splits={"train": 5 * ROWS, "test": ROWS}, load=load
-    )
-
-
 NETWORK = "{width: 8, multipliers: [1, 1], blocks: 1, attention: [16]}"
 TRAINING = "{steps: 2, batch: 4, warmup_steps: 1, heldout_images: 4}"
 POINTS = (
@@ -262,7 +288,9 @@ def test_stand_ins_in_the_true_formats_take_the_whole_path(root, monkeypatch, ca
         )
     extractors.extractor_card.cache_clear()
     write_inception(root / "weights" / extractors.INCEPTION)
-    authors_file(root / "vp.pth", {"preset": "vp/cifar10_ddpmpp_continuous"})
+    data = Images("cifar10", registry.DATASETS["cifar10"])
+    entry = {"method": "sde", "preset": "vp/cifar10_ddpmpp_continuous"}
+    write_checkpoint(root / "vp.pth", entry, data)
     sets = [
         "train.vp.checkpoint=vp.pth",
         f"train.vp.params.network={NETWORK}",

@@ -4,9 +4,13 @@ import json
 
 import pytest
 
+from bench.data.assets import describe
 from bench.data.digest import digest_checkpoint
+from bench.data.root import data_root
 from bench.plan import Job, expand
 from bench.spec import key
+from bench.store import Store
+from bench.suite.requirements import of_suite
 
 IMPORTED = """name: small
 dataset: digits
@@ -71,6 +75,9 @@ def test_trial_run_of_a_checkpoint_is_of_the_same_weights(read, tmp_path):
             {"checkpoint: there.pth": "weights: raw"},
             "train.vp.weights: says which weights of a checkpoint",
         ),
+        ({"checkpoint: there.pth": "if_missing: train"}, "train.vp.if_missing: says what else"),
+        ({"there.pth": "here.pth, if_missing: trian"}, "if_missing: unknown choice; did you mean"),
+        ({"there.pth": "none.pth, if_missing: stop"}, "train.vp.checkpoint: nothing lies at "),
     ],
 )
 def test_checkpoint_that_cannot_be_is_a_problem(wrong, tmp_path, change, found):
@@ -83,6 +90,41 @@ def test_checkpoint_that_cannot_be_is_a_problem(wrong, tmp_path, change, found):
         text = text.replace("there.pth", "here.pth").replace("heun", "jump")
     (problem,) = wrong(text)
     assert found in problem
+
+
+OPTIONAL = IMPORTED.replace("there.pth", "there.pth, weights: raw, if_missing: train")
+
+
+def test_optional_checkpoint_is_taken_where_it_lies_and_else_the_model_is_trained(read, tmp_path):
+    trained = read(IMPORTED.replace(", checkpoint: there.pth", ""))
+    without = read(OPTIONAL)
+    assert without.train == trained.train
+    assert (without.sources, without.wanted) == ({}, {"vp": data_root() / "there.pth"})
+    assert f"train.vp: trained, since nothing lies at {data_root() / 'there.pth'}" in without.notes
+    assert "checkpoint" not in without.resolved["train"]["vp"]
+    (tmp_path / "there.pth").write_bytes(b"weights")
+    found = read(OPTIONAL)
+    (spec,) = found.train["vp"]
+    assert (spec.checkpoint, spec.weights) == (digest_checkpoint(tmp_path / "there.pth"), "raw")
+    assert (found.sources, found.wanted) == ({"vp": tmp_path / "there.pth"}, {})
+    assert not [note for note in found.notes if "trained" in note]
+
+
+def test_assets_say_of_an_optional_checkpoint_where_it_comes_from_and_what_happens_else(
+    read, tmp_path
+):
+    suite = read(OPTIONAL.replace("metrics: [fd]", "metrics: []"))
+    (asset,) = (a for a in of_suite(suite, Store(tmp_path)) if "train.vp" in a.what)
+    lines, right = describe(asset)
+    assert right
+    assert lines[0] == "checkpoint of train.vp: not there, and the model is trained instead"
+    assert f"    {data_root() / 'there.pth'}" in lines
+    assert lines[-1] == "  how: put it there: the shelf has it"
+
+
+def test_null_takes_a_key_of_a_train_entry_out(read):
+    taken_out = IMPORTED.replace("there.pth", "null, weights: null, if_missing: null")
+    assert read(taken_out).train == read(IMPORTED.replace(", checkpoint: there.pth", "")).train
 
 
 def test_preset_for_another_shape_is_refused_with_both(wrong):

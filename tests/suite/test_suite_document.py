@@ -80,7 +80,7 @@ def test_problem_carries_its_parts(read):
     assert problem.place.text == "suite.yaml:9"
     assert problem.value == "huen"
     assert problem.near == "heun"
-    assert problem.allowed == ("heun", "levels", "adaptive")
+    assert problem.allowed == ("heun", "levels", "adaptive", "published")
 
 
 @pytest.mark.parametrize(

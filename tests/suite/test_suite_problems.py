@@ -60,7 +60,7 @@ ONE_PROBLEM = {
         with_line(7, "  vp: {method: sde, teacher: a.pth}"),
         "suite.yaml:7: train.vp.teacher: unknown key; allowed: method, preset, params, seeds, "
         "snapshots, ema, "
-        'checkpoint, weights, samples_from (value: "a.pth")',
+        'checkpoint, weights, if_missing, samples_from (value: "a.pth")',
     ),
     "label that is no file name": (
         with_line(7, "  vp/a: {method: sde}").replace("train: vp,", "train: vp/a,"),
@@ -182,12 +182,12 @@ ONE_PROBLEM = {
     "unknown sampler": (
         with_line(9, "  - {train: vp, sampler: huen}"),
         "suite.yaml:9: points.0.sampler: unknown sampler of sde; did you mean heun? allowed: "
-        "heun, levels, adaptive "
+        "heun, levels, adaptive, published "
         '(value: "huen")',
     ),
     "no sampler": (
         with_line(9, "  - {train: vp}"),
-        "suite.yaml:9: points.0.sampler: is missing; allowed: heun, levels, adaptive",
+        "suite.yaml:9: points.0.sampler: is missing; allowed: heun, levels, adaptive, published",
     ),
     "unknown sampler parameter": (
         with_line(9, "  - {train: vp, sampler: heun, params: {snt: 1}}"),

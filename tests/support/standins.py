@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 
 def inception_state(seed: int = 0, images: int = 4) -> dict[str, torch.Tensor]:
@@ -40,8 +39,10 @@ def write_inception(path: Path, **options: int) -> Path:
     return path
 
 
-def _untrained() -> FeatureExtractorInceptionV3:
+def _untrained() -> nn.Module:
     """Builds the network without its weights: its constructor insists on some."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
     load = FeatureExtractorInceptionV3.load_state_dict
     read, torch.load = torch.load, lambda *_, **__: None
     FeatureExtractorInceptionV3.load_state_dict = lambda self, state, **_: None

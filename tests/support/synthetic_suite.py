@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.card import Card, Effort, LikelihoodCard, SamplerCard, adaptive
+from bench.card import Card, Effort, LikelihoodCard, Published, SamplerCard, adaptive
 from bench.data.card import DataCard
 from bench.metrics.card import MetricCard
 
@@ -79,6 +79,14 @@ CARDS = {
         },
         presets={"wide": {"net": {"width": 32}}},
         shapes={"wide": (1, 8, 8)},
+        published={
+            "wide": Published(
+                sampler="heun",
+                params={"steps": 7, "snr": 0.2},
+                times="uniform",
+                weights="the shelf has it",
+            )
+        },
         checkpoints=True,
         variant=lambda p: p.process,
         likelihood=LikelihoodCard(version=4, params=Likelihood),

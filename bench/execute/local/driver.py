@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from bench import host
-from bench.execute.attempt import PlaceError
 from bench.execute.board import Board, RunProgress, new_run
 from bench.execute.cancellation import Interrupted, handling, interrupt, is_cancelled, sweep_orders
 from bench.execute.executor import Executor
@@ -28,6 +27,7 @@ from bench.execute.launcher import job_variables, start_local
 from bench.execute.lease import Lease, clear_hint, holder
 from bench.execute.local.registry import living, stop_workers
 from bench.execute.local.worker import BROKEN, READY, Work, Worker
+from bench.execute.place import PlaceError
 from bench.execute.stop import Stop
 from bench.files import probe, sha256, write
 from bench.plan import Job
@@ -60,14 +60,16 @@ class Driver:
         executor: Executor,
         watch: Callable[[RunProgress], None] = lambda progress: None,
     ) -> None:
-        self.board = Board(jobs, store, new_run())
+        run = new_run()
+        self.board = Board(jobs, store, run)
         self.board.count_work()
+        self.board.sort()
         self.store = store
         self.results = results
         self.executor = executor
         self.watch = watch
         self.registry = results / "workers"
-        self.folder = results / "jobs" / self.board.run
+        self.folder = results / "jobs" / run
         self.started: list[tuple[int, Any]] = []
         self.barren = 0
         self.refresh_seconds = 0.0

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.execute.attempt import Attempt, PlaceError, Process, start
+from bench.execute.attempt import Attempt, Process, start
 from bench.execute.board import Board
 from bench.execute.launcher import JobProcess, run_again
 from bench.execute.lease import Lease, LostError, holder
 from bench.execute.outcome import is_done, outcome
+from bench.execute.place import PlaceError
 from bench.execute.stop import Stop, Stopped
 from bench.files import read_json
 from bench.plan import Job
@@ -128,7 +129,7 @@ class Worker:
                 print(lost, file=sys.stderr)
 
     def _make_all(self, orders: dict[str, Any], board: Board) -> None:
-        process = Process(board.store, self.settings, self.stop, board.run, self.log)
+        process = Process(board.store, self.settings, self.stop, orders["run"], self.log)
         queue = Queue(board)
         while (claim := queue.claim(self.stop, log=self.log)) is not None:
             job, unit, lease = claim

@@ -88,8 +88,15 @@ class ArrayPlanner:
                     for unit in units
                     if stage == "train" and (step := trained_steps(self.board.store, unit.key))
                 }
-                values = {"stage": stage, "resources": resources, "memory": memory}
-                orders.append(Order(array_tasks=part, steps=steps, **values))
+                orders.append(
+                    Order(
+                        array_tasks=part,
+                        steps=steps,
+                        stage=stage,
+                        resources=resources,
+                        memory=memory,
+                    )
+                )
         return orders
 
     def _pack(

@@ -1,6 +1,6 @@
 """What the missing units of a suite cost, by point, by stage and by budget."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from bench.execute.slurm.arrays import ArrayPlanner
@@ -63,7 +63,7 @@ class Bill:
         self.sizes = planner.sizes
         self.hours: dict[tuple[str, str], float] = {}
         self.stages: dict[str, list[UnitId]] = {}
-        self.flops_of: Counter[str] = Counter()
+        self.flops_of: defaultdict[str, float] = defaultdict(float)
         for (stage, key), count in Counter((unit.stage, unit.key) for unit in missing).items():
             unit, resources = self.jobs[stage, key].units[0], self.executor.of(stage)
             on_node = resources.gpus_on_node.count or resources.cpus * resources.tasks
@@ -99,13 +99,14 @@ class Bill:
         """Returns a line per point with something left to make: training, likelihood, sampling,
         scoring.
         """
-        scoring: Counter[tuple[str, str]] = Counter()
+        scoring: defaultdict[tuple[str, str], float] = defaultdict(float)
         alone = []  # scores of images made elsewhere
-        models: Counter[UnitId] = Counter()
+        models: defaultdict[UnitId, float] = defaultdict(float)
         for place, job in self.jobs.items():
             if job.stage == "scores" and place in self.hours:
                 sets = {(need.stage, need.key) for need in job.needs}
-                scoring.update(dict.fromkeys(sets, self.hours[place]))
+                for sample_set in sets:
+                    scoring[sample_set] += self.hours[place]
                 alone += [] if sets else [("", "", "", two_digits(self.hours[place]), job.label)]
             if job.stage == "likelihood" and place in self.hours:
                 models[job.needs[0]] += self.hours[place]
@@ -149,7 +150,7 @@ class Bill:
 
     def by_budget(self, budgets: Mapping[str, int]) -> list[str]:
         """Returns the share of sampling at the budgets that cost most."""
-        found: Counter[int] = Counter()
+        found: defaultdict[int, float] = defaultdict(float)
         for (stage, key), hours in self.hours.items():
             job = self.jobs[stage, key]
             work = self.sizes.work.of(job.units[0]) if stage == "samples" else None
@@ -157,9 +158,10 @@ class Bill:
                 found[budgets.get(job.label, round(work.nfe))] += hours
         hour = self.hour("samples")
         whole = sum(hours for (stage, _), hours in self.hours.items() if self.hour(stage) == hour)
+        costly = sorted(found.items(), key=lambda one: -one[1])[:SHOWN_BUDGETS]
         shares = [
             f"{two_digits(hours)} {hour} at {nfe:,} NFE ({two_digits(100 * hours / whole)} %)"
-            for nfe, hours in sorted(found.most_common(SHOWN_BUDGETS), reverse=True)
+            for nfe, hours in sorted(costly, reverse=True)
             if whole
         ]
         return [f"of these, sampling takes {', '.join(shares)}"] if shares else []

@@ -86,7 +86,7 @@ class SlurmDriver:
             Interrupted: SIGINT or SIGTERM came, or ``cancel``; jobs stay in the queue.
         """
         lease.note(run=self.board.run)
-        entries = self.take_stock()
+        entries: dict[str, Entry] | None = self.take_stock()
         while self.refresh(entries):
             self.submit_ready()
             if is_cancelled(self.results, lease):

@@ -22,7 +22,7 @@ from bench.execute.slurm.resources import Slurm
 from bench.execute.slurm.submit import sbatch_text
 from bench.execute.workload import networks
 from bench.plan import Job
-from bench.spec import AverageSpec, SampleSpec, TrainSpec
+from bench.spec import AverageSpec, SampleSpec, SnapshotSpec, TrainSpec
 from bench.store import Store, UnitId
 
 COPIES = 2
@@ -103,7 +103,7 @@ def _bytes(job: Job) -> float:
     if isinstance(spec, SampleSpec):
         channels, height, width = data_card(spec.train.dataset).shape
         return spec.batch * channels * height * width * (4 if spec.quantise == "none" else 1)
-    if job.stage == "train":
+    if isinstance(spec, TrainSpec | SnapshotSpec | AverageSpec):
         train = spec if isinstance(spec, TrainSpec) else spec.train
         whole = isinstance(spec, AverageSpec) or train.checkpoint is not None
         files = 1 if whole else 2  # the weights, and the checkpoint that a training resumes from

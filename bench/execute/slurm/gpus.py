@@ -53,8 +53,9 @@ def read_gpus(written: int | str) -> Gpus:
         if written < 0:
             raise ValueError("should not be negative")
         return Gpus(written)
-    matches = [_TYPED.fullmatch(part) for part in written.split(",")]
-    if not all(matches):
+    parts = written.split(",")
+    matches = [match for part in parts if (match := _TYPED.fullmatch(part))]
+    if len(matches) < len(parts):
         instead = f"write gpus: {_instead(written)}"
         raise ValueError(f"should be a whole number, or a type and a number: {instead}")
     counts = [int(match["count"]) for match in matches]

@@ -70,11 +70,10 @@ def measure_here(
         name: Of the measurement.
     """
     start(settings)
-    from bench.stages.context import Context
+    from bench.stages.context import Context, Unwatched
     from bench.stages.jobs import measure
 
-    lease: Any = None
-    context = Context(Store(results / "none"), settings, lease, Stop(), now(), 1)
+    context = Context(Store(results / "none"), settings, Unwatched(), Stop(), now(), 1)
     models = {}
     for kind, job in _kinds(jobs).items():
         if (timed := measure(job, context, TIMED_SECONDS)) is not None:
@@ -151,5 +150,10 @@ def of_one_process(resources: Resources) -> Resources:
     if gpus.share:
         one, options = 0, dict(resources.options)
     memory = None if resources.memory_gb is None else resources.memory_gb / resources.tasks
-    alone = {"nodes": 1, "tasks": 1, "at_once": 1, "minutes": min(resources.minutes, MOST_MINUTES)}
+    alone: dict[str, Any] = {
+        "nodes": 1,
+        "tasks": 1,
+        "at_once": 1,
+        "minutes": min(resources.minutes, MOST_MINUTES),
+    }
     return replace(resources, gpus=one, sbatch=options, memory_gb=memory, **alone)

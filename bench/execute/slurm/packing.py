@@ -132,8 +132,9 @@ class Sizes:
         self.by_stage[stage] = mean + (took - mean) / self._learned[stage]
         device = records[0].get("provenance", {}).get("device", "")
         self.devices.setdefault(stage, set()).add(str(device))
-        if (assumed := self.assumed(unit)) is not None:
-            flops = self.work.of(unit).flops
+        assumed, work = self.assumed(unit), self.work.of(unit)
+        if assumed is not None and work is not None:
+            flops = work.flops
             for kind in {"", self._kind(job)}:
                 earlier = self.observed.get((stage, kind), Observed())
                 self.observed[stage, kind] = earlier.add(took, assumed, flops)

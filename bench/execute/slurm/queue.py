@@ -197,9 +197,15 @@ def _call(command: Sequence[str]) -> str:
     """Returns what a command of SLURM prints, with its formats not changed by the environment."""
     program, ignored = command[0], ("SQUEUE_", "SACCT_")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ignored)}
-    options = {"capture_output": True, "text": True, "check": False, "timeout": TIMEOUT_SECONDS}
     try:
-        done = subprocess.run(command, env=environment, **options)
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+        )
     except FileNotFoundError:
         why = f"there is no {program} here: is this a login node of the cluster?"
         raise ClusterError(why) from None

@@ -155,7 +155,8 @@ class Slurm:
 
     def limited(self, jobs: int) -> "Slurm":
         """Returns the same with that many jobs of an array at once."""
-        return replace(self, **{stage: replace(self.of(stage), at_once=jobs) for stage in STAGES})
+        stages: dict[str, Any] = {stage: replace(self.of(stage), at_once=jobs) for stage in STAGES}
+        return replace(self, **stages)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def broadcast(index: int | None) -> int | None:
 def follow(process: Process, units: Mapping[UnitId, Job]) -> None:
     """Trains with the process of rank 0 what that chooses; writes nothing."""
     start(process.settings)
-    from bench.stages.context import Context
+    from bench.stages.context import Context, Unwatched
     from bench.stages.jobs import make
 
     join(process.settings)
@@ -45,7 +45,6 @@ def follow(process: Process, units: Mapping[UnitId, Job]) -> None:
         raise AssertionError("only the process of rank 0 writes")
 
     store = Store(process.store.root, guard=refuse)
-    lease: Any = None
     while (index := broadcast(None)) is not None:
         unit, job = list(units.items())[index]
-        make(job, unit, Context(store, process.settings, lease, process.stop, now(), 1))
+        make(job, unit, Context(store, process.settings, Unwatched(), process.stop, now(), 1))

@@ -123,7 +123,7 @@ class TaskRun:
             return
         # Of SLURM's two signals, the one for requeueing ends the unit, with a checkpoint if it is a
         # training; SIGTERM may come with a preemption or from scancel, and only saves.
-        queue_again = signal.signal(self.job.requeue_signal, self.stop.ask)
+        queue_again: Any = signal.signal(self.job.requeue_signal, self.stop.ask)
         signal.signal(signal.SIGTERM, self.stop.save)
         self.job.forget_half_written_result()
         self._note("began", host=socket.gethostname(), pid=os.getpid())

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure as MatplotlibFigure
 
 from bench.data.images import Images
 from bench.report.figures.figure import Figure, LazyFigure, slug
-from bench.report.figures.samples import Sheet, first_seeds, largest, sheet_grid
+from bench.report.figures.samples import Sheet, first_seeds, largest, sheet_grid, sheet_title
 from bench.report.figures.style import Style
 from bench.report.records import Records
+from bench.report.results import Results
 
 POINTS = 100_000
 """The most points of one density."""
@@ -42,6 +43,50 @@ def densities(
         sheets, span = onto_plane([*best, Sheet("held out", data.test)], data)
         figure = Figure(f"density-{slug(label)}", f"Density of {label}", caption)
         yield LazyFigure(figure, partial(_density, label, sheets, span))
+
+
+def densities_of_models(
+    results: Results, rows: pd.DataFrame, records: Records, data: Images, style: Style
+) -> Iterator[LazyFigure]:
+    """Yields one figure of all models: of each the density of its best group by the first metric,
+    over all its trainings and sample seeds.
+    """
+    dims, name = math.prod(data.shape), results.first_metric
+    if name is None or dims < 2:
+        return
+    higher = results.metrics[name].higher_is_better
+    parts = (best_group(mine, name, higher) for _, mine in rows.groupby("train", sort=False))
+    sheets = [sheet for part in parts if (sheet := _pooled(part, records, style))]
+    if len(sheets) < 2:
+        return
+    caption = (
+        f"Of each model the density of its best group by {name}, over all its trainings and sample "
+        "seeds, and of held-out points. One scale for all; what lies outside is counted above."
+    )
+    flat, span = onto_plane([*sheets, Sheet("held out", data.test)], data)
+    figure = Figure("densities", "Densities of all models", caption)
+    yield LazyFigure(figure, partial(_density, "", flat, span))
+
+
+def best_group(rows: pd.DataFrame, name: str, higher: bool) -> pd.DataFrame:
+    """Returns the rows of the complete group that is best by the mean of a column, if one is."""
+    complete = rows.groupby("group", sort=False).filter(
+        lambda group: bool((group["state"] == "done").all() and group[name].notna().all())
+    )
+    if complete.empty:
+        return complete
+    means = complete.groupby("group", sort=False)[name].mean()
+    return complete[complete["group"] == (means.idxmax() if higher else means.idxmin())]
+
+
+def _pooled(part: pd.DataFrame, records: Records, style: Style) -> Sheet | None:
+    """Returns the samples of all rows of a group, None if there are none."""
+    images = [found for key in part["key"] if len(found := records.images(key, POINTS))]
+    if not images:
+        return None
+    row = part.iloc[0]
+    sampler = style.sampler(row) if isinstance(row["sampler"], str) else "made elsewhere"
+    return Sheet(f"{row['train']}\n{sheet_title(sampler, row['nfe'])}", np.concatenate(images))
 
 
 def onto_plane(sheets: list[Sheet], data: Images) -> tuple[list[Sheet], tuple[float, float]]:
@@ -90,5 +135,6 @@ def _density(label: str, sheets: list[Sheet], span: tuple[float, float]) -> Matp
         axes.set_title(sheet.title + more, fontsize=9)
         axes.set(aspect="equal", xlim=span, ylim=span)
         axes.grid(False)
-    figure.suptitle(label, fontsize=12)
+    if label:
+        figure.suptitle(label, fontsize=12)
     return figure

@@ -7,6 +7,7 @@ same in every figure. Nothing here is random or dated: equal results give equal 
 import sys
 import traceback
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from bench.data.images import load_images
 from bench.files import write as put
 from bench.report.figures.canvas import rendered
 from bench.report.figures.conditional import conditional_samples, is_conditional
-from bench.report.figures.density import densities
+from bench.report.figures.density import densities, densities_of_models
 from bench.report.figures.figure import Figure, LazyFigure, slug
 from bench.report.figures.inspections import losses, strips_and_curves
 from bench.report.figures.likelihood import bits_versus_cost
@@ -26,6 +27,8 @@ from bench.report.figures.style import Style, theme
 from bench.report.figures.training import training_curves
 from bench.report.records import Records
 from bench.report.results import Results
+from bench.schema import did_you_mean
+from bench.suite.sections import Figures
 
 if TYPE_CHECKING:
     from bench.suite.resolved import Suite
@@ -55,12 +58,48 @@ def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> li
     }
     rows = results.rows
     finished = rows[rows["snapshot"].isna() & rows["ema"].isna()]
+    families["densities of all models"] = _densities(suite, results, finished, records, style)
     for name, which in (("samples", _samples), ("conditional samples", _conditional)):
         for label in suite.train:
             mine = finished[finished["train"] == label]
             families[f"{name} of {label}"] = which(suite, label, mine, records, style)
+    chosen = Chosen(suite.figures)
     with theme():
-        return [f for what, lazy in families.items() for f in _drawn(what, lazy, folder)]
+        drawn = [f for what, lazy in families.items() for f in _drawn(what, lazy, folder, chosen)]
+    for pattern in chosen.unmatched:
+        why = f"there is no such figure{did_you_mean(pattern, chosen.names)}"
+        print(f"report: figures: {pattern}: {why}", file=sys.stderr)
+    return drawn
+
+
+class Chosen:
+    """Which figures a suite asks for: all, or those whose names match a shell pattern."""
+
+    def __init__(self, figures: Figures) -> None:
+        self.patterns = ("*",) if isinstance(figures, str) else figures
+        self.names: list[str] = []
+
+    def asks_for(self, figure: Figure) -> bool:
+        """Returns whether a figure is asked for; its name is remembered either way."""
+        self.names.append(figure.name)
+        return any(fnmatchcase(figure.name, pattern) for pattern in self.patterns)
+
+    @property
+    def unmatched(self) -> list[str]:
+        """The patterns that no figure has matched so far."""
+        return [
+            pattern
+            for pattern in self.patterns
+            if self.names and not any(fnmatchcase(name, pattern) for name in self.names)
+        ]
+
+
+def _densities(
+    suite: "Suite", results: Results, rows: pd.DataFrame, records: Records, style: Style
+) -> Iterator[LazyFigure]:
+    data = load_images(suite.dataset)
+    if data.kind == "real":
+        yield from densities_of_models(results, rows, records, data, style)
 
 
 def _samples(
@@ -81,7 +120,9 @@ def _conditional(
     yield from conditional_samples(label, points, mine, records, data, style)
 
 
-def _drawn(what: str, family: Iterator[LazyFigure], folder: Path) -> Iterator[Figure]:
+def _drawn(
+    what: str, family: Iterator[LazyFigure], folder: Path, chosen: Chosen
+) -> Iterator[Figure]:
     """Draws and writes the figures of one kind; a fault costs only the figure that has it."""
     while True:
         try:
@@ -91,6 +132,8 @@ def _drawn(what: str, family: Iterator[LazyFigure], folder: Path) -> Iterator[Fi
         except Exception as error:  # of any kind: the tables and the other figures are not lost
             yield _faulty(Figure(slug(what), what, ""), error)
             return
+        if not chosen.asks_for(lazy.figure):
+            continue
         try:
             files = rendered(lazy.draw())
         except Exception as error:

@@ -28,7 +28,7 @@ from bench.report.records import Records
 from bench.report.seeds import Measured, measured
 
 SPAN = 30
-"""Curves of positive numbers that span more than this factor have a logarithmic axis."""
+"""Axes of curves whose positive numbers span more than this factor are logarithmic."""
 FEW = 64
 """Points of a curve up to which each has a marker."""
 
@@ -182,8 +182,9 @@ def _curves(lines: Sequence[Curve], labels: Mapping[str, str], style: Style) -> 
         markersize=3,
         ax=axes,
     )
-    if table["y"].min() > 0 and table["y"].max() > SPAN * table["y"].min():
-        log_axis(axes, "y", table["y"])
+    for which in "xy":
+        if table[which].min() > 0 and table[which].max() > SPAN * table[which].min():
+            log_axis(axes, which, table[which])
     axes.set(**labels)
     legend_beside(figure, take_legend(axes))
     return figure

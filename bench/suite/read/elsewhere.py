@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.card import Card
 from bench.data.digest import checkpoint_files
@@ -55,33 +55,56 @@ def _read_scale(r: Reading, path: KeyPath, value: Any) -> tuple[float, float] | 
     return None
 
 
-def read_checkpoint(
-    r: Reading, path: KeyPath, entry: Mapping[str, Any], card: Card
-) -> tuple[Path | None, str]:
-    """Returns the file or folder of weights, and which of them are taken: "ema" or "raw"."""
-    weights = entry.get("weights", "ema")
+class Checkpoint(NamedTuple):
+    """The file or folder of a model's weights.
+
+    Args:
+        path: Where it lies, or should; None if the model is trained whatever lies where.
+        weights: Which of them are taken: "ema" or "raw".
+        optional: Whether the model is trained if nothing lies there.
+    """
+
+    path: Path | None = None
+    weights: str = "ema"
+    optional: bool = False
+
+    @property
+    def taken(self) -> bool:
+        """Whether its weights are those of the model."""
+        return self.path is not None and (not self.optional or self.path.exists())
+
+
+def read_checkpoint(r: Reading, path: KeyPath, entry: Mapping[str, Any], card: Card) -> Checkpoint:
+    """Returns where a model's weights come from if they are not trained here."""
     if "checkpoint" not in entry:
-        if "weights" in entry:
-            why = "says which weights of a checkpoint: there is none here"
-            r.refuse((*path, "weights"), weights, why)
-        return None, "ema"
+        says = {"weights": "which weights of a checkpoint", "if_missing": "what else to do"}
+        for name in says.keys() & entry.keys():
+            why = f"says {says[name]}, and no checkpoint is named here"
+            r.refuse((*path, name), entry[name], why)
+        return Checkpoint()
+    weights = entry.get("weights", "ema")
     r.choice((*path, "weights"), weights, ("ema", "raw"), "kind of weights")
+    otherwise = entry.get("if_missing", "stop")
+    r.choice((*path, "if_missing"), otherwise, ("stop", "train"), "choice")
     here, value = (*path, "checkpoint"), entry["checkpoint"]
     if not card.checkpoints:
         r.refuse(here, value, f"{card.name} imports no published checkpoints")
-        return None, "ema"
+        return Checkpoint()
     for name in ("seeds", "snapshots", "ema"):
         if name in entry:
             why = "belongs to a training, and a checkpoint is not trained here"
             r.refuse((*path, name), entry[name], why)
-    needed = not r.options.absent and _may_be_asked_for(r, path[-1])
+    optional = otherwise == "train"
+    needed = not (optional or r.options.absent) and _may_be_asked_for(r, path[-1])
     file = _find(r, here, value, needed=needed)
     if file is not None and file.exists():
         try:
             checkpoint_files(file)
         except ValueError as error:
             r.refuse(here, value, str(error))
-    return file, weights
+    elif file is not None and optional:
+        r.notes.append(f"{'.'.join(path)}: trained, since nothing lies at {file}")
+    return Checkpoint(file, weights, optional)
 
 
 def _may_be_asked_for(r: Reading, label: str) -> bool:

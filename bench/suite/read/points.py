@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-from bench.card import Card, SamplerCard
+from bench.card import Published, SamplerCard
 from bench.data import conditioning
 from bench.schema import AtLeast, field_types
 from bench.suite.fault import KeyPath
@@ -21,6 +21,8 @@ from bench.suite.sections import Model, Samples, Source, Sweep
 
 Train = Mapping[str, Model | Source | None]
 POINT = ("train", "sampler", "params", "times", "grid", "given", "seeds")
+PUBLISHED = "published"
+"""The name of a sampler that stands for the one of the model's preset."""
 
 
 def read_points(r: Reading, train: Train) -> list[Sweep]:
@@ -80,7 +82,7 @@ def _read_point(r: Reading, path: KeyPath, entry: Any, train: Train) -> list[Swe
             continue
         match train[label]:
             case Model() as model:
-                sweeps.append(_read_sweep(r, path, label, entry, model.card))
+                sweeps.append(_read_sweep(r, path, label, entry, model))
             case Source():
                 for name in entry.keys() - {"train"}:
                     why = f"{label} holds images made elsewhere, nothing to set"
@@ -90,33 +92,71 @@ def _read_point(r: Reading, path: KeyPath, entry: Any, train: Train) -> list[Swe
 
 
 def _read_sweep(
-    r: Reading, path: KeyPath, label: str, entry: Mapping[str, Any], method: Card
+    r: Reading, path: KeyPath, label: str, entry: Mapping[str, Any], model: Model
 ) -> Sweep:
-    name = entry.get("sampler")
-    if "sampler" not in entry:
-        r.refuse((*path, "sampler"), None, "is missing", method.samplers)
+    published = _published(r, path, label, entry, model)
+    if published is None:
         return Sweep(path, label)
-    if not r.choice((*path, "sampler"), name, method.samplers, f"sampler of {method.name}"):
-        return Sweep(path, label)
-    card = method.samplers[name]
+    name, times = published.sampler, published.times or None
+    card = model.card.samplers[name]
     kinds = field_types(card.params)
-    values = {
+    own = {
         key: r.typed(kinds[key], (*path, "params", key), value)
         for key, value in r.mapping((*path, "params"), entry.get("params", {}), kinds).items()
         if key in kinds
     }
     if "times" in entry:
         _check_times(r, (*path, "times"), entry["times"], name, card.times)
+        times = entry["times"]
     axes, task, condition = {}, None, None
     if "grid" in entry:
-        outside = {*values, *({"times"} & entry.keys())}
+        outside = {*own, *({"times"} & entry.keys())}
         axes = _read_grid(r, (*path, "grid"), entry["grid"], outside, name, card)
     if "given" in entry:
         task, condition = _read_condition(r, (*path, "given"), entry["given"], name, card)
     seeds = None
     if "seeds" in entry:
         seeds = tuple(read_seeds(r, (*path, "seeds"), entry["seeds"]))
-    return Sweep(path, label, name, entry.get("times"), values, axes, task, condition, seeds)
+    values = _beneath(published, card, own, axes)
+    times = None if "times" in axes else times
+    return Sweep(path, label, name, times, values, axes, task, condition, seeds)
+
+
+def _published(
+    r: Reading, path: KeyPath, label: str, entry: Mapping[str, Any], model: Model
+) -> Published | None:
+    """Returns the sampler that a point names, with what its preset sets of it; None for none."""
+    method = model.card
+    name: Any = entry.get("sampler")
+    if "sampler" not in entry:
+        r.refuse((*path, "sampler"), None, "is missing", (*method.samplers, PUBLISHED))
+        return None
+    known = (*method.samplers, PUBLISHED)
+    if not r.choice((*path, "sampler"), name, known, f"sampler of {method.name}"):
+        return None
+    if name != PUBLISHED:
+        return Published(sampler=name)
+    if model.preset is not None and model.preset in method.published:
+        return method.published[model.preset]
+    has = "has no preset" if model.preset is None else f"has preset {model.preset}"
+    presets = ", ".join(method.published) or "none"
+    why = (
+        f"is the sampler that a preset brings, and train.{label} {has}; presets of {method.name} "
+        f"that bring one: {presets}"
+    )
+    r.refuse((*path, "sampler"), name, why)
+    return None
+
+
+def _beneath(
+    published: Published, card: SamplerCard, own: Mapping[str, Any], axes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns a point's parameters over those of its preset, without what its grid decides."""
+    decided = {*axes}
+    if "nfe" in axes:
+        decided.add(card.effort.name(card.params(**{**published.params, **own})))
+    kept = {name: value for name, value in published.params.items() if name not in decided}
+    return {**kept, **own}
 
 
 def _read_condition(

@@ -11,7 +11,8 @@ from bench.suite.read.elsewhere import read_checkpoint, read_source
 from bench.suite.read.reading import Reading
 from bench.suite.sections import Model, Source
 
-MODEL = ("method", "preset", "params", "seeds", "snapshots", "ema", "checkpoint", "weights")
+TRAINED = ("method", "preset", "params", "seeds", "snapshots", "ema")
+MODEL = (*TRAINED, "checkpoint", "weights", "if_missing")
 WIDEST = 12**-0.5
 """Relative width of the mean of all weights of a training."""
 
@@ -34,6 +35,8 @@ def read_train(r: Reading) -> dict[str, Model | Source | None]:
 
 def _read_model(r: Reading, path: KeyPath, entry: Any) -> Model | None:
     entry = r.mapping(path, entry, (*MODEL, "samples_from"))
+    # A profile takes a key of an entry out by null.
+    entry = {name: value for name, value in entry.items() if value is not None or name == "method"}
     if "method" not in entry:
         r.refuse((*path, "method"), None, "is missing", r.cards.methods)
         return None
@@ -42,22 +45,24 @@ def _read_model(r: Reading, path: KeyPath, entry: Any) -> Model | None:
     card = r.cards.methods[entry["method"]]
     seeds = read_seeds(r, (*path, "seeds"), entry.get("seeds", [0]))
     preset = _read_preset(r, path, entry, card)
-    params = _read_params(r, path, entry, card, preset)
-    snapshots, ema = (), ()
+    checkpoint = read_checkpoint(r, path, entry, card)
+    params = _read_params(r, path, entry, card, preset, imported=checkpoint.taken)
+    snapshots: tuple[int, ...] = ()
+    ema: tuple[float, ...] = ()
     if "checkpoint" not in entry:
         if "snapshots" in entry:
             snapshots = _read_snapshots(r, (*path, "snapshots"), entry["snapshots"], card, params)
         if "ema" in entry:
             ema = _read_averages(r, (*path, "ema"), entry["ema"], card, params)
-    checkpoint, weights = read_checkpoint(r, path, entry, card)
     return Model(
         card=card,
         preset=preset,
         params=params,
         seeds=seeds,
         snapshots=snapshots,
-        checkpoint=checkpoint,
-        weights=weights,
+        checkpoint=checkpoint.path if checkpoint.taken else None,
+        weights=checkpoint.weights,
+        wanted=None if checkpoint.taken else checkpoint.path,
         ema=ema,
     )
 
@@ -74,10 +79,20 @@ def _read_preset(r: Reading, path: KeyPath, entry: Mapping[str, Any], card: Card
 
 
 def _read_params(
-    r: Reading, path: KeyPath, entry: Mapping[str, Any], card: Card, preset: str | None
+    r: Reading,
+    path: KeyPath,
+    entry: Mapping[str, Any],
+    card: Card,
+    preset: str | None,
+    *,
+    imported: bool,
 ) -> Any:
-    """Returns the method's parameters, checked against the data set; None if they are wrong."""
-    here, values, imported = (*path, "params"), entry.get("params", {}), "checkpoint" in entry
+    """Returns the method's parameters, checked against the data set; None if they are wrong.
+
+    Args:
+        imported: Whether its weights are those of a checkpoint.
+    """
+    here, values = (*path, "params"), entry.get("params", {})
     if not isinstance(values, Mapping):
         r.refuse(here, values, "should be a mapping", names(card.params))
         values = {}

@@ -10,7 +10,7 @@ from bench.suite.read.metrics import check_tasks, read_claims, read_metrics
 from bench.suite.read.points import check_size, read_most_nfe, read_points
 from bench.suite.read.reading import Cards, Options, Reading
 from bench.suite.read.train import read_train
-from bench.suite.sections import Sections
+from bench.suite.sections import Figures, Sections
 
 REQUIRED = ("name", "dataset", "metrics", "samples", "train")
 OPTIONAL = (
@@ -36,21 +36,24 @@ def read_sections(tree: Any, cards: Cards, options: Options) -> tuple[Sections, 
     _check_profiles(r)
     metrics, sweeps = read_metrics(r, samples), read_points(r, train)
     check_tasks(r, metrics, sweeps)
-    if not r.problems:
+    if not r.problems and samples is not None:
         check_size(r, samples, train, sweeps)
+    required: dict[str, Any] = {  # None where there are problems: then nobody reads the sections
+        "dataset": dataset,
+        "data": r.data,
+        "samples": samples,
+        "train": train,
+    }
     return Sections(
+        **required,
         name=_read_name(r),
-        dataset=dataset,
-        data=r.data,
-        samples=samples,
         metrics=metrics,
-        train=train,
         likelihood=read_likelihood(r, train),
         inspect=read_inspect(r),
         sweeps=sweeps,
         claims=read_claims(r, metrics),
         keep=_read_keep(r),
-        figures=r.section(Literal["default", "none"], "figures", "default"),
+        figures=r.section(Figures, "figures", "default"),
         controlled=r.section(bool, "controlled", True),
         most_nfe=read_most_nfe(r, sweeps),
     ), r

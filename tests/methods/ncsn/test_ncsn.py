@@ -12,7 +12,7 @@ from bench.schema import build, merge
 from methods.ncsn.adapter import NCSN
 from methods.ncsn.card import CARD, SAMPLERS
 from methods.ncsn.levels import geometric, overlap, step_size
-from methods.ncsn.presets import PRESETS, PUBLISHED_SAMPLING
+from methods.ncsn.presets import PRESETS, PUBLISHED
 from methods.shared.likelihood import dequantise
 from methods.shared.process import like
 
@@ -248,7 +248,7 @@ def test_cost_is_what_the_network_counts(ending):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_published_sampling_goes_through_the_trained_levels(preset):
     card, params = SAMPLERS["annealed_langevin"], build(CARD.params, PRESETS[preset])
-    chosen = build(card.params, PUBLISHED_SAMPLING[preset])
+    chosen = build(card.params, PUBLISHED[preset].params)
     assert card.refuse(params, chosen, "") == []
     assert chosen.levels == params.levels
 

@@ -8,7 +8,8 @@ import torch
 from bench.schema import build, differences, merge
 from bench.suite.reader import read_suite
 from methods.ncsn.card import CARD, Params
-from methods.ncsn.presets import PRESETS, PUBLISHED_SAMPLING, SHAPES
+from methods.ncsn.presets import PRESETS, SHAPES
+from methods.ncsn.presets import PUBLISHED as SAMPLING
 from methods.ncsn.refinenet import make_refinenet
 
 NCSN = {
@@ -91,7 +92,7 @@ def decay(training):
 
 
 def test_there_is_a_preset_for_every_configuration():
-    assert set(PRESETS) == set(SHAPES) == set(PUBLISHED_SAMPLING) == set(PUBLISHED)
+    assert set(PRESETS) == set(SHAPES) == set(SAMPLING) == set(PUBLISHED)
     assert CARD.presets is PRESETS
     assert CARD.shapes is SHAPES
 
@@ -141,7 +142,7 @@ def test_presets_network_has_the_authors_number_of_parameters_and_takes_images_o
 @pytest.mark.parametrize("name", PRESETS)
 def test_published_sampling_is_the_authors(name):
     card = CARD.samplers["annealed_langevin"]
-    ours = build(card.params, PUBLISHED_SAMPLING[name])
+    ours = build(card.params, SAMPLING[name].params)
     later = name.startswith("ncsnv2/")
     assert (ours.steps_each, ours.step_lr) == PUBLISHED[name]["sampling"]
     assert ours.levels == PUBLISHED[name]["sigmas"][2]
@@ -157,12 +158,12 @@ def test_suite_of_published_checkpoints_samples_as_the_authors_do(tmp_path, monk
     for name in ("ncsn", "ncsnv2"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "cifar10.pth").write_bytes(b"in place of a checkpoint")
-    suite = read_suite(Path(__file__).resolve().parents[3] / "suites" / "ncsn_published.yaml")
+    suite = read_suite(Path(__file__).resolve().parents[3] / "suites" / "reproduce_ncsn.yaml")
     assert [point.train for point in suite.points] == ["ncsn", "ncsnv2"]
     for point in suite.points:
         preset, spec = f"{point.train}/cifar10", point.sample
         card = CARD.samplers["annealed_langevin"]
-        assert build(card.params, spec.params) == build(card.params, PUBLISHED_SAMPLING[preset])
+        assert build(card.params, spec.params) == build(card.params, SAMPLING[preset].params)
         # What they save is not taken back from the scale of dequantised images.
         assert build(Params, spec.train.params) == build(
             Params, merge(PRESETS[preset], {"dequantise": False})

@@ -1,8 +1,8 @@
 """The presets against the authors' configurations and the names and shapes of their checkpoints.
 
-``tests/published`` holds both: every value of the 28 configurations that a preset answers for, and
-the tensors of the 22 state dicts that are known, as a list of layers (``all_modules.0``,
-``all_modules.1``, ...) for each.
+``tests/published`` holds them: every value of the 28 configurations that a preset answers for, how
+they sample, and the tensors of the 22 state dicts that are known, as a list of layers
+(``all_modules.0``, ``all_modules.1``, ...) for each.
 """
 
 import json
@@ -13,12 +13,13 @@ import torch
 
 from bench.schema import build, differences
 from methods.sde.card import CARD, Params
-from methods.sde.presets import PRESETS, SHAPES
+from methods.sde.presets import PRESETS, PUBLISHED, SHAPES
 from methods.shared.backbone import make_network
 from methods.shared.published import from_published, published_layout, to_published
 
 FOLDER = Path(__file__).resolve().parents[2] / "published"
 CONFIGURATIONS = json.loads((FOLDER / "sde_configurations.json").read_text())
+SAMPLING = json.loads((FOLDER / "sde_sampling.json").read_text())
 STATES = json.loads((FOLDER / "sde_shapes.json").read_text())
 PARAMETERS = {
     # of the authors' networks, the Fourier frequencies taken out where there are any: they are not
@@ -174,3 +175,26 @@ def test_network_takes_images_of_the_presets_shape(name):
     with torch.device("meta"):
         y = network(torch.empty(1, *SHAPES[name]), torch.empty(1))
     assert y.shape == (1, *SHAPES[name])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_published_sampling_is_that_of_the_authors_configuration(name):
+    theirs, published = SAMPLING[name], PUBLISHED[name]
+    card = CARD.samplers[published.sampler]
+    ours = build(card.params, published.params)
+    predictors = {"ancestral_sampling": "ancestral"}
+    predictor = theirs["predictor"]
+    assert theirs["method"] == "pc"
+    assert ours.predictor == predictors.get(predictor, predictor)
+    assert (ours.corrector, ours.steps) == (
+        theirs["corrector"],
+        theirs["num_scales"],
+    )
+    assert (ours.corrector_steps, ours.snr) == (
+        theirs["n_steps_each"],
+        theirs["snr"] if ours.corrector != "none" else 0.16,
+    )
+    assert ours.last_noise != theirs["noise_removal"]
+    assert ours.probability_flow == theirs["probability_flow"]
+    assert ours.published
+    assert card.refuse(build(Params, PRESETS[name]), ours, "uniform") == []

@@ -19,11 +19,11 @@ import torch
 from bench.data.digest import digest_checkpoint
 from bench.data.images import Images, load_images
 from bench.data.registry import DATASETS
+from bench.execute.stop import Stop
 from bench.method import Noise, Sampler
-from bench.plan import Job
 from bench.schema import build
 from bench.spec import TrainSpec, place
-from bench.stages.context import Context
+from bench.stages.context import Context, Unwatched
 from bench.stages.weights import take_over
 from bench.store import Store, UnitId
 from methods.sde.adapter import ScoreSDE
@@ -298,18 +298,15 @@ def test_checkpoint_that_changed_after_the_plan_is_not_taken_over(tmp_path):
         method="sde", dataset="digits", params=VE, checkpoint=digest_checkpoint(path), **versions
     )
     unit = UnitId(*place(spec))
-    job = Job(
-        stage="train", key=unit.key, label="ve", specs=(spec,), parts=(unit.part,), path=str(path)
-    )
     store = Store(tmp_path / "store")
-    context = Context(store, {"device": "cpu"}, lease=None, stop=None, start="", attempts=1)
-    take_over(job, unit, context)
+    context = Context(store, {"device": "cpu"}, Unwatched(), Stop(), start="", attempts=1)
+    take_over(spec, path, unit, context)
     assert store.record(*unit)["images"] == 0
     store.remove(unit.stage, unit.key)
     with open(path, "ab") as file:
         file.write(b"more")
     with pytest.raises(ValueError, match="no longer the checkpoint that was planned with"):
-        take_over(job, unit, context)
+        take_over(spec, path, unit, context)
     assert store.record(*unit) is None
 
 

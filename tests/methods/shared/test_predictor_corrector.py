@@ -172,3 +172,26 @@ def test_it_ends_at_the_last_time_by_a_predictor_and_by_a_corrector_alone(proces
             **knobs,
         )
         assert abs(float(end.std()) / marginal_std(process, 0.05) - 1) < 0.03
+
+
+@pytest.mark.parametrize(("norms", "inflated"), [("image", 2), ("batch", 0)])
+def test_norms_of_each_image_make_the_variance_too_large_in_few_dimensions(norms, inflated):
+    """The step then depends on the image and on its own noise, and its chain keeps
+    p^{d / (d + 2)} |score|^2 in place of p: of a Gaussian in d dimensions the variance is
+    (1 + 2/d)^2 too large, however small the steps.
+    """
+    d, std, process = 8, 0.5, VE(0.01, 20.0)
+    noise, times = Noise(0, dtype=torch.float64), torch.tensor([1.0, 0.1], dtype=torch.float64)
+    truth = std**2 + process.std(times[1:]).item() ** 2
+    x = predictor_corrector(
+        process,
+        gaussian_score(process, std),
+        math.sqrt(truth) * noise.normal((4000, d, 1, 1)),
+        times,
+        noise,
+        predictor="none",
+        corrector_steps=800,
+        snr=0.05,
+        norms=norms,
+    )
+    assert x.var().item() / truth == pytest.approx((1 + 2 / d) ** inflated, rel=0.03)
