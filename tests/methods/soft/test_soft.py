@@ -419,6 +419,20 @@ def test_flows_are_refused_where_there_is_none():
     assert reasons("flow_heun", {"kind": "vp"}) == []
 
 
+def test_fast_solvers_are_refused_where_polynomials_say_nothing():
+    def reasons(name, corruption, **values):
+        params = build(CARD.params, {"corruption": corruption})
+        return SAMPLERS[name].refuse(params, build(SAMPLERS[name].params, values), "uniform")
+
+    for name in ("deis", "dpm_solver_2m", "dpm_solver_3m", "sde_dpm_solver_2m", "unipc"):
+        assert "diagonal in one basis" in reasons(name, {"kind": "blur_mask"})[0]
+        assert "diagonal in one basis" in reasons(name, {"kind": "pixelate"})[0]
+        assert "switches at once" in reasons(name, {"kind": "mask", "mask": {"width": 0.0}})[0]
+        assert reasons(name, {"kind": "blur"}) == []
+    assert "wipes out" in reasons("deis", {"kind": "blur"}, prediction="noise")[0]
+    assert reasons("deis", {"kind": "straight"}, prediction="noise") == []
+
+
 def test_a_likelihood_is_refused_only_where_there_is_no_flow():
     def reasons(**corruption):
         return CARD.likelihood.refuse(build(CARD.params, {"corruption": corruption}))
