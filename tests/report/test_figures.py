@@ -117,7 +117,8 @@ def test_pictures_never_mix_identities_of_a_metric(small, tmp_path):
     assert f"Identity {first} alone, one of 2" in (tmp_path / "report" / "report.html").read_text()
     figure = next(versus_compute(results, Style(rows, list(suite.train)))).draw()
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == [f"{FD} ({first})", f"{FD} ({second})", IS]
+    assert titles[:2] == [f"{FD} ({first})", f"{FD} ({second})"]
+    assert len(titles) == 4, "the other metric has as many"
 
 
 def test_a_group_that_lacks_a_seed_is_complete_for_no_identity(small):

@@ -9,6 +9,7 @@ from made_results import FD, group, made
 from synthetic_results import results_of
 
 from bench.report.columns import as_text
+from bench.report.curves import COLUMNS as OF_CURVES
 from bench.report.latex import escaped, latex
 from bench.report.tidy import leaderboard_table, long_table, plain_name, row_names
 from bench.report.verdicts import COLUMNS as OF_CLAIMS
@@ -45,6 +46,7 @@ def test_every_column_of_the_other_tables_is_documented(small):
     assert rows - losses <= documented("results.csv")
     assert set(results.uncertainty.columns) <= documented("uncertainty.csv")
     assert set(OF_CLAIMS) <= documented("claims.csv")
+    assert set(OF_CURVES) == documented("curves.csv")
 
 
 def test_no_cell_of_the_leaderboard_packs_several_facts(small):
