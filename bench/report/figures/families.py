@@ -15,6 +15,7 @@ import pandas as pd
 
 from bench.data.images import load_images
 from bench.files import write as put
+from bench.report.figures.across import across
 from bench.report.figures.canvas import rendered
 from bench.report.figures.conditional import conditional_samples, is_conditional
 from bench.report.figures.density import densities, densities_of_models
@@ -49,6 +50,7 @@ def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> li
     style = Style(results.rows, list(suite.train))
     families = {
         "quality versus compute": versus_compute(results, style),
+        "samples across budgets": _across(suite, results, records, style),
         "quality versus training": versus_training(results, style),
         "quality versus averages": versus_averages(results, style),
         "bits/dim versus its cost": bits_versus_cost(results.sweep, style),
@@ -111,6 +113,15 @@ def _samples(
     yield from family(label, free, records, data, style)
 
 
+def _across(
+    suite: "Suite", results: Results, records: Records, style: Style
+) -> Iterator[LazyFigure]:
+    data = load_images(suite.dataset)
+    conditional = [point.group for point in suite.points if is_conditional(point)]
+    if data.kind != "real" and data.shape[0] in (1, 3):
+        yield from across(results, records, data, style, set(conditional))
+
+
 def _conditional(
     suite: "Suite", label: str, rows: pd.DataFrame, records: Records, style: Style
 ) -> Iterator[LazyFigure]:
@@ -141,7 +152,7 @@ def _drawn(
             continue
         for kind, content in files.items():
             put(folder / f"{lazy.figure.name}.{kind}", content)
-        yield lazy.figure
+        yield lazy.figure._replace(image=files["png"])
 
 
 def _faulty(figure: Figure, error: Exception) -> Figure:
