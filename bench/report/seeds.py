@@ -1,6 +1,6 @@
 """What the seeds of one group say about a metric: its mean, an interval, or the bare values."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
