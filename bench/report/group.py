@@ -73,4 +73,5 @@ def groups_of(rows: pd.DataFrame, metrics: Mapping[str, MetricCard]) -> Iterator
             else:
                 parts.append((own, [index]))
         for _, members in parts:
-            yield Group(named.loc[members], metrics)
+            # A copy of so wide a table takes longer than what is done with it.
+            yield Group(named if len(parts) == 1 else named.loc[members], metrics)

@@ -45,12 +45,20 @@ def finite(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def seed_table(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Returns a column's values, a row per training and a column per seed, NaN if missing."""
-    keyed = rows.assign(
-        train_key=rows["train_key"].astype(object).fillna(""),
-        sample_seed=rows["sample_seed"].fillna(0),
-    )
-    return keyed.pivot_table(name, "train_key", "sample_seed", dropna=False, sort=False)
+    """Returns a column's values, a row per training and a column per seed, NaN if missing.
+
+    Without pandas' own pivot, which takes longer than all else of a leaderboard together.
+    """
+    at, trainings = pd.factorize(rows["train_key"].astype(object).fillna(""))
+    by, seeds = pd.factorize(rows["sample_seed"].astype(object).fillna(0))
+    values = rows[name].to_numpy(float, na_value=np.nan)
+    known = ~np.isnan(values)
+    shape = len(trainings), len(seeds)
+    counts, sums = np.zeros(shape), np.zeros(shape)
+    np.add.at(counts, (at[known], by[known]), 1)
+    np.add.at(sums, (at[known], by[known]), values[known])
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame(sums / counts, trainings, seeds)
 
 
 class Sides(NamedTuple):

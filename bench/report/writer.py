@@ -12,6 +12,7 @@ import yaml
 from bench.files import write as put
 from bench.report.columns import as_text
 from bench.report.curves import curve_table
+from bench.report.figures.drawings import KINDS, NOTES
 from bench.report.latex import latex
 from bench.report.markdown import markdown
 from bench.report.page.document import html
@@ -60,12 +61,13 @@ def write(suite: "Suite", store: Store, folder: Path | str, **sources: Any) -> R
         put(folder / name, content)
     figures, samples = [], {}
     if suite.figures != "none":
-        from bench.report.figures.families import draw  # what draws is slow to import
+        from bench.report.figures.families import draw  # slow to import
 
         figures = draw(suite, results, records, folder / "figures")
         samples = pictures(results, records)
     drawn = {figure.name for figure in figures if not figure.fault}
-    _clean(folder / "figures", {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")})
+    kept = {f"{name}.{kind}" for name in drawn for kind in KINDS} | ({NOTES} if drawn else set())
+    _clean(folder / "figures", kept)
     held = {
         name: files[name] for name in DOWNLOADS if len(files.get(name, b"")) in range(1, LARGEST)
     }
@@ -108,5 +110,5 @@ def _parquet(rows: pd.DataFrame) -> dict[str, bytes]:
 def _clean(folder: Path, kept: set[str]) -> None:
     """Deletes figures of earlier reports: a stale one would contradict the table beside it."""
     for path in sorted(folder.glob("*")):
-        if path.suffix in (".png", ".svg") and path.name not in kept:
+        if path.suffix in (".png", ".svg", ".json") and path.name not in kept:
             path.unlink()

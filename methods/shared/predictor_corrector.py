@@ -27,9 +27,10 @@ import math
 from typing import Literal
 
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from bench.method import Noise
-from methods.shared.process import Process, like, time_like
+from methods.shared.process import Process, time_like
 from methods.shared.samplers import (
     Hook,
     ScoreFn,
@@ -168,13 +169,15 @@ def _correct(
     hook: Hook | None,
 ) -> Tensor:
     """Takes ``count`` Langevin steps at time t, ``length`` times the ratio of norms if given."""
+    axes, time = tuple(range(1, x.dim())), time_like(x, t)
     for _ in range(count):
-        score, z = score_fn(x, time_like(x, t)), noise.normal(x.shape)
+        score, z = score_fn(x, time), noise.normal(x.shape)
         if norms is None:
             x = x.add(score, alpha=length).add_(z, alpha=math.sqrt(2 * length))
         else:
-            sizes = (like(v.flatten(1).norm(dim=1), x) for v in (z, score))
-            of_z, of_score = (v.mean() if norms == "batch" else v for v in sizes)
+            of_z, of_score = (vector_norm(v, dim=axes, keepdim=True) for v in (z, score))
+            if norms == "batch":
+                of_z, of_score = of_z.mean(), of_score.mean()
             epsilon = length * (of_z / of_score).square()
             x = x.addcmul(epsilon, score).addcmul_((2 * epsilon).sqrt(), z)
     return x if hook is None else hook(x, t, t, noise)

@@ -203,7 +203,8 @@ def step(
 ) -> Tensor:
     """Returns scale x + slope score(x, t) + std z; the last term only if ``noisy``."""
     scale, slope, std = coefficients
-    x = (scale * x).add_(score_fn(x, time_like(x, t)), alpha=slope)
+    score = score_fn(x, time_like(x, t))
+    x = x.add(score, alpha=slope) if scale == 1 else (scale * x).add_(score, alpha=slope)
     if noisy and std > 0:
         x.add_(noise.normal(x.shape), alpha=std)
     return x

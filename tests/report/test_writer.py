@@ -23,7 +23,7 @@ from synthetic_results import (
 from bench.plan import METRICS_PART
 from bench.report.columns import identity_text
 from bench.report.console import print_leaderboard
-from bench.report.figures import samples, training
+from bench.report.figures import families, samples, training
 from bench.report.writer import write
 from bench.spec import place
 from bench.store import Store, UnitId
@@ -52,7 +52,7 @@ def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
         "report.html",
     }
     assert {str(path) for path in one if len(path.parts) == 1} - {"results.parquet"} == tables
-    drawn = {path.stem for path in one if path.parts[0] == "figures"}
+    drawn = {path.stem for path in one if path.parts[0] == "figures"} - {"drawn"}
     expected = {
         "quality-vs-compute",
         "fd-digits-cnn-8-by-model",
@@ -67,7 +67,7 @@ def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
         "strip-mute-path",
         "curve-levels",
     }
-    assert {path.suffix for path in one if path.parts[0] == "figures"} == {".png", ".svg"}
+    assert {path.suffix for path in one if path.parts[0] == "figures"} == {".png", ".svg", ".json"}
 
 
 def test_csv_reads_back_with_whole_numbers_whole(small, tmp_path):
@@ -131,7 +131,8 @@ def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other_file(
     after = contents(folder)
     lost = {path.stem for path in before} - {path.stem for path in after}
     assert lost == {"training", "budgets-good", "budgets-mute"}
-    assert all(after[path] == before[path] for path in after if path.name != "report.html")
+    changed = {path.name for path in after if after[path] != before[path]}
+    assert changed == {"report.html", "drawn.json"}
     text = after[Path("report.html")].decode()
     assert "Training curves (training): TypeError: no &lt;such&gt; thing" in text
     assert "samples of good (samples-of-good): TypeError" in text
@@ -139,6 +140,30 @@ def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other_file(
     error = capsys.readouterr().err
     assert "report: training could not be drawn: TypeError: no <such> thing" in error
     assert error.count("Traceback (most recent call last)") == 3
+
+
+def test_a_second_report_draws_only_what_has_changed(small, tmp_path, monkeypatch):
+    suite, store = small
+    folder = tmp_path / "report"
+    write(suite, store, folder, methods=CARDS)
+    before, titles = contents(folder), []
+    draw = families.rendered
+
+    def counted(figure):
+        titles.append([axes.get_title() for axes in figure.axes][:2])
+        return draw(figure)
+
+    monkeypatch.setattr(families, "rendered", counted)
+    write(suite, store, folder, methods=CARDS)
+    assert titles == []
+    assert contents(folder) == before
+    log = store.folder("train", place(suite.train["good"][0])[1]) / "log.jsonl"
+    log.write_text(log.read_text() + '\n{"images": 200000, "loss": 0.5}')
+    write(suite, store, folder, methods=CARDS)
+    assert titles == [["good", "mute"]]
+    after = contents(folder)
+    changed = {path.stem for path in after if after[path] != before[path]}
+    assert changed == {"training", "drawn", "report"}
 
 
 def test_pictures_that_are_no_longer_made_disappear(small, tmp_path):

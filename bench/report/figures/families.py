@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bench.data.images import load_images
-from bench.files import write as put
 from bench.report.figures.across import across
 from bench.report.figures.canvas import rendered
 from bench.report.figures.conditional import conditional_samples, is_conditional
 from bench.report.figures.density import densities, densities_of_models
+from bench.report.figures.drawings import Drawings
 from bench.report.figures.figure import Figure, LazyFigure, slug
 from bench.report.figures.inspections import losses, strips_and_curves
 from bench.report.figures.likelihood import bits_versus_cost
@@ -39,7 +39,8 @@ def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> li
     """Draws every figure that the finished results allow and returns them in the order of a report.
 
     What cannot be drawn is returned with its fault, and its traceback goes to the error stream;
-    only a figure that cannot be written raises.
+    only a figure that cannot be written raises. One that is there from an earlier report, drawn
+    from the same, is not drawn again (:mod:`bench.report.figures.drawings`).
 
     Args:
         suite: What to draw.
@@ -66,8 +67,10 @@ def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> li
             mine = finished[finished["train"] == label]
             families[f"{name} of {label}"] = which(suite, label, mine, records, style)
     chosen = Chosen(suite.figures)
+    drawings = Drawings(folder)
     with theme():
-        drawn = [f for what, lazy in families.items() for f in _drawn(what, lazy, folder, chosen)]
+        drawn = [f for what, lazy in families.items() for f in _drawn(what, lazy, drawings, chosen)]
+    drawings.write_notes()
     for pattern in chosen.unmatched:
         why = f"there is no such figure{did_you_mean(pattern, chosen.names)}"
         print(f"report: figures: {pattern}: {why}", file=sys.stderr)
@@ -132,9 +135,9 @@ def _conditional(
 
 
 def _drawn(
-    what: str, family: Iterator[LazyFigure], folder: Path, chosen: Chosen
+    what: str, family: Iterator[LazyFigure], drawings: Drawings, chosen: Chosen
 ) -> Iterator[Figure]:
-    """Draws and writes the figures of one kind; a fault costs only the figure that has it."""
+    """Yields the figures of one kind; a fault costs only the figure that has it."""
     while True:
         try:
             lazy = next(family)
@@ -145,14 +148,14 @@ def _drawn(
             return
         if not chosen.asks_for(lazy.figure):
             continue
-        try:
-            files = rendered(lazy.draw())
-        except Exception as error:
-            yield _faulty(lazy.figure, error)
-            continue
-        for kind, content in files.items():
-            put(folder / f"{lazy.figure.name}.{kind}", content)
-        yield lazy.figure._replace(image=files["png"])
+        if (image := drawings.kept(lazy)) is None:
+            try:
+                files = rendered(lazy.draw())
+            except Exception as error:
+                yield _faulty(lazy.figure, error)
+                continue
+            image = drawings.add(lazy, files)
+        yield lazy.figure._replace(image=image)
 
 
 def _faulty(figure: Figure, error: Exception) -> Figure:

@@ -153,7 +153,7 @@ def _front(view: View, x: Axis, y: Axis) -> str:
     (first_x, first_y), *rest = view.front
     path = f"M{x.at(first_x)} {y.at(first_y)}"
     path += "".join(f"H{x.at(cost)}V{y.at(value)}" for cost, value in rest)
-    return f'<path class="front" d="{path}H{x.end}"/>'
+    return f'<path class="steps" d="{path}H{x.end}"/>'
 
 
 def _line(line: Line, x: Axis, y: Axis, label: tuple[float, float, str]) -> str:
@@ -193,19 +193,32 @@ def _published(view: View, x: Axis, y: Axis) -> str:
 
 
 def _labels(view: View, x: Axis, y: Axis, size: Size) -> dict[int, tuple[float, float, str]]:
-    """Returns where the name of each line goes: at its end, below the names above it."""
+    """Returns where the name of each line goes: at its end, moved until none covers another."""
     ends = []
     for line in view.lines:
         last = max((*line.marks, *line.loose), key=lambda mark: mark.x)
         short = line.model if len(line.model) <= size.letters else f"{line.model[: size.letters]}…"
-        ends.append((y.at(last.y), x.at(last.x) + 9, short, line.number))
+        ends.append((y.at(last.y) + 4, x.at(last.x) + 9, short, line.number))
+    placed = _stacked(sorted(ends))
+    deepest = max((at_y for _, at_y, _ in placed.values()), default=0.0) - y.start
+    if deepest <= 0:
+        return placed
+    mirrored = [(-at_y, at_x, text, number) for number, (at_x, at_y, text) in placed.items()]
+    lifted = [(max(at_y, -y.start), *rest) for at_y, *rest in sorted(mirrored)]
+    return {n: (at_x, -at_y, text) for n, (at_x, at_y, text) in _stacked(lifted).items()}
+
+
+def _stacked(
+    names: Sequence[tuple[float, float, str, int]],
+) -> dict[int, tuple[float, float, str]]:
+    """Returns names moved down, one after another, until none covers an earlier one."""
     placed: dict[int, tuple[float, float, str]] = {}
-    for at_y, at_x, text, number in sorted(ends):
+    for at_y, at_x, text, number in names:
         taken = [
             other_y
             for other_x, other_y, other in placed.values()
             if at_x < other_x + 8 * len(other) and other_x < at_x + 8 * len(text)
         ]
-        lowest = max((other + LINE_HEIGHT for other in taken), default=at_y + 4)
-        placed[number] = (at_x, round(max(at_y + 4, lowest), 1), text)
+        lowest = max((other + LINE_HEIGHT for other in taken), default=at_y)
+        placed[number] = (at_x, round(max(at_y, lowest), 1), text)
     return placed
