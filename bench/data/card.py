@@ -62,6 +62,7 @@ class DataCard:
             W).
         version: Raised by hand when the images or the splits change.
         summary: One line for a person.
+        caution: What numbers on it cannot show, for the head of a report.
         levels: How many values a pixel takes: 0, ..., levels - 1; 0 for real values.
         split_rule: How the splits are made, for a person.
         kind: Whether images are of discrete levels or of real values.
@@ -85,6 +86,7 @@ class DataCard:
     load: Callable[[str], np.ndarray]
     version: int = 1
     summary: str = ""
+    caution: str = ""
     levels: int = 256
     split_rule: str = "as its files have it"
     kind: Literal["uint8", "real"] = "uint8"

@@ -80,6 +80,7 @@ CARDS = {
     "digits": DataCard(
         version=1,
         summary="scikit-learn's handwritten digits, 8x8 grey, in its wheel",
+        caution="Digits rank samplers, not methods: they are too easy a problem",
         shape=(1, 8, 8),
         levels=17,
         splits={"train": 1437, "test": 360},
@@ -90,6 +91,7 @@ CARDS = {
     ),
     "photo_tiles": DataCard(
         version=1,
+        caution="Pieces of two photographs check a path, they rank nothing",
         summary="8x8 tiles of scikit-learn's two sample photographs in colour: to try a path, "
         "never to rank",
         shape=(3, 8, 8),
@@ -100,6 +102,7 @@ CARDS = {
     ),
     "photo_patches": DataCard(
         version=1,
+        caution="Pieces of two photographs check a path, they rank nothing",
         summary="32x32 crops of scikit-learn's two sample photographs in colour: CIFAR's shape "
         "without a download",
         shape=(3, PATCH, PATCH),

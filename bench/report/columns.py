@@ -29,8 +29,10 @@ GFLOPS = "sampling_gflops_per_image"
 COLD = "no batch was warm"
 
 LEADING = (
-    *("label", "group", "train", "method", "variant", "weights", "sampler", "times", "settings"),
-    *("steps", "tolerance", "adaptive", "budget", "nfe", "nfe_min", "nfe_max", SECONDS, GFLOPS),
+    *("label", "group", "train", "method", "method_name", "variant", "preset", "weights"),
+    *("sampler", "times", "settings", "options", "steps", "tolerance", "adaptive", "budget"),
+    "nfe",
+    *("nfe_min", "nfe_max", SECONDS, GFLOPS),
     *("network_gflops_per_row", "snapshot", "ema", "training_images", "training_flops"),
     *("training_seconds", "parameters", "device"),
 )
@@ -39,7 +41,7 @@ TRAILING = (
     *(BITS, BITS_ERROR, DRAW_ERROR, DRAW_SD, EXACT_BITS, BITS_NOTE, SECONDS_NOTE),
     *("likelihood_nfe", "likelihood_gflops_per_image", "clipped_fraction", "train_seed"),
     *("sample_seed", "count", "batch", "drawn", "state", "cause", "log", "key", "train_key"),
-    *("versions", "identity", "commit", "dirty", "host", "records", "unproven"),
+    *("versions", "identity", "commit", "dirty", "host", "ended", "records", "unproven"),
 )
 WHOLE = (
     *("steps", "budget", "snapshot", "training_images", "parameters", "train_seed"),
@@ -53,9 +55,10 @@ NUMBERS = (
 )
 
 GROUP_LEADING = (
-    *("rank", "group", "state", "train", "method", "variant", "weights", "sampler", "times"),
-    *("settings", "steps", "tolerance", "snapshot", "ema", "adaptive", "budget", "nfe", "nfe_min"),
-    *("nfe_max", "train_seeds", "sample_seeds", "points", "points_done"),
+    *("rank", "group", "state", "train", "method", "method_name", "variant", "preset"),
+    *("weights", "sampler", "times", "settings", "options", "steps", "tolerance", "snapshot"),
+    *("ema", "adaptive", "budget", "nfe", "nfe_min", "nfe_max", "train_seeds", "sample_seeds"),
+    *("points", "points_done"),
 )
 """Columns of the leaderboard before those of the metrics."""
 GROUP_TRAILING = (
@@ -99,8 +102,8 @@ PACKED = {
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the table with each structured column as text."""
+    """Returns the table with structured columns as text; ``settings`` is that of ``options``."""
     packed = {name: pack for name, pack in PACKED.items() if name in table}
-    return table.assign(
+    return table.drop(columns="options", errors="ignore").assign(
         **{name: table[name].map(pack, na_action="ignore") for name, pack in packed.items()}
     )

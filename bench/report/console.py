@@ -1,5 +1,8 @@
-"""The leaderboard in a terminal: a few columns; the last lines name the files with the rest."""
+"""The leaderboard in a terminal: eight columns, then the verdict; the last lines name the files
+with the rest.
+"""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,16 +11,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.printable import one_line
-from bench.report.columns import BITS, BITS_ERROR, BITS_NOTE, SECONDS
+from bench.report.columns import BITS, BITS_ERROR, BITS_NOTE
 from bench.report.formats import (
+    TIED,
     arrow,
-    compact,
+    behind_text,
+    budget_text,
     mark_bound,
-    metric_text,
-    nfe_text,
-    number,
+    value_text,
+    whole,
     with_error,
 )
+from bench.report.headline import headlines
 from bench.report.results import Results
 
 MOST = 120
@@ -43,7 +48,8 @@ def print_leaderboard(results: Results, console: Console, folder: Path | str | N
             _print(console, line)
     if len(board) > MOST:
         console.print(f"... and {len(board) - MOST} more groups in leaderboard.md", highlight=False)
-    lines = [results.uncontrolled] if results.uncontrolled else []
+    lines = [headline.sentence for headline in headlines(results)]
+    lines += [results.uncontrolled] if results.uncontrolled else []
     lines += [_claim(claim) for _, claim in results.verdicts.iterrows()]
     lines += [*results.drawn, *_lacking(board), *(_places(Path(folder)) if folder else [])]
     for line in lines:
@@ -61,17 +67,23 @@ def _claim(claim: pd.Series) -> str:
 
 
 def _cells(results: Results) -> tuple[list[str], list[list[str]]]:
-    headers = ["budget", "rank", "group", "NFE"]
-    headers += [f"{name} {arrow(c.higher_is_better)}" for name, c in results.metrics.items()]
-    headers += ["ms/image", "bits/dim (± over images)", "state"]
-    cells = []
-    for _, group in results.board.head(MOST).iterrows():
-        rank = "" if pd.isna(group["rank"]) else str(group["rank"])
-        row = [compact(group["budget"]), rank, group["group"], nfe_text(group)]
-        row += [metric_text(group, name) for name in results.metrics]
-        bits = mark_bound(with_error(group[BITS], group[BITS_ERROR]), group[BITS_NOTE])
-        cells.append([*row, number(group[SECONDS] * 1e3), bits, group["state"]])
-    return headers, cells
+    names = [name for name in (results.first_metric, results.second_metric) if name]
+    headers = ["budget (NFE)", "rank", "group"]
+    headers += [f"{name} {arrow(results.metrics[name].higher_is_better)}" for name in names]
+    if names:
+        headers.insert(4, "behind the best")
+    headers += ["bits/dim (± over images)", "state"]
+    return headers, [_row(group, names) for _, group in results.board.head(MOST).iterrows()]
+
+
+def _row(group: pd.Series, names: Sequence[str]) -> list[str]:
+    row = [budget_text(group), whole(group["rank"]), group["group"]]
+    row += [value_text(group, name) for name in names]
+    if names:
+        tied = f"{TIED} " if group[f"{names[0]} tied"] is True else ""
+        row.insert(4, f"{tied}{behind_text(group, names[0])}")
+    bits = mark_bound(with_error(group[BITS], group[BITS_ERROR]), group[BITS_NOTE])
+    return [*row, bits, group["state"]]
 
 
 def _table(headers: list[str], cells: list[list[str]]) -> Table:

@@ -2,11 +2,12 @@
 
 import pandas as pd
 
+from bench.report.facts import facts
 from bench.report.formats import compact, model_title, number, probability, with_interval
-from bench.report.front import COSTS
-from bench.report.models import heldout_losses, models
+from bench.report.headline import headlines
+from bench.report.models import models
 from bench.report.notices import notices
-from bench.report.ranking import rankings
+from bench.report.ranking import at_equal_compute, ranking, to_reach
 from bench.report.reading import reading
 from bench.report.results import Results
 from bench.report.section import Cell, Section
@@ -15,30 +16,41 @@ from bench.suite.claims import LEAST_PAIRS, LEAST_TRAININGS
 
 
 def sections(results: Results) -> list[Section]:
-    """Returns the parts of the report: a summary, claims, a table per budget, what is dominated,
-    the models, what is missing, how to read it.
+    """Returns the report in Markdown: verdict, facts, warnings, the leaderboard, ranks at equal
+    compute, claims, the models, what is missing, how to read it.
     """
+    known = facts(results)
     parts = [
-        Section("", [_summary(results), *notices(results)]),
-        _claims(results.verdicts),
-        *rankings(results),
-        _front(results),
+        verdict(results),
+        Section("", ["; ".join(f"{name}: {text}" for name, text in known.items()) + "."]),
+        Section("", bullets=notices(results)),
+        ranking(results),
+        *compared(results),
         models(results),
-        *heldout_losses(results.inspections),
-        Section("Not ranked together", bullets=results.unranked),
-        _missing(results),
-        reading(results),
+        *ends(results),
     ]
     return [part for part in parts if not part.is_empty]
 
 
-def _summary(results: Results) -> str:
-    done = int((results.rows["state"] == "done").sum())
-    return (
-        f"{len(results.board)} groups of {len(results.rows)} points ({done} done) on "
-        f"{results.dataset}; one row per group: mean over trainings and sample seeds [95 % "
-        "interval], or (the values) of too few for one."
-    )
+def verdict(results: Results) -> Section:
+    """Returns who leads at each budget, a sentence each."""
+    found = headlines(results)
+    if found:
+        sentences = [headline.sentence for headline in found]
+        text = [f"By {results.first_metric}, the best row of each budget [95 % interval]:"]
+        return Section("Verdict", text, bullets=sentences)
+    return Section("Verdict", ["No two complete rows share a budget: nothing is ranked yet."])
+
+
+def compared(results: Results) -> list[Section]:
+    """Returns what compares models beside the leaderboard: equal compute, claims."""
+    return [at_equal_compute(results), to_reach(results), _claims(results.verdicts)]
+
+
+def ends(results: Results) -> list[Section]:
+    """Returns what is not ranked together, what is missing, and how to read the report."""
+    unranked = Section("Not ranked together", bullets=results.unranked)
+    return [unranked, _missing(results), reading(results)]
 
 
 def _claims(judged: pd.DataFrame) -> Section:
@@ -53,39 +65,27 @@ def _claims(judged: pd.DataFrame) -> Section:
         "the verdict is undecided. Better and worse ask that the interval does not hold 0, "
         "and more."
     )
-    headers = ["first", "second", "metric", "NFE", "verdict", "first's mean", "second's mean"]
-    headers += ["difference [95 %]", "smallest effect", "p", "p of equivalence", "test", "note"]
+    headers = ["first against second", "metric (NFE)", "verdict", "means", "difference [95 %]"]
+    headers += ["smallest effect", "p (of equivalence)", "note"]
     cells = [_claim(claim) for _, claim in judged.iterrows()]
     return Section("Claims", [text], headers, cells)
 
 
 def _claim(claim: pd.Series) -> list[Cell]:
     costs = dict.fromkeys(compact(claim[f"{side}_nfe"]) for side in ("first", "second"))
-    facts = [claim["first"], claim["second"], claim["metric"], " / ".join(costs)]
+    means = (number(claim[f"{side}_mean"]) for side in ("first", "second"))
+    equivalence = probability(claim["p_holm"]), probability(claim["p_equivalence_holm"])
     values = [
-        number(claim["first_mean"]),
-        number(claim["second_mean"]),
+        " / ".join(means),
         with_interval(claim["difference"], claim["low"], claim["high"]),
         number(claim["smallest_effect"]),
-        probability(claim["p_holm"]),
-        probability(claim["p_equivalence_holm"]),
-        claim["test"],
-        claim["note"],
+        f"{equivalence[0]} ({equivalence[1]})" if any(equivalence) else "",
+        "; ".join(filter(None, (claim["test"], claim["note"]))),
     ]
-    verdict = Cell(claim["verdict"], claim["verdict"] != UNDECIDED)
-    return [*map(Cell, facts), verdict, *map(Cell, values)]
-
-
-def _front(results: Results) -> Section:
-    """Returns the groups that are off the Pareto front, and what beats them."""
-    text = (
-        f"Complete groups that another one beats by the mean of {results.first_metric or ''} for "
-        "no more cost; blank: on the front of that cost. Whether a difference is more than noise "
-        "is a claim's question."
-    )
-    headers = ["group", *(f"beaten in {cost} by" for cost in COSTS.values())]
-    cells = [list(map(Cell, row)) for row in results.dominated.itertuples(index=False)]
-    return Section("Dominated", [text], headers, cells)
+    pair = f"{claim['first']} against {claim['second']}"
+    facts_of = [Cell(pair), Cell(f"{claim['metric']} ({' / '.join(costs)})")]
+    decided = Cell(claim["verdict"], claim["verdict"] != UNDECIDED)
+    return [*facts_of, decided, *map(Cell, values)]
 
 
 def _missing(results: Results) -> Section:

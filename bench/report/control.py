@@ -39,11 +39,21 @@ def unranked(
     return lines
 
 
-def uncontrolled(rows: pd.DataFrame) -> str:
-    """Returns why a comparison that its suite calls controlled is none, empty if nothing speaks
-    against it.
+def evaluation_costs(rows: pd.DataFrame) -> pd.Series:
+    """Returns the GFLOPs of one evaluation of each model that has samples, by train label."""
+    return rows.groupby("train", sort=False)["network_gflops_per_row"].max().dropna()
 
-    Its models may differ by no more than 1 % in parameters and in the forward FLOPs of one row
+
+def costs_differ(rows: pd.DataFrame) -> bool:
+    """Tells whether one evaluation costs more in some model than in another, by over 1 %."""
+    costs = evaluation_costs(rows)
+    return len(costs) > 1 and bool(costs.max() > (1 + TOLERANCE) * costs.min())
+
+
+def uncontrolled(rows: pd.DataFrame) -> str:
+    """Returns why a comparison is not controlled, empty if nothing speaks against it.
+
+    Models may differ by no more than 1 % in parameters and in the forward FLOPs of one row
     through the network, of which only finished ones are known.
 
     Args:
@@ -52,7 +62,7 @@ def uncontrolled(rows: pd.DataFrame) -> str:
     models = rows.groupby("train", sort=False)
     sizes = {
         "parameters": (models["parameters"].max().dropna().astype(float), ",.0f"),
-        "forward GFLOPs per row": (models["network_gflops_per_row"].max().dropna(), ".4g"),
+        "forward GFLOPs per row": (evaluation_costs(rows), ".4g"),
     }
     unlike = []
     for what, (values, form) in sizes.items():

@@ -17,18 +17,21 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
     params = build(sampler.params, spec.params)
     swept = {sampler.effort.name(params)}
     values = plain(params)
-    settings = [f"{name}={v}" for name, v in differences(params).items() if name not in swept]
+    options = {name: v for name, v in differences(params).items() if name not in swept}
+    settings = [f"{name}={value}" for name, value in options.items()]
     settings += [describe_given(spec.given)] if spec.given else []
     settings += [] if spec.precision == "float32" else [f"precision={spec.precision}"]
     steps = [values[name] for name in sorted(swept) if isinstance(values.get(name), int)]
     trained = spec.train.checkpoint is None
     return {
         "method": card.title,
+        "method_name": spec.train.method,
         "variant": card.variant(build(card.params, spec.train.params)),
         "weights": "trained" if trained else f"checkpoint, {spec.train.weights}",
         "sampler": spec.sampler,
         "times": spec.times,
         "settings": ", ".join(settings),
+        "options": options,
         "steps": steps[0] if steps else None,
         "tolerance": values.get("tolerance") if "tolerance" in swept else None,
         "snapshot": spec.snapshot,
@@ -38,6 +41,15 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
         "sample_seed": spec.seed,
         "batch": spec.batch,
     }
+
+
+def preset_of(card: Card, params: Mapping[str, Any]) -> str:
+    """Returns the preset of a method that parameters are, empty for none."""
+    if not params or not card.presets:
+        return ""
+    wanted = build(card.params, params)
+    same = (name for name, values in card.presets.items() if build(card.params, values) == wanted)
+    return next(same, "")
 
 
 def imported_weights(imported: Mapping[str, Any]) -> str:

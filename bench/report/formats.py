@@ -12,6 +12,8 @@ MARKS = {"sample seeds": "†", "trainings": "‡"}
 """Marks of intervals that hold only for other sample seeds, or only for other trainings."""
 TIED = "≈"
 """Marks a value that cannot be told from the best one: the interval of the difference holds 0."""
+FRONT = "◆"
+"""Marks a row on the Pareto front."""
 LISTED = 4
 """Values that a cell lists; of more, the least and the greatest."""
 
@@ -80,6 +82,31 @@ def metric_text(group: Mapping[str, Any], name: str) -> str:
     return measured_text(Measured(group[name], low, high, over, values))
 
 
+def behind_text(group: Mapping[str, Any], name: str) -> str:
+    """Returns by how much a group is behind the best of its budget, ``+0.36 [-0.40, 1.10]``;
+    ``best`` for the best, blank if it is compared with none.
+    """
+    value = group[f"{name} behind"]
+    if pd.isna(value):
+        return ""
+    if value == 0:
+        return "best"
+    ends = group[f"{name} behind low"], group[f"{name} behind high"]
+    return f"+{with_interval(value, *ends)}"
+
+
+def value_text(group: Mapping[str, Any], name: str) -> str:
+    """Returns a metric of a row with half the width of its interval, ``3.38 ± 0.71 †``, marked if
+    of narrower scope; or with its values, if they are too few for one.
+    """
+    value, low, high = group[name], group[f"{name} low"], group[f"{name} high"]
+    if not all(map(_finite, (value, low, high))):
+        return metric_text(group, name)
+    text = with_deviation(value, (high - low) / 2)
+    mark = MARKS.get(group[f"{name} interval over"], "")
+    return f"{text} {mark}".strip()
+
+
 def bits_text(mean: Any, error: Any, draws: tuple[Any, Any] | None = None) -> str:
     """Returns bits/dim with their standard error over the images, which says so.
 
@@ -135,6 +162,12 @@ def nfe_text(group: Mapping[str, Any]) -> str:
     if pd.isna(group["nfe"]) or group["nfe_min"] == group["nfe_max"]:
         return compact(group["nfe"])
     return f"{compact(group['nfe'])} ({compact(group['nfe_min'])}–{compact(group['nfe_max'])})"
+
+
+def budget_text(group: Mapping[str, Any]) -> str:
+    """Returns the budget of a row, with the measured NFE if that is another: ``20 (19)``."""
+    budget, nfe = compact(group["budget"]), nfe_text(group)
+    return budget if budget == nfe or not nfe else f"{budget} ({nfe})".strip()
 
 
 def model_title(train: str, snapshot: Any, ema: Any) -> str:

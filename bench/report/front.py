@@ -1,7 +1,5 @@
 """The Pareto front of a leaderboard: which groups are beaten at no higher cost, and by which."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
@@ -37,31 +35,29 @@ def pareto(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarray:
     return dominators(cost, value, higher=higher) < 0
 
 
-def dominated(board: pd.DataFrame, metrics: Mapping[str, MetricCard]) -> pd.DataFrame:
-    """Returns a row per complete group that another one beats by the first metric, in both costs or
-    in one of them.
+def front(board: pd.DataFrame, name: str, card: MetricCard) -> pd.DataFrame:
+    """Returns what stands beside each complete group: whether it is on the Pareto front of a
+    metric, and which group beats it.
 
-    Columns: ``group``, and for each of :data:`COSTS` the group that beats it there, blank on that
-    front. Only groups of one identity of the metric compete, and only their means: whether a
-    difference is evidence is another question.
+    Columns: ``pareto``, whether it is on the front of any of :data:`COSTS`, blank for groups that
+    are on none because they are incomplete or have no cost; and ``beaten in NFE by``, ``beaten in
+    GFLOPs by``, blank on that front. Only groups of one identity compete, and only their means:
+    whether a difference is evidence is another question.
 
     Args:
         board: The leaderboard.
-        metrics: Cards by column; the first one counts.
     """
-    beaten: dict[str, dict[str, str]] = {}
-    for name, card in list(metrics.items())[:1]:
-        known = board[(board["state"] == "done") & np.isfinite(board[name].astype(float))]
-        for column, cost in COSTS.items():
-            measured = known[known[column].notna()]
-            same = [identity.get(name, "") for identity in measured["identity"]]
-            for _, part in measured.groupby(np.array(same, object)):
-                points = part[column].to_numpy(float), part[name].to_numpy(float)
-                best = dominators(*points, higher=card.higher_is_better)
-                for group, index in zip(part["group"], best, strict=True):
-                    if index >= 0:
-                        record = beaten.setdefault(group, dict.fromkeys(COSTS.values(), ""))
-                        record[cost] = part["group"].iloc[index]
-    order = {group: index for index, group in enumerate(board["group"])}
-    records = [{"group": group, **beaten[group]} for group in sorted(beaten, key=order.get)]
-    return pd.DataFrame(records, columns=["group", *COSTS.values()])
+    found = pd.DataFrame({"pareto": pd.Series(pd.NA, board.index, dtype="boolean")})
+    known = board[(board["state"] == "done") & np.isfinite(board[name].astype(float))]
+    for column, cost in COSTS.items():
+        beaten = pd.Series("", board.index, dtype=object)
+        measured = known[known[column].notna()]
+        same = [identity.get(name, "") for identity in measured["identity"]]
+        for _, part in measured.groupby(np.array(same, object)):
+            points = part[column].to_numpy(float), part[name].to_numpy(float)
+            best = dominators(*points, higher=card.higher_is_better)
+            on_front = pd.Series(best < 0, part.index, dtype="boolean")
+            found.loc[part.index, "pareto"] = found["pareto"].fillna(False) | on_front
+            beaten[part.index] = [part["group"].iloc[i] if i >= 0 else "" for i in best]
+        found[f"beaten in {cost} by"] = beaten
+    return found

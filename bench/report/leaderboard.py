@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bench.metrics.card import MetricCard
@@ -28,9 +27,10 @@ from bench.report.columns import (
     WHOLE,
     joined,
 )
+from bench.report.front import front
 from bench.report.group import Group
 from bench.report.identity import hashes_of
-from bench.report.seeds import difference_of
+from bench.report.standing import behind, verdicts
 from bench.report.state import URGENCY
 
 
@@ -39,14 +39,17 @@ def leaderboard(groups: Sequence[Group], metrics: Mapping[str, MetricCard]) -> p
 
     A metric's mean counts each training once; ``<metric> low`` and ``<metric> high`` are its 95 %
     interval (:func:`bench.report.statistics.estimate`), ``<metric> interval over`` what that holds
-    for, and ``<metric> values`` the values if they are too few for one. ``<metric> tied`` says of
-    complete groups whether the interval of the difference from the best of their budget and
-    identity holds 0; blank for the best, and if there is no interval. A spread is a sample standard
-    deviation, blank with one value: ``<metric> sd`` over all finished points of the group,
-    ``<metric> sd over trainings`` over the means of its training seeds
-    (:func:`bench.report.uncertainty.uncertainty` has its parts). Bits/dim and training cost count
-    each model once; ``bits_per_dim_image_error`` is the mean of the models' errors over images,
-    never less than the error of their mean, for they score the same images.
+    for, and ``<metric> values`` the values if they are too few for one. ``<metric> behind`` is by
+    how much a complete group is worse than the best of its budget and identity, with its interval
+    ``behind low`` to ``behind high``; ``<metric> tied`` says whether that holds 0, blank for the
+    best and without an interval; ``verdict`` what is known of the difference in the first metric
+    (:mod:`bench.report.standing`); ``pareto`` and ``beaten in ... by`` where it lies among all
+    budgets (:func:`bench.report.front.front`). A spread is a sample standard deviation, blank with
+    one value: ``<metric> sd`` over all finished points of the group, ``<metric> sd over trainings``
+    over the means of its training seeds (:func:`bench.report.uncertainty.uncertainty` has its
+    parts). Bits/dim and training cost count each model once; ``bits_per_dim_image_error`` is the
+    mean of the models' errors over images, never less than the error of their mean, for they score
+    the same images.
 
     The rank is by the first metric, among groups of one budget and one identity of that metric
     whose points are all done: a group is not ranked on the seeds that happened to survive. The
@@ -55,7 +58,7 @@ def leaderboard(groups: Sequence[Group], metrics: Mapping[str, MetricCard]) -> p
     """
     spreads = ("", " low", " high", " sd", " sd over trainings")
     columns = [f"{name}{what}" for name in metrics for what in spreads]
-    notes = [f"{name}{what}" for name in metrics for what in (" interval over", " values", " tied")]
+    notes = [f"{name}{what}" for name in metrics for what in (" interval over", " values")]
     board = pd.DataFrame(
         [_record(group) for group in groups],
         columns=[*GROUP_LEADING, *columns, *notes, *GROUP_TRAILING],
@@ -70,26 +73,12 @@ def leaderboard(groups: Sequence[Group], metrics: Mapping[str, MetricCard]) -> p
     board["budget"] = [_budget(record) for record in board.to_dict("records")]
     board["budget"] = board["budget"].astype("float64")
     for name, card in metrics.items():
-        board[f"{name} tied"] = _ties(board, groups, name, card)
+        board = board.assign(**behind(board, groups, name, card))
+    board = board.assign(verdict="", pareto=pd.array([pd.NA] * len(board), "boolean"))
+    for name, card in list(metrics.items())[:1]:
+        board["verdict"] = verdicts(board, groups, name, card)
+        board = board.assign(**front(board, name, card))
     return _ranked(board, metrics)
-
-
-def best_of(board: pd.DataFrame, name: str, higher: bool) -> list[pd.Index]:
-    """Returns which complete groups are best in a metric, for each budget and identity that several
-    of them share.
-
-    Args:
-        board: Rows of the leaderboard.
-        name: The metric's column.
-        higher: Whether a higher value is better.
-    """
-    known = board[(board["state"] == "done") & board[name].notna() & board["budget"].notna()]
-    same = np.array([identity.get(name, "") for identity in known["identity"]], object)
-    return [
-        part.index[part[name] == (part[name].max() if higher else part[name].min())]
-        for _, part in known.groupby([known["budget"], same])
-        if len(part) > 1
-    ]
 
 
 def _record(group: Group) -> dict[str, Any]:
@@ -190,27 +179,6 @@ def _budget(group: Mapping[str, Any]) -> float:
         return float(group["budget"])
     fixed = not pd.isna(group["adaptive"]) and not group["adaptive"]
     return group["nfe"] if fixed and group["nfe_min"] == group["nfe_max"] else math.nan
-
-
-def _ties(board: pd.DataFrame, groups: Sequence[Group], name: str, card: MetricCard) -> pd.Series:
-    """Returns whether a group cannot be told from the best one, blank if that is not known.
-
-    Args:
-        board: The leaderboard, unsorted: a row per group.
-    """
-    tied = pd.Series(pd.NA, index=board.index, dtype="boolean")
-    same = [identity.get(name, "") for identity in board["identity"]]
-    for best in best_of(board, name, card.higher_is_better):
-        leader = best[0]
-        at_budget = board["budget"] == board.loc[leader, "budget"]
-        for index in board.index[at_budget & (board["state"] == "done")]:
-            if index in best or same[index] != same[leader]:
-                continue
-            pair = groups[index].rows, groups[leader].rows
-            found = difference_of(*pair, name, card.bounds)
-            if found is not None and found.scope:
-                tied[index] = bool(found.low <= 0 <= found.high)
-    return tied
 
 
 def _ranked(board: pd.DataFrame, metrics: Mapping[str, MetricCard]) -> pd.DataFrame:

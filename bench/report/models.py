@@ -32,34 +32,30 @@ def models(results: Results) -> Section:
     """Returns a row per train entry, snapshot or average: what it is, what it cost, bits/dim."""
     rows = results.rows
     trained = rows[rows["train_key"].notna()].drop_duplicates("train_key")
-    exact = trained[EXACT_BITS].notna().any()
-    headers = ["model", "method", "variant", "weights", "parameters", "trainings", "images each"]
-    headers += ["compute (TFLOPs each)", "time (s each)", f"{BITS_TITLE} ↓"]
-    headers += ["the same by the true density"] if exact else []
-    headers += ["likelihood NFE", "likelihood GFLOPs", "device", "train keys"]
+    headers = ["model", "method", "weights", "parameters", "trainings × images"]
+    headers += ["TFLOPs and s each", f"{BITS_TITLE} ↓", "likelihood NFE (GFLOPs)"]
     alike = trained.groupby(["train", "snapshot", "ema"], sort=False, dropna=False)
-    cells = [[Cell(text) for text in _model(part, exact)] for _, part in alike]
+    cells = [[Cell(text) for text in _model(part)] for _, part in alike]
     return Section("Models", (), headers, cells)
 
 
-def _model(part: pd.DataFrame, exact: bool) -> list[str]:
+def _model(part: pd.DataFrame) -> list[str]:
     first, images = part.iloc[0], part["training_images"]
+    seen = whole(images.mean().round() if images.notna().any() else None)
+    bits = mark_bound(_bits(part), first[BITS_NOTE])
+    if part[EXACT_BITS].notna().any():
+        bits += f" (by the true density {part[EXACT_BITS].mean():.3f})"
+    cost = (part["training_flops"].mean() / TERA, part["training_seconds"].mean())
+    spent = (part["likelihood_nfe"].mean(), part["likelihood_gflops_per_image"].mean())
     return [
         model_title(first["train"], first["snapshot"], first["ema"]),
-        first["method"],
-        first["variant"],
+        ", ".join(filter(None, (first["method"], first["variant"], first["preset"]))),
         first["weights"],
         whole(first["parameters"]),
-        str(len(part)),
-        whole(images.mean().round() if images.notna().any() else None),
-        number(part["training_flops"].mean() / TERA),
-        number(part["training_seconds"].mean()),
-        mark_bound(_bits(part), first[BITS_NOTE]),
-        *([f"{part[EXACT_BITS].mean():.3f}"] if exact else []),
-        number(part["likelihood_nfe"].mean()),
-        number(part["likelihood_gflops_per_image"].mean()),
-        first["device"] if isinstance(first["device"], str) else "",
-        " ".join(f"`{name[:8]}`" for name in part["train_key"]),
+        f"{len(part)} × {seen}" if seen else str(len(part)),
+        "; ".join(filter(None, map(number, cost))),
+        bits,
+        number(spent[0]) + (f" ({number(spent[1])})" if number(spent[1]) else ""),
     ]
 
 

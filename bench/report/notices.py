@@ -1,21 +1,72 @@
 """What a reader has to know before the tables: warnings, parts of sets, missing provenance."""
 
+import pandas as pd
+
 from bench.data.gallery_files import equal_pictures
 from bench.data.registry import data_card
+from bench.report.control import costs_differ, evaluation_costs
+from bench.report.formats import number
 from bench.report.identity import used
 from bench.report.results import Results
+
+CLIPPED = 0.01
+"""Share of clipped pixels above which a group is counted."""
 
 
 def notices(results: Results) -> list[str]:
     """Returns the lines above the tables, most important first."""
     return [
         *([f"Warning: {results.uncontrolled}."] if results.uncontrolled else []),
-        *_one_seed(results),
+        *_unequal_evaluations(results),
         *in_both_splits(results.dataset),
         *_few_images(results),
+        *_caution(results.dataset),
+        *_clipped(results.board),
+        *_memorised(results),
+        *_one_seed(results),
         *results.drawn,
         *_unproven(results),
     ]
+
+
+def _caution(dataset: str) -> list[str]:
+    """Returns what a data set cannot show, if its card says so."""
+    try:
+        caution = data_card(dataset).caution
+    except (KeyError, ValueError):
+        return []
+    return [f"{caution}."] if caution else []
+
+
+def _unequal_evaluations(results: Results) -> list[str]:
+    """Returns a line if one network evaluation does not cost the same in every model."""
+    if not costs_differ(results.rows):
+        return []
+    costs = evaluation_costs(results.rows)
+    named = ", ".join(f"{name} {cost:.4g}" for name, cost in costs.items())
+    return [f"Equal NFE is not equal compute: GFLOPs of one evaluation are {named}."]
+
+
+def _clipped(board: pd.DataFrame) -> list[str]:
+    """Returns a line that counts the groups of which many pixels were clipped."""
+    much = board[board["clipped_fraction"] > CLIPPED]
+    if much.empty:
+        return []
+    most = much.loc[much["clipped_fraction"].idxmax()]
+    return [
+        f"Clipped pixels above {CLIPPED:.0%} in {len(much)} of {len(board)} groups, most in "
+        f"{most['group']} ({most['clipped_fraction']:.1%})."
+    ]
+
+
+def _memorised(results: Results) -> list[str]:
+    """Returns a line for each measure of memorisation that some group is beyond the bound of."""
+    named: dict[str, list[str]] = {}
+    for group in results.memorised:
+        side = "above" if group.bound.above else "below"
+        what = f"Memorised, {group.metric} {side} {group.bound.value:g}"
+        named.setdefault(what, []).append(f"{group.group} ({number(group.value)})")
+    return [f"{what}: {'; '.join(groups)}." for what, groups in named.items()]
 
 
 def in_both_splits(dataset: str) -> list[str]:
@@ -42,18 +93,17 @@ def _one_seed(results: Results) -> list[str]:
 
 
 def _few_images(results: Results) -> list[str]:
-    """Returns a line for each metric whose value means nothing for so few images."""
-    lines = []
+    """Returns a line for each count of images that is too small for some metrics."""
+    needs: dict[int, list[str]] = {}
     for name, short in used(results.rows):
         identity = results.identities[short]
         least = identity.get("least_count", 0)
         if least > identity.get("count", least):
-            count = identity["count"]
-            lines.append(
-                f"Too few images: {name} on {count} is a smoke test, not evidence; it needs "
-                f"{least}."
-            )
-    return lines
+            needs.setdefault(identity["count"], []).append(f"{name} needs {least}")
+    return [
+        f"Too few images: {count} are a smoke test, not evidence; {', '.join(named)}."
+        for count, named in needs.items()
+    ]
 
 
 def _unproven(results: Results) -> list[str]:

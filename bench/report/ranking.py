@@ -1,103 +1,92 @@
-"""The tables of the leaderboard, one per budget, with the lines below each."""
+"""The leaderboard as one table, with the lines below it; and the ranks at equal compute."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
 from bench.report.columns import BITS, BITS_ERROR, BITS_NOTE, BITS_TITLE, GFLOPS, SECONDS
+from bench.report.control import costs_differ
 from bench.report.formats import (
+    FRONT,
     TIED,
     arrow,
-    bits_text,
+    behind_text,
+    budget_text,
     compact,
     mark_bound,
-    metric_text,
     model_title,
-    nfe_text,
     number,
     sampler_title,
-    whole,
-    with_deviation,
+    value_text,
     with_error,
 )
 from bench.report.identity import used
-from bench.report.leaderboard import best_of
-from bench.report.memorisation import Memorised
+from bench.report.matched import (
+    COSTS,
+    At,
+    comparable_rows,
+    curves,
+    levels,
+    ranked_at,
+    ranked_to_reach,
+    targets,
+    training_is_equal,
+)
 from bench.report.results import Results
 from bench.report.section import Cell, Section
+from bench.report.standing import ESTABLISHED
 from bench.report.statistics import LEAST_VALUES
 
 MILLI = 1e3
-CLIPPED = 0.01
-"""Share of clipped pixels above which a row is named."""
-NAMED = 8
-"""Rows named for it, those with most first."""
+BETWEEN = "~"
+"""Marks a number that lies between two measured points."""
 
 
-def rankings(results: Results) -> list[Section]:
-    """Returns a table per budget, and one of what has no budget."""
-    board = results.board
-    parts = [
-        _ranking(f"Budget {compact(budget)} (network evaluations per image)", groups, results)
-        for budget, groups in board.groupby("budget", sort=True)
-    ]
-    rest = board[board["budget"].isna()]
-    title = (
-        "Without a fixed budget: adaptive samplers at the NFE they measured, images made elsewhere "
-        "(not ranked)"
-    )
-    return parts + ([_ranking(title, rest, results)] if len(rest) else [])
+def ranking(results: Results) -> Section:
+    """Returns a row per group, by budget and rank; those without a budget come last."""
+    names = [name for name in (results.first_metric, results.second_metric) if name]
+    headers = ["budget (NFE)", "model", "sampler"]
+    headers += [f"{name} {arrow(results.metrics[name].higher_is_better)}" for name in names]
+    if names:
+        headers.insert(4, "behind the best")
+    headers += [f"{BITS_TITLE} ↓", "ms/image"]
+    cells = [_row(group, names) for _, group in results.board.iterrows()]
+    below = [*_marks(results), *_floors(results), *_ties(results)]
+    return Section("Leaderboard", (), headers, cells, below=below)
 
 
-def _ranking(title: str, groups: pd.DataFrame, results: Results) -> Section:
-    headers = ["rank", "model", "sampler", "steps", "NFE"]
-    headers += [f"{name} {arrow(c.higher_is_better)}" for name, c in results.metrics.items()]
-    headers += ["time (ms/image)", "compute (GFLOPs/image)", f"{BITS_TITLE} ↓"]
-    headers += ["seeds (training × sampling)", "state"]
-    best = {
-        name: {index for part in best_of(groups, name, card.higher_is_better) for index in part}
-        for name, card in results.metrics.items()
-    }
-    cells = [
-        [*map(Cell, _facts(group)), *_values(index, group, best), *map(Cell, _costs(group))]
-        for index, group in groups.iterrows()
-    ]
-    flagged = [memorised for memorised in results.memorised if memorised.index in groups.index]
-    below = [*_floors(groups, results), *_ties(groups, best), *_memorised(flagged)]
-    return Section(title, (), headers, cells, below=[*below, *_clipped(groups)])
-
-
-def _facts(group: pd.Series) -> list[str]:
+def _row(group: pd.Series, names: Sequence[str]) -> list[Cell]:
     model = model_title(group["train"], group["snapshot"], group["ema"])
-    steps = whole(group["steps"])
-    return [whole(group["rank"]), model, sampler_title(group), steps, nfe_text(group)]
+    front = f"{FRONT} " if group["pareto"] is True else ""
+    cells = [Cell(budget_text(group)), Cell(f"{front}{model}"), Cell(sampler_title(group))]
+    for place, name in enumerate(names):
+        text = value_text(group, name) if place else value_text(group, name) or group["state"]
+        tied = group[f"{name} tied"] is True
+        strong = group[f"{name} behind"] == 0
+        cells.append(Cell(f"{TIED} {text}" if tied and place else text, strong))
+        if not place:
+            verdict = f", {ESTABLISHED}" if group["verdict"] == ESTABLISHED else ""
+            mark = f"{TIED} " if tied else ""
+            cells.append(Cell(f"{mark}{behind_text(group, name)}{verdict}"))
+    bits = mark_bound(with_error(group[BITS], group[BITS_ERROR]), group[BITS_NOTE])
+    return [*cells, Cell(bits), Cell(number(group[SECONDS] * MILLI))]
 
 
-def _values(index: Any, group: pd.Series, best: Mapping[str, set[Any]]) -> list[Cell]:
-    texts = {name: metric_text(group, name) for name in best}
-    return [
-        Cell(f"{TIED} {text}" if group[f"{name} tied"] is True else text, index in best[name])
-        for name, text in texts.items()
-    ]
+def _marks(results: Results) -> list[str]:
+    lines = ["Bold: the best of its budget and identity."]
+    if results.board["pareto"].fillna(False).any():
+        lines[0] += (
+            f" {FRONT}: on the Pareto front of {results.first_metric}: no row is at least as good "
+            "for as little. ±: half the width of the 95 % interval; [ ]: that of the difference."
+        )
+    return lines
 
 
-def _costs(group: pd.Series) -> list[str]:
-    sampled = isinstance(group["sampler"], str)
-    return [
-        with_deviation(group[SECONDS] * MILLI, group[f"{SECONDS} sd"] * MILLI),
-        number(group[GFLOPS]),
-        mark_bound(bits_text(group[BITS], group[BITS_ERROR]), group[BITS_NOTE]),
-        f"{group['train_seeds']} × {group['sample_seeds']}" if sampled else "",
-        group["state"],
-    ]
-
-
-def _floors(groups: pd.DataFrame, results: Results) -> list[str]:
+def _floors(results: Results) -> list[str]:
     """Returns a line for each metric and identity whose value for real images is known."""
     lines = []
-    for name, short in used(groups):
+    for name, short in used(results.board):
         if (floor := results.floors.get(name, {}).get(short)) is None:
             continue
         count = results.identities[short].get("count")
@@ -112,18 +101,17 @@ def _floors(groups: pd.DataFrame, results: Results) -> list[str]:
     return lines
 
 
-def _ties(groups: pd.DataFrame, best: Mapping[str, set[Any]]) -> list[str]:
-    """Returns what the tie marks of a table mean, and in which columns there can be none."""
-    lines, unknown = [], []
-    if any(groups[f"{name} tied"].fillna(False).any() for name in best):
+def _ties(results: Results) -> list[str]:
+    """Returns what the tie marks mean, and in which columns there can be none."""
+    board, lines, unknown = results.board, [], []
+    if any(board[f"{name} tied"].fillna(False).any() for name in results.metrics):
         lines.append(
-            f"{TIED}: cannot be told from the best of the column: the 95 % interval of the "
+            f"{TIED}: cannot be told from the best of its budget: the 95 % interval of the "
             "difference holds 0."
         )
-    for name, indices in best.items():
-        done = groups[(groups["state"] == "done") & groups[name].notna()]
-        others = done[~done.index.isin(indices)]
-        if indices and len(others) and others[f"{name} tied"].isna().all():
+    for name in results.metrics:
+        others = board[board[f"{name} behind"] > 0]
+        if len(others) and others[f"{name} tied"].isna().all():
             unknown.append(name)
     if unknown:
         lines.append(
@@ -133,21 +121,56 @@ def _ties(groups: pd.DataFrame, best: Mapping[str, set[Any]]) -> list[str]:
     return lines
 
 
-def _memorised(flagged: list[Memorised]) -> list[str]:
-    """Returns a line for each measure of memorisation that some group is beyond the bound of."""
-    named: dict[str, list[str]] = {}
-    for group in flagged:
-        side = "above" if group.bound.above else "below"
-        what = f"Memorised, {group.metric} {side} {group.bound.value:g}"
-        named.setdefault(what, []).append(f"{group.group} ({number(group.value)})")
-    return [f"{what}: {'; '.join(groups)}." for what, groups in named.items()]
+def at_equal_compute(results: Results) -> Section:
+    """Returns who is best at the same evaluations, FLOPs, seconds and training FLOPs."""
+    name = results.first_metric
+    if name is None or comparable_rows(results).empty:
+        return Section("")
+    higher, cells = results.metrics[name].higher_is_better, []
+    equal = not costs_differ(results.rows)
+    for cost, title in COSTS.items():
+        if equal and cost == GFLOPS:
+            continue
+        lines = curves(results, cost)
+        for level in levels(results, cost):
+            at = ranked_at(lines, level, higher=higher)
+            if len(at) > 1:
+                shown = compact(level) if cost == "nfe" else number(level)
+                cells.append([Cell(title), Cell(shown), Cell(_listed(at))])
+    text = [
+        f"{name} of each model at exactly the compute of the best row of a budget, best first. "
+        f"{BETWEEN}: between two measured points of one sampler, in logarithms; nothing is "
+        "extended beyond what was measured, so a model may be missing."
+    ]
+    if equal:
+        text.append("One evaluation costs the same in every model: equal NFE is equal GFLOPs.")
+    if training_is_equal(comparable_rows(results)):
+        text.append("All models took the same training FLOPs, so these do not tell them apart.")
+    return Section("At equal compute", text, ["equal", "at", f"{name}, by rank"], cells)
 
 
-def _clipped(groups: pd.DataFrame) -> list[str]:
-    """Returns a line that names the groups of which many pixels were clipped."""
-    much = groups[groups["clipped_fraction"] > CLIPPED]
-    much = much.sort_values("clipped_fraction", ascending=False, kind="stable")
-    most = zip(much["group"][:NAMED], much["clipped_fraction"], strict=False)
-    named = "; ".join(f"{group} ({fraction:.1%})" for group, fraction in most)
-    more = f"; and {len(much) - NAMED} more" if len(much) > NAMED else ""
-    return [f"Clipped pixels above {CLIPPED:.0%}: {named}{more}."] if named else []
+def to_reach(results: Results) -> Section:
+    """Returns how much compute each model needs for a value of the first metric."""
+    name = results.first_metric
+    if name is None or comparable_rows(results).empty:
+        return Section("")
+    higher, models = results.metrics[name].higher_is_better, results.models
+    lines = {cost: curves(results, cost) for cost in list(COSTS)[:2]}
+    cells = []
+    for target in targets(results):
+        row = [Cell(number(target))]
+        for curves_of in lines.values():
+            known = ranked_to_reach(curves_of, target, higher=higher)
+            row.append(Cell(_listed(known)))
+            lacking = [model for model in models if model not in {at.model for at in known}]
+        cells.append([*row, Cell(", ".join(lacking))])
+    headers = [f"{name} {arrow(higher)}", *(f"{COSTS[cost]} to reach it" for cost in lines)]
+    return Section("What a quality costs", (), [*headers, "never reached by"], cells)
+
+
+def _listed(known: Sequence[At]) -> str:
+    parts = [
+        f"{place}. {at.model} {'' if at.exact else BETWEEN}{number(at.number)}"
+        for place, at in enumerate(known, 1)
+    ]
+    return "; ".join(parts)

@@ -28,7 +28,7 @@ def _ranked_by(results: Results) -> list[str]:
     direction = arrow(results.metrics[first].higher_is_better)
     return [
         f"Ranked by {first} ({direction}) among groups of one budget and one identity of the "
-        "metric whose points are all done; the best of each column in bold."
+        "metric whose points are all done."
     ]
 
 
@@ -46,9 +46,11 @@ def _conventions(results: Results) -> list[str]:
         f"One rule: the figures show these intervals, {TIED} and verdicts rest on those of "
         "differences. How often they hold, and what skewed noise costs them: docs/calibration. "
         "What of the spread comes from retraining and what from resampling: uncertainty.csv.",
-        "Claims were stated in the suite; any other difference between rows is a hint."
+        "Claims were stated in the suite; any other difference between rows is a hint, unless it "
+        "is called established: the tests of claims, corrected for choosing the best afterwards."
         if stated
-        else "The suite states no claims: every difference between rows is a hint.",
+        else "The suite states no claims: every difference between rows is a hint, unless it is "
+        "called established: the tests of claims, corrected for choosing the best afterwards.",
         "Time: only of warm batches, on the device named; it depends on the machine; ±: sample "
         "standard deviation over the points. Compute: operations of one call of the network times "
         "the calls.",

@@ -9,6 +9,7 @@ the same table with fewer numbers in it, and each row says what it lacks and why
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,9 +17,16 @@ import pandas as pd
 from bench.card import Card, cards
 from bench.metrics.card import MetricCard
 from bench.metrics.registry import METRICS
-from bench.report.columns import HELD_OUT_NOTE, LEADING, NUMBERS, TRAILING, TRUTHS, WHOLE
+from bench.report.columns import (
+    HELD_OUT_NOTE,
+    LEADING,
+    NUMBERS,
+    TRAILING,
+    TRUTHS,
+    WHOLE,
+    identity_text,
+)
 from bench.report.control import uncontrolled, unranked
-from bench.report.front import dominated
 from bench.report.group import Group, groups_of
 from bench.report.identity import Floors
 from bench.report.inspection import Inspection, loss_columns, read_inspections
@@ -56,8 +64,8 @@ class Results:
         name: Of the suite.
         dataset: Its data set.
         models: Its train labels, in order.
-        controlled: Whether it calls its comparison controlled.
         claims: Those that it states.
+        file: Where it was read from, for the command that makes a row again.
     """
 
     rows: pd.DataFrame
@@ -69,8 +77,8 @@ class Results:
     name: str = ""
     dataset: str = ""
     models: Sequence[str] = ()
-    controlled: bool = False
     claims: Sequence[Claim] = ()
+    file: str = ""
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -83,6 +91,15 @@ class Results:
         return leaderboard(self.groups, self.metrics)
 
     @cached_property
+    def _groups_of_board(self) -> dict[tuple[str, str], Group]:
+        return {(group.name, identity_text(group.identity)): group for group in self.groups}
+
+    def group_at(self, index: int) -> Group:
+        """Returns the group of a row of the leaderboard."""
+        row = self.board.loc[index]
+        return self._groups_of_board[row["group"], identity_text(row["identity"])]
+
+    @cached_property
     def uncertainty(self) -> pd.DataFrame:
         """A row per group and metric (:func:`bench.report.uncertainty.uncertainty`)."""
         return uncertainty(self.groups)
@@ -91,11 +108,6 @@ class Results:
     def verdicts(self) -> pd.DataFrame:
         """A row per claim (:func:`bench.report.verdicts.judge`)."""
         return judge(self.claims, self.rows, self.metrics, self.floors)
-
-    @cached_property
-    def dominated(self) -> pd.DataFrame:
-        """The groups off the Pareto front, and what beats them."""
-        return dominated(self.board, self.metrics)
 
     @cached_property
     def memorised(self) -> list[Memorised]:
@@ -109,8 +121,11 @@ class Results:
 
     @cached_property
     def uncontrolled(self) -> str:
-        """Why a comparison called controlled is none, empty if nothing speaks against it."""
-        return uncontrolled(self.rows) if self.controlled else ""
+        """Why the models are not compared under control, empty if nothing speaks against it.
+
+        A suite that says so itself changes what its run does, not what its numbers mean.
+        """
+        return uncontrolled(self.rows)
 
     @cached_property
     def drawn(self) -> list[str]:
@@ -123,6 +138,14 @@ class Results:
     def first_metric(self) -> str | None:
         """The column that ranks, None without metrics."""
         return next(iter(self.metrics), None)
+
+    @property
+    def second_metric(self) -> str | None:
+        """The column that tables show beside the first: of another kind if there is one."""
+        names = list(self.metrics)
+        kinds = [name.partition("(")[0] for name in names]
+        unlike = [name for name, kind in zip(names, kinds, strict=True) if kind != kinds[0]]
+        return next(iter([*unlike, *names[1:]]), None)
 
 
 def read_results(
@@ -157,9 +180,16 @@ def read_results(
         name=suite.name,
         dataset=suite.dataset,
         models=tuple(suite.train),
-        controlled=suite.controlled,
         claims=suite.claims,
+        file=_shown(suite.path),
     )
+
+
+def _shown(path: Path) -> str:
+    """Returns a path below the current folder, else the file's name: no folder of a machine."""
+    here = Path.cwd()
+    full = path if path.is_absolute() else here / path
+    return full.relative_to(here).as_posix() if full.is_relative_to(here) else path.name
 
 
 def _table(

@@ -23,7 +23,7 @@ from bench.report.columns import (
     SECONDS_NOTE,
     joined,
 )
-from bench.report.description import describe, imported_weights, versions
+from bench.report.description import describe, imported_weights, preset_of, versions
 from bench.report.identity import Identities
 from bench.report.inspection import Inspection, part_of
 from bench.report.likelihood import Likelihood, mean_over_images, read_likelihood
@@ -58,6 +58,7 @@ class RowReader:
         self.identities = Identities()
         self.floors: dict[str, dict[str, dict[str, Any]]] = {}
         self.columns: dict[str, MetricCard] = {}
+        self.presets: dict[str, str] = {}
 
     def row(self, point: Point) -> dict[str, Any]:
         """Returns one row of the table as plain values."""
@@ -72,6 +73,7 @@ class RowReader:
         else:
             model = units["training"][0]
             row |= describe(point, self.methods) | {"train_key": model.key}
+            row["preset"] = self._preset(point)
             row |= self._training(model) | self._sampling(units["samples"])
             row |= self._likelihood(point, likelihood)
             if (inspection := self.inspections.get(model.key)) is not None:
@@ -87,6 +89,13 @@ class RowReader:
         if isinstance(point.sample, ImagesSpec):
             row["unproven"]["the images"] = None
         return row | state_of(self.records, units)._asdict()
+
+    def _preset(self, point: Point) -> str:
+        """Returns the preset that a point's model is, empty for none; found once a train label."""
+        if point.train not in self.presets:
+            spec = point.sample.train
+            self.presets[point.train] = preset_of(self.methods[spec.method], spec.params)
+        return self.presets[point.train]
 
     def column(self, score: ScoreSpec) -> str:
         """Returns the name of a metric's column, and remembers its card."""
@@ -205,6 +214,7 @@ class RowReader:
             "commit": tuple(dict.fromkeys(filter(None, commits))),
             "dirty": any(entry.get("dirty") for entry in entries),
             "host": joined(entry.get("host") for entry in entries),
+            "ended": max((str(entry["end"]) for entry in entries if entry.get("end")), default=""),
         }
 
 

@@ -1,6 +1,6 @@
 """What the seeds of one group say about a metric: its mean, an interval, or the bare values."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -49,22 +49,16 @@ def seed_table(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
     Without pandas' own pivot, which takes longer than all else of a leaderboard together.
     """
-    trainings = ["" if pd.isna(key) else key for key in rows["train_key"]]
-    seeds = [0 if pd.isna(seed) else seed for seed in rows["sample_seed"]]
-    index, columns = _places(trainings), _places(seeds)
-    where = [index[key] for key in trainings], [columns[seed] for seed in seeds]
+    at, trainings = pd.factorize(rows["train_key"].astype(object).fillna(""))
+    by, seeds = pd.factorize(rows["sample_seed"].astype(object).fillna(0))
     values = rows[name].to_numpy(float, na_value=np.nan)
     known = ~np.isnan(values)
-    sums, counts = np.zeros((2, len(index), len(columns)))
-    np.add.at(sums, where, np.where(known, values, 0))
-    np.add.at(counts, where, known)
-    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-    return pd.DataFrame(means, list(index), list(columns))
-
-
-def _places(values: list[Any]) -> dict[Any, int]:
-    """Returns where each value stands among those that differ."""
-    return {value: place for place, value in enumerate(dict.fromkeys(values))}
+    shape = len(trainings), len(seeds)
+    counts, sums = np.zeros(shape), np.zeros(shape)
+    np.add.at(counts, (at[known], by[known]), 1)
+    np.add.at(sums, (at[known], by[known]), values[known])
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame(sums / counts, trainings, seeds)
 
 
 class Sides(NamedTuple):

@@ -81,9 +81,9 @@ def paired(
             for other in second.get(_counterpart(groups[group]), ())
         ]
     named = names[1] if names[0] is None else list(names)
-    for side in (0,) if names[0] is None else (0, 1):
-        for group in sides[side]:
-            several = [pair[1 - side] for pair in pairs if pair[side] == group]
+    for place in (0,) if names[0] is None else (0, 1):
+        for group in sides[place]:
+            several = [pair[1 - place] for pair in pairs if pair[place] == group]
             if len(several) > 1:
                 others = " and with ".join(several)
                 why = f"compares {group} with {others}: say more words of the one that is meant"

@@ -20,7 +20,7 @@ from bench.spec import ImagesSpec, Point, SampleSpec, ScoreSpec, Values
 from bench.suite.fault import Findings, KeyPath
 from bench.suite.labels import group_name
 from bench.suite.models import NOT_THERE, Models, State
-from bench.suite.sections import Metric, Model, Sections, Sweep
+from bench.suite.sections import Metric, Model, Sections, Source, Sweep
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Expansion:
         for sweep in self.sections.sweeps:
             entry = self.sections.train[sweep.label]
             if not isinstance(entry, Model):
-                points += self._images(sweep)
+                points += self._images(sweep, entry)
                 continue
             if sweep.label not in states:
                 states[sweep.label] = self.models.states(sweep.label)
@@ -84,17 +84,23 @@ class Expansion:
             self.findings.notes.append(f"most_nfe {self.sections.most_nfe}: {left_out}")
         return points
 
-    def _images(self, sweep: Sweep) -> Iterator[Point]:
+    def _images(self, sweep: Sweep, source: Source) -> Iterator[Point]:
         """Yields the point of images made elsewhere."""
         label = sweep.label
         if self._is_new(sweep, (label,), label):
-            (spec,) = self.models.specs[label]
-            source, count = self.sections.train[label], self.sections.samples.count
+            spec, count = self.models.images(label), self.sections.samples.count
             if part := describe_part(count, source.count):
                 self.findings.notes.append(f"train.{label}.samples_from: {part}")
-            named = {"label": label, "group": label, "train": label}
             scores = self._scores(spec, count, None)
-            yield Point(**named, sample=spec, count=count, likelihood=None, scores=scores)
+            yield Point(
+                label=label,
+                group=label,
+                train=label,
+                sample=spec,
+                count=count,
+                likelihood=None,
+                scores=scores,
+            )
 
     def _grid(self, sweep: Sweep, model: Model) -> Iterator[GridPoint]:
         sampler, most = model.card.samplers[sweep.sampler], self.sections.most_nfe
@@ -130,7 +136,9 @@ class Expansion:
             params = sampler.params(**values)
             if budget is None:
                 return params, {}
-            bought = sampler.effort.fit(budget // sampler.conditions.get(sweep.task, 1), params)
+            bought = sampler.effort.fit(
+                budget // sampler.conditions.get(sweep.task or "", 1), params
+            )
             for name in bought.keys() & values.keys():
                 why = f"is what a budget buys for {sweep.sampler}: give nfe or {name}, not both"
                 place = "grid" if name in sweep.axes else "params"

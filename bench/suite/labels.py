@@ -34,7 +34,7 @@ def group_name(
     if "times" in sweep.axes or times != next(iter(card.times), ""):
         named["times"] = times
     words = [f"{name} {_text(value)}" for name, value in named.items()]
-    if sweep.task:
+    if sweep.given is not None:
         words.append(describe(sweep.given))
     return " · ".join([sweep.label, sweep.sampler, *words])
 

@@ -58,7 +58,7 @@ class Models:
         self.specs = {label: self._specs(label, entry) for label, entry in sections.train.items()}
 
     def _specs(self, label: str, entry: Model | Source) -> tuple[ModelOrImages, ...]:
-        dataset = {
+        dataset: dict[str, Any] = {
             "dataset": self.sections.dataset,
             "dataset_version": self.sections.data.version,
             "dataset_sha256": self.content,
@@ -66,7 +66,7 @@ class Models:
         if isinstance(entry, Source):
             digest = self._digest(label, entry.path) if entry.path.exists() else NOT_THERE
             return (ImagesSpec(sha256=digest, scale=entry.scale, **dataset),)
-        method = {
+        method: dict[str, Any] = {
             "method": entry.card.name,
             "method_version": entry.card.version,
             "params": differences(entry.params),
@@ -87,10 +87,19 @@ class Models:
             self.findings.problems.append(Problem(place, None, str(error)))
             return NOT_THERE
 
+    def trainings(self, label: str) -> tuple[TrainSpec, ...]:
+        """Returns the models of a label, one for each training seed."""
+        return tuple(spec for spec in self.specs[label] if isinstance(spec, TrainSpec))
+
+    def images(self, label: str) -> ImagesSpec:
+        """Returns the images of a label that were made elsewhere."""
+        (spec,) = (spec for spec in self.specs[label] if isinstance(spec, ImagesSpec))
+        return spec
+
     def states(self, label: str) -> list[State]:
         """Returns every snapshot and average of a label's models, the end of training last."""
-        entry = self.sections.train[label]
-        ends = [(spec, self._likelihood(spec, entry)) for spec in self.specs[label]]
+        entry = self._trained()[label]
+        ends = [(spec, self._likelihood(spec, entry)) for spec in self.trainings(label)]
         return [
             State(snapshot, ema, tuple((spec, _at(bits, snapshot, ema)) for spec, bits in ends))
             for snapshot, ema in _states(entry)
@@ -112,12 +121,14 @@ class Models:
     def sweep(self) -> dict[str, tuple[LikelihoodSpec, ...]]:
         """Returns the likelihoods of each train label at the swept values."""
         section = self.sections.likelihood
-        swept = {}
-        for label, entry in self._trained().items() if section is not None else ():
+        swept: dict[str, tuple[LikelihoodSpec, ...]] = {}
+        if section is None:
+            return swept
+        for label, entry in self._trained().items():
             specs = tuple(
                 bits
                 for step in section.sweep.get(entry.card.name, ())
-                for spec in self.specs[label]
+                for spec in self.trainings(label)
                 if (bits := self._likelihood(spec, entry, step)) is not None
             )
             swept |= {label: specs} if specs else {}
@@ -133,7 +144,7 @@ class Models:
                 InspectSpec(
                     train=spec, version=entry.card.inspection, snapshot=snapshot, ema=ema, **section
                 )
-                for spec in self.specs[label]
+                for spec in self.trainings(label)
                 for snapshot, ema in _states(entry)
             )
             for label, entry in self._trained().items()

@@ -130,7 +130,7 @@ def _profiles(document: Document) -> Mapping[str, Any]:
 
 def _lay_profile(document: Document, profile: str | None) -> list[Fault]:
     profiles = _profiles(document)
-    if profile in profiles:
+    if profile is not None and profile in profiles:
         document.overlay(("profiles", profile))
     elif profile is not None:
         place = Place(OPTION_ORDER, f"--profile {profile}")

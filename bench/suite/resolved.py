@@ -8,6 +8,7 @@ from typing import Any
 from bench.metrics.card import MetricCard
 from bench.schema import build, plain
 from bench.spec import (
+    ImagesSpec,
     InspectSpec,
     LikelihoodSpec,
     Point,
@@ -121,11 +122,11 @@ def _likelihood(sections: Sections) -> Any:
 
 def _entry(entry: Model | Source, specs: Sequence[ModelOrImages]) -> dict[str, Any]:
     if isinstance(entry, Source):
-        (spec,) = specs
         scale = {} if entry.scale is None else {"scale": list(entry.scale)}
-        return {"samples_from": str(entry.path), **scale, "sha256": spec.sha256}
+        digests = [spec.sha256 for spec in specs if isinstance(spec, ImagesSpec)]
+        return {"samples_from": str(entry.path), **scale, "sha256": digests[0]}
     card = entry.card
-    values = {
+    values: dict[str, Any] = {
         "method": card.name,
         "version": card.version,
         "likelihood_version": card.likelihood and card.likelihood.version,
@@ -139,8 +140,8 @@ def _entry(entry: Model | Source, specs: Sequence[ModelOrImages]) -> dict[str, A
     values |= {"snapshots": list(entry.snapshots)} if entry.snapshots else {}
     values |= {"ema": list(entry.ema)} if entry.ema else {}
     if entry.checkpoint is not None:
-        (spec,) = specs
-        values |= {"checkpoint": str(entry.checkpoint), "sha256": spec.checkpoint}
+        found = [spec.checkpoint for spec in specs if isinstance(spec, TrainSpec)]
+        values |= {"checkpoint": str(entry.checkpoint), "sha256": found[0]}
         values["weights"] = entry.weights
     return values
 

@@ -76,7 +76,7 @@ class Parser:
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                raise self._error(event.start_mark.line + 1, _TOO_DEEP)
+                raise self._error(event.start_mark.line + 1 if event.start_mark else 1, _TOO_DEEP)
 
     def _error(self, line: int, why: str) -> SuiteError:
         return SuiteError([Fault(Place(line, f"{self.name}:{line}"), (), None, why)])
@@ -187,7 +187,7 @@ class Parser:
         return self._refuse(path, tag, "this tag is not allowed: values are plain")
 
     def _whole(self, text: str, path: KeyPath) -> int | None:
-        value = int(text) if len(text) <= 2 * len(str(MOST_WHOLE)) else math.inf
+        value = int(text) if len(text) <= 2 * len(str(MOST_WHOLE)) else MOST_WHOLE + 1
         if -MOST_WHOLE <= value <= MOST_WHOLE:
             return value
         why = f"is too large for a whole number: {MOST_WHOLE} at most, here and in the tables"

@@ -39,7 +39,7 @@ import torch
 from torch import Tensor
 
 from bench.method import Noise
-from methods.shared.process import like
+from methods.shared.process import like, time_of
 
 
 class Covariance(NamedTuple):
@@ -213,12 +213,7 @@ class CLD:
 
     def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
         """Returns the time t in [0, 1] at which :meth:`log_snr` has this value, to rounding."""
-        low, high = torch.zeros_like(log_snr), torch.ones_like(log_snr)
-        for _ in range(60):  # bisection of log t, so that small times keep their digits
-            middle = torch.where(low > 0, (low * high).sqrt(), high / 1024)
-            above = self.log_snr(middle) > log_snr
-            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-        return high
+        return time_of(self.log_snr, log_snr)
 
     def drift(self, u: Tensor, t: Tensor) -> Tensor:
         """Returns the drift of the diffusion at u and t of shape (B,), of u's shape."""

@@ -4,7 +4,8 @@ Standard library only.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ from methods.shared.sampling import (
 )
 
 TIMES = ("quadratic", "uniform", "log_snr", "rho7")
+NOISE_TIMES = ("log_snr", "rho7", "quadratic", "uniform")
+"""For polynomials in the log-SNR, which few steps quadratic in t extrapolate too far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,7 @@ def _card(
     summary: str,
     params: type,
     steps: Callable[[Any], int] = lambda chosen: chosen.steps,
+    times: tuple[str, ...] = TIMES,
 ) -> SamplerCard:
     return SamplerCard(
         version=1,
@@ -110,9 +114,18 @@ def _card(
         params=params,
         function=f"methods.cld.{function}",
         effort=Effort(evaluations=lambda chosen: steps(chosen) + (chosen.denoise == "published")),
-        times=TIMES,
+        times=times,
     )
 
+
+FAST = fast_cards(
+    partial(_card, times=NOISE_TIMES),
+    "exponential",
+    steps=Fast,
+    noisy=NoisyFast,
+    deis=FastDeis,
+    unipc=FastUnipc,
+)
 
 SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
     {
@@ -144,14 +157,8 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             "gDDIM: the probability-flow ODE by exponential Euler, or with noise put back",
             Ddim,
         ),
-        **fast_cards(
-            _card,
-            "exponential",
-            steps=Fast,
-            noisy=NoisyFast,
-            deis=FastDeis,
-            unipc=FastUnipc,
-        ),
+        **FAST,
+        "deis": replace(FAST["deis"], times=TIMES),
         "flow_adaptive": adaptive_card(
             AdaptiveFlow,
             "methods.cld.samplers:flow_adaptive",

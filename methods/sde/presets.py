@@ -134,11 +134,6 @@ SHAPES: Mapping[str, tuple[int, int, int]] = MappingProxyType(
 )
 """Shape (C, H, W) of the images that each preset is for."""
 
-WEIGHTS = (
-    "https://github.com/yang-song/score_sde_pytorch links to a folder for each model; of two files "
-    "the one with the smaller number has the least FID of the training (best_fid.pth here), the "
-    "other one is the last (last.pth)"
-)
 SNR = {
     "ve/celeba_ncsnpp": 0.17,
     "ve/celebahq_ncsnpp_continuous": 0.15,
@@ -161,11 +156,23 @@ def _predictor(name: str) -> dict[str, Any]:
     return {"predictor": "euler_maruyama", "corrector": "none"}
 
 
+def _weights(name: str) -> str:
+    """Returns where the authors' checkpoint comes from, by the name of its folder."""
+    folder = name.replace("ddpm/cifar10", "cifar10_ddpm")
+    return (
+        f"the folder {folder} that https://github.com/yang-song/score_sde_pytorch links to; of two "
+        "files in it the one with the smaller number is best_fid.pth here (least FID of the "
+        "training), the other one, or the only one, last.pth"
+    )
+
+
 def _published(name: str) -> Published:
     large = name.startswith("ve/") and SHAPES[name][1] >= 256
     params = {"steps": 2000 if large else 1000, **_predictor(name), "published": True}
     return Published(
-        sampler="predictor_corrector", params=MappingProxyType(params), weights=WEIGHTS
+        sampler="predictor_corrector",
+        params=MappingProxyType(params),
+        weights=_weights(name),
     )
 
 

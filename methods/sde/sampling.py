@@ -185,7 +185,7 @@ class Heun(HeunEnd, Euler):
 
 @dataclass(frozen=True, kw_only=True)
 class EdmStochastic(HeunEnd, Grid):
-    """Parameters of EDM's stochastic sampler, by default the authors' for VP on CIFAR-10.
+    """Parameters of EDM's stochastic sampler, by default the authors' for VP on CIFAR-10 (table 5).
 
     Args:
         churn: EDM's S_churn: noise put back before each step; 0 solves the flow alone.

@@ -8,6 +8,7 @@ level s / m, so that it means the same for every process.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +16,22 @@ from torch import Tensor
 from methods.shared.process import Process
 
 
-def grid(name: str, process: Process | None, steps: int, t_min: float | None = None) -> Tensor:
+class NoiseLevels(Protocol):
+    """What grids need of a process that is none of :mod:`methods.shared.process`."""
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        """Returns the log-SNR at times, falling in t."""
+
+    def noise_level(self, t: Tensor) -> Tensor:
+        """Returns exp(-log-SNR / 2)."""
+
+    def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """Returns the times of log-SNRs."""
+
+
+def grid(
+    name: str, process: Process | NoiseLevels | None, steps: int, t_min: float | None = None
+) -> Tensor:
     """Returns the time grid of that name (:data:`bench.card.TIMES`), float64, shape (steps + 1,).
 
     Args:

@@ -19,7 +19,7 @@ authors do).
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +36,19 @@ def like(v: Tensor, x: Tensor) -> Tensor:
 def time_like(x: Tensor, t: float) -> Tensor:
     """Returns the time t for each image of x: shape (B,), in x's dtype and on its device."""
     return torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+
+
+def time_of(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """Returns the times in [0, 1] at which a falling function of the time has values, to rounding.
+
+    By bisection of log t, so that small times keep their digits.
+    """
+    low, high = torch.zeros_like(values), torch.ones_like(values)
+    for _ in range(60):
+        middle = torch.where(low > 0, (low * high).sqrt(), high / 1024)
+        above = function(middle) > values
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    return high
 
 
 @dataclass(frozen=True)

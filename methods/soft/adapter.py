@@ -33,6 +33,7 @@ from bench.data.images import Images
 from bench.method import Condition, Curve, Noise, Run, Sampler
 from methods.shared.adapter import Adapter
 from methods.shared.exact import Mixture
+from methods.shared.grids import grid
 from methods.shared.prior import Basis, Chunks, Fitted, fit_prior, training_images
 from methods.shared.process import like
 from methods.soft.card import CARD, Params
@@ -204,7 +205,7 @@ class SoftDiffusion(Adapter):
         return self.denoiser(self.average)
 
     def grid(self, sampler: Sampler, given: Condition | None) -> tuple[Tensor, dict[str, Any]]:
-        times = time_grid(sampler.times, sampler.params.steps, sampler.params.t_min)
+        times = grid(sampler.times, self.corruption, sampler.params.steps, sampler.params.t_min)
         # If not all kinks find a time, those that do would leave gaps elsewhere.
         crowded = len(times) - 2 < len(self.corruption.kinks)
         meets = isinstance(sampler.params, Euler) and sampler.params.kinks == "meet"
@@ -249,7 +250,7 @@ class SoftDiffusion(Adapter):
 
     def _reverse_path(self, noise: Noise) -> Tensor:
         """Returns one run of momentum at ten times of its own grid, from noise to images."""
-        times = time_grid("uniform", REVERSE_STEPS, 0.0)
+        times = grid("uniform", None, REVERSE_STEPS, 0.0)
         x, steps = self.prior.sample(SHOWN, noise.child("prior")), noise.child("steps")
         denoiser, stops = self.denoiser(self.average), torch.linspace(0, REVERSE_STEPS, 10)
         columns = [x]
@@ -280,9 +281,3 @@ class SoftDiffusion(Adapter):
         self.blur_levels, self.hops = tensors["levels"].cpu(), tensors["hops"].cpu()
         self.residual_size = tensors["residual_size"].to(self.device)
         self._make_corruption()
-
-
-def time_grid(name: str, steps: int, t_min: float) -> Tensor:
-    """Returns times from 1 to ``t_min``, "uniform" or "quadratic", float64, shape (steps + 1,)."""
-    fractions = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    return t_min + (1 - t_min) * (fractions.square() if name == "quadratic" else fractions)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from bench.method import Noise
-from methods.shared.process import VP, like
-from methods.soft.operator import Blur, Composite, Mask, Operator, Scaling
+from methods.shared.process import VP, like, time_of
+from methods.soft.operator import Blur, Composite, Diagonal, Mask, Operator, Scaling
 from methods.soft.schedule import (
     Geometric,
     Linear,
@@ -68,6 +68,26 @@ class Corruption:
     def std_derivative(self, t: Tensor) -> Tensor:
         """Returns ds/dt, of t's shape."""
         return self.noise_scale.derivative(t)
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        """Returns the logarithm of the mean square factor of all coordinates over the variance of
+        the noise, falling in t, of shape (T,) as t.
+
+        Raises:
+            ValueError: The operator is diagonal in no basis, so there are no factors.
+        """
+        if not isinstance(self.operator, Diagonal):
+            raise ValueError("a corruption that is diagonal in no basis has no log-SNR")
+        square = self.operator.eigenvalues(t).square().flatten(1).mean(1)
+        return square.log() - 2 * self.std(t).log()
+
+    def noise_level(self, t: Tensor) -> Tensor:
+        """Returns the noise over the root mean square factor, of shape (T,) as t."""
+        return torch.exp(-0.5 * self.log_snr(t))
+
+    def time_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """Returns the times in [0, 1] at which :meth:`log_snr` has these values, to rounding."""
+        return time_of(self.log_snr, log_snr)
 
     def perturb(self, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean, of x0's shape, and std, broadcastable over it, of x at times (B,)."""

@@ -51,9 +51,7 @@ class Spectral(LinearProcess):
         return self.corruption.std(t).view(-1, 1, 1, 1, 1, 1)
 
     def log_ratio(self, t: Tensor) -> Tensor:
-        """Returns that of the mean square factor of all coordinates."""
-        square = self.operator.eigenvalues(t).square().flatten(1).mean(1)
-        return 0.5 * square.log() - self.corruption.std(t).log()
+        return 0.5 * self.corruption.log_snr(t)
 
     def regression(self, t: Tensor, s: Tensor) -> Tensor:
         """Returns that of the SDE whose steps of order 1 are ancestral sampling."""

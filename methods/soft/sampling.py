@@ -4,7 +4,7 @@ they refuse.
 Standard library only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -26,7 +26,7 @@ from methods.shared.sampling import (
     heun_evaluations,
 )
 
-TIMES = ("uniform", "quadratic")
+TIMES = ("uniform", "quadratic", "log_snr", "rho7")
 DIAGONAL = ("blur", "mask", "ve", "vp", "straight")
 """Corruptions that are diagonal in a known basis."""
 
@@ -167,13 +167,38 @@ def refuse_fast(params: Any, chosen: Any, times: str) -> list[str]:
     return []
 
 
+def refuse_times(params: Any, chosen: Any, times: str) -> list[str]:
+    """Returns why a model's corruption has no finite log-SNR from t = 1 to a sampler's end, if
+    so.
+    """
+    corruption = params.corruption
+    if times not in ("log_snr", "rho7"):
+        return []
+    if corruption.kind not in DIAGONAL or not corruption.differentiable:
+        return [f"{corruption.kind} has no log-SNR that {times} could follow: take uniform"]
+    if corruption.kind == "straight" or (corruption.kind == "mask" and corruption.mask.floor == 0):
+        return [
+            f"{corruption.kind} leaves nothing of the image at t = 1, where the log-SNR that "
+            f"{times} follows is infinite: take uniform"
+        ]
+    if not corruption.noisy_at_0 and chosen.t_min == 0:
+        return [
+            f"{corruption.kind} has no noise at t = 0, where the log-SNR that {times} follows is "
+            "infinite: give t_min, 1e-3 say"
+        ]
+    return []
+
+
 def _card(
     function: str,
     summary: str,
     params: type,
     steps: Any = lambda chosen: chosen.steps,
-    **more: Any,
+    refuse: Callable[[Any, Any, str], list[str]] = lambda params, chosen, times: [],
 ) -> SamplerCard:
+    def reasons(params: Any, chosen: Any, times: str) -> list[str]:
+        return [*refuse_times(params, chosen, times), *refuse(params, chosen, times)]
+
     return SamplerCard(
         version=1,
         summary=summary,
@@ -181,7 +206,7 @@ def _card(
         function=f"methods.soft.{function}",
         effort=Effort(evaluations=lambda chosen: steps(chosen) + (chosen.final == "denoise")),
         times=TIMES,
-        **more,
+        refuse=reasons,
     )
 
 

@@ -211,6 +211,7 @@ def test_suite_says_what_was_drawn_in_plan_row_page_and_terminal(
     assert set(rows.loc["vp", "heldout_loss_note"]) == {"6 of 360, drawn at random"}
     page = (tmp_path / "results/order/leaderboard.md").read_text()
     assert f"Images of sorted, shuffled: {told}." in page
+    page = (tmp_path / "results/order/report.html").read_text()
     assert "Mean over held-out images (split test: 6 of 360, drawn at random)" in page
 
 

@@ -10,11 +10,14 @@ from priced_suite import CPU, GPU, STAGES, made, of_stage
 from bench.execute.board import Board
 from bench.execute.executor import read_executor
 from bench.execute.slurm.arrays import ArrayPlanner
+from bench.execute.slurm.bill import Bill
+from bench.execute.slurm.estimate import estimate
 from bench.execute.slurm.forecast import forecast
 from bench.execute.slurm.packing import Sizes
 from bench.execute.slurm.quantities import two_digits
 from bench.execute.slurm.resources import Resources, Slurm
 from bench.plan import Job
+from bench.progress import examine
 from bench.spec import SnapshotSpec
 from bench.store import UnitId
 
@@ -58,6 +61,19 @@ def test_plan_says_training_sampling_and_scoring_apart_for_each_point_and_what_i
     (budgets,) = (line for line in plan if line.startswith("of these, sampling takes"))
     assert "at 100 NFE" in budgets
     assert "at 10 NFE" in budgets
+
+
+def test_estimate_without_an_executor_is_the_sum_of_the_bill(priced):
+    jobs, store, _ = priced
+    executor = read_executor("slurm")
+    plan = planner(jobs, store, executor)
+    bill = Bill(plan, plan.board.missing())
+    line = estimate(examine(jobs, store).values(), store)
+    whole = two_digits(sum(bill.hours.values()))
+    assert line.startswith(f"predicted: {whole} GPU-hours (training ")
+    sampled = sum(hours for (stage, _), hours in bill.hours.items() if stage == "samples")
+    assert f"sampling {two_digits(sampled)}" in line
+    assert estimate([], store) == ""
 
 
 def test_hours_are_those_of_what_a_stage_runs_on(priced):

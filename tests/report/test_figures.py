@@ -15,6 +15,7 @@ from bench.report.figures.density import best_group, onto_plane
 from bench.report.figures.families import draw as draw_figures
 from bench.report.figures.figure import slug
 from bench.report.figures.inspections import loss_points
+from bench.report.figures.quality import versus_compute
 from bench.report.figures.samples import Sheet
 from bench.report.figures.style import Style
 from bench.report.figures.summary import complete as complete_groups
@@ -80,7 +81,7 @@ def test_without_warm_batches_quality_is_drawn_against_evaluations_alone(small, 
     cold = results.rows.assign(sampling_seconds_per_image=math.nan)
     figures = draw_figures(suite, replace(results, rows=cold), Records(store), tmp_path / "f")
     drawn = {figure.name: figure for figure in figures}
-    assert drawn[f"{slug(FD)}-vs-compute"].fault == ""
+    assert drawn["quality-vs-compute"].fault == ""
     assert not any(figure.fault for figure in drawn.values())
 
 
@@ -111,9 +112,13 @@ def test_pictures_never_mix_identities_of_a_metric(small, tmp_path):
     assert list(at_20["seeds"]) == [2, 2]
     first, second = summary["identity"].unique()
     assert (summary["identity"] == first).sum() == 5
-    drawn = {path.stem for path in (tmp_path / "report" / "figures").glob("fd-*-vs-compute.png")}
-    assert drawn == {f"{slug(FD)}-{short}-vs-compute" for short in (first, second)}
+    drawn = {path.stem for path in (tmp_path / "report" / "figures").glob("fd-*-by-model.png")}
+    assert drawn == {f"{slug(FD)}-{first}-by-model"}, "the other one has one model"
     assert f"Identity {first} alone, one of 2" in (tmp_path / "report" / "report.html").read_text()
+    figure = next(versus_compute(results, Style(rows, list(suite.train)))).draw()
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:2] == [f"{FD} ({first})", f"{FD} ({second})"]
+    assert len(titles) == 4, "the other metric has as many"
 
 
 def test_a_group_that_lacks_a_seed_is_complete_for_no_identity(small):

@@ -22,9 +22,9 @@ from bench.report.figures.inspections import loss_points
 from bench.report.figures.quality import versus_compute
 from bench.report.figures.style import Style
 from bench.report.figures.summary import summarise
-from bench.report.leaderboard import best_of
 from bench.report.markdown import markdown
 from bench.report.seeds import measured, seed_table
+from bench.report.standing import best_of
 from bench.spec import place
 from bench.store import Store, UnitId
 

@@ -10,7 +10,6 @@ from rich.console import Console
 from synthetic_results import (
     CARDS,
     FD,
-    IS,
     Tolerance,
     fail,
     finish_inspection,
@@ -20,12 +19,12 @@ from synthetic_results import (
 
 from bench.card import LikelihoodCard
 from bench.metrics.registry import METRICS
-from bench.report import ranking
 from bench.report.console import print_leaderboard
-from bench.report.contents import sections
 from bench.report.figures.families import draw as draw_figures
 from bench.report.figures.figure import slug
 from bench.report.markdown import markdown
+from bench.report.models import heldout_losses
+from bench.report.page.document import html
 from bench.report.records import Records
 from bench.report.writer import write
 from bench.spec import part_name, place
@@ -51,7 +50,7 @@ def test_a_failed_inspection_leaves_its_rows_done_with_blanks_and_a_cause(small)
 def test_a_table_of_held_out_losses_has_a_row_a_model_with_its_spread_over_trainings(small):
     suite, store = small
     results = results_of(suite, store)
-    (part,) = [part for part in sections(results) if part.title.startswith("Held-out")]
+    (part,) = heldout_losses(results.inspections)
     assert part.headers == ["model", "method", "weighting", "trainings", "t=0.25", "t=0.5", "t=1"]
     good, mute = [[cell.text for cell in line] for line in part.cells]
     assert good == [
@@ -70,7 +69,7 @@ def test_models_at_unlike_times_have_tables_of_their_own(small):
     suite, store = small
     finish_inspection(store, suite.inspections["mute"][0], times=[0.1, 0.1001, 1.0])
     results = results_of(suite, store)
-    parts = [part for part in sections(results) if part.title.startswith("Held-out")]
+    parts = heldout_losses(results.inspections)
     assert [part.headers[4:] for part in parts] == [
         ["t=0.25", "t=0.5", "t=1"],
         ["t=0.1", "t=0.1001", "t=1"],
@@ -88,9 +87,9 @@ def test_bits_per_dim_is_printed_with_its_error_over_images_and_over_trainings_a
     ].tolist() == pytest.approx([error] * 3)
     lines = markdown(results).splitlines()
     ranked, models = (
-        next(line for line in lines if start in line) for start in ("| good  |", "| good  | Toy")
+        next(line for line in lines if start in line) for start in ("◆ good |", "| good  | Toy")
     )
-    assert text in ranked
+    assert f"2.5122 ± {error:.4f}" in ranked
     assert f"{text}; over trainings 2.51 (2.51, 2.51)" in models
     assert "standard error of the mean over the images scored" in "\n".join(lines)
 
@@ -136,7 +135,7 @@ def grow(store: Store, suite: Suite, *, parameters: float = 1.0, flops: float = 
     ],
     ids=["parameters", "FLOPs", "no network", "within 1 %"],
 )
-def test_page_markdown_and_terminal_say_when_a_controlled_comparison_is_none(
+def test_page_markdown_and_terminal_say_when_a_comparison_is_not_controlled_whatever_is_declared(
     small, tmp_path, factors, said
 ):
     suite, store = small
@@ -149,7 +148,7 @@ def test_page_markdown_and_terminal_say_when_a_controlled_comparison_is_none(
         texts = [
             (tmp_path / "report" / name).read_text() for name in ("leaderboard.md", "report.html")
         ]
-        expected = f"not a controlled comparison: {said}" if said and controlled else ""
+        expected = f"not a controlled comparison: {said}" if said else ""
         assert results.uncontrolled == expected
         for text in (*texts, output.getvalue()):
             assert (expected in text) if expected else ("not a controlled comparison" not in text)
@@ -168,12 +167,14 @@ def test_what_real_images_score_stands_below_each_table_and_in_the_pictures_of_i
     shown = {0.019: "0.039 ± 0.019", 0.19: "0.04 ± 0.19"}.get(std, "0.0390")
     line = f"{FD}: real images against themselves at n = 20: {shown}"
     line += "" if math.isnan(std) else " (standard deviation over sets)"
-    assert text.splitlines().count(f"{line}.") == 3  # two budgets and the adaptive one
+    assert text.splitlines().count(f"{line}.") == 1
     figures = draw_figures(suite, results, Records(store), tmp_path / "f")
     drawn = {figure.name: figure for figure in figures}
     assert not any(figure.fault for figure in drawn.values())
-    assert "held-out real images" in drawn[f"{slug(FD)}-vs-compute"].caption
-    assert "held-out real images" not in drawn[f"{slug(IS)}-vs-compute"].caption
+    assert "held-out real images" in drawn[f"{slug(FD)}-by-model"].caption
+    assert drawn["quality-vs-compute"].caption.count("held-out real images") == 1
+    page = html(results)
+    assert page.count('class="floor"') == 2 * 4, "two sizes, four kinds of compute, one metric"
 
 
 def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small):
@@ -181,18 +182,16 @@ def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small
     results = results_of(suite, store)
     text = markdown(results)
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert (
-        len(blocks) == 6
-    )  # two budgets, the adaptive one, dominated rows, the models, their held-out losses
+    heads = [block[0].split("|")[1].strip() for block in blocks]
+    assert heads == ["budget (NFE)", "equal", f"{FD} ↓", "model"]
     for lines in blocks:
+        assert lines[0].count("|") <= 9, "eight columns at most"
         assert len({len(line) for line in lines}) == 1
         assert len({line.count("|") for line in lines}) == 1
-    for lines in blocks[:2]:
-        assert sum(line.count("**") for line in lines) == 4  # one of each metric
+    assert sum(line.count("**") for line in blocks[0]) == 2 * 2 * 2  # budgets, metrics, both ends
     assert "NLL of dequantised data (bits/dim)" in blocks[0][0]
-    assert "time (ms/image)" in blocks[0][0]
-    assert "compute (GFLOPs/image)" in blocks[0][0]
-    assert "Langevin dynamics has none" in blocks[4][-1]
+    assert "ms/image" in blocks[0][0]
+    assert "Langevin dynamics has none" in blocks[3][-1]
 
 
 def test_the_report_says_when_a_metric_has_too_few_images(small):
@@ -206,10 +205,10 @@ def test_the_report_says_when_a_metric_has_too_few_images(small):
     )
     results = results_of(suite, store)
     text = markdown(results)
-    assert f"Too few images: {FD} on 20 is a smoke test, not evidence; it needs 240." in text
+    assert f"Too few images: 20 are a smoke test, not evidence; {FD} needs 240." in text
 
 
-def test_rows_with_many_clipped_pixels_or_memorised_images_are_named(small, monkeypatch):
+def test_rows_with_many_clipped_pixels_are_counted_and_those_with_memorised_images_named(small):
     suite, store = small
     results = results_of(suite, store)
     rows, is_mute = results.rows, results.rows["train"] == "mute"
@@ -217,26 +216,26 @@ def test_rows_with_many_clipped_pixels_or_memorised_images_are_named(small, monk
     rows.loc[is_mute, "clipped_fraction"] = 0.034
     results = replace(results, rows=rows)
     text = markdown(results)
-    assert "Clipped pixels above 1%: mute · heun · nfe 5 (3.4%)." in text
+    counted = "Clipped pixels above 1% in {} of 5 groups, most in mute · heun · nfe 5 (3.4%)."
+    assert counted.format(2) in text
     everywhere = rows.assign(clipped_fraction=np.where(is_mute, 0.034, 0.02))
-    monkeypatch.setattr(ranking, "NAMED", 1)
     text = markdown(replace(results, rows=everywhere))
-    assert "Clipped pixels above 1%: mute · heun · nfe 5 (3.4%); and 1 more." in text, (
-        "of the two of its budget"
-    )
+    assert counted.format(5) in text
     metrics = dict(results.metrics)
     for name, share in (("nn_ratio(pixels)", 0.4), ("near_copies(pixels)", 0.2)):
         rows[name] = np.where(is_mute, share, 1.0 if "ratio" in name else 0.0)
         metrics[name] = replace(METRICS["fd"], higher_is_better=False, bounds=(0, math.inf))
     results = replace(results, rows=rows, metrics=metrics)
     text = markdown(results)
-    assert "Memorised, nn_ratio(pixels) below 0.5: mute · heun · nfe 5 (0.400)." in text
-    assert "Memorised, near_copies(pixels) above 0.01: mute · heun · nfe 5 (0.200)." in text
+    for said in ("nn_ratio(pixels) below 0.5", "near_copies(pixels) above 0.01"):
+        value = "0.400" if "ratio" in said else "0.200"
+        named = f"mute · heun · nfe 5 ({value}); mute · heun · nfe 20 ({value})."
+        assert f"Memorised, {said}: {named}" in text
     short = next(iter(results.identities))
     rows["identity"] = [{**named, "near_copies(pixels)": short} for named in rows["identity"]]
     floors = {**results.floors, "near_copies(pixels)": {short: {"mean": 0.15, "std": 0.01}}}
     text = markdown(replace(results, rows=rows, floors=floors))
-    assert "Memorised, near_copies(pixels) above 0.16: mute · heun · nfe 5 (0.200)." in text
+    assert "Memorised, near_copies(pixels) above 0.16: mute · heun · nfe 5 (0.200);" in text
 
 
 def test_a_bound_is_marked_in_every_table(small):

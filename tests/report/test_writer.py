@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from synthetic_results import (
 from bench.plan import METRICS_PART
 from bench.report.columns import identity_text
 from bench.report.console import print_leaderboard
-from bench.report.figures import samples, training
+from bench.report.figures import families, samples, training
 from bench.report.writer import write
 from bench.spec import place
 from bench.store import Store, UnitId
@@ -43,16 +44,19 @@ def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
     tables = {
         "results.csv",
         "leaderboard.csv",
+        "leaderboard.tex",
+        "long.csv",
         "uncertainty.csv",
         "leaderboard.md",
         "identities.json",
         "report.html",
     }
-    assert {str(path) for path in one if len(path.parts) == 1} == tables
-    drawn = {path.stem for path in one if path.parts[0] == "figures"}
+    assert {str(path) for path in one if len(path.parts) == 1} - {"results.parquet"} == tables
+    drawn = {path.stem for path in one if path.parts[0] == "figures"} - {"drawn"}
     expected = {
-        "fd-digits-cnn-8-vs-compute",
-        "is-digits-cnn-8-vs-compute",
+        "quality-vs-compute",
+        "fd-digits-cnn-8-by-model",
+        "samples",
         "bits-per-dim-vs-nfe",
         "training",
     }
@@ -63,7 +67,7 @@ def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
         "strip-mute-path",
         "curve-levels",
     }
-    assert {path.suffix for path in one if path.parts[0] == "figures"} == {".png", ".svg"}
+    assert {path.suffix for path in one if path.parts[0] == "figures"} == {".png", ".svg", ".json"}
 
 
 def test_csv_reads_back_with_whole_numbers_whole(small, tmp_path):
@@ -73,7 +77,7 @@ def test_csv_reads_back_with_whole_numbers_whole(small, tmp_path):
     assert not (tmp_path / "report" / "figures").exists()
     text = (tmp_path / "report" / "results.csv").read_text()
     back = pd.read_csv(tmp_path / "report" / "results.csv")
-    assert list(back.columns) == list(rows.columns)
+    assert list(back.columns) == [name for name in rows.columns if name != "options"]
     assert np.array_equal(back[FD], rows[FD])
     assert ",103425," in text
     known = json.loads((tmp_path / "report" / "identities.json").read_text())
@@ -100,11 +104,11 @@ def test_a_report_of_nothing_and_one_of_failures_and_nan_are_still_written(tmp_p
         "<script>alert(1)</script>",
     )
     write(suite, store, tmp_path / "report", methods=CARDS)
-    assert (tmp_path / "report/figures/fd-digits-cnn-8-vs-compute.png").exists()
+    assert (tmp_path / "report/figures/quality-vs-compute.png").exists()
     assert not list((tmp_path / "report").glob("figures/samples-*"))  # their images are gone
     text = (tmp_path / "report/report.html").read_text()
-    assert "<script>" not in text
-    assert "&lt;script&gt;" in text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert" in text
 
 
 def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other_file(
@@ -127,14 +131,39 @@ def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other_file(
     after = contents(folder)
     lost = {path.stem for path in before} - {path.stem for path in after}
     assert lost == {"training", "budgets-good", "budgets-mute"}
-    assert all(after[path] == before[path] for path in after if path.name != "report.html")
+    changed = {path.name for path in after if after[path] != before[path]}
+    assert changed == {"report.html", "drawn.json"}
     text = after[Path("report.html")].decode()
     assert "Training curves (training): TypeError: no &lt;such&gt; thing" in text
     assert "samples of good (samples-of-good): TypeError" in text
-    assert 'src="figures/training.png"' not in text
+    assert 'id="training"' not in text
     error = capsys.readouterr().err
     assert "report: training could not be drawn: TypeError: no <such> thing" in error
     assert error.count("Traceback (most recent call last)") == 3
+
+
+def test_a_second_report_draws_only_what_has_changed(small, tmp_path, monkeypatch):
+    suite, store = small
+    folder = tmp_path / "report"
+    write(suite, store, folder, methods=CARDS)
+    before, titles = contents(folder), []
+    draw = families.rendered
+
+    def counted(figure):
+        titles.append([axes.get_title() for axes in figure.axes][:2])
+        return draw(figure)
+
+    monkeypatch.setattr(families, "rendered", counted)
+    write(suite, store, folder, methods=CARDS)
+    assert titles == []
+    assert contents(folder) == before
+    log = store.folder("train", place(suite.train["good"][0])[1]) / "log.jsonl"
+    log.write_text(log.read_text() + '\n{"images": 200000, "loss": 0.5}')
+    write(suite, store, folder, methods=CARDS)
+    assert titles == [["good", "mute"]]
+    after = contents(folder)
+    changed = {path.stem for path in after if after[path] != before[path]}
+    assert changed == {"training", "drawn", "report"}
 
 
 def test_pictures_that_are_no_longer_made_disappear(small, tmp_path):
@@ -147,13 +176,20 @@ def test_pictures_that_are_no_longer_made_disappear(small, tmp_path):
     assert (stale.parent / "samples-good.png").exists()
 
 
-def test_every_picture_that_the_page_links_exists(small, tmp_path):
+def test_the_page_holds_all_that_it_shows_and_at_most_ten_figures(small, tmp_path):
     suite, store = small
     write(suite, store, tmp_path / "report", methods=CARDS)
     text = (tmp_path / "report" / "report.html").read_text()
-    links = [part.split('"')[0] for part in text.split('src="')[1:]]
-    assert len(links) == 12
-    assert all((tmp_path / "report" / link).exists() for link in links)
+    links = re.findall(r'(?:src|href)="([^"]*)"', text)
+    kinds = {link.partition(",")[0].partition(";")[0] for link in links if link[0] != "#"}
+    held = {"data:", "data:image/png", "data:text/csv", "data:text/x-tex", "data:text/yaml"}
+    assert kinds - {"data:image/webp", "data:application/octet-stream"} == held
+    assert "url(" not in text
+    assert "@import" not in text
+    figures = re.findall(r'<figure id="([^"]*)"', text)
+    assert figures[0] == "hero"
+    assert len(figures) == len(set(figures)) <= 10
+    assert len(text) < 3_000_000
 
 
 def test_the_terminal_table_is_plain_and_unwrapped_where_the_output_is_no_terminal(small):
@@ -162,9 +198,10 @@ def test_the_terminal_table_is_plain_and_unwrapped_where_the_output_is_no_termin
     print_leaderboard(results_of(suite, store), Console(file=output, width=40))
     lines = output.getvalue().splitlines()
     assert "\x1b" not in output.getvalue()
-    assert len(lines) == 1 + 5
-    assert lines[0].split()[:3] == ["budget", "rank", "group"]
-    assert all("done" in line for line in lines[1:])
+    assert len(lines) == 1 + 5 + 2
+    assert lines[0].split("  ")[:3] == ["budget (NFE)", "rank", "group"]
+    assert all("done" in line for line in lines[1:6])
+    assert [line[:10] for line in lines[6:]] == ["At 5 NFE g", "At 20 NFE "]
 
 
 def test_the_terminal_says_what_failed_and_where_the_pictures_are(small, tmp_path):
@@ -199,7 +236,8 @@ def test_a_cause_with_markup_and_control_characters_is_text_everywhere(small, tm
     )
     assert "&lt;script>alert(1)&lt;/script> \\x1b[2J \\| [a]\\(b) \\udcff\\nnext" in markdown
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    assert "<script" not in markdown + html
+    assert "<script" not in markdown
+    assert html.count("<script") == 1, "its own"
     assert "\x1b" not in markdown + html
     assert "\\udcff" in csv
     for terminal in (True, False):

@@ -37,6 +37,7 @@ name: small
 dataset: digits
 metrics: [{metric: fd, allow_few: true}]
 samples: {count: 8, batch: 8}
+figures: ["*-vs-ema"]
 likelihood: {images: 2, batch: 2, tolerance: 1.0e-1, eps: 1.0e-2}
 train:
   vp:

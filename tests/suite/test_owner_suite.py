@@ -37,7 +37,12 @@ OWN = {  # beyond these, what the papers take
     ("ncsnv2", "annealed_langevin"): {1161},
 }
 BUYS_NOTHING = {"ncsn": {5}, "ncsnv2": {5, 10, 1000}}
-DETERMINISTIC = {"ddim", "flow_heun", "dpm_solver_2m", "gddim"}
+FAST = {"ddim", "flow_heun", ("sde", "dpm_solver_2m"), ("cld", "deis")}
+QUICK = {5, 10, 20, 50}
+QUICKER = {
+    *("deis", "dpm_solver_2m", "dpm_solver_3m", "unipc", "sde_dpm_solver_2m", "edm_stochastic"),
+}
+"""Fast solvers up to 100 evaluations, some of one method; those of higher order up to 50."""
 PROFILES = ("sweep", "tuning", "published", "rates", "controlled", "smoke")
 FORMERLY = 5.83e9
 """Network evaluations of fixed budgets that the suite took when it had no layers."""
@@ -53,7 +58,7 @@ PAPERS = {
     "cld": {"sscs", "euler_maruyama", "flow_adaptive"},
     "soft": {"momentum", "naive"},
 }
-LATER = {"ddim", "flow_heun", "dpm_solver_2m"}
+LATER = {"ddim", "flow_heun", "edm_stochastic", *QUICKER}
 
 
 @pytest.fixture
@@ -107,7 +112,8 @@ def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
         if not cards()[methods[label]].samplers[name].effort.exact:
             assert budgets == {None}
             continue
-        wanted = FEW if name in DETERMINISTIC else FEW | MANY
+        fast = bool({name, (methods[label], name)} & FAST)
+        wanted = FEW if fast else QUICK if name in QUICKER else FEW | MANY
         wanted = wanted | OWN.get((label, name), set())
         assert budgets == wanted - BUYS_NOTHING.get(label, set()), (label, name)
     for budget, drawn in seeds.values():
@@ -115,6 +121,9 @@ def test_it_plans_in_seconds_with_every_method_sampler_and_budget(root):
     for method, samplers in PAPERS.items():
         assert samplers <= {name for label, name in used if methods[label] == method}
     assert {name for label, name in used if methods[label] == "sde"} >= LATER
+    for method in ("cld", "soft"):
+        found = {name for label, name in used if methods[label] == method}
+        assert found >= LATER - {"edm_stochastic"}
     assert [metric.column for metric in suite.metrics] == list(COLUMNS)
     assert {point.count for point in suite.points} == {50_000}
     stages = [job.stage for job in jobs]

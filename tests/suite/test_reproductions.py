@@ -320,7 +320,7 @@ def assert_done(rows, path, profile=None, shape=(3, 32, 32)):
         assert images_of(row).shape[1:] == shape
 
 
-@pytest.mark.parametrize("profile", [None, "training"])
+@pytest.mark.parametrize("profile", [None, pytest.param("training", marks=pytest.mark.slow)])
 def test_ncsn_and_ncsnv2_give_images(dry_run, profile):
     rows = dry_run(NCSN, profile, metrics=[])
     assert_done(rows, NCSN, profile)
@@ -347,6 +347,7 @@ def test_every_published_checkpoint_gives_images(dry_run):
     assert Path("results", "reproduce_sde", "figures", "samples-vp-ddpm.png").exists()
 
 
+@pytest.mark.slow
 def test_every_cell_of_table_1_is_filled_and_the_unpublished_model_trained(dry_run):
     rows = dry_run(SDE, "table1", metrics=[])
     assert_done(rows, SDE, "table1")
@@ -354,12 +355,14 @@ def test_every_cell_of_table_1_is_filled_and_the_unpublished_model_trained(dry_r
     assert {float(row["nfe"]) for row in rows.values()} == {21, 42}
 
 
+@pytest.mark.slow
 def test_every_continuous_checkpoint_gives_images_and_bits_per_dim(dry_run):
     rows = dry_run(SDE, "table2", metrics=[])
     assert_done(rows, SDE, "table2")
     assert all(np.isfinite(float(row["bits_per_dim"])) for row in rows.values())
 
 
+@pytest.mark.slow
 def test_ve_restores_images_as_the_authors_do(dry_run):
     rows = dry_run(SDE, "restoration")
     assert_done(rows, SDE, "restoration")
@@ -379,13 +382,17 @@ def test_score_sde_gives_faces(dry_run):
     assert_done(dry_run(SDE, "celeba64", metrics=[]), SDE, "celeba64", (3, 64, 64))
 
 
+@pytest.mark.slow
 def test_clds_ablations_are_trained_and_sampled(dry_run):
     rows = dry_run(CLD, "ablations", metrics=[])
     assert_done(rows, CLD, "ablations")
     assert all(np.isfinite(float(row["bits_per_dim"])) for row in rows.values())
 
 
-@pytest.mark.parametrize(("profile", "size"), [(None, 64), ("cifar10", 32)])
+SLOW_FACES = pytest.param(None, 64, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("profile", "size"), [SLOW_FACES, ("cifar10", 32)])
 def test_soft_diffusion_is_trained_and_sampled_by_both_algorithms(dry_run, profile, size):
     rows = dry_run(SOFT, profile, metrics=[])
     assert_done(rows, SOFT, profile, (3, size, size))

@@ -285,7 +285,7 @@ def measure(name: str, solver: str, path: tuple[int, ...] = STEPS) -> pd.DataFra
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Returns error against evaluations for each process, a line for each solver."""
+    """Returns error against steps for each process, a line for each solver."""
     solvers_of = list(dict.fromkeys(table["solver"]))
     colours = dict(zip(solvers_of, seaborn.color_palette("husl", len(solvers_of)), strict=True))
     with theme():
@@ -295,8 +295,10 @@ def draw(table: pd.DataFrame) -> Figure:
         ):
             for k, (solver, line) in enumerate(rows.groupby("solver", sort=False)):
                 style = {"color": colours[solver], "marker": MARKERS[k % len(MARKERS)], **LINE}
-                axis.loglog(line["evaluations"], line["error"], **style)
-            axis.set(title=name, xlabel="evaluations")
+                axis.loglog(line["steps"], line["error"], **style)
+            axis.set_xticks(PATH, map(str, PATH))
+            axis.minorticks_off()
+            axis.set(title=name, xlabel="steps of equal length")
         for axis in axes[:, 0]:
             axis.set_ylabel("error of mean and covariance")
         handles = [

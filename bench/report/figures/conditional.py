@@ -74,7 +74,7 @@ def conditional_samples(
             caption = "the first samples of each sampler at its largest budget, not selected"
             caption += "; one column per class." if what.endswith(" all") else "."
         heading = f"{label}, {what}: {caption}"
-        figure = Figure(f"given-{slug(label)}-{slug(what)}", f"{label}: {what}", heading)
+        figure = Figure(f"given-{slug(label)}-{slug(what)}", f"{label}: {what}", heading, "samples")
         yield LazyFigure(figure, partial(draw, f"{label}: {what}", found, data))
 
 

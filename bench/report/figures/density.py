@@ -64,7 +64,7 @@ def densities_of_models(
         "seeds, and of held-out points. One scale for all; what lies outside is counted above."
     )
     flat, span = onto_plane([*sheets, Sheet("held out", data.test)], data)
-    figure = Figure("densities", "Densities of all models", caption)
+    figure = Figure("densities", "Densities of all models", caption, "samples")
     yield LazyFigure(figure, partial(_density, "", flat, span))
 
 

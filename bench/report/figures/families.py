@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bench.data.images import load_images
-from bench.files import write as put
+from bench.report.figures.across import across
 from bench.report.figures.canvas import rendered
 from bench.report.figures.conditional import conditional_samples, is_conditional
 from bench.report.figures.density import densities, densities_of_models
+from bench.report.figures.drawings import Drawings
 from bench.report.figures.figure import Figure, LazyFigure, slug
 from bench.report.figures.inspections import losses, strips_and_curves
 from bench.report.figures.likelihood import bits_versus_cost
@@ -38,7 +39,8 @@ def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> li
     """Draws every figure that the finished results allow and returns them in the order of a report.
 
     What cannot be drawn is returned with its fault, and its traceback goes to the error stream;
-    only a figure that cannot be written raises.
+    only a figure that cannot be written raises. One that is there from an earlier report, drawn
+    from the same, is not drawn again (:mod:`bench.report.figures.drawings`).
 
     Args:
         suite: What to draw.
@@ -49,6 +51,7 @@ def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> li
     style = Style(results.rows, list(suite.train))
     families = {
         "quality versus compute": versus_compute(results, style),
+        "samples across budgets": _across(suite, results, records, style),
         "quality versus training": versus_training(results, style),
         "quality versus averages": versus_averages(results, style),
         "bits/dim versus its cost": bits_versus_cost(results.sweep, style),
@@ -64,8 +67,10 @@ def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> li
             mine = finished[finished["train"] == label]
             families[f"{name} of {label}"] = which(suite, label, mine, records, style)
     chosen = Chosen(suite.figures)
+    drawings = Drawings(folder)
     with theme():
-        drawn = [f for what, lazy in families.items() for f in _drawn(what, lazy, folder, chosen)]
+        drawn = [f for what, lazy in families.items() for f in _drawn(what, lazy, drawings, chosen)]
+    drawings.write_notes()
     for pattern in chosen.unmatched:
         why = f"there is no such figure{did_you_mean(pattern, chosen.names)}"
         print(f"report: figures: {pattern}: {why}", file=sys.stderr)
@@ -111,6 +116,15 @@ def _samples(
     yield from family(label, free, records, data, style)
 
 
+def _across(
+    suite: "Suite", results: Results, records: Records, style: Style
+) -> Iterator[LazyFigure]:
+    data = load_images(suite.dataset)
+    conditional = [point.group for point in suite.points if is_conditional(point)]
+    if data.kind != "real" and data.shape[0] in (1, 3):
+        yield from across(results, records, data, style, set(conditional))
+
+
 def _conditional(
     suite: "Suite", label: str, rows: pd.DataFrame, records: Records, style: Style
 ) -> Iterator[LazyFigure]:
@@ -121,9 +135,9 @@ def _conditional(
 
 
 def _drawn(
-    what: str, family: Iterator[LazyFigure], folder: Path, chosen: Chosen
+    what: str, family: Iterator[LazyFigure], drawings: Drawings, chosen: Chosen
 ) -> Iterator[Figure]:
-    """Draws and writes the figures of one kind; a fault costs only the figure that has it."""
+    """Yields the figures of one kind; a fault costs only the figure that has it."""
     while True:
         try:
             lazy = next(family)
@@ -134,14 +148,14 @@ def _drawn(
             return
         if not chosen.asks_for(lazy.figure):
             continue
-        try:
-            files = rendered(lazy.draw())
-        except Exception as error:
-            yield _faulty(lazy.figure, error)
-            continue
-        for kind, content in files.items():
-            put(folder / f"{lazy.figure.name}.{kind}", content)
-        yield lazy.figure
+        if (image := drawings.kept(lazy)) is None:
+            try:
+                files = rendered(lazy.draw())
+            except Exception as error:
+                yield _faulty(lazy.figure, error)
+                continue
+            image = drawings.add(lazy, files)
+        yield lazy.figure._replace(image=image)
 
 
 def _faulty(figure: Figure, error: Exception) -> Figure:

@@ -44,7 +44,7 @@ def losses(inspections: Sequence[Inspection], style: Style) -> Iterator[LazyFigu
         "weighting of the loss. Line: mean over training seeds; band and bars: its 95 % interval "
         "for other trainings; dots: the values, of too few for one."
     )
-    figure = Figure("heldout-loss", "Held-out loss versus noise level", caption)
+    figure = Figure("heldout-loss", "Held-out loss versus noise level", caption, "training")
     yield LazyFigure(figure, partial(_losses, points, style))
 
 

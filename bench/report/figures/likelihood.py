@@ -32,7 +32,8 @@ def bits_versus_cost(sweep: Sequence[SweepPoint], style: Style) -> Iterator[Lazy
         "converged; processes with different floors (see the identities) are not comparable."
     )
     title = "Bits/dim versus the likelihood's own NFE"
-    yield LazyFigure(Figure("bits-per-dim-vs-nfe", title, caption), partial(_bits, points, style))
+    figure = Figure("bits-per-dim-vs-nfe", title, caption, "training")
+    yield LazyFigure(figure, partial(_bits, points, style))
 
 
 def _over_seeds(points: pd.DataFrame) -> pd.DataFrame:

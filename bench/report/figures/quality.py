@@ -1,7 +1,8 @@
 """Quality versus compute, and versus training: a figure per metric and identity."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import pandas as pd
 import seaborn
@@ -24,15 +25,17 @@ from bench.report.figures.lines import (
     Floor,
     draw_floor,
     draw_front,
+    draw_intervals,
     draw_lines,
     floor_handle,
     front_handle,
     scale_quality,
 )
-from bench.report.figures.style import Style
+from bench.report.figures.style import LINE, Style
 from bench.report.figures.summary import (
     BAND,
     COSTS,
+    Comparable,
     better,
     comparable,
     ends,
@@ -42,10 +45,8 @@ from bench.report.figures.summary import (
 )
 from bench.report.results import Results
 
-CROWDED = 6
-"""Lines above which a figure is also drawn as one small panel per model."""
-LONG_LABEL = 40
-"""Characters of a legend's longest entry above which it stands below the panels."""
+MOST_PANELS = 6
+"""Panels of the figure of all metrics; the page has every metric."""
 OTHERS = "0.82"
 LENGTHS = {
     "training_images": "training images seen",
@@ -54,33 +55,44 @@ LENGTHS = {
 """Labels of the axes along trainings, by column."""
 
 
+class Panel(NamedTuple):
+    """What one panel shows: a metric in one identity."""
+
+    metric: str
+    higher: bool
+    part: Comparable
+
+
 def versus_compute(results: Results, style: Style) -> Iterator[LazyFigure]:
-    """Yields each metric against evaluations and seconds, and model by model if it is crowded."""
+    """Yields every metric against evaluations in one figure, and the first one model by model."""
     groups = ends(results.groups)
-    for metric, card in results.metrics.items():
-        higher = card.higher_is_better
-        for part in comparable(results, metric, summarise(groups, style, metric)):
-            caption = (
-                f"{metric} ({better(higher)}) against measured network evaluations and seconds "
-                f"per image. Line: mean over the seeds of complete groups; {BAND}; horizontal bar: "
-                "range of an adaptive sampler's evaluations. Ringed: on the Pareto front (nothing "
-                "else is at least as good for as little)."
-            )
-            drawn = (part.summary, style, metric, higher, part.floor)
-            yield LazyFigure(
-                Figure(f"{part.name}-vs-compute", f"{metric} versus compute", caption + part.note),
-                partial(_overview, *drawn),
-            )
-            if part.summary.groupby(["train", "sampler"]).ngroups > CROWDED:
-                caption = (
-                    f"{metric} ({better(higher)}), one panel per model; grey: the others; dashes: "
-                    "the Pareto front of all."
-                )
-                title = f"{metric} versus NFE, model by model"
-                yield LazyFigure(
-                    Figure(f"{part.name}-by-model", title, caption + part.note),
-                    partial(_by_model, *drawn),
-                )
+    parts = [
+        Panel(metric, card.higher_is_better, part)
+        for metric, card in results.metrics.items()
+        for part in comparable(results, metric, summarise(groups, style, metric))
+    ]
+    if not parts:
+        return
+    notes = "".join(dict.fromkeys(one.part.note for one in parts))
+    caption = (
+        "Each metric against measured network evaluations per image. Line: a model, its best "
+        f"sampler at each budget, mean over the seeds of complete groups; {BAND}. Open circles: "
+        "adaptive samplers. Dashes: the Pareto front of all rows (nothing else is at least as good "
+        "for as little)."
+    )
+    figure = Figure("quality-vs-compute", "Quality versus compute", caption + notes, "file")
+    yield LazyFigure(figure, partial(_overview, parts[:MOST_PANELS], style))
+    for metric, higher, part in parts:
+        if metric != results.first_metric or part.summary["train"].nunique() < 2:
+            continue
+        caption = (
+            f"{metric} ({better(higher)}), one panel per model, a line per sampler; grey: the "
+            "others; dashes: the Pareto front of all."
+        )
+        title = f"{metric} versus NFE, model by model"
+        figure = Figure(f"{part.name}-by-model", title, caption + part.note, "quality")
+        drawn = partial(_by_model, part.summary, style, metric, higher, part.floor)
+        yield LazyFigure(figure, drawn)
 
 
 def versus_training(results: Results, style: Style) -> Iterator[LazyFigure]:
@@ -122,40 +134,54 @@ def _versus(
     )
     for part in comparable(results, metric, summary):
         yield LazyFigure(
-            Figure(f"{part.name}-{suffix}", title, caption + part.note),
+            Figure(f"{part.name}-{suffix}", title, caption + part.note, "quality"),
             partial(_along, part.summary, axis, metric, higher, style, part.floor),
         )
 
 
-def _scale_cost(axes: Axes, summary: pd.DataFrame, cost: str, higher: bool) -> None:
-    log_axis(axes, "x", summary[cost])
-    if cost != "nfe":
-        axes.xaxis.set_major_formatter(EngFormatter("s", sep="\N{THIN SPACE}"))
+def _scale_cost(axes: Axes, summary: pd.DataFrame, higher: bool) -> None:
+    log_axis(axes, "x", summary["nfe"])
     scale_quality(axes, summary["mean"], higher)
 
 
-def _overview(
-    summary: pd.DataFrame, style: Style, metric: str, higher: bool, floor: Floor
-) -> MatplotlibFigure:
-    figure, panels = panel_grid(2, (5.75, 4.8), margin=(0, 0), sharey=True)
-    for axes, cost in zip(panels, COSTS, strict=True):
-        if summary[cost].isna().all():
-            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="0.4")
-            axes.set_xticks([])
-        else:
-            draw_lines(axes, summary, cost, style)
-        draw_front(axes, summary, cost, higher, rings=True)
-        _scale_cost(axes, summary, cost, higher)
-        axes.set(xlabel=COSTS[cost], ylabel="")
-    panels[0].set_ylabel(f"{metric}, {better(higher)}")
-    draw_floor(panels, floor)
-    handles = take_legend(*panels) | front_handle() | floor_handle(floor)
-    if max(map(len, handles)) > LONG_LABEL:
-        figure.set_figheight(figure.get_figheight() + 0.22 * len(handles) / 2)
-        legend_below(figure, handles)
-    else:
-        legend_beside(figure, handles)
+def _overview(parts: Sequence[Panel], style: Style) -> MatplotlibFigure:
+    figure, panels = panel_grid(len(parts), (5.2, 3.7), columns=2, margin=(0.4, 0.5))
+    handles = {}
+    for axes, (_, higher, part) in zip(panels, parts, strict=True):
+        summary, best = part.summary, _best_of_each(part.summary, higher)
+        models = [model for model in style.colour if model in set(best["train"])]
+        seaborn.lineplot(
+            best.rename(columns={"train": "model"}),
+            x="nfe",
+            y="mean",
+            hue="model",
+            hue_order=models,
+            palette=style.colour,
+            marker="o",
+            estimator=None,
+            zorder=3,
+            ax=axes,
+            **LINE,
+        )
+        for model, line in best.groupby("train", sort=False):
+            draw_intervals(axes, line, "nfe", style.colour[model])
+        apart = summary[summary["budget"].isna()]
+        edges = [style.colour[model] for model in apart["train"]]
+        axes.scatter(apart["nfe"], apart["mean"], s=28, facecolors="none", edgecolors=edges)
+        draw_front(axes, summary, "nfe", higher, rings=False)
+        _scale_cost(axes, summary, higher)
+        draw_floor([axes], part.floor)
+        axes.set(title=part.title, xlabel=COSTS["nfe"], ylabel=better(higher))
+        handles |= take_legend(axes)
+    legend_below(figure, handles | front_handle())
     return figure
+
+
+def _best_of_each(summary: pd.DataFrame, higher: bool) -> pd.DataFrame:
+    """Returns the best row of each model at each budget, by rising cost; none of adaptive ones."""
+    best = summary[summary["budget"].notna()]
+    best = best.sort_values("mean", ascending=not higher, kind="stable")
+    return best.drop_duplicates(["train", "budget"]).sort_values(["train", "nfe"])
 
 
 def _by_model(
@@ -172,7 +198,7 @@ def _by_model(
         seaborn.lineplot(others, x="nfe", y="mean", ax=axes, **grey)
         draw_lines(axes, summary[summary["train"] == model], "nfe", style)
         draw_front(axes, summary, "nfe", higher, rings=False)
-        _scale_cost(axes, summary, "nfe", higher)
+        _scale_cost(axes, summary, higher)
         axes.set_title(model, color="0.15")
     handles = take_legend(*panels)
     shown = {name: handle for name, handle in handles.items() if name in style.marker}

@@ -89,7 +89,7 @@ def samples(
         f"{label}: the first images of each sampler at its largest budget, not selected{beside}."
     )
     best += [Sheet("real, held out", real)] if len(real) else []
-    figure = Figure(f"samples-{slug(label)}", f"Samples of {label}", caption)
+    figure = Figure(f"samples-{slug(label)}", f"Samples of {label}", caption, "file")
     yield LazyFigure(figure, partial(_grid, label, best, data.levels))
     strips = {name: _across_budgets(part, records) for name, part in parts.items()}
     strips = {name: sheets for name, sheets in strips.items() if len(sheets) > 1}
@@ -99,7 +99,7 @@ def samples(
             "per image."
         )
         title = f"Samples of {label} across budgets"
-        figure = Figure(f"budgets-{slug(label)}", title, caption)
+        figure = Figure(f"budgets-{slug(label)}", title, caption, "file")
         yield LazyFigure(figure, partial(_budgets, label, strips, data.levels))
 
 

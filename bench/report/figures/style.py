@@ -15,6 +15,12 @@ LINE = {"lw": 1.6, "markersize": 5}
 """How every line through measured points is drawn."""
 
 
+def colours(count: int) -> list[str]:
+    """Returns so many colours as ``#rrggbb``, for models in the order of a suite."""
+    palette = seaborn.color_palette("colorblind").as_hex()
+    return [palette[ORDER[index % len(ORDER)]] for index in range(count)]
+
+
 class Style:
     """Colours by model, markers and dashes by sampler, and the names that samplers go by.
 
@@ -24,8 +30,7 @@ class Style:
     """
 
     def __init__(self, rows: pd.DataFrame, models: list[str]) -> None:
-        palette = seaborn.color_palette("colorblind")
-        self.colour = {label: palette[ORDER[i % len(ORDER)]] for i, label in enumerate(models)}
+        self.colour = dict(zip(models, colours(len(models)), strict=True))
         sampled = rows[rows["sampler"].notna()]
         times = sampled.groupby("sampler")["times"].nunique()
         self._several_times = set(times.index[times > 1])

@@ -66,10 +66,22 @@ def summarise(groups: Iterable[Group], style: Style, metric: str) -> pd.DataFram
         if rows["device"].nunique() > 1:
             record[SECONDS] = math.nan
         record |= {"seeds": len(rows), "nfe_min": rows["nfe_min"].min()}
-        record |= {"nfe_max": rows["nfe_max"].max()} | _line(group, style, metric)
+        record |= {"nfe_max": rows["nfe_max"].max(), "budget": budget_of(rows)}
+        record |= _line(group, style, metric)
         records.append(record)
-    names = [*LINE_COLUMNS, "seeds", *COSTS, "nfe_min", "nfe_max", *Measured._fields]
+    names = [*LINE_COLUMNS, "seeds", "budget", *COSTS, "nfe_min", "nfe_max", *Measured._fields]
     return pd.DataFrame(records, columns=names)
+
+
+def budget_of(rows: pd.DataFrame) -> float:
+    """Returns the budget of a group's rows, else the NFE of steps that the suite gave; NaN for
+    adaptive samplers.
+    """
+    first = rows.iloc[0]
+    if pd.notna(first["budget"]):
+        return float(first["budget"])
+    fixed = not pd.isna(first["adaptive"]) and not first["adaptive"]
+    return float(rows["nfe"].mean()) if fixed else math.nan
 
 
 def learning(groups: Iterable[Group], style: Style, metric: str) -> pd.DataFrame:
@@ -111,11 +123,13 @@ class Comparable(NamedTuple):
 
     Args:
         name: Beginning of the figure's name.
+        title: The metric, with the identity if there are several.
         note: What its caption has to add.
         floor: What real images score in that identity.
     """
 
     name: str
+    title: str
     note: str
     floor: Floor
     summary: pd.DataFrame
@@ -132,7 +146,8 @@ def comparable(results: Results, metric: str, summary: pd.DataFrame) -> Iterator
         if floor is not None:
             note += " Grey across: held-out real images, mean ± standard deviation over sets."
         name = slug(f"{metric} {identity}" if count > 1 else metric)
-        yield Comparable(name, note, floor, part)
+        title = f"{metric} ({identity})" if count > 1 else metric
+        yield Comparable(name, title, note, floor, part)
 
 
 def better(higher: bool) -> str:

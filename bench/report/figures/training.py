@@ -49,7 +49,7 @@ def training_curves(
             "Training and held-out loss; one line per training seed. Losses of different methods "
             "are not comparable."
         )
-        figure = Figure("training", "Training curves", caption)
+        figure = Figure("training", "Training curves", caption, "training")
         yield LazyFigure(figure, partial(_curves, curves, style))
 
 

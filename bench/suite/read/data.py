@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from bench.data.gallery import KINDS as GALLERIES
 from bench.data.gallery_files import settle
@@ -11,6 +11,8 @@ from bench.schema import AtLeast, names
 from bench.suite.fault import KeyPath
 from bench.suite.read.reading import MOST_IMAGES, SMOKE_IMAGES, Reading
 from bench.suite.sections import HeldOut, Inspect, Samples
+
+Section = TypeVar("Section", HeldOut, Inspect)
 
 INSPECTED = 256
 """Held-out images that a model is inspected on by default, or all if there are fewer."""
@@ -35,7 +37,7 @@ def read_dataset(r: Reading) -> str | None:
 
 def _read_pictures(r: Reading, path: KeyPath, value: Mapping[str, Any]) -> str | None:
     """Returns the name of a data set of the user's own pictures, from their description."""
-    name = value.get("name")
+    name: Any = value.get("name")
     if "name" not in value:
         r.refuse(path, None, "has no name", (*GALLERIES, *r.cards.datasets))
     elif isinstance(name, str) and name in r.cards.datasets:
@@ -76,7 +78,7 @@ def read_samples(r: Reading) -> Samples | None:
     fallback = {"count": MOST_IMAGES, **({"quantise": "none"} if is_real else {})}
     samples = r.dataclass(Samples, path, {**fallback, **values, "seeds": [0]}, fallback)
     if r.data is not None and (samples.quantise == "none") != is_real:
-        why = "pixels have levels to take", ("round", "truncate")
+        why: tuple[str, tuple[str, ...]] = "pixels have levels to take", ("round", "truncate")
         if is_real:
             why = "the values of the data set are real: they are stored as they are", ("none",)
         r.refuse((*path, "quantise"), samples.quantise, *why)
@@ -103,8 +105,8 @@ def read_inspect(r: Reading) -> Inspect | None:
 
 
 def read_held_out(
-    r: Reading, kind: type, path: KeyPath, values: Mapping[str, Any], images: int
-) -> HeldOut | Inspect:
+    r: Reading, kind: type[Section], path: KeyPath, values: Mapping[str, Any], images: int
+) -> Section:
     """Returns which held-out images are read, a ``kind``.
 
     Args:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
+from bench.data.card import DataCard
 from bench.metrics.card import MetricCard
 from bench.metrics.registry import METRICS, SHORTHANDS, choose
 from bench.schema import Above, build, differences
@@ -70,8 +71,11 @@ def _read_metric(
         params = replace(params, allow_few=True) if hasattr(params, "allow_few") else params
     for reason in card.refuse(params, r.data):
         r.refuse(path, entry, reason)
-    counted = samples is not None and not card.tasks
-    if counted and not _is_enough(r, path, entry, card, params, samples.count):
+    if (
+        samples is not None
+        and not card.tasks
+        and not _is_enough(r, r.data, path, entry, card, params, samples.count)
+    ):
         return None
     return Metric(
         name=name,
@@ -83,11 +87,17 @@ def _read_metric(
 
 
 def _is_enough(
-    r: Reading, path: KeyPath, entry: Any, card: MetricCard, params: Any, count: int
+    r: Reading,
+    data: DataCard,
+    path: KeyPath,
+    entry: Any,
+    card: MetricCard,
+    params: Any,
+    count: int,
 ) -> bool:
     """Tells whether so many images give a metric a value; notes if it would be weak evidence."""
-    needs, why = card.needs(params, r.data)
-    least, column = card.least_count(params, r.data), card.column(params)
+    needs, why = card.needs(params, data)
+    least, column = card.least_count(params, data), card.column(params)
     if r.count is not None and r.count < needs:
         text = f"{column} needs {needs} images, and samples.count asks for {r.count}"
         r.refuse(path, entry, f"{text}: {why}" if why else text)
@@ -117,7 +127,7 @@ def _note_one_sided(r: Reading, metrics: Sequence[Metric]) -> None:
         other = "train" if params.reference == "test" else "test"
         if params.statistics or r.smoke or (params.extractor, other) in asked:
             continue
-        if not cards[column].refuse(replace(params, reference=other), r.data):
+        if r.data and not cards[column].refuse(replace(params, reference=other), r.data):
             images = "training" if other == "test" else "held-out"
             r.notes.append(f"{column}: to {images} images alone; ask for reference: {other} too")
 

@@ -126,7 +126,8 @@ def _published(
     r: Reading, path: KeyPath, label: str, entry: Mapping[str, Any], model: Model
 ) -> Published | None:
     """Returns the sampler that a point names, with what its preset sets of it; None for none."""
-    method, name = model.card, entry.get("sampler")
+    method = model.card
+    name: Any = entry.get("sampler")
     if "sampler" not in entry:
         r.refuse((*path, "sampler"), None, "is missing", (*method.samplers, PUBLISHED))
         return None
@@ -135,7 +136,7 @@ def _published(
         return None
     if name != PUBLISHED:
         return Published(sampler=name)
-    if model.preset in method.published:
+    if model.preset is not None and model.preset in method.published:
         return method.published[model.preset]
     has = "has no preset" if model.preset is None else f"has preset {model.preset}"
     presets = ", ".join(method.published) or "none"

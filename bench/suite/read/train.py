@@ -47,7 +47,8 @@ def _read_model(r: Reading, path: KeyPath, entry: Any) -> Model | None:
     preset = _read_preset(r, path, entry, card)
     checkpoint = read_checkpoint(r, path, entry, card)
     params = _read_params(r, path, entry, card, preset, imported=checkpoint.taken)
-    snapshots, ema = (), ()
+    snapshots: tuple[int, ...] = ()
+    ema: tuple[float, ...] = ()
     if "checkpoint" not in entry:
         if "snapshots" in entry:
             snapshots = _read_snapshots(r, (*path, "snapshots"), entry["snapshots"], card, params)

@@ -36,15 +36,18 @@ def read_sections(tree: Any, cards: Cards, options: Options) -> tuple[Sections, 
     _check_profiles(r)
     metrics, sweeps = read_metrics(r, samples), read_points(r, train)
     check_tasks(r, metrics, sweeps)
-    if not r.problems:
+    if not r.problems and samples is not None:
         check_size(r, samples, train, sweeps)
+    required: dict[str, Any] = {  # None where there are problems: then nobody reads the sections
+        "dataset": dataset,
+        "data": r.data,
+        "samples": samples,
+        "train": train,
+    }
     return Sections(
+        **required,
         name=_read_name(r),
-        dataset=dataset,
-        data=r.data,
-        samples=samples,
         metrics=metrics,
-        train=train,
         likelihood=read_likelihood(r, train),
         inspect=read_inspect(r),
         sweeps=sweeps,

@@ -10,6 +10,7 @@ from bench.data.images import load_images
 from bench.method import Noise, Run, Sampler
 from bench.schema import build, merge
 from methods.shared.exact import Mixture
+from methods.shared.grids import grid
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.prior import Fitted, Points
 from methods.shared.process import like
@@ -417,6 +418,43 @@ def test_flows_are_refused_where_there_is_none():
     assert reasons("flow_adaptive", {"kind": "straight"}, t_min=1e-3) == []
     assert "t_min" in reasons("flow_heun", {"kind": "vp"}, last="heun")[0]
     assert reasons("flow_heun", {"kind": "vp"}) == []
+
+
+def test_fast_solvers_are_refused_where_polynomials_say_nothing():
+    def reasons(name, corruption, **values):
+        params = build(CARD.params, {"corruption": corruption})
+        return SAMPLERS[name].refuse(params, build(SAMPLERS[name].params, values), "uniform")
+
+    for name in ("deis", "dpm_solver_2m", "dpm_solver_3m", "sde_dpm_solver_2m", "unipc"):
+        assert "diagonal in one basis" in reasons(name, {"kind": "blur_mask"})[0]
+        assert "diagonal in one basis" in reasons(name, {"kind": "pixelate"})[0]
+        assert "switches at once" in reasons(name, {"kind": "mask", "mask": {"width": 0.0}})[0]
+        assert reasons(name, {"kind": "blur"}) == []
+    assert "wipes out" in reasons("deis", {"kind": "blur"}, prediction="noise")[0]
+    assert reasons("deis", {"kind": "straight"}, prediction="noise") == []
+
+
+def test_times_of_even_log_snr_are_refused_where_it_is_infinite():
+    def reasons(corruption, times="log_snr", **values):
+        params = build(CARD.params, {"corruption": corruption})
+        card = SAMPLERS["ddim"]
+        return card.refuse(params, build(card.params, values), times)
+
+    assert reasons({"kind": "straight"}, "uniform") == []
+    assert "t = 1" in reasons({"kind": "straight"})[0]
+    assert "t = 1" in reasons({"kind": "mask", "mask": {"floor": 0.0}}, "rho7")[0]
+    assert "t = 0" in reasons({"kind": "vp"})[0]
+    assert reasons({"kind": "vp"}, t_min=1e-3) == []
+    assert "no log-SNR" in reasons({"kind": "pixelate"})[0]
+    assert reasons({"kind": "blur"}) == []
+
+
+@pytest.mark.parametrize("kind", ["blur", "mask", "ve"])
+def test_log_snr_times_are_even_in_the_log_snr(kind):
+    corruption = method(kind).corruption
+    times = grid("log_snr", corruption, 7, 0.0)
+    steps = corruption.log_snr(times).diff()
+    torch.testing.assert_close(steps, steps.mean().expand_as(steps), rtol=1e-6, atol=1e-9)
 
 
 def test_a_likelihood_is_refused_only_where_there_is_no_flow():

@@ -1,0 +1,224 @@
+"""One view of the page's figure as SVG: lines with whiskers, their labels, the Pareto front."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bench.report.page.axis import Axis, axis_of, tick_text
+from bench.report.page.markup import escaped, tag
+
+ROOM = 3
+"""Factor beyond the means at which an axis of intervals ends: a wide one would leave no room."""
+LINE_HEIGHT = 14
+
+
+class Mark(NamedTuple):
+    """One row of the leaderboard in the figure.
+
+    Args:
+        low: Of the interval, NaN for none.
+        tip: What is shown of the row.
+        row: Its place in the leaderboard; -1 for a published number.
+    """
+
+    x: float
+    y: float
+    low: float
+    high: float
+    tip: str
+    row: int
+
+
+class Line(NamedTuple):
+    """The rows of one model.
+
+    Args:
+        number: Of the model: it gives the colour.
+        loose: Rows that no line joins: those of adaptive samplers.
+    """
+
+    model: str
+    number: int
+    marks: Sequence[Mark]
+    loose: Sequence[Mark] = ()
+
+
+class View(NamedTuple):
+    """What one view shows.
+
+    Args:
+        front: Corners of the Pareto front, by rising cost.
+        floor: Mean and standard deviation of what real images score, None if not known.
+        published: Published numbers; those of unknown cost have NaN for it.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Sequence[Line]
+    front: Sequence[tuple[float, float]]
+    floor: tuple[float, float] | None
+    published: Sequence[Mark]
+    logarithmic: bool
+
+
+class Size(NamedTuple):
+    """Pixels of a view, and its margins."""
+
+    name: str
+    width: int
+    height: int
+    left: int
+    right: int
+    bottom: int
+    letters: int
+
+
+WIDE = Size("broad", 960, 420, 62, 150, 44, 22)
+NARROW = Size("narrow", 380, 320, 42, 64, 40, 9)
+
+
+def svg(view: View, size: Size) -> str:
+    """Returns a view at one size."""
+    x, y = _axes(view, size)
+    parts = [_floor(view, x, y), _grid(view, x, y, size), _front(view, x, y)]
+    labels = _labels(view, x, y, size)
+    parts += [_line(line, x, y, labels[line.number]) for line in view.lines]
+    parts += [_published(view, x, y)]
+    described = tag("title", escaped(view.title))
+    attributes = {
+        "viewBox": f"0 0 {size.width} {size.height}",
+        "class": f"chart {size.name}",
+        "role": "group",
+        "aria-label": view.title,
+    }
+    return tag("svg", described + "".join(parts), attributes)
+
+
+def _axes(view: View, size: Size) -> tuple[Axis, Axis]:
+    marks = [mark for line in view.lines for mark in (*line.marks, *line.loose)]
+    published = [mark for mark in view.published if mark.x == mark.x]
+    xs = [mark.x for mark in (*marks, *published)]
+    x = axis_of(xs, (size.left, size.width - size.right), logarithmic=True, margin=0.04)
+    means = [mark.y for mark in (*marks, *view.published)]
+    ends = [end for mark in marks for end in (mark.low, mark.high) if end == end]
+    if view.floor is not None:
+        means += [view.floor[0] + view.floor[1], max(view.floor[0] - view.floor[1], 0.0)]
+    if view.logarithmic:
+        means = [value for value in means if value > 0]
+        least, most = min(means) / ROOM, max(means) * ROOM
+    else:
+        room = max(means) - min(means) or abs(means[0]) or 1.0
+        least, most = min(means) - room, max(means) + room
+    values = [*means, *(min(max(end, least), most) for end in ends)]
+    pixels = (size.height - size.bottom, 12)
+    return x, axis_of(values, pixels, logarithmic=view.logarithmic)
+
+
+def _grid(view: View, x: Axis, y: Axis, size: Size) -> str:
+    bottom, right = y.start, x.end
+    parts = []
+    for value in x.ticks():
+        at = x.at(value)
+        parts.append(f'<path class="grid" d="M{at} {bottom}V{y.end}"/>')
+        parts.append(_text(at, bottom + 16, tick_text(value), "tick middle"))
+    for value in y.ticks(24):
+        at = y.at(value)
+        parts.append(f'<path class="grid" d="M{x.start} {at}H{right}"/>')
+        parts.append(_text(x.start - 6, at + 4, tick_text(value), "tick end"))
+    middle = (x.start + right) / 2
+    parts.append(_text(middle, size.height - 6, view.x_label, "label middle"))
+    parts.append(_text(x.start + 4, y.end + 8, view.y_label, "label"))
+    return "".join(parts)
+
+
+def _text(x: float, y: float, text: str, kind: str) -> str:
+    return f'<text x="{x:g}" y="{y:g}" class="{kind}">{escaped(text)}</text>'
+
+
+def _floor(view: View, x: Axis, y: Axis) -> str:
+    if view.floor is None:
+        return ""
+    mean, deviation = view.floor
+    top, bottom = y.at(mean + deviation), y.at(max(mean - deviation, y.low))
+    band = f'<rect class="floor" x="{x.start}" y="{top}" width="{x.end - x.start:g}"'
+    line = f'<path class="real" d="M{x.start} {y.at(max(mean, y.low))}H{x.end}"/>'
+    label = _text(x.start + 4, y.at(max(mean, y.low)) - 4, "real images", "tick")
+    return f'{band} height="{max(bottom - top, 1):g}"/>{line}{label}'
+
+
+def _front(view: View, x: Axis, y: Axis) -> str:
+    """Returns steps: what the best row so far reaches, until a dearer one is better."""
+    if not view.front:
+        return ""
+    (first_x, first_y), *rest = view.front
+    path = f"M{x.at(first_x)} {y.at(first_y)}"
+    path += "".join(f"H{x.at(cost)}V{y.at(value)}" for cost, value in rest)
+    return f'<path class="steps" d="{path}H{x.end}"/>'
+
+
+def _line(line: Line, x: Axis, y: Axis, label: tuple[float, float, str]) -> str:
+    points = [(x.at(mark.x), y.at(mark.y)) for mark in line.marks]
+    path = "M" + "L".join(f"{at[0]} {at[1]}" for at in points) if points else ""
+    parts = [f'<path class="line" d="{path}"/>'] if len(points) > 1 else []
+    parts += [_mark(mark, x, y, "dot") for mark in line.marks]
+    parts += [_mark(mark, x, y, "dot loose") for mark in line.loose]
+    at_x, at_y, text = label
+    parts.append(_text(at_x, at_y, text, "name"))
+    return tag("g", "".join(parts), {"class": f"model c{line.number}", "data-model": line.number})
+
+
+def _mark(mark: Mark, x: Axis, y: Axis, kind: str) -> str:
+    at_x, at_y = x.at(mark.x), y.at(mark.y)
+    whisker = ""
+    if mark.low == mark.low and mark.high == mark.high:
+        top, bottom = y.at(mark.high), y.at(mark.low)
+        whisker = f'<path class="whisker" d="M{at_x} {top}V{bottom}"/>'
+    circle = f'<circle class="{kind}" cx="{at_x}" cy="{at_y}" r="4.5"/>'
+    target = f'<circle class="target" cx="{at_x}" cy="{at_y}" r="11"/>'
+    content = whisker + circle + target + tag("title", escaped(mark.tip))
+    attributes = {"class": "mark", "tabindex": 0, "role": "img", "aria-label": mark.tip}
+    return tag("g", content, {**attributes, "data-row": mark.row})
+
+
+def _published(view: View, x: Axis, y: Axis) -> str:
+    """Returns hollow diamonds; one of unknown cost stands at the right end."""
+    parts = []
+    for mark in view.published:
+        at_x, at_y = x.at(mark.x) if mark.x == mark.x else x.end, y.at(mark.y)
+        path = f"M{at_x:g} {at_y - 6:g}l6 6l-6 6l-6 -6z"
+        content = f'<path class="diamond" d="{path}"/>' + tag("title", escaped(mark.tip))
+        attributes = {"class": "mark", "tabindex": 0, "role": "img", "aria-label": mark.tip}
+        parts.append(tag("g", content, attributes))
+    return "".join(parts)
+
+
+def _labels(view: View, x: Axis, y: Axis, size: Size) -> dict[int, tuple[float, float, str]]:
+    """Returns where the name of each line goes: at its end, moved until none covers another."""
+    ends = []
+    for line in view.lines:
+        last = max((*line.marks, *line.loose), key=lambda mark: mark.x)
+        short = line.model if len(line.model) <= size.letters else f"{line.model[: size.letters]}…"
+        ends.append((y.at(last.y) + 4, x.at(last.x) + 9, short, line.number))
+    placed = _stacked(sorted(ends))
+    deepest = max((at_y for _, at_y, _ in placed.values()), default=0.0) - y.start
+    if deepest <= 0:
+        return placed
+    mirrored = [(-at_y, at_x, text, number) for number, (at_x, at_y, text) in placed.items()]
+    lifted = [(max(at_y, -y.start), *rest) for at_y, *rest in sorted(mirrored)]
+    return {n: (at_x, -at_y, text) for n, (at_x, at_y, text) in _stacked(lifted).items()}
+
+
+def _stacked(
+    names: Sequence[tuple[float, float, str, int]],
+) -> dict[int, tuple[float, float, str]]:
+    """Returns names moved down, one after another, until none covers an earlier one."""
+    placed: dict[int, tuple[float, float, str]] = {}
+    for at_y, at_x, text, number in names:
+        taken = [
+            other_y
+            for other_x, other_y, other in placed.values()
+            if at_x < other_x + 8 * len(other) and other_x < at_x + 8 * len(text)
+        ]
+        lowest = max((other + LINE_HEIGHT for other in taken), default=at_y)
+        placed[number] = (at_x, round(max(at_y, lowest), 1), text)
+    return placed

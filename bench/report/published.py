@@ -1,0 +1,99 @@
+"""Published numbers beside the rows that make the same thing: never averaged or ranked with them.
+
+``published.csv`` lists them with their sources. A row has one if data set, model (method and
+preset), sampler and the identity of the metric agree: the column is called by the metric's bare
+name (FID, IS), which belongs to the reference Inception alone, on at least 50,000 images against
+the training split. Bits/dim have no sampler and no such name; they are matched by the model.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.report.columns import BITS
+from bench.report.formats import number
+from bench.report.results import Results
+
+FILE = Path(__file__).with_name("published.csv")
+IMAGES = 50_000
+"""Images of a published FID or IS."""
+
+
+class Published(NamedTuple):
+    """One published number; the fields are the columns of the file.
+
+    Args:
+        method: Of this project, empty if it has none such.
+        preset: Of that method.
+        metric: Bare name of the column, or ``bits_per_dim``.
+        sampler: Beginning of the sampler's name here: ``flow`` for the probability flow.
+        nfe: NaN if it is not said.
+    """
+
+    paper: str
+    model: str
+    method: str
+    preset: str
+    dataset: str
+    metric: str
+    value: float
+    plus_minus: float
+    conditioning: str
+    sampler: str
+    nfe: float
+    source: str
+
+
+@cache
+def read_published() -> tuple[Published, ...]:
+    """Returns the rows of the tracked file."""
+    with FILE.open(newline="", encoding="utf-8") as file:
+        return tuple(_published(row) for row in csv.DictReader(file))
+
+
+def _published(row: Mapping[str, str]) -> Published:
+    numbers = {name: float(row[name] or "nan") for name in ("value", "plus_minus", "nfe")}
+    return Published(**{**row, **numbers})
+
+
+def published_of(
+    results: Results, group: Mapping[str, Any], known: Sequence[Published] | None = None
+) -> dict[str, Published]:
+    """Returns the published numbers that a row of the leaderboard can be held against, by column.
+
+    Args:
+        known: Published numbers; those of the file by default.
+    """
+    found = {}
+    for one in read_published() if known is None else known:
+        same = (one.dataset, one.method, one.preset) == (
+            results.dataset,
+            group["method_name"],
+            group["preset"],
+        )
+        if not same or not one.method or one.conditioning != "unconditional":
+            continue
+        if one.metric == BITS or _is_same(results, group, one):
+            found.setdefault(one.metric, one)
+    return found
+
+
+def _is_same(results: Results, group: Mapping[str, Any], one: Published) -> bool:
+    """Tells whether a row's metric and sampler are those of a published number."""
+    sampler = group["sampler"]
+    if not isinstance(sampler, str) or not one.sampler or not sampler.startswith(one.sampler):
+        return False
+    identity = results.identities.get(group["identity"].get(one.metric, ""), {})
+    reference = identity.get("reference") or {}
+    trained_on = str(reference.get("dataset", "")).partition("@")[0] == one.dataset
+    return identity.get("count", 0) >= IMAGES and trained_on and reference.get("split") == "train"
+
+
+def published_text(group: Mapping[str, Any], found: Mapping[str, Published], name: str) -> str:
+    """Returns ``2.20 (+0.05)``: the published value, and by how much the row's is above it."""
+    if (one := found.get(name)) is None:
+        return ""
+    ours = group[name]
+    return f"{number(one.value)} ({ours - one.value:+.3g})" if ours == ours else number(one.value)
