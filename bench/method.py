@@ -62,14 +62,16 @@ class Noise:
 
     def integers(self, shape: Sequence[int], high: int) -> Tensor:
         """Returns int64 draws from 0, ..., high - 1 of the given shape."""
-        return torch.randint(high, tuple(shape), generator=self.generator).to(self.device)
+        return self._move(torch.randint(high, tuple(shape), generator=self.generator), torch.int64)
 
     def rademacher(self, shape: Sequence[int]) -> Tensor:
         """Returns draws of -1 and +1 of the given shape."""
         return self._move(torch.randint(2, tuple(shape), generator=self.generator).float() * 2 - 1)
 
-    def _move(self, draws: Tensor) -> Tensor:
-        return draws.to(device=self.device, dtype=self.dtype)
+    def _move(self, draws: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        if self.device.type == "cuda":  # from pinned memory the host does not wait for the copy
+            draws = draws.pin_memory()
+        return draws.to(device=self.device, dtype=dtype or self.dtype, non_blocking=True)
 
 
 @dataclass(frozen=True)
