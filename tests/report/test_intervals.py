@@ -17,12 +17,14 @@ from bench.metrics.registry import METRICS
 from bench.report import formats
 from bench.report.comparison import explain
 from bench.report.console import print_leaderboard
-from bench.report.contents import sections
 from bench.report.figures.inspections import loss_points
 from bench.report.figures.quality import versus_compute
 from bench.report.figures.style import Style
 from bench.report.figures.summary import summarise
 from bench.report.markdown import markdown
+from bench.report.models import heldout_losses
+from bench.report.page.document import html
+from bench.report.ranking import ranking
 from bench.report.seeds import measured, seed_table
 from bench.report.standing import best_of
 from bench.spec import place
@@ -126,9 +128,10 @@ def test_brackets_stay_within_the_bounds_of_their_metric(crossed):
 def test_table_figures_terminal_and_uncertainty_show_one_interval(crossed):
     suite, _, results = crossed
     board, parts = results.board, results.uncertainty
-    text = markdown(results)
+    text, page = markdown(results), html(results)
     output = io.StringIO()
     print_leaderboard(results, Console(file=output, width=40))
+    in_tables = (results.first_metric, results.second_metric)
     for metric in results.metrics:
         drawn = summarise(results.groups, Style(results.rows, list(suite.train)), metric)
         for _, group in board.iterrows():
@@ -141,8 +144,9 @@ def test_table_figures_terminal_and_uncertainty_show_one_interval(crossed):
                 (drawn["train"] == group["train"]) & (drawn["sampler"] == group["sampler"])
             ].iloc[0]
             assert tuple(line[["mean", "low", "high"]]) == shown
-            assert formats.with_interval(*shown) in text
-            assert formats.with_interval(*shown) in output.getvalue()
+            assert formats.with_interval(*shown) in page
+            half = formats.value_text(group, metric)
+            assert (metric not in in_tables) or (half in text and half in output.getvalue())
             assert group[f"{metric} interval over"] == "trainings and sample seeds"
 
 
@@ -160,11 +164,7 @@ def test_tie_marks_and_verdicts_rest_on_the_interval_of_the_difference(crossed):
             assert not claim["low"] <= 0 <= claim["high"]
     if board.loc[best[0], "group"] == "good · euler · nfe 10":
         assert not judged["low"][0] <= 0 <= judged["high"][0]
-    cells = sections(results)
-    lines = [line for part in cells if part.title.startswith("Budget") for line in part.cells]
-    marked = {
-        line[1].text + line[2].text for line in lines if line[5].text.startswith(formats.TIED)
-    }
+    marked = [line for line in ranking(results).cells if line[4].text.startswith(formats.TIED)]
     assert len(marked) == int(tied.fillna(False).sum()) > 0
     floor_of(
         store, suite, 0.4, 100.0
@@ -182,10 +182,11 @@ def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(
 ):
     suite, _, results = finished(tmp_path, train_seeds, sample_seeds)
     board = results.board
-    text = markdown(results)
+    text, page = markdown(results), html(results)
     for _, group in board.iterrows():
         shown = formats.metric_text(group, FD)
-        assert shown in text
+        assert shown in page
+        assert formats.value_text(group, FD) in text
         if mark:
             assert shown.endswith(f"] {mark}")
             continue
@@ -227,7 +228,7 @@ def test_many_values_are_shown_by_their_range():
 
 def test_held_out_losses_have_the_interval_of_their_trainings_in_table_and_figure(crossed):
     _, _, results = crossed
-    (part,) = [part for part in sections(results) if part.title.startswith("Held-out")]
+    (part,) = heldout_losses(results.inspections)
     points = loss_points(results.inspections)
     good = points[points["train"] == "good"]
     assert [cell.text for cell in part.cells[0][4:]] == [
@@ -258,7 +259,7 @@ def test_pictures_draw_intervals_as_bands_and_values_as_dots(tmp_path):
     suite, _, results = finished(tmp_path, 3, 2)
     rows, style = results.rows, Style(results.rows, list(suite.train))
     only_fd = {FD: results.metrics[FD]}
-    for part, dots in ((rows, 0), (rows[rows["train_seed"] == 0], 4 * 2)):
+    for part, dots in ((rows, 0), (rows[rows["train_seed"] == 0], 3 * 2)):
         some = replace(results, rows=part, metrics=only_fd, floors={})
         figure, draw = next(versus_compute(some, style))
         assert "band and bars: its 95 % interval as in the table" in figure.caption
@@ -274,4 +275,4 @@ def test_pictures_draw_intervals_as_bands_and_values_as_dots(tmp_path):
             for found in axes.collections
             if isinstance(found, LineCollection)
         ]
-        assert sum(bars) == (0 if dots else 4)
+        assert sum(bars) == (0 if dots else 3), "of each model its best sampler"
