@@ -13,7 +13,7 @@ from bench.report.formats import compact, number, probability, with_interval
 HEAD = """\
 Written by `python run_bench.py claims {listing}` from the stored results: change the listing or \
 run the suites, not this page. The listing, the suites with their budgets and the smallest effects \
-of interest were committed before the runs.
+of interest were committed before the runs; what was stated after a look is named in the suite.
 
 **{decided} of {total} comparisons are decided**: {outcomes}. Of those that hold, {reversed} are \
 the reverse of the paper's sign, as the closed forms made one expect.

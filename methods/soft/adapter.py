@@ -205,7 +205,8 @@ class SoftDiffusion(Adapter):
         return self.denoiser(self.average)
 
     def grid(self, sampler: Sampler, given: Condition | None) -> tuple[Tensor, dict[str, Any]]:
-        times = grid(sampler.times, self.corruption, sampler.params.steps, sampler.params.t_min)
+        steps, t_min = sampler.params.steps, sampler.params.t_min
+        times = time_grid(sampler.times, self.corruption, steps, t_min)
         # If not all kinks find a time, those that do would leave gaps elsewhere.
         crowded = len(times) - 2 < len(self.corruption.kinks)
         meets = isinstance(sampler.params, Euler) and sampler.params.kinks == "meet"
@@ -250,7 +251,7 @@ class SoftDiffusion(Adapter):
 
     def _reverse_path(self, noise: Noise) -> Tensor:
         """Returns one run of momentum at ten times of its own grid, from noise to images."""
-        times = grid("uniform", None, REVERSE_STEPS, 0.0)
+        times = time_grid("uniform", self.corruption, REVERSE_STEPS, 0.0)
         x, steps = self.prior.sample(SHOWN, noise.child("prior")), noise.child("steps")
         denoiser, stops = self.denoiser(self.average), torch.linspace(0, REVERSE_STEPS, 10)
         columns = [x]
@@ -281,3 +282,15 @@ class SoftDiffusion(Adapter):
         self.blur_levels, self.hops = tensors["levels"].cpu(), tensors["hops"].cpu()
         self.residual_size = tensors["residual_size"].to(self.device)
         self._make_corruption()
+
+
+def time_grid(name: str, corruption: Corruption, steps: int, t_min: float) -> Tensor:
+    """Returns times from 1 to ``t_min``, float64, shape (steps + 1,).
+
+    Even ones are rounded as the kinks of tabulated schedules are: rounding decides on which side of
+    a kink a time stands.
+    """
+    if name in ("log_snr", "rho7"):
+        return grid(name, corruption, steps, t_min)
+    fractions = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    return t_min + (1 - t_min) * (fractions.square() if name == "quadratic" else fractions)

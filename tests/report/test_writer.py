@@ -43,6 +43,7 @@ def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
     assert one == two
     tables = {
         "results.csv",
+        "curves.csv",
         "leaderboard.csv",
         "leaderboard.tex",
         "long.csv",

@@ -282,7 +282,7 @@ def shorten(tree):
 def dry_run(root, monkeypatch):
     """Runs a suite on small stand-ins in the true formats; returns its rows by group."""
 
-    def run(path, profile=None, metrics=None):
+    def run(path, profile=None, metrics=None, count=2, **params):
         tree = tree_of(path, profile)
         name, cards_of = tree["dataset"], {"cifar10": write_cifar}
         if name.startswith("celeba6"):
@@ -294,6 +294,9 @@ def dry_run(root, monkeypatch):
             if taken(entry):
                 write_checkpoint(root / entry["checkpoint"], entry, data)
         shorten(tree)
+        tree["samples"]["count"] = count
+        for entry in tree["points"] if params else ():
+            entry["params"] |= params
         if metrics is not None:
             tree["metrics"] = metrics
         suite = root.parent / path.name
@@ -401,7 +404,7 @@ def test_soft_diffusion_is_trained_and_sampled_by_both_algorithms(dry_run, profi
 
 @pytest.mark.slow
 def test_the_published_network_of_1024_pixels_gives_images(dry_run):
-    assert_done(dry_run(FACES), FACES, shape=(3, 1024, 1024))
+    assert_done(dry_run(FACES, steps=2), FACES, shape=(3, 1024, 1024))
 
 
 @pytest.mark.slow
@@ -413,7 +416,7 @@ def test_cld_gives_images_bits_and_both_metrics_by_the_reference_network(
     extractors.extractor_card.cache_clear()
     write_inception(root / "weights" / extractors.INCEPTION)
     try:
-        rows = dry_run(CLD, metrics=[{"metric": "fid", "allow_few": True}, "is"])
+        rows = dry_run(CLD, metrics=[{"metric": "fid", "allow_few": True}, "is"], count=10)
     finally:
         extractors.extractor_card.cache_clear()
     assert_done(rows, CLD)

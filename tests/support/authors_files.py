@@ -16,6 +16,8 @@ from methods.shared.published import published_layout, to_published
 
 TINY = {"width": 8, "multipliers": [1, 1], "blocks": 1, "attention": [16]}
 DDPM_TINY = TINY | {"width": 32}
+LARGE_TINY = TINY | {"multipliers": [1] * 7}
+"""Of 1024 pixels, whose lowest resolution is where attention is."""
 
 
 def tiny(entry: dict[str, Any]) -> dict[str, Any]:
@@ -23,6 +25,9 @@ def tiny(entry: dict[str, Any]) -> dict[str, Any]:
     preset = cards()[entry["method"]].presets.get(entry.get("preset"), {})
     if entry["method"] == "ncsn":
         return {"refinenet": {"width": 4}}
+    shape = cards()[entry["method"]].shapes.get(entry.get("preset"))
+    if shape is not None and shape[1] == 1024:
+        return {"network": LARGE_TINY}
     ddpm = preset.get("network", {}).get("architecture") == "ddpm"
     return {"network": DDPM_TINY if ddpm else TINY}
 
@@ -52,14 +57,23 @@ def _score_sde(method: Method, entry: dict[str, Any]) -> dict[str, Any]:
     raw = _noisy(to_published(network, network.state_dict()))
     trained = dict(network.named_parameters())
     names = [item.published for item in published_layout(network) if item.own in trained]
-    levels = {"module.sigmas": torch.from_numpy(np.geomspace(50, 0.01, 1000))}
-    model = levels if entry["method"] == "sde" else {}
+    model = {"module.sigmas": _sigmas(entry)} if entry["method"] == "sde" else {}
     return {
         "model": OrderedDict(model | {f"module.{name}": t for name, t in raw.items()}),
         "ema": {"decay": 0.9999, "num_updates": 7, "shadow_params": [raw[name] for name in names]},
         "optimizer": {"state": {}, "param_groups": [{"lr": np.float64(2e-4)}]},
         "step": 7,
     }
+
+
+def _sigmas(entry: dict[str, Any]) -> torch.Tensor:
+    """Returns the noise levels that files of Score-SDE hold, of VP models too: those of VE on
+    CIFAR-10.
+    """
+    params = tiny_params(entry)
+    most = params["sigma_max"] if params.get("process") == "ve" else 50.0
+    scales = cards()["sde"].published[entry["preset"]].params["steps"]
+    return torch.from_numpy(np.geomspace(most, 0.01, scales))
 
 
 def _ncsn(method: Method, entry: dict[str, Any]) -> list[Any]:
