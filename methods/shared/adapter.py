@@ -55,7 +55,7 @@ def finer(times: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
     """Returns twenty times from :data:`LEAST_TIME` to 1, at equal ratios, as times and as levels;
     what is given, if levels are no times.
     """
-    if not torch.allclose(levels.double().cpu(), times, atol=1e-6):
+    if not torch.allclose(levels.double().cpu(), times.double().cpu(), atol=1e-6):
         return times, levels
     fine = torch.logspace(math.log10(LEAST_TIME), 0, 20, dtype=torch.float64)
     return fine, fine.to(levels)
