@@ -82,13 +82,20 @@ def published_of(
 
 def _is_same(results: Results, group: Mapping[str, Any], one: Published) -> bool:
     """Tells whether a row's metric and sampler are those of a published number."""
-    sampler = group["sampler"]
-    if not isinstance(sampler, str) or not one.sampler or not sampler.startswith(one.sampler):
+    if not one.sampler or not _is_sampler(group, one.sampler):
         return False
     identity = results.identities.get(group["identity"].get(one.metric, ""), {})
     reference = identity.get("reference") or {}
     trained_on = str(reference.get("dataset", "")).partition("@")[0] == one.dataset
     return identity.get("count", 0) >= IMAGES and trained_on and reference.get("split") == "train"
+
+
+def _is_sampler(group: Mapping[str, Any], published: str) -> bool:
+    """Tells whether a row is of that sampler, or of it as the predictor without a corrector."""
+    alone = {f"predictor {published}", "corrector none"}
+    if group["sampler"] == "predictor_corrector" and alone <= set(group["group"].split(" · ")):
+        return True
+    return str(group["sampler"]).startswith(published)
 
 
 def published_text(group: Mapping[str, Any], found: Mapping[str, Published], name: str) -> str:

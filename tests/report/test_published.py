@@ -69,6 +69,21 @@ def test_a_row_of_the_same_model_sampler_data_and_identity_has_its_published_num
 
 
 @pytest.mark.parametrize(
+    ("named", "is_it"),
+    [
+        ("predictor euler_maruyama · corrector none", True),
+        ("predictor ancestral · corrector none", False),
+        ("predictor euler_maruyama", False),
+    ],
+)
+def test_a_predictor_without_a_corrector_is_the_sampler_that_the_paper_names(named, is_it):
+    results = of_cifar(preset="vp/cifar10_ddpmpp_continuous")
+    row = first(results).to_dict()
+    row["group"] = f"{row['group']} · {named}"
+    assert ("FID" in published_of(results, row)) == is_it
+
+
+@pytest.mark.parametrize(
     "unlike",
     [
         {"sampler": "ancestral"},
