@@ -348,9 +348,13 @@ model.train(data, Run(seed=0))
 x = 2 * torch.from_numpy(data.train).double() / 16 - 1
 ended = model.corruption.apply(x, torch.ones((), dtype=torch.float64))
 assert torch.allclose(ended, (x + x.roll(4, -1)) / 2)
+fast = {"deis", "dpm_solver_2m", "dpm_solver_3m", "sde_dpm_solver_2m", "unipc"}
 for name, sampler in card.samplers.items():
     chosen = sampler.params() if not sampler.effort.exact else sampler.params(steps=3)
-    assert model.sample(2, Sampler(name, "uniform", chosen), Noise(0)).isfinite().all()
+    refused = any("basis" in why for why in sampler.refuse(params, chosen, "uniform"))
+    assert refused == (name in fast)
+    if not refused:
+        assert model.sample(2, Sampler(name, "uniform", chosen), Noise(0)).isfinite().all()
 images = torch.from_numpy(data.test[:1].astype("int64"))
 scored = model.score(images, Noise(0), card.likelihood.params(tolerance=0.1))
 assert scored.values["bits_per_dim"].isfinite().all()
