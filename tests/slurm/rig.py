@@ -47,7 +47,7 @@ TIMED = (
     "device",
     "label",
     "group",
-    "ms/",
+    "ended",
     "log",
     "training_flops_per",
 )
