@@ -265,7 +265,8 @@ ONE_PROBLEM = {
     ),
     "wrong figures": (
         GOOD + "figures: nice\n",
-        "suite.yaml:10: figures: should be one of 'default', 'none' or a list of texts (value: \"nice\")",
+        "suite.yaml:10: figures: should be one of 'default', 'none' or a list of texts "
+        '(value: "nice")',
     ),
     "key twice": (
         GOOD + "name: other\n",
