@@ -19,15 +19,13 @@ Expected = Literal["better", "within noise"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """Claims of one suite that test an entry of the listing.
+class Stated:
+    """What a suite makes of an entry of the listing.
 
     Args:
         suite: The suite's file, relative to the folder that holds the listing's folder.
         profile: The profile of the suite that is meant, if one is.
-        pairs: Which of the suite's claims, each by whole words of its two groups; several claims
-            may have the same words, at several budgets.
-        metric: The column of their metric, if the suite claims the pair in several.
+        pairs: What is compared, the first with the second.
         about: Which score and which data they are about.
         expected: What the suite expects of the first group: that it is better, or that nothing of
             interest lies between the two.
@@ -39,7 +37,6 @@ class Trial:
     suite: str
     profile: str | None = None
     pairs: Annotated[tuple[tuple[str, str], ...], NotEmpty()]
-    metric: str | None = None
     about: str = ""
     expected: Expected = "better"
     reverses: str = ""
@@ -47,30 +44,32 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurveTrial:
-    """A comparison of what models show of themselves: the mean of a curve, one value per training.
+class Trial(Stated):
+    """Claims of one suite that test an entry of the listing.
+
+    Their ``pairs`` are by whole words of the two groups of each claim; several claims may have the
+    same words, at several budgets.
 
     Args:
-        suite: As of :class:`Trial`.
-        profile: Likewise.
-        curve: The curve's title.
-        pairs: Train labels: the first is claimed to have the smaller mean.
-        smallest_effect: The least ratio of interest, less 1: 0.1 is 10 %.
-        about: As of :class:`Trial`.
-        expected: Likewise.
-        reverses: Likewise.
-        cause: Likewise.
+        metric: The column of their metric, if the suite claims the pair in several.
     """
 
-    suite: str
-    profile: str | None = None
+    metric: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveTrial(Stated):
+    """A comparison of what models show of themselves: the mean of a curve, one value per training.
+
+    Their ``pairs`` are train labels: the first is claimed to have the smaller mean.
+
+    Args:
+        curve: The curve's title.
+        smallest_effect: The least ratio of interest, less 1: 0.1 is 10 %.
+    """
+
     curve: str
-    pairs: Annotated[tuple[tuple[str, str], ...], NotEmpty()]
     smallest_effect: Annotated[float, Above(0)]
-    about: str = ""
-    expected: Expected = "better"
-    reverses: str = ""
-    cause: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

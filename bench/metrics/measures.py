@@ -21,6 +21,8 @@ from bench.metrics.parameters import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bench.metrics.summary import Summary
 
 EIGEN_FLOPS = 30.0
@@ -73,14 +75,9 @@ def recall(samples: Summary, reference: Summary, params: ManifoldParams) -> floa
 def _precision_and_recall(
     samples: Summary, reference: Summary, params: ManifoldParams
 ) -> tuple[float, float]:
-    from bench.metrics.libraries import precision_and_recall, radii
+    from bench.metrics.libraries import precision_and_recall
 
-    def compute() -> tuple[float, float]:
-        k, real = params.neighbours, reference.features
-        real_radii = reference.once(("radii", k), lambda: radii(real, k))
-        return precision_and_recall(samples.features, real, k, real_radii)
-
-    return samples.once(("manifold", id(reference), params.neighbours), compute)
+    return _by_balls(samples, reference, params.neighbours, precision_and_recall)
 
 
 def density(samples: Summary, reference: Summary, params: BallParams) -> float:
@@ -95,14 +92,25 @@ def _density_and_coverage(
     samples: Summary, reference: Summary, params: BallParams
 ) -> tuple[float, float]:
     from bench.metrics.diversity import density_and_coverage
+
+    return _by_balls(samples, reference, params.neighbours, density_and_coverage)
+
+
+def _by_balls(
+    samples: Summary,
+    reference: Summary,
+    k: int,
+    measure: Callable[[np.ndarray, np.ndarray, int, np.ndarray], tuple[float, float]],
+) -> tuple[float, float]:
+    """Returns a pair of metrics of the balls to the k-th neighbours, computed once for each."""
     from bench.metrics.libraries import radii
 
     def compute() -> tuple[float, float]:
-        k, real = params.neighbours, reference.features
+        real = reference.features
         real_radii = reference.once(("radii", k), lambda: radii(real, k))
-        return density_and_coverage(samples.features, real, k, real_radii)
+        return measure(samples.features, real, k, real_radii)
 
-    return samples.once(("balls", id(reference), params.neighbours), compute)
+    return samples.once((measure.__name__, id(reference), k), compute)
 
 
 def vendi(samples: Summary, reference: None, params: Any) -> float:

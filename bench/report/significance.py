@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from bench.report.contrast import contrast
-from bench.report.statistics import BOTH, UNBOUNDED, Bounds
+from bench.report.statistics import BOTH, UNBOUNDED, Bounds, Estimate
 from bench.suite.claims import LEVEL
 
 EXACT = 20_000
@@ -107,16 +107,8 @@ def compare_seeds(
     found = contrast(first[None], second[None], paired=False, bounds=bounds)
     if not np.isfinite(found.error):
         raise ValueError(f"{len(first)} sample seeds have no interval")
-    p, equivalence = _tested(found.mean, found.error, found.df, smallest_effect)
-    return Comparison(
-        found.mean,
-        found.low,
-        found.high,
-        np.maximum(p, _permuted(first - second)),
-        equivalence,
-        (len(first), len(second)),
-        "sign flips of the sample seeds, t over sample seeds",
-    )
+    counts, test = (len(first), len(second)), "sign flips of the sample seeds, t over sample seeds"
+    return _compared(found, smallest_effect, _permuted(first - second), counts, test)
 
 
 def compare_trainings(first: Any, second: Any, *, smallest_effect: float) -> Comparison:
@@ -136,16 +128,27 @@ def compare_trainings(first: Any, second: Any, *, smallest_effect: float) -> Com
     found = contrast(first[:, None], second[:, None], paired=False)
     if not np.isfinite(found.error):
         raise ValueError(f"{len(first)} and {len(second)} trainings have no interval")
+    counts, test = (len(first), len(second)), "permutation of the trainings, Welch's t"
+    return _compared(found, smallest_effect, _permuted(first, second), counts, test)
+
+
+def _compared(
+    found: Estimate,
+    smallest_effect: float,
+    permuted: np.ndarray,
+    counts: tuple[int, int],
+    test: str,
+) -> Comparison:
+    """Returns a comparison whose one t test is that of its interval.
+
+    Args:
+        permuted: The p-value of the permutations.
+        counts: Independent values of the two sides.
+        test: Names of the tests.
+    """
     p, equivalence = _tested(found.mean, found.error, found.df, smallest_effect)
-    return Comparison(
-        found.mean,
-        found.low,
-        found.high,
-        np.maximum(p, _permuted(first, second)),
-        equivalence,
-        (len(first), len(second)),
-        "permutation of the trainings, Welch's t",
-    )
+    largest = np.maximum(p, permuted)
+    return Comparison(found.mean, found.low, found.high, largest, equivalence, counts, test)
 
 
 def _tested(
