@@ -105,7 +105,7 @@ def shake(networks):
     with torch.no_grad():
         for network in networks:
             for weight in network.parameters():
-                weight.add_(0.4 * noise.normal(weight.shape).to(weight.device))
+                weight.add_(0.2 * noise.normal(weight.shape).to(weight.device))
 
 
 def fingerprint(card):

@@ -142,9 +142,19 @@ def check_flow(path: Path, entry: dict, manifest: dict) -> None:
     x = flow_adaptive(
         process, score_fn, x, last="published" if config["denoise"] else "none", **knobs
     )
-    assert len(calls) == int(arrays["out/nfe"]) + config["denoise"]
+    same_steps(len(calls), int(arrays["out/nfe"]) + config["denoise"])
     back, _ = RANGES[config["inverse_scaler"]]
     close(back(x), arrays["out/x"], rtol)
+
+
+def same_steps(calls: int, expected: int) -> None:
+    """Asserts equal evaluations of two adaptive solvers, but for one step of RK45 (6 evaluations).
+
+    Where an error estimate lies within float32's rounding of the tolerance, the processor decides
+    whether the step is taken: ode_analytic_subvp_denoise1 takes 56 evaluations on the authors'
+    and on one of ours, 62 on another. What the solver returns is compared without such leeway.
+    """
+    assert calls - expected in (-6, 0, 6)
 
 
 def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
@@ -164,7 +174,7 @@ def check_likelihood(path: Path, entry: dict, manifest: dict) -> None:
         probe_drift=True,
     )
     _, width = RANGES[config["inverse_scaler"]]
-    assert len(calls) == int(arrays["out/nfe"])
+    same_steps(len(calls), int(arrays["out/nfe"]))
     close(bits_per_dim(log_prob, z[0].numel(), levels=256, width=width), arrays["out/bpd"], rtol)
     close(z, arrays["out/z"], rtol)
 

@@ -4,11 +4,13 @@ import io
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from rich.console import Console
 from synthetic_results import (
     CARDS,
@@ -35,11 +37,24 @@ def contents(folder: Path) -> dict[Path, bytes]:
     }
 
 
-def test_equal_results_give_equal_bytes_and_no_leftovers(small, tmp_path):
+@pytest.fixture(scope="module")
+def drawn_once(template, tmp_path_factory):
+    """The whole report of the small suite; a copy of it is drawn again only where it changes."""
+    suite, store = template
+    folder = tmp_path_factory.mktemp("drawn")
+    write(suite, Store(store), folder / "report", methods=CARDS)
+    return folder / "report"
+
+
+@pytest.fixture
+def report(drawn_once, tmp_path):
+    return Path(shutil.copytree(drawn_once, tmp_path / "report"))
+
+
+def test_equal_results_give_equal_bytes_and_no_leftovers(small, drawn_once, tmp_path):
     suite, store = small
-    for name in ("one", "two"):
-        write(suite, store, tmp_path / name, methods=CARDS)
-    one, two = (contents(tmp_path / name) for name in ("one", "two"))
+    write(suite, store, tmp_path / "two", methods=CARDS)
+    one, two = contents(drawn_once), contents(tmp_path / "two")
     assert one == two
     tables = {
         "results.csv",
@@ -104,7 +119,8 @@ def test_a_report_of_nothing_and_one_of_failures_and_nan_are_still_written(tmp_p
         UnitId("samples", place(suite.points[3].sample)[1], "00000"),
         "<script>alert(1)</script>",
     )
-    write(suite, store, tmp_path / "report", methods=CARDS)
+    few = replace(suite, figures=("quality-vs-compute", "samples*"))
+    write(few, store, tmp_path / "report", methods=CARDS)
     assert (tmp_path / "report/figures/quality-vs-compute.png").exists()
     assert not list((tmp_path / "report").glob("figures/samples-*"))  # their images are gone
     text = (tmp_path / "report/report.html").read_text()
@@ -113,12 +129,10 @@ def test_a_report_of_nothing_and_one_of_failures_and_nan_are_still_written(tmp_p
 
 
 def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other_file(
-    small, tmp_path, monkeypatch, capsys
+    small, report, monkeypatch, capsys
 ):
     suite, store = small
-    folder = tmp_path / "report"
-    write(suite, store, folder, methods=CARDS)
-    before = contents(folder)
+    folder, before = report, contents(report)
 
     def broken(*arguments):
         assert (folder / "leaderboard.md").exists()  # the tables come first
@@ -143,11 +157,9 @@ def test_a_picture_that_cannot_be_drawn_is_named_and_costs_no_other_file(
     assert error.count("Traceback (most recent call last)") == 3
 
 
-def test_a_second_report_draws_only_what_has_changed(small, tmp_path, monkeypatch):
+def test_a_second_report_draws_only_what_has_changed(small, report, monkeypatch):
     suite, store = small
-    folder = tmp_path / "report"
-    write(suite, store, folder, methods=CARDS)
-    before, titles = contents(folder), []
+    folder, before, titles = report, contents(report), []
     draw = families.rendered
 
     def counted(figure):
@@ -167,20 +179,17 @@ def test_a_second_report_draws_only_what_has_changed(small, tmp_path, monkeypatc
     assert changed == {"training", "drawn", "report"}
 
 
-def test_pictures_that_are_no_longer_made_disappear(small, tmp_path):
+def test_pictures_that_are_no_longer_made_disappear(small, report):
     suite, store = small
-    stale = tmp_path / "report" / "figures" / "samples-gone.png"
-    stale.parent.mkdir(parents=True)
+    stale = report / "figures" / "samples-gone.png"
     stale.write_bytes(b"")
-    write(suite, store, tmp_path / "report", methods=CARDS)
+    write(suite, store, report, methods=CARDS)
     assert not stale.exists()
     assert (stale.parent / "samples-good.png").exists()
 
 
-def test_the_page_holds_all_that_it_shows_and_at_most_ten_figures(small, tmp_path):
-    suite, store = small
-    write(suite, store, tmp_path / "report", methods=CARDS)
-    text = (tmp_path / "report" / "report.html").read_text()
+def test_the_page_holds_all_that_it_shows_and_at_most_ten_figures(drawn_once):
+    text = (drawn_once / "report.html").read_text()
     links = re.findall(r'(?:src|href)="([^"]*)"', text)
     kinds = {link.partition(",")[0].partition(";")[0] for link in links if link[0] != "#"}
     held = {"data:", "data:image/png", "data:text/csv", "data:text/x-tex", "data:text/yaml"}
@@ -205,20 +214,17 @@ def test_the_terminal_table_is_plain_and_unwrapped_where_the_output_is_no_termin
     assert [line[:10] for line in lines[6:]] == ["At 5 NFE g", "At 20 NFE "]
 
 
-def test_the_terminal_says_what_failed_and_where_the_pictures_are(small, tmp_path):
+def test_the_terminal_says_what_failed_and_where_the_pictures_are(small, report):
     suite, store = small
     unit = UnitId(*place(suite.points[0].scores[0]))
     store.discard(unit)
     fail(store, unit._replace(part=METRICS_PART), "[red] herring")
-    results = write(suite, store, tmp_path / "report", methods=CARDS)
+    results = results_of(suite, store, CARDS)
     output = io.StringIO()
-    print_leaderboard(
-        results,
-        Console(file=output, width=200, force_terminal=True, color_system=None),
-        tmp_path / "report",
-    )
+    console = Console(file=output, width=200, force_terminal=True, color_system=None)
+    print_leaderboard(results, console, report)
     assert "1 group: metrics failed: [red] herring (log: /logs/1.out)" in output.getvalue()
-    assert str(tmp_path / "report" / "figures") in output.getvalue()
+    assert str(report / "figures") in output.getvalue()
 
 
 def test_a_cause_with_markup_and_control_characters_is_text_everywhere(small, tmp_path):
