@@ -39,7 +39,7 @@ dataset: digits
 metrics: [{metric: fd, allow_few: true}]
 samples: {count: 8, batch: 8}
 figures: ["*-vs-training"]
-likelihood: {images: 2, batch: 2, tolerance: 1.0e-1, eps: 1.0e-2}
+likelihood: {images: 2, batch: 2, tolerance: 1.0, eps: 1.0e-2}
 train:
   vp:
     method: sde

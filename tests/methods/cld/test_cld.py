@@ -124,7 +124,9 @@ def perfect(data=DIGITS, centre=0.75, std=1e-3, **values):
 @pytest.mark.parametrize("denoise", ["drift", "none", "published"])
 @pytest.mark.parametrize("name", CARD.samplers)
 def test_every_sampler_returns_the_image_where_all_the_data_are(name, denoise):
-    values = {"tolerance": 1e-3} if name == "flow_adaptive" else {"steps": 200}
+    values = {"tolerance": 1e-3} if name == "flow_adaptive" else {"steps": 100}
+    if name == "flow_euler":  # of order one
+        values = {"steps": 200}
     images = perfect(std=1e-2).sample(2, sampler(name, denoise=denoise, **values), Noise(0))
     assert images.shape == (2, 1, 8, 8)
     assert (images - 0.75).abs().max() < 0.05

@@ -110,7 +110,7 @@ def test_replacement_under_a_predictor_keeps_its_bias_at_any_number_of_steps(pro
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 @pytest.mark.parametrize("name", ["gaussian", "mixture"])
 def test_langevin_steps_take_the_bias_of_replacement_away(process, name):
-    alone, some, many = (bias(name, process, 100, n, count=2000)[0] for n in (0, 4, 16))
+    alone, some, many = (bias(name, process, 100, n, count=1000)[0] for n in (0, 4, 16))
     assert many < 0.7 * some
     assert some < 0.9 * alone
 

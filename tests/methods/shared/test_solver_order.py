@@ -7,7 +7,14 @@ from solver_order import FOLDER, HALVINGS, PATH, STEPS, cases, measure
 TRACKED = pd.read_csv(FOLDER / "orders.csv")
 
 
-@pytest.mark.parametrize(("process", "solver"), cases(), ids=" ".join)
+def case(process, solver):
+    """The coefficients of these come from code that others run through as well."""
+    like_others = process in ("sub-VP", "straight", "mask")
+    marks = [pytest.mark.slow] if like_others else []
+    return pytest.param(process, solver, marks=marks, id=f"{process} {solver}")
+
+
+@pytest.mark.parametrize(("process", "solver"), [case(*names) for names in cases()])
 def test_mean_and_covariance_of_a_gaussian_converge_at_the_order(process, solver):
     found = measure(process, solver)
     last = found.iloc[-1]
