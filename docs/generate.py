@@ -44,8 +44,8 @@ def parts() -> Mapping[str, Callable[[], str]]:
         **{f"pictures {name}": kind for name, kind in GALLERIES.items()},
     }
     return {
-        **{name: partial(fields_table, kind, name) for name, kind in kinds.items()},
-        "inspect": partial(fields_table, Inspect, "inspect", {"images": "256, or all if fewer"}),
+        **{name: partial(fields_table, kind) for name, kind in kinds.items()},
+        "inspect": partial(fields_table, Inspect, {"images": "256, or all if fewer"}),
         "drawing": partial(drawing, ROOT),
         "speeds": partial(speeds, ROOT / "results" / "perf" / "perf.csv"),
         **OF_EVERYTHING,

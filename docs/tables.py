@@ -9,7 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from meanings import MEANINGS
 from parameters import Parameter, parameters, prose
 
 from bench.card import Card, SamplerCard, cards
@@ -32,14 +31,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def fields_table(kind: type, name: str = "", defaults: Mapping[str, str] | None = None) -> str:
+def fields_table(kind: type, defaults: Mapping[str, str] | None = None) -> str:
     """Returns the table of a dataclass's parameters.
 
     Args:
-        name: The generated part that it is, for :data:`meanings.MEANINGS`.
         defaults: Defaults that depend on more than the dataclass, in words, by key.
     """
-    instead = MEANINGS.get(name, {})
     return table(
         HEADER,
         [
@@ -47,7 +44,7 @@ def fields_table(kind: type, name: str = "", defaults: Mapping[str, str] | None 
                 f"`{one.name}`",
                 one.values,
                 (defaults or {}).get(one.name) or _default(one),
-                instead.get(one.name) or one.meaning or (intro(one.inner) if one.inner else ""),
+                one.meaning or (intro(one.inner) if one.inner else ""),
             )
             for one in parameters(kind)
         ],
@@ -241,8 +238,8 @@ def metric_parameters() -> str:
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, card in METRICS.items():
         for one in parameters(card.params):
-            meaning = one.meaning or MEANINGS["metric parameters"][one.name]
-            groups.setdefault((one.name, one.values, _default(one), meaning), []).append(name)
+            row = one.name, one.values, _default(one), one.meaning
+            groups.setdefault(row, []).append(name)
     rows = [
         (f"`{name}`", ", ".join(f"`{metric}`" for metric in of), values, default, meaning)
         for (name, values, default, meaning), of in groups.items()

@@ -21,8 +21,11 @@ class ImageFolder:
 
     Args:
         path: Where it lies, below the data root or else the working folder.
-        size, crop, resize, channels: How a picture becomes an image
-            (:class:`bench.data.pictures.Shaping`).
+        size: Height and width of the images in pixels.
+        crop: Central square of a picture that is kept: a side in pixels, ``center`` for the largest
+            one, ``none`` for pictures that are square already.
+        resize: Pillow's filter that makes the square an image.
+        channels: 3 for RGB, 1 for grey.
         flips: Whether training mirrors images.
         split: "folders" to hold out what folders named test or val hold (:mod:`bench.data.splits`),
             a random share if there are none; "random" for a random share whatever folders are

@@ -30,7 +30,10 @@ class Lsun:
 
     Args:
         category: ``bedroom``, ``church_outdoor``, ...
-        size, crop, resize: How a picture becomes an image (:class:`bench.data.pictures.Shaping`).
+        size: Height and width of the images in pixels.
+        crop: Central square of a picture that is kept: a side in pixels, ``center`` for the largest
+            one, ``none`` for pictures that are square already.
+        resize: Pillow's filter that makes the square an image.
         flips: Whether training mirrors images.
     """
 

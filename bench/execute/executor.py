@@ -30,6 +30,7 @@ class Executor:
             process).
         workers: How many run at once; "auto" is one per GPU, else one for each ``threads`` cores.
         threads: CPU threads of a worker; results are byte-equal for equal threads only.
+        device: Where networks run; ``auto``: on a GPU if there is one.
         gpus: GPUs that workers are spread over; each worker sees exactly one. "auto" is those of
             CUDA_VISIBLE_DEVICES, else all that the driver lists.
         tf32: Whether GPUs may round the factors of float32 products and convolutions to TF32. Not

@@ -31,7 +31,7 @@ class ExtractorParams:
     """Whose features or class probabilities.
 
     Args:
-        extractor: A name of :mod:`bench.metrics.extractor_cards`.
+        extractor: Whose features (or class probabilities): the name of an extractor.
     """
 
     extractor: str = "digits-cnn"
@@ -45,7 +45,7 @@ class SplitParams:
     """What the samples are compared with.
 
     Args:
-        reference: The split of the data set.
+        reference: The split of the data set that the samples are compared with.
     """
 
     reference: Split = "train"
@@ -56,8 +56,8 @@ class FeatureParams(SplitParams, ExtractorParams):
     """Whose features, and what they are compared with.
 
     Args:
-        statistics: The sha256 of an imported file of statistics (``run_bench.py reference
-            import``), which takes the split's place.
+        statistics: The sha256 of a file of statistics that ``reference import`` has read; it takes
+            the place of the split.
     """
 
     statistics: str = ""
@@ -89,7 +89,11 @@ class FrechetParams(FeatureParams):
 
 @dataclass(frozen=True, kw_only=True)
 class InfinityParams(FeatureParams):
-    """A line is fitted to the distances of ``sizes`` subsets of 1/10 to all of the images."""
+    """A line is fitted to the distances of subsets.
+
+    Args:
+        sizes: Subsets, of a tenth to all of the images, through which the line is laid.
+    """
 
     sizes: int = 15
 
@@ -106,6 +110,11 @@ class InceptionParams(ExtractorParams):
     logarithm, so ten splits, customary with 50,000 images, would cost a few hundred images dearly;
     the spread comes from seeds instead. With the reference Inception ten are the default, because
     the bare name IS means them.
+
+    Args:
+        splits: Contiguous parts that the images are cut into before averaging; 10 with the
+            reference Inception.
+        backend: Whose code computes the number from the features.
     """
 
     splits: int = 1
@@ -120,7 +129,10 @@ class InceptionParams(ExtractorParams):
 class KernelParams(FeatureParams):
     """Over how many random subsets of which size the estimate is averaged.
 
-    A set of fewer images than ``subset_size`` is its own largest subset.
+    Args:
+        subsets: Random subsets over which the estimate is averaged.
+        subset_size: Images of each; of fewer images, all.
+        backend: Whose code computes the number from the features.
     """
 
     subsets: int = 100
@@ -134,7 +146,11 @@ class KernelParams(FeatureParams):
 
 @dataclass(frozen=True, kw_only=True)
 class ManifoldParams(FeatureParams):
-    """The neighbour whose distance is the radius of an image's ball."""
+    """Balls around images, in feature space.
+
+    Args:
+        neighbours: The neighbour whose distance is the radius of an image's ball.
+    """
 
     neighbours: int = 3
 
@@ -145,7 +161,11 @@ class ManifoldParams(FeatureParams):
 
 @dataclass(frozen=True, kw_only=True)
 class BallParams(FeatureParams):
-    """The neighbour whose distance is the radius of a real image's ball."""
+    """Balls around real images, in feature space.
+
+    Args:
+        neighbours: The neighbour whose distance is the radius of an image's ball.
+    """
 
     neighbours: int = 5
 
@@ -163,7 +183,12 @@ class NeighbourParams(ExtractorParams):
 
 @dataclass(frozen=True, kw_only=True)
 class CopyParams(NeighbourParams):
-    """A near-copy is nearer to one training image than ``fraction`` of the way to the second."""
+    """What a near copy is.
+
+    Args:
+        fraction: A near copy is nearer to one training image than this part of the distance to the
+            second nearest.
+    """
 
     fraction: float = 1 / 3
 

@@ -20,7 +20,13 @@ Figures = Literal["default", "none"] | Annotated[tuple[str, ...], NotEmpty()]
 class Samples:
     """How many images a point has, their batches and seeds, and how pixels become levels.
 
-    ``quantise`` is "none" for data sets of real values, and for them only.
+    Args:
+        count: Images per point.
+        batch: Images that are made at a time; part of the key, since the noise depends on it.
+        seeds: Sample seeds: every training is sampled with each of them.
+        quantise: How pixels become levels: to the nearest one, or cut off as some published code
+            does; ``none`` for data sets of real values, and for them only.
+        precision: Of the network's products and convolutions in sampling.
     """
 
     count: Annotated[int, AtLeast(1)]
@@ -32,7 +38,14 @@ class Samples:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The held-out images whose likelihood is computed, beside the methods' parameters."""
+    """The held-out images whose likelihood is computed, beside the methods' parameters.
+
+    Args:
+        images: Held-out images whose bits/dim are computed, drawn at random by their content.
+        batch: Images at a time.
+        split: A split of the data set: ``test``, ``train`` or, where there is one, ``validation``.
+        seed: Seed of the random draws.
+    """
 
     images: Annotated[int, AtLeast(1)]
     batch: Annotated[int, AtLeast(1)] = 128
@@ -42,7 +55,13 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """The held-out images that models are inspected on."""
+    """The held-out images that models are inspected on.
+
+    Args:
+        images: Held-out images on which every model is inspected, drawn at random.
+        split: A split of the data set: ``test``, ``train`` or, where there is one, ``validation``.
+        seed: Seed of the random draws.
+    """
 
     images: Annotated[int, AtLeast(1)]
     split: str = "test"

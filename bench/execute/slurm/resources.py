@@ -23,7 +23,7 @@ class Resources:
     """What the jobs of one stage ask for, and how its work is cut into them.
 
     Args:
-        partition: None is the cluster's default; so it is for account and qos.
+        partition, account, qos: Of sbatch; None is the cluster's default.
         gpus: On each node: a number, or a type and a number as the site has it, "a100:2" or MIG's
             "1g.10gb:1".
         cpus: For each process.
@@ -99,7 +99,14 @@ class Slurm:
     """An executor file with ``cluster: slurm``.
 
     Args:
+        cluster: What makes this the file of a SLURM cluster.
         resources: What the jobs of every stage ask for, unless the stage says otherwise.
+        train, samples, likelihood, inspect, scores: What the jobs of this stage ask for instead:
+            keys of ``resources``.
+        device: Where networks run; ``auto``: on a GPU if the job has one.
+        tf32: Let GPUs round the factors of float32 products and convolutions to TF32.
+        compile: Put networks through torch.compile, in training and sampling.
+        checkpoint_seconds: How often a training writes what it would resume from.
         threads: CPU threads of a process. Results are byte-equal for equal threads only, so it is
             not ``cpus``.
         poll_seconds: Time between two calls of squeue; longer as a run ages.
