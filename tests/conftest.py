@@ -11,6 +11,8 @@ import pytest
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Tests start a hundred interpreters: with byte code kept each costs half."""
 
 MOST_PROCESSES = 8
 """Each imports torch (about 2 s, half a GB), which more of them would not earn."""
