@@ -1,14 +1,18 @@
 """The network that a card's :class:`methods.shared.architecture.Backbone` describes."""
 
+from typing import TypeAlias
+
 from methods.shared.architecture import PERCEPTRONS, Backbone
 from methods.shared.ddpm import DDPM
 from methods.shared.mlp import MLP
 from methods.shared.ncsnpp import NCSNpp
 
+Network: TypeAlias = NCSNpp | DDPM | MLP
+
 
 def make_network(
     settings: Backbone, in_channels: int, out_channels: int, image_size: int
-) -> NCSNpp | DDPM | MLP:
+) -> Network:
     """Returns the network with weights of 0; :func:`methods.shared.layers.initialise` draws them.
 
     Args:

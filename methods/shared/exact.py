@@ -143,13 +143,16 @@ class Mixture:
             shares = torch.softmax(self._log_joint(*rows), dim=1)
             parts.append(
                 sum(
-                    term(
-                        *rows,
-                        variance,
-                        shares[:, a:b] @ self.means[a:b],
-                        shares[:, a:b].sum(1, keepdim=True),
-                    )
-                    for variance, a, b in self.groups
+                    (
+                        term(
+                            *rows,
+                            variance,
+                            shares[:, a:b] @ self.means[a:b],
+                            shares[:, a:b].sum(1, keepdim=True),
+                        )
+                        for variance, a, b in self.groups
+                    ),
+                    start=torch.zeros(()),
                 )
             )
         return torch.cat(parts).to(x.dtype).view(x.shape)

@@ -134,7 +134,7 @@ class NetworkParams:
         training: Its training.
     """
 
-    exact: ClassVar[bool] = False
+    exact = False  # not a field
     dequantise: bool = False
     network: Backbone = field(default_factory=Backbone)
     training: Training = field(default_factory=Training)

@@ -9,10 +9,10 @@ https://arxiv.org/abs/1809.11096, and Ho et al., 2020, https://arxiv.org/abs/200
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,22 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 )
 
 
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+class Modules(nn.ModuleList, Generic[Layer]):
+    """A list of layers of one kind, which torch's own does not tell a type checker."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, idx: slice) -> "Modules[Layer]": ...
+        @overload
+        def __getitem__(self, idx: int) -> Layer: ...
+        def __getitem__(self, idx: int | slice) -> "Layer | Modules[Layer]": ...
+        def __iter__(self) -> Iterator[Layer]: ...
+
+
 class Conv(nn.Conv2d):
     """A convolution that keeps the size (at stride 1), with uniform variance-scaling weights.
 
@@ -42,6 +58,8 @@ class Conv(nn.Conv2d):
         scale: Variance scale of the initial weights.
         parts: How many convolutions, drawn apart, are stacked in the output channels.
     """
+
+    bias: nn.Parameter
 
     def __init__(
         self,
@@ -79,6 +97,8 @@ class Dense(nn.Linear):
 class Fourier(nn.Module):
     """Random Fourier features of a condition of shape (B,): (B, 2 width)."""
 
+    frequencies: Tensor
+
     def __init__(self, width: int, scale: float) -> None:
         super().__init__()
         self.scale = scale
@@ -92,6 +112,8 @@ class Fourier(nn.Module):
 
 class Positional(nn.Module):
     """Sinusoids of a condition of shape (B,), nominally in [0, 1000): (B, width)."""
+
+    rates: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -163,6 +185,8 @@ def fir_for_strided(x: Tensor, kernel: Tensor) -> Tensor:
 class Resample(nn.Module):
     """Doubles or halves the size, by the FIR filter or by 2x2 boxes; it has no weights."""
 
+    kernel: Tensor | None
+
     def __init__(self, direction: Literal["up", "down"], *, fir: bool) -> None:
         super().__init__()
         self.direction = direction
@@ -180,6 +204,8 @@ class Resample(nn.Module):
 
 class ConvResample(nn.Module):
     """Doubles or halves the size by a 3x3 convolution, with the FIR filter before it or without."""
+
+    kernel: Tensor | None
 
     def __init__(
         self, in_channels: int, out_channels: int, direction: Literal["up", "down"], *, fir: bool
