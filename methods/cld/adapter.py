@@ -191,6 +191,5 @@ class CriticallyDampedLangevin(Adapter):
 
     def read_checkpoint(self, path: Path, weights: str) -> Imported:
         """Returns the authors' weights; see :func:`methods.cld.checkpoint.read_checkpoint`."""
-        network = self.network
-        assert isinstance(network, Network)
-        return read_checkpoint(path, network, weights)
+        assert isinstance(self.network, Network)
+        return read_checkpoint(path, self.network, weights)

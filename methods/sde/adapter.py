@@ -225,8 +225,7 @@ class ScoreSDE(Adapter):
         self, data: Images, seed: int
     ) -> Sequence[tuple[Callable[[int], Tensor], int]]:
         """Returns that of the classifier, if there is one."""
-        classifier = self.classifier
-        if classifier is None:
+        if (classifier := self.classifier) is None:
             return ()
         settings = self.params.classifier.training
         noise = Noise(seed, ("flops", "classifier"), device=self.device)
@@ -357,9 +356,8 @@ class ScoreSDE(Adapter):
                     f"{path}: was trained with a sigma_max of its own: give params.sigma_max"
                 )
             sigmas = (self.params.sigma_min, self.sigma_max)
-        network = self.network
-        assert isinstance(network, Network)
-        return read_checkpoint(path, network, weights, sigmas)
+        assert isinstance(self.network, Network)
+        return read_checkpoint(path, self.network, weights, sigmas)
 
 
 @lru_cache(maxsize=4)

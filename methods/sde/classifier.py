@@ -114,11 +114,9 @@ def train_classifier(
     """
     steps = settings.steps
     done, tensors = run.restore() or (0, {})
-
-    def class_loss(network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
-        return loss(network, x0, classes, noise)  # of the update under way
-
-    trainer = Trainer(network, average, class_loss, settings)
+    trainer = Trainer(
+        network, average, lambda network, x0, noise: loss(network, x0, classes, noise), settings
+    )
     if tensors:
         trainer.load(under(PREFIX, tensors))
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from bench.method import Noise
 from methods.shared.flow import flow
 from methods.shared.process import Process
-from methods.shared.samplers import ScoreFn, denoise, reverse_diffusion
+from methods.shared.samplers import ScoreFn, denoise, reverse_diffusion_steps, walk
 
 Solver = Literal["scipy", "device"]
 ErrorNorm = Literal["batch", "image"]
@@ -90,9 +90,8 @@ def flow_adaptive(
         return denoise(process, score_fn, x, t_end)
     if last == "published":
         times, unused = torch.tensor([t_end, 0.0], dtype=torch.float64), Noise(0)
-        return reverse_diffusion(
-            process, score_fn, x, times, unused, published_steps=published_steps
-        )
+        steps = reverse_diffusion_steps(process, times, published_steps)
+        return walk(score_fn, x, times, unused, steps, last_noise=False)
     return x
 
 

@@ -1,13 +1,11 @@
 """The network that a card's :class:`methods.shared.architecture.Backbone` describes."""
 
-from typing import TypeAlias
-
 from methods.shared.architecture import PERCEPTRONS, Backbone
 from methods.shared.ddpm import DDPM
 from methods.shared.mlp import MLP
 from methods.shared.ncsnpp import NCSNpp
 
-Network: TypeAlias = NCSNpp | DDPM | MLP
+Network = NCSNpp | DDPM | MLP
 
 
 def make_network(

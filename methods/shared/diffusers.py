@@ -220,7 +220,7 @@ def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
 
 def _has_pyramids(network: NCSNpp) -> bool:
     """Whether the library has this NCSN++, whose way up normalises in 32 groups at any width."""
-    levels = network.down[:-1]
+    levels = list(network.down)[:-1]
     norms = [
         layer.norm1 if isinstance(layer, ResBlock) else layer.norm
         for level in network.up

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.method import Noise
 from methods.shared.architecture import norm_groups
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -34,19 +36,11 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 )
 
 
-Layer = TypeVar("Layer", bound=nn.Module)
-
-
 class Modules(nn.ModuleList, Generic[Layer]):
     """A list of layers of one kind, which torch's own does not tell a type checker."""
 
     if TYPE_CHECKING:
 
-        @overload
-        def __getitem__(self, idx: slice) -> "Modules[Layer]": ...
-        @overload
-        def __getitem__(self, idx: int) -> Layer: ...
-        def __getitem__(self, idx: int | slice) -> "Layer | Modules[Layer]": ...
         def __iter__(self) -> Iterator[Layer]: ...
 
 
@@ -59,8 +53,6 @@ class Conv(nn.Conv2d):
         parts: How many convolutions, drawn apart, are stacked in the output channels.
     """
 
-    bias: nn.Parameter
-
     def __init__(
         self,
         in_channels: int,
@@ -72,6 +64,7 @@ class Conv(nn.Conv2d):
         scale: float = 1.0,
         parts: int = 1,
     ) -> None:
+        self.bias: nn.Parameter
         super().__init__(
             in_channels, out_channels, size, stride, size // 2 if padding is None else padding
         )
@@ -97,12 +90,11 @@ class Dense(nn.Linear):
 class Fourier(nn.Module):
     """Random Fourier features of a condition of shape (B,): (B, 2 width)."""
 
-    frequencies: Tensor
-
     def __init__(self, width: int, scale: float) -> None:
         super().__init__()
         self.scale = scale
         self.features = 2 * width
+        self.frequencies: Tensor
         self.register_buffer("frequencies", torch.zeros(width))
 
     def forward(self, condition: Tensor) -> Tensor:
@@ -113,13 +105,12 @@ class Fourier(nn.Module):
 class Positional(nn.Module):
     """Sinusoids of a condition of shape (B,), nominally in [0, 1000): (B, width)."""
 
-    rates: Tensor
-
     def __init__(self, width: int) -> None:
         super().__init__()
         self.features = width
         half = width // 2
         rates = torch.exp(-math.log(10000) / (half - 1) * torch.arange(half, dtype=torch.float32))
+        self.rates: Tensor
         self.register_buffer("rates", rates, persistent=False)
 
     def forward(self, condition: Tensor) -> Tensor:
@@ -185,11 +176,10 @@ def fir_for_strided(x: Tensor, kernel: Tensor) -> Tensor:
 class Resample(nn.Module):
     """Doubles or halves the size, by the FIR filter or by 2x2 boxes; it has no weights."""
 
-    kernel: Tensor | None
-
     def __init__(self, direction: Literal["up", "down"], *, fir: bool) -> None:
         super().__init__()
         self.direction = direction
+        self.kernel: Tensor | None
         self.register_buffer("kernel", fir_kernel() if fir else None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -205,8 +195,6 @@ class Resample(nn.Module):
 class ConvResample(nn.Module):
     """Doubles or halves the size by a 3x3 convolution, with the FIR filter before it or without."""
 
-    kernel: Tensor | None
-
     def __init__(
         self, in_channels: int, out_channels: int, direction: Literal["up", "down"], *, fir: bool
     ) -> None:
@@ -215,6 +203,7 @@ class ConvResample(nn.Module):
         self.direction = direction
         up = direction == "up"
         self.conv = Conv(in_channels, out_channels, stride=1 if up else 2, padding=1 if up else 0)
+        self.kernel: Tensor | None
         self.register_buffer("kernel", fir_kernel() if fir else None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

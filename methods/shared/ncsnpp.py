@@ -13,8 +13,8 @@ Departures: the attention's query, key and value are one convolution;
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ from methods.shared.layers import (
     run,
 )
 
-Resampling: TypeAlias = Resample | ConvResample
+Resampling = Resample | ConvResample
 
 
 class Level(nn.Module):
@@ -82,12 +82,6 @@ class Level(nn.Module):
             yield block
             if attention is not None:
                 yield attention
-
-    def gathered(self, h: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-        """Returns what the output's pyramid gets from features h, (B, C, H, W)."""
-        assert self.norm is not None
-        assert self.head is not None
-        return self.head(activation(self.norm(h)))
 
 
 class NCSNpp(nn.Module):
@@ -138,20 +132,13 @@ class NCSNpp(nn.Module):
         self.gain = math.sqrt(0.5) if skip_rescale else 1.0
         features = 4 * width
         rule: dict[str, Any] = {"skip_rescale": skip_rescale, "init_scale": init_scale}
+        inner = rule | {"fir": fir, "dropout": dropout, "activation": self.activation}
 
         def residual(
             inputs: int, outputs: int, resample: Literal["up", "down"] | None = None
         ) -> ResBlock:
-            return ResBlock(
-                inputs,
-                outputs,
-                features if conditional else None,
-                resample=resample,
-                fir=fir,
-                dropout=dropout,
-                activation=self.activation,
-                **rule,
-            )
+            seen = features if conditional else None
+            return ResBlock(inputs, outputs, seen, resample=resample, **inner)
 
         def resampling(channels: int, direction: Literal["up", "down"]) -> ResBlock | Resampling:
             if block == "biggan":
@@ -302,14 +289,11 @@ class NCSNpp(nn.Module):
             for block, attention in level.steps():
                 h = self._run(block, torch.cat([h, skips.pop()], dim=1), embedded)
                 h = self._run(attention, h) if attention is not None else h
-            if self.progressive == "output_skip":
-                out = level.gathered(h, self.activation)
+            if level.norm is not None and level.head is not None:
+                out = level.head(self.activation(level.norm(h)))
                 pyramid = out if level.pyramid is None else level.pyramid(pyramid) + out
-            elif self.progressive == "residual":
-                if level.pyramid is None:
-                    pyramid = level.gathered(h, self.activation)
-                else:
-                    pyramid = h = (level.pyramid(pyramid) + h) * self.gain
+            elif level.pyramid is not None:
+                pyramid = h = (level.pyramid(pyramid) + h) * self.gain
             if level.resample is not None:
                 h = self._resample(level.resample, h, embedded)
         if self.norm is not None and self.output is not None:

@@ -250,8 +250,7 @@ def fit_prior(
     scales = torch.linalg.cholesky(covariances + noise)
     channels, height, width = next(iter(chunks())).shape[1:]
     deviation = (variance + std**2).sqrt()
-    shape = (channels, height, width)
-    return Fitted(basis, shape, found, weights, means, scales, mean, deviation)
+    return Fitted(basis, (channels, height, width), found, weights, means, scales, mean, deviation)
 
 
 def restore_prior(

@@ -7,13 +7,13 @@ Standard library only.
 """
 
 from dataclasses import dataclass, field, make_dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 from methods.soft.recipe import Recipe, recipes
 
 KINDS = ("blur", "mask", "blur_mask", "ve", "vp", "straight", *recipes())
 if TYPE_CHECKING:
-    Kind: TypeAlias = str
+    Kind = str
 else:
     Kind = Literal[KINDS]
 Shape = Literal["linear", "sin2", "geometric", "plateau", "levels"]
@@ -164,7 +164,7 @@ class Corruption:
 
 
 if TYPE_CHECKING:
-    CorruptionParams: TypeAlias = Corruption
+    CorruptionParams = Corruption
 else:
     CorruptionParams = make_dataclass(
         "CorruptionParams",
