@@ -39,7 +39,7 @@ from methods.cld.process import CLD
 from methods.cld.samplers import denoise
 from methods.cld.sampling import StateEnding
 from methods.shared.adapter import Adapter
-from methods.shared.backbone import make_network
+from methods.shared.backbone import Network, make_network
 from methods.shared.prior import restore_prior, training_images
 from methods.shared.process import like
 from methods.shared.weights import Imported
@@ -65,7 +65,8 @@ class CriticallyDampedLangevin(Adapter):
 
     def exact_output(self, u: Tensor, t: Tensor) -> Tensor:
         gains, covariance = self.process.mean_coefficients(t), self.process.covariance(t)
-        score = self.mixture.joint_score(*u.chunk(2, 1), gains, covariance)[1]
+        x, v = u.chunk(2, 1)
+        score = self.mixture.joint_score(x, v, gains, covariance)[1]
         return self.params.mistakes.of(score, like(self.process.score_scale(t.double(), None), u))
 
     def score_fn(self, network: nn.Module) -> VelocityScore:
@@ -184,10 +185,11 @@ class CriticallyDampedLangevin(Adapter):
         return {"an image (above) and its velocity, t = 0.1 to 1": (torch.stack([x, v]) + 1) / 2}
 
     def restore_prior(self, tensors: Mapping[str, Tensor]) -> StatePrior:
-        channels, *size = self.image_shape
-        whitened = restore_prior(tensors, self.basis, (2 * channels, *size))
+        channels, height, width = self.image_shape
+        whitened = restore_prior(tensors, self.basis, (2 * channels, height, width))
         return StatePrior(whitened, last_factor(self.process))
 
     def read_checkpoint(self, path: Path, weights: str) -> Imported:
         """Returns the authors' weights; see :func:`methods.cld.checkpoint.read_checkpoint`."""
+        assert isinstance(self.network, Network)
         return read_checkpoint(path, self.network, weights)

@@ -7,19 +7,17 @@ Source: Dockhorn et al., 2022, https://arxiv.org/abs/2112.07068 (its PyTorch che
 """
 
 from pathlib import Path
-from typing import Literal
 
-from torch import nn
-
+from methods.shared.backbone import Network
 from methods.shared.weights import Imported, read_published
 
 
-def read_checkpoint(path: Path, network: nn.Module, weights: Literal["ema", "raw"]) -> Imported:
+def read_checkpoint(path: Path, network: Network, weights: str) -> Imported:
     """Returns the weights at ``path``, an authors' file.
 
     Args:
         network: Of the checkpoint's size; its weights are left alone.
-        weights: Which of the file's weights are chosen.
+        weights: Which of the file's weights are chosen, "ema" or "raw".
 
     Raises:
         CheckpointError: It cannot be read safely, or is not of this network.

@@ -72,6 +72,7 @@ def fit_state_prior(
     process: CLD, settings: PriorParams, images: Callable[[], Iterable[Tensor]], basis: Basis
 ) -> StatePrior:
     """Returns the distribution fitted to chunks (B, C, H, W) in the range of the diffusion."""
+    assert settings.kind != "published"  # which nothing is fitted for
     fitted = fit_prior(
         settings.kind,
         lambda: (whitened_means(process, x0.double()) for x0 in images()),

@@ -24,6 +24,7 @@ the end, unless the sampler's parameters say otherwise (:mod:`methods.ncsn.lange
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -192,7 +193,7 @@ class NCSN(Adapter):
         if self.params.any_level and count == most:
             return self.sigmas
         if self.params.any_level:
-            return geometric(self.sigmas[0], self.sigmas[-1], count)
+            return geometric(self.sigmas[0].item(), self.sigmas[-1].item(), count)
         if count > most:
             raise ValueError(
                 f"the network knows its {most} noise levels alone, and levels asks for {count}"
@@ -201,6 +202,8 @@ class NCSN(Adapter):
 
     def _known(self, given: Condition) -> Known:
         """Returns the given pixels, on the scale that the model was trained on."""
+        assert given.images is not None
+        assert given.known is not None
         return Known(self.bins.enter(given.images.to(self.device)), given.known)
 
     # Inspection and state.
@@ -252,7 +255,8 @@ class NCSN(Adapter):
         """Returns rows of samples from one x each, whose noise goes over from one to another."""
         levels = ARC_BUDGET if self.params.any_level else min(len(self.sigmas), ARC_BUDGET)
         steps_each = ARC_BUDGET // levels
-        step_lr = "technique" if steps_each > 1 else self.params.sigma_end**2
+        small = self.params.sigma_end**2
+        step_lr: Literal["technique"] | float = "technique" if steps_each > 1 else small
         chosen = Annealed(levels=levels, steps_each=steps_each, step_lr=step_lr)
         x = self._first(chosen.start, SHOWN, noise.child("prior")).repeat_interleave(ARC, dim=0)
         sampler = Sampler("annealed_langevin", "", chosen)
@@ -280,4 +284,5 @@ class NCSN(Adapter):
             raise CheckpointError(
                 f"{path}: was trained with levels of its own: give params.sigma_begin and levels"
             )
+        assert isinstance(self.network, refinenet.RefineNetwork)
         return read_checkpoint(path, self.network, weights, self.sigmas)

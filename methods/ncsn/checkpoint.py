@@ -12,7 +12,7 @@ Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600; 2020, https://arxi
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,14 +38,13 @@ FORMATS = {2: "ncsn", 4: "ncsnv2", 5: "ncsnv2"}
 """Whose file has so many parts; NCSNv2's average is the fifth, if one was kept."""
 
 
-def read_checkpoint(
-    path: Path, network: RefineNetwork, weights: Literal["ema", "raw"], sigmas: Tensor
-) -> Imported:
+def read_checkpoint(path: Path, network: RefineNetwork, weights: str, sigmas: Tensor) -> Imported:
     """Returns the weights at ``path``.
 
     Args:
         network: Of the checkpoint's size; its weights are left alone.
-        weights: Which of a file's weights are chosen; of a file without average the raw ones are.
+        weights: Which of a file's weights are chosen, "ema" or "raw"; of a file without average the
+            raw ones are.
         sigmas: Noise levels of the parameters, falling, which a file that holds its own has to
             agree with.
 
@@ -83,6 +82,7 @@ def read_checkpoint(
 
 def _parts(path: Path, content: Any) -> tuple[str, Mapping[str, Any], Any, dict[str, Any]]:
     """Returns where a file holds its weights, the weights, their average or None, and facts."""
+    updates: dict[str, Any]
     if isinstance(content, Mapping):
         where, held = weights_in(path, content)
         updates = {} if (count := updates_in(content)) is None else {"updates": count}

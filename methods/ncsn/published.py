@@ -41,11 +41,11 @@ def _published(network: RefineNetwork, name: str) -> str:
         return f"{PARTS[part]}.{rest}"
     index, _, rest = rest.partition(".")
     if part == "encoder":
-        label = network.stages[int(index)].label
+        stage = network.stages[int(index)]
         rest = re.sub(r"norm(\d)", r"normalize\1", rest)
-        if network.encoder[int(index)][int(rest[0])].pooled:
+        if stage.pooled and rest[0] == "0":  # the first of a stage's two blocks pools
             rest = re.sub(r"(conv2|shortcut)", r"\1.conv", rest)
-        return f"res{label}.{rest}"
+        return f"res{stage.label}.{rest}"
     label = network.refinements[int(index)]
     part, _, rest = rest.partition(".")
     if part in PARTS:

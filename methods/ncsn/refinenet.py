@@ -29,6 +29,7 @@ commutes with it.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ from torch.nn import functional as F
 
 from bench.method import Noise
 from methods.ncsn.settings import RefineNet
-from methods.shared.layers import ACTIVATIONS
+from methods.shared.layers import ACTIVATIONS, Modules
 
 EPS = 1e-5
 
@@ -170,12 +171,12 @@ class Unit(nn.Module):
         return self.conv(self.activation(self.norm(x, level)))
 
 
-class Units(nn.ModuleList):
+class Units(Modules[Modules[Unit]]):
     """Residual convolution units of two stages each, one after the other."""
 
     def __init__(self, channels: int, count: int, norm: MakeNorm, activation: Pointwise) -> None:
         super().__init__(
-            nn.ModuleList(Unit(channels, norm, activation) for _ in range(2)) for _ in range(count)
+            Modules(Unit(channels, norm, activation) for _ in range(2)) for _ in range(count)
         )
 
     def forward(self, x: Tensor, level: Tensor | None) -> Tensor:
@@ -194,12 +195,13 @@ class Fusion(nn.Module):
 
     def forward(self, xs: Sequence[Tensor], level: Tensor | None) -> Tensor:
         size = xs[0].shape[2:]
-        total = None
+        total: Tensor | None = None
         for x, conv, norm in zip(xs, self.convs, self.norms, strict=True):
             h = conv(norm(x, level))
             if h.shape[2:] != size:
                 h = F.interpolate(h, size=size, mode="bilinear", align_corners=True)
             total = h if total is None else total + h
+        assert total is not None
         return total
 
 
@@ -277,15 +279,15 @@ class RefineNetwork(nn.Module):
         self.begin = Conv(channels, settings.width)
         self.norm = norm(settings.width)
         self.end = Conv(settings.width, channels)
-        self.encoder = nn.ModuleList()
+        self.encoder: Modules[Modules[ResidualBlock]] = Modules()
         entering = settings.width
         for i, (stage, width) in enumerate(zip(self.stages, widths, strict=True)):
-            rule = {"dilation": stage.dilation, "activation": self.activation}
+            rule: dict[str, Any] = {"dilation": stage.dilation, "activation": self.activation}
             first = ResidualBlock(
                 entering, width, norm, pooled=stage.pooled, changes=bool(i), **rule
             )
             second = ResidualBlock(width, width, norm, pooled=False, changes=False, **rule)
-            self.encoder.append(nn.ModuleList([first, second]))
+            self.encoder.append(Modules([first, second]))
             entering = width
         self.decoder = nn.ModuleList()
         below: list[int] = []
@@ -333,7 +335,7 @@ def make_refinenet(settings: RefineNet, channels: int, levels: int) -> RefineNet
     return RefineNetwork(settings, channels, levels)
 
 
-def initialise(network: RefineNetwork, noise: Noise) -> None:
+def initialise(network: nn.Module, noise: Noise) -> None:
     """Draws every weight of ``network`` as the authors do: convolutions and biases uniform, of
     variance 1 / (3 fan in).
 

@@ -42,6 +42,7 @@ from methods.sde.checkpoint import read_checkpoint
 from methods.sde.classifier import Classifier, train_classifier
 from methods.sde.sampling import Guided, PredictorCorrector
 from methods.shared.adapter import Adapter
+from methods.shared.backbone import Network
 from methods.shared.checkpoint import CheckpointError
 from methods.shared.controllable import Known, guided
 from methods.shared.distance import largest_distance
@@ -50,6 +51,7 @@ from methods.shared.layers import initialise
 from methods.shared.likelihood import log_likelihood
 from methods.shared.objective import (
     Levels,
+    Weighting,
     denoising_loss,
     discrete_loss,
     edm_loss,
@@ -72,11 +74,12 @@ class ScoreSDE(Adapter):
 
     def __init__(self, params: Params, data: Images, device: torch.device | str = "cpu") -> None:
         super().__init__(params, data, device)
-        self.classifier = self.class_average = None
+        self.classifier: Classifier | None = None
+        self.class_average: Classifier | None = None
         if params.classifier.kind != "none":
             channels, settings = data.shape[0], params.classifier.keywords()
             self.classifier = Classifier(channels, data.classes, **settings)
-            self.classifier.to(device=self.device, memory_format=torch.channels_last)
+            self.classifier.to(self.device).to(memory_format=torch.channels_last)
             initialise(self.classifier, Noise(0, ("init", "classifier")))
             self.class_average = copy.deepcopy(self.classifier).eval().requires_grad_(False)
 
@@ -164,7 +167,8 @@ class ScoreSDE(Adapter):
     # Training.
 
     def network_loss(self, network: nn.Module, x0: Tensor, noise: Noise) -> Tensor:
-        params, shape, weighting, weight = self.params, x0.shape, self.params.weighting, 1.0
+        params, shape, weighting = self.params, x0.shape, self.params.weighting
+        weight: Tensor | float = 1.0
         x0 = self.fill(x0, noise)
         if params.parametrisation == "edm":
             level = log_normal(noise.normal(shape[:1]), params.edm.p_mean, params.edm.p_std)
@@ -185,7 +189,7 @@ class ScoreSDE(Adapter):
         return self._weighted_loss(network, x0, level, draws, self.params.weighting)
 
     def _weighted_loss(
-        self, network: nn.Module, x0: Tensor, level: Tensor, z: Tensor, weighting: str
+        self, network: nn.Module, x0: Tensor, level: Tensor, z: Tensor, weighting: Weighting
     ) -> Tensor:
         params = self.params
         if params.parametrisation == "edm":  # of VE, whose images are in [0, 1]
@@ -221,14 +225,14 @@ class ScoreSDE(Adapter):
         self, data: Images, seed: int
     ) -> Sequence[tuple[Callable[[int], Tensor], int]]:
         """Returns that of the classifier, if there is one."""
-        if self.classifier is None:
+        if (classifier := self.classifier) is None:
             return ()
         settings = self.params.classifier.training
         noise = Noise(seed, ("flops", "classifier"), device=self.device)
 
         def losses(count: int) -> Tensor:
             x0, classes = (batch.to(self.device) for batch in data.labelled_batch(seed, 0, count))
-            return self._class_loss(self.classifier, x0, classes, noise)
+            return self._class_loss(classifier, x0, classes, noise)
 
         return ((losses, settings.steps * settings.batch),)
 
@@ -240,7 +244,7 @@ class ScoreSDE(Adapter):
 
     def fit_network(self, data: Images, run: Run) -> None:
         """Trains the classifier, if there is one, then the score network."""
-        if self.classifier is not None:
+        if self.classifier is not None and self.class_average is not None:
             initialise(self.classifier, run.noise("init", "classifier"))
             settings = self.params.classifier.training
             run = train_classifier(
@@ -285,13 +289,15 @@ class ScoreSDE(Adapter):
 
     def _known(self, given: Condition) -> Known:
         """Returns the given coordinates of images, in the range of the diffusion."""
+        assert given.images is not None
         images = self.enter(self.bins.enter(given.images.to(self.device)))
-        return Known(images, given.known) if given.task == "inpainting" else Known.grey(images)
+        return Known.grey(images) if given.known is None else Known(images, given.known)
 
     def _class_log_prob(self, labels: Tensor) -> ScoreFn:
         """Returns the log-probability, by the classifier, that each noisy image has its label."""
-        rows = torch.arange(len(labels), device=labels.device)
-        return lambda x, t: self._logits(self.class_average, x, t).log_softmax(1)[rows, labels]
+        rows, classifier = torch.arange(len(labels), device=labels.device), self.class_average
+        assert classifier is not None  # the card refuses guidance without one
+        return lambda x, t: self._logits(classifier, x, t).log_softmax(1)[rows, labels]
 
     def _logits(self, classifier: nn.Module, x: Tensor, t: Tensor) -> Tensor:
         """Returns the logits of noisy images x at t; the classifier's input has unit size."""
@@ -337,7 +343,7 @@ class ScoreSDE(Adapter):
 
     def _classifiers(self) -> list[tuple[str, nn.Module]]:
         """Returns classifier and average, if there are, with the prefixes of their tensors."""
-        if self.classifier is None:
+        if self.classifier is None or self.class_average is None:
             return []
         return [("class_network.", self.classifier), ("class_ema.", self.class_average)]
 
@@ -350,6 +356,7 @@ class ScoreSDE(Adapter):
                     f"{path}: was trained with a sigma_max of its own: give params.sigma_max"
                 )
             sigmas = (self.params.sigma_min, self.sigma_max)
+        assert isinstance(self.network, Network)
         return read_checkpoint(path, self.network, weights, sigmas)
 
 

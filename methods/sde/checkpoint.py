@@ -8,10 +8,10 @@ Source: Song et al., 2021, https://arxiv.org/abs/2011.13456 (its PyTorch checkpo
 
 import math
 from pathlib import Path
-from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from methods.shared.backbone import Network
 from methods.shared.checkpoint import CheckpointError
 from methods.shared.diffusers import read_diffusers
 from methods.shared.weights import Imported, read_published
@@ -21,8 +21,8 @@ SIGMA_TOLERANCE = 1e-4
 
 def read_checkpoint(
     path: Path,
-    network: nn.Module,
-    weights: Literal["ema", "raw"],
+    network: Network,
+    weights: str,
     sigmas: tuple[float, float] | None,
 ) -> Imported:
     """Returns the weights at ``path``: an authors' file, or a folder as the diffusers library
@@ -30,8 +30,8 @@ def read_checkpoint(
 
     Args:
         network: Of the checkpoint's size; its weights are left alone.
-        weights: Which of a file's weights are chosen; a folder holds one set, and its model card
-            says which.
+        weights: Which of a file's weights are chosen, "ema" or "raw"; a folder holds one set, and
+            its model card says which.
         sigmas: Least and largest noise of VE, which a file has to agree with; None for other
             processes.
 

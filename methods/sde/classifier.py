@@ -13,6 +13,7 @@ one of their size; an average of its weights is what samples are guided by, as t
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         features = 4 * width
-        rule = {"skip_rescale": True, "dropout": dropout, "init_scale": 0.0}
+        rule: dict[str, Any] = {"skip_rescale": True, "dropout": dropout, "init_scale": 0.0}
         self.embedding = Fourier(width, fourier_scale)
         self.dense1 = Dense(self.embedding.features, features)
         self.dense2 = Dense(features, features)
@@ -113,7 +114,9 @@ def train_classifier(
     """
     steps = settings.steps
     done, tensors = run.restore() or (0, {})
-    trainer = Trainer(network, average, loss, settings)
+    trainer = Trainer(
+        network, average, lambda network, x0, noise: loss(network, x0, classes, noise), settings
+    )
     if tensors:
         trainer.load(under(PREFIX, tensors))
 
@@ -125,7 +128,6 @@ def train_classifier(
         x0, classes = (
             batch.to(run.device) for batch in data.labelled_batch(run.seed, step, settings.batch)
         )
-        trainer.loss = lambda network, x0, noise, classes=classes: loss(network, x0, classes, noise)
         trainer.update(step, x0, run.noise("classifier", "step", step))
         if step + 1 == steps:
             run.log(0, **_heldout(average, loss, data, run))

@@ -36,7 +36,7 @@ NCSNPP_256 = {**PYRAMID, "multipliers": [1, 1, 2, 2, 2, 2, 2], "blocks": 2}
 NCSNPP_1024 = {**PYRAMID, "width": 16, "multipliers": [1, 2, 4, 8, 16, 32, 32, 32], "blocks": 1}
 DEEP = {"blocks": 8}
 
-DISCRETE = {"time": "discrete"}
+DISCRETE: dict[str, Any] = {"time": "discrete"}
 SUMMED = {"reduction": "sum"}
 ROUNDED = {"published_rounding": True}
 CENTRED = {"prior": {"kind": "published"}}

@@ -89,7 +89,7 @@ class Adapter(Method):
             self.network = self.average = ExactNetwork(self.exact_output)
             return
         self.network = self.make_network()
-        self.network.to(device=self.device, memory_format=torch.channels_last)
+        self.network.to(self.device).to(memory_format=torch.channels_last)
         self.initialise(Noise(0, ("init",)))
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
 
@@ -203,11 +203,11 @@ class Adapter(Method):
         self, sampler: Sampler, x: Tensor, noise: Noise, given: Condition | None
     ) -> Tensor:
         """Returns x, a draw at t = 1, as the sampler's function leaves it, near t = 0."""
-        function = self.card.samplers[sampler.name].load()
-        options = options_of(sampler.params, *self.handled, width=self.width)
-        model_fn = self.model_fn(sampler.params, given)
+        function, chosen = self.card.samplers[sampler.name].load(), sampler.params
+        options = options_of(chosen, *self.handled, width=self.width)
+        model_fn = self.model_fn(chosen, given)
         if isinstance(sampler.params, Adaptive):
-            return function(self.dynamics, model_fn, x, t_end=sampler.params.t_min, **options)
+            return function(self.dynamics, model_fn, x, t_end=chosen.t_min, **options)
         times, more = self.grid(sampler, given)
         return function(self.dynamics, model_fn, x, times, noise, **options | more)
 

@@ -20,9 +20,10 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from bench.method import Noise
 from methods.shared.flow import flow
 from methods.shared.process import Process
-from methods.shared.samplers import ScoreFn, denoise, reverse_diffusion
+from methods.shared.samplers import ScoreFn, denoise, reverse_diffusion_steps, walk
 
 Solver = Literal["scipy", "device"]
 ErrorNorm = Literal["batch", "image"]
@@ -88,8 +89,9 @@ def flow_adaptive(
     if last == "mean":
         return denoise(process, score_fn, x, t_end)
     if last == "published":
-        times = torch.tensor([t_end, 0.0], dtype=torch.float64)
-        return reverse_diffusion(process, score_fn, x, times, None, published_steps=published_steps)
+        times, unused = torch.tensor([t_end, 0.0], dtype=torch.float64), Noise(0)
+        steps = reverse_diffusion_steps(process, times, published_steps)
+        return walk(score_fn, x, times, unused, steps, last_noise=False)
     return x
 
 

@@ -49,7 +49,7 @@ class PowerAverages:
 
     def __init__(self, network: nn.Module) -> None:
         self.names = [name for name, _ in network.named_parameters()]
-        self.weights = list(network.parameters())
+        self.weights: list[Tensor] = list(network.parameters())
         self.averages = {
             width: [weight.detach().clone() for weight in self.weights] for width in TRACKED
         }

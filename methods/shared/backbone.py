@@ -5,10 +5,12 @@ from methods.shared.ddpm import DDPM
 from methods.shared.mlp import MLP
 from methods.shared.ncsnpp import NCSNpp
 
+Network = NCSNpp | DDPM | MLP
+
 
 def make_network(
     settings: Backbone, in_channels: int, out_channels: int, image_size: int
-) -> NCSNpp | DDPM | MLP:
+) -> Network:
     """Returns the network with weights of 0; :func:`methods.shared.layers.initialise` draws them.
 
     Args:

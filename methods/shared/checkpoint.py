@@ -111,7 +111,7 @@ DTYPES = (
 )
 FLOATS = (np.float16, np.float32, np.float64, np.complex64, np.complex128)
 
-ALLOWED = (
+ALLOWED: tuple[Any, ...] = (
     *(
         (np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar")
         for core in ("core", "_core")

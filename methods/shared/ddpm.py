@@ -13,7 +13,7 @@ Departures: the attention's query, key and value are one convolution.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +25,14 @@ from methods.shared.layers import (
     Conv,
     ConvResample,
     Dense,
+    Modules,
     Positional,
     Resample,
     ResBlock,
     group_norm,
     run,
 )
-from methods.shared.ncsnpp import Level
+from methods.shared.ncsnpp import Level, Resampling
 
 GROUPS = 32
 
@@ -71,22 +72,23 @@ class DDPM(nn.Module):
         super().__init__()
         self.recompute = recompute
         self.activation = ACTIVATIONS[activation]
-        features = 4 * width if conditional else None
-        rule = {"skip_rescale": False, "init_scale": init_scale, "groups": GROUPS}
+        features = 4 * width
+        rule: dict[str, Any] = {"skip_rescale": False, "init_scale": init_scale, "groups": GROUPS}
 
         def residual(inputs: int, outputs: int) -> ResBlock:
+            seen = features if conditional else None
             return ResBlock(
-                inputs, outputs, features, dropout=dropout, activation=self.activation, **rule
+                inputs, outputs, seen, dropout=dropout, activation=self.activation, **rule
             )
 
-        def resampling(channels: int, direction: Literal["up", "down"]) -> nn.Module:
+        def resampling(channels: int, direction: Literal["up", "down"]) -> Resampling:
             if resample_with_conv:
                 return ConvResample(channels, channels, direction, fir=False)
             return Resample(direction, fir=False)
 
         self.conditional = conditional
         self.unused_frequencies = 0
-        self.embedding = None
+        self.embedding: Positional | None = None
         if conditional:
             self.embedding = Positional(width)
             self.dense1 = Dense(width, features)
@@ -96,7 +98,7 @@ class DDPM(nn.Module):
         sizes = [width * multiplier for multiplier in multipliers]
         attended = [image_size // 2**i in attention for i in range(len(sizes))]
         channels, skips = width, [width]
-        self.down = nn.ModuleList()
+        self.down: Modules[Level] = Modules()
         for i, size in enumerate(sizes):
             steps = [residual(channels if k == 0 else size, size) for k in range(blocks)]
             last = i == len(sizes) - 1
@@ -111,7 +113,7 @@ class DDPM(nn.Module):
         self.attention = Attention(channels, **rule)
         self.middle2 = residual(channels, channels)
 
-        self.up = nn.ModuleList()
+        self.up: Modules[Level] = Modules()
         for i, size in reversed(list(enumerate(sizes))):
             steps = []
             for _ in range(blocks + 1):

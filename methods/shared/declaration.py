@@ -40,7 +40,7 @@ def network_card(**own: Any) -> Card:
 
     A method without a likelihood says why not (``no_likelihood``).
     """
-    usual = {
+    usual: dict[str, Any] = {
         "version": 1,
         "variant": lambda params: "",
         "networks": network_cost,

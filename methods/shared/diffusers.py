@@ -174,7 +174,7 @@ def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
             "activation: a UNet2DModel takes SiLU of the noise level's embedding "
             "(network.activation: silu)"
         )
-    if not ddpm and not _has_pyramids(network):
+    if isinstance(network, NCSNpp) and not _has_pyramids(network):
         yield (
             "this NCSN++ has no counterpart in the library: it should have fir, block biggan, "
             "progressive output_skip, "
@@ -220,6 +220,7 @@ def _unlike(config: Mapping[str, Any], network: NCSNpp | DDPM) -> Iterator[str]:
 
 def _has_pyramids(network: NCSNpp) -> bool:
     """Whether the library has this NCSN++, whose way up normalises in 32 groups at any width."""
+    levels = list(network.down)[:-1]
     norms = [
         layer.norm1 if isinstance(layer, ResBlock) else layer.norm
         for level in network.up
@@ -228,9 +229,9 @@ def _has_pyramids(network: NCSNpp) -> bool:
     return (
         (network.progressive, network.progressive_input) == ("output_skip", "input_skip")
         and network.gain != 1
-        and all(level.combine.combine == "sum" for level in network.down[:-1])
-        and all(isinstance(level.resample, ResBlock) for level in network.down[:-1])
-        and all(level.pyramid.kernel is not None for level in network.down[:-1])
+        and all(level.combine is not None and level.combine.combine == "sum" for level in levels)
+        and all(isinstance(level.resample, ResBlock) for level in levels)
+        and all(level.pyramid is not None and level.pyramid.kernel is not None for level in levels)
         and all(norm.num_groups == GROUPS for norm in norms)
     )
 

@@ -141,17 +141,16 @@ class Mixture:
         parts = []
         for rows in self._chunks(x, m, s):
             shares = torch.softmax(self._log_joint(*rows), dim=1)
-            parts.append(
-                sum(
-                    term(
-                        *rows,
-                        variance,
-                        shares[:, a:b] @ self.means[a:b],
-                        shares[:, a:b].sum(1, keepdim=True),
-                    )
-                    for variance, a, b in self.groups
+            terms = (
+                term(
+                    *rows,
+                    variance,
+                    shares[:, a:b] @ self.means[a:b],
+                    shares[:, a:b].sum(1, keepdim=True),
                 )
+                for variance, a, b in self.groups
             )
+            parts.append(sum(terms, torch.zeros(())))
         return torch.cat(parts).to(x.dtype).view(x.shape)
 
     def _log_joint(self, x: Tensor, m: Tensor, s: Tensor) -> Tensor:

@@ -178,6 +178,7 @@ def integrate(
         before, coefficients = u, step(process, t, s, nodes[:order], interpolation, eta)
         u = _applied(coefficients, u, cleans, noises)
         if eta > 0 and (last_noise or k < len(clock) - 2):
+            assert noise is not None  # what eta draws from
             u = u + apply(coefficients.spread, noise.normal(u.shape))
     return u
 
@@ -232,11 +233,10 @@ def apply(matrix: Tensor, u: Tensor) -> Tensor:
     """Returns the matrix, (..., n, n), times the n parts of states."""
     if matrix.numel() == 1:
         return matrix.item() * u
-    count, matrix = matrix.shape[-1], matrix.to(u)
+    count, matrix, zero = matrix.shape[-1], matrix.to(u), torch.zeros(())
     parts = u.chunk(count, 1)
-    return torch.cat(
-        [sum(matrix[..., i, j] * parts[j] for j in range(count)) for i in range(count)], 1
-    )
+    rows = [sum((matrix[..., i, j] * parts[j] for j in range(count)), zero) for i in range(count)]
+    return torch.cat(rows, 1)
 
 
 class _Lagrange:

@@ -8,16 +8,14 @@ level s / m, so that it means the same for every process.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from methods.shared.process import Process
-
 
 class NoiseLevels(Protocol):
-    """What grids need of a process that is none of :mod:`methods.shared.process`."""
+    """What grids need of a process, be it one of :mod:`methods.shared.process` or not."""
 
     def log_snr(self, t: Tensor) -> Tensor:
         """Returns the log-SNR at times, falling in t."""
@@ -29,9 +27,7 @@ class NoiseLevels(Protocol):
         """Returns the times of log-SNRs."""
 
 
-def grid(
-    name: str, process: Process | NoiseLevels | None, steps: int, t_min: float | None = None
-) -> Tensor:
+def grid(name: str, process: NoiseLevels | None, steps: int, t_min: float | None = None) -> Tensor:
     """Returns the time grid of that name (:data:`bench.card.TIMES`), float64, shape (steps + 1,).
 
     Args:
@@ -47,7 +43,10 @@ def grid(
         raise ValueError(f"unknown time grid {name!r}; there are {', '.join(GRIDS)}")
     if steps < 1:
         raise ValueError(f"a grid needs at least 1 step, got {steps}")
-    t_min = process.t_min if t_min is None else t_min
+    if t_min is None:
+        assert process is not None
+        assert hasattr(process, "t_min")
+        t_min = process.t_min
     fractions = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     times = GRIDS[name](process, fractions, t_min)
     times[0], times[-1] = 1.0, t_min  # inverse functions meet the ends to rounding only
@@ -68,25 +67,25 @@ def published_grid(steps: int, t_min: float) -> Tensor:
     return torch.cat([times, times.new_zeros(1)])
 
 
-def _uniform(process: Process, fractions: Tensor, t_min: float) -> Tensor:
+def _uniform(process: NoiseLevels | None, fractions: Tensor, t_min: float) -> Tensor:
     return 1 + (t_min - 1) * fractions
 
 
-def _quadratic(process: Process, fractions: Tensor, t_min: float) -> Tensor:
+def _quadratic(process: NoiseLevels | None, fractions: Tensor, t_min: float) -> Tensor:
     return t_min + (1 - t_min) * (1 - fractions).square()
 
 
-def _log_snr(process: Process, fractions: Tensor, t_min: float) -> Tensor:
+def _log_snr(process: NoiseLevels, fractions: Tensor, t_min: float) -> Tensor:
     first, last = process.log_snr(torch.tensor([1.0, t_min], dtype=torch.float64))
     return process.time_of_log_snr(first + (last - first) * fractions)
 
 
-def _rho7(process: Process, fractions: Tensor, t_min: float) -> Tensor:
+def _rho7(process: NoiseLevels, fractions: Tensor, t_min: float) -> Tensor:
     first, last = process.noise_level(torch.tensor([1.0, t_min], dtype=torch.float64)) ** (1 / 7)
     return process.time_of_log_snr(-14 * torch.log(first + (last - first) * fractions))
 
 
-GRIDS: dict[str, Callable[[Process, Tensor, float], Tensor]] = {
+GRIDS: dict[str, Callable[[Any, Tensor, float], Tensor]] = {
     "uniform": _uniform,
     "quadratic": _quadratic,
     "log_snr": _log_snr,

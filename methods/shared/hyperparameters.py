@@ -10,7 +10,7 @@ Standard library only.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.card import TrainingCard
 from bench.schema import differences
@@ -134,7 +134,10 @@ class NetworkParams:
         training: Its training.
     """
 
-    exact: ClassVar[bool] = False
+    if TYPE_CHECKING:  # a field of some subclasses, whose place among theirs this holds
+        exact: bool = False
+    else:
+        exact: ClassVar[bool] = False
     dequantise: bool = False
     network: Backbone = field(default_factory=Backbone)
     training: Training = field(default_factory=Training)

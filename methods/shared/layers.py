@@ -9,10 +9,10 @@ https://arxiv.org/abs/1809.11096, and Ho et al., 2020, https://arxiv.org/abs/200
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.method import Noise
 from methods.shared.architecture import norm_groups
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -32,6 +34,14 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
         "leaky_relu": partial(F.leaky_relu, negative_slope=0.2),
     }
 )
+
+
+class Modules(nn.ModuleList, Generic[Layer]):
+    """A list of layers of one kind, which torch's own does not tell a type checker."""
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Layer]: ...
 
 
 class Conv(nn.Conv2d):
@@ -54,6 +64,7 @@ class Conv(nn.Conv2d):
         scale: float = 1.0,
         parts: int = 1,
     ) -> None:
+        self.bias: nn.Parameter
         super().__init__(
             in_channels, out_channels, size, stride, size // 2 if padding is None else padding
         )
@@ -83,6 +94,7 @@ class Fourier(nn.Module):
         super().__init__()
         self.scale = scale
         self.features = 2 * width
+        self.frequencies: Tensor
         self.register_buffer("frequencies", torch.zeros(width))
 
     def forward(self, condition: Tensor) -> Tensor:
@@ -98,6 +110,7 @@ class Positional(nn.Module):
         self.features = width
         half = width // 2
         rates = torch.exp(-math.log(10000) / (half - 1) * torch.arange(half, dtype=torch.float32))
+        self.rates: Tensor
         self.register_buffer("rates", rates, persistent=False)
 
     def forward(self, condition: Tensor) -> Tensor:
@@ -166,6 +179,7 @@ class Resample(nn.Module):
     def __init__(self, direction: Literal["up", "down"], *, fir: bool) -> None:
         super().__init__()
         self.direction = direction
+        self.kernel: Tensor | None
         self.register_buffer("kernel", fir_kernel() if fir else None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -189,6 +203,7 @@ class ConvResample(nn.Module):
         self.direction = direction
         up = direction == "up"
         self.conv = Conv(in_channels, out_channels, stride=1 if up else 2, padding=1 if up else 0)
+        self.kernel: Tensor | None
         self.register_buffer("kernel", fir_kernel() if fir else None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -280,7 +280,7 @@ def slope_and_divergence(
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         slope = flow_fn(x, times)
-        trace = 0.0
+        trace = x.new_zeros(len(x))
         for k, vector in enumerate(vectors, start=1):
             (gradient,) = torch.autograd.grad(
                 slope.probed, x, vector, retain_graph=k < len(vectors)

@@ -13,8 +13,8 @@ Departures: the attention's query, key and value are one convolution;
 """
 
 import math
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,15 @@ from methods.shared.layers import (
     ConvResample,
     Dense,
     Fourier,
+    Modules,
     Positional,
     Resample,
     ResBlock,
     group_norm,
     run,
 )
+
+Resampling = Resample | ConvResample
 
 
 class Level(nn.Module):
@@ -50,30 +53,30 @@ class Level(nn.Module):
 
     def __init__(
         self,
-        blocks: list[nn.Module],
-        attentions: list[nn.Module],
+        blocks: Sequence[ResBlock],
+        attentions: Sequence[Attention],
         *,
-        resample: nn.Module | None = None,
-        pyramid: nn.Module | None = None,
-        combine: nn.Module | None = None,
-        norm: nn.Module | None = None,
-        head: nn.Module | None = None,
+        resample: ResBlock | Resampling | None = None,
+        pyramid: Resampling | None = None,
+        combine: Combine | None = None,
+        norm: nn.GroupNorm | None = None,
+        head: Conv | None = None,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.attentions = nn.ModuleList(attentions)
+        self.blocks: Modules[ResBlock] = Modules(blocks)
+        self.attentions: Modules[Attention] = Modules(attentions)
         self.resample = resample
         self.pyramid = pyramid
         self.combine = combine
         self.norm = norm
         self.head = head
 
-    def steps(self) -> Iterator[tuple[nn.Module, nn.Module | None]]:
+    def steps(self) -> Iterator[tuple[ResBlock, Attention | None]]:
         """Yields each block with the attention after it, if there is one."""
         without = len(self.blocks) - len(self.attentions)
         yield from zip(self.blocks, [None] * without + list(self.attentions), strict=True)
 
-    def layers(self) -> Iterator[nn.Module]:
+    def layers(self) -> Iterator[ResBlock | Attention]:
         """Yields blocks and attentions in the order of the forward pass."""
         for block, attention in self.steps():
             yield block
@@ -127,21 +130,17 @@ class NCSNpp(nn.Module):
         self.progressive = progressive
         self.progressive_input = progressive_input
         self.gain = math.sqrt(0.5) if skip_rescale else 1.0
-        features = 4 * width if conditional else None
-        rule = {"skip_rescale": skip_rescale, "init_scale": init_scale}
+        features = 4 * width
+        rule: dict[str, Any] = {"skip_rescale": skip_rescale, "init_scale": init_scale}
+        inner = rule | {"fir": fir, "dropout": dropout, "activation": self.activation}
 
         def residual(
             inputs: int, outputs: int, resample: Literal["up", "down"] | None = None
         ) -> ResBlock:
-            layers = {
-                "resample": resample,
-                "fir": fir,
-                "dropout": dropout,
-                "activation": self.activation,
-            }
-            return ResBlock(inputs, outputs, features, **layers, **rule)
+            seen = features if conditional else None
+            return ResBlock(inputs, outputs, seen, resample=resample, **inner)
 
-        def resampling(channels: int, direction: Literal["up", "down"]) -> nn.Module:
+        def resampling(channels: int, direction: Literal["up", "down"]) -> ResBlock | Resampling:
             if block == "biggan":
                 return residual(channels, channels, direction)
             if resample_with_conv:
@@ -149,7 +148,7 @@ class NCSNpp(nn.Module):
             return Resample(direction, fir=fir)
 
         self.conditional = conditional
-        self.embedding = None
+        self.embedding: Fourier | Positional | None = None
         self.unused_frequencies = width if embedding == "fourier" and not conditional else 0
         if conditional:
             self.embedding = (
@@ -179,7 +178,7 @@ class NCSNpp(nn.Module):
                     pyramid_channels = channels
                 skips.append(channels)
             down.append(level)
-        self.down = nn.ModuleList(down)
+        self.down: Modules[Level] = Modules(down)
 
         self.middle1 = residual(channels, channels)
         self.attention = Attention(channels, **rule)
@@ -206,9 +205,10 @@ class NCSNpp(nn.Module):
             if i > 0:
                 level.resample = resampling(channels, "up")
             up.append(level)
-        self.up = nn.ModuleList(up)
+        self.up: Modules[Level] = Modules(up)
 
-        self.norm = self.output = None
+        self.norm: nn.GroupNorm | None = None
+        self.output: Conv | None = None
         if progressive != "output_skip":
             self.norm = group_norm(channels)
             self.output = Conv(channels, out_channels, scale=init_scale)
@@ -248,15 +248,15 @@ class NCSNpp(nn.Module):
             yield from level.layers()
             if self.progressive == "residual" and level.pyramid is not None:
                 yield level.pyramid
-            if level.head is not None:
+            if level.norm is not None and level.head is not None:
                 yield from (level.norm, level.head)
             if level.resample is not None:
                 yield level.resample
-        if self.output is not None:
+        if self.norm is not None and self.output is not None:
             yield from (self.norm, self.output)
 
     def _embed(self, condition: Tensor) -> Tensor | None:
-        if not self.conditional:
+        if self.embedding is None:
             return None
         return self.activation(self.dense2(self.activation(self.dense1(self.embedding(condition)))))
 
@@ -284,22 +284,22 @@ class NCSNpp(nn.Module):
         return h, skips
 
     def _decode(self, h: Tensor, skips: list[Tensor], embedded: Tensor | None) -> Tensor:
-        pyramid = None
+        pyramid: Tensor | None = None
         for level in self.up:
             for block, attention in level.steps():
                 h = self._run(block, torch.cat([h, skips.pop()], dim=1), embedded)
                 h = self._run(attention, h) if attention is not None else h
-            if self.progressive == "output_skip":
+            if level.norm is not None and level.head is not None:
                 out = level.head(self.activation(level.norm(h)))
-                pyramid = out if pyramid is None else level.pyramid(pyramid) + out
-            elif self.progressive == "residual":
-                if pyramid is None:
-                    pyramid = level.head(self.activation(level.norm(h)))
-                else:
-                    pyramid = h = (level.pyramid(pyramid) + h) * self.gain
+                pyramid = out if level.pyramid is None else level.pyramid(pyramid) + out
+            elif level.pyramid is not None:
+                pyramid = h = (level.pyramid(pyramid) + h) * self.gain
             if level.resample is not None:
                 h = self._resample(level.resample, h, embedded)
-        return pyramid if self.output is None else self.output(self.activation(self.norm(h)))
+        if self.norm is not None and self.output is not None:
+            return self.output(self.activation(self.norm(h)))
+        assert pyramid is not None  # "output_skip" has no output of its own
+        return pyramid
 
     def _resample(self, layer: nn.Module, h: Tensor, embedded: Tensor | None) -> Tensor:
         return self._run(layer, h, embedded) if isinstance(layer, ResBlock) else layer(h)

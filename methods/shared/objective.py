@@ -21,6 +21,7 @@ from torch import Tensor
 from methods.shared.process import Chain, Process, like
 from methods.shared.samplers import ScoreFn
 
+Weighting = Literal["std", "likelihood"]
 Reduction = Literal["mean", "sum"]
 """Of the squared residual over an image's dimensions: the mean, or half of the sum as in the
 authors' VE runs.
@@ -33,7 +34,7 @@ def denoising_loss(
     x0: Tensor,
     t: Tensor,
     z: Tensor,
-    weighting: Literal["std", "likelihood"] = "std",
+    weighting: Weighting = "std",
     reduction: Reduction = "mean",
 ) -> Tensor:
     r"""Returns the denoising loss of each image, shape (B,).

@@ -29,7 +29,7 @@ Departures: all of it, for that reason.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ class Basis(NamedTuple):
     @classmethod
     def pixels(cls, height: int, width: int, device: torch.device | str = "cpu") -> "Basis":
         """Returns the basis of single pixels."""
-        options = {"dtype": torch.float64, "device": device}
+        options: dict[str, Any] = {"dtype": torch.float64, "device": device}
         return cls(torch.eye(height, **options), torch.eye(width, **options))
 
     @classmethod
@@ -248,9 +248,9 @@ def fit_prior(
         weights, means, covariances = _mixture(together, min(components, count))
     noise = std**2 * torch.eye(len(found), dtype=torch.float64, device=mean.device)
     scales = torch.linalg.cholesky(covariances + noise)
-    shape = next(iter(chunks())).shape[1:]
+    channels, height, width = next(iter(chunks())).shape[1:]
     deviation = (variance + std**2).sqrt()
-    return Fitted(basis, tuple(shape), found, weights, means, scales, mean, deviation)
+    return Fitted(basis, (channels, height, width), found, weights, means, scales, mean, deviation)
 
 
 def restore_prior(
@@ -328,6 +328,7 @@ def _mixture(a: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
         components, reg_covar=floor, random_state=np.random.RandomState(0), max_iter=200
     )
     found = mixture.fit(values)
-    return tuple(
+    weights, means, covariances = (
         torch.from_numpy(part).to(a) for part in (found.weights_, found.means_, found.covariances_)
     )
+    return weights, means, covariances

@@ -27,8 +27,11 @@ from methods.shared.mlp import MLP
 class Published(Protocol):
     """A network that tells its layers in the order of published checkpoints."""
 
-    input: nn.Conv2d
     unused_frequencies: int
+
+    @property
+    def input(self) -> nn.Conv2d:
+        """The first convolution."""
 
     def units(self) -> Iterator[nn.Module]:
         """Yields the layers that a published checkpoint numbers, in its order."""

@@ -185,10 +185,10 @@ def walk(
 ) -> Tensor:
     """Takes the steps, the k-th with the score at times[k]; the last adds no noise by default."""
     count = len(steps.scale)
-    for k, (t, *coefficients) in enumerate(
+    for k, (t, scale, slope, std) in enumerate(
         zip(times[:count].tolist(), *_floats(steps), strict=True), start=1
     ):
-        x = step(score_fn, x, t, noise, coefficients, noisy=last_noise or k < count)
+        x = step(score_fn, x, t, noise, (scale, slope, std), noisy=last_noise or k < count)
     return x
 
 

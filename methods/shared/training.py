@@ -96,13 +96,13 @@ def fit(
             finished = step + 1
             if finished % every == 0 or finished == steps:
                 values = trainer.report()
-                if not math.isfinite(loss := values["loss"]):
+                if not math.isfinite(mean := values["loss"]):
                     raise FloatingPointError(
-                        f"training diverged: the loss is {loss} after {finished} updates"
+                        f"training diverged: the loss is {mean} after {finished} updates"
                     )
                 values["heldout_loss"] = trainer.heldout_loss(heldout, run.noise("heldout"))
                 run.log(finished * settings.batch, **values)
-            if finished * settings.batch in averaged_at:
+            if trainer.powers is not None and finished * settings.batch in averaged_at:
                 run.keep(finished * settings.batch, trainer.powers.tensors)
             run.checkpoint(finished, trainer.tensors)
     network.eval()
@@ -178,8 +178,8 @@ class Trainer:
         self.average.load_state_dict(network.state_dict())
         self.loss = loss
         self.settings = settings
-        self.weights = list(network.parameters())
-        self.averaged = list(average.parameters())
+        self.weights: list[Tensor] = list(network.parameters())
+        self.averaged: list[Tensor] = list(average.parameters())
         self.powers = PowerAverages(network) if settings.averages_every_images is not None else None
         half_life = settings.ema_half_life_images
         self.decay = 0.5 ** (settings.batch / half_life) if half_life else 0.0
@@ -259,7 +259,7 @@ class Trainer:
             self.powers.load(under("powers.", tensors))
 
 
-def make_optimizer(weights: list[nn.Parameter], settings: Training) -> torch.optim.Optimizer:
+def make_optimizer(weights: list[Tensor], settings: Training) -> torch.optim.Optimizer:
     """Returns the optimiser that the settings ask for, fused if torch has that."""
     kind, options = {
         "adam": (torch.optim.Adam, {"fused": True}),

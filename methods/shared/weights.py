@@ -14,14 +14,15 @@ be read in two ways is refused.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.shared.checkpoint import CheckpointError, agree, read
-from methods.shared.published import from_published, to_published, trained_names
+from methods.shared.mlp import MLP
+from methods.shared.published import Published, from_published, to_published, trained_names
 
 WEIGHTS = (
     "model",
@@ -67,8 +68,8 @@ class Imported(NamedTuple):
 
 def read_published(
     path: Path,
-    network: nn.Module,
-    weights: Literal["ema", "raw"],
+    network: Published | MLP,
+    weights: str,
     origin: str,
     constants: Collection[str] = (),
 ) -> Imported:
@@ -77,7 +78,7 @@ def read_published(
 
     Args:
         network: Of the checkpoint's size; its weights are left alone.
-        weights: Which of the file's weights are chosen.
+        weights: Which of the file's weights are chosen, "ema" or "raw".
         origin: The authors' code that writes such files, for the facts.
         constants: Names of tensors that the model may hold beside its weights.
 
@@ -283,7 +284,7 @@ def noted(notes: Iterable[str], ema_updates: Any = None) -> dict[str, str]:
 
 
 def _average(
-    path: Path, content: Any, network: nn.Module, constants: Collection[str]
+    path: Path, content: Any, network: Published | MLP, constants: Collection[str]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Returns the averaged weights by published names, and how they were averaged."""
     own = {

@@ -34,7 +34,7 @@ from bench.method import Condition, Curve, Noise, Run, Sampler
 from methods.shared.adapter import Adapter
 from methods.shared.exact import Mixture
 from methods.shared.grids import grid
-from methods.shared.prior import Basis, Chunks, Fitted, fit_prior, training_images
+from methods.shared.prior import Basis, Chunks, Fitted, Prior, fit_prior, training_images
 from methods.shared.process import like
 from methods.soft.card import CARD, Params
 from methods.soft.corruption import Corruption, make_corruption
@@ -63,6 +63,7 @@ class SoftDiffusion(Adapter):
     card = CARD
     handled = (*Adapter.handled, Until)
     params: Params
+    prior: Prior
 
     def reset(self) -> None:
         # Until training fits them: a straight line of levels, noise alone to start from, residuals
@@ -128,6 +129,7 @@ class SoftDiffusion(Adapter):
     def exact_output(self, x: Tensor, t: Tensor) -> Tensor:
         """Returns the mean clean image given x at t (B,), of the mixture's, less x."""
         operator = self.corruption.operator
+        assert isinstance(operator, Diagonal)
         std = like(self.corruption.std(t.double()), x)
         clean = self.mixture.denoise(operator.to_basis(x).double(), operator.eigenvalues(t), std)
         return self.params.mistakes.of(operator.from_basis(clean).to(x.dtype) - x, std)

@@ -99,6 +99,7 @@ def churn(
             slope = slope + pulls[k] * (x - corruption.apply(clean, now))
         x = x - (t - s) * slope
         if spreads[k] > 0 and (last_noise or k < len(spreads) - 1):
+            assert noise is not None  # None will do for the flow, which has no spread
             x = x + spreads[k] * noise.normal(x.shape)
     return finish(denoiser, x, clock[-1], final)
 
@@ -210,7 +211,8 @@ def meet(times: Tensor, kinks: tuple[float, ...]) -> Tensor:
     for kink in kinks:
         if not free or not times[-1] < kink < times[0]:
             continue
-        nearest = min(free, key=lambda k, kink=kink: abs(times[k].item() - kink))
+        distances = [abs(times[k].item() - kink) for k in free]
+        nearest = free[distances.index(min(distances))]
         if times[nearest - 1] > kink > times[nearest + 1]:
             times[nearest] = kink
             free.remove(nearest)

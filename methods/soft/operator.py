@@ -157,6 +157,7 @@ class Blur(Diagonal):
 
     def _cut_off(self, frequencies: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         std = std.clamp(min=0.01)  # where all that is not 0 has long been lost to rounding
+        assert self.half_width is not None
         offsets = torch.arange(
             -self.half_width, self.half_width + 1, dtype=std.dtype, device=std.device
         )

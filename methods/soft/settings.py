@@ -7,11 +7,15 @@ Standard library only.
 """
 
 from dataclasses import dataclass, field, make_dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from methods.soft.recipe import Recipe, recipes
 
 KINDS = ("blur", "mask", "blur_mask", "ve", "vp", "straight", *recipes())
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[KINDS]
 Shape = Literal["linear", "sin2", "geometric", "plateau", "levels"]
 
 
@@ -135,7 +139,7 @@ class Corruption:
         preserving: Of "vp".
     """
 
-    kind: Literal[KINDS] = "blur"
+    kind: Kind = "blur"
     blur: Blur = field(default_factory=Blur)
     mask: Mask = field(default_factory=Mask)
     noise: NoiseScale = field(default_factory=NoiseScale)
@@ -159,14 +163,17 @@ class Corruption:
         return self.kind not in ("vp", "straight")
 
 
-CorruptionParams = make_dataclass(
-    "CorruptionParams",
-    [(name, recipe, field(default_factory=recipe)) for name, recipe in recipes().items()],
-    bases=(Corruption,),
-    namespace={"__module__": __name__, "__doc__": Corruption.__doc__},
-    frozen=True,
-    kw_only=True,
-)
+if TYPE_CHECKING:
+    CorruptionParams = Corruption
+else:
+    CorruptionParams = make_dataclass(
+        "CorruptionParams",
+        [(name, recipe, field(default_factory=recipe)) for name, recipe in recipes().items()],
+        bases=(Corruption,),
+        namespace={"__module__": __name__, "__doc__": Corruption.__doc__},
+        frozen=True,
+        kw_only=True,
+    )
 """A :class:`Corruption` with the parameters of each of :mod:`methods.soft.corruptions` under its
 name.
 """
