@@ -196,10 +196,11 @@ def _sampling(spec: SampleSpec) -> Work | None:
     task = (spec.given or {}).get("task", "")
     asks = cards()[spec.train.method].samplers[spec.sampler].conditions.get(task, 1)
     guides = found[1:] if asks > 1 else ()
-    flops = found[0].flops + TO_THE_INPUT * sum(net.flops for net in guides)
-    layers = found[0].layers + TO_THE_INPUT * sum(net.layers for net in guides)
+    own = 1 if guides else asks  # without a guide, what is asked more than once is the score
+    flops = own * found[0].flops + TO_THE_INPUT * sum(net.flops for net in guides)
+    layers = own * found[0].layers + TO_THE_INPUT * sum(net.layers for net in guides)
     rows = nfe * spec.batch
-    return Work(rows * flops, 0.0, nfe * layers, rows, spec.precision, asks * nfe, guessed)
+    return Work(rows * flops, 0.0, nfe * layers, own * rows, spec.precision, asks * nfe, guessed)
 
 
 def _likelihood(spec: LikelihoodSpec, images: float) -> Work | None:
