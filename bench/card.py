@@ -255,6 +255,7 @@ class Card:
             them).
         refuse_condition: Reasons why a model of these parameters cannot sample under a task of
             :mod:`bench.data.conditioning`.
+        no_condition: Why none of the samplers samples under a task, or only few do, by task.
         tiny: Parameters with which the contract suite runs in seconds.
         smoke: Parameters that cut training to a few steps, and nothing else (``--smoke``).
     """
@@ -280,6 +281,7 @@ class Card:
     needs_classes: Callable[[Any], bool] = lambda params: False
     needs_levels: Callable[[Any], bool] = lambda params: False
     refuse_condition: Callable[[Any, str], list[str]] = lambda params, task: []
+    no_condition: Mapping[str, str] = field(default_factory=dict)
     tiny: Values = field(default_factory=dict)
     smoke: Values = field(default_factory=dict)
 

@@ -7,7 +7,8 @@ clock, no submission; standard library only.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from itertools import repeat
 from typing import Any, Generic, TypeVar
 
 from bench.prefix import training_prefix
@@ -68,20 +69,21 @@ class Job(Generic[S]):
         """Its folder in the store: ``train/<key>``."""
         return f"{self.stage}/{self.key}"
 
-    @property
+    @cached_property
     def units(self) -> tuple[UnitId, ...]:
         """What a worker claims, one at a time."""
-        parts = (METRICS_PART,) if self.stage == "scores" else self.parts
-        return tuple(UnitId(self.stage, self.key, part) for part in parts)
+        if self.stage == "scores":
+            return (UnitId(self.stage, self.key, METRICS_PART),)
+        return self.results
 
     def made_by(self, unit: UnitId) -> tuple[UnitId, ...]:
         """Returns the records that one unit makes."""
         return self.results if self.stage == "scores" else (unit,)
 
-    @property
+    @cached_property
     def results(self) -> tuple[UnitId, ...]:
         """Every record that the job makes."""
-        return tuple(UnitId(self.stage, self.key, part) for part in self.parts)
+        return tuple(map(UnitId, repeat(self.stage), repeat(self.key), self.parts))
 
     def plain(self) -> dict[str, Any]:
         """Returns the job as plain values, for the file that workers read."""
@@ -213,7 +215,7 @@ def _add_point(jobs: Jobs, point: Point, suite: Suite) -> None:
                 needs=(UnitId(*sample.model.place),),
                 images=len(parts) * sample.batch,
             )
-        needs = tuple(UnitId("samples", key, part) for part in parts)
+        needs = jobs["samples", key].units[: len(parts)]
     if point.likelihood is not None:
         _add_of_model(jobs, point.likelihood, point.train)
     if not point.scores:

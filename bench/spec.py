@@ -12,7 +12,8 @@ Standard library only.
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from bench.files import sha256
@@ -55,8 +56,8 @@ class Spec:
     @cached_property
     def text(self) -> str:
         """The canonical values as JSON; that of a spec within others is written once."""
-        own = sorted(self._own().items())
-        return f"{{{','.join(f'{_json(name)}:{_json(value)}' for name, value in own)}}}"
+        own = [f'"{name}":{_json(value)}' for name, value in self._own().items()]
+        return f"{{{','.join(own)}}}"
 
     @cached_property
     def key(self) -> str:
@@ -64,7 +65,7 @@ class Spec:
         return _hash(f"[{_json(type(self).__name__)},{self.text}]")
 
     def _own(self) -> dict[str, Any]:
-        """Returns the values of the fields that differ from their default."""
+        """Returns the values of the fields that differ from their default, sorted by name."""
         defaults = _defaults(type(self))  # type: ignore[arg-type]  # mypy misreads __hash__
         values = ((name, getattr(self, name), default) for name, default in defaults)
         return {n: v for n, v, default in values if default is MISSING or v != default}
@@ -251,8 +252,7 @@ class ScoreSpec(Spec):
     @cached_property
     def place(self) -> tuple[str, str, str]:
         """The metrics of one sample set share a folder, named by the set and the count."""
-        folder = _hash(f'["ScoreSet",{self.source.text},{self.count}]')
-        return "scores", folder, f"{self.metric}-{self.key[:8]}"
+        return "scores", _score_set(self.source, self.count), f"{self.metric}-{self.key[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,10 +293,11 @@ def canonical(value: Any) -> Any:
 
 @cache
 def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
-    """Returns name and default of each field of a spec, MISSING if it has none or is always in the
-    key.
+    """Returns name and default of each field of a spec by name, MISSING if it has none or is always
+    in the key.
     """
-    made = [(item, item.default_factory) for item in fields(kind)]
+    items = sorted(fields(kind), key=lambda item: item.name)
+    made = [(item, item.default_factory) for item in items]
     defaults = [(item, item.default if make is MISSING else make()) for item, make in made]
     return tuple(
         (item.name, MISSING if item.metadata.get(ALWAYS) else default) for item, default in defaults
@@ -310,7 +311,14 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 def _json(value: Any) -> str:
     if type(value) is int:
         return str(value)
+    if type(value) is str:
+        return encode_basestring_ascii(value)
     return value.text if isinstance(value, Spec) else _JSON.encode(canonical(value))
+
+
+@lru_cache
+def _score_set(source: Spec, count: int) -> str:
+    return _hash(f'["ScoreSet",{source.text},{count}]')
 
 
 def _hash(text: str) -> str:

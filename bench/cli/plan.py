@@ -9,7 +9,6 @@ from bench.cli.exit_status import DONE, FAILED
 from bench.cli.options import Command, add_suite, add_verify
 from bench.cli.study import WORDS, Study, describe_counts
 from bench.data import assets
-from bench.installation import program
 from bench.printable import say
 from bench.progress import Progress, examine, verify_references
 from bench.suite import requirements
@@ -52,7 +51,7 @@ def _plan(options: argparse.Namespace) -> int:
     counts = f"{describe_counts(study.jobs)}, {len(study.suite.points)} points"
     say(f"\n{study.suite.name}: {counts}; {done} done, {len(jobs) - done} to do")
     if not options.verbose and done < len(jobs):
-        say(f"each job, and why it has to be made: {program()} plan {options.suite} --verbose")
+        say("each job, and why it has to be made: the same command with --verbose")
     if options.executor is None:
         _estimate(study, jobs)
     for note in study.suite.notes:

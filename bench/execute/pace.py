@@ -1,9 +1,10 @@
 """How fast a run goes and how long it still takes: from the steps of the units that run and the
 counted work of those that wait.
 
-A stage's rate is what its units have computed per second of a worker. A stage of which too little
-has run is reckoned with the FLOPs per second of the stage that has made most. The caller says what
-time it is, so that recorded runs can be replayed.
+A stage's rate is what its units, the last ones above all, have computed per second of a worker: the
+first scoring, say, also reads the images that are compared with, which no later one does. A stage
+of which too little has run is reckoned with the FLOPs per second of the stage that has made most.
+The caller says what time it is, so that recorded runs can be replayed.
 """
 
 from collections import defaultdict
@@ -14,6 +15,9 @@ from bench.execute.board import UNIT_SECONDS, RunProgress
 
 SIGNAL_SECONDS = 3.0
 """Worker seconds of a stage before its own rate counts."""
+
+FORGETTING = 0.9
+"""What units weigh in the rate of their stage, each time that another one ends."""
 
 SMOOTHING_SECONDS = 5.0
 SMOOTHING_SHARE = 0.25
@@ -47,6 +51,30 @@ class Running:
 
 
 @dataclass
+class Forgotten:
+    """What is left out of the work and the seconds of a stage, so that its last units count most.
+
+    Args:
+        ended: Units that had ended at the last update.
+        at_end: Work and seconds then.
+    """
+
+    work: float = 0.0
+    seconds: float = 0.0
+    ended: int = 0
+    at_end: tuple[float, float] = (0.0, 0.0)
+
+    def rate(self, work: float, seconds: float, ended: int) -> float:
+        """Returns the work per second of a stage, given all of it and its ended units."""
+        if ended > self.ended:
+            share = 1 - FORGETTING ** (ended - self.ended)
+            self.work += share * (self.at_end[0] - self.work)
+            self.seconds += share * (self.at_end[1] - self.seconds)
+            self.ended, self.at_end = ended, (work, seconds)
+        return (work - self.work) / max(seconds - self.seconds, 1e-9)
+
+
+@dataclass
 class Pace:
     """Follows a run; :meth:`update` is called at every look at its progress.
 
@@ -61,6 +89,7 @@ class Pace:
     started: bool = False
     _spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     _resumed: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _forgotten: defaultdict[str, Forgotten] = field(default_factory=lambda: defaultdict(Forgotten))
     _at_start: dict[str, float] | None = None
     _time: float = 0.0
     _signal: float = 0.0
@@ -81,8 +110,10 @@ class Pace:
             self.left, self._signal = estimate, now
             return
         ahead = max(0.0, self.left - passed)
-        # The first estimates are rough: they give way as fast as better ones come.
+        # The first estimates are rough: they give way as fast as better ones come, and so do those
+        # that were far too long.
         within = max(SMOOTHING_SECONDS, min(SMOOTHING_SHARE * ahead, now - self._signal))
+        within = SMOOTHING_SECONDS if estimate < 0.7 * ahead else within
         self.left = ahead + (estimate - ahead) * min(1.0, passed / within)
 
     def share(self, stage: str, progress: RunProgress) -> float:
@@ -124,9 +155,10 @@ class Pace:
 
     def _estimate(self, progress: RunProgress, made: dict[str, float]) -> float | None:
         rates = {
-            stage: work / self._spent[stage]
+            stage: rate
             for stage, work in made.items()
-            if work > 0 and self._spent[stage] >= SIGNAL_SECONDS
+            if (rate := self._rate(stage, work, progress)) > 0
+            and self._spent[stage] >= SIGNAL_SECONDS
         }
         if not rates:
             return None
@@ -149,6 +181,10 @@ class Pace:
             default=0.0,
         )
         return max(seconds / max(1, progress.workers), longest)
+
+    def _rate(self, stage: str, made: float, progress: RunProgress) -> float:
+        ended = progress.done.get(stage, 0) + progress.failed.get(stage, 0)
+        return self._forgotten[stage].rate(made, self._spent[stage], ended)
 
 
 def work_of(one: Running, step: float, steps: float) -> float:

@@ -43,6 +43,8 @@ TO_THE_INPUT = 2.0
 
 INSPECTED_TIMES = 10
 
+_JSON = json.JSONEncoder(sort_keys=True)
+
 
 @dataclass(frozen=True)
 class Work:
@@ -174,12 +176,16 @@ def _passes(spec: TrainSpec, rows: float, each: float, calls: float) -> Work | N
 
 def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
     """Returns evaluations of the score per image, and whether they are a guess; None if unknown."""
-    sampler = cards()[spec.train.method].samplers[spec.sampler]
-    params = build(sampler.params, spec.params)
-    effort = sampler.effort
+    return _evaluations(spec.train.method, spec.sampler, _JSON.encode(spec.params))
+
+
+@cache
+def _evaluations(method: str, sampler: str, params: str) -> tuple[float, bool] | None:
+    card = cards()[method].samplers[sampler]
+    effort = card.effort
     if effort.evaluations is None:
         return None
-    return float(effort.evaluations(params)), not effort.exact
+    return float(effort.evaluations(build(card.params, json.loads(params)))), not effort.exact
 
 
 def _sampling(spec: SampleSpec) -> Work | None:
@@ -190,10 +196,11 @@ def _sampling(spec: SampleSpec) -> Work | None:
     task = (spec.given or {}).get("task", "")
     asks = cards()[spec.train.method].samplers[spec.sampler].conditions.get(task, 1)
     guides = found[1:] if asks > 1 else ()
-    flops = found[0].flops + TO_THE_INPUT * sum(net.flops for net in guides)
-    layers = found[0].layers + TO_THE_INPUT * sum(net.layers for net in guides)
+    own = 1 if guides else asks  # without a guide, what is asked more than once is the score
+    flops = own * found[0].flops + TO_THE_INPUT * sum(net.flops for net in guides)
+    layers = own * found[0].layers + TO_THE_INPUT * sum(net.layers for net in guides)
     rows = nfe * spec.batch
-    return Work(rows * flops, 0.0, nfe * layers, rows, spec.precision, asks * nfe, guessed)
+    return Work(rows * flops, 0.0, nfe * layers, own * rows, spec.precision, asks * nfe, guessed)
 
 
 def _likelihood(spec: LikelihoodSpec, images: float) -> Work | None:
@@ -217,8 +224,7 @@ def _scoring(job: Job) -> Work:
     source = specs[0].source
     dataset = source.dataset if isinstance(source, ImagesSpec) else source.train.dataset
     metrics = [
-        _metric(spec.metric, spec.count, json.dumps(spec.params, sort_keys=True), dataset)
-        for spec in specs
+        _metric(spec.metric, spec.count, _JSON.encode(spec.params), dataset) for spec in specs
     ]
     extractors = {name: flops for name, flops, _ in metrics}
     return Work(specs[0].count * sum(extractors.values()), sum(host for _, _, host in metrics))

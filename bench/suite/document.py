@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.schema import Problem, did_you_mean
 from bench.suite.fault import Fault, KeyPath, Place, SuiteError, in_order
-from bench.suite.syntax import Parser, forget, nearest
+from bench.suite.syntax import Parser, forget, nearest, paths
 
 OPTION_ORDER = 10**9
 """Order of the command line's places, after the lines of any file."""
@@ -41,7 +41,7 @@ class Document:
     def copy(self) -> "Document":
         """Returns a document of its own with the same values and places, and no problems."""
         other = copy.copy(self)
-        other.tree, other.places, other.problems = copy.deepcopy(self.tree), dict(self.places), []
+        other.tree, other.places, other.problems = _copy(self.tree), dict(self.places), []
         return other
 
     def overlay(self, source: KeyPath) -> None:
@@ -63,13 +63,14 @@ class Document:
                 self._lay(target[name], inner, value, origin)
                 continue
             if name in target:
-                forget(self.places, inner)
+                forget(self.places, inner, target[name])
             if value is None and path == ("train",) and name in target:
                 del target[name]
                 continue
             target[name] = value
-            moved = {p: place for p, place in self.places.items() if p[: len(origin)] == origin}
-            self.places.update({(*inner, *p[len(origin) :]): place for p, place in moved.items()})
+            for held in paths(value):
+                if (place := self.places.get((*origin, *held))) is not None:
+                    self.places[*inner, *held] = place
 
     def set(self, option: str, number: int = 0) -> None:
         """Puts in the value of one ``--set`` option, ``train.vp.params.sigma_max=3``.
@@ -93,13 +94,15 @@ class Document:
         except SuiteError as error:
             self.problems.append(Fault(place, path, text, error.problems[0].why))
             return
-        forget(self.places, path)
+        last: Any = int(path[-1]) if isinstance(parent, list) else path[-1]
+        if isinstance(parent, list) or last in parent:
+            forget(self.places, path, parent[last])
         self.places[path] = place
         self.problems += [
             Fault(place, fault.path, fault.value, fault.why, fault.allowed)
             for fault in parser.problems
         ]
-        parent[int(path[-1]) if isinstance(parent, list) else path[-1]] = value
+        parent[last] = value
 
     def _parent(self, path: KeyPath, place: Place) -> Any:
         """Returns the mapping or list to put the last key of ``path`` into, making mappings on the
@@ -133,6 +136,13 @@ class Document:
         unread = {fault.path for fault in self.problems}
         checked = [Fault(self.place(p.path), p.path, p.value, p.why, p.allowed) for p in problems]
         return in_order(self.problems + [fault for fault in checked if fault.path not in unread])
+
+
+def _copy(value: Any) -> Any:
+    """Returns plain values of their own, in a tenth of the time of :func:`copy.deepcopy`."""
+    if isinstance(value, dict):
+        return {name: _copy(inner) for name, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _read(path: Path) -> str:

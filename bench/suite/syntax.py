@@ -8,6 +8,7 @@ than guessed at.
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -127,7 +128,7 @@ class Parser:
                 continue
             own.add(key.value)
             if key.value in values:  # one that was merged
-                forget(self.places, inner)
+                forget(self.places, inner, values[key.value])
             self.places[inner] = self._place(key)
             values[key.value] = self._construct(item, inner, open_nodes)
         return values
@@ -214,10 +215,21 @@ def nearest(places: dict[KeyPath, Place], path: KeyPath) -> Place:
     return places[path]
 
 
-def forget(places: dict[KeyPath, Place], path: KeyPath) -> None:
-    """Removes the places of a value and of all that it holds."""
-    for old in [p for p in places if p[: len(path)] == path]:
-        del places[old]
+def paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yields the path of a value and of all that it holds, if it stands at ``path``."""
+    yield path
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from paths(inner, (*path, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from paths(inner, (*path, str(index)))
+
+
+def forget(places: dict[KeyPath, Place], path: KeyPath, value: Any) -> None:
+    """Removes the places of a value, which stands at ``path``, and of all that it holds."""
+    for old in paths(value, path):
+        places.pop(old, None)
 
 
 def _tag(node: yaml.Node) -> str:

@@ -93,6 +93,9 @@ CARD = network_card(
     adapter="methods.cld.adapter:CriticallyDampedLangevin",
     params=Params,
     samplers=SAMPLERS,
+    no_condition={
+        "class": "its networks are trained without classes, and there is no classifier beside them"
+    },
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,

@@ -27,7 +27,7 @@ t for VE too; the flow is solved by Heun's method besides RK45.
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,9 @@ from methods.sde.checkpoint import read_checkpoint
 from methods.sde.classifier import Classifier, train_classifier
 from methods.sde.sampling import Guided, PredictorCorrector
 from methods.shared.adapter import Adapter
-from methods.shared.backbone import Network
+from methods.shared.backbone import Network, make_network
 from methods.shared.checkpoint import CheckpointError
-from methods.shared.controllable import Known, guided
+from methods.shared.controllable import Known, extrapolated, guided
 from methods.shared.distance import largest_distance
 from methods.shared.grids import published_grid
 from methods.shared.layers import initialise
@@ -61,7 +61,7 @@ from methods.shared.precondition import denoiser, log_normal, score_of
 from methods.shared.prior import fit_prior, training_images
 from methods.shared.process import VE, VP, Process, SubVP, like
 from methods.shared.samplers import ScoreFn
-from methods.shared.training import under
+from methods.shared.training import Labelled, under
 from methods.shared.weights import Imported
 
 
@@ -82,6 +82,11 @@ class ScoreSDE(Adapter):
             self.classifier.to(self.device).to(memory_format=torch.channels_last)
             initialise(self.classifier, Noise(0, ("init", "classifier")))
             self.class_average = copy.deepcopy(self.classifier).eval().requires_grad_(False)
+
+    def make_network(self) -> nn.Module:
+        channels, height, _ = self.image_shape
+        classes = 0 if self.params.class_dropout is None else self.data.classes
+        return make_network(self.params.network, channels, channels, height, classes)
 
     def reset(self) -> None:
         # Until training fits it, sigma_max = "data" is the largest distance of two images.
@@ -242,7 +247,7 @@ class ScoreSDE(Adapter):
             self.sigma_max = largest_distance(images) / data.span
         super().train(data, run)
 
-    def fit_network(self, data: Images, run: Run) -> None:
+    def fit_network(self, data: Images, run: Run, seen_labels: Any = None) -> None:
         """Trains the classifier, if there is one, then the score network."""
         if self.classifier is not None and self.class_average is not None:
             initialise(self.classifier, run.noise("init", "classifier"))
@@ -250,7 +255,14 @@ class ScoreSDE(Adapter):
             run = train_classifier(
                 self.classifier, self.class_average, self._class_loss, data, settings, run
             )
-        super().fit_network(data, run)
+        share = self.params.class_dropout
+        told = None if share is None else partial(self._seen_labels, share)
+        super().fit_network(data, run, told)
+
+    def _seen_labels(self, share: float, labels: Tensor, noise: Noise) -> Tensor:
+        """Returns what a training batch's network is told of its classes: that share's not."""
+        dropped = noise.child("labels").uniform(labels.shape) < share
+        return torch.where(dropped, self.data.classes, labels)
 
     @torch.no_grad()
     def fit_start(self, data: Images, run: Run) -> None:
@@ -275,6 +287,9 @@ class ScoreSDE(Adapter):
         score_fn = self.score_fn(self.average)
         if given is None or given.labels is None or not params.guidance:
             return score_fn
+        if self.params.class_dropout is not None:
+            of_class = self.score_fn(Labelled(self.average, given.labels))
+            return extrapolated(score_fn, of_class, params.guidance)
         return guided(score_fn, self._class_log_prob(given.labels), params.guidance)
 
     def grid(self, sampler: Sampler, given: Condition | None) -> tuple[Tensor, dict[str, Any]]:

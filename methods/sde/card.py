@@ -155,6 +155,9 @@ class Params(ExactParams):
         t_min: Least time of the loss.
         prior: Where sampling starts and the likelihood ends.
         classifier: A classifier trained beside the score network, for samples of a class.
+        class_dropout: The network is trained on the images' classes too, and with this probability
+            on none of them, for samples of a class by classifier-free guidance; null trains it
+            without classes.
     """
 
     process: Literal["ve", "vp", "subvp"] = "vp"
@@ -173,6 +176,7 @@ class Params(ExactParams):
     t_min: float = 1e-5
     prior: Prior = field(default_factory=Prior)
     classifier: Classifier = field(default_factory=Classifier)
+    class_dropout: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,6 +187,8 @@ class Params(ExactParams):
         if not 0 < self.t_min < 1:
             raise ValueError("t_min should be in (0, 1)")
         self._check_objective()
+        if self.class_dropout is not None:
+            self._check_classes()
         if self.exact:
             self._check_exact()
 
@@ -200,6 +206,14 @@ class Params(ExactParams):
         if self.time == "discrete":
             self._check_discrete()
 
+    def _check_classes(self) -> None:
+        if self.class_dropout is None or not 0 < self.class_dropout < 1:
+            raise ValueError("class_dropout should be in (0, 1), or null to train without classes")
+        if self.classifier.kind != "none":
+            raise ValueError("class_dropout guides without a classifier: classifier.kind be none")
+        if self.network.architecture != "ncsnpp" or not self.network.conditional:
+            raise ValueError("class_dropout goes with network.architecture ncsnpp, conditional")
+
     def _check_exact(self) -> None:
         usual = {"time": "continuous", "parametrisation": "score"}
         for name, value in usual.items():
@@ -207,9 +221,9 @@ class Params(ExactParams):
                 raise ValueError(
                     f"exact is the score in continuous time: {name} should stay {value}"
                 )
-        if self.classifier.kind != "none":
+        if self.classifier.kind != "none" or self.class_dropout is not None:
             raise ValueError(
-                "exact trains nothing, so no classifier: classifier.kind should stay none"
+                "exact trains nothing: classifier.kind should stay none, class_dropout null"
             )
 
     def _check_edm(self) -> None:
@@ -259,18 +273,23 @@ def _variant(params: Params) -> str:
 
 
 def _networks(params: Params, shape: tuple[int, int, int], classes: int) -> tuple[NetworkCost, ...]:
-    score = network_cost(params, shape)
+    score = network_cost(params, shape, told=0 if params.class_dropout is None else classes)
     guide = params.classifier
     return score if guide.kind == "none" else (*score, guide.cost(shape, classes))
 
 
 def _refuse_condition(params: Params, task: str) -> list[str]:
-    if task == "class" and params.classifier.kind == "none":
+    if task == "class" and not needs_classes(params):
         return [
-            "samples of a class are guided by a classifier, and none is trained: set "
-            "params.classifier.kind"
+            "samples of a class are guided by a classifier or by a network that knows classes, and "
+            "none is trained: set params.classifier.kind or params.class_dropout"
         ]
     return []
+
+
+def needs_classes(params: Params) -> bool:
+    """Tells whether training reads the images' classes."""
+    return params.classifier.kind != "none" or params.class_dropout is not None
 
 
 CARD = network_card(
@@ -288,7 +307,7 @@ CARD = network_card(
     checkpoints=True,
     networks=_networks,
     likelihood=LikelihoodCard(version=1, params=LikelihoodParams, guess=likelihood_evaluations),
-    needs_classes=lambda params: params.classifier.kind != "none",
+    needs_classes=needs_classes,
     refuse_condition=_refuse_condition,
     smoke={"training": {"steps": 3}, "classifier": {"steps": 3}},
 )

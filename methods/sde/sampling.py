@@ -31,8 +31,8 @@ from methods.shared.sampling import (
 TIMES = ("uniform", "quadratic", "log_snr", "rho7")
 NOISE_TIMES = ("log_snr", "rho7", "uniform", "quadratic")
 CLASSES: Mapping[str, int] = MappingProxyType({"class": 2})
-"""Every sampler takes the score given a class: one evaluation of the network, one of the
-classifier.
+"""Every sampler takes the score given a class: one evaluation of the network and one of the
+classifier, or two of a network that is trained on classes.
 """
 
 
@@ -41,7 +41,9 @@ class Guided(SamplerParams):
     """What every sampler has.
 
     Args:
-        guidance: Weight of the classifier's gradient in the score if a class is given.
+        guidance: Weight of the gradient of log p(class | image) in the score if a class is given:
+            the classifier's, or what the network's score with the class has more than without; of a
+            network that is trained on classes, 1 is its score given the class.
     """
 
     guidance: float = 1.0

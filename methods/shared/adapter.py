@@ -158,10 +158,20 @@ class Adapter(Method):
         if not self.params.exact:
             self.fit_network(data, run)
 
-    def fit_network(self, data: Images, run: Run) -> None:
-        """Trains the network from new weights, or from the run's last checkpoint."""
+    def fit_network(
+        self,
+        data: Images,
+        run: Run,
+        seen_labels: Callable[[Tensor, Noise], Tensor] | None = None,
+    ) -> None:
+        """Trains the network from new weights, or from the run's last checkpoint.
+
+        Args:
+            seen_labels: See :func:`methods.shared.training.fit`.
+        """
         self.initialise(run.noise("init"))
-        fit(self.network, self.average, self.network_loss, data, self.params.training, run)
+        settings = self.params.training
+        fit(self.network, self.average, self.network_loss, data, settings, run, seen_labels)
 
     # Samples.
 

@@ -116,7 +116,11 @@ def resized(size: tuple[int, int], direction: str) -> tuple[int, int]:
 
 
 def backbone_cost(
-    settings: Backbone, in_channels: int, out_channels: int, size: tuple[int, int]
+    settings: Backbone,
+    in_channels: int,
+    out_channels: int,
+    size: tuple[int, int],
+    classes: int = 0,
 ) -> NetworkCost:
     """Returns the cost of :func:`methods.shared.backbone.make_network` for H x W pixels."""
     tally = Tally()
@@ -126,6 +130,8 @@ def backbone_cost(
         _count_ddpm(tally, settings, in_channels, out_channels, size)
     else:
         _count_ncsnpp(tally, settings, in_channels, out_channels, size)
+        if classes:
+            tally.dense(classes + 1, 4 * settings.width)
     return tally.cost
 
 

@@ -27,12 +27,17 @@ TINY: Mapping[str, Any] = MappingProxyType(
 
 
 def network_cost(
-    params: NetworkParams, shape: tuple[int, int, int], classes: int = 0
+    params: NetworkParams, shape: tuple[int, int, int], classes: int = 0, told: int = 0
 ) -> tuple[NetworkCost, ...]:
-    """Returns the cost of a network from images of shape (C, H, W) to such images."""
+    """Returns the cost of a network from images of shape (C, H, W) to such images.
+
+    Args:
+        classes: Of the images.
+        told: How many of them the network is told.
+    """
     if params.exact:
         return ()
-    return (backbone_cost(params.network, shape[0], shape[0], shape[1:]),)
+    return (backbone_cost(params.network, shape[0], shape[0], shape[1:], told),)
 
 
 def network_card(**own: Any) -> Card:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from methods.shared.architecture import Activation
 from methods.shared.layers import (
@@ -92,6 +93,7 @@ class NCSNpp(nn.Module):
         out_channels: Channels of the output.
         image_size: Height of the training images; it only places the attention.
         conditional: Whether the network sees the condition at all.
+        classes: How many classes of images the network can be told; with 0 it is told none.
         recompute: Keep no activations of inside a block or an attention for the backward pass, but
             compute them again there (Chen et al., 2016, https://arxiv.org/abs/1604.06174): less
             memory, more time, equal gradients.
@@ -123,9 +125,11 @@ class NCSNpp(nn.Module):
         conditional: bool = True,
         activation: Activation = "silu",
         recompute: bool = False,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         self.recompute = recompute
+        self.classes = classes
         self.activation = ACTIVATIONS[activation]
         self.progressive = progressive
         self.progressive_input = progressive_input
@@ -156,6 +160,8 @@ class NCSNpp(nn.Module):
             )
             self.dense1 = Dense(self.embedding.features, features)
             self.dense2 = Dense(features, features)
+        if classes:  # and one for none of them
+            self.label = Dense(classes + 1, features)
         self.input = Conv(in_channels, width)
 
         sizes = [width * multiplier for multiplier in multipliers]
@@ -213,15 +219,17 @@ class NCSNpp(nn.Module):
             self.norm = group_norm(channels)
             self.output = Conv(channels, out_channels, scale=init_scale)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor, labels: Tensor | None = None) -> Tensor:
         """Returns the output, shape (B, C', H, W), contiguous.
 
         Args:
             x: Images as the network sees them, shape (B, C, H, W).
             condition: What the embedding takes, shape (B,): the logarithm of a noise level for
                 Fourier features, a time or label in [0, 1000) for sinusoids.
+            labels: The class of each image, int64, shape (B,), ``classes`` for none; None for none
+                of all. Only of a network with classes.
         """
-        embedded = self._embed(condition)
+        embedded = self._embed(condition, labels)
         x = x.contiguous(memory_format=torch.channels_last)
         h, skips = self._encode(x, embedded)
         h = self._run(self.attention, self._run(self.middle1, h, embedded))
@@ -255,10 +263,15 @@ class NCSNpp(nn.Module):
         if self.norm is not None and self.output is not None:
             yield from (self.norm, self.output)
 
-    def _embed(self, condition: Tensor) -> Tensor | None:
+    def _embed(self, condition: Tensor, labels: Tensor | None) -> Tensor | None:
         if self.embedding is None:
             return None
-        return self.activation(self.dense2(self.activation(self.dense1(self.embedding(condition)))))
+        embedded = self.dense2(self.activation(self.dense1(self.embedding(condition))))
+        if self.classes:
+            none = torch.full_like(condition, self.classes, dtype=torch.long)
+            chosen = F.one_hot(none if labels is None else labels, self.classes + 1)
+            embedded = embedded + self.label(chosen.to(embedded))
+        return self.activation(embedded)
 
     def _encode(self, x: Tensor, embedded: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         pyramid = x

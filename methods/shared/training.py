@@ -41,7 +41,13 @@ randomness.
 
 
 def fit(
-    network: nn.Module, average: nn.Module, loss: Loss, data: Images, settings: Training, run: Run
+    network: nn.Module,
+    average: nn.Module,
+    loss: Loss,
+    data: Images,
+    settings: Training,
+    run: Run,
+    seen_labels: Callable[[Tensor, Noise], Tensor] | None = None,
 ) -> None:
     """Trains ``network`` from its present weights, or from the run's last checkpoint, and
     ``average`` with it.
@@ -58,6 +64,8 @@ def fit(
         data: Where batches and held-out images come from.
         settings: Hyper-parameters.
         run: Seed, device, checkpoints and log.
+        seen_labels: What the network is told of a batch's classes, int64, shape (B,), given these;
+            None for a network that is told none.
 
     Raises:
         FloatingPointError: The loss is no longer finite.
@@ -88,11 +96,14 @@ def fit(
     averaged_at = settings.averaged_at(steps * settings.batch)
     with evaluated([network], precision=settings.precision, compiled=run.compiled):
         for step in range(done, steps):
-            x0 = data.batch(run.seed, step, settings.batch)[ours].to(run.device)
             noise = run.noise("step", step)
-            trainer.update(
-                step, x0, noise if run.world == 1 else SharedNoise(noise, rows, run.rank, run.world)
-            )
+            noise = noise if run.world == 1 else SharedNoise(noise, rows, run.rank, run.world)
+            if seen_labels is None:
+                x0, labels = data.batch(run.seed, step, settings.batch), None
+            else:
+                x0, classes = data.labelled_batch(run.seed, step, settings.batch)
+                labels = seen_labels(classes[ours].to(run.device), noise)
+            trainer.update(step, x0[ours].to(run.device), noise, labels)
             finished = step + 1
             if finished % every == 0 or finished == steps:
                 values = trainer.report()
@@ -106,6 +117,18 @@ def fit(
                 run.keep(finished * settings.batch, trainer.powers.tensors)
             run.checkpoint(finished, trainer.tensors)
     network.eval()
+
+
+class Labelled(nn.Module):
+    """A network that is told the same classes, int64 of shape (B,), at every call."""
+
+    def __init__(self, network: nn.Module, labels: Tensor) -> None:
+        super().__init__()
+        self.network, self.labels = network, labels
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Returns the network's output."""
+        return self.network(x, condition, self.labels)
 
 
 class SharedNoise(Noise):
@@ -188,11 +211,14 @@ class Trainer:
         # nothing.
         self.totals = torch.zeros(3, dtype=torch.float64, device=self.weights[0].device)
 
-    def update(self, step: int, x0: Tensor, noise: Noise) -> None:
-        """Makes update ``step`` = 0, 1, ... on images x0 in [0, 1], shape (B, C, H, W)."""
+    def update(self, step: int, x0: Tensor, noise: Noise, labels: Tensor | None = None) -> None:
+        """Makes update ``step`` = 0, 1, ... on images x0 in [0, 1], shape (B, C, H, W), of whose
+        classes the network is told ``labels``, int64, shape (B,).
+        """
         self.optimizer.zero_grad()
+        network = self.shared if labels is None else Labelled(self.shared, labels)
         with dropout_from(noise, x0.device):
-            loss = self.loss(self.shared, x0, noise).mean()
+            loss = self.loss(network, x0, noise).mean()
         loss.backward()
         loss = loss.detach()
         if self.world > 1:

@@ -156,6 +156,9 @@ CARD = network_card(
     adapter="methods.soft.adapter:SoftDiffusion",
     params=Params,
     samplers=SAMPLERS,
+    no_condition={
+        "class": "its networks are trained without classes, and there is no classifier beside them"
+    },
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,

@@ -53,7 +53,7 @@ def test_plan_prints_a_line_for_each_stage(suite, capsys):
         "scorings         0 of 2 done, 2 to do (2 metrics)",
         "inspections      0 of 1 done, 1 to do",
     ]
-    assert any(line.endswith(f"plan {suite} --verbose") for line in lines)
+    assert any(line.endswith("the same command with --verbose") for line in lines)
 
 
 def test_help_imports_no_command():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from bench.card import cards
 from bench.data import conditioning
 from bench.data.images import load_images
 from bench.data.registry import DATASETS
@@ -36,14 +37,21 @@ NETWORK = {"width": 8, "multipliers": [1], "blocks": 1, "attention": [], "embedd
 @pytest.fixture
 def read(tmp_path):
     def reader(
-        condition, *, dataset="digits", metrics=("unknown_rmse",), params=None, smoke=False, **point
+        condition,
+        *,
+        dataset="digits",
+        method="sde",
+        metrics=("unknown_rmse",),
+        params=None,
+        smoke=False,
+        **point,
     ):
         suite = {
             "name": "any",
             "dataset": dataset,
             "metrics": list(metrics),
             "samples": {"count": 32, "batch": 16},
-            "train": {"vp": {"method": "sde", "params": {"network": NETWORK, **(params or {})}}},
+            "train": {"vp": {"method": method, "params": {"network": NETWORK, **(params or {})}}},
             "points": [
                 {"train": "vp", "sampler": "predictor_corrector", "given": condition, **point}
             ],
@@ -79,6 +87,12 @@ def test_condition_that_cannot_be_is_refused_with_the_reason(read, condition, to
 def test_sampler_that_cannot_restore_is_refused(read):
     with pytest.raises(SuiteError, match="flow_heun cannot sample under it"):
         read(LEFT, sampler="flow_heun")
+
+
+@pytest.mark.parametrize("method", ["ncsn", "cld", "soft"])
+def test_methods_without_classes_say_why(read, method):
+    with pytest.raises(SuiteError, match=r"cannot sample under it .*trained without classes"):
+        read({"task": "class"}, method=method, sampler=next(iter(cards()[method].samplers)))
 
 
 def test_metric_of_given_images_without_such_a_point_is_refused(read):

@@ -99,11 +99,15 @@ def test_gpu_hours_count_typed_gpus(priced, tmp_path, written):
         if "predicted:" in line
     )
     plan = planner(jobs, store, executor)
-    jobs_took = 0.0
+    units_took, count = 0.0, 0
     for level in plan.levels(plan.board.missing()):
         for order in plan.orders(level):
-            jobs_took += sum(sum(map(plan.sizes.of, units)) + 15 for units in order.array_tasks)
-    assert f" {two_digits(jobs_took * executor.train.gpus_on_node.count / 3600)} GPU-hours" in total
+            units_took += sum(sum(map(plan.sizes.of, units)) for units in order.array_tasks)
+            count += len(order.array_tasks)
+    gpus = executor.train.gpus_on_node.count
+    assert f" {two_digits(units_took * gpus / 3600)} GPU-hours" in total
+    assert f"the start of {count} jobs" in total
+    assert total.endswith(f" {two_digits(count * gpus * 15 / 3600)} hours")
 
 
 def test_plan_warns_of_what_is_asked_for_and_not_used(priced):

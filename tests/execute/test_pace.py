@@ -83,6 +83,18 @@ def test_time_left_is_within_half_of_the_truth_after_a_tenth_and_falls(options):
     assert falls >= 0.9 * (len(after) - 1)
 
 
+def test_a_first_unit_that_takes_longer_is_soon_forgotten():
+    pace, done = Pace(), 0
+    facts = {"stage": "scores", "label": "vp", "work": 1.0}
+    for now in range(701):  # the first one takes 600 s, each later one 2 s
+        done = 0 if now < 600 else 1 + (now - 600) // 2
+        progress = RunProgress({"scores": 151}, {"scores": done}, workers=1)
+        progress.work, progress.over = {"scores": 151.0}, {"scores": float(done)}
+        progress.live = [{**facts, "unit": str(done)}]
+        pace.update(progress, now)
+    assert 100 < pace.left < 400
+
+
 def test_nothing_is_estimated_before_workers_have_made_anything():
     _, shown = replay()
     assert all(left is None for now, left in shown if now <= START_SECONDS + 1)

@@ -52,13 +52,13 @@ class ArrayPlanner:
 
     def levels(self, units: Iterable[UnitId]) -> list[list[UnitId]]:
         """Returns units in levels, one stage each, each of which needs only earlier ones."""
-        depth: dict[UnitId, int] = {}
+        depth: dict[tuple[str, str], int] = {}  # that of all units of a job
         wanted = list(units)
-        for start in wanted:
+        for start in {(unit.stage, unit.key): None for unit in wanted}:
             open_ = [start]
             while open_:  # no recursion: a chain of snapshots may be long
-                job = self.board.jobs.get((open_[-1].stage, open_[-1].key))
-                needs = () if job is None else job.needs
+                job = self.board.jobs.get(open_[-1])
+                needs = set() if job is None else {need[:2] for need in job.needs}
                 if deeper := [need for need in needs if need not in depth]:
                     open_ += deeper
                     continue
@@ -66,7 +66,7 @@ class ArrayPlanner:
                 depth[open_.pop()] = 0 if job is None else 1 + deepest
         levels: dict[tuple[int, int], list[UnitId]] = {}
         for unit in wanted:
-            levels.setdefault((depth[unit], STAGES.index(unit.stage)), []).append(unit)
+            levels.setdefault((depth[unit[:2]], STAGES.index(unit.stage)), []).append(unit)
         return [levels[level] for level in sorted(levels)]
 
     def orders(self, units: Sequence[UnitId]) -> list[Order]:

@@ -37,10 +37,19 @@ class Load:
         self.took = [sum(job) + START_SECONDS for job in jobs]
 
     def hours(self, of: str) -> float:
-        """Returns GPU-hours ("gpus") or CPU-hours ("cpus") of all its jobs."""
+        """Returns GPU-hours ("gpus") or CPU-hours ("cpus") of all its units."""
+        return sum(self.each) * self._held(of) / 3600
+
+    @property
+    def start_hours(self) -> float:
+        """GPU-hours until its jobs begin with their first units."""
+        return len(self.took) * START_SECONDS * self._held("gpus") / 3600
+
+    def _held(self, of: str) -> int:
+        """Returns the GPUs or CPUs that one of its jobs holds."""
         resources = self.orders[0].resources
         on_node = resources.gpus_on_node.count if of == "gpus" else resources.cpus * resources.tasks
-        return sum(self.took) * on_node * resources.nodes / 3600
+        return on_node * resources.nodes
 
     @property
     def wall(self) -> float:

@@ -76,7 +76,8 @@ def _line(load: Load, planner: ArrayPlanner, missing: set[UnitId]) -> str:
     jobs = planner.board.units
     needs = Counter(need.stage for unit in units for need in jobs[unit].needs if need in missing)
     after = ", ".join(f"{count} of {name}" for name, count in needs.items()) or "nothing"
-    sources = "/".join(sorted({planner.sizes.source(unit) for unit in units}))
+    of_each_key = {unit.key: unit for unit in units}.values()
+    sources = "/".join(sorted({planner.sizes.source(unit) for unit in of_each_key}))
     each = f"{durations(load.each)} ({sources})"
     counts = f"{load.stage:<10} {len(units):>6} {len(load.took):>5} {len(load.orders):>6}"
     return f"{counts}  {each:<34} {durations(load.took):<18} {after}"
@@ -88,11 +89,14 @@ def _costs(
     """Returns lines on what missing units cost: by point, by stage, in all, and by budget."""
     bill = Bill(planner, missing)
     gpus, cpus = (two_digits(sum(load.hours(of) for load in loads)) for of in ("gpus", "cpus"))
+    starts = two_digits(sum(load.start_hours for load in loads))
+    count = sum(len(load.took) for load in loads)
     disk = disk_space(sum(_bytes(planner.board.units[unit]) for unit in missing))
     wall = duration(sum(load.wall for load in loads))
     total = (
         f"predicted: {flops(bill.flops)}, {gpus} GPU-hours, {cpus} CPU-hours, "
-        f"{wall} without waiting in the queue, {disk} of disk"
+        f"{wall} without waiting in the queue, {disk} of disk; the start of {count:,} jobs "
+        f"holds GPUs for another {starts} hours"
     )
     return ["", *bill.by_point(), "", *bill.by_stage(loads), total, *bill.by_budget(budgets)]
 

@@ -108,6 +108,7 @@ class Sizes:
         self.devices: dict[str, set[str]] = {}
         self._learned: Counter[str] = Counter()
         self._assumed: dict[tuple[str, str], float | None] = {}
+        self._seconds: dict[tuple[str, str], float] = {}
         self._rates: dict[tuple[str, str], Rate] = {}
         self._host = host_rate(executor).tflops
         begun = {stage: set(scan(store.root / stage)) for stage in STAGES}
@@ -126,6 +127,7 @@ class Sizes:
         records = [r for r in stored if r and self._is_alike(stage, r.get("provenance", {}))]
         if not records or (took := max(map(record_seconds, records))) <= 0:
             return
+        self._seconds.clear()
         self.by_key[job.key] = took
         self._learned[stage] += 1
         mean = self.by_stage.get(stage, 0.0)
@@ -202,7 +204,13 @@ class Sizes:
         return self.observed.get((unit.stage, kind)) or self.observed.get((unit.stage, ""))
 
     def of(self, unit: UnitId) -> float:
-        """Returns the seconds of a unit."""
+        """Returns the seconds of a unit, equal for all of a key."""
+        place = (unit.stage, unit.key)
+        if place not in self._seconds:
+            self._seconds[place] = self._of(unit)
+        return self._seconds[place]
+
+    def _of(self, unit: UnitId) -> float:
         if (seconds := self.by_key.get(unit.key)) is not None:
             return seconds
         if (seconds := self._as_measured(unit)) is not None:

@@ -113,7 +113,8 @@ def _read_sweep(
         outside = {*own, *({"times"} & entry.keys())}
         axes = _read_grid(r, (*path, "grid"), entry["grid"], outside, name, card)
     if "given" in entry:
-        task, condition = _read_condition(r, (*path, "given"), entry["given"], name, card)
+        reasons = model.card.no_condition
+        task, condition = _read_condition(r, (*path, "given"), entry["given"], name, card, reasons)
     seeds = None
     if "seeds" in entry:
         seeds = tuple(read_seeds(r, (*path, "seeds"), entry["seeds"]))
@@ -160,9 +161,18 @@ def _beneath(
 
 
 def _read_condition(
-    r: Reading, path: KeyPath, value: Any, sampler: str, card: SamplerCard
+    r: Reading,
+    path: KeyPath,
+    value: Any,
+    sampler: str,
+    card: SamplerCard,
+    reasons: Mapping[str, str],
 ) -> tuple[str | None, Any]:
-    """Returns the task that is sampled under and its parameters, None if they are wrong."""
+    """Returns the task that is sampled under and its parameters, None if they are wrong.
+
+    Args:
+        reasons: Why samplers of the method cannot, by task.
+    """
     if not isinstance(value, Mapping) or "task" not in value:
         r.refuse(path, value, "should be a mapping with a task", conditioning.TASKS)
         return None, None
@@ -171,7 +181,8 @@ def _read_condition(
         return None, None
     if task not in card.conditions:
         others = ", ".join(card.conditions) or "nothing"
-        why = f"{sampler} cannot sample under it (what it can: {others})"
+        because = f": {reasons[task]}" if task in reasons else ""
+        why = f"{sampler} cannot sample under it (what it can: {others}){because}"
         r.refuse((*path, "task"), task, why)
     values = {key: item for key, item in value.items() if key != "task"}
     params = r.typed(conditioning.TASKS[task], path, values)

@@ -20,14 +20,17 @@ CLASSIFIER = {
     "classifier": {"kind": "resnet", "steps": 6, "width": 8, "batch": 16},
 }
 
+TOLD = {**CARD.tiny, "dequantise": True, "class_dropout": 0.5}
+GUIDES = pytest.mark.parametrize("values", [CLASSIFIER, TOLD], ids=["classifier", "free"])
+
 
 @pytest.fixture(scope="module")
 def digits():
     return load_images("digits")
 
 
-def trained(data, restore=lambda: None):
-    method, points = load_method("sde", CLASSIFIER, data), {}
+def trained(data, restore=lambda: None, values=CLASSIFIER):
+    method, points = load_method("sde", values, data), {}
 
     def checkpoint(step, tensors):
         points[step] = {name: tensor.clone() for name, tensor in tensors().items()}
@@ -43,6 +46,64 @@ def test_training_resumes_exactly_in_the_classifier_and_after_it(digits):
         resumed, _ = trained(digits, lambda step=step: (step, points[step]))
         for name, tensor in whole.state().items():
             assert torch.equal(tensor, resumed.state()[name]), f"{name} after a stop at {step}"
+
+
+def test_training_on_classes_resumes_exactly_and_on_none_of_them_too(digits):
+    whole, points = trained(digits, values=TOLD)
+    resumed, _ = trained(digits, lambda: (3, points[3]), values=TOLD)
+    for name, tensor in whole.state().items():
+        assert torch.equal(tensor, resumed.state()[name]), name
+    moved = whole.state()["network.label.weight"] != points[1]["network.label.weight"]
+    assert moved.any(0).sum() > 5
+    assert moved[:, -1].any()  # of none
+
+
+def test_some_images_are_told_to_be_of_no_class(digits):
+    method = load_method("sde", {**TOLD, "class_dropout": 0.2}, digits)
+    labels = torch.arange(10_000) % 10
+    seen = method._seen_labels(labels, Noise(0))
+    assert (seen == digits.classes).double().mean() == pytest.approx(0.2, abs=0.02)
+    assert torch.equal(seen[seen < digits.classes], labels[seen < digits.classes])
+
+
+class Gaussians(torch.nn.Module):
+    """The exact noise of images of each class, and of none, each a Gaussian of its own."""
+
+    def __init__(self, process, classes):
+        super().__init__()
+        self.process = process
+        self.means = torch.linspace(-1, 1, classes + 1, dtype=torch.float64)
+        self.variances = torch.linspace(0.1, 0.5, classes + 1, dtype=torch.float64)
+
+    def moments(self, t, label):
+        m, s = self.process.mean_coefficient(t), self.process.std(t)
+        return m * self.means[label], m.square() * self.variances[label] + s.square()
+
+    def forward(self, x, condition, labels=None):
+        t = condition.double() / 999
+        label = labels if labels is not None else torch.full(t.shape, len(self.means) - 1)
+        mean, variance = (v.view(-1, 1, 1, 1) for v in self.moments(t, label))
+        return (self.process.std(t).view(-1, 1, 1, 1) * (x - mean) / variance).to(x)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 1.5, 4.0])
+def test_guided_score_of_gaussians_is_that_of_their_weighted_product(digits, weight):
+    """p(x)^(1 - w) p(x | c)^w is a Gaussian again if its precision, the weighted sum, is positive;
+    its score is linear in any case.
+    """
+    method = load_method("sde", TOLD, digits)
+    method.average = exact = Gaussians(method.process, digits.classes)
+    x, t = torch.randn(5, 1, 8, 8, dtype=torch.float64), torch.linspace(0.1, 1, 5)
+    labels = torch.tensor([0, 3, 9, 9, 5])
+    params = build(CARD.samplers["ddim"].params, {"guidance": weight})
+    score = method.model_fn(params, Condition("class", labels=labels))(x, t)
+    (mean, variance), (mean0, variance0) = (
+        exact.moments(t.double(), label) for label in (labels, torch.full((5,), 10))
+    )
+    precision = (1 - weight) / variance0 + weight / variance
+    centre = ((1 - weight) * mean0 / variance0 + weight * mean / variance) / precision
+    expected = precision.view(-1, 1, 1, 1) * (centre.view(-1, 1, 1, 1) - x)
+    torch.testing.assert_close(score, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_classifier_does_not_move_the_score_network(digits):
@@ -62,19 +123,20 @@ def test_state_holds_the_classifier(digits):
     assert any(name.startswith("class_ema.") for name in whole.state())
 
 
+@GUIDES
 @pytest.mark.parametrize("name", CARD.samplers)
-def test_every_sampler_takes_a_class_and_its_classifier_counts(digits, name):
+def test_every_sampler_takes_a_class_and_both_evaluations_count(digits, name, values):
     card = CARD.samplers[name]
-    method = load_method("sde", CLASSIFIER, digits)
-    values = {"tolerance": 0.1} if not card.effort.exact else {"steps": 4}
-    params = build(card.params, values)
+    method, free = load_method("sde", values, digits), "class_dropout" in values
+    params = build(card.params, {"steps": 4} if card.effort.exact else {"tolerance": 0.1})
     sampler = Sampler(name, next(iter(card.times), ""), params)
     given = Condition("class", labels=torch.tensor([0, 1, 2]))
     with NetworkCounter(method.networks[:1]) as network, NetworkCounter(method.networks) as both:
         images = method.sample(3, sampler, Noise(0), given)
     assert images.isfinite().all()
-    assert both.rows == card.conditions["class"] * network.rows
-    assert not card.effort.exact or network.rows == 3 * card.effort.evaluations(params)
+    each = network.rows / card.conditions["class"] if free else network.rows
+    assert both.rows == card.conditions["class"] * each
+    assert not card.effort.exact or each == 3 * card.effort.evaluations(params)
 
 
 def test_without_a_class_the_classifier_is_not_asked(digits):

@@ -98,6 +98,14 @@ def test_every_option_of_a_unet_is_counted(options):
     assert (cost.flops, cost.parameters) == (flops, parameters)
 
 
+def test_an_input_of_classes_is_counted():
+    settings = Backbone(width=8, multipliers=(1, 2), blocks=1, attention=())
+    cost = backbone_cost(settings, 1, 1, (8, 8), 10)
+    assert (cost.flops, cost.parameters) == counted(
+        lambda: make_network(settings, 1, 1, 8, 10), 1, (8, 8)
+    )
+
+
 @pytest.mark.parametrize("architecture", ["mlp", "mlp_residual"])
 def test_perceptrons_are_counted(architecture):
     settings = Backbone(architecture=architecture, width=16, blocks=3)
