@@ -41,7 +41,8 @@ def front(board: pd.DataFrame, name: str, card: MetricCard) -> pd.DataFrame:
 
     Columns: ``pareto``, whether it is on the front of any of :data:`COSTS`, blank for groups that
     are on none because they are incomplete or have no cost; and ``beaten in NFE by``, ``beaten in
-    GFLOPs by``, blank on that front. Only groups of one identity compete, and only their means:
+    GFLOPs by``, blank on that front. A group without a cost (no FLOPs were counted) is on no front
+    of it. Only groups of one identity compete, and only their means:
     whether a difference is evidence is another question.
 
     Args:
@@ -51,7 +52,7 @@ def front(board: pd.DataFrame, name: str, card: MetricCard) -> pd.DataFrame:
     known = board[(board["state"] == "done") & np.isfinite(board[name].astype(float))]
     for column, cost in COSTS.items():
         beaten = pd.Series("", board.index, dtype=object)
-        measured = known[known[column].notna()]
+        measured = known[known[column] > 0]
         same = [identity.get(name, "") for identity in measured["identity"]]
         for _, part in measured.groupby(np.array(same, object)):
             points = part[column].to_numpy(float), part[name].to_numpy(float)

@@ -61,6 +61,13 @@ def seed_table(rows: pd.DataFrame, name: str) -> pd.DataFrame:
         return pd.DataFrame(sums / counts, trainings, seeds)
 
 
+def untrained(*groups: pd.DataFrame) -> bool:
+    """Tells whether the rows of some groups are all of exact scores, which nothing was trained for:
+    their unit is a sample seed.
+    """
+    return all(bool((rows["training_images"] == 0).fillna(False).all()) for rows in groups)
+
+
 class Sides(NamedTuple):
     """Values of two groups that can be subtracted, shapes (I, J) and (K, J).
 
@@ -88,8 +95,8 @@ def sides_of(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Sides | No
         other = other.loc[one.index]
     elif set(one.index) & set(other.index):
         return None
-    values = [table.to_numpy(float) for table in (one, other)]
-    return Sides(*values, paired) if all(np.isfinite(part).all() for part in values) else None
+    found = Sides(one.to_numpy(float), other.to_numpy(float), paired)
+    return found if all(np.isfinite(part).all() for part in found[:2]) else None
 
 
 def difference_of(

@@ -2,7 +2,8 @@
 is real.
 
 A difference is *established* if tests say so for other trainings and other sample seeds; it needs
-the trainings of a claim (:mod:`bench.suite.claims`). Two families are corrected by Holm's method:
+the trainings of a claim (:mod:`bench.suite.claims`), or its sample seeds where nothing is trained
+(exact scores). Two families are corrected by Holm's method:
 the best of each budget against the runner-up that it is compared with, one test per budget; and all
 groups against the best of their budgets. In the first, the best is chosen after the fact, which
 costs nothing: the gap between the two best of equal groups is smaller than that of a pair named
@@ -13,15 +14,15 @@ Source: Hung and Fithian, 2019, https://doi.org/10.1214/17-AOS1671 (rank verific
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bench.metrics.card import MetricCard
 from bench.report.group import Group
-from bench.report.seeds import Sides, difference_of, sides_of
-from bench.report.significance import compare, holm
+from bench.report.seeds import Sides, difference_of, sides_of, untrained
+from bench.report.significance import compare, compare_seeds, holm
 from bench.report.statistics import BOTH
 from bench.suite.claims import LEAST_PAIRS, LEAST_SEEDS, LEAST_TRAININGS, LEVEL
 
@@ -38,7 +39,7 @@ class Pair(NamedTuple):
     """
 
     leader: int
-    index: int
+    other: int
     place: int
 
 
@@ -70,13 +71,13 @@ def pairs_of(board: pd.DataFrame, name: str, higher: bool) -> Iterator[list[Pair
     """Yields for each budget and identity the groups behind the best one, from the second on."""
     for part in contests(board, name):
         order = part[name].sort_values(ascending=not higher, kind="stable").index
-        yield [Pair(order[0], index, place) for place, index in enumerate(order[1:], 1)]
+        yield [Pair(order[0], other, place) for place, other in enumerate(order[1:], 1)]
 
 
 def runner_up(board: pd.DataFrame, pairs: Sequence[Pair]) -> Pair:
     """Returns the best group of another model than the leader's, or the second if there is none."""
     train = board["train"]
-    others = (pair for pair in pairs if train[pair.index] != train[pair.leader])
+    others = (pair for pair in pairs if train[pair.other] != train[pair.leader])
     return next(others, pairs[0])
 
 
@@ -120,10 +121,10 @@ def verdicts(
     """
     contests = list(pairs_of(board, name, card.higher_is_better))
     pairs = [pair for part in contests for pair in part]
-    p = [_p(groups[pair.index], groups[pair.leader], name, card) for pair in pairs]
+    p = [_p(groups[pair.other], groups[pair.leader], name, card) for pair in pairs]
     p_of = dict(zip(pairs, p, strict=True))
     runners = [runner_up(board, part) for part in contests]
-    leads = holm([min(1.0, p_of[pair] * pair.place) for pair in runners]) if runners else []
+    leads: Any = holm([min(1.0, p_of[pair] * pair.place) for pair in runners]) if runners else []
     proven = dict(zip(pairs, holm(p) if p else (), strict=True))
     found = pd.Series("", board.index, dtype=object)
     tied = board[f"{name} tied"].fillna(False)
@@ -131,26 +132,29 @@ def verdicts(
         found[part[0].leader] = BEST
         for pair in part:
             clear = proven[pair] <= LEVEL or (lead <= LEVEL and pair.place >= runner.place)
-            equal = board.loc[pair.index, name] == board.loc[pair.leader, name]
-            found[pair.index] = (
-                ESTABLISHED if clear else TIED if tied[pair.index] or equal else HINT
+            equal = board.loc[pair.other, name] == board.loc[pair.leader, name]
+            found[pair.other] = (
+                ESTABLISHED if clear else TIED if tied[pair.other] or equal else HINT
             )
     return found
 
 
-def testable(sides: Sides | None) -> bool:
+def is_testable(sides: Sides, *, exact: bool) -> bool:
     """Tells whether two groups have the trainings and sample seeds that a claim needs."""
-    if sides is None:
-        return False
+    if exact:
+        return sides.first.shape[1] >= LEAST_PAIRS
     least = LEAST_PAIRS if sides.paired else LEAST_TRAININGS
     return min(map(len, sides[:2])) >= least and sides.first.shape[1] >= LEAST_SEEDS
 
 
 def _p(group: Group, leader: Group, name: str, card: MetricCard) -> float:
-    """Returns the p-value of no difference, 1 if there are too few trainings for a test."""
-    sides = sides_of(group.rows, leader.rows, name)
-    if sides is None or not testable(sides):
+    """Returns the p-value of no difference, 1 if there are too few units for a test."""
+    sides, exact = sides_of(group.rows, leader.rows, name), untrained(group.rows, leader.rows)
+    if sides is None or not is_testable(sides, exact=exact):
         return 1.0
+    if exact:
+        first, second = (side.mean(0) for side in sides[:2])
+        return float(compare_seeds(first, second, smallest_effect=1.0, bounds=card.bounds).p)
     difference = difference_of(group.rows, leader.rows, name, card.bounds)
     if difference is None or difference.scope != BOTH:
         return 1.0

@@ -18,7 +18,7 @@ from bench.metrics.card import MetricCard
 from bench.report.contrast import contrast
 from bench.report.group import groups_of
 from bench.report.identity import Floors, hashes_of
-from bench.report.seeds import Sides, sides_of
+from bench.report.seeds import Sides, sides_of, untrained
 from bench.report.significance import (
     VERDICTS,
     Comparison,
@@ -88,7 +88,7 @@ def _measure(
     record["identity"] = first["identity"].iloc[0][claim.metric]
     if (sides := sides_of(first, second, claim.metric)) is None:
         return record | {"refused": "some trainings are on both sides and some are not"}
-    if (pd.concat([first, second])["training_images"] == 0).all():
+    if untrained(first, second):
         return record | _test_untrained(sides, claim, metrics)
     return record | _test(sides, claim, metrics, record["sample_seeds"])
 
