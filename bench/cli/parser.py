@@ -30,6 +30,8 @@ COMMANDS: Mapping[str, str] = {
     "libraries",
     "reference": "exchange reference statistics with .npz files (mu, sigma; pool_3)",
     "claims": "judge what papers claim by the stored results of suites, on one page",
+    "export": "pack a study into one archive with the hash of each file",
+    "merge": "add the results of other folders, machines and archives to the store",
     "prune": "delete what is no longer needed",
 }
 """Commands with their one-line help; each is a module of this package, imported when asked for."""
@@ -55,6 +57,7 @@ examples (SUITE is a file such as suites/quickstart.yaml):
   {0} check-metrics --extractor effnet-lite0@32 --dataset photo_tiles
                                 do the metrics say what they should?
   {0} check my_sampler.py       does a file of yours keep to the contract?
+  {0} export SUITE -o FILE      a study as one archive; on another machine: merge FILE
   {0} reference import FILE     statistics that a paper ships; export writes such files
 
 options of a command: {0} run --help
