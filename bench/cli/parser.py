@@ -49,7 +49,9 @@ examples (SUITE is a file such as suites/quickstart.yaml):
   {0} plan SUITE                what is done, what is to do; --verbose: and why
   {0} plan SUITE --executor slurm         what that would submit, and what it would cost
   {0} status SUITE              from the files alone, while it runs or later
+  {0} status SUITE --watch      as it goes on
   {0} report SUITE              tables and figures of what is finished so far
+  {0} report SUITE --serve      the page in a browser, anew while a run goes on
   {0} assets SUITE              what it needs, where to put it; --download fetches what it can
   {0} explain SUITE ROW ROW     how two rows differ, and why they are not comparable
   {0} list                      methods, samplers, data sets, metrics, suites
