@@ -110,7 +110,7 @@ def _scope(other: pd.Series, leader: pd.Series, name: str) -> str:
 def _why(results: Results, name: str, pair: Pair, contests: int) -> str:
     """Returns why a difference is a hint only, and what would decide it."""
     leader, other = (results.group_at(index) for index in (pair.leader, pair.other))
-    sides = sides_of(other.rows, leader.rows, name)
+    sides = sides_of(other.seed_table(name), leader.seed_table(name))
     trainings = min(side.rows["train_key"].nunique() for side in (leader, other))
     seeds = max(min(side.rows["sample_seed"].nunique() for side in (leader, other)), 1)
     exact = untrained(leader.rows, other.rows)
