@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench.claims.curves import judge_curves, means_of
 from bench.claims.listing import CurveTrial, Entry, Listing, Trial
 from bench.claims.power import Need, needed, spread
 from bench.claims.study import Studies, Study, read_studies
-from bench.report.seeds import sides_of
+from bench.report.seeds import seed_table, sides_of, untrained
 from bench.schema import Problem
 from bench.suite.claims import Claim, words_of
 from bench.suite.document import Document
@@ -158,9 +157,9 @@ def _need(study: Study, claim: Claim) -> Need | None:
     first, second = (
         study.rows[study.rows["group"] == name] for name in (claim.first, claim.second)
     )
-    if (sides := sides_of(first, second, claim.metric)) is None:
+    if (sides := sides_of(*(seed_table(side, claim.metric) for side in (first, second)))) is None:
         return None
-    exact = bool((pd.concat([first, second])["training_images"] == 0).all())
+    exact = untrained(first, second)
     of = spread(sides.first, sides.second, paired=sides.paired)
     family = len(study.claims)
     return needed(of, claim.smallest_effect, family, shared=sides.paired, exact=exact)

@@ -75,10 +75,16 @@ class EarlyRows:
 
     Args:
         clock: Returns the time in seconds.
+        earlier: Whether rows that are finished already count as new.
     """
 
     def __init__(
-        self, suite: Suite, store: Store, clock: Callable[[], float] = time.monotonic
+        self,
+        suite: Suite,
+        store: Store,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        earlier: bool = False,
     ) -> None:
         self.suite, self.store, self.clock = suite, store, clock
         self.open: dict[str, list[Point]] = defaultdict(list)
@@ -87,7 +93,8 @@ class EarlyRows:
                 self.open[point.group].append(point)
         self.total = len(self.open)
         self.finished: set[str] = set()
-        self._settle()
+        if not earlier:
+            self._settle()
         self.begin, self.not_before, self.scored = clock(), 0.0, -1
 
     def update(self, scored: int) -> EarlyTable | None:

@@ -30,6 +30,8 @@ COMMANDS: Mapping[str, str] = {
     "libraries",
     "reference": "exchange reference statistics with .npz files (mu, sigma; pool_3)",
     "claims": "judge what papers claim by the stored results of suites, on one page",
+    "export": "pack a study into one archive with the hash of each file",
+    "merge": "add the results of other folders, machines and archives to the store",
     "prune": "delete what is no longer needed",
 }
 """Commands with their one-line help; each is a module of this package, imported when asked for."""
@@ -47,7 +49,9 @@ examples (SUITE is a file such as suites/quickstart.yaml):
   {0} plan SUITE                what is done, what is to do; --verbose: and why
   {0} plan SUITE --executor slurm         what that would submit, and what it would cost
   {0} status SUITE              from the files alone, while it runs or later
+  {0} status SUITE --watch      as it goes on
   {0} report SUITE              tables and figures of what is finished so far
+  {0} report SUITE --serve      the page in a browser, anew while a run goes on
   {0} assets SUITE              what it needs, where to put it; --download fetches what it can
   {0} explain SUITE ROW ROW     how two rows differ, and why they are not comparable
   {0} list                      methods, samplers, data sets, metrics, suites
@@ -55,6 +59,7 @@ examples (SUITE is a file such as suites/quickstart.yaml):
   {0} check-metrics --extractor effnet-lite0@32 --dataset photo_tiles
                                 do the metrics say what they should?
   {0} check my_sampler.py       does a file of yours keep to the contract?
+  {0} export SUITE -o FILE      a study as one archive; on another machine: merge FILE
   {0} reference import FILE     statistics that a paper ships; export writes such files
 
 options of a command: {0} run --help

@@ -6,6 +6,7 @@ import sys
 from bench.cli.exit_status import DONE, FAILED
 from bench.cli.options import Command, add_suite
 from bench.cli.study import Study
+from bench.execute.lease import holder
 from bench.execute.outcome import Outcome, outcome
 from bench.printable import say
 
@@ -44,8 +45,28 @@ def evidence(failed: Outcome) -> str:
     return tail + (f"\n        log: {failed.log}" if failed.log else "")
 
 
+def _options(parser: argparse.ArgumentParser) -> None:
+    add_suite(parser)
+    parser.add_argument(
+        "--serve",
+        metavar="PORT",
+        nargs="?",
+        type=int,
+        choices=range(2**16),
+        const=8000,
+        help="show the page on http://127.0.0.1:PORT/ (8000), anew while a run goes on",
+    )
+
+
 def _report(options: argparse.Namespace) -> int:
-    return make_report(Study(options))
+    study = Study(options)
+    if options.serve is None:
+        return make_report(study)
+    from bench.cli.serve import serve
+
+    if holder(study.results / "driver.lock") is None:
+        make_report(study)
+    return serve(study, options.serve)
 
 
-COMMAND = Command(_report, add_suite)
+COMMAND = Command(_report, _options)

@@ -16,8 +16,22 @@ from bench.printable import say
 from bench.store import UnitId
 
 
+def _options(parser: argparse.ArgumentParser) -> None:
+    add_suite(parser)
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="show it as it goes on: stages, rates, time left, failures, the rows so far",
+    )
+
+
 def _status(options: argparse.Namespace) -> int:
     study = Study(options)
+    if options.watch:
+        from bench.cli.watch import watch
+
+        if not watch(study):
+            return DONE
     counts: dict[str, Counter[str]] = {}
     failures, running = [], []
     cluster = overview(study.jobs, study.store, study.results)
@@ -52,4 +66,4 @@ def _running(study: Study, job: Job, unit: UnitId, live: dict) -> str:
     return f"running: {job.stage} {job.label}, part {unit.part}{step} ({who}{host})"
 
 
-COMMAND = Command(_status, add_suite)
+COMMAND = Command(_status, _options)

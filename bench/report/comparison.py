@@ -7,7 +7,7 @@ import pandas as pd
 from bench.report.columns import BITS, BITS_NOTE, BITS_TITLE, PACKED
 from bench.report.identity import differences, hashes_of
 from bench.report.results import Results
-from bench.report.seeds import difference_of
+from bench.report.seeds import difference_of, seed_table
 from bench.report.statistics import BOTH
 from bench.schema import closest
 
@@ -114,7 +114,8 @@ def _compare(results: Results, first: pd.DataFrame, second: pd.DataFrame, name: 
 
 def _certainty(results: Results, first: pd.DataFrame, second: pd.DataFrame, name: str) -> str:
     """Returns the interval of a difference of metrics, or that there is none."""
-    found = difference_of(first, second, name, results.metrics[name].bounds)
+    tables = seed_table(first, name), seed_table(second, name)
+    found = difference_of(*tables, results.metrics[name].bounds)
     if found is None or not found.scope:
         return ", of too few values in common for an interval"
     over = f"for other {found.scope}" + (" alone" if found.scope != BOTH else "")

@@ -29,8 +29,8 @@ def unranked(
             for group, identity in zip(part["group"], part["identity"], strict=True):
                 if name in identity:
                     groups.setdefault(identity[name], {})[group] = None
-            first, *others = groups or [None]
-            for other in others:
+            first = next(iter(groups), "")
+            for other in list(groups)[1:]:
                 why = "; ".join(differences(identities[first], identities[other]))
                 lines.append(
                     f"Budget {budget:g}, {name}: {', '.join(groups[other])} not ranked with "
@@ -40,8 +40,11 @@ def unranked(
 
 
 def evaluation_costs(rows: pd.DataFrame) -> pd.Series:
-    """Returns the GFLOPs of one evaluation of each model that has samples, by train label."""
-    return rows.groupby("train", sort=False)["network_gflops_per_row"].max().dropna()
+    """Returns the GFLOPs of one evaluation of each model of which any were counted, by train
+    label.
+    """
+    costs = rows.groupby("train", sort=False)["network_gflops_per_row"].max()
+    return costs[costs > 0]
 
 
 def costs_differ(rows: pd.DataFrame) -> bool:

@@ -23,11 +23,18 @@ def dominators(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarr
         Indices of shape (N,), -1 on the Pareto front.
     """
     loss = -value if higher else value
-    no_worse = (cost[:, None] <= cost) & (loss[:, None] <= loss)
-    better = (cost[:, None] < cost) | (loss[:, None] < loss)
-    beats = no_worse & better
-    best = np.where(beats, loss[:, None], np.inf).argmin(axis=0)
-    return np.where(beats.any(axis=0), best, -1)
+    found = np.full(len(cost), -1)
+    least, best = np.inf, -1  # of all that cost less
+    order = np.lexsort((np.arange(len(cost)), loss, cost))
+    for block in np.split(order, np.flatnonzero(np.diff(cost[order])) + 1):
+        first, own = (block[0], loss[block[0]]) if len(block) else (-1, np.inf)
+        lower = best if least < own else first if own < least else min(first, best)
+        worse = block[loss[block] > min(own, least)]
+        found[worse] = lower
+        if least <= own:
+            found[block[loss[block] == least]] = best
+        least, best = min(least, own), lower
+    return found
 
 
 def pareto(cost: np.ndarray, value: np.ndarray, *, higher: bool) -> np.ndarray:
@@ -41,7 +48,8 @@ def front(board: pd.DataFrame, name: str, card: MetricCard) -> pd.DataFrame:
 
     Columns: ``pareto``, whether it is on the front of any of :data:`COSTS`, blank for groups that
     are on none because they are incomplete or have no cost; and ``beaten in NFE by``, ``beaten in
-    GFLOPs by``, blank on that front. Only groups of one identity compete, and only their means:
+    GFLOPs by``, blank on that front. A group without a cost (no FLOPs were counted) is on no front
+    of it. Only groups of one identity compete, and only their means:
     whether a difference is evidence is another question.
 
     Args:
@@ -51,13 +59,14 @@ def front(board: pd.DataFrame, name: str, card: MetricCard) -> pd.DataFrame:
     known = board[(board["state"] == "done") & np.isfinite(board[name].astype(float))]
     for column, cost in COSTS.items():
         beaten = pd.Series("", board.index, dtype=object)
-        measured = known[known[column].notna()]
+        measured = known[known[column] > 0]
         same = [identity.get(name, "") for identity in measured["identity"]]
         for _, part in measured.groupby(np.array(same, object)):
             points = part[column].to_numpy(float), part[name].to_numpy(float)
             best = dominators(*points, higher=card.higher_is_better)
             on_front = pd.Series(best < 0, part.index, dtype="boolean")
             found.loc[part.index, "pareto"] = found["pareto"].fillna(False) | on_front
-            beaten[part.index] = [part["group"].iloc[i] if i >= 0 else "" for i in best]
+            names = np.append(part["group"].to_numpy(object), "")
+            beaten[part.index] = names[best]
         found[f"beaten in {cost} by"] = beaten
     return found

@@ -1,17 +1,88 @@
-"""Groups of points that differ only in their seeds, and whose numbers have one identity each."""
+"""Groups of points that differ only in their seeds, and whose numbers have one identity each.
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+What their seeds say is estimated for all groups of one design at once: of many groups, what is done
+for each takes longer than the numbers themselves.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.metrics.card import MetricCard
 from bench.report.columns import BITS, identity_text
-from bench.report.seeds import Measured, finite, measured_as, seed_table
+from bench.report.seeds import Measured, SeedTable, measured_as, stacked
 from bench.report.statistics import Estimate, estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The tidy table, its columns of seeds as whole numbers, and which rows are a group's.
+
+    Args:
+        metrics: Cards by column.
+        places: Rows of each group.
+    """
+
+    rows: pd.DataFrame
+    metrics: Mapping[str, MetricCard]
+    places: list[np.ndarray] = field(default_factory=list)
+
+    @cached_property
+    def seeds(self) -> list[tuple[np.ndarray, ...]]:
+        """By group: for each row the training's place and the sample seed's, and what these are."""
+        trainings, _ = pd.factorize(self.rows["train_key"].astype(object).fillna(""))
+        seeds, _ = pd.factorize(self.rows["sample_seed"].astype(object).fillna(0))
+        return [(*pd.factorize(trainings[at]), *pd.factorize(seeds[at])) for at in self.places]
+
+    @cached_property
+    def identities(self) -> np.ndarray:
+        """The hash of each metric's identity, by row."""
+        return self.rows["identity"].to_numpy()
+
+    @cached_property
+    def counts(self) -> list[dict[str, int]]:
+        """By group: how many trainings and sample seeds there are."""
+        codes = {
+            title: pd.factorize(self.rows[name])[0]
+            for title, name in (("trainings", "train_key"), ("sample seeds", "sample_seed"))
+        }
+        return [
+            {title: len({*column[at]} - {-1}) for title, column in codes.items()}
+            for at in self.places
+        ]
+
+    def values(self, name: str) -> np.ndarray:
+        """Returns a column of numbers, shape (N,), NaN for a missing one."""
+        return self.rows[name].to_numpy(float, na_value=np.nan)
+
+    @cached_property
+    def tables(self) -> dict[str, list[SeedTable]]:
+        """By metric: the values of each group."""
+        found = {}
+        for name in self.metrics:
+            values = self.values(name)
+            found[name] = [
+                SeedTable.of(values[at], *seeds)
+                for at, seeds in zip(self.places, self.seeds, strict=True)
+            ]
+        return found
+
+    @cached_property
+    def estimates(self) -> list[dict[str, Estimate]]:
+        """By group and metric with a finite value: the estimate of its mean."""
+        found: list[dict[str, Estimate]] = [{} for _ in self.places]
+        for name, card in self.metrics.items():
+            finite = [table.finite for table in self.tables[name]]
+            kinds = [(values.shape, np.isfinite(values).tobytes()) for values in finite]
+            known = [index for index, values in enumerate(finite) if np.isfinite(values).any()]
+            for part in stacked(known, kinds):
+                of_all = estimate(np.stack([finite[index] for index in part]), card.bounds)
+                for place, index in enumerate(part):
+                    found[index][name] = of_all.at(place)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,39 +90,51 @@ class Group:
     """The points of one row of the leaderboard.
 
     Args:
-        rows: Rows of the tidy table.
-        metrics: Cards by column.
+        index: Its place among the groups of the table.
     """
 
-    rows: pd.DataFrame
-    metrics: Mapping[str, MetricCard]
+    table: Table
+    index: int
+
+    @property
+    def metrics(self) -> Mapping[str, MetricCard]:
+        """Cards by column."""
+        return self.table.metrics
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Rows of the tidy table."""
+        return self.table.rows.iloc[self.table.places[self.index]]
 
     @cached_property
     def name(self) -> str:
         """The label of its points without their seeds."""
-        return self.rows["group"].iloc[0]
+        return str(self.table.rows["group"].iloc[self.table.places[self.index][0]])
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
         """The hash of each metric's identity, of the row that has the most numbers."""
-        return max(self.rows["identity"], key=lambda identity: len(identity_text(identity)))
+        known = self.table.identities[self.table.places[self.index]]
+        if len({id(one) for one in known}) == 1:
+            return known[0]
+        return max(known, key=lambda identity: len(identity_text(identity)))
 
-    @cached_property
-    def estimates(self) -> dict[str, tuple[Estimate, np.ndarray]]:
-        """By column, for each metric with a finite value: the estimate of its mean, and the values
-        of shape (I, J) that it is made from, NaN for a missing one.
-        """
-        found = {}
-        for name, card in self.metrics.items():
-            if len(known := finite(self.rows, name)):
-                values = seed_table(known, name).to_numpy(float)
-                found[name] = estimate(values, card.bounds), values
-        return found
+    def seed_table(self, name: str) -> SeedTable:
+        """Returns the values of a metric by training and sample seed."""
+        return self.table.tables[name][self.index]
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """By column, for each metric with a finite value: the estimate of its mean."""
+        return self.table.estimates[self.index]
 
     @cached_property
     def measured(self) -> dict[str, Measured]:
         """By column, for each metric with a finite value: its mean with the interval or values."""
-        return {name: measured_as(*estimated) for name, estimated in self.estimates.items()}
+        return {
+            name: measured_as(found, self.seed_table(name).finite)
+            for name, found in self.estimates.items()
+        }
 
     def is_complete(self, metric: str) -> bool:
         """Tells whether every point has a finite value and was sampled, so that means are fair."""
@@ -59,19 +142,27 @@ class Group:
         return bool(np.isfinite(values).all() and self.rows["nfe"].notna().all())
 
 
-def groups_of(rows: pd.DataFrame, metrics: Mapping[str, MetricCard]) -> Iterator[Group]:
-    """Yields the groups in order; one whose metrics have several identities is split."""
-    for _, named in rows.groupby("group", sort=False):
-        parts: list[tuple[dict[str, str], list[Any]]] = []
-        for index, identity in named["identity"].items():
-            own = {name: short for name, short in identity.items() if name != BITS}
-            for common, members in parts:
-                if all(common.get(name, short) == short for name, short in own.items()):
-                    common |= own
-                    members.append(index)
-                    break
-            else:
-                parts.append((own, [index]))
-        for _, members in parts:
-            # A copy of so wide a table takes longer than what is done with it.
-            yield Group(named if len(parts) == 1 else named.loc[members], metrics)
+def groups_of(rows: pd.DataFrame, metrics: Mapping[str, MetricCard]) -> list[Group]:
+    """Returns the groups in order; one whose metrics have several identities is split."""
+    codes, names = pd.factorize(rows["group"])
+    order, counts = np.argsort(codes, kind="stable"), np.bincount(codes, minlength=len(names))
+    identities = rows["identity"].to_numpy()
+    table = Table(rows, metrics)
+    for named in np.split(order, np.cumsum(counts)[:-1]) if len(rows) else ():
+        table.places.extend(_alike(named, identities))
+    return [Group(table, index) for index in range(len(table.places))]
+
+
+def _alike(named: np.ndarray, identities: Sequence[Mapping[str, str]]) -> Iterable[np.ndarray]:
+    """Yields the rows of one name in parts that have one identity each."""
+    parts: list[tuple[dict[str, str], list[int]]] = []
+    for index in named:
+        own = {name: short for name, short in identities[index].items() if name != BITS}
+        for common, members in parts:
+            if all(common.get(name, short) == short for name, short in own.items()):
+                common |= own
+                members.append(index)
+                break
+        else:
+            parts.append((own, [index]))
+    return (np.array(members) for _, members in parts)

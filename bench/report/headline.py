@@ -7,12 +7,12 @@ import pandas as pd
 
 from bench.report.formats import MARKS, model_title, sampler_title, with_interval
 from bench.report.results import Results
-from bench.report.seeds import sides_of
+from bench.report.seeds import sides_of, untrained
 from bench.report.standing import ESTABLISHED, HINT, TIED, Pair, pairs_of, runner_up
 from bench.suite.claims import FIT_SEEDS, LEAST_PAIRS, LEAST_TRAININGS, LEVEL, least_p
 
-MOST_TRAININGS = 30
-"""Trainings beyond which no study of this kind is proposed."""
+MOST_UNITS = 30
+"""Trainings, or sample seeds of exact scores, beyond which no study of this kind is proposed."""
 
 STATUS = {ESTABLISHED: "established", HINT: "a hint", TIED: "not told apart"}
 """What is said of a difference, by status."""
@@ -82,18 +82,18 @@ def short_title(results: Results, index: int) -> str:
 
 def _headline(results: Results, name: str, pair: Pair, contests: int) -> Headline:
     board = results.board
-    other = board.loc[pair.index]
+    other = board.loc[pair.other]
     difference, low, high = (other[f"{name} {part}"] for part in _PARTS)
     by = with_interval(difference, low, high)
     by += f" {MARKS[scope]}" if (scope := _scope(other, board.loc[pair.leader], name)) else ""
-    leader, second = (short_title(results, index) for index in (pair.leader, pair.index))
+    leader, second = (short_title(results, index) for index in (pair.leader, pair.other))
     text = f"{leader} leads {second} by {by}"
     status = other["verdict"]
     tied = status == TIED
     if tied:
         text = f"{leader} is ahead of {second} by {by}"
     why = _why(results, name, pair, contests) if status != ESTABLISHED else ""
-    return Headline(float(other["budget"]), pair.leader, pair.index, status, text, why)
+    return Headline(float(other["budget"]), pair.leader, pair.other, status, text, why)
 
 
 _PARTS = ("behind", "behind low", "behind high")
@@ -109,18 +109,22 @@ def _scope(other: pd.Series, leader: pd.Series, name: str) -> str:
 
 def _why(results: Results, name: str, pair: Pair, contests: int) -> str:
     """Returns why a difference is a hint only, and what would decide it."""
-    leader, other = (results.group_at(index) for index in (pair.leader, pair.index))
-    sides = sides_of(other.rows, leader.rows, name)
+    leader, other = (results.group_at(index) for index in (pair.leader, pair.other))
+    sides = sides_of(other.seed_table(name), leader.seed_table(name))
     trainings = min(side.rows["train_key"].nunique() for side in (leader, other))
     seeds = max(min(side.rows["sample_seed"].nunique() for side in (leader, other)), 1)
-    here = f"{_count(trainings, 'training')} × {_count(seeds, 'sample seed')}"
+    exact = untrained(leader.rows, other.rows)
+    here = _count(seeds, "sample seed")
+    here = f"{here} of exact scores" if exact else f"{_count(trainings, 'training')} × {here}"
     if sides is None:
         return f"{here}, not the same sample seeds or trainings on both sides"
-    needed = trainings_needed(contests * pair.place, shared=sides.paired)
+    needed = units_needed(contests * pair.place, shared=exact or sides.paired)
     asked = []
     if needed is None:
         return f"{here}; too many rows before it to be decided after the fact: claim it"
-    if trainings < needed or seeds < FIT_SEEDS:
+    if exact:
+        asked += [_count(needed, "sample seed")] if seeds < needed else []
+    elif trainings < needed or seeds < FIT_SEEDS:
         asked.append(f"{max(needed, trainings)} × {max(FIT_SEEDS, seeds)}")
     count, least = few_images(results, name, leader.identity.get(name, ""))
     if least > count:
@@ -131,12 +135,13 @@ def _why(results: Results, name: str, pair: Pair, contests: int) -> str:
     return f"undecided with {here}"
 
 
-def trainings_needed(comparisons: int, *, shared: bool) -> int | None:
+def units_needed(comparisons: int, *, shared: bool) -> int | None:
     """Returns how many trainings of each side let the least p-value of a permutation pass a
-    correction over so many comparisons; None if more than anybody would run.
+    correction over so many comparisons; with ``shared``, of pairs, or sample seeds of exact scores.
+    None if more than anybody would run.
     """
     start = LEAST_PAIRS if shared else LEAST_TRAININGS
-    tried = range(start, MOST_TRAININGS + 1)
+    tried = range(start, MOST_UNITS + 1)
     return next(
         (n for n in tried if least_p(n, n, shared=shared) * comparisons <= LEVEL),
         None,

@@ -1,9 +1,10 @@
 """The leaderboard: a row per group, with means and intervals over its seeds, ties and ranks."""
 
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.metrics.card import MetricCard
@@ -29,7 +30,6 @@ from bench.report.columns import (
 )
 from bench.report.front import front
 from bench.report.group import Group
-from bench.report.identity import hashes_of
 from bench.report.standing import behind, verdicts
 from bench.report.state import URGENCY
 
@@ -60,8 +60,7 @@ def leaderboard(groups: Sequence[Group], metrics: Mapping[str, MetricCard]) -> p
     columns = [f"{name}{what}" for name in metrics for what in spreads]
     notes = [f"{name}{what}" for name in metrics for what in (" interval over", " values")]
     board = pd.DataFrame(
-        [_record(group) for group in groups],
-        columns=[*GROUP_LEADING, *columns, *notes, *GROUP_TRAILING],
+        _columns(groups), columns=[*GROUP_LEADING, *columns, *notes, *GROUP_TRAILING]
     )
     whole = {"rank", "train_seeds", "sample_seeds", "points", "points_done", *WHOLE}
     numbers = {*NUMBERS, *columns}
@@ -70,8 +69,7 @@ def leaderboard(groups: Sequence[Group], metrics: Mapping[str, MetricCard]) -> p
         | {name: "boolean" for name in TRUTHS}
         | {name: "float64" for name in board.columns if name in numbers}
     )
-    board["budget"] = [_budget(record) for record in board.to_dict("records")]
-    board["budget"] = board["budget"].astype("float64")
+    board["budget"] = _budgets(board)
     for name, card in metrics.items():
         board = board.assign(**behind(board, groups, name, card))
     board = board.assign(verdict="", pareto=pd.array([pd.NA] * len(board), "boolean"))
@@ -81,104 +79,140 @@ def leaderboard(groups: Sequence[Group], metrics: Mapping[str, MetricCard]) -> p
     return _ranked(board, metrics)
 
 
-def _record(group: Group) -> dict[str, Any]:
-    """Returns one row of the leaderboard."""
-    rows = group.rows
-    first, models = rows.iloc[0].to_dict(), rows.drop_duplicates("train_key")
-    kept = {*GROUP_LEADING, *GROUP_TRAILING}
-    record = {name: first[name] for name in (*LEADING, *TRAILING) if name in kept}
-    record |= {
-        "state": _states(rows["state"]),
-        "nfe": rows["nfe"].mean(),
-        "nfe_min": rows["nfe_min"].min(),
-        "nfe_max": rows["nfe_max"].max(),
-        "train_seeds": rows["train_seed"].nunique(),
-        "sample_seeds": rows["sample_seed"].nunique(),
-        "points": len(rows),
-        "points_done": int((rows["state"] == "done").sum()),
-        "device": joined(rows["device"].dropna()),
-        "identity": group.identity,
-        "drawn": max(rows["drawn"], key=len),
-        "commit": tuple(dict.fromkeys(c for commits in rows["commit"].dropna() for c in commits)),
-        "dirty": rows["dirty"].any(),
-        "keys": " ".join(rows["key"].drop_duplicates()),
-        "train_keys": " ".join(models["train_key"].dropna()),
-        GFLOPS: rows[GFLOPS].mean(),
-        "clipped_fraction": rows["clipped_fraction"].mean(),
-    }
-    for name in ("training_flops", "training_seconds", "likelihood_nfe"):
-        record[name] = _mean(models[name])
-    record["likelihood_gflops_per_image"] = _mean(models["likelihood_gflops_per_image"])
+def _columns(groups: Sequence[Group]) -> dict[str, Any]:
+    """Returns the columns of the leaderboard that come from the rows of each group."""
+    if not groups:
+        return {}
+    table = groups[0].table
+    rows, places = table.rows, table.places
+    code = np.empty(len(rows), int)
+    for index, at in enumerate(places):
+        code[at] = index
+    of_group, first = rows.groupby(code), rows.iloc[[at[0] for at in places]].reset_index(drop=True)
+    models = rows.assign(code=code).drop_duplicates(["code", "train_key"]).set_index("code")
+    kept = [name for name in (*LEADING, *TRAILING) if name in {*GROUP_LEADING, *GROUP_TRAILING}]
+    found: dict[str, Any] = {name: first[name] for name in kept}
+    found |= {name: of_group[name].mean() for name in ("nfe", GFLOPS, "clipped_fraction")}
+    found |= {"nfe_min": of_group["nfe_min"].min(), "nfe_max": of_group["nfe_max"].max()}
+    found |= {"train_seeds": of_group["train_seed"].nunique(), "points": of_group.size()}
+    found["sample_seeds"] = of_group["sample_seed"].nunique()
+    found["dirty"] = of_group["dirty"].any()
+    found["identity"] = [group.identity for group in groups]
+    found |= _texts(rows, places)
+    found["train_keys"] = [" ".join(keys) for keys in _texts_by(models["train_key"], len(places))]
+    by_model = models.groupby(level=0)
+    likelihood = ("likelihood_nfe", "likelihood_gflops_per_image")
+    for name in ("training_flops", "training_seconds", *likelihood):
+        found[name] = by_model[name].mean()
     for name in ("training_images", "parameters"):
-        mean = _mean(models[name])
-        record[name] = None if math.isnan(mean) else round(mean)
-    record |= _bits(models) | _seconds(rows)
-    for name in group.metrics:
-        record |= _metric(group, name)
-    unfinished = rows[rows["state"] != "done"]
-    order = unfinished["state"].map(URGENCY).sort_values(kind="stable").index
-    worst = {} if unfinished.empty else unfinished.loc[order[0], ["cause", "log"]].to_dict()
-    return record | {"cause": "", "log": "", **worst}
+        found[name] = by_model[name].mean().astype("float64").round()
+    found |= _bits(models, len(places)) | _seconds(rows, code, first)
+    for name in table.metrics:
+        found |= _metric(groups, name, rows, code)
+    return {name: list(values) for name, values in found.items()}
 
 
-def _bits(models: pd.DataFrame) -> dict[str, Any]:
-    """Returns bits/dim over the trainings of a group."""
-    if len(hashes_of(models[models[BITS].notna()], BITS)) > 1:
-        return {BITS: None, BITS_NOTE: "several identities, see results.csv"}
-    means = {name: _mean(models[name]) for name in (DRAW_ERROR, DRAW_SD, EXACT_BITS)}
-    return {
-        BITS: models[BITS].mean(),
-        f"{BITS} sd": models[BITS].std(ddof=1),
-        BITS_ERROR: models[BITS_ERROR].mean(),
-        BITS_NOTE: joined(models[BITS_NOTE].dropna()),
-        **means,
-    }
-
-
-def _seconds(rows: pd.DataFrame) -> dict[str, Any]:
-    """Returns sampling time over the points of a group; unlike devices have no mean."""
-    if rows["device"].nunique() > 1:
-        return {SECONDS: None, f"{SECONDS} sd": None, SECONDS_NOTE: "several devices"}
-    seconds = rows[SECONDS]
-    found = {SECONDS: seconds.mean(), f"{SECONDS} sd": seconds.std(ddof=1)}
-    if cold := int((rows[SECONDS_NOTE] == COLD).sum()):
-        found[SECONDS_NOTE] = f"{COLD} in {cold} of {len(rows)} points"
+def _texts(rows: pd.DataFrame, places: Sequence[np.ndarray]) -> dict[str, list[Any]]:
+    """Returns what the points of each group say in words: state, cause, device, commit, keys."""
+    names = ("state", "cause", "log", "device", "drawn", "commit", "key")
+    columns = {name: rows[name].to_numpy(object) for name in names}
+    found: dict[str, list[Any]] = {name: [] for name in (*names[:-1], "keys", "points_done")}
+    for at in places:
+        state, cause, log, device, drawn, commit, key = (columns[name][at] for name in names)
+        unfinished = [place for place, text in enumerate(state) if text != "done"]
+        worst = min(unfinished, key=lambda place: URGENCY[state[place]], default=None)
+        found["state"].append(_states(state))
+        found["cause"].append("" if worst is None else cause[worst])
+        found["log"].append("" if worst is None else log[worst])
+        found["device"].append(joined(text for text in device if isinstance(text, str)))
+        found["drawn"].append(max(drawn, key=len))
+        known = (part for part in commit if isinstance(part, tuple))
+        found["commit"].append(tuple(dict.fromkeys(name for part in known for name in part)))
+        found["keys"].append(" ".join(dict.fromkeys(key)))
+        found["points_done"].append(len(at) - len(unfinished))
     return found
 
 
-def _metric(group: Group, name: str) -> dict[str, Any]:
-    by_training = group.rows.groupby("train_key", sort=False)[name].mean()
-    record = {
-        name: None,
-        f"{name} sd": group.rows[name].std(ddof=1),
-        f"{name} sd over trainings": by_training.std(ddof=1),
+def _texts_by(column: pd.Series, count: int) -> list[list[str]]:
+    """Returns the texts of each group in a column whose index says which group each is of."""
+    parts: list[list[str]] = [[] for _ in range(count)]
+    for index, text in zip(column.index, column, strict=True):
+        if isinstance(text, str):
+            parts[index].append(text)
+    return parts
+
+
+def _bits(models: pd.DataFrame, count: int) -> dict[str, Any]:
+    """Returns bits/dim over the trainings of each group."""
+    known = models[models[BITS].notna()]
+    hashes: dict[int, set[str]] = {}
+    for index, identity in zip(known.index, known["identity"], strict=True):
+        hashes.setdefault(index, set()).add(identity.get(BITS, ""))
+    several = np.array([len(hashes.get(index, ())) > 1 for index in range(count)])
+    of_model = models.groupby(level=0)
+    means = {
+        name: of_model[name].mean() for name in (BITS, BITS_ERROR, DRAW_ERROR, DRAW_SD, EXACT_BITS)
     }
-    if (shown := group.measured.get(name)) is not None:
-        record |= {name: shown.mean, f"{name} low": shown.low, f"{name} high": shown.high}
-        record |= {f"{name} interval over": shown.scope, f"{name} values": shown.values}
-    return record
+    found: dict[str, Any] = {name: mean.mask(several) for name, mean in means.items()}
+    found[f"{BITS} sd"] = of_model[BITS].std(ddof=1).mask(several)
+    found[BITS_NOTE] = [
+        "several identities, see results.csv" if odd else joined(texts)
+        for odd, texts in zip(several, _texts_by(models[BITS_NOTE], count), strict=True)
+    ]
+    return found
 
 
-def _states(states: pd.Series) -> str:
+def _seconds(rows: pd.DataFrame, code: np.ndarray, first: pd.DataFrame) -> dict[str, Any]:
+    """Returns sampling time over the points of each group; unlike devices have no mean."""
+    of_group = rows.groupby(code)
+    several = of_group["device"].nunique() > 1
+    cold = (rows[SECONDS_NOTE] == COLD).groupby(code).sum()
+    known = zip(several, cold, of_group.size(), first[SECONDS_NOTE], strict=True)
+    notes = (
+        "several devices" if odd else f"{COLD} in {part} of {whole} points" if part else note
+        for odd, part, whole, note in known
+    )
+    return {
+        SECONDS: of_group[SECONDS].mean().mask(several),
+        f"{SECONDS} sd": of_group[SECONDS].std(ddof=1).mask(several),
+        SECONDS_NOTE: list(notes),
+    }
+
+
+def _metric(
+    groups: Sequence[Group], name: str, rows: pd.DataFrame, code: np.ndarray
+) -> dict[str, Any]:
+    by_training = rows[name].groupby([code, rows["train_key"]]).mean()
+    over = by_training.groupby(level=0).std(ddof=1)
+    shown = [group.measured.get(name) for group in groups]
+    parts = {
+        "": "mean",
+        " low": "low",
+        " high": "high",
+        " interval over": "scope",
+        " values": "values",
+    }
+    found: dict[str, Any] = {
+        f"{name}{end}": [None if one is None else getattr(one, part) for one in shown]
+        for end, part in parts.items()
+    }
+    found[f"{name} sd"] = rows[name].groupby(code).std(ddof=1)
+    return found | {f"{name} sd over trainings": over.reindex(range(len(groups)))}
+
+
+def _states(states: Sequence[str]) -> str:
     """Returns "done", or the states of a group's points: "1 of 4 failed, 2 of 4 waiting"."""
-    counts = states.value_counts()
+    counts = Counter(states)
     if len(counts) == 1:
-        return str(counts.index[0])
-    parts = sorted((state for state in counts.index if state != "done"), key=URGENCY.__getitem__)
+        return next(iter(counts))
+    parts = sorted((state for state in counts if state != "done"), key=URGENCY.__getitem__)
     return ", ".join(f"{counts[state]} of {len(states)} {state}" for state in parts)
 
 
-def _mean(values: pd.Series) -> float:
-    mean = values.mean()
-    return math.nan if pd.isna(mean) else float(mean)
-
-
-def _budget(group: Mapping[str, Any]) -> float:
-    """Returns the budget at which a group is ranked, NaN for none."""
-    if not pd.isna(group["budget"]):
-        return float(group["budget"])
-    fixed = not pd.isna(group["adaptive"]) and not group["adaptive"]
-    return group["nfe"] if fixed and group["nfe_min"] == group["nfe_max"] else math.nan
+def _budgets(board: pd.DataFrame) -> pd.Series:
+    """Returns the budget at which each group is ranked, NaN for none."""
+    fixed = ~board["adaptive"].fillna(True).astype(bool) & (board["nfe_min"] == board["nfe_max"])
+    return board["budget"].astype("float64").fillna(board["nfe"].where(fixed))
 
 
 def _ranked(board: pd.DataFrame, metrics: Mapping[str, MetricCard]) -> pd.DataFrame:

@@ -83,7 +83,7 @@ class Results:
     @cached_property
     def groups(self) -> list[Group]:
         """The rows of each group, with the estimates over its seeds."""
-        return list(groups_of(self.rows, self.metrics))
+        return groups_of(self.rows, self.metrics)
 
     @cached_property
     def board(self) -> pd.DataFrame:

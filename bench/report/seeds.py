@@ -1,5 +1,6 @@
 """What the seeds of one group say about a metric: its mean, an interval, or the bare values."""
 
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,26 +40,69 @@ def measured_as(found: Estimate, values: np.ndarray) -> Measured:
     return Measured(float(found.mean), float(found.low), float(found.high), scope, listed)
 
 
-def finite(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Returns the rows that have a finite value of a column."""
-    return rows[np.isfinite(rows[name].astype(float))]
+class SeedTable(NamedTuple):
+    """Values by training and sample seed, shape (I, J), NaN for a missing one.
 
-
-def seed_table(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Returns a column's values, a row per training and a column per seed, NaN if missing.
-
-    Without pandas' own pivot, which takes longer than all else of a leaderboard together.
+    Args:
+        trainings: What each row is, shape (I,), ``seeds`` what each column is, shape (J,).
     """
-    at, trainings = pd.factorize(rows["train_key"].astype(object).fillna(""))
-    by, seeds = pd.factorize(rows["sample_seed"].astype(object).fillna(0))
-    values = rows[name].to_numpy(float, na_value=np.nan)
-    known = ~np.isnan(values)
-    shape = len(trainings), len(seeds)
-    counts, sums = np.zeros(shape), np.zeros(shape)
-    np.add.at(counts, (at[known], by[known]), 1)
-    np.add.at(sums, (at[known], by[known]), values[known])
-    with np.errstate(invalid="ignore"):
-        return pd.DataFrame(sums / counts, trainings, seeds)
+
+    values: np.ndarray
+    trainings: np.ndarray
+    seeds: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        values: np.ndarray,
+        at: np.ndarray,
+        trainings: np.ndarray,
+        by: np.ndarray,
+        seeds: np.ndarray,
+    ) -> "SeedTable":
+        """Returns the table of values of shape (N,); several in one place count as their mean.
+
+        Args:
+            at: Row of each value, ``by`` its column, both of shape (N,).
+        """
+        known = ~np.isnan(values)
+        shape = len(trainings), len(seeds)
+        counts, sums = np.zeros(shape), np.zeros(shape)
+        np.add.at(counts, (at[known], by[known]), 1)
+        np.add.at(sums, (at[known], by[known]), values[known])
+        with np.errstate(invalid="ignore"):
+            return cls(sums / counts, trainings, seeds)
+
+    @property
+    def finite(self) -> np.ndarray:
+        """The values, NaN for infinite ones as well."""
+        return np.where(np.isfinite(self.values), self.values, np.nan)
+
+
+def seed_table(rows: pd.DataFrame, name: str) -> SeedTable:
+    """Returns a column's values by training and sample seed."""
+    trainings = pd.factorize(rows["train_key"].astype(object).fillna(""))
+    seeds = pd.factorize(rows["sample_seed"].astype(object).fillna(0))
+    return SeedTable.of(rows[name].to_numpy(float, na_value=np.nan), *trainings, *seeds)
+
+
+def stacked(items: Iterable[int], kinds: Sequence[Hashable]) -> list[list[int]]:
+    """Returns items in parts of one kind each.
+
+    Args:
+        kinds: By item.
+    """
+    parts: dict[Hashable, list[int]] = {}
+    for item in items:
+        parts.setdefault(kinds[item], []).append(item)
+    return list(parts.values())
+
+
+def untrained(*groups: pd.DataFrame) -> bool:
+    """Tells whether the rows of some groups are all of exact scores, which nothing was trained for:
+    their unit is a sample seed.
+    """
+    return all(bool((rows["training_images"] == 0).fillna(False).all()) for rows in groups)
 
 
 class Sides(NamedTuple):
@@ -73,29 +117,33 @@ class Sides(NamedTuple):
     paired: bool
 
 
-def sides_of(first: pd.DataFrame, second: pd.DataFrame, name: str) -> Sides | None:
+def sides_of(first: SeedTable, second: SeedTable) -> Sides | None:
     """Returns the values of two groups that can be subtracted.
 
     None if a value is missing, if the sample seeds are unlike, or if some trainings are on both
     sides and some are not.
     """
-    one, other = seed_table(first, name), seed_table(second, name)
-    if set(one.columns) != set(other.columns):
+    if not (np.isfinite(first.values).all() and np.isfinite(second.values).all()):
         return None
-    other = other[one.columns]
-    paired = set(one.index) == set(other.index)
-    if paired:
-        other = other.loc[one.index]
-    elif set(one.index) & set(other.index):
+    other = second.values
+    if list(first.seeds) != list(second.seeds):
+        if (columns := _order(second.seeds, first.seeds)) is None:
+            return None
+        other = other[:, columns]
+    rows = _order(second.trainings, first.trainings)
+    if rows is None and set(first.trainings) & set(second.trainings):
         return None
-    values = [table.to_numpy(float) for table in (one, other)]
-    return Sides(*values, paired) if all(np.isfinite(part).all() for part in values) else None
+    return Sides(first.values, other if rows is None else other[rows], rows is not None)
 
 
-def difference_of(
-    first: pd.DataFrame, second: pd.DataFrame, name: str, bounds: Bounds
-) -> Estimate | None:
+def _order(names: np.ndarray, wanted: np.ndarray) -> list[int] | None:
+    """Returns where each wanted name is, None if others are there."""
+    places = {name: place for place, name in enumerate(names)}
+    return [places[name] for name in wanted] if places.keys() == set(wanted) else None
+
+
+def difference_of(first: SeedTable, second: SeedTable, bounds: Bounds) -> Estimate | None:
     """Returns first minus second with its interval, None if two groups cannot be subtracted."""
-    if (sides := sides_of(first, second, name)) is None:
+    if (sides := sides_of(first, second)) is None:
         return None
     return contrast(sides.first, sides.second, paired=sides.paired, bounds=bounds)

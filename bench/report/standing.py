@@ -2,7 +2,8 @@
 is real.
 
 A difference is *established* if tests say so for other trainings and other sample seeds; it needs
-the trainings of a claim (:mod:`bench.suite.claims`). Two families are corrected by Holm's method:
+the trainings of a claim (:mod:`bench.suite.claims`), or its sample seeds where nothing is trained
+(exact scores). Two families are corrected by Holm's method:
 the best of each budget against the runner-up that it is compared with, one test per budget; and all
 groups against the best of their budgets. In the first, the best is chosen after the fact, which
 costs nothing: the gap between the two best of equal groups is smaller than that of a pair named
@@ -13,15 +14,16 @@ Source: Hung and Fithian, 2019, https://doi.org/10.1214/17-AOS1671 (rank verific
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bench.metrics.card import MetricCard
+from bench.report.contrast import contrast
 from bench.report.group import Group
-from bench.report.seeds import Sides, difference_of, sides_of
-from bench.report.significance import compare, holm
+from bench.report.seeds import Sides, sides_of, stacked, untrained
+from bench.report.significance import compare, compare_seeds, holm
 from bench.report.statistics import BOTH
 from bench.suite.claims import LEAST_PAIRS, LEAST_SEEDS, LEAST_TRAININGS, LEVEL
 
@@ -38,7 +40,7 @@ class Pair(NamedTuple):
     """
 
     leader: int
-    index: int
+    other: int
     place: int
 
 
@@ -70,13 +72,13 @@ def pairs_of(board: pd.DataFrame, name: str, higher: bool) -> Iterator[list[Pair
     """Yields for each budget and identity the groups behind the best one, from the second on."""
     for part in contests(board, name):
         order = part[name].sort_values(ascending=not higher, kind="stable").index
-        yield [Pair(order[0], index, place) for place, index in enumerate(order[1:], 1)]
+        yield [Pair(order[0], other, place) for place, other in enumerate(order[1:], 1)]
 
 
 def runner_up(board: pd.DataFrame, pairs: Sequence[Pair]) -> Pair:
     """Returns the best group of another model than the leader's, or the second if there is none."""
     train = board["train"]
-    others = (pair for pair in pairs if train[pair.index] != train[pair.leader])
+    others = (pair for pair in pairs if train[pair.other] != train[pair.leader])
     return next(others, pairs[0])
 
 
@@ -91,22 +93,43 @@ def behind(
     Args:
         board: The leaderboard, unsorted: a row per group.
     """
-    found = pd.DataFrame(np.nan, board.index, [f"{name}{part}" for part in PARTS])
-    tied = pd.Series(pd.NA, index=board.index, dtype="boolean")
-    sign = -1 if card.higher_is_better else 1
-    for pairs in pairs_of(board, name, card.higher_is_better):
-        best = board.loc[pairs[0].leader, name]
-        found.loc[pairs[0].leader, f"{name} behind"] = 0.0
-        for leader, index, _ in pairs:
-            found.loc[index, f"{name} behind"] = sign * (board.loc[index, name] - best)
-            pair = groups[index].rows, groups[leader].rows
-            difference = difference_of(*pair, name, card.bounds)
-            if difference is None or not difference.scope or board.loc[index, name] == best:
+    found = {f"{name}{part}": np.full(len(board), np.nan) for part in PARTS}
+    value, low, high = found.values()
+    tied = np.full(len(board), None, object)
+    values, sign = board[name].to_numpy(float), -1 if card.higher_is_better else 1
+    pairs = [pair for part in pairs_of(board, name, card.higher_is_better) for pair in part]
+    for pair in pairs:
+        value[[pair.leader, pair.other]] = 0, sign * (values[pair.other] - values[pair.leader])
+    for part, sides in _alike(pairs, groups, name):
+        difference = contrast(sides.first, sides.second, paired=sides.paired, bounds=card.bounds)
+        if not difference.scope:
+            continue
+        for place, pair in enumerate(part):
+            if value[pair.other] == 0:
                 continue
-            ends = sorted((sign * float(difference.low), sign * float(difference.high)))
-            found.loc[index, [f"{name} behind low", f"{name} behind high"]] = ends
-            tied[index] = bool(ends[0] <= 0 <= ends[1])
-    return found.assign(**{f"{name} tied": tied})
+            ends = sign * difference.low[place], sign * difference.high[place]
+            low[pair.other], high[pair.other] = sorted(ends)
+            tied[pair.other] = bool(min(ends) <= 0 <= max(ends))
+    return pd.DataFrame(found, board.index).assign(**{f"{name} tied": pd.array(tied, "boolean")})
+
+
+def _alike(
+    pairs: Sequence[Pair], groups: Sequence[Group], name: str
+) -> Iterator[tuple[list[Pair], Sides]]:
+    """Yields the pairs that can be subtracted in parts of one design each, with their values of
+    shape (K, I, J).
+    """
+    tables = [group.seed_table(name) for group in groups]
+    known = [
+        (pair, sides)
+        for pair in pairs
+        if (sides := sides_of(tables[pair.other], tables[pair.leader])) is not None
+    ]
+    kinds = [(sides.first.shape, sides.second.shape, sides.paired) for _, sides in known]
+    for part in stacked(range(len(known)), kinds):
+        chosen = [known[index] for index in part]
+        first, second = (np.stack([sides[side] for _, sides in chosen]) for side in (0, 1))
+        yield [pair for pair, _ in chosen], Sides(first, second, chosen[0][1].paired)
 
 
 def verdicts(
@@ -120,41 +143,48 @@ def verdicts(
     """
     contests = list(pairs_of(board, name, card.higher_is_better))
     pairs = [pair for part in contests for pair in part]
-    p = [_p(groups[pair.index], groups[pair.leader], name, card) for pair in pairs]
-    p_of = dict(zip(pairs, p, strict=True))
+    p_of = _p_of(pairs, groups, name, card)
+    p = [p_of[pair] for pair in pairs]
     runners = [runner_up(board, part) for part in contests]
-    leads = holm([min(1.0, p_of[pair] * pair.place) for pair in runners]) if runners else []
+    leads: Any = holm([min(1.0, p_of[pair] * pair.place) for pair in runners]) if runners else []
     proven = dict(zip(pairs, holm(p) if p else (), strict=True))
-    found = pd.Series("", board.index, dtype=object)
-    tied = board[f"{name} tied"].fillna(False)
+    found = np.full(len(board), "", object)
+    tied, values = board[f"{name} tied"].fillna(False).to_numpy(bool), board[name].to_numpy(float)
     for part, runner, lead in zip(contests, runners, leads, strict=True):
         found[part[0].leader] = BEST
         for pair in part:
             clear = proven[pair] <= LEVEL or (lead <= LEVEL and pair.place >= runner.place)
-            equal = board.loc[pair.index, name] == board.loc[pair.leader, name]
-            found[pair.index] = (
-                ESTABLISHED if clear else TIED if tied[pair.index] or equal else HINT
+            equal = values[pair.other] == values[pair.leader]
+            found[pair.other] = (
+                ESTABLISHED if clear else TIED if tied[pair.other] or equal else HINT
             )
+    return pd.Series(found, board.index)
+
+
+def _p_of(
+    pairs: Sequence[Pair], groups: Sequence[Group], name: str, card: MetricCard
+) -> dict[Pair, float]:
+    """Returns the p-value of no difference of each pair, 1 if there are too few units for a test:
+    trainings and sample seeds of a claim, or sample seeds of exact scores.
+    """
+    found = dict.fromkeys(pairs, 1.0)
+    for part, sides in _alike(pairs, groups, name):
+        trainings, seeds = min(sides.first.shape[1], sides.second.shape[1]), sides.first.shape[2]
+        least = LEAST_PAIRS if sides.paired else LEAST_TRAININGS
+        if trainings >= least and seeds >= LEAST_SEEDS:
+            difference = contrast(*sides[:2], paired=sides.paired, bounds=card.bounds)
+            if difference.scope == BOTH:
+                effect = np.abs(difference.mean)  # of equivalence, which is not asked for
+                effect[effect == 0] = 1.0
+                tested = compare(
+                    *sides[:2], paired=sides.paired, smallest_effect=effect, bounds=card.bounds
+                )
+                found |= zip(part, np.asarray(tested.p, float).tolist(), strict=True)
+        elif seeds >= LEAST_PAIRS:
+            for pair, first, second in zip(part, *sides[:2], strict=True):
+                if untrained(groups[pair.other].rows, groups[pair.leader].rows):
+                    means = first.mean(0), second.mean(0)
+                    found[pair] = float(
+                        compare_seeds(*means, smallest_effect=1.0, bounds=card.bounds).p
+                    )
     return found
-
-
-def testable(sides: Sides | None) -> bool:
-    """Tells whether two groups have the trainings and sample seeds that a claim needs."""
-    if sides is None:
-        return False
-    least = LEAST_PAIRS if sides.paired else LEAST_TRAININGS
-    return min(map(len, sides[:2])) >= least and sides.first.shape[1] >= LEAST_SEEDS
-
-
-def _p(group: Group, leader: Group, name: str, card: MetricCard) -> float:
-    """Returns the p-value of no difference, 1 if there are too few trainings for a test."""
-    sides = sides_of(group.rows, leader.rows, name)
-    if sides is None or not testable(sides):
-        return 1.0
-    difference = difference_of(group.rows, leader.rows, name, card.bounds)
-    if difference is None or difference.scope != BOTH:
-        return 1.0
-    effect = abs(float(difference.mean)) or 1.0  # of equivalence, which is not asked for
-    values = sides.first, sides.second
-    tested = compare(*values, paired=sides.paired, smallest_effect=effect, bounds=card.bounds)
-    return float(tested.p)

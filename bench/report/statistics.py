@@ -98,6 +98,10 @@ class Estimate(NamedTuple):
     resampling: Any
     shared: Any
 
+    def at(self, index: int) -> "Estimate":
+        """Returns that of one table among several."""
+        return Estimate(self.scope, *(values[index] for values in self[1:]))
+
 
 def estimate(values: Any, bounds: Bounds = UNBOUNDED) -> Estimate:
     """Returns the mean over trainings and sample seeds, its interval and the components of

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from bench.report.group import Group
-from bench.report.seeds import finite
 
 COLUMNS = (
     *("group", "metric", "identity", "trainings", "sample seeds", "sample sets"),
@@ -26,21 +26,26 @@ def uncertainty(groups: Iterable[Group]) -> pd.DataFrame:
     cannot tell: one training, or one sample set of each. ``values`` stand if they are too few for
     an interval.
     """
-    records = [_record(group, name) for group in groups for name in group.estimates]
+    groups = list(groups)
+    if not groups:
+        return pd.DataFrame(columns=[*COLUMNS])
+    seeds = groups[0].table.counts
+    records = [
+        _record(group, name) | seeds[group.index] for group in groups for name in group.estimates
+    ]
     return pd.DataFrame(records, columns=[*COLUMNS])
 
 
 def _record(group: Group, name: str) -> dict[str, object]:
-    found, shown = group.estimates[name][0], group.measured[name]
+    found, shown = group.estimates[name], group.measured[name]
+    finite = np.isfinite(group.table.values(name)[group.table.places[group.index]])
     total = found.retraining + found.resampling
     parts = {part: float(getattr(found, part)) for part in ("mean", "low", "high", "error", "df")}
     return parts | {
         "group": group.name,
         "metric": name,
         "identity": group.identity.get(name, ""),
-        "trainings": group.rows["train_key"].nunique(),
-        "sample seeds": group.rows["sample_seed"].nunique(),
-        "sample sets": len(finite(group.rows, name)),
+        "sample sets": int(finite.sum()),
         "interval over": shown.scope,
         "values": shown.values or "",
         "sd retraining": float(found.retraining) ** 0.5,

@@ -18,7 +18,7 @@ from bench.metrics.card import MetricCard
 from bench.report.contrast import contrast
 from bench.report.group import groups_of
 from bench.report.identity import Floors, hashes_of
-from bench.report.seeds import Sides, sides_of
+from bench.report.seeds import Sides, seed_table, sides_of, untrained
 from bench.report.significance import (
     VERDICTS,
     Comparison,
@@ -86,9 +86,9 @@ def _measure(
     if record["refused"]:
         return record | ({"difference": np.nan} if "identit" in record["refused"] else {})
     record["identity"] = first["identity"].iloc[0][claim.metric]
-    if (sides := sides_of(first, second, claim.metric)) is None:
+    if (sides := sides_of(*(seed_table(side, claim.metric) for side in (first, second)))) is None:
         return record | {"refused": "some trainings are on both sides and some are not"}
-    if (pd.concat([first, second])["training_images"] == 0).all():
+    if untrained(first, second):
         return record | _test_untrained(sides, claim, metrics)
     return record | _test(sides, claim, metrics, record["sample_seeds"])
 
@@ -148,7 +148,7 @@ def _incomparable(
         if (group["state"] != "done").any() or not np.isfinite(group[metric]).all():
             return f"{group['group'].iloc[0]} is not complete"
     unlike = len(hashes_of(pd.concat([first, second]), metric)) > 1
-    if unlike or any(len(list(groups_of(group, metrics))) > 1 for group in (first, second)):
+    if unlike or any(len(groups_of(group, metrics)) > 1 for group in (first, second)):
         return "the numbers have unlike identities: not comparable"
     if set(first["sample_seed"].dropna()) != set(second["sample_seed"].dropna()):
         return "the groups have unlike sample seeds: images made elsewhere are one sample set"

@@ -89,9 +89,9 @@ def test_a_group_has_the_interval_that_its_seeds_tell_and_its_parts_stand_in_a_t
     suite, store = claimed
     results = results_of(suite, store)
     rows = results.rows
-    values = seed_table(rows[rows["group"] == "good · euler · nfe 10"], FD)
+    values = seed_table(rows[rows["group"] == "good · euler · nfe 10"], FD).values
     assert values.shape == (6, 4)
-    found = estimate_of(values.to_numpy(), BOUNDS[FD])
+    found = estimate_of(values, BOUNDS[FD])
     group = results.board.query("group == 'good · euler · nfe 10'").iloc[0]
     assert (group[FD], group[f"{FD} low"], group[f"{FD} high"]) == pytest.approx(
         (found.mean, found.low, found.high)

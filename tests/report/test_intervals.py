@@ -190,9 +190,9 @@ def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(
         if mark:
             assert shown.endswith(f"] {mark}")
             continue
-        values = (
-            seed_table(results.rows[results.rows["group"] == group["group"]], FD).to_numpy().ravel()
-        )
+        values = seed_table(
+            results.rows[results.rows["group"] == group["group"]], FD
+        ).values.ravel()
         assert group[f"{FD} values"] == tuple(values)
         assert shown == f"{formats.number(group[FD])} ({', '.join(map(formats.number, values))})"
         assert pd.isna(group[f"{FD} low"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from made_results import group, made
 from synthetic_results import FD, IS, SMALL, complete, fail, finish_scores, results_of, suite_of
 
 from bench.plan import METRICS_PART
@@ -156,6 +157,14 @@ def test_a_dominated_point_knows_the_best_that_beats_it():
     cost, value = np.array([1.0, 2.0, 3.0, 3.0]), np.array([3.0, 2.0, 2.5, 1.0])
     assert dominators(cost, value, higher=False).tolist() == [-1, -1, 3, -1]
     assert dominators(cost, value, higher=True).tolist() == [-1, 0, 0, 0]
+
+
+def test_a_row_without_counted_flops_is_on_no_front_by_flops():
+    costs = ((0.0, 3.0), (2.0, 2.0))  # the one without FLOPs is the worse one
+    parts = [group(f"m{i}", "heun", 20, [[v]], gflops=g) for i, (g, v) in enumerate(costs)]
+    board = made(*parts).board.set_index("train")
+    assert board["pareto"].to_dict() == {"m0": False, "m1": True}
+    assert board["beaten in GFLOPs by"].to_dict() == {"m0": "", "m1": ""}
 
 
 def test_rows_that_another_beats_for_no_more_cost_are_named(small):

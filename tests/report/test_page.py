@@ -2,10 +2,12 @@
 
 import io
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_results import group, made
 from rich.console import Console
 from synthetic_results import (
     CARDS,
@@ -22,6 +24,7 @@ from bench.metrics.registry import METRICS
 from bench.report.console import print_leaderboard
 from bench.report.figures.families import draw as draw_figures
 from bench.report.figures.figure import slug
+from bench.report.figures.style import colours, lap_of
 from bench.report.markdown import markdown
 from bench.report.models import heldout_losses
 from bench.report.page.document import html
@@ -193,6 +196,14 @@ def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small
     assert "NLL of dequantised data (bits/dim)" in blocks[0][0]
     assert "ms/image" in blocks[0][0]
     assert "Langevin dynamics has none" in blocks[3][-1]
+
+
+def test_thirty_models_look_unlike():
+    looks = [(colour, lap_of(index)) for index, colour in enumerate(colours(30))]
+    assert len(set(looks)) == len({colour for colour, _ in looks}) == 30
+    parts = [group(f"m{i}", "heun", 20, [[1.0 + i]]) for i in range(12)]
+    drawn = re.findall(r'<g class="model c(\d+)".*?class="dot" (\w+)=', html(made(*parts)), re.S)
+    assert dict(drawn) == {str(i): "cx" if i < 10 else "d" for i in range(12)}
 
 
 def test_the_report_says_when_a_metric_has_too_few_images(small):

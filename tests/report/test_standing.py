@@ -5,7 +5,7 @@ import pytest
 from made_results import FD, IS, group, made
 
 from bench.report.formats import with_interval
-from bench.report.headline import headlines, shared_reason, trainings_needed
+from bench.report.headline import headlines, shared_reason, units_needed
 from bench.suite.claims import LEVEL, least_p
 
 
@@ -36,6 +36,17 @@ def test_of_too_few_trainings_a_lead_is_a_hint_that_says_what_would_decide_it():
     (found,) = headlines(results)
     assert found.status == "hint"
     assert found.reason == "a hint; 1 training × 4 sample seeds; 5 × 4 would decide it"
+
+
+def test_of_exact_scores_sample_seeds_decide():
+    parts = [
+        group(train, "heun", 20, spread(mean, 1, 10, seed=seed), training_images=0)
+        for seed, (train, mean) in enumerate([("ve", 1.0), ("vp", 2.0)])
+    ]
+    assert headlines(made(*parts))[0].status == "established"
+    few = [[row for row in part if row["sample_seed"] < 3] for part in parts]
+    (found,) = headlines(made(*few))
+    assert found.reason == "a hint; 3 sample seeds of exact scores; 6 sample seeds would decide it"
 
 
 def test_too_few_images_are_asked_for_as_well():
@@ -72,11 +83,11 @@ def test_the_lead_is_over_the_best_of_another_model_and_pays_for_what_lies_betwe
 def test_trainings_that_are_asked_for_let_the_least_p_value_pass():
     for comparisons in (1, 5, 20):
         for shared in (False, True):
-            needed = trainings_needed(comparisons, shared=shared)
+            needed = units_needed(comparisons, shared=shared)
             assert least_p(needed, needed, shared=shared) * comparisons <= LEVEL
-    assert trainings_needed(1, shared=False) == 5
-    assert trainings_needed(1, shared=True) == 6
-    assert trainings_needed(10**9, shared=True) is None
+    assert units_needed(1, shared=False) == 5
+    assert units_needed(1, shared=True) == 6
+    assert units_needed(10**9, shared=True) is None
 
 
 def test_reasons_are_said_once_if_they_are_the_same():

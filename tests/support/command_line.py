@@ -71,7 +71,13 @@ class Bench:
     def here(self, *arguments, name="small"):
         """Runs the same command in this process."""
         words = self.command(*arguments, name=name)[2:]
-        words += ["--executor", "inline"] if words[0] == "run" else []
+        return self._here(words + ["--executor", "inline"] * (words[0] == "run"))
+
+    def here_without_suite(self, *words):
+        """Runs a command that takes no suite in this process."""
+        return self._here([*words, "--results", str(self.results)])
+
+    def _here(self, words):
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.folder)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import seaborn
@@ -146,7 +146,7 @@ def _scale_cost(axes: Axes, summary: pd.DataFrame, higher: bool) -> None:
 
 def _overview(parts: Sequence[Panel], style: Style) -> MatplotlibFigure:
     figure, panels = panel_grid(len(parts), (5.2, 3.7), columns=2, margin=(0.4, 0.5))
-    handles = {}
+    handles: dict[str, Any] = {}
     for axes, (_, higher, part) in zip(panels, parts, strict=True):
         summary, best = part.summary, _best_of_each(part.summary, higher)
         models = [model for model in style.colour if model in set(best["train"])]
@@ -157,7 +157,9 @@ def _overview(parts: Sequence[Panel], style: Style) -> MatplotlibFigure:
             hue="model",
             hue_order=models,
             palette=style.colour,
-            marker="o",
+            style="model",
+            markers=style.model_marker,
+            dashes=False,
             estimator=None,
             zorder=3,
             ax=axes,

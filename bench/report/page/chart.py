@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bench.report.figures.style import lap_of
 from bench.report.page.axis import Axis, axis_of, tick_text
 from bench.report.page.markup import escaped, tag
 
 ROOM = 3
 """Factor beyond the means at which an axis of intervals ends: a wide one would leave no room."""
 LINE_HEIGHT = 14
+SHAPES = ("", "M{0:g} {1:g}m-4-4h8v8h-8z", "M{0:g} {1:g}m0-6l6 6l-6 6l-6-6z")
+"""Outlines of marks by what :func:`bench.report.figures.style.lap_of` says; empty: a circle."""
 
 
 class Mark(NamedTuple):
@@ -32,7 +35,7 @@ class Line(NamedTuple):
     """The rows of one model.
 
     Args:
-        number: Of the model: it gives the colour.
+        number: Of the model: it gives the colour and the shape of the marks.
         loose: Rows that no line joins: those of adaptive samplers.
     """
 
@@ -160,22 +163,25 @@ def _line(line: Line, x: Axis, y: Axis, label: tuple[float, float, str]) -> str:
     points = [(x.at(mark.x), y.at(mark.y)) for mark in line.marks]
     path = "M" + "L".join(f"{at[0]} {at[1]}" for at in points) if points else ""
     parts = [f'<path class="line" d="{path}"/>'] if len(points) > 1 else []
-    parts += [_mark(mark, x, y, "dot") for mark in line.marks]
-    parts += [_mark(mark, x, y, "dot loose") for mark in line.loose]
+    shape = SHAPES[lap_of(line.number)]
+    parts += [_mark(mark, x, y, "dot", shape) for mark in line.marks]
+    parts += [_mark(mark, x, y, "dot loose", shape) for mark in line.loose]
     at_x, at_y, text = label
     parts.append(_text(at_x, at_y, text, "name"))
     return tag("g", "".join(parts), {"class": f"model c{line.number}", "data-model": line.number})
 
 
-def _mark(mark: Mark, x: Axis, y: Axis, kind: str) -> str:
+def _mark(mark: Mark, x: Axis, y: Axis, kind: str, shape: str) -> str:
     at_x, at_y = x.at(mark.x), y.at(mark.y)
     whisker = ""
     if mark.low == mark.low and mark.high == mark.high:
         top, bottom = y.at(mark.high), y.at(mark.low)
         whisker = f'<path class="whisker" d="M{at_x} {top}V{bottom}"/>'
-    circle = f'<circle class="{kind}" cx="{at_x}" cy="{at_y}" r="4.5"/>'
+    outline = f'<circle class="{kind}" cx="{at_x}" cy="{at_y}" r="4.5"/>'
+    if shape:
+        outline = f'<path class="{kind}" d="{shape.format(at_x, at_y)}"/>'
     target = f'<circle class="target" cx="{at_x}" cy="{at_y}" r="11"/>'
-    content = whisker + circle + target + tag("title", escaped(mark.tip))
+    content = whisker + outline + target + tag("title", escaped(mark.tip))
     attributes = {"class": "mark", "tabindex": 0, "role": "img", "aria-label": mark.tip}
     return tag("g", content, {**attributes, "data-row": mark.row})
 
@@ -204,7 +210,7 @@ def _labels(view: View, x: Axis, y: Axis, size: Size) -> dict[int, tuple[float, 
     if deepest <= 0:
         return placed
     mirrored = [(-at_y, at_x, text, number) for number, (at_x, at_y, text) in placed.items()]
-    lifted = [(max(at_y, -y.start), *rest) for at_y, *rest in sorted(mirrored)]
+    lifted = [(max(at_y, -y.start), at_x, text, n) for at_y, at_x, text, n in sorted(mirrored)]
     return {n: (at_x, -at_y, text) for n, (at_x, at_y, text) in _stacked(lifted).items()}
 
 

@@ -6,11 +6,14 @@ script; the script adds the row under the pointer and the isolation of a model.
 
 from collections.abc import Sequence
 
-from bench.report.figures.style import colours
+from bench.report.figures.style import colours, lap_of
 from bench.report.page.chart import NARROW, WIDE, svg
 from bench.report.page.markup import escaped, tag
 from bench.report.page.views import AXES, Switched, views
 from bench.report.results import Results
+
+CORNERS = ("50%", "0", "0 50%")
+"""Roundness of a model's swatch, by the shape of its marks."""
 
 
 def hero(results: Results) -> str:
@@ -59,7 +62,10 @@ def _rules(results: Results, metrics: int, costs: int) -> str:
         for j in range(costs)
     ]
     palette = colours(len(results.models))
-    rules += [f".c{index}{{--own:{colour}}}" for index, colour in enumerate(palette)]
+    rules += [
+        f".c{index}{{--own:{colour};--corner:{CORNERS[lap_of(index)]}}}"
+        for index, colour in enumerate(palette)
+    ]
     return "\n".join(rules)
 
 

@@ -7,7 +7,7 @@
   const show = (mark) => {
     tip.textContent = mark.getAttribute("aria-label");
     tip.hidden = false;
-    const at = mark.querySelector("circle, path").getBoundingClientRect();
+    const at = mark.querySelector(".target, .diamond").getBoundingClientRect();
     const left = Math.min(at.right + 12, innerWidth - tip.offsetWidth - 8);
     const top = Math.min(at.top - 8, innerHeight - tip.offsetHeight - 8);
     tip.style.left = `${Math.max(8, left)}px`;

@@ -109,9 +109,10 @@ def _lines(
 def _marks(results: Results, rows: pd.DataFrame, name: str, cost: str) -> list[Mark]:
     marks = []
     for index, group in rows.iterrows():
-        ends = (float(group[f"{name} {end}"]) for end in ("low", "high"))
-        at = float(group[cost]), float(group[name])
-        marks.append(Mark(*at, *ends, row_text(results, group, name, cost), int(str(index))))
+        columns = (cost, name, f"{name} low", f"{name} high")
+        x, y, low, high = (float(group[column]) for column in columns)
+        tip = row_text(results, group, name, cost)
+        marks.append(Mark(x, y, low, high, tip, int(str(index))))
     return marks
 
 
