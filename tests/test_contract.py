@@ -230,7 +230,7 @@ def test_loss_is_a_number_an_image_that_its_noise_decides_dropout_included(card,
 @each_sampler
 def test_sampler_gives_finite_images_that_its_noise_decides(card, name, data, trained):
     method = trained(card)
-    images = method.sample(4, sampler_of(card, name, budget=50), Noise(0))
+    images = method.sample(4, sampler_of(card, name, budget=20), Noise(0))
     assert images.shape == (4, *data.shape)
     assert images.dtype == torch.float32
     assert not images.requires_grad
