@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.execute.computing import Computing
 from bench.execute.slurm.checks import check_slurm
 from bench.execute.slurm.resources import Slurm
 from bench.files import scan
@@ -21,7 +22,7 @@ CLUSTERS = ("local", "inline", "slurm")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Executor:
+class Executor(Computing):
     """An executor file of this machine; that of a cluster is
     :class:`bench.execute.slurm.resources.Slurm`.
 
@@ -29,39 +30,23 @@ class Executor:
         cluster: "local" (submitit's local executor behind our own bound) or "inline" (this
             process).
         workers: How many run at once; "auto" is one per GPU, else one for each ``threads`` cores.
-        threads: CPU threads of a worker; results are byte-equal for equal threads only.
-        device: Where networks run; ``auto``: on a GPU if there is one.
         gpus: GPUs that workers are spread over; each worker sees exactly one. "auto" is those of
             CUDA_VISIBLE_DEVICES, else all that the driver lists.
-        tf32: Whether GPUs may round the factors of float32 products and convolutions to TF32. Not
-            in any key.
-        compile: Whether networks go through torch.compile, in training and sampling. Not in any
-            key.
-        checkpoint_seconds: How often a training writes what it would resume from.
         setup: Shell lines run before each worker.
     """
 
     cluster: Literal["local", "inline"] = "local"
     workers: Literal["auto"] | int = "auto"
-    threads: int = 1
-    device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus: Literal["auto"] | tuple[int, ...] = "auto"
-    tf32: bool = False
-    compile: bool = False
-    checkpoint_seconds: float = 60.0
     setup: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.workers != "auto" and self.workers < 1:
             raise ValueError("workers should be at least 1")
-        if self.threads < 1:
-            raise ValueError("threads should be at least 1")
         if self.gpus != "auto" and (
             len(set(self.gpus)) < len(self.gpus) or min(self.gpus, default=0) < 0
         ):
             raise ValueError("gpus should name each GPU once, by its number")
-        if self.checkpoint_seconds < 0:
-            raise ValueError("checkpoint_seconds should not be negative")
 
     @property
     def slots(self) -> int:

@@ -58,7 +58,7 @@ def problems(tmp_path, text):
             "cluster: slurm\ntrain: {tasks: 4, gpus: 2}",
             "train.gpus: should be tasks (4), a GPU each",
         ),
-        ("cluster: slurm\npoll_seconds: 0", "poll_seconds should be more than 0"),
+        ("cluster: slurm\npoll_seconds: 0", "poll_seconds: should be positive"),
         (
             "cluster: slurm\nresources: {memory_gb: 4, sbatch: {mem-per-cpu: 2G}}",
             "stands beside a mem option",

@@ -294,7 +294,7 @@ def dry_run(root, monkeypatch):
             if taken(entry):
                 write_checkpoint(root / entry["checkpoint"], entry, data)
         shorten(tree)
-        tree["samples"]["count"] = count
+        tree["samples"]["count"], tree["figures"] = count, ["samples-*"]
         for entry in tree["points"] if params else ():
             entry["params"] |= params
         if metrics is not None:

@@ -31,7 +31,6 @@ from bench.execute.place import PlaceError
 from bench.execute.stop import Stop
 from bench.files import probe, sha256, write
 from bench.plan import Job
-from bench.plugins import described
 from bench.store import Store
 
 POLL_SECONDS = 0.25
@@ -170,9 +169,7 @@ class Driver:
                 raise WorkersFailError(f"{why} {_tail(job.paths.stderr)}")
 
     def _settings(self, slot: int) -> dict[str, Any]:
-        names = ("threads", "device", "tf32", "compile", "checkpoint_seconds")
-        values = {name: getattr(self.executor, name) for name in names}
-        return {**values, "slot": slot, "plugins": described()}
+        return {**self.executor.settings, "slot": slot}
 
     def _start(self, orders: Path, slot: int) -> None:
         """Starts one worker, which outlives this process and does not receive its Ctrl-C."""

@@ -5,11 +5,12 @@ Standard library only.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from bench.execute.computing import Computing
 from bench.execute.slurm.gpus import Gpus, gpus_of
 from bench.execute.slurm.options import dashed
-from bench.plugins import described
+from bench.schema import Above, AtLeast
 from bench.store import STAGES
 
 DEVICES = ("a100", "h100", "h200", "gpu", "cpu")
@@ -95,7 +96,7 @@ NAMES = frozenset(item.name for item in fields(Resources))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slurm:
+class Slurm(Computing):
     """An executor file with ``cluster: slurm``.
 
     Args:
@@ -103,11 +104,7 @@ class Slurm:
         resources: What the jobs of every stage ask for, unless the stage says otherwise.
         train, samples, likelihood, inspect, scores: What the jobs of this stage ask for instead:
             keys of ``resources``.
-        device: Where networks run; ``auto``: on a GPU if the job has one.
-        tf32: Let GPUs round the factors of float32 products and convolutions to TF32.
-        compile: Put networks through torch.compile, in training and sampling.
-        checkpoint_seconds: How often a training writes what it would resume from.
-        threads: CPU threads of a process. Results are byte-equal for equal threads only, so it is
+        threads: CPU threads of a process; results are byte-equal for equal threads only, so it is
             not ``cpus``.
         poll_seconds: Time between two calls of squeue; longer as a run ages.
         grace_seconds: How long a result may take to be seen on the file system after its job has
@@ -126,24 +123,14 @@ class Slurm:
     likelihood: Resources = field(default_factory=Resources)
     inspect: Resources = field(default_factory=Resources)
     scores: Resources = field(default_factory=Resources)
-    threads: int = 1
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    tf32: bool = False
-    compile: bool = False
-    checkpoint_seconds: float = 300.0
-    poll_seconds: float = 10.0
-    grace_seconds: float = 30.0
+    checkpoint_seconds: Annotated[float, AtLeast(0)] = 300.0
+    poll_seconds: Annotated[float, Above(0)] = 10.0
+    grace_seconds: Annotated[float, AtLeast(0)] = 30.0
     submit_limit: Literal["auto"] | int = "auto"
     tflops: Literal["auto"] | float | Mapping[str, float] = "auto"
 
     def __post_init__(self) -> None:
         wrong = []
-        if self.threads < 1:
-            wrong.append("threads should be at least 1")
-        if self.checkpoint_seconds < 0 or self.grace_seconds < 0:
-            wrong.append("checkpoint_seconds and grace_seconds should not be negative")
-        if self.poll_seconds <= 0:
-            wrong.append("poll_seconds should be more than 0")
         if self.submit_limit != "auto" and self.submit_limit < 1:
             wrong.append("submit_limit should be auto or at least 1")
         by_name = self.tflops if isinstance(self.tflops, Mapping) else {}
@@ -168,8 +155,7 @@ class Slurm:
     @property
     def settings(self) -> dict[str, Any]:
         """What jobs have to know of this file."""
-        names = ("threads", "device", "tf32", "compile", "checkpoint_seconds", "grace_seconds")
-        return {**{name: getattr(self, name) for name in names}, "plugins": described()}
+        return {**super().settings, "grace_seconds": self.grace_seconds}
 
 
 def plain_resources(resources: Resources) -> dict[str, Any]:

@@ -248,6 +248,7 @@ name: taken
 dataset: digits
 metrics: [{metric: fd, allow_few: true}]
 samples: {count: 4, batch: 4}
+figures: none
 train:
   ema: {method: sde, params: %s, checkpoint: weights.pth}
   raw: {method: sde, params: %s, checkpoint: weights.pth, weights: raw}
