@@ -40,6 +40,7 @@ from methods.cld.samplers import denoise
 from methods.cld.sampling import StateEnding
 from methods.shared.adapter import Adapter
 from methods.shared.backbone import Network, make_network
+from methods.shared.controllable import Hold
 from methods.shared.prior import restore_prior, training_images
 from methods.shared.process import like
 from methods.shared.weights import Imported
@@ -154,7 +155,23 @@ class CriticallyDampedLangevin(Adapter):
         u = super().run_sampler(sampler, x, noise, given)
         t_min = self.process.t_min if params.t_min is None else params.t_min
         u = denoise(self.process, self.score_fn(self.average), u, t_min, params.denoise)
-        return u.chunk(2, 1)[0]
+        x, known = u.chunk(2, 1)[0], self.known(given)
+        return x if known is None else known.replace(x, known.value)
+
+    def hold(self, given: Condition | None) -> Hold | None:
+        """Returns what puts given coordinates into x, and into v what the velocity of an image with
+        these coordinates is.
+        """
+        if (known := self.known(given)) is None:
+            return None
+
+        def hold(u: Tensor, t: float, noise: Noise) -> Tensor:
+            at = torch.full((len(u),), t, dtype=torch.float64, device=u.device)
+            values = self.process.perturb(known.value, at, noise.normal(u.shape)).chunk(2, 1)
+            halves = zip(u.chunk(2, 1), values, strict=True)
+            return torch.cat([known.replace(half, value) for half, value in halves], 1)
+
+        return hold
 
     def log_prob(self, x: Tensor, noise: Noise, options: Mapping[str, Any]) -> Tensor:
         """Returns a bound that is at most the log-density on average."""

@@ -94,7 +94,12 @@ CARD = network_card(
     params=Params,
     samplers=SAMPLERS,
     no_condition={
-        "class": "its networks are trained without classes, and there is no classifier beside them"
+        "class": "its networks are trained without classes, and there is no classifier beside them",
+        **dict.fromkeys(
+            ("inpainting", "colourisation"),
+            "what is known is put back with fresh noise after each step, which sscs, "
+            "sscs_midpoint and euler_maruyama take",
+        ),
     },
     variant=_variant,
     presets=PRESETS,

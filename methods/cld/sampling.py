@@ -30,6 +30,10 @@ NOISE_TIMES = ("log_snr", "rho7", "quadratic", "uniform")
 """For polynomials in the log-SNR, which few steps quadratic in t extrapolate too far."""
 
 
+RESTORATIONS: Mapping[str, int] = MappingProxyType({"inpainting": 1, "colourisation": 1})
+"""What samplers of single noisy steps sample under: what is known is put back after each."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StateEnding(Ending):
     """How every sampler ends; the authors' t_min is 1e-3.
@@ -107,6 +111,7 @@ def _card(
     params: type,
     steps: Callable[[Any], int] = lambda chosen: chosen.steps,
     times: tuple[str, ...] = TIMES,
+    **more: Any,
 ) -> SamplerCard:
     return SamplerCard(
         version=1,
@@ -115,6 +120,7 @@ def _card(
         function=f"methods.cld.{function}",
         effort=Effort(evaluations=lambda chosen: steps(chosen) + (chosen.denoise == "published")),
         times=times,
+        **more,
     )
 
 
@@ -133,15 +139,20 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             "samplers:sscs",
             "the reverse SDE by symmetric splitting: all but the score exactly",
             Splitting,
+            conditions=RESTORATIONS,
         ),
         "sscs_midpoint": _card(
             "samplers:sscs_midpoint",
             "the reverse SDE by symmetric splitting, of order 2: the score by the midpoint rule",
             Grid,
             lambda chosen: 2 * chosen.steps,
+            conditions=RESTORATIONS,
         ),
         "euler_maruyama": _card(
-            "samplers:euler_maruyama", "the reverse SDE by Euler-Maruyama in t", Grid
+            "samplers:euler_maruyama",
+            "the reverse SDE by Euler-Maruyama in t",
+            Grid,
+            conditions=RESTORATIONS,
         ),
         "flow_euler": _card(
             "samplers:flow_euler", "the probability-flow ODE by Euler's method in t", Grid

@@ -156,8 +156,7 @@ class NCSN(Adapter):
         self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
     ) -> Tensor:
         x = self._first(sampler.params.start, count, noise.child("prior"))
-        known = None if given is None else self._known(given)
-        return self.leave(self._walk(sampler, x, noise.child("steps"), known))
+        return self.leave(self._walk(sampler, x, noise.child("steps"), self.known(given)))
 
     def _walk(
         self, sampler: Sampler, x: Tensor, noise: Noise | Arc, known: Known | None = None
@@ -199,12 +198,6 @@ class NCSN(Adapter):
                 f"the network knows its {most} noise levels alone, and levels asks for {count}"
             )
         return self.sigmas[torch.linspace(0, most - 1, count, dtype=torch.float64).round().long()]
-
-    def _known(self, given: Condition) -> Known:
-        """Returns the given pixels, on the scale that the model was trained on."""
-        assert given.images is not None
-        assert given.known is not None
-        return Known(self.bins.enter(given.images.to(self.device)), given.known)
 
     # Inspection and state.
 

@@ -140,7 +140,7 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
                 parameter=lambda chosen: "levels" if chosen.buys == "levels" else "steps_each",
                 least={"levels": 2},
             ),
-            conditions={"inpainting": 1},
+            conditions={"inpainting": 1, "colourisation": 1},
             refuse=lambda params, chosen, times: refuse_levels(params, chosen),
         ),
         "langevin": SamplerCard(

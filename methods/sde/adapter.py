@@ -44,7 +44,7 @@ from methods.sde.sampling import Guided, PredictorCorrector
 from methods.shared.adapter import Adapter
 from methods.shared.backbone import Network, make_network
 from methods.shared.checkpoint import CheckpointError
-from methods.shared.controllable import Known, extrapolated, guided
+from methods.shared.controllable import extrapolated, guided
 from methods.shared.distance import largest_distance
 from methods.shared.grids import published_grid
 from methods.shared.layers import initialise
@@ -61,7 +61,7 @@ from methods.shared.precondition import denoiser, log_normal, score_of
 from methods.shared.prior import fit_prior, training_images
 from methods.shared.process import VE, VP, Process, SubVP, like
 from methods.shared.samplers import ScoreFn
-from methods.shared.training import Labelled, under
+from methods.shared.training import Labelled, SeenLabels, under
 from methods.shared.weights import Imported
 
 
@@ -247,7 +247,7 @@ class ScoreSDE(Adapter):
             self.sigma_max = largest_distance(images) / data.span
         super().train(data, run)
 
-    def fit_network(self, data: Images, run: Run, seen_labels: Any = None) -> None:
+    def fit_network(self, data: Images, run: Run, seen_labels: SeenLabels = None) -> None:
         """Trains the classifier, if there is one, then the score network."""
         if self.classifier is not None and self.class_average is not None:
             initialise(self.classifier, run.noise("init", "classifier"))
@@ -298,15 +298,9 @@ class ScoreSDE(Adapter):
         if isinstance(chosen, PredictorCorrector) and chosen.published:
             t_min = self.process.t_min if chosen.t_min is None else chosen.t_min
             times = published_grid(chosen.steps, t_min)
-        if given is not None and given.images is not None:
-            more["known"] = self._known(given)
+        if (known := self.known(given)) is not None:
+            more["known"] = known
         return times, more
-
-    def _known(self, given: Condition) -> Known:
-        """Returns the given coordinates of images, in the range of the diffusion."""
-        assert given.images is not None
-        images = self.enter(self.bins.enter(given.images.to(self.device)))
-        return Known.grey(images) if given.known is None else Known(images, given.known)
 
     def _class_log_prob(self, labels: Tensor) -> ScoreFn:
         """Returns the log-probability, by the classifier, that each noisy image has its label."""

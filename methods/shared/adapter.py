@@ -13,7 +13,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ from methods.shared import layers
 from methods.shared.average import average_of
 from methods.shared.backbone import make_network
 from methods.shared.checkpoint import CheckpointError
+from methods.shared.controllable import Hold, Known, hold_each
 from methods.shared.exact import ExactNetwork, Mixture
 from methods.shared.fields import field_strip
 from methods.shared.grids import grid
@@ -42,7 +43,7 @@ from methods.shared.objective import level_losses
 from methods.shared.prior import Basis, Prior, restore_prior
 from methods.shared.quantisation import Bins
 from methods.shared.sampling import Adaptive, Ending, Steps, options_of
-from methods.shared.training import dropout_from, fit, load_weights, under, weights_of
+from methods.shared.training import SeenLabels, dropout_from, fit, load_weights, under, weights_of
 from methods.shared.weights import Imported
 
 FIELDS = 5
@@ -158,16 +159,9 @@ class Adapter(Method):
         if not self.params.exact:
             self.fit_network(data, run)
 
-    def fit_network(
-        self,
-        data: Images,
-        run: Run,
-        seen_labels: Callable[[Tensor, Noise], Tensor] | None = None,
-    ) -> None:
-        """Trains the network from new weights, or from the run's last checkpoint.
-
-        Args:
-            seen_labels: See :func:`methods.shared.training.fit`.
+    def fit_network(self, data: Images, run: Run, seen_labels: SeenLabels = None) -> None:
+        """Trains the network from new weights, or from the run's last checkpoint; ``seen_labels``
+        is that of :func:`methods.shared.training.fit`.
         """
         self.initialise(run.noise("init"))
         settings = self.params.training
@@ -219,7 +213,21 @@ class Adapter(Method):
         if isinstance(sampler.params, Adaptive):
             return function(self.dynamics, model_fn, x, t_end=chosen.t_min, **options)
         times, more = self.grid(sampler, given)
-        return function(self.dynamics, model_fn, x, times, noise, **options | more)
+        run, hold = partial(function, self.dynamics, model_fn), self.hold(given)
+        if hold is not None:
+            return hold_each(run, x, times, noise, hold, options | more)
+        return run(x, times, noise, **options | more)
+
+    def hold(self, given: Condition | None) -> Hold | None:
+        """Returns what keeps states to given images; None of a sampler that does so itself."""
+        return None
+
+    def known(self, given: Condition | None) -> Known | None:
+        """Returns the given coordinates of images, in the diffusion's range; None for none."""
+        if given is None or given.images is None:
+            return None
+        images = self.enter(self.bins.enter(given.images.to(self.device)))
+        return Known.grey(images) if given.known is None else Known(images, given.known)
 
     # Likelihood.
 

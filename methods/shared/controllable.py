@@ -34,7 +34,8 @@ Departures: what is known carries the noise of the time that x has reached, from
 ends as it is given; ``published`` has the authors' way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -129,6 +130,41 @@ class Replacement:
         return self.known.replace(
             x, self.process.perturb(value, time_like(x, t))[0] if self.published else value
         )
+
+
+Hold = Callable[[Tensor, float, Noise], Tensor]
+"""Returns the state x at a time t with what is known of it in place, fresh noise drawn from a
+stream.
+"""
+
+
+BETWEEN = MappingProxyType({"last_noise": True, "final": "none"})
+"""Options of samplers for a step that is not their last."""
+
+
+def hold_each(
+    sampler: Callable[..., Tensor],
+    x: Tensor,
+    times: Tensor,
+    noise: Noise,
+    hold: Hold,
+    options: Mapping[str, Any],
+) -> Tensor:
+    """Replacement after each step of any sampler that adds noise and remembers no earlier step.
+
+    Args:
+        sampler: Takes x, times and noise, and ``options``.
+        x: The prior's draw.
+        times: Decreasing, shape (K + 1,).
+        hold: Puts what is known into a state.
+        options: By name.
+    """
+    between = {name: BETWEEN.get(name, value) for name, value in options.items()}
+    x = hold(x, times[0].item(), noise)
+    for k, interval in enumerate(times.unfold(0, 2, 1), start=2):
+        x = sampler(x, interval, noise, **(options if k == len(times) else between))
+        x = hold(x, interval[1].item(), noise) if k < len(times) else x
+    return x
 
 
 def guided(

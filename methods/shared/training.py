@@ -40,6 +40,12 @@ randomness.
 """
 
 
+SeenLabels = Callable[[Tensor, Noise], Tensor] | None
+"""What a network is told of a batch's classes, int64, shape (B,), given these; None for a network
+that is told none.
+"""
+
+
 def fit(
     network: nn.Module,
     average: nn.Module,
@@ -47,7 +53,7 @@ def fit(
     data: Images,
     settings: Training,
     run: Run,
-    seen_labels: Callable[[Tensor, Noise], Tensor] | None = None,
+    seen_labels: SeenLabels = None,
 ) -> None:
     """Trains ``network`` from its present weights, or from the run's last checkpoint, and
     ``average`` with it.
@@ -64,8 +70,7 @@ def fit(
         data: Where batches and held-out images come from.
         settings: Hyper-parameters.
         run: Seed, device, checkpoints and log.
-        seen_labels: What the network is told of a batch's classes, int64, shape (B,), given these;
-            None for a network that is told none.
+        seen_labels: See :data:`SeenLabels`.
 
     Raises:
         FloatingPointError: The loss is no longer finite.

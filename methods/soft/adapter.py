@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from bench.data.images import Images
 from bench.method import Condition, Curve, Noise, Run, Sampler
 from methods.shared.adapter import Adapter
+from methods.shared.controllable import Hold
 from methods.shared.exact import Mixture
 from methods.shared.grids import grid
 from methods.shared.prior import Basis, Chunks, Fitted, Prior, fit_prior, training_images
@@ -213,6 +214,24 @@ class SoftDiffusion(Adapter):
         crowded = len(times) - 2 < len(self.corruption.kinks)
         meets = isinstance(sampler.params, Euler) and sampler.params.kinks == "meet"
         return times, {"kinks": "cross"} if meets and crowded else {}
+
+    def run_sampler(
+        self, sampler: Sampler, x: Tensor, noise: Noise, given: Condition | None
+    ) -> Tensor:
+        x, known = super().run_sampler(sampler, x, noise, given), self.known(given)
+        return x if known is None else known.replace(x, known.value)
+
+    def hold(self, given: Condition | None) -> Hold | None:
+        """Returns what puts given coordinates into x, corrupted as they are in images."""
+        if (known := self.known(given)) is None:
+            return None
+
+        def hold(x: Tensor, t: float, noise: Noise) -> Tensor:
+            at = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
+            mean, std = self.corruption.perturb(known.value, at)
+            return known.replace(x, mean + std.to(x) * noise.normal(x.shape))
+
+        return hold
 
     def log_prob(self, x: Tensor, noise: Noise, options: Mapping[str, Any]) -> Tensor:
         """Returns the log-density of images along the flow.

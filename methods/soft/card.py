@@ -16,7 +16,7 @@ from methods.shared.hyperparameters import (
     likelihood_evaluations,
 )
 from methods.soft.presets import PRESETS, PUBLISHED, SHAPES
-from methods.soft.sampling import DIAGONAL, SAMPLERS
+from methods.soft.sampling import DIAGONAL, RESTORATIONS, SAMPLERS
 from methods.soft.settings import CorruptionParams
 
 MOST_DIMS = 256
@@ -149,6 +149,18 @@ def _refuse_likelihood(params: Params) -> list[str]:
     )
 
 
+def _refuse_condition(params: Params, task: str) -> list[str]:
+    kind = params.corruption.kind
+    if task in RESTORATIONS and params.corruption.recipe is not None:
+        return [f"{kind} does not say whether it keeps what is known apart from the rest"]
+    if task == "inpainting" and "blur" in kind:
+        return [
+            f"{kind} mixes known pixels with unknown ones, so no part of the corrupted image is "
+            "known: take another corruption, or colourisation, whose grey is blurred by itself"
+        ]
+    return []
+
+
 CARD = network_card(
     name="soft",
     title="Soft Diffusion",
@@ -157,8 +169,14 @@ CARD = network_card(
     params=Params,
     samplers=SAMPLERS,
     no_condition={
-        "class": "its networks are trained without classes, and there is no classifier beside them"
+        "class": "its networks are trained without classes, and there is no classifier beside them",
+        **dict.fromkeys(
+            ("inpainting", "colourisation"),
+            "what is known is put back with fresh noise after each step, which momentum, "
+            "ancestral and naive take",
+        ),
     },
+    refuse_condition=_refuse_condition,
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,

@@ -195,6 +195,7 @@ def _card(
     params: type,
     steps: Any = lambda chosen: chosen.steps,
     refuse: Callable[[Any, Any, str], list[str]] = lambda params, chosen, times: [],
+    **more: Any,
 ) -> SamplerCard:
     def reasons(params: Any, chosen: Any, times: str) -> list[str]:
         return [*refuse_times(params, chosen, times), *refuse(params, chosen, times)]
@@ -207,8 +208,12 @@ def _card(
         effort=Effort(evaluations=lambda chosen: steps(chosen) + (chosen.final == "denoise")),
         times=TIMES,
         refuse=reasons,
+        **more,
     )
 
+
+RESTORATIONS: Mapping[str, int] = MappingProxyType({"inpainting": 1, "colourisation": 1})
+"""What samplers of single noisy steps sample under: what is known is put back after each."""
 
 SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
     {
@@ -216,14 +221,19 @@ SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
             "samplers:momentum",
             "what the step takes back of the corruption, and a denoising step (algorithm 2)",
             Jumps,
+            conditions=RESTORATIONS,
         ),
         "naive": _card(
             "samplers:naive",
             "each clean prediction corrupted anew (algorithm 1); it does not converge",
             Jumps,
+            conditions=RESTORATIONS,
         ),
         "ancestral": _card(
-            "samplers:ancestral", "momentum with as much noise as makes the variance right", Jumps
+            "samplers:ancestral",
+            "momentum with as much noise as makes the variance right",
+            Jumps,
+            conditions=RESTORATIONS,
         ),
         "ddim": _card(
             "samplers:ddim", "the flow by exponential Euler, or with noise put back", Ddim
