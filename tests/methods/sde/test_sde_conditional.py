@@ -61,7 +61,7 @@ def test_training_on_classes_resumes_exactly_and_on_none_of_them_too(digits):
 def test_some_images_are_told_to_be_of_no_class(digits):
     method = load_method("sde", {**TOLD, "class_dropout": 0.2}, digits)
     labels = torch.arange(10_000) % 10
-    seen = method._seen_labels(labels, Noise(0))
+    seen = method._seen_labels(0.2, labels, Noise(0))
     assert (seen == digits.classes).double().mean() == pytest.approx(0.2, abs=0.02)
     assert torch.equal(seen[seen < digits.classes], labels[seen < digits.classes])
 
