@@ -272,6 +272,12 @@ class Point:
     scores: tuple[ScoreSpec, ...]
     budget: int | None = None
 
+    @property
+    def sampling(self) -> SampleSpec:
+        """How a model is sampled; of images that were made elsewhere there is none."""
+        assert isinstance(self.sample, SampleSpec)
+        return self.sample
+
 
 def canonical(value: Any) -> Any:
     """Returns a spec as plain values, without fields that equal their default, unless they are

@@ -309,7 +309,7 @@ def power(
 def powers(rng: np.random.Generator, boards: int = LEADERBOARDS) -> pd.DataFrame:
     """Returns the power of every design of :data:`PAIRS` under the components first measured."""
     components = next(iter(COMPONENTS.values()))
-    effects = np.linspace(0, 6, 13)
+    effects = np.linspace(0, 6, 13).tolist()
     return pd.concat(
         [power(design, components, rng, effects, boards) for design in PAIRS], ignore_index=True
     )

@@ -4,7 +4,7 @@ In memory a column that holds several facts is structured; :func:`as_text` packs
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -92,7 +92,7 @@ def unproven_text(unproven: Mapping[str, int | None]) -> str:
     )
 
 
-PACKED = {
+PACKED: Mapping[str, Callable[[Any], str]] = {
     "identity": identity_text,
     "versions": versions_text,
     "unproven": unproven_text,

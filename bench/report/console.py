@@ -4,6 +4,7 @@ with the rest.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from rich.console import Console
@@ -89,7 +90,7 @@ def _row(group: pd.Series, names: Sequence[str]) -> list[str]:
 def _table(headers: list[str], cells: list[list[str]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
-        side = "left" if header in ("group", "state") else "right"
+        side: Literal["left", "right"] = "left" if header in ("group", "state") else "right"
         table.add_column(header, overflow="fold", justify=side)
     budget = None
     for row in cells:

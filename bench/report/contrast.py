@@ -60,8 +60,9 @@ def _apart(first: np.ndarray, second: np.ndarray) -> Estimate:
         parts.append(_welch(first, second))
     if seeds > 1:
         between = by_seed.var(-1, ddof=1) / seeds
-        rest = _rest_variance(first) + _rest_variance(second) if trainings > 1 else 0.0
-        parts.append((of_seeds(between, rest) if trainings > 1 else between, seeds - 1))
+        if trainings > 1:
+            between = of_seeds(between, _rest_variance(first) + _rest_variance(second))
+        parts.append((between, seeds - 1))
     if max(trainings, seeds) < LEAST_VALUES:
         parts = []
     unknown = np.full(by_seed.shape[:-1], np.nan)

@@ -11,7 +11,7 @@ from bench.spec import ImagesSpec, Point
 
 def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
     """Returns the columns that say how a point was made."""
-    spec = point.sample
+    spec = point.sampling
     card = methods[spec.train.method]
     sampler = card.samplers[spec.sampler]
     params = build(sampler.params, spec.params)

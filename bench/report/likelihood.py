@@ -46,8 +46,8 @@ class Likelihood(NamedTuple):
 
 def read_likelihood(records: Records, units: Sequence[UnitId]) -> Likelihood | None:
     """Returns bits/dim of the images that some batches hold, None until every batch is there."""
-    batches = [records.record(unit) for unit in units]
-    if any(batch is None for batch in batches):
+    batches = [batch for unit in units if (batch := records.record(unit)) is not None]
+    if len(batches) < len(units):
         return None
     values = _values(batches, BITS)
     counted = all("flops_per_image" in batch for batch in batches)
@@ -126,6 +126,7 @@ def read_sweep(suite: "Suite", records: Records, methods: Mapping[str, Card]) ->
             lacking.add((label, setting))
             continue
         card = methods[spec.train.method].likelihood
+        assert card is not None  # else the suite is refused
         tolerance = getattr(build(card.params, spec.params), "tolerance", math.nan)
         cost = (measured.nfe, measured.mean, measured.error, tolerance)
         short = identities.add(measured.identity)
@@ -138,10 +139,10 @@ def _likelihood_specs(suite: "Suite") -> Iterator[tuple[str, LikelihoodSpec]]:
     for label in suite.train:
         swept = list(suite.sweep.get(label, ()))
         images = {(spec.images, spec.split, spec.seed) for spec in swept}
-        own = [point.likelihood for point in suite.points if point.train == label]
+        asked = [point.likelihood for point in suite.points if point.train == label]
         own = [
             spec
-            for spec in own
+            for spec in asked
             if spec is not None
             and spec.snapshot is None
             and spec.ema is None

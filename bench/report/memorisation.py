@@ -1,7 +1,7 @@
 """Groups whose samples are copies of training images, by the metrics that tell."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -29,11 +29,11 @@ class Memorised(NamedTuple):
     """A flagged group.
 
     Args:
-        index: Of its row in the leaderboard.
+        row: Its index in the leaderboard.
         bound: With the share of real images added.
     """
 
-    index: int
+    row: Any
     group: str
     metric: str
     value: float

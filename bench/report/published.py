@@ -55,7 +55,8 @@ def read_published() -> tuple[Published, ...]:
 
 def _published(row: Mapping[str, str]) -> Published:
     numbers = {name: float(row[name] or "nan") for name in ("value", "plus_minus", "nfe")}
-    return Published(**{**row, **numbers})
+    values: dict[str, Any] = {**row, **numbers}
+    return Published(**values)
 
 
 def published_of(
@@ -66,7 +67,7 @@ def published_of(
     Args:
         known: Published numbers; those of the file by default.
     """
-    found = {}
+    found: dict[str, Published] = {}
     for one in read_published() if known is None else known:
         same = (one.dataset, one.method, one.preset) == (
             results.dataset,

@@ -93,7 +93,7 @@ class RowReader:
     def _preset(self, point: Point) -> str:
         """Returns the preset that a point's model is, empty for none; found once a train label."""
         if point.train not in self.presets:
-            spec = point.sample.train
+            spec = point.sampling.train
             self.presets[point.train] = preset_of(self.methods[spec.method], spec.params)
         return self.presets[point.train]
 
@@ -136,11 +136,11 @@ class RowReader:
 
     def _likelihood(self, point: Point, measured: Likelihood | None) -> dict[str, Any]:
         """Returns bits/dim, or why there is none."""
-        card = self.methods[point.sample.train.method]
+        card = self.methods[point.sampling.train.method]
         if card.likelihood is None:
             return {BITS_NOTE: card.no_likelihood or f"{card.title} has no likelihood"}
         if point.likelihood is None:
-            reasons = card.likelihood.refuse(build(card.params, point.sample.train.params))
+            reasons = card.likelihood.refuse(build(card.params, point.sampling.train.params))
             return {BITS_NOTE: "; ".join(reasons) or "the suite asks for none"}
         if measured is None:
             return {BITS_NOTE: "not finished"}

@@ -28,7 +28,8 @@ def panel_grid(
     *,
     columns: int = 3,
     margin: tuple[float, float] = (0.4, 0.7),
-    **share: bool,
+    sharex: bool = False,
+    sharey: bool = False,
 ) -> tuple[MatplotlibFigure, list[Axes]]:
     """Returns a figure with so many panels, row by row.
 
@@ -36,12 +37,12 @@ def panel_grid(
         size: Width and height of a panel in inches.
         columns: The most panels in a row.
         margin: Inches added to the width and height of all panels.
-        share: ``sharex``, ``sharey``.
+        sharex, sharey: Whether panels share an axis.
     """
     columns = min(columns, count)
     lines = math.ceil(count / columns)
     figure = new_figure(size[0] * columns + margin[0], size[1] * lines + margin[1])
-    panels = figure.subplots(lines, columns, squeeze=False, **share)
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=sharex, sharey=sharey)
     for axes in panels.flat[count:]:
         axes.remove()
     return figure, list(panels.flat[:count])
@@ -49,7 +50,9 @@ def panel_grid(
 
 def label_panels(panels: list[Axes], x: str, y: str) -> None:
     """Labels the left column and the lowest panel of each column of a grid."""
-    columns = panels[0].get_subplotspec().get_gridspec().ncols
+    place = panels[0].get_subplotspec()
+    assert place is not None  # they are of a grid
+    columns = place.get_gridspec().ncols
     for index, axes in enumerate(panels):
         lowest = index + columns >= len(panels)
         axes.set_ylabel(y if index % columns == 0 else "", visible=True)
@@ -82,22 +85,23 @@ def take_legend(*panels: Axes) -> dict[str, Any]:
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-        if axes.get_legend() is not None:
-            axes.get_legend().remove()
+        if (legend := axes.get_legend()) is not None:
+            legend.remove()
     return handles
 
 
 def legend_beside(figure: MatplotlibFigure, handles: dict[str, Any]) -> None:
     """Draws a legend to the right of a figure's panels."""
-    figure.legend(handles.values(), handles, loc="outside right center", frameon=False)
+    entries = list(handles.values()), list(handles)
+    figure.legend(*entries, loc="outside right center", frameon=False)
 
 
 def legend_below(figure: MatplotlibFigure, handles: dict[str, Any]) -> None:
     """Draws a legend below a figure's panels, in as many columns as fit."""
     widest = 0.7 + INCHES_PER_LETTER * max(map(len, handles))
     columns = max(1, min(6, len(handles), int(figure.get_size_inches()[0] / widest)))
-    place = {"loc": "outside lower center", "ncols": columns, "frameon": False}
-    figure.legend(handles.values(), handles, **place)
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    figure.legend(list(handles.values()), list(handles), **place)
 
 
 def rendered(figure: MatplotlibFigure) -> dict[str, bytes]:

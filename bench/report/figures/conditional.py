@@ -57,7 +57,8 @@ def conditional_samples(
         for _, row in part[::-1].iterrows():
             point = points[row["label"]]
             if len(images := records.images(row["key"], point.count)):
-                given = point.sample.given
+                given = point.sampling.given
+                assert given is not None  # by is_conditional
                 what = describe(given)
                 title = sheet_title(name.removesuffix(what), row["nfe"])
                 restored = Restoration(title, images, truth(given, data, 0, len(images)))
@@ -80,13 +81,13 @@ def conditional_samples(
 
 def _restoration(heading: str, found: list[Restoration], data: Images) -> MatplotlibFigure:
     """Draws a row per image: what is given, some samples of each sampler, the truth."""
-    first = found[0].truth
+    first, pictures = found[0].truth, found[0].truth.restored
     rows = [np.flatnonzero(first.image == image)[0] for image in np.unique(first.image)[:RESTORED]]
     sheets = {"given": _given_sheet(first, rows, data.levels)}
     for one in found:
         images = np.concatenate([_repeats(one, row) for row in rows])
         sheets[one.title] = tile(images, REPEATS, data.levels)
-    sheets["truth"] = tile(first.images[rows], 1, data.levels)
+    sheets["truth"] = tile(pictures[rows], 1, data.levels)
     widths = [sheet.shape[1] for sheet in sheets.values()]
     inches = 0.42 * len(rows) / sheets["given"].shape[0]
     figure = new_figure(inches * sum(widths) + 0.5 * len(sheets), 0.42 * len(rows) + 1.1)
@@ -109,7 +110,7 @@ def _classes(heading: str, found: list[Restoration], data: Images) -> Matplotlib
 
 def _given_sheet(wanted: Truth, rows: list[int], levels: int) -> np.ndarray:
     """Returns what is known of images, one below the other, with a veil over what is hidden."""
-    known = wanted.known_part(wanted.images.astype(float))[rows]
+    known = wanted.known_part(wanted.restored.astype(float))[rows]
     if wanted.known is None:
         return tile(known, 1, levels)
     hidden = ~wanted.known[rows]

@@ -97,7 +97,7 @@ def onto_plane(sheets: list[Sheet], data: Images) -> tuple[list[Sheet], tuple[fl
         sheets: The last one holds the held-out points.
     """
     held_out = sheets[-1].images.reshape(len(sheets[-1].images), -1).astype(np.float64)
-    if held_out.shape[1] == 2:
+    if held_out.shape[1] == 2 and data.range is not None:
         return sheets, data.range
     centre = held_out.mean(0)
     _, _, directions = np.linalg.svd(held_out - centre, full_matrices=False)
@@ -115,7 +115,8 @@ def _density(label: str, sheets: list[Sheet], span: tuple[float, float]) -> Matp
     bins = min(MOST_BINS, math.isqrt(4 * fewest) + 4)
     area = ((span[1] - span[0]) / bins) ** 2
     points = [sheet.images.reshape(-1, 2).astype(np.float64) for sheet in sheets]
-    held_out, _, _ = np.histogram2d(*points[-1].T, bins=bins, range=(span, span))
+    x, y = points[-1].T
+    held_out, _, _ = np.histogram2d(x, y, bins=bins, range=np.array([span, span]))
     scale = {"vmin": 0, "vmax": held_out.max() / (len(points[-1]) * area)}
     for axes, sheet, xy in zip(panels, sheets, points, strict=True):
         # Weights that make a density of counts, with the points outside the panel in its total.

@@ -70,10 +70,10 @@ def _bits(points: pd.DataFrame, style: Style) -> MatplotlibFigure:
     for model, line in means.groupby("train", sort=False):
         colour = style.colour[model]
         draw_intervals(axes, line, "nfe", colour, bars=False)
-        bars = {"fmt": "none", "ecolor": colour, "elinewidth": 0.9, "capsize": 2.5}
-        axes.errorbar(line["nfe"], line["mean"], yerr=line["error"], **bars)
+        x, y, error = (line[name] for name in ("nfe", "mean", "error"))
+        axes.errorbar(x, y, yerr=error, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2.5)
     log_axis(axes, "x", points["nfe"])
-    x = "network evaluations per image spent on the likelihood"
-    axes.set(xlabel=x, ylabel=f"{BITS_TITLE}\nlower is better")
+    spent = "network evaluations per image spent on the likelihood"
+    axes.set(xlabel=spent, ylabel=f"{BITS_TITLE}\nlower is better")
     legend_beside(figure, take_legend(axes))
     return figure

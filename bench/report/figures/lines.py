@@ -19,7 +19,7 @@ from bench.report.figures.style import LINE, Style
 from bench.report.formats import number
 from bench.report.front import pareto
 
-FRONT = {"color": "0.25", "lw": 1, "ls": (0, (2, 2))}
+FRONT: Mapping[str, Any] = {"color": "0.25", "lw": 1, "ls": (0, (2, 2))}
 ROOM = 5
 """Factor beyond the means at which a logarithmic axis of intervals ends."""
 
@@ -53,8 +53,14 @@ def draw_lines(axes: Axes, summary: pd.DataFrame, x: str, style: Style) -> None:
         draw_intervals(axes, line.sort_values(x), x, style.colour[train])
         if x == "nfe" and (line["nfe_min"] < line["nfe_max"]).any():
             reach = np.stack([line["nfe"] - line["nfe_min"], line["nfe_max"] - line["nfe"]])
-            bars = {"fmt": "none", "ecolor": style.colour[train], "elinewidth": 1, "capsize": 2}
-            axes.errorbar(line["nfe"], line["mean"], xerr=reach, **bars)
+            axes.errorbar(
+                *(line["nfe"], line["mean"]),
+                xerr=reach,
+                fmt="none",
+                ecolor=style.colour[train],
+                elinewidth=1,
+                capsize=2,
+            )
 
 
 def draw_intervals(
@@ -70,13 +76,14 @@ def draw_intervals(
     axes.fill_between(at, low, high, color=colour, alpha=0.15, lw=0)
     known = np.isfinite(low) & np.isfinite(high) if bars else np.zeros(len(at), bool)
     reach = np.maximum([(mean - low)[known], (high - mean)[known]], 0)
-    style = {"fmt": "none", "ecolor": colour, "elinewidth": 0.8, "alpha": 0.5}
-    axes.errorbar(at[known], mean[known], yerr=reach, **style)
+    where = at[known], mean[known]
+    axes.errorbar(*where, yerr=reach, fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.5)
     dots = [
         (place, value) for place, values in zip(at, line["values"], strict=True) for value in values
     ]
     if dots:
-        axes.scatter(*zip(*dots, strict=True), s=7, color=colour, alpha=0.5, lw=0, zorder=2.5)
+        x_values, y_values = zip(*dots, strict=True)
+        axes.scatter(x_values, y_values, s=7, color=colour, alpha=0.5, lw=0, zorder=2.5)
 
 
 def limit_intervals(axes: Axes, means: pd.Series) -> None:
@@ -107,8 +114,9 @@ def draw_front(axes: Axes, summary: pd.DataFrame, x: str, higher: bool, *, rings
     front = known[best].sort_values(x)
     axes.plot(front[x], front["mean"], drawstyle="steps-post", zorder=2, **FRONT)
     if rings:
-        ring = {"facecolors": "none", "edgecolors": FRONT["color"], "linewidths": 1.2}
-        axes.scatter(front[x], front["mean"], s=90, zorder=4, **ring)
+        where = front[x], front["mean"]
+        edge = {"edgecolors": FRONT["color"], "linewidths": 1.2}
+        axes.scatter(*where, s=90, zorder=4, facecolors="none", **edge)
 
 
 def front_handle() -> dict[str, Line2D]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from bench.data.images import Images
 from bench.report.figures.canvas import new_figure, panel_grid, show, tile
@@ -123,7 +124,9 @@ def _across_budgets(part: pd.DataFrame, records: Records) -> list[Sheet]:
 
 def _grid(label: str, sheets: list[Sheet], levels: int) -> MatplotlibFigure:
     figure, panels = sheet_grid(sheets)
-    figure.get_layout_engine().set(wspace=0.06)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(wspace=0.06)
     for axes, sheet in zip(panels, sheets, strict=True):
         show(axes, tile(sheet.images, GRID, levels), sheet.title)
     figure.suptitle(label, fontsize=12)

@@ -39,7 +39,7 @@ def training_curves(
         trainings: By label.
     """
     curves = {
-        label: [read_log(spec, records) for spec in specs]
+        label: [read_log(spec, records) for spec in specs if isinstance(spec, TrainSpec)]
         for label, specs in trainings.items()
         if not isinstance(specs[0], ImagesSpec)
     }
@@ -76,7 +76,7 @@ def _numbers(line: str) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in known.items()
-        if type(value) in (int, float) and abs(value) < LARGEST
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
     }
 
 
