@@ -4,6 +4,7 @@ import pandas as pd
 
 from bench.data.gallery_files import equal_pictures
 from bench.data.registry import data_card
+from bench.report.best_snapshot import best_snapshots
 from bench.report.control import costs_differ, evaluation_costs
 from bench.report.formats import number
 from bench.report.identity import used
@@ -24,6 +25,7 @@ def notices(results: Results) -> list[str]:
         *_clipped(results.board),
         *_memorised(results),
         *_one_seed(results),
+        *best_snapshots(results),
         *results.drawn,
         *_unproven(results),
     ]

@@ -30,6 +30,8 @@ from methods.shared.average import PowerAverages
 from methods.shared.hyperparameters import Training
 
 LOG_POINTS = 50
+HELDOUT_EVERY = 5
+"""Log points between two held-out losses: each costs as much as an update, or several."""
 HELDOUT_CHUNK = (
     64  # fixed, since each chunk has noise of its own: losses compare across batch sizes
 )
@@ -60,8 +62,8 @@ def fit(
 
     It ends after ``settings.steps`` updates, or with the one that reaches ``run.until`` images.
     Keeps power-function averages of the weights if the settings ask for them. Logs about 50
-    times: the mean training loss and the share of clipped updates since the last time, and the
-    average's loss on held-out images, always with the same noise.
+    times: the mean training loss and the share of clipped updates since the last time, and of every
+    fifth, and the last, the average's loss on held-out images, always with the same noise.
 
     Args:
         network: What is trained, on ``run.device``.
@@ -116,7 +118,8 @@ def fit(
                     raise FloatingPointError(
                         f"training diverged: the loss is {mean} after {finished} updates"
                     )
-                values["heldout_loss"] = trainer.heldout_loss(heldout, run.noise("heldout"))
+                if finished % (HELDOUT_EVERY * every) == 0 or finished == steps:
+                    values["heldout_loss"] = trainer.heldout_loss(heldout, run.noise("heldout"))
                 run.log(finished * settings.batch, **values)
             if trainer.powers is not None and finished * settings.batch in averaged_at:
                 run.keep(finished * settings.batch, trainer.powers.tensors)

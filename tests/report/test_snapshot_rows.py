@@ -3,13 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from synthetic_results import CARDS, FD, PROVENANCE, complete, results_of
 
 from bench.card import TrainingCard
+from bench.report.best_snapshot import best_snapshots
 from bench.report.figures.figure import slug
 from bench.report.figures.style import Style
 from bench.report.figures.summary import ends, learning, summarise
+from bench.report.formats import number
+from bench.report.notices import notices
 from bench.report.writer import write
 from bench.spec import place
 from bench.store import Store, UnitId
@@ -48,6 +52,21 @@ def test_rows_of_a_snapshot_carry_what_it_had_seen(learnt):
     assert rows["snapshot"].isna().sum() == 8  # kept and plain, two budgets, two seeds
     assert (rows["training_images"] == rows["snapshot"].fillna(1000)).all()
     assert set(rows.loc[rows["snapshot"].notna(), "train"]) == {"kept"}
+
+
+def test_the_best_snapshot_is_named_and_said_to_be_selected_on_the_metric(learnt):
+    results = results_of(*learnt)
+    board, lines = results.board, best_snapshots(results)
+    assert len(lines) == 2  # of kept at both budgets; plain keeps none
+    for line, budget in zip(lines, (5, 10), strict=True):
+        curve = board[(board["train"] == "kept") & (board["budget"] == budget)]
+        best = curve.loc[curve[FD].idxmin()]
+        assert line.startswith("Best of 3 snapshots of kept with euler")
+        assert f"{FD} {number(best[FD])} " in line
+        images = best["snapshot"]
+        assert ("at the end" if images is pd.NA else f"after {images} images") in line
+        assert "Selected on the metric itself" in line
+    assert set(lines) <= set(notices(results))
 
 
 def test_the_learning_curve_has_snapshots_and_end_at_the_largest_budget_of_models_that_keep_some(
