@@ -3,9 +3,10 @@
 Cross-entropy on the training images of ``digits``, each seen every epoch under a new small
 rotation, scaling and shift; dropout on the features; AdamW with a one-cycle learning rate; the last
 weights are kept. ``--dataset fashion_mnist14`` does the same with its images. Dropout, weight decay
-and distortions were chosen by accuracy on a fifth of the digits' training images. Activation and plain labels were chosen by how well the distance tells noisy and
-blurred images from real ones, held-out images among these; the accuracy on held-out images, which
-is printed, chose nothing. Equal seeds give equal weights on one machine type and torch build.
+and distortions were chosen by accuracy on a fifth of the digits' training images. Activation
+and plain labels were chosen by how well the distance tells noisy and blurred images from real
+ones, held-out images among these; the accuracy on held-out images, which is printed, chose
+nothing. Equal seeds give equal weights on one machine type and torch build.
 
 After writing other weights, put the printed sha256 into their card of
 :mod:`bench.metrics.extractor_cards` and raise the version of every metric that uses them.
