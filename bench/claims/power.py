@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from bench.suite.claims import FIT_SEEDS, LEVEL, least_p
+from bench.suite.claims import FIT_SEEDS, LEAST_PAIRS, LEAST_TRAININGS, LEVEL, least_p
 
 MOST = 100
 """Trainings or seeds beyond which the answer is "more than"."""
@@ -71,11 +71,11 @@ def needed(of: Spread, effect: float, family: int, *, shared: bool, exact: bool)
         shared: Whether both sides have the same trainings.
         exact: Whether nothing is trained: then only seeds are counted.
     """
-    level = LEVEL / family
+    level, least = LEVEL / family, LEAST_PAIRS if shared or exact else LEAST_TRAININGS
     if exact:
-        designs = [(0, seeds) for seeds in range(3, MOST + 1)]
+        designs = [(0, seeds) for seeds in range(least, MOST + 1)]
     else:
-        designs = [(i, j) for j in (FIT_SEEDS, 8, 16) for i in range(3, MOST + 1)]
+        designs = [(i, j) for j in (FIT_SEEDS, 8, 16) for i in range(least, MOST + 1)]
         designs.sort(key=lambda design: design[0] * design[1])
     for trainings, seeds in designs:
         units = seeds if exact else trainings

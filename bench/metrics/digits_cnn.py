@@ -1,10 +1,11 @@
-"""``digits-cnn``: a small convolutional classifier of scikit-learn's digits.
+"""``digits-cnn`` and ``fashion14-cnn``: small convolutional classifiers of scikit-learn's digits
+and of Fashion-MNIST at 14x14.
 
-It is made by ``python -m bench.metrics.train_digits_cnn`` from the 1437 training images only, so
-that held-out images are as new to it as generated ones. Its features are the 24 smooth (SiLU)
+They are made by ``python -m bench.metrics.train_digits_cnn`` from the training images only, so that
+held-out images are as new to them as generated ones. Their features are the 24 smooth (SiLU)
 activations before the last layer, each in units of its standard deviation over the training images:
 a Frechet distance over 256 images then has ten images per dimension, no feature outweighs another,
-and the real images' covariance has trace 24. It runs in float64.
+and the real images' covariance has trace 24. They run in float64.
 """
 
 import torch
@@ -16,21 +17,22 @@ from bench.metrics.extractor_card import ViewInputs
 from bench.metrics.view import View
 
 
-class DigitsCNN(nn.Module):
-    """Classifies images of shape (B, 1, 8, 8) in [-1, 1] into ten digits.
+class SmallCNN(nn.Module):
+    """Classifies images of shape (B, 1, side, side) in [-1, 1] into ten classes.
 
     Args:
+        side: Of the images, in pixels.
         dropout: Fraction of the features that training hides from the last layer.
     """
 
     deviations: Tensor
 
-    def __init__(self, dropout: float = 0.3) -> None:
+    def __init__(self, side: int = 8, dropout: float = 0.3) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
         self.conv2 = nn.Conv2d(16, 32, 3, padding=1, stride=2)
         self.conv3 = nn.Conv2d(32, 48, 3, padding=1)
-        self.features = nn.Linear(48 * 2 * 2, 24)
+        self.features = nn.Linear(48 * (side // 4) ** 2, 24)
         self.dropout = nn.Dropout(dropout)
         self.classes = nn.Linear(24, 10)
         self.register_buffer("deviations", torch.ones(24))
@@ -44,15 +46,15 @@ class DigitsCNN(nn.Module):
         return features / self.deviations, self.classes(self.dropout(features))
 
 
-class Digits(View):
-    """``digits-cnn``, in float64, so that devices agree far below any difference worth showing."""
+class Classifier(View):
+    """A classifier in float64, so that devices agree far below any difference worth showing."""
 
     def __init__(self, inputs: ViewInputs) -> None:
         super().__init__()
         self.levels = inputs.levels
         self.preprocess = f"v / {inputs.levels - 1} * 2 - 1"
         with torch.device("meta"):
-            self.network = DigitsCNN()
+            self.network = SmallCNN(inputs.card.size)
         self.network.load_state_dict(load(inputs.content), assign=True)
         self.to(torch.float64)
 

@@ -127,7 +127,7 @@ _CARDS = (
         name="digits-cnn",
         summary="small classifier of 8x8 digits, trained on the training images alone; ships with "
         "the project",
-        make=_view("digits_cnn", "Digits"),
+        make=_view("digits_cnn", "Classifier"),
         shape=(1, 8, 8),
         levels=17,
         size=8,
@@ -136,6 +136,20 @@ _CARDS = (
         weights=("digits-cnn.safetensors",),
         sha256="05f30e655749cad34c6391bab7f9f47715d32624eac5e7079d8d7dd6d33808b8",
         gflops=0.0006,
+    ),
+    ExtractorCard(
+        name="fashion14-cnn",
+        summary="small classifier of Fashion-MNIST at 14x14, trained on the training images alone; "
+        "ships with the project",
+        make=_view("digits_cnn", "Classifier"),
+        shape=(1, 14, 14),
+        levels=256,
+        size=14,
+        dimension=24,
+        classes=10,
+        weights=("fashion14-cnn.safetensors",),
+        sha256="867801e665b91fbe1d4f58ef471f51387147c2c6a83ede06a4f6b2270cbc0c4f",
+        gflops=0.0019,
     ),
     ExtractorCard(
         name="effnet-lite0",
@@ -235,7 +249,7 @@ def extractor_label(name: str) -> str:
 
 def default_extractor(data: DataCard) -> str:
     """Returns the first extractor that reads a data set and whose weights are there."""
-    for name in ("digits-cnn", "inception", "effnet-lite0@32"):
+    for name in ("digits-cnn", "fashion14-cnn", "inception", "effnet-lite0@32"):
         if not refuse_extractor(name, data) and not extractor_card(name).missing():
             return name
     return "pixels"

@@ -58,7 +58,8 @@ def choose(card: MetricCard, options: Mapping[str, Any], data: DataCard) -> dict
         default = card.params().extractor
         reads_levels = default == "digits-cnn" and data.kind != "real"
         if reads_levels and refuse_extractor(default, data):
-            options["extractor"] = "inception"
+            fashion = not refuse_extractor("fashion14-cnn", data)
+            options["extractor"] = "fashion14-cnn" if fashion else "inception"
     defaults = card.extractor_defaults.get(str(options.get("extractor")), {})
     return options | {name: value for name, value in defaults.items() if name not in options}
 

@@ -33,10 +33,13 @@ def test_seeds_of_an_exact_score_are_counted_until_the_t_test_and_the_sign_flips
 
 def test_the_absence_of_a_difference_is_what_more_trainings_show_where_it_is_small():
     of = Spread(difference=0.0, trainings=1.0, seeds=0.0)
-    found = needed(of, 1.0, 1, shared=True, exact=False)
+    found = needed(of, 0.8, 1, shared=True, exact=False)
     assert not found.shows
-    assert stats.t.isf(0.05, found.trainings - 1) ** 2 / found.trainings < 1
-    assert stats.t.isf(0.05, found.trainings - 2) ** 2 / (found.trainings - 1) > 1
+    assert stats.t.isf(0.05, found.trainings - 1) ** 2 / found.trainings < 0.8**2
+    assert stats.t.isf(0.05, found.trainings - 2) ** 2 / (found.trainings - 1) > 0.8**2
+    # never fewer than a claim needs, which is six that both share, or five of each
+    assert needed(of, 9.0, 1, shared=True, exact=False) == Need(6, 4, shows=False)
+    assert needed(of, 9.0, 1, shared=False, exact=False) == Need(5, 4, shows=False)
     assert needed(of, 0.1, 1, shared=True, exact=False) is None  # over 100
 
 

@@ -7,9 +7,9 @@ from test_values import FD, FD_TEST, value
 from bench.data.registry import DATASETS
 from bench.data.scikit import digits_labels
 from bench.metrics import train_digits_cnn
-from bench.metrics.digits_cnn import DigitsCNN
+from bench.metrics.digits_cnn import SmallCNN
 from bench.metrics.extractor_card import SHIPPED as WEIGHTS
-from bench.metrics.extractor_cards import EXTRACTORS
+from bench.metrics.extractor_cards import EXTRACTORS, default_extractor
 from bench.metrics.extractors import CHUNK, Extractor, load_extractor
 from bench.metrics.floor import real_floor
 
@@ -80,8 +80,16 @@ def test_features_do_not_depend_on_the_company_of_an_image(digits):
 
 def test_weights_are_small_and_those_of_the_card():
     assert (WEIGHTS / EXTRACTORS["digits-cnn"].weights[0]).stat().st_size < 120_000
-    network = DigitsCNN()
+    network = SmallCNN()
     assert sum(parameter.numel() for parameter in network.parameters()) < 25_000
+
+
+def test_fashion_extractor_reads_14x14_pixels_and_is_chosen_for_them(rng):
+    card = DATASETS["fashion_mnist14"]
+    assert default_extractor(card) == "fashion14-cnn"
+    levels = rng.integers(0, 256, (5, *card.shape)).astype(np.uint8)
+    features, log_probs = load_extractor("fashion14-cnn")(levels)
+    assert (features.shape, log_probs.shape) == ((5, 24), (5, 10))
 
 
 def test_altered_truncated_or_missing_weights_are_named(tmp_path):
