@@ -227,6 +227,27 @@ def test_loss_is_a_number_an_image_that_its_noise_decides_dropout_included(card,
     assert not torch.equal(loss, method.loss(x0, Noise(1)))
 
 
+@each_method
+def test_networks_are_traced_whole_by_torch_compile(card, data, trained):
+    """With the option ``compile`` of executors; what a compiler makes of the graph is torch's."""
+    seen = {}
+    method = trained(card)
+    hook = method.networks[0].register_forward_pre_hook(
+        lambda module, given, named: seen.update(given=given, named=named), with_kwargs=True
+    )
+    method.sample(2, sampler_of(card, next(iter(card.samplers))), Noise(0))
+    hook.remove()
+    with torch.no_grad():
+        plain, traced = (
+            network(*seen["given"], **seen["named"])
+            for network in (
+                method.networks[0],
+                torch.compile(method.networks[0], backend="eager", fullgraph=True),
+            )
+        )
+    assert torch.equal(plain, traced)
+
+
 @each_sampler
 def test_sampler_gives_finite_images_that_its_noise_decides(card, name, data, trained):
     method = trained(card)

@@ -73,9 +73,10 @@ class Level(nn.Module):
         self.head = head
 
     def steps(self) -> Iterator[tuple[ResBlock, Attention | None]]:
-        """Yields each block with the attention after it, if there is one."""
+        """Returns an iterator of each block with the attention after it, if there is one."""
         without = len(self.blocks) - len(self.attentions)
-        yield from zip(self.blocks, [None] * without + list(self.attentions), strict=True)
+        # No generator: torch.compile cannot trace one that delegates.
+        return zip(self.blocks, [None] * without + list(self.attentions), strict=True)
 
     def layers(self) -> Iterator[ResBlock | Attention]:
         """Yields blocks and attentions in the order of the forward pass."""
