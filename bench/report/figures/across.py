@@ -20,7 +20,10 @@ SHOWN, COLUMNS = 16, 4
 MOST_LINES = 6
 MOST_BUDGETS = 6
 ALIKE = 0.8
-"""Correlation of images of equal noise at two budgets above which a sampler adds no noise."""
+"""Correlation of images of equal noise at two budgets above which they are the same images."""
+
+PANEL, LEAST_HEIGHT = 1.9, 0.9
+"""Width of a panel, and the least height of a row, which its title takes (inches)."""
 
 
 class Row(NamedTuple):
@@ -28,14 +31,14 @@ class Row(NamedTuple):
 
     Args:
         costs: Measured NFE, by budget.
-        deterministic: Whether equal noise gives the same image at its two largest budgets; None
-            with one budget.
+        same: Whether equal noise gives the same image at its two largest budgets; None with one
+            budget.
     """
 
     title: str
     images: dict[float, np.ndarray]
     costs: dict[float, float]
-    deterministic: bool | None
+    same: bool | None
 
 
 def across(
@@ -47,17 +50,15 @@ def across(
     Args:
         conditional: Groups that are conditioned on something and not shown.
     """
-    rows = sorted(
-        _rows(results, records, style, conditional), key=lambda row: not row.deterministic
-    )
+    rows = sorted(_rows(results, records, style, conditional), key=lambda row: not row.same)
     if not rows:
         return
     caption = (
         "The first samples of the first seeds, not selected, of each sampler with a row on the "
         "Pareto front and of the best of each model; columns: budgets. All start from the "
-        "same noise: a sampler that adds none makes the same images with more and more detail; "
-        "the stochastic ones, below them, make other images at each budget (told by the "
-        "correlation of their images)."
+        "same noise: a sampler that adds none makes the same images with more and more detail, a "
+        "stochastic one others at each budget. Which of the two a row shows is told by the "
+        "correlation of its images."
     )
     figure = Figure("samples", "Samples across budgets", caption, "samples")
     yield LazyFigure(figure, partial(_drawn, rows[:MOST_LINES], data.levels))
@@ -80,7 +81,7 @@ def _rows(results: Results, records: Records, style: Style, conditional: Set[str
                     budget = float(row["nfe"] if pd.isna(row["budget"]) else row["budget"])
                     images[budget], costs[budget] = found, float(row["nfe"])
             if images:
-                yield Row(f"{model}\n{name}", images, costs, _is_deterministic(images))
+                yield Row(f"{model}\n{name}", images, costs, _are_the_same(images))
 
 
 def _chosen(results: Results) -> set[str]:
@@ -95,7 +96,7 @@ def _chosen(results: Results) -> set[str]:
     return {*front["group"], *done.loc[best.dropna(), "group"]}
 
 
-def _is_deterministic(images: dict[float, np.ndarray]) -> bool | None:
+def _are_the_same(images: dict[float, np.ndarray]) -> bool | None:
     if len(images) < 2:
         return None
     count = min(map(len, images.values()))
@@ -111,7 +112,10 @@ def _drawn(rows: list[Row], levels: int) -> MatplotlibFigure:
     if len(budgets) > MOST_BUDGETS:
         spread = np.linspace(0, len(budgets) - 1, MOST_BUDGETS).round().astype(int)
         budgets = [budgets[place] for place in dict.fromkeys(spread)]
-    figure = new_figure(1.9 * len(budgets) + 1.6, 2.0 * len(rows) + 0.4)
+    sets = [images for row in rows for images in row.images.values()]
+    tall = max(-(-len(images) // COLUMNS) * images.shape[-2] / images.shape[-1] for images in sets)
+    height = max(LEAST_HEIGHT, PANEL * tall / COLUMNS) + 0.1
+    figure = new_figure(PANEL * len(budgets) + 1.6, height * len(rows) + 0.4)
     panels = figure.subplots(len(rows), len(budgets), squeeze=False)
     for line, row in zip(panels, rows, strict=True):
         for axes, budget in zip(line, budgets, strict=True):
@@ -120,7 +124,7 @@ def _drawn(rows: list[Row], levels: int) -> MatplotlibFigure:
                 show(axes, tile(row.images[budget], COLUMNS, levels), title)
             else:
                 axes.set_axis_off()
-        kind = {True: "\nno noise added", False: "\nstochastic", None: ""}[row.deterministic]
+        kind = {True: "\nthe same images", False: "\nother images", None: ""}[row.same]
         text = row.title.replace(", ", "\n").replace(" ", "\n") + kind
         place = {"transform": line[0].transAxes, "ha": "right", "va": "center", "fontsize": 9}
         line[0].text(-0.06, 0.5, text, **place)
