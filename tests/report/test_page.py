@@ -179,6 +179,8 @@ def test_what_real_images_score_stands_below_each_table_and_in_the_pictures_of_i
     assert drawn["quality-vs-compute"].caption.count("held-out real images") == 1
     page = html(results)
     assert page.count('class="floor"') == 2 * 4, "two sizes, four kinds of compute, one metric"
+    assert (">real images 0.039 ± 0.019<" in page) == (std == 0.019)
+    assert ">Pareto front<" in page
 
 
 def test_markdown_tables_are_aligned_and_the_best_of_a_budget_is_bold_once(small):

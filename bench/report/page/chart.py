@@ -145,7 +145,9 @@ def _floor(view: View, x: Axis, y: Axis) -> str:
     top, bottom = y.at(mean + deviation), y.at(max(mean - deviation, y.low))
     band = f'<rect class="floor" x="{x.start}" y="{top}" width="{x.end - x.start:g}"'
     line = f'<path class="real" d="M{x.start} {y.at(max(mean, y.low))}H{x.end}"/>'
-    label = _text(x.start + 4, y.at(max(mean, y.low)) - 4, "real images", "tick")
+    spread = f" ± {deviation:.2g}" if deviation > 0 else ""
+    said = f"real images {mean:.2g}{spread}"
+    label = _text(x.start + 4, y.at(max(mean, y.low)) - 4, said, "tick")
     return f'{band} height="{max(bottom - top, 1):g}"/>{line}{label}'
 
 
@@ -156,7 +158,13 @@ def _front(view: View, x: Axis, y: Axis) -> str:
     (first_x, first_y), *rest = view.front
     path = f"M{x.at(first_x)} {y.at(first_y)}"
     path += "".join(f"H{x.at(cost)}V{y.at(value)}" for cost, value in rest)
-    return f'<path class="steps" d="{path}H{x.end}"/>'
+    corners = [(x.at(cost), y.at(value)) for cost, value in view.front]
+    ends = [*(at for at, _ in corners[1:]), x.end]
+    _, at_x, at_y = max(
+        (end - at, at, level) for (at, level), end in zip(corners, ends, strict=True)
+    )
+    label = _text(at_x + 10, at_y - 5, "Pareto front", "tick")
+    return f'<path class="steps" d="{path}H{x.end}"/>{label}'
 
 
 def _line(line: Line, x: Axis, y: Axis, label: tuple[float, float, str]) -> str:
