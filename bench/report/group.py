@@ -54,16 +54,18 @@ class Table:
             for at in self.places
         ]
 
-    def values(self, name: str) -> np.ndarray:
-        """Returns a column of numbers, shape (N,), NaN for a missing one."""
-        return self.rows[name].to_numpy(float, na_value=np.nan)
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """Each metric, and the evaluations, by row: NaN for a missing number."""
+        names = dict.fromkeys((*self.metrics, "nfe"))
+        return {name: self.rows[name].to_numpy(float, na_value=np.nan) for name in names}
 
     @cached_property
     def tables(self) -> dict[str, list[SeedTable]]:
         """By metric: the values of each group."""
         found = {}
         for name in self.metrics:
-            values = self.values(name)
+            values = self.values[name]
             found[name] = [
                 SeedTable.of(values[at], *seeds)
                 for at, seeds in zip(self.places, self.seeds, strict=True)
@@ -138,8 +140,8 @@ class Group:
 
     def is_complete(self, metric: str) -> bool:
         """Tells whether every point has a finite value and was sampled, so that means are fair."""
-        values = self.rows[metric].astype(float)
-        return bool(np.isfinite(values).all() and self.rows["nfe"].notna().all())
+        at, values = self.table.places[self.index], self.table.values
+        return bool(np.isfinite(values[metric][at]).all() and not np.isnan(values["nfe"][at]).any())
 
 
 def groups_of(rows: pd.DataFrame, metrics: Mapping[str, MetricCard]) -> list[Group]:

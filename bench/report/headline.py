@@ -25,7 +25,8 @@ class Headline(NamedTuple):
         leader: Place in the leaderboard, ``other`` that of the group that it leads.
         status: ``established``, ``hint`` or ``tied``.
         text: ``blur/momentum leads ve/flow_heun by 0.72 [0.30, 1.10]``.
-        why: What the status rests on, and what would decide it; empty if it is established.
+        here: What the status rests on, empty if it is established.
+        needs: What would decide it, or why nothing here does.
     """
 
     budget: float
@@ -33,7 +34,13 @@ class Headline(NamedTuple):
     other: int
     status: str
     text: str
-    why: str
+    here: str
+    needs: str
+
+    @property
+    def why(self) -> str:
+        """What the status rests on, and what would decide it; empty if it is established."""
+        return "; ".join(filter(None, (self.here, self.needs)))
 
     @property
     def sentence(self) -> str:
@@ -58,9 +65,13 @@ def headlines(results: Results) -> list[Headline]:
 
 
 def shared_reason(found: Sequence[Headline]) -> str:
-    """Returns what all sentences that are not established rest on, empty if it is not the same."""
-    reasons = {one.why for one in found if one.why}
-    return reasons.pop() if len(reasons) == 1 and len(found) > 1 else ""
+    """Returns what all sentences that are not established rest on, with what would decide it if
+    that is the same as well; empty if it is not the same.
+    """
+    for reasons in ({one.why for one in found if one.why}, {one.here for one in found if one.here}):
+        if len(reasons) == 1 and len(found) > 1:
+            return reasons.pop()
+    return ""
 
 
 def short_title(results: Results, index: int) -> str:
@@ -92,8 +103,8 @@ def _headline(results: Results, name: str, pair: Pair, contests: int) -> Headlin
     tied = status == TIED
     if tied:
         text = f"{leader} is ahead of {second} by {by}"
-    why = _why(results, name, pair, contests) if status != ESTABLISHED else ""
-    return Headline(float(other["budget"]), pair.leader, pair.other, status, text, why)
+    why = _why(results, name, pair, contests) if status != ESTABLISHED else ("", "")
+    return Headline(float(other["budget"]), pair.leader, pair.other, status, text, *why)
 
 
 _PARTS = ("behind", "behind low", "behind high")
@@ -107,7 +118,7 @@ def _scope(other: pd.Series, leader: pd.Series, name: str) -> str:
     return next((scope for scope in scopes if scope in MARKS), "")
 
 
-def _why(results: Results, name: str, pair: Pair, contests: int) -> str:
+def _why(results: Results, name: str, pair: Pair, contests: int) -> tuple[str, str]:
     """Returns why a difference is a hint only, and what would decide it."""
     leader, other = (results.group_at(index) for index in (pair.leader, pair.other))
     sides = sides_of(other.seed_table(name), leader.seed_table(name))
@@ -117,11 +128,11 @@ def _why(results: Results, name: str, pair: Pair, contests: int) -> str:
     here = _count(seeds, "sample seed")
     here = f"{here} of exact scores" if exact else f"{_count(trainings, 'training')} × {here}"
     if sides is None:
-        return f"{here}, not the same sample seeds or trainings on both sides"
+        return f"{here}, not the same sample seeds or trainings on both sides", ""
     needed = units_needed(contests * pair.place, shared=exact or sides.paired)
     asked = []
     if needed is None:
-        return f"{here}; too many rows before it to be decided after the fact: claim it"
+        return here, "too many rows before it to be decided after the fact: claim it"
     if exact:
         asked += [_count(needed, "sample seed")] if seeds < needed else []
     elif trainings < needed or seeds < FIT_SEEDS:
@@ -131,8 +142,8 @@ def _why(results: Results, name: str, pair: Pair, contests: int) -> str:
         here += f", {count:,} of {least:,} images"
         asked.append(f"{least:,} images")
     if asked:
-        return f"{here}; {' and '.join(asked)} would decide it"
-    return f"undecided with {here}"
+        return here, f"{' and '.join(asked)} would decide it"
+    return f"undecided with {here}", ""
 
 
 def units_needed(comparisons: int, *, shared: bool) -> int | None:

@@ -38,7 +38,7 @@ def uncertainty(groups: Iterable[Group]) -> pd.DataFrame:
 
 def _record(group: Group, name: str) -> dict[str, object]:
     found, shown = group.estimates[name], group.measured[name]
-    finite = np.isfinite(group.table.values(name)[group.table.places[group.index]])
+    finite = np.isfinite(group.table.values[name][group.table.places[group.index]])
     total = found.retraining + found.resampling
     parts = {part: float(getattr(found, part)) for part in ("mean", "low", "high", "error", "df")}
     return parts | {

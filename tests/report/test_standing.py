@@ -98,6 +98,10 @@ def test_reasons_are_said_once_if_they_are_the_same():
     ]
     assert shared_reason(headlines(made(*budgets))).startswith("1 training × 4 sample seeds; 5 × 4")
     assert shared_reason(headlines(made(*budgets[:2]))) == ""
+    between = [group("ve", f"s{k}", 20, spread(1.1, 1, seed=k)) for k in range(3)]
+    found = headlines(made(*budgets, *between))
+    assert [one.needs for one in found] == ["5 × 4 would decide it", "6 × 4 would decide it"]
+    assert shared_reason(found) == "1 training × 4 sample seeds"
 
 
 @pytest.mark.slow

@@ -136,6 +136,7 @@ def tile(images: np.ndarray, columns: int, levels: int) -> np.ndarray:
 def show(axes: Axes, sheet: np.ndarray, title: str = "", size: float = 9) -> None:
     """Draws what :func:`tile` returned."""
     axes.imshow(sheet, interpolation="nearest", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])  # hidden ones would be laid out all the same
     axes.set_axis_off()
     if title:
         axes.set_title(title, fontsize=size)

@@ -4,9 +4,12 @@ Colour tells the model, marker and dashes the sampler, in seaborn's colour-blind
 same in every figure. Nothing here is random or dated: equal results give equal files.
 """
 
+import multiprocessing
+import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,12 +72,17 @@ def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> li
     chosen = Chosen(suite.figures)
     drawings = Drawings(folder)
     with theme():
-        drawn = [f for what, lazy in families.items() for f in _drawn(what, lazy, drawings, chosen)]
+        found = [one for what, lazy in families.items() for one in _made(what, lazy, chosen)]
+        drawn = _drawn(found, drawings)
     drawings.write_notes()
     for pattern in chosen.unmatched:
         why = f"there is no such figure{did_you_mean(pattern, chosen.names)}"
         print(f"report: figures: {pattern}: {why}", file=sys.stderr)
     return drawn
+
+
+LEAST_PER_WORKER = 6
+"""Figures for which another process is worth its start."""
 
 
 class Chosen:
@@ -134,32 +142,66 @@ def _conditional(
     yield from conditional_samples(label, points, mine, records, data, style)
 
 
-def _drawn(
-    what: str, family: Iterator[LazyFigure], drawings: Drawings, chosen: Chosen
-) -> Iterator[Figure]:
-    """Yields the figures of one kind; a fault costs only the figure that has it."""
-    while True:
-        try:
-            lazy = next(family)
-        except StopIteration:
-            return
-        except Exception as error:  # of any kind: the tables and the other figures are not lost
-            yield _faulty(Figure(slug(what), what, ""), error)
-            return
-        if not chosen.asks_for(lazy.figure):
+def _made(what: str, family: Iterator[LazyFigure], chosen: Chosen) -> Iterator[LazyFigure | Figure]:
+    """Yields the figures of one kind that are asked for, and a faulty one if that fails."""
+    try:
+        for lazy in family:
+            if chosen.asks_for(lazy.figure):
+                yield lazy
+    except Exception as error:  # of any kind: the tables and the other figures are not lost
+        yield _faulty(Figure(slug(what), what, ""), _cause(error))
+
+
+def _drawn(found: Sequence[LazyFigure | Figure], drawings: Drawings) -> list[Figure]:
+    """Returns figures that are drawn; a fault costs only the figure that has it.
+
+    What is not there from an earlier report is drawn in processes beside one another, if it is
+    much.
+    """
+    kept = {
+        one.figure.name: image
+        for one in found
+        if isinstance(one, LazyFigure) and (image := drawings.kept(one)) is not None
+    }
+    open_ = [one for one in found if isinstance(one, LazyFigure) and one.figure.name not in kept]
+    files = dict(zip((one.figure.name for one in open_), _rendered(open_), strict=True))
+    drawn = []
+    for one in found:
+        if isinstance(one, Figure):
+            drawn.append(one)
             continue
-        if (image := drawings.kept(lazy)) is None:
-            try:
-                files = rendered(lazy.draw())
-            except Exception as error:
-                yield _faulty(lazy.figure, error)
-                continue
-            image = drawings.add(lazy, files)
-        yield lazy.figure._replace(image=image)
+        name = one.figure.name
+        if isinstance(made := files.get(name, {}), str):
+            drawn.append(_faulty(one.figure, made))
+        else:
+            image = kept[name] if name in kept else drawings.add(one, made)
+            drawn.append(one.figure._replace(image=image))
+    return drawn
 
 
-def _faulty(figure: Figure, error: Exception) -> Figure:
-    cause = f"{type(error).__name__}: {error}"
+def _rendered(figures: Sequence[LazyFigure]) -> Iterable[dict[str, bytes] | str]:
+    """Returns the files of each figure, or the cause why there are none."""
+    workers = min(len(os.sched_getaffinity(0)), len(figures) // LEAST_PER_WORKER)
+    if workers < 2:
+        return map(_render, figures)
+    # Forked: a process of its own would import for longer than it draws.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+        return list(pool.map(_render, figures))
+
+
+def _render(lazy: LazyFigure) -> dict[str, bytes] | str:
+    try:
+        return rendered(lazy.draw())
+    except Exception as error:
+        return _cause(error)
+
+
+def _cause(error: Exception) -> str:
+    """Returns an error in one line; all of it goes to the error stream."""
     traceback.print_exception(error, file=sys.stderr)
+    return f"{type(error).__name__}: {error}"
+
+
+def _faulty(figure: Figure, cause: str) -> Figure:
     print(f"report: {figure.name} could not be drawn: {cause}", file=sys.stderr)
     return figure._replace(fault=cause)

@@ -104,7 +104,8 @@ def _sentence(one: Headline, shared: str) -> str:
         "a", escaped(f"{one.budget:g} NFE"), {"href": f"#r{one.leader}", "class": "budget"}
     )
     status = tag("span", escaped(STATUS[one.status]), {"class": f"status {one.status}"})
-    why = tag("span", escaped(one.why), {"class": "why"}) if one.why not in ("", shared) else ""
+    reason = {one.why: "", one.here: one.needs}.get(shared, one.why)
+    why = tag("span", escaped(reason), {"class": "why"}) if reason else ""
     text = tag("span", escaped(one.text), {"class": "claim"})
     return tag("li", f"{budget} {text} {status} {why}")
 
