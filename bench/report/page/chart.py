@@ -160,10 +160,8 @@ def _front(view: View, x: Axis, y: Axis) -> str:
     path += "".join(f"H{x.at(cost)}V{y.at(value)}" for cost, value in rest)
     corners = [(x.at(cost), y.at(value)) for cost, value in view.front]
     ends = [*(at for at, _ in corners[1:]), x.end]
-    _, at_x, at_y = max(
-        (end - at, at, level) for (at, level), end in zip(corners, ends, strict=True)
-    )
-    label = _text(at_x + 10, at_y - 5, "Pareto front", "tick")
+    _, end, level = max((end - at, end, y) for (at, y), end in zip(corners, ends, strict=True))
+    label = _text(end - 10, level - 5, "Pareto front", "tick end")
     return f'<path class="steps" d="{path}H{x.end}"/>{label}'
 
 
