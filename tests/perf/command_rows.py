@@ -10,8 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import plan as plans
 from measure import Row
 
@@ -116,6 +119,26 @@ def finished_points() -> list[Row]:
         _seconds("status of 2,000 finished points", seconds["status"][0], 2.0),
         _seconds("re-run of 2,000 finished points", seconds["run"][0], 3.0),
     ]
+
+
+def aggregation(results: int = 100_000) -> list[Row]:
+    """The leaderboard of so many results, in groups of two trainings and four sample seeds."""
+    sys.path.append(str(ROOT / "tests" / "report"))
+    from made_results import FD, IS, group, made
+
+    one = made(group("vp", "heun", 20, [range(4)] * 2))
+    rows = pd.concat([one.rows] * (results // 8), ignore_index=True)
+    at = np.arange(len(rows)) // 8
+    rows["train"] = [f"m{index % 50}" for index in at]
+    rows["budget"] = rows["nfe"] = (at // 50 % 100 + 1).astype(float)
+    rows["group"] = [f"g{index}" for index in at]
+    rows["train_key"] = rows["train"] + rows["train_seed"].astype(str)
+    rows[FD] = 1 + 50 / rows["budget"] + np.random.default_rng(0).normal(size=len(rows)) / 10
+    rows[IS] = 9 - rows[FD]
+    many = replace(one, rows=rows)
+    begin = time.process_time()
+    assert len(many.board) == results // 8
+    return [_seconds(f"leaderboard of {results:,} results", time.process_time() - begin, 10.0)]
 
 
 def unit_overhead(sets: int = 40) -> list[Row]:

@@ -40,6 +40,7 @@ ROWS = {
     "frechet": "metric_rows:frechet_covariances",
     "frechet-few": "metric_rows:frechet_features",
     "finished": "command_rows:finished_points",
+    "aggregate": "command_rows:aggregation",
     "unit": "command_rows:unit_overhead",
     "plan": "command_rows:large_plan",
 }
