@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -149,7 +149,7 @@ def _made(what: str, family: Iterator[LazyFigure], chosen: Chosen) -> Iterator[L
             if chosen.asks_for(lazy.figure):
                 yield lazy
     except Exception as error:  # of any kind: the tables and the other figures are not lost
-        yield _faulty(Figure(slug(what), what, ""), _cause(error))
+        yield _faulty(Figure(slug(what), what, ""), _fault(error))
 
 
 def _drawn(found: Sequence[LazyFigure | Figure], drawings: Drawings) -> list[Figure]:
@@ -171,7 +171,7 @@ def _drawn(found: Sequence[LazyFigure | Figure], drawings: Drawings) -> list[Fig
             drawn.append(one)
             continue
         name = one.figure.name
-        if isinstance(made := files.get(name, {}), str):
+        if isinstance(made := files.get(name, {}), Fault):
             drawn.append(_faulty(one.figure, made))
         else:
             image = kept[name] if name in kept else drawings.add(one, made)
@@ -179,29 +179,35 @@ def _drawn(found: Sequence[LazyFigure | Figure], drawings: Drawings) -> list[Fig
     return drawn
 
 
-def _rendered(figures: Sequence[LazyFigure]) -> Iterable[dict[str, bytes] | str]:
-    """Returns the files of each figure, or the cause why there are none."""
+class Fault(NamedTuple):
+    """Why there is no figure: in one line, and all that Python says of it."""
+
+    cause: str
+    trace: str
+
+
+def _rendered(figures: Sequence[LazyFigure]) -> Iterable[dict[str, bytes] | Fault]:
+    """Returns the files of each figure, or why there are none."""
     workers = min(len(os.sched_getaffinity(0)), len(figures) // LEAST_PER_WORKER)
     if workers < 2:
         return map(_render, figures)
-    # Forked: a process of its own would import for longer than it draws.
+    # Forked: a process of its own would import for longer than it draws. It writes nothing, since a
+    # thread of ours may hold the terminal at that moment.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
         return list(pool.map(_render, figures))
 
 
-def _render(lazy: LazyFigure) -> dict[str, bytes] | str:
+def _render(lazy: LazyFigure) -> dict[str, bytes] | Fault:
     try:
         return rendered(lazy.draw())
     except Exception as error:
-        return _cause(error)
+        return _fault(error)
 
 
-def _cause(error: Exception) -> str:
-    """Returns an error in one line; all of it goes to the error stream."""
-    traceback.print_exception(error, file=sys.stderr)
-    return f"{type(error).__name__}: {error}"
+def _fault(error: Exception) -> Fault:
+    return Fault(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
-def _faulty(figure: Figure, cause: str) -> Figure:
-    print(f"report: {figure.name} could not be drawn: {cause}", file=sys.stderr)
-    return figure._replace(fault=cause)
+def _faulty(figure: Figure, fault: Fault) -> Figure:
+    print(f"{fault.trace}report: {figure.name} could not be drawn: {fault.cause}", file=sys.stderr)
+    return figure._replace(fault=fault.cause)
