@@ -27,8 +27,15 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+)
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from bench.card import Card, SamplerCard, registry
@@ -230,18 +237,28 @@ def _at_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
                 yield from _at_import(handler.body)
 
 
+class _FromSource(SourceFileLoader):
+    """Compiles a file as it is: byte code is trusted by time and size, which an edit may keep."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+FINDING = (ExtensionFileLoader, EXTENSION_SUFFIXES), (_FromSource, SOURCE_SUFFIXES)
+
+
 def _execute(path: Path, sources: Iterable[Path]) -> ModuleType:
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     _import_anew(path, sources)
     name = f"plugin_{path.stem}_{sha256(str(path))[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    loader = _FromSource(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         lines = [
@@ -259,6 +276,8 @@ def _import_anew(path: Path, sources: Iterable[Path]) -> None:
         PluginError: Another module of that name would be imported in place of a file.
     """
     importlib.invalidate_caches()
+    for folder in {str(source.parent) for source in sources}:
+        sys.path_importer_cache[folder] = FileFinder(folder, *FINDING)
     for source in set(sources) - {path}:
         inside = source.relative_to(path.parent).with_suffix("")
         name = ".".join(inside.parent.parts if inside.name == "__init__" else inside.parts)
@@ -337,6 +356,8 @@ def unload(path: Path) -> None:
     folders = {other.path.parent for other in _loaded.values()}
     if plugin and path.parent not in folders and str(path.parent) in sys.path:
         sys.path.remove(str(path.parent))
+        for source in plugin.files:
+            sys.path_importer_cache.pop(str(source.parent), None)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if plugin and file and Path(file) in plugin.files:
