@@ -48,6 +48,14 @@ def test_profile_takes_a_train_label_out_by_null(read):
     assert read(text, profile="without").train.keys() == {"vp"}
 
 
+def test_profile_takes_claims_out_by_null(read):
+    pair = "[vp heun nfe 5, vp heun nfe 10]"
+    text = GOOD + f"claims: [{{metric: fd, smallest_effect: 0.5, pairs: [{pair}]}}]\n"
+    text += "profiles: {bare: {claims: null}}\n"
+    assert len(read(text).claims) == 1
+    assert read(text, profile="bare").claims == ()
+
+
 def test_profile_that_is_not_asked_for_needs_no_checkpoint(read, wrong):
     entry = "{method: sde, checkpoint: absent.pth, weights: ema}"
     text = GOOD + f"profiles: {{theirs: {{train: {{theirs: {entry}}}}}}}\n"

@@ -145,7 +145,8 @@ def check_tasks(r: Reading, metrics: Sequence[Metric], sweeps: Sequence[Sweep]) 
 def read_claims(r: Reading, metrics: Sequence[Metric]) -> list[Claims]:
     """Returns the claims; whether their groups exist is checked once the points are known."""
     claims = []
-    entries = r.items(("claims",), r.tree["claims"]) if "claims" in r.tree else ()
+    asked = r.tree.get("claims")
+    entries = () if asked is None else r.items(("claims",), asked)
     for index, entry in enumerate(entries):
         path = ("claims", str(index))
         values = r.mapping(path, entry, CLAIM, ("metric", "smallest_effect"))
