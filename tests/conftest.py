@@ -4,6 +4,7 @@ One thread each: equal bytes are only promised for equal thread counts.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Returns what ``-n auto`` means: a process for each core that this one may use."""
-    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+    """Returns what ``-n auto`` means: a process more than there are cores that this one may use,
+    since tests of jobs that are killed, queued or waited for leave a core idle.
+    """
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_PROCESSES)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keeps the tests of a file in one process, where they share what its fixtures trained.
 
-    All SLURM tests are one such unit, since they share a cluster; golden files share nothing, so
-    each is one.
+    All SLURM tests are one such unit, since they share a cluster; golden files and fingerprints
+    share nothing, so each is one; the contract shares what it trained of each method.
     """
     from xdist.scheduler import LoadFileScheduling
 
@@ -50,6 +53,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith("tests/slurm/"):
                 return "slurm"
-            return nodeid if nodeid.startswith("tests/golden/") else super()._split_scope(nodeid)
+            if nodeid.startswith("tests/test_contract.py"):
+                return "contract " + re.split(r"[\[\]-]", f"{nodeid}[")[1]
+            alone = nodeid.startswith(("tests/golden/", "tests/test_fingerprint.py"))
+            return nodeid if alone else super()._split_scope(nodeid)
 
     return Scheduling(config, log)
