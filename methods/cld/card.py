@@ -14,6 +14,7 @@ from methods.cld.settings import CLDLikelihoodParams
 from methods.shared.counting import backbone_cost
 from methods.shared.declaration import network_card
 from methods.shared.hyperparameters import ExactParams, Prior, likelihood_evaluations
+from methods.shared.sampling import restored_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +94,7 @@ CARD = network_card(
     adapter="methods.cld.adapter:CriticallyDampedLangevin",
     params=Params,
     samplers=SAMPLERS,
-    no_condition={
-        "class": "its networks are trained without classes, and there is no classifier beside them",
-        **dict.fromkeys(
-            ("inpainting", "colourisation"),
-            "what is known is put back with fresh noise after each step, which sscs, "
-            "sscs_midpoint and euler_maruyama take",
-        ),
-    },
+    no_condition=restored_by("sscs", "sscs_midpoint", "euler_maruyama"),
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from bench.card import Effort, SamplerCard
 from methods.shared.sampling import (
+    RESTORATIONS,
     Adaptive,
     DeisOfClean,
     Ending,
@@ -28,10 +29,6 @@ from methods.shared.sampling import (
 TIMES = ("quadratic", "uniform", "log_snr", "rho7")
 NOISE_TIMES = ("log_snr", "rho7", "quadratic", "uniform")
 """For polynomials in the log-SNR, which few steps quadratic in t extrapolate too far."""
-
-
-RESTORATIONS: Mapping[str, int] = MappingProxyType({"inpainting": 1, "colourisation": 1})
-"""What samplers of single noisy steps sample under: what is known is put back after each."""
 
 
 @dataclass(frozen=True, kw_only=True)

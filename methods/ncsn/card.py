@@ -14,6 +14,7 @@ from methods.ncsn.sampling import SAMPLERS
 from methods.ncsn.settings import RefineNet
 from methods.shared.declaration import TINY, network_card, network_cost
 from methods.shared.hyperparameters import ExactParams
+from methods.shared.sampling import NO_CLASSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +114,7 @@ CARD = network_card(
     adapter="methods.ncsn.adapter:NCSN",
     params=Params,
     samplers=SAMPLERS,
-    no_condition={
-        "class": "its networks are trained without classes, and there is no classifier beside them"
-    },
+    no_condition={"class": NO_CLASSES},
     variant=_variant,
     presets=PRESETS,
     shapes=SHAPES,

@@ -17,6 +17,19 @@ from bench.card import SamplerCard, adaptive
 IN_DATA_RANGE: Mapping[str, Any] = {"unit": "data range"}
 """Metadata of a parameter in units of the data range [0, 1], which an adapter scales to its own."""
 
+RESTORATIONS: Mapping[str, int] = MappingProxyType({"inpainting": 1, "colourisation": 1})
+"""What samplers of single noisy steps sample under: what is known is put back after each."""
+
+NO_CLASSES = "its networks are trained without classes, and there is no classifier beside them"
+
+
+def restored_by(*names: str) -> dict[str, str]:
+    """Returns why other samplers than these, of a method without classes, take no condition."""
+    *others, last = names
+    takers = f"{', '.join(others)} and {last}"
+    why = f"what is known is put back with fresh noise after each step, which {takers} take"
+    return {"class": NO_CLASSES, **dict.fromkeys(RESTORATIONS, why)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerParams:

@@ -15,8 +15,9 @@ from methods.shared.hyperparameters import (
     LikelihoodParams,
     likelihood_evaluations,
 )
+from methods.shared.sampling import RESTORATIONS, restored_by
 from methods.soft.presets import PRESETS, PUBLISHED, SHAPES
-from methods.soft.sampling import DIAGONAL, RESTORATIONS, SAMPLERS
+from methods.soft.sampling import DIAGONAL, SAMPLERS
 from methods.soft.settings import CorruptionParams
 
 MOST_DIMS = 256
@@ -168,14 +169,7 @@ CARD = network_card(
     adapter="methods.soft.adapter:SoftDiffusion",
     params=Params,
     samplers=SAMPLERS,
-    no_condition={
-        "class": "its networks are trained without classes, and there is no classifier beside them",
-        **dict.fromkeys(
-            ("inpainting", "colourisation"),
-            "what is known is put back with fresh noise after each step, which momentum, "
-            "ancestral and naive take",
-        ),
-    },
+    no_condition=restored_by("momentum", "ancestral", "naive"),
     refuse_condition=_refuse_condition,
     variant=_variant,
     presets=PRESETS,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from bench.card import Effort, SamplerCard
 from methods.shared.sampling import (
+    RESTORATIONS,
     Adaptive,
     DeisOfClean,
     Eta,
@@ -211,9 +212,6 @@ def _card(
         **more,
     )
 
-
-RESTORATIONS: Mapping[str, int] = MappingProxyType({"inpainting": 1, "colourisation": 1})
-"""What samplers of single noisy steps sample under: what is known is put back after each."""
 
 SAMPLERS: Mapping[str, SamplerCard] = MappingProxyType(
     {
