@@ -24,10 +24,10 @@ Written = Mapping[str, tuple[Any, KeyPath]]
 
 def read_likelihood(r: Reading, train: Mapping[str, Model | Source | None]) -> Likelihood | None:
     """Returns the likelihoods that are computed, None for none."""
-    section = r.tree.get("likelihood", "none")
+    section = r.tree.get("likelihood")
     models = [entry.card for entry in train.values() if isinstance(entry, Model)]
     cards = {card.name: card.likelihood for card in models if card.likelihood}
-    if section == "none" or not _methods_are_known(r):
+    if section in (None, "none") or not _methods_are_known(r):
         return None
     if not cards:
         reasons = sorted({f"{card.name}: {card.no_likelihood}" for card in models})
