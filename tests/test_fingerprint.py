@@ -3,8 +3,8 @@
 A training of a few steps with the tiny parameters, its samples by every sampler, its likelihood and
 its inspection are boiled down to a few numbers each. ``tests/fingerprints/<method>.json`` holds
 them as they were when the versions were set. They agree to 1e-3 of their size across machines and
-torch builds; a change of the mathematics moves them further. After raising a version on purpose, or
-for a new method:
+torch builds, to 5e-3 where a solver chooses its steps; a change of the mathematics moves them
+further. After raising a version on purpose, or for a new method:
 
     python tests/test_fingerprint.py --write
 """
@@ -29,10 +29,11 @@ from bench.method import Noise, Run, Sampler, load_method
 
 FOLDER = Path(__file__).with_name("fingerprints")
 REMEDY = "python tests/test_fingerprint.py --write"
-ADAPTIVE = (
-    1e-3  # where rounding decides whether a step is taken, numbers agree to about the tolerance
-)
+ADAPTIVE = 1e-4  # of solvers that choose their steps
 TOLERANCE = 1e-3  # of the root mean square
+ADAPTIVE_TOLERANCE = (
+    5e-3  # rounding decides whether a step is taken, which moves more than ADAPTIVE
+)
 LEARNED_TOLERANCE = 1e-2  # Adam's first steps amplify rounding where a gradient nearly vanishes
 BUDGET = 10
 
@@ -97,15 +98,19 @@ def flat(method):
     return torch.cat([tensor.double().flatten() for _, tensor in sorted(method.state().items())])
 
 
-def shake(networks):
-    """Moves every weight at random, so that a network of a few training steps has something to
+def shake(networks, untrained):
+    """Gives networks the weights of untrained ones, moved at random so that they have something to
     say.
+
+    Trained weights differ from machine to machine by what Adam makes of rounding, enough to decide
+    whether an adaptive solver takes a step; these do not.
     """
     noise = Noise(0, ("shake",))
     with torch.no_grad():
-        for network in networks:
+        for network, other in zip(networks, untrained, strict=True):
+            network.load_state_dict(other.state_dict())
             for weight in network.parameters():
-                weight.add_(0.2 * noise.normal(weight.shape).to(weight.device))
+                weight.add_(0.1 * noise.normal(weight.shape).to(weight.device))
 
 
 def fingerprint(card):
@@ -114,6 +119,8 @@ def fingerprint(card):
     """
     torch.set_num_threads(1)
     data = load_images("digits")
+    torch.manual_seed(0)
+    untrained = load_method(card.name, card.tiny, data).networks
     method, curve = trained(card, data)
     weights, first = flat(method), flat(trained(card, data, stop_after=1)[0])
     training = {
@@ -122,7 +129,7 @@ def fingerprint(card):
         "loss": numbers(curve),
     }
     found = {card.name: {"version": card.version, **training}}
-    shake(method.networks)
+    shake(method.networks, untrained)
     for name, sampler in card.samplers.items():
         images = method.sample(4, sampler_of(sampler, name), Noise(0))
         found[f"{card.name}.{name}"] = {"version": sampler.version, "images": numbers(images)}
@@ -138,15 +145,23 @@ def fingerprint(card):
     return found
 
 
-def moved(now, then):
+def moved(now, then, tolerance=TOLERANCE):
     """Returns what differs by more than the tolerance: ``images.mean 0.48, was 0.51``."""
     found = []
     for what in now.keys() - {"version"}:
-        tolerance = (LEARNED_TOLERANCE if what == "learned" else TOLERANCE) * then[what]["size"]
+        share = LEARNED_TOLERANCE if what == "learned" else tolerance
+        most = share * then[what]["size"]
         for name, value in now[what].items():
-            if not abs(value - then[what][name]) <= tolerance:
+            if not abs(value - then[what][name]) <= most:
                 found.append(f"{what}.{name} {value:.6g}, was {then[what][name]:.6g}")
     return sorted(found)
+
+
+def tolerance_of(name, card):
+    """Returns the tolerance for what a method's fingerprint calls ``name``."""
+    sampler = card.samplers.get(name.removeprefix(f"{card.name}."))
+    adaptive = name.startswith("likelihood") if sampler is None else not sampler.effort.exact
+    return ADAPTIVE_TOLERANCE if adaptive else TOLERANCE
 
 
 @pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.name)
@@ -164,9 +179,10 @@ def test_numbers_move_only_with_their_version(card):
         then = tracked[name]
         assert now["version"] == then["version"], f"{name} has a new version: {REMEDY}"
         assert now.keys() == then.keys(), f"{name} gives other numbers than it did: {REMEDY}"
-        assert not moved(now, then), (
+        found = moved(now, then, tolerance_of(name, card))
+        assert not found, (
             f"numbers of {name} moved and its version is still {now['version']}: "
-            f"{'; '.join(moved(now, then))}. "
+            f"{'; '.join(found)}. "
             f"If that is meant, raise the version and say so in the changelog; then {REMEDY}"
         )
 
