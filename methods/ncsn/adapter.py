@@ -35,7 +35,7 @@ from methods.ncsn import refinenet
 from methods.ncsn.card import CARD, Params
 from methods.ncsn.checkpoint import read_checkpoint
 from methods.ncsn.langevin import Arc, LevelScore
-from methods.ncsn.levels import count_levels, geometric, step_size
+from methods.ncsn.levels import count_levels, geometric, restoring_step, step_size
 from methods.ncsn.objective import annealed_loss, sliced_loss
 from methods.ncsn.sampling import Annealed, Chain, Langevin
 from methods.shared.adapter import Adapter
@@ -170,8 +170,9 @@ class NCSN(Adapter):
             at = self._sampled(options.pop("levels"))
             del options["buys"]
             options["known"] = known
-            if chosen.step_lr == "technique":
-                options["step_lr"] = step_size(at, chosen.steps_each)
+            if isinstance(chosen.step_lr, str):
+                rule = step_size if chosen.step_lr == "technique" else restoring_step
+                options["step_lr"] = rule(at, chosen.steps_each)
         function = self.card.samplers[sampler.name].load()
         return function(self.score_fn(self.average), x, at, noise, **options)
 

@@ -13,7 +13,7 @@ smallest, so index i of L stands for t = 1 - i / (L - 1).
 Source: Song & Ermon, 2019, https://arxiv.org/abs/1907.05600 (section 4); Song & Ermon, 2020,
 https://arxiv.org/abs/2006.09011 (section 3, propositions 2 and 3).
 Departures: an overlap of 0.5, as the paper says, gives 5 % fewer levels than the published ones,
-which all have 0.566.
+which all have 0.566; :func:`restoring_step` is of neither paper.
 """
 
 import math
@@ -107,3 +107,31 @@ def step_size(sigmas: Tensor, steps_each: int) -> float:
         options={"xatol": 1e-12},
     )
     return float(found.x) * last**2
+
+
+def restoring_step(sigmas: Tensor, steps_each: int) -> float:
+    r"""Returns a step size that holds the noise of a level where the network's output does not grow
+    with it.
+
+    Technique 4 takes the score as linear in x. A network that normalises its input predicts noise
+    of variance 1 however much there is. Let x have noise of standard deviation :math:`a \sigma_i`.
+    With :math:`e = \epsilon / \sigma_L^2` a step makes it
+
+    .. math:: \sqrt{(a - e)^2 + 2 e} \approx a - e \, (1 - 1 / a) ,
+
+    and the next level multiplies it by :math:`\gamma`. T steps take that back only if :math:`T e (1
+    - 1 / a) \ge (\gamma - 1) a` for some a, that is if :math:`T e \ge 4 (\gamma - 1)`; below, the
+    noise grows from level to level. This is twice that, at most the step to the clean mean:
+
+    .. math:: e = \min(1, 8 (\gamma - 1) / T) .
+
+    For NCSNv2's own levels on CIFAR-10 (232, T = 5) it is 0.060, and the authors' 0.062.
+
+    Args:
+        sigmas: Levels from the largest to the smallest, shape (L,), L at least 2; their ratio is
+            taken as constant.
+        steps_each: Steps at each level, T.
+    """
+    first, last = sigmas[0].item(), sigmas[-1].item()
+    gamma = (first / last) ** (1 / (len(sigmas) - 1))
+    return min(1.0, 8 * (gamma - 1) / steps_each) * last**2

@@ -41,20 +41,22 @@ class Annealed(Chain):
     own way (``buys`` "steps") levels and step size stay, and a budget buys steps at each level: at
     a fixed step size fewer leave the chain unmixed.
 
-    With one step at each level the technique, which takes the level before as mixed, is far too
-    careful. A step of sigma_L^2, which goes from x to its clean mean and puts noise back, does
-    better: of a small network trained on 8x8 digits, the Frechet distance to held-out images after
-    50 evaluations is 7.6 by the technique, 3.2 by the technique with 5 steps at each level, and 1.6
-    by one step of sigma_L^2 (1.5 of three quarters of it); after 100 these are 6.9, 1.5 and 1.2
-    (0.9).
+    With few evaluations the technique leaves noise: it takes the score as linear in x, and a
+    network that normalises its input does not take back what is left of the level before.
+    ``step_lr`` "restoring" does (:func:`methods.ncsn.levels.restoring_step`). Of a small network
+    trained on Fashion-MNIST at 14x14, the Frechet distance to held-out images after 100
+    evaluations, one at each level, is 22.7 by the technique and 5.6 with a step of sigma_L^2 / 2,
+    where "restoring" has 0.52; of one trained on 8x8 digits, after 50, 7.6 by the technique and 1.5
+    with three quarters, where it has 0.75.
 
     Args:
         levels: Noise levels to go through, from the largest to the smallest of training. As many as
             in training are those; fewer, or more, are a geometric sequence between them where the
             network knows any noise level, else those of training nearest to one.
         steps_each: Steps at each level.
-        step_lr: Step size at the last level, or NCSNv2's rule ("technique",
-            :func:`methods.ncsn.levels.step_size`).
+        step_lr: Step size at the last level; NCSNv2's rule ("technique",
+            :func:`methods.ncsn.levels.step_size`); or one for few evaluations ("restoring",
+            :func:`methods.ncsn.levels.restoring_step`).
         buys: What a budget of evaluations buys; the other one stays as it is given.
         convention: Whether the step size is the factor of the score ("code") or twice it ("paper").
         returned: The last image, or the one before it, clamped, as NCSN's code does ("published").
@@ -64,7 +66,7 @@ class Annealed(Chain):
 
     levels: int = 10
     steps_each: int = 5
-    step_lr: Literal["technique"] | float = "technique"
+    step_lr: Literal["technique", "restoring"] | float = "technique"
     buys: Literal["levels", "steps"] = "levels"
     convention: Literal["code", "paper"] = "code"
     returned: Literal["last", "published"] = "last"
@@ -77,13 +79,13 @@ class Annealed(Chain):
                 "levels should be at least 2 (one is the sampler langevin), and steps_each at "
                 "least 1"
             )
-        if self.step_lr == "technique":
+        if isinstance(self.step_lr, str):
             if self.convention == "paper":
                 raise ValueError(
-                    "step_lr technique is a factor of the score: leave convention code"
+                    f"step_lr {self.step_lr} is a factor of the score: leave convention code"
                 )
         elif self.step_lr <= 0:
-            raise ValueError("step_lr should be positive, or technique")
+            raise ValueError("step_lr should be positive, technique or restoring")
         if self.returned == "published" and self.denoise:
             raise ValueError(
                 "the published sampler does not denoise: returned published goes with denoise false"

@@ -5,7 +5,7 @@ import torch
 
 from bench.method import Noise
 from methods.ncsn.langevin import Arc, annealed_langevin, langevin
-from methods.ncsn.levels import geometric, step_size
+from methods.ncsn.levels import geometric, restoring_step, step_size
 from methods.shared.controllable import Known
 from methods.shared.exact import Mixture
 from methods.shared.process import like
@@ -231,3 +231,35 @@ def test_budgeted_levels_mix_better_with_the_steps_that_the_technique_asks_for()
     chosen = step_size(sigmas, 5)
     assert error(chosen) < error(step_size(sigmas, 100))
     assert error(chosen) < 0.3
+
+
+@pytest.mark.parametrize(("levels", "steps_each"), [(50, 1), (100, 1), (49, 2), (232, 5)])
+def test_restoring_steps_hold_the_noise_where_the_predicted_noise_has_variance_1(
+    levels, steps_each
+):
+    """Images of one point, and of each the noise predicted in units of its root mean square: 196
+    dimensions with as many samples.
+    """
+    sigmas = geometric(10.0, 0.02, levels)
+    x = 0.5 + 10.0 * double(1).normal((200, 1, 14, 14))
+
+    def normalised(x, sigma):
+        centred = x - 0.5
+        size = centred.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        return -centred / size / sigma.view(-1, 1, 1, 1)
+
+    def left(step_lr):
+        after = annealed_langevin(
+            normalised, x, sigmas, double(2), steps_each=steps_each, step_lr=step_lr, denoise=False
+        )
+        return (after - 0.5).square().mean().sqrt().item() / 0.02
+
+    assert left(restoring_step(sigmas, steps_each)) < 2
+    if levels * steps_each <= 100:  # with many steps the technique holds it too
+        assert left(step_size(sigmas, steps_each)) > 10
+
+
+def test_restoring_step_of_the_authors_levels_is_theirs():
+    """NCSNv2 on CIFAR-10: 232 levels from 50 to 0.01, five steps at each of 6.2e-6."""
+    assert restoring_step(geometric(50.0, 0.01, 232), 5) == pytest.approx(6.2e-6, rel=0.05)
+    assert restoring_step(geometric(50.0, 0.01, 4), 1) == pytest.approx(0.01**2)

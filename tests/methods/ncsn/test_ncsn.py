@@ -11,7 +11,7 @@ from bench.method import Condition, Noise, Run, Sampler
 from bench.schema import build, merge
 from methods.ncsn.adapter import NCSN
 from methods.ncsn.card import CARD, SAMPLERS
-from methods.ncsn.levels import geometric, overlap, step_size
+from methods.ncsn.levels import geometric, overlap, restoring_step, step_size
 from methods.ncsn.presets import PRESETS, PUBLISHED
 from methods.shared.likelihood import dequantise
 from methods.shared.process import like
@@ -126,13 +126,16 @@ def test_network_that_is_told_sigma_samples_at_any_number_of_levels():
     torch.testing.assert_close(told, geometric(4.0, 0.05, 12), rtol=1e-5, atol=0)
 
 
-def test_step_size_by_the_technique_is_that_of_the_levels_gone_through():
+@pytest.mark.parametrize(
+    ("name", "rule"), [("technique", step_size), ("restoring", restoring_step)]
+)
+def test_step_size_by_a_rule_is_that_of_the_levels_gone_through(name, rule):
     tiny = method(**merge(FOURIER, LEVELS))
     tiny.average = Point(tiny, 0.5, "unet-fourier")
-    size = step_size(geometric(4.0, 0.05, 12), 3)
+    size = rule(geometric(4.0, 0.05, 12), 3)
     images = [
         tiny.sample(2, sampler(levels=12, steps_each=3, step_lr=step), Noise(0))
-        for step in ("technique", size)
+        for step in (name, size)
     ]
     assert torch.equal(*images)
 
