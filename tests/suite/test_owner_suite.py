@@ -36,7 +36,8 @@ OWN = {  # beyond these, what the papers take
     ("cld", "euler_maruyama"): {2000},
     ("ncsnv2", "annealed_langevin"): {1161},
 }
-BUYS_NOTHING = {"ncsn": {5}, "ncsnv2": {5, 10, 1000}}
+BUYS_NOTHING = {"ncsn": {5, 10, 20}, "ncsnv2": {5, 10, 1000}}
+"""Budgets of less than two levels, or of too few steps to hold the noise of one."""
 FAST = {"ddim", "flow_heun", ("sde", "dpm_solver_2m"), ("cld", "deis")}
 QUICK = {5, 10, 20, 50}
 QUICKER = {
