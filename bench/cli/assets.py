@@ -6,12 +6,11 @@ import sys
 import time
 
 from bench.cli.exit_status import DONE, FAILED
-from bench.cli.options import Command, add_suite
+from bench.cli.options import Command, add_suite, command
 from bench.cli.study import Study
 from bench.data import assets, download
 from bench.data.registry import data_card
 from bench.data.root import data_root
-from bench.installation import program
 from bench.printable import one_line, say
 from bench.suite import requirements
 
@@ -56,7 +55,7 @@ def _assets(options: argparse.Namespace) -> int:
         asset.needed and asset.path is None and asset.offer is not None for asset in needed
     )
     if lacking and offered and not options.download:
-        say(f"fetch what has an address: {program()} assets {options.suite} --download")
+        say(f"fetch what has an address: {command(options, 'assets')} --download")
     damaged = wrong - len(lacking)
     counts = [f"{len(lacking)} missing"] * bool(lacking)
     counts += [f"{damaged} not as published"] * bool(damaged)

@@ -6,7 +6,7 @@ import sys
 import time
 
 from bench.cli.exit_status import DONE, FAILED
-from bench.cli.options import Command, add_suite
+from bench.cli.options import Command, add_suite, command
 from bench.cli.study import Study
 from bench.execute.cancellation import ask_to_cancel
 from bench.execute.lease import holder
@@ -14,7 +14,6 @@ from bench.execute.local.registry import living, signal_workers, stop_workers
 from bench.execute.slurm.cancel import cancel_submissions
 from bench.execute.slurm.queue import ClusterError
 from bench.execute.slurm.submission import submissions
-from bench.installation import program
 from bench.printable import say
 
 PATIENCE_SECONDS = 60
@@ -44,7 +43,7 @@ def _cancel(options: argparse.Namespace) -> int:
             say(f"{study.suite.name}: nothing runs; start it again to go on")
             return DONE
         time.sleep(0.2)
-    see = f"{program()} status {options.suite}"
+    see = command(options, "status")
     say(f"{study.suite.name}: still stopping; see: {see}", file=sys.stderr)
     return FAILED
 

@@ -1,12 +1,17 @@
 """What several commands share: options, exit statuses, and checks of names, data and devices."""
 
 import argparse
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.cli.exit_status import DONE, FAILED, WRONG
+from bench.installation import program
 from bench.store import Store
+
+RESULTS = "results"
+"""Where tables and figures go unless ``--results`` names another folder."""
 
 
 class Command(NamedTuple):
@@ -22,7 +27,7 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
         "--store", metavar="DIR", help="where weights, samples and scores are kept (results/store)"
     )
     parser.add_argument(
-        "--results", metavar="DIR", default="results", help="where tables and figures go (results)"
+        "--results", metavar="DIR", default=RESULTS, help="where tables and figures go (results)"
     )
 
 
@@ -92,6 +97,19 @@ def overrides(options: argparse.Namespace) -> list[str]:
         "--smoke": options.smoke,
     }
     return [name for name, value in values.items() if value]
+
+
+def command(options: argparse.Namespace, verb: str) -> str:
+    """Returns the command line of another command about the same suite and folders."""
+    words = [verb, options.suite]
+    for name in ("set", "only", "plugin"):
+        words += [word for value in getattr(options, name) for word in (f"--{name}", value)]
+    for name in ("profile", "store"):
+        value = getattr(options, name)
+        words += [f"--{name}", value] if value is not None else []
+    words += ["--results", options.results] if options.results != RESULTS else []
+    words += ["--smoke"] if options.smoke else []
+    return f"{program()} {shlex.join(words)}"
 
 
 def store_of(options: argparse.Namespace) -> Store:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from bench.cli.exit_status import DONE, FAILED, WRONG
-from bench.cli.options import Command, add_suite, add_verify
+from bench.cli.options import Command, add_suite, add_verify, command
 from bench.cli.prune import prune_samples
 from bench.cli.report import make_report
 from bench.cli.study import Study, describe_counts
@@ -23,7 +23,6 @@ from bench.execute.slurm.packing import measured
 from bench.execute.slurm.resources import Slurm
 from bench.execute.slurm.submission import submissions
 from bench.files import write
-from bench.installation import program
 from bench.printable import say
 from bench.progress import Progress, examine, verify_references
 from bench.suite import requirements
@@ -91,7 +90,7 @@ def _say_what_goes_on(study: Study, options: argparse.Namespace) -> None:
     all_ = submissions(study.results)
     left = [str(one.job) for one in all_ if not one.over and not one.abandoned]
     if left:
-        see, end = (f"{program()} {verb} {options.suite}" for verb in ("status", "cancel"))
+        see, end = (command(options, verb) for verb in ("status", "cancel"))
         say(f"\njobs go on without this driver: {', '.join(left)}", file=sys.stderr)
         say(f"see: {see}; end them: {end}", file=sys.stderr)
 
@@ -160,8 +159,8 @@ def _detach(study: Study, options: argparse.Namespace, executor: Slurm, lease: L
     for submission in made:
         say(array_line(submission))
     say("" if made else "nothing to submit: all that is missing is in the queue")
-    status = f"{program()} status {options.suite}"
-    say(f"how far it is: {status}; tables of what is finished: {program()} report ...")
+    status, tables = (command(options, verb) for verb in ("status", "report"))
+    say(f"how far it is: {status}; tables of what is finished: {tables}")
     again = "once the queue is empty, run the same command again"
     say(f"{again}: it submits what failed by chance, and nothing twice, or else makes the tables")
     if left_out:

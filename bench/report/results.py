@@ -66,6 +66,7 @@ class Results:
         models: Its train labels, in order.
         claims: Those that it states.
         file: Where it was read from, for the command that makes a row again.
+        options: The options that changed the file, for the same.
     """
 
     rows: pd.DataFrame
@@ -79,6 +80,7 @@ class Results:
     models: Sequence[str] = ()
     claims: Sequence[Claim] = ()
     file: str = ""
+    options: tuple[str, ...] = ()
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -182,6 +184,7 @@ def read_results(
         models=tuple(suite.train),
         claims=suite.claims,
         file=_shown(suite.path),
+        options=suite.options,
     )
 
 

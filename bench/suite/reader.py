@@ -103,7 +103,11 @@ def read_suite(
     resolved = resolve(sections, models, metrics, claims)
     if plugins:
         resolved["plugins"] = {str(plugin.path): plugin.digest for plugin in plugins}
-    return _suite(Path(path), sections, models, points, claims, resolved, findings.notes)
+    suite = _suite(Path(path), sections, models, points, claims, resolved, findings.notes)
+    changed = ["--profile", profile] if profile is not None else []
+    changed += ["--smoke"] if smoke else []
+    changed += [word for option in sets for word in ("--set", option)]
+    return replace(suite, options=tuple(changed))
 
 
 def _load_plugins(document: Document) -> tuple[tuple[Plugin, ...], list[Fault]]:

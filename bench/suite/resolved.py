@@ -42,6 +42,7 @@ class Suite:
         controlled: Whether the models have to agree in parameters and FLOPs.
         resolved: The suite as plain values with every default filled in.
         notes: What is allowed and yet unusual.
+        options: What of the command line changed the file: ``("--profile", "smoke")``.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Suite:
     controlled: bool
     resolved: Values
     notes: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
     @property
     def reads_images(self) -> bool:

@@ -1,11 +1,14 @@
 """The command line without torch: what it prints, and its exit status."""
 
+import argparse
 import json
+import shlex
 import subprocess
 import sys
 
 import pytest
 
+from bench.cli.options import add_suite, command
 from bench.cli.parser import main
 from bench.execute.lease import Lease
 from bench.files import write
@@ -237,3 +240,19 @@ def test_run_that_cannot_write_its_results_says_so(suite, capsys, tmp_path):
     (tmp_path / "results").write_text("a file where a folder should be")
     assert main([suite]) == 1
     assert "results" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        [],
+        ["--profile", "wide one", "--smoke", "--store", "s", "--results", "r"],
+        ["--set", "samples.count=3", "--set", "name=x y", "--only", "vp", "--plugin", "mine.py"],
+    ],
+)
+def test_commands_that_are_named_are_about_the_same_study(changed):
+    parser = argparse.ArgumentParser()
+    add_suite(parser)
+    options = parser.parse_args(["small.yaml", *changed])
+    words = shlex.split(command(options, "status"))
+    assert vars(parser.parse_args(words[words.index("status") + 1 :])) == vars(options)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,8 @@ from synthetic_results import (
 
 from bench.data.images import load_images
 from bench.report.markdown import markdown
+from bench.report.page.detail import command
+from bench.report.results import read_results
 from bench.report.writer import write
 from bench.spec import key, part_name, place
 from bench.store import Store, UnitId
@@ -265,3 +268,20 @@ def test_the_table_names_the_file_of_each_number_and_says_what_names_no_commit(s
         f"Without provenance: 1 of {len(rows)} rows hold results that name no commit "
         "(samples, metrics)" in text
     )
+
+
+def test_the_command_that_makes_a_row_again_has_the_options_that_changed_the_suite(tmp_path):
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "name: small\ndataset: digits\nmetrics: []\nsamples: {count: 6, batch: 3}\n"
+        "train: {vp: {method: sde}}\n"
+        "points: [{train: vp, sampler: euler_maruyama, grid: {nfe: [5, 10]}}]\n"
+        "profiles: {more: {samples: {count: 9}}}\n"
+    )
+    options = ["--profile", "more", "--set", "samples.batch=2"]
+    suite = read_suite(path, profile="more", sets=["samples.batch=2"])
+    results = read_results(suite, Store(tmp_path / "store"))
+    words = shlex.split(command(results, results.rows.iloc[0]))
+    assert words[2:] == ["suite.yaml", *options, "--only", words[-1]]
+    again = read_suite(path, profile="more", sets=["samples.batch=2"], only=words[-1:])
+    assert [point.group for point in again.points] == [suite.points[0].group]

@@ -47,8 +47,9 @@ def detail(results: Results, group: pd.Series, picture: Picture | None, width: i
 
 def command(results: Results, group: Mapping[str, object]) -> str:
     """Returns the command that makes the points of a row."""
-    only = shlex.quote(words_of(str(group["group"])))
-    return f"python run_bench.py {shlex.quote(results.file or '<suite>.yaml')} --only {only}"
+    only = ("--only", words_of(str(group["group"])))
+    words = shlex.join([results.file or "SUITE.yaml", *results.options, *only])
+    return f"python run_bench.py {words}"
 
 
 def _facts(results: Results, group: pd.Series) -> dict[str, str]:
