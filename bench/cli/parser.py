@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "claims": "judge what papers claim by the stored results of suites, on one page",
     "export": "pack a study into one archive with the hash of each file",
     "merge": "add the results of other folders, machines and archives to the store",
+    "track": "send training curves and metrics to TensorBoard or Weights & Biases",
     "prune": "delete what is no longer needed",
 }
 """Commands with their one-line help; each is a module of this package, imported when asked for."""
