@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from authors_data import Python2Pickler, binary_batch, python_batch
 
 from bench.data import cifar
 from bench.data.images import Images, load_images
@@ -19,37 +20,6 @@ from bench.data.registry import DATASETS
 
 ROWS = 4
 TRAIN, TEST = [f"data_batch_{k}" for k in range(1, 6)], ["test_batch"]
-
-
-class Python2Pickler(pickle._Pickler):
-    """Writes texts and bytes as Python 2 wrote its strings."""
-
-    dispatch = dict(pickle._Pickler.dispatch)
-
-    def save_string(self, value):
-        content = value.encode("latin1") if isinstance(value, str) else value
-        self.write(b"T" + len(content).to_bytes(4, "little") + content)
-        self.memoize(value)
-
-    dispatch[bytes] = dispatch[str] = save_string
-
-
-def python_batch(pixels, labels, /, pickler=Python2Pickler, **changes):
-    """Returns a batch of the python version, which Python 2 and numpy 1 wrote."""
-    stream = io.BytesIO()
-    names = [f"image_{k}.png" for k in range(len(labels))]
-    batch = {
-        "batch_label": "a batch",
-        "labels": labels.tolist(),
-        "data": pixels,
-        "filenames": names,
-    }
-    pickler(stream, protocol=2).dump({**batch, **changes})
-    return stream.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
-
-
-def binary_batch(pixels, labels):
-    return np.concatenate([labels[:, None].astype(np.uint8), pixels], axis=1).tobytes()
 
 
 WRITERS = {"bin": (binary_batch, ".bin", "binary"), "py": (python_batch, "", "python")}
