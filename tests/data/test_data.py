@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
-from sklearn.datasets import load_sample_images, make_swiss_roll
 
 from bench.cli.parser import main
 from bench.data import cifar, synthetic
@@ -24,7 +23,9 @@ def test_published_facts_are_of_files_that_the_card_asks_for():
 
 
 def test_patches_are_crops_of_the_photographs_and_those_held_out_share_no_pixel_with_the_others():
-    images, photos = load_images("photo_patches"), load_sample_images().images
+    from sklearn import datasets
+
+    images, photos = load_images("photo_patches"), datasets.load_sample_images().images
     assert (images.shape, images.levels, images.card.flips) == ((3, 32, 32), 256, True)
     windows = [
         np.lib.stride_tricks.sliding_window_view(photo, (32, 32), axis=(0, 1)) for photo in photos
@@ -159,11 +160,14 @@ def test_diamond_stands_on_its_corner():
 
 
 def test_swiss_rolls_are_scikit_learns_in_small_around_five_centres():
+    from sklearn import datasets
+
     points = synthetic.swiss_rolls(50, np.random.RandomState(5))
     random = np.random.RandomState(5)
     counts = random.multinomial(50, [0.2] * 5)
     rolls = [
-        make_swiss_roll(k, noise=0.2, random_state=random)[0][:, [0, 2]] * 0.01 for k in counts
+        datasets.make_swiss_roll(k, noise=0.2, random_state=random)[0][:, [0, 2]] * 0.01
+        for k in counts
     ]
     expected = np.concatenate(
         [roll + centre for roll, centre in zip(rolls, synthetic.CENTRES, strict=True)]
