@@ -9,6 +9,7 @@ from scipy.stats import multivariate_normal
 
 from bench.cli.parser import main
 from bench.data import cifar, synthetic
+from bench.data.fault import InputError
 from bench.data.images import Images, load_images
 from bench.data.registry import DATASETS
 
@@ -40,6 +41,23 @@ def test_patches_are_crops_of_the_photographs_and_those_held_out_share_no_pixel_
     assert (
         480 + 32 <= 512
     )  # the last column of the last training crop lies left of the first held-out one
+
+
+def names_of_files_below_the_root():
+    return [
+        name
+        for name, card in DATASETS.items()
+        if card.files and not any(place.startswith("/") for names in card.files for place in names)
+    ]
+
+
+@pytest.mark.parametrize("name", names_of_files_below_the_root())
+def test_missing_files_are_refused_by_the_reader(root, name):
+    """So that a failed job shows the message without a traceback."""
+    with pytest.raises(
+        InputError, match=r"missing|holds none|holds not both|not there|nothing lies"
+    ):
+        assert load_images(name).train is None
 
 
 SUITE = """
