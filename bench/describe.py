@@ -7,17 +7,27 @@ the annotations: both are written once, beside the code that they describe.
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+import types
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from bench.schema import describe, field_types, plain
+from bench.schema import field_types, plain
 
 WIDTH = 100
 _ENTRY = re.compile(r"(\w+(?:, \w+)*): (.*)")
+_ROLE = re.compile(r":(?:class|func|meth|data|attr):`~?([^`]+)`")
+_SEE = re.compile(r",? \(:(?:mod|class|func|meth|data|attr):`[^`]+`\)")
+_WORDS = {
+    bool: "true, false",
+    float: "number",
+    int: "whole number",
+    str: "text",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True)
@@ -27,16 +37,21 @@ class Parameter:
     Args:
         path: Its name, below the names of the parameters that it is nested in.
         meaning: One paragraph; empty if the docstring has none.
-        allowed: Which values it takes: ``one of 've', 'vp'``, ``a number``.
+        allowed: Which values it takes: ``vp, ve, subvp``, ``whole number, at least 1``.
         default: A plain value; :data:`dataclasses.MISSING` if it has to be given.
-        group: Whether it holds parameters of its own, which follow.
+        inner: The dataclass of the parameters that it holds, which follow.
     """
 
     path: tuple[str, ...]
     meaning: str
     allowed: str
     default: Any
-    group: bool = False
+    inner: type | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in the group that it is nested in."""
+        return self.path[-1]
 
 
 def summary(kind: type) -> str:
@@ -89,15 +104,35 @@ def parameters(kind: type, path: tuple[str, ...] = (), defaults: Any = None) -> 
     for item in fields(kind):
         hint, meaning = field_types(kind)[item.name], meanings(kind).get(item.name, "")
         default = _default(item) if defaults is None else getattr(defaults, item.name)
-        group = is_dataclass(hint)
+        inner = hint if isinstance(hint, type) and is_dataclass(hint) else None
         here = (*path, item.name)
-        yield Parameter(here, meaning, describe(hint), plain(default), group)
-        if group:
+        yield Parameter(here, meaning, allowed(hint), plain(default), inner)
+        if inner:
             yield from parameters(hint, here, default)
 
 
 def _default(item: Field) -> Any:
     return item.default if item.default_factory is MISSING else item.default_factory()
+
+
+def allowed(kind: Any) -> str:
+    """Returns what values of a type may be, in words."""
+    origin, options = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        rules = [str(rule).removeprefix("should be ") for rule in kind.__metadata__]
+        return ", ".join([allowed(options[0]), *rules])
+    if is_dataclass(kind) or origin is Mapping:
+        return "mapping"
+    if origin in (Union, types.UnionType):
+        return " or ".join(allowed(option) for option in options)
+    if origin is Literal:
+        return ", ".join(map(str, options))
+    if origin is tuple:
+        whole = options[-1] is ... or len(set(options)) == 1
+        inner = allowed(options[0]) if whole else ", ".join(map(allowed, options))
+        length = "" if options[-1] is ... else f" of {len(options)}"
+        return f"list{length}: {inner}"
+    return _WORDS.get(kind, str(kind))
 
 
 def commented_yaml(kind: type) -> str:
@@ -107,17 +142,17 @@ def commented_yaml(kind: type) -> str:
     lines = []
     for parameter in parameters(kind):
         indent = "  " * (len(parameter.path) - 1)
-        allowed = "" if parameter.group else f"({parameter.allowed})"
-        comment = f"{without_markup(parameter.meaning)} {allowed}".strip()
+        values = "" if parameter.inner else f"({parameter.allowed})"
+        comment = f"{without_markup(parameter.meaning)} {values}".strip()
         mark = f"{indent}# "
         lines += textwrap.wrap(comment, WIDTH, initial_indent=mark, subsequent_indent=mark)
-        name = f"{indent}{parameter.path[-1]}:"
-        if parameter.group:
+        name = f"{indent}{parameter.name}:"
+        if parameter.inner:
             lines.append(name)
         elif parameter.default is MISSING:
             lines.append(f"{name}  # has to be given")
         else:
-            lines.append(f"{name} {_flow_yaml(parameter.default)}")
+            lines.append(f"{name} {flow_yaml(parameter.default)}")
     return "\n".join(lines)
 
 
@@ -126,12 +161,20 @@ def without_markup(text: str) -> str:
     return re.sub(r"(?::\w+:)?`+~?([^`]*)`+", r"\1", text)
 
 
+def markdown(text: str) -> str:
+    """Returns a docstring's text with code in backquotes and maths in dollars instead of roles."""
+    text = re.sub(r":math:`([^`]+)`", r"$\1$", _SEE.sub("", text))
+    text = re.sub(r"\bNone\b", "null", text)
+    text = _ROLE.sub(lambda role: f"`{role[1].rsplit('.', 1)[-1]}`", text)
+    return re.sub(r":mod:`([^`]+)`", r"`\1`", text.replace("``", "`"))
+
+
 def as_yaml(values: Any) -> str:
     """Returns plain values as YAML, in the order given."""
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _flow_yaml(value: Any) -> str:
+def flow_yaml(value: Any) -> str:
     """Returns a plain value as YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
     return text.removesuffix("...\n").strip()

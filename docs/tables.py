@@ -5,15 +5,14 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
-
-from parameters import Parameter, parameters, prose
 
 from bench.card import Card, SamplerCard, cards
 from bench.data.card import DataCard
 from bench.data.registry import DATASETS
+from bench.describe import Parameter, flow_yaml, markdown, parameters
 from bench.metrics.extractor_cards import EXTRACTORS
 from bench.metrics.registry import METRICS, SHORTHANDS, choose
 from bench.schema import build
@@ -42,29 +41,36 @@ def fields_table(kind: type, defaults: Mapping[str, str] | None = None) -> str:
         [
             (
                 f"`{one.name}`",
-                one.values,
+                one.allowed,
                 (defaults or {}).get(one.name) or _default(one),
-                one.meaning or (intro(one.inner) if one.inner else ""),
+                markdown(one.meaning) or (intro(one.inner) if one.inner else ""),
             )
-            for one in parameters(kind)
+            for one in own(kind)
         ],
     )
 
 
+def own(kind: type) -> list[Parameter]:
+    """Returns the parameters of a dataclass without those that are nested in them."""
+    return [one for one in parameters(kind) if len(one.path) == 1]
+
+
 def _default(one: Parameter) -> str:
-    return "required" if one.default is None else f"`{one.default}`" if one.default else "below"
+    if one.default is MISSING:
+        return "required"
+    return "below" if one.inner else f"`{flow_yaml(one.default)}`"
 
 
 def intro(kind: type) -> str:
     """Returns what a dataclass's docstring says before its arguments."""
     text = inspect.cleandoc(kind.__doc__ or "").split("\nArgs:")[0]
-    return prose(" ".join(text.split()))
+    return markdown(" ".join(text.split()))
 
 
 def nested(kind: type) -> dict[str, type]:
     """Returns the dataclasses inside a parameters dataclass, by the path of keys to them."""
     found = {}
-    for one in parameters(kind):
+    for one in own(kind):
         if one.inner is not None:
             found[one.name] = one.inner
             found |= {f"{one.name}.{name}": inner for name, inner in nested(one.inner).items()}
@@ -122,8 +128,8 @@ def source(card: Card) -> str:
     _, _, rest = text.partition("\nSource: ")
     paper, _, departures = rest.partition("\nDepartures: ")
     paper, departures = (" ".join(part.split()).rstrip(".") for part in (paper, departures))
-    items = "\n".join(f"- {prose(item)}" for item in departures.split("; "))
-    return f"Source: {prose(paper)}.\n\nDepartures from it:\n\n{items}"
+    items = "\n".join(f"- {markdown(item)}" for item in departures.split("; "))
+    return f"Source: {markdown(paper)}.\n\nDepartures from it:\n\n{items}"
 
 
 def _published(card: Card, preset: str) -> str:
@@ -157,7 +163,7 @@ def samplers(card: Card) -> str:
         (
             f"`{name}`",
             str(sampler.version),
-            prose(sampler.summary),
+            markdown(sampler.summary),
             evaluations(sampler),
             ", ".join(sampler.times) or "none of its own",
             ", ".join(sampler.conditions) or "none",
@@ -183,10 +189,12 @@ def evaluations(sampler: SamplerCard) -> str:
 
 def _sampler_parameters(card: Card) -> str:
     """Returns a row for each parameter; samplers that have the same one share it."""
-    groups: dict[tuple[str, str, str], dict[str, str | None]] = {}
+    groups: dict[tuple[str, str, str], dict[str, str]] = {}
     for name, sampler in card.samplers.items():
-        for one in parameters(sampler.params):
-            groups.setdefault((one.name, one.values, one.meaning), {})[name] = one.default
+        for one in own(sampler.params):
+            groups.setdefault((one.name, one.allowed, markdown(one.meaning)), {})[name] = _default(
+                one
+            )
     rows = []
     for (name, values, meaning), defaults in groups.items():
         every = len(defaults) == len(card.samplers)
@@ -195,20 +203,20 @@ def _sampler_parameters(card: Card) -> str:
     return table(("parameter", "samplers", "values", "default", "meaning"), rows)
 
 
-def _several(defaults: Mapping[str, str | None]) -> str:
+def _several(defaults: Mapping[str, str]) -> str:
     """Returns the default that most samplers have, and which have another one."""
     values = list(defaults.values())
     usual = max(dict.fromkeys(values), key=values.count)
-    others = [f"`{name}`: `{value}`" for name, value in defaults.items() if value != usual]
-    return "; ".join([f"`{usual}`", *others])
+    others = [f"`{name}`: {value}" for name, value in defaults.items() if value != usual]
+    return "; ".join([usual, *others])
 
 
 def likelihood_parameters() -> str:
     """Returns a row for each parameter of a likelihood; methods that have the same one share it."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, card in cards().items():
-        for one in parameters(card.likelihood.params) if card.likelihood else ():
-            row = one.name, one.values, _default(one), one.meaning
+        for one in own(card.likelihood.params) if card.likelihood else ():
+            row = one.name, one.allowed, _default(one), markdown(one.meaning)
             groups.setdefault(row, []).append(f"`{name}`")
     rows = [
         (f"`{name}`", ", ".join(of), values, default, meaning)
@@ -237,8 +245,8 @@ def metric_parameters() -> str:
     """Returns a row for each parameter of a metric; metrics that have the same one share it."""
     groups: dict[tuple[Any, ...], list[str]] = {}
     for name, card in METRICS.items():
-        for one in parameters(card.params):
-            row = one.name, one.values, _default(one), one.meaning
+        for one in own(card.params):
+            row = one.name, one.allowed, _default(one), markdown(one.meaning)
             groups.setdefault(row, []).append(name)
     rows = [
         (f"`{name}`", ", ".join(f"`{metric}`" for metric in of), values, default, meaning)

@@ -3,8 +3,10 @@
 One thread each: equal bytes are only promised for equal thread counts.
 """
 
+import gc
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "folder with sde/, cld/, oracle/, written with an equals sign; default: tests/golden/data"
     )
     parser.addoption("--golden-dir", type=Path, metavar="DIR", help=what)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Turns garbage collection off while tests are collected, and leaves them out of it afterwards.
+
+    Modules and tests stay until the end; going through them cost nearly half of the CPU time.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

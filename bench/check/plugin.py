@@ -9,6 +9,7 @@ from bench.check.extractor import check_extractor
 from bench.check.finding import Finding, findings
 from bench.check.method import check_method, trained
 from bench.check.metric import check_metric
+from bench.check.order import convergence
 from bench.check.sampler import check_sampler
 from bench.data.images import load_images
 from bench.data.registry import DATASETS
@@ -34,7 +35,8 @@ def check_plugin(plugin: Plugin, dataset: str) -> Iterator[tuple[str, Iterator[F
         return check_extractor(EXTRACTORS[name], load_images(dataset))
 
     def of_sampler(method: str, name: str) -> Iterator[Finding]:
-        return check_sampler(model(method), name)
+        yield from check_sampler(model(method), name)
+        yield from convergence(method, name, cards()[method].samplers[name])
 
     def of_method(name: str) -> Iterator[Finding]:
         return check_method(model(name), load_images(dataset))

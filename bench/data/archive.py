@@ -13,6 +13,7 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
+from bench.data.fault import InputError
 from bench.data.filenames import is_hidden, is_picture, kind, printable
 
 MOST_BYTES = 256 * 2**20
@@ -44,11 +45,11 @@ def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> b
                 whole.write(piece)
             content = whole.getvalue()
     except ARCHIVE_ERRORS as error:
-        raise ValueError(
+        raise InputError(
             f"{where}: cannot be unpacked ({printable(str(error))}): get the archive again"
         ) from error
     if len(content) != member.file_size:
-        raise ValueError(
+        raise InputError(
             f"{where}: holds {len(content):,} of {member.file_size:,} bytes: get the archive again"
         )
     return content
@@ -57,7 +58,7 @@ def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> b
 def check_size(where: str, size: int) -> None:
     """Raises ValueError for a picture's file of more bytes than it may have."""
     if size > MOST_BYTES:
-        raise ValueError(
+        raise InputError(
             f"{where}: has {size:,} bytes, more than the {MOST_BYTES:,} that a picture may have: "
             "take it out, or save it smaller"
         )
@@ -89,23 +90,23 @@ def opened(path: Path) -> zipfile.ZipFile:
         with path.open("rb") as file:
             start = file.read(262)
     except OSError as error:
-        raise ValueError(f"{where}: cannot be read ({error.strerror}): {again}") from None
+        raise InputError(f"{where}: cannot be read ({error.strerror}): {again}") from None
     what = "a .tar archive" if start[257:262] == b"ustar" else ""
     what = what or next((what for begins, what in OTHERS.items() if start.startswith(begins)), "")
     if what:
         instead = "name its folder" if what == "one picture" else "unpack it and name the folder"
-        raise ValueError(f"{where}: is {what}: {instead}, or make a .zip of the pictures")
+        raise InputError(f"{where}: is {what}: {instead}, or make a .zip of the pictures")
     if path.suffix.lower() != ".zip":
         why = (
             "an .npz file, which holds arrays"
             if path.suffix.lower() == ".npz"
             else "a file of another kind"
         )
-        raise ValueError(f"there is no folder or .zip of pictures {where}, but {why}")
+        raise InputError(f"there is no folder or .zip of pictures {where}, but {why}")
     try:
         return zipfile.ZipFile(path)
     except (*ARCHIVE_ERRORS, ValueError) as error:  # a negative offset is a ValueError
-        raise ValueError(
+        raise InputError(
             f"{where}: is no zip archive that can be read ({printable(str(error))}): {again}"
         ) from error
 
@@ -131,14 +132,14 @@ def members_of(
         if any(is_hidden(folder) for folder in name.split("/")[:-1]):
             left_out["__MACOSX file" if "__MACOSX" in name.split("/") else "hidden file"] += 1
         elif info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
-            raise ValueError(
+            raise InputError(
                 f"{where}: is a link in the archive: make it again with the files (zip without -y)"
             )
         elif not is_picture(name):
             left_out[kind(name)] += 1
         elif name in members:
             if (info.CRC, info.file_size) != (members[name].CRC, members[name].file_size):
-                raise ValueError(
+                raise InputError(
                     f"{where}: is in the archive twice, with other content: make the archive again"
                 )
             left_out["repeated member"] += 1
@@ -150,16 +151,16 @@ def members_of(
 
 def _check_member(where: str, info: zipfile.ZipInfo) -> None:
     if info.flag_bits & 1:
-        raise ValueError(f"{where}: is encrypted: make the archive again without a password")
+        raise InputError(f"{where}: is encrypted: make the archive again without a password")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         packers: dict[int, str] = vars(zipfile).get("compressor_names", {})
         how = packers.get(info.compress_type, f"method {info.compress_type}")
-        raise ValueError(
+        raise InputError(
             f"{where}: is packed by {how}: make the archive again with deflate, or without packing"
         )
     check_size(where, info.file_size)
     if info.file_size > max(MOST_EXPANDED, EXPANSION * info.compress_size):
-        raise ValueError(
+        raise InputError(
             f"{where}: says that {info.compress_size:,} bytes unpack to {info.file_size:,}, which "
             "pictures never do: take it out"
         )

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.data.fault import MissingError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -116,7 +118,7 @@ class DataCard:
         for names, how in self.files.items():
             place = next((root / name for name in names if (root / name).exists()), None)
             if place is None:
-                raise FileNotFoundError(f"{root} holds none of {', '.join(names)}: {how}")
+                raise MissingError(f"{root} holds none of {', '.join(names)}: {how}")
             inside = (path for path in place.rglob("*") if path.is_file())
             paths += sorted(inside) if place.is_dir() else [place]
         return paths

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from bench.data import pictures
 from bench.data.card import DataCard, FileFacts
 from bench.data.collection import collect
+from bench.data.fault import InputError, MissingError
 from bench.data.mapped import converted
 from bench.data.root import data_root
 
@@ -55,7 +56,7 @@ def images(root: Path, size: int, split: str) -> np.ndarray:
     """
     place = next((root / name for name in PLACES if (root / name).exists()), None)
     if place is None:
-        raise FileNotFoundError(f"{root} holds none of {', '.join(PLACES)}: {HOW}")
+        raise MissingError(f"{root} holds none of {', '.join(PLACES)}: {HOW}")
     shaping = SHAPINGS[size]
     chosen = partition(root / PARTITION)[split]
     files = [place] if place.is_file() else [place / name for name in chosen]
@@ -71,16 +72,14 @@ def images(root: Path, size: int, split: str) -> np.ndarray:
             root, f"celeba{size}-{split}", shaping.rule, [root / PARTITION, *files], shape, chunks
         )
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{error}; {HOW}" if HOW not in str(error) else str(error)
-        ) from None
+        raise MissingError(f"{error}; {HOW}" if HOW not in str(error) else str(error)) from None
 
 
 def sources(root: Path) -> list[Path]:
     """Returns all files that images are read from; raises FileNotFoundError if one is missing."""
     place = next((root / name for name in PLACES if (root / name).exists()), None)
     if place is None or not (root / PARTITION).is_file():
-        raise FileNotFoundError(
+        raise MissingError(
             f"{root} holds not both {PARTITION} and one of {', '.join(PLACES)}: {HOW}"
         )
     files = (
@@ -99,9 +98,9 @@ def partition(path: Path) -> dict[str, list[str]]:
         ValueError: A line is not a name and 0, 1 or 2.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: {HOW}")
+        raise MissingError(f"{path} is missing: {HOW}")
     if path.stat().st_size > MOST_BYTES:
-        raise ValueError(
+        raise InputError(
             f"{path}: has {path.stat().st_size:,} bytes, more than such a list has; {HOW}"
         )
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -111,7 +110,7 @@ def partition(path: Path) -> dict[str, list[str]]:
     ):
         name, _, part = line.strip().partition(" ")
         if part.strip() not in ("0", "1", "2") or not name or "/" in name or "\\" in name:
-            raise ValueError(
+            raise InputError(
                 f"{path}:{number}: should be a name and 0, 1 or 2, and is {line[:60]!r}; {HOW}"
             )
         names[splits[int(part)]].append(name)

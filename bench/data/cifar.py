@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from bench.data.card import DataCard, FileFacts
+from bench.data.fault import InputError, MissingError
 from bench.data.mapped import converted
 from bench.data.pickles import PickledArray, unpickle
 from bench.data.root import data_root
@@ -163,13 +164,13 @@ def sources(root: Path, split: str, kind: Cifar = CIFAR10) -> list[Path]:
     """
     place = next((name for name in kind.places if (root / name).exists()), None)
     if place is None:
-        raise FileNotFoundError(f"{root} holds none of {', '.join(kind.places)}: {kind.how}")
+        raise MissingError(f"{root} holds none of {', '.join(kind.places)}: {kind.how}")
     if place in kind.archives:
         return [root / place]
     paths = [root / place / f"{name}{kind.folders[place]}" for name in kind.batches[split]]
     for path in paths:
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: unpack the archive again, or {kind.how}")
+            raise MissingError(f"{path} is missing: unpack the archive again, or {kind.how}")
     return paths
 
 
@@ -198,7 +199,7 @@ def read(
         part = slice(rows * names.index(name), rows * (names.index(name) + 1))
         pixels, classes = _batch(where, content, rows, kind)
         if classes.min() < 0 or classes.max() >= kind.classes:
-            raise ValueError(
+            raise InputError(
                 f"{where}: has classes beyond 0 to {kind.classes - 1}, so it is damaged; {kind.how}"
             )
         images[part], labels[part] = pixels.reshape(-1, *SHAPE), classes
@@ -239,10 +240,10 @@ def _unpacked(
                 if not wanted:
                     return
     except (tarfile.TarError, zlib.error, EOFError, OSError, UnicodeError, OverflowError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: cannot be unpacked ({error or 'cut short'}), get it again: {kind.how}"
         ) from error
-    raise ValueError(f"{path}: does not hold {', '.join(wanted)}; {kind.how}")
+    raise InputError(f"{path}: does not hold {', '.join(wanted)}; {kind.how}")
 
 
 class _Bounded:
@@ -274,12 +275,12 @@ def _check_size(where: str, size: int, rows: int, kind: Cifar) -> None:
     """Refuses a file of another length before it is read."""
     if where.endswith(".bin"):
         if size != rows * kind.record:
-            raise ValueError(
+            raise InputError(
                 f"{where}: has {size} bytes, not {rows} x {kind.record}: cut short or damaged; "
                 f"{kind.how}"
             )
     elif size > rows * (kind.record + PICKLED_MARGIN) + 10_000:
-        raise ValueError(f"{where}: has {size} bytes, more than {rows} images take; {kind.how}")
+        raise InputError(f"{where}: has {size} bytes, more than {rows} images take; {kind.how}")
 
 
 def _batch(where: str, content: bytes, rows: int, kind: Cifar) -> tuple[np.ndarray, np.ndarray]:
@@ -293,13 +294,13 @@ def _batch(where: str, content: bytes, rows: int, kind: Cifar) -> tuple[np.ndarr
     batch = unpickle(where, content, f"batch of {kind.name}", kind.how)
     pixels, classes = batch.get(b"data"), batch.get(kind.labels)
     if not isinstance(pixels, PickledArray) or not pixels.is_bytes((rows, PIXELS)):
-        raise ValueError(f"{where}: data should be {rows} x {PIXELS} bytes, {no}")
+        raise InputError(f"{where}: data should be {rows} x {PIXELS} bytes, {no}")
     if (
         not isinstance(classes, list)
         or len(classes) != rows
         or {type(label) for label in classes} != {int}
     ):
-        raise ValueError(f"{where}: {kind.labels.decode()} should be {rows} whole numbers, {no}")
+        raise InputError(f"{where}: {kind.labels.decode()} should be {rows} whole numbers, {no}")
     order: Literal["F", "C"] = "F" if pixels.columns_first else "C"
     return np.frombuffer(pixels.content, dtype=np.uint8).reshape(
         (rows, PIXELS), order=order

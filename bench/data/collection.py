@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.archive import MOST_BYTES, check_size, members_of, opened, unpacked
+from bench.data.fault import InputError, MissingError
 from bench.data.filenames import PICTURES, PLURALS, printable
 from bench.data.walk import Walk
 
@@ -65,7 +66,7 @@ def collect(path: Path) -> Collection:
     try:
         folder, file = path.is_dir(), path.is_file()
     except OSError as error:
-        raise ValueError(
+        raise InputError(
             f"{printable(path)}: cannot be read ({error.strerror}): allow it, or name another"
         ) from None
     if folder:
@@ -75,10 +76,10 @@ def collect(path: Path) -> Collection:
             members, left_out = members_of(archive, path)
         collection = Collection(path, tuple(sorted(members)), left_out)
     else:
-        raise ValueError(f"there is no folder or .zip of pictures {printable(path)}")
+        raise InputError(f"there is no folder or .zip of pictures {printable(path)}")
     if not collection.names:
         rest = f"; {collection.what_is_left_out}" if collection.left_out else ""
-        raise ValueError(f"{printable(path)} holds no picture ({', '.join(PICTURES)}){rest}")
+        raise InputError(f"{printable(path)} holds no picture ({', '.join(PICTURES)}){rest}")
     return collection
 
 
@@ -97,7 +98,7 @@ def contents(path: Path, chosen: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         members, _ = members_of(archive, path)
         for name in chosen:
             if name not in members:
-                raise FileNotFoundError(
+                raise MissingError(
                     f"{printable(path)}: {printable(name)} is missing: get the archive again"
                 )
             where = f"{printable(path)}: {printable(name)}"
@@ -108,15 +109,15 @@ def _read(file: Path) -> bytes:
     try:
         state = file.stat()
         if not stat.S_ISREG(state.st_mode):
-            raise ValueError(f"{printable(file)}: is no file: take it out")
+            raise InputError(f"{printable(file)}: is no file: take it out")
         check_size(printable(file), state.st_size)
         with file.open("rb") as stream:
             return stream.read(MOST_BYTES)
     except FileNotFoundError:
-        raise FileNotFoundError(
+        raise MissingError(
             f"{printable(file)} is missing: unpack the archive again, or put it back"
         ) from None
     except OSError as error:
-        raise ValueError(
+        raise InputError(
             f"{printable(file)}: cannot be read ({error.strerror}): allow it, or take it out"
         ) from None

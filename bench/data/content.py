@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.data.digest import digest_files, digest_md5, unpacked_name
+from bench.data.fault import InputError
 from bench.data.registry import data_card
 from bench.data.root import data_root
 
@@ -44,7 +45,7 @@ def check_content(name: str, sha256: str | None, cache: Path | None = None) -> N
         is_, was = (
             f"sha256 {digest[:12]}..." if digest else "as published" for digest in (actual, sha256)
         )
-        raise ValueError(
+        raise InputError(
             f"data set {name}: its files, {files[0]}{' and others' if len(files) > 1 else ''}, are "
             f"not those that the suite was planned with ({is_}, not {was}); start the suite again"
         )

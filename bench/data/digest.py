@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bench.data.collection import Collection
+from bench.data.fault import InputError
 from bench.data.filenames import printable
 from bench.files import hash_file, sha256, stamp, write
 
@@ -51,7 +52,7 @@ def checkpoint_files(path: Path) -> list[Path]:
             file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")
         )
     if not files:
-        raise ValueError(f"{path} holds no file")
+        raise InputError(f"{path} holds no file")
     return files
 
 
@@ -158,7 +159,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where, why = printable(error.filename or path), error.strerror or error
-        raise ValueError(
+        raise InputError(
             f"{where}: cannot be read ({why}): put it back, allow it, or start again"
         ) from None
 

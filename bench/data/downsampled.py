@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.data.archive import ARCHIVE_ERRORS
 from bench.data.card import DataCard
+from bench.data.fault import InputError, MissingError
 from bench.data.mapped import converted
 from bench.data.npz import check_claims
 from bench.data.pickles import PickledArray, unpickle
@@ -100,7 +101,7 @@ def find(root: Path, kind: Downsampled) -> dict[str, Batch]:
     """
     folder = root / kind.folder
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is missing: {kind.how}")
+        raise MissingError(f"{folder} is missing: {kind.how}")
     found: dict[str, Batch] = {}
     for archive in sorted(folder.glob("*.zip")):
         for member in _members(archive, kind):
@@ -113,7 +114,7 @@ def find(root: Path, kind: Downsampled) -> dict[str, Batch]:
                 found[name] = Batch(path)
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise FileNotFoundError(f"{folder}: {', '.join(missing)} missing: {kind.how}")
+        raise MissingError(f"{folder}: {', '.join(missing)} missing: {kind.how}")
     return {name: found[name] for name in wanted}
 
 
@@ -122,7 +123,7 @@ def _members(path: Path, kind: Downsampled) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return [info.filename for info in archive.infolist() if not info.is_dir()]
     except ARCHIVE_ERRORS as error:
-        raise ValueError(f"{path}: cannot be read ({error}), get it again: {kind.how}") from error
+        raise InputError(f"{path}: cannot be read ({error}), get it again: {kind.how}") from error
 
 
 def sources(kind: Downsampled, root: Path) -> list[Path]:
@@ -143,12 +144,12 @@ def read(batch: Batch, kind: Downsampled) -> tuple[np.ndarray, np.ndarray]:
     pixels, labels = (_of_npz if is_npz else _of_pickle)(batch, kind)
     rows = pixels.shape[0] if pixels.ndim == 2 else 0
     if pixels.dtype != np.uint8 or pixels.shape != (rows, kind.pixels) or not rows:
-        raise ValueError(
+        raise InputError(
             f"{batch.where}: data has shape {pixels.shape} of {pixels.dtype}, not N x "
             f"{kind.pixels} bytes: images of another size, or damaged; {kind.how}"
         )
     if labels.shape != (rows,) or labels.min() < 1 or labels.max() > CLASSES:
-        raise ValueError(
+        raise InputError(
             f"{batch.where}: labels should be {rows} whole numbers from 1 to {CLASSES}; {kind.how}"
         )
     return pixels.reshape(rows, 3, kind.size, kind.size), labels.astype(np.int64) - 1
@@ -165,11 +166,11 @@ def _content(batch: Batch, kind: Downsampled) -> bytes:
                 size = archive.getinfo(batch.member).file_size
                 content = archive.read(batch.member) if size <= MOST_BYTES else None
     except ARCHIVE_ERRORS as error:
-        raise ValueError(
+        raise InputError(
             f"{batch.where}: cannot be unpacked ({error}), get it again: {kind.how}"
         ) from error
     if content is None:
-        raise ValueError(f"{batch.where}: has {size:,} bytes, more than a batch has; {kind.how}")
+        raise InputError(f"{batch.where}: has {size:,} bytes, more than a batch has; {kind.how}")
     return content
 
 
@@ -186,9 +187,9 @@ def _of_pickle(batch: Batch, kind: Downsampled) -> tuple[np.ndarray, np.ndarray]
         or len(shape) != 2
         or not data.is_bytes(shape)
     ):
-        raise ValueError(f"{batch.where}: data should be N x {kind.pixels} bytes; {kind.how}")
+        raise InputError(f"{batch.where}: data should be N x {kind.pixels} bytes; {kind.how}")
     if not isinstance(labels, list) or {type(label) for label in labels} != {int}:
-        raise ValueError(f"{batch.where}: labels should be a list of whole numbers; {kind.how}")
+        raise InputError(f"{batch.where}: labels should be a list of whole numbers; {kind.how}")
     order: Literal["F", "C"] = "F" if data.columns_first else "C"
     pixels = np.frombuffer(data.content, np.uint8).reshape(shape, order=order)
     return pixels, np.array(labels)
@@ -206,12 +207,12 @@ def _of_npz(batch: Batch, kind: Downsampled) -> tuple[np.ndarray, np.ndarray]:
         with np.load(source, allow_pickle=False) as arrays:
             return arrays["data"], arrays["labels"]
     except KeyError as error:
-        raise ValueError(f"{batch.where}: holds no array {error}; {kind.how}") from None
+        raise InputError(f"{batch.where}: holds no array {error}; {kind.how}") from None
     except (*ARCHIVE_ERRORS, ValueError) as error:
         why = str(error)
         if kind.how in why:
             raise
-        raise ValueError(f"{batch.where}: cannot be read ({why}); {kind.how}") from error
+        raise InputError(f"{batch.where}: cannot be read ({why}); {kind.how}") from error
 
 
 def load(kind: Downsampled, what: Literal["images", "labels"], split: str) -> np.ndarray:

@@ -26,6 +26,7 @@ from bench.data.archive import ARCHIVE_ERRORS
 from bench.data.card import DataCard
 from bench.data.collection import VERSION, collect, contents
 from bench.data.digest import digest_known
+from bench.data.fault import InputError, MissingError
 from bench.data.filenames import printable
 from bench.data.npz import NpzHeader, npz_header
 from bench.data.pictures import decode
@@ -64,13 +65,13 @@ def _is_array(path: Path) -> bool:
     try:
         folder, file = path.is_dir(), path.is_file()
     except OSError as error:
-        raise ValueError(f"{printable(path)}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{printable(path)}: cannot be read ({error.strerror})") from None
     if folder:
         return False
     if not file:
-        raise ValueError(f"there is no folder or file {printable(path)}")
+        raise InputError(f"there is no folder or file {printable(path)}")
     if path.suffix.lower() not in (".npz", ".zip"):
-        raise ValueError(
+        raise InputError(
             f"{printable(path)} should be a folder or .zip of pictures or an .npz file"
         )
     return path.suffix.lower() == ".npz"
@@ -112,7 +113,7 @@ def read_external(path: str | Path, data: DataCard, scale: Scale | None = None) 
     path = Path(path)
     if path.suffix.lower() == ".npz" and not path.is_dir():
         if not path.exists():
-            raise FileNotFoundError(f"{printable(path)}: no such file or folder of images")
+            raise MissingError(f"{printable(path)}: no such file or folder of images")
         values = _read_array(path, data)
         return (
             _real(values, path)
@@ -120,13 +121,13 @@ def read_external(path: str | Path, data: DataCard, scale: Scale | None = None) 
             else to_levels(values, data.levels, path, scale)
         )
     if not path.exists():
-        raise FileNotFoundError(f"{printable(path)}: no such file or folder of images")
+        raise MissingError(f"{printable(path)}: no such file or folder of images")
     if not path.is_dir() and path.suffix.lower() != ".zip":
-        raise ValueError(
+        raise InputError(
             f"{printable(path)}: should be an .npz file, or a folder or .zip of pictures"
         )
     if data.kind == "real":
-        raise ValueError(f"{printable(path)}: pictures hold no real values; use an .npz file")
+        raise InputError(f"{printable(path)}: pictures hold no real values; use an .npz file")
     return to_levels(_read_folder(path, data), data.levels, path, scale, usual_white=PICTURE_WHITE)
 
 
@@ -142,7 +143,7 @@ def _read_array(path: Path, data: DataCard) -> np.ndarray:
             images = arrays[header.name]
     except (*ARCHIVE_ERRORS, ValueError) as error:
         why = printable(str(error))
-        raise ValueError(
+        raise InputError(
             f"{printable(path)} is not an .npz file that can be read ({why}); write it again with "
             "numpy.savez"
         ) from error
@@ -153,7 +154,7 @@ def _check_memory(header: NpzHeader, path: Path) -> None:
     needed = math.prod(header.shape) * header.item
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
-        raise ValueError(
+        raise InputError(
             f"{printable(path)}: {header.name} takes {needed / 1e9:,.1f} GB, and this machine has "
             f"{there / 1e9:,.1f} GB; save fewer images, or uint8"
         )
@@ -174,7 +175,7 @@ def _axes(shape: tuple[int, ...], data: DataCard, path: Path) -> tuple[int, ...]
             return (0, 1, 2, 3)
         if shape[1:] == (height, width, channels):
             return (0, 3, 1, 2)
-    raise ValueError(
+    raise InputError(
         f"{printable(path)}: images have shape {shape}; this data set asks for (N, {channels}, "
         f"{height}, {width}) or (N, {height}, {width}, {channels}) with N > 0"
     )
@@ -182,7 +183,7 @@ def _axes(shape: tuple[int, ...], data: DataCard, path: Path) -> tuple[int, ...]
 
 def _real(values: np.ndarray, path: Path) -> np.ndarray:
     if values.dtype.kind != "f":
-        raise ValueError(f"{path}: dtype {values.dtype}; save floats in the data set's own units")
+        raise InputError(f"{path}: dtype {values.dtype}; save floats in the data set's own units")
     check_finite(values, path)
     return values.astype("float32")
 
@@ -192,7 +193,7 @@ def _read_folder(path: Path, data: DataCard) -> np.ndarray:
     import numpy as np
 
     if data.shape[0] not in MODES:
-        raise ValueError(
+        raise InputError(
             f"{printable(path)}: pictures cannot hold this data set's {data.shape[0]} channels; "
             "use an .npz file"
         )
@@ -213,12 +214,12 @@ def _picture(where: str, content: bytes, data: DataCard) -> np.ndarray:
     picture = decode(where, content, (width, height))
     if picture.mode != MODES[channels] or "transparency" in picture.info:
         mode = f"{picture.mode}{', with transparency' if 'transparency' in picture.info else ''}"
-        raise ValueError(
+        raise InputError(
             f"{where}: is of Pillow mode {mode}, asked for is 8-bit {MODES[channels]}; convert it"
         )
     if picture.size != (width, height):
         size = f"{picture.size[0]}x{picture.size[1]}"
-        raise ValueError(
+        raise InputError(
             f"{where}: is {size} pixels, asked for are {width}x{height}; nothing is resized"
         )
     pixels = np.asarray(picture)

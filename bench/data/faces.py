@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.data import pictures
 from bench.data.card import DataCard
 from bench.data.collection import collect
+from bench.data.fault import InputError, MissingError
 from bench.data.mapped import converted
 from bench.data.root import data_root
 
@@ -115,14 +116,14 @@ def numbered(faces: Faces, place: Path) -> list[str]:
             continue
         number = int(match[1])
         if number in found:
-            raise ValueError(
+            raise InputError(
                 f"{place}: {found[number]} and {name} are both face {number}: take one of them out"
             )
         found[number] = name
     missing = next((number for number in range(faces.count) if number not in found), None)
     if missing is not None or len(found) != faces.count:
         what = f"no face {missing}" if missing is not None else f"a face {max(found)}"
-        raise ValueError(
+        raise InputError(
             f"{place}: holds {len(found):,} faces and {what}; {faces.title} has {faces.count:,}, "
             f"from 0 on: {faces.how}"
         )
@@ -138,7 +139,7 @@ def place_of(faces: Faces, root: Path, size: int) -> Path:
     names = faces.looked_for(size)
     place = next((root / name for name in names if (root / name).exists()), None)
     if place is None:
-        raise FileNotFoundError(f"{root} holds none of {', '.join(names)}: {faces.how}")
+        raise MissingError(f"{root} holds none of {', '.join(names)}: {faces.how}")
     return place
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from bench.data.fault import InputError
 from bench.data.image_folder import ImageFolder
 from bench.data.lsun import Lsun
 from bench.data.pictures import Filter, Shaping
@@ -71,10 +72,10 @@ class Gallery:
         kind, bracket, rest = name.partition("{")
         try:
             if kind not in KINDS:
-                raise ValueError(f"there is no kind {kind}")
+                raise InputError(f"there is no kind {kind}")
             return cls(kind=kind, **json.loads(bracket + rest))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{name}: is no name of a data set: {error}") from None
+            raise InputError(f"{name}: is no name of a data set: {error}") from None
 
     @property
     def shaping(self) -> Shaping:

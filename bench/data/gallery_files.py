@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.data.card import DataCard
 from bench.data.collection import VERSION
+from bench.data.fault import InputError, MissingError
 from bench.data.filenames import printable
 from bench.data.gallery import Gallery
 from bench.data.image_folder import ImageFolder
@@ -108,7 +109,7 @@ def _load(gallery: Gallery, split: str, places: Mapping[str, Path]) -> np.ndarra
 
     def chunks() -> Iterator[np.ndarray]:
         if pictures.digest(None) != gallery.sha256:
-            raise ValueError(
+            raise InputError(
                 f"{pictures.where}: the pictures are no longer those that were planned with; start "
                 "the suite again"
             )
@@ -119,7 +120,7 @@ def _load(gallery: Gallery, split: str, places: Mapping[str, Path]) -> np.ndarra
         # pictures made smaller may lose their few pixels of value 1
         dark = brightest == 1 or (brightest == 0 and split == "train")
         if dark and gallery.scale is None:
-            raise ValueError(
+            raise InputError(
                 f"{pictures.where}: the brightest value of the {split} pictures is {brightest} "
                 "where white is 255: give what white is beside the path, `scale: 1` if that is it, "
                 "`scale: 255` if they are so dark"
@@ -204,13 +205,13 @@ def _places(gallery: Gallery) -> dict[str, Path]:
     try:
         places = {part: Path(place) for part, place in json.loads(note.read_text()).items()}
     except (OSError, ValueError, AttributeError, TypeError):
-        raise FileNotFoundError(
+        raise MissingError(
             f"{gallery.summary}: {note} does not say where the pictures lie; start the suite again "
             "where they are"
         ) from None
     for place in places.values():
         if not place.exists():
-            raise FileNotFoundError(
+            raise MissingError(
                 f"{printable(place)}: the pictures are no longer there; put them back, or start "
                 "the suite again"
             )

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.data.card import DataCard, FileFacts
+from bench.data.fault import InputError, MissingError
 from bench.data.mapped import converted
 from bench.data.root import data_root
 
@@ -59,21 +60,21 @@ def read_idx(path: Path, shape: tuple[int, ...], how: str) -> np.ndarray:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(wanted + 1)  # not more, however much it unpacks to
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: cannot be unpacked ({error or 'cut short'}); {how}") from error
+        raise InputError(f"{path}: cannot be unpacked ({error or 'cut short'}); {how}") from error
     if content[:4] != header[:4]:
         begins = content[:4].hex(" ") or "nothing"
-        raise ValueError(
+        raise InputError(
             f"{path}: begins with {begins}, not {header[:4].hex(' ')} as such a file does; {how}"
         )
     if content[: len(header)] != header:
         count = len(content[4 : len(header)]) // 4
         actual = struct.unpack(f">{count}I", content[4 : 4 + 4 * count])
-        raise ValueError(f"{path}: holds an array of shape {actual}, not {shape}; {how}")
+        raise InputError(f"{path}: holds an array of shape {actual}, not {shape}; {how}")
     if len(content) != wanted:
         extra = (
             "more" if len(content) > wanted else f"{len(content) - len(header)}, so it is cut short"
         )
-        raise ValueError(f"{path}: should hold {math.prod(shape)} values and holds {extra}; {how}")
+        raise InputError(f"{path}: should hold {math.prod(shape)} values and holds {extra}; {how}")
     return np.frombuffer(content, dtype=np.uint8, offset=len(header)).reshape(shape)
 
 
@@ -115,7 +116,7 @@ class Mnist:
         places = [root / place for place in self._places(split, what)]
         place = next((place for place in places if place.is_file()), None)
         if place is None:
-            raise FileNotFoundError(f"{' or '.join(map(str, places))} is missing: {self.how}")
+            raise MissingError(f"{' or '.join(map(str, places))} is missing: {self.how}")
         return place
 
     def sources(self, root: Path) -> list[Path]:
@@ -150,7 +151,7 @@ class Mnist:
         labels = self._read(root, split, "labels").astype("int64")
         if labels.max() >= CLASSES:
             where = self._find(root, split, "labels")
-            raise ValueError(
+            raise InputError(
                 f"{where}: has classes beyond 0 to {CLASSES - 1}, so it is damaged; {self.how}"
             )
         return labels

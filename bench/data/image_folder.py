@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench.data.fault import InputError
 from bench.data.filenames import printable
 from bench.data.pictures import Filter, check_lengths
 
@@ -71,14 +72,14 @@ class ImageFolder:
             ValueError: Nothing lies there, below the data root or the working folder.
         """
         if not self.path.strip():
-            raise ValueError("path is empty: name a folder or .zip of pictures")
+            raise InputError("path is empty: name a folder or .zip of pictures")
         places = list(dict.fromkeys([root / self.path, Path.cwd() / self.path]))
         try:
             place = next((place for place in places if place.exists()), None)
         except OSError as error:
-            raise ValueError(
+            raise InputError(
                 f"{printable(self.path)} cannot be looked for ({error.strerror})"
             ) from None
         if place is None:
-            raise ValueError(f"nothing lies at {' or at '.join(map(printable, places))}")
+            raise InputError(f"nothing lies at {' or at '.join(map(printable, places))}")
         return {"": place}

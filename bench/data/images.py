@@ -13,6 +13,7 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from bench.data.fault import InputError
 from bench.data.subset import Drawing, drawing
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Images:
         if fits and not every_byte:  # bytes of 256 levels cannot lie outside them
             fits = images.min() >= low and images.max() <= high
         if not fits:
-            raise ValueError(
+            raise InputError(
                 f"{self.name}: split {name} has shape {images.shape}, expected {expected} in "
                 f"{low}..{high}"
             )
@@ -161,7 +162,7 @@ class Images:
             ValueError: The images have no classes.
         """
         if self.card.labels is None:
-            raise ValueError(f"{self.name}: the images have no classes")
+            raise InputError(f"{self.name}: the images have no classes")
         if name not in self._labels:
             self._labels[name] = self.card.labels(name)
         return self._labels[name]

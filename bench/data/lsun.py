@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench.data.fault import InputError
 from bench.data.pictures import Filter, check_lengths
 
 HOW = (
@@ -70,6 +71,6 @@ class Lsun:
             options = (base, base.with_name(f"{base.name}.zip"))
             place = next((option for option in options if option.exists()), None)
             if place is None:
-                raise ValueError(f"nothing lies at {base} or at {base}.zip: {HOW}")
+                raise InputError(f"nothing lies at {base} or at {base}.zip: {HOW}")
             places[split] = place
         return places

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.digest import digest_files
+from bench.data.fault import InputError
 from bench.files import Stamp, hash_file, locked, sha256, stamp, whole, write
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def converted(
                     _note(other).unlink(missing_ok=True)
             array = _mapped(path)
     if array is None:
-        raise ValueError(f"{path}: what was written cannot be read back; is the disk damaged?")
+        raise InputError(f"{path}: what was written cannot be read back; is the disk damaged?")
     return array
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from bench.data.archive import ARCHIVE_ERRORS, EXPANSION, MOST_EXPANDED
+from bench.data.fault import InputError
 from bench.data.filenames import printable
 
 KEYS = ("images", "arr_0")
@@ -57,7 +58,7 @@ def npz_header(path: Path) -> NpzHeader:
     where = printable(path)
     again = "write it again with numpy.savez"
     if not zipfile.is_zipfile(path):
-        raise ValueError(
+        raise InputError(
             f"{where} is not an .npz file that can be read (empty, cut short or of another kind); "
             f"{again}"
         )
@@ -71,12 +72,12 @@ def npz_header(path: Path) -> NpzHeader:
             )
             if name is None:
                 arrays = printable(", ".join(names[:10])) or "none"
-                raise ValueError(
+                raise InputError(
                     f"{where} should hold an array called {KEYS[0]}; which array holds the images? "
                     f"(arrays: {arrays})"
                 )
             if names.count(name) > 1:
-                raise ValueError(f"{where} holds the array {printable(name)} twice; {again}")
+                raise InputError(f"{where} holds the array {printable(name)} twice; {again}")
             member = archive.getinfo(f"{name}.npy")
             _check_member(member, where, again)
             with archive.open(member) as stream:
@@ -84,16 +85,16 @@ def npz_header(path: Path) -> NpzHeader:
                     stream, printable(name), f"{where} is not an .npz file that can be read", again
                 )
             if name != KEYS[0] and (alike := _alike(archive, header, names)):
-                raise ValueError(
+                raise InputError(
                     f"{where} holds several arrays like images, "
                     f"{printable(', '.join([name, *alike]))}; call the one that is meant {KEYS[0]}"
                 )
     except ARCHIVE_ERRORS as error:
-        raise ValueError(
+        raise InputError(
             f"{where} is not an .npz file that can be read ({printable(str(error))}); {again}"
         ) from None
     if not header.shape:
-        raise ValueError(
+        raise InputError(
             f"{where} is not an .npz file that can be read ({printable(name)} is a single number, "
             f"not images); {again}"
         )
@@ -143,7 +144,7 @@ def _check_claim(header: NpzHeader, available: int, where: str, again: str) -> N
         claimed *= length
     if claimed != available:
         what = "cut short" if available < claimed else "damaged"
-        raise ValueError(
+        raise InputError(
             f"{where}: {printable(header.name)} claims shape {header.shape} of {header.dtype}, "
             f"{claimed:,} bytes, and {available:,} are there: {what}; {again}"
         )
@@ -155,12 +156,12 @@ def _check_member(member: zipfile.ZipInfo, where: str, again: str) -> None:
         zipfile.ZIP_STORED,
         zipfile.ZIP_DEFLATED,
     ):
-        raise ValueError(
+        raise InputError(
             f"{where}: {printable(member.filename)} is encrypted or packed as numpy packs nothing; "
             f"{again}"
         )
     if member.file_size > max(MOST_EXPANDED, EXPANSION * member.compress_size):
-        raise ValueError(
+        raise InputError(
             f"{where}: {printable(member.filename)} says that {member.compress_size:,} bytes "
             f"unpack to {member.file_size:,}, which images never do; {again}"
         )
@@ -176,11 +177,11 @@ def _header(
     """
     start = stream.read(12)
     if start[:6] != b"\x93NUMPY" or len(start) < 12 or start[6] not in (1, 2, 3):
-        raise ValueError(f"{bad} ({name} has no header of an array); {again}")
+        raise InputError(f"{bad} ({name} has no header of an array); {again}")
     begin = 10 if start[6] == 1 else 12
     length = int.from_bytes(start[8:begin], "little")
     if length > LONGEST_HEADER:
-        raise ValueError(f"{bad} ({name} has a header of {length:,} bytes); {again}")
+        raise InputError(f"{bad} ({name} has a header of {length:,} bytes); {again}")
     text = start[begin:] + stream.read(length - len(start[begin:]))
     try:
         values = ast.literal_eval(
@@ -188,15 +189,15 @@ def _header(
         )
         shape, descr, _ = (values[key] for key in ("shape", "descr", "fortran_order"))
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
-        raise ValueError(f"{bad} ({name} has a header without shape and type); {again}") from None
+        raise InputError(f"{bad} ({name} has a header without shape and type); {again}") from None
     whole = isinstance(shape, tuple) and all(
         type(length) is int and 0 <= length < 2**62 for length in shape
     )
     if not whole or len(shape) > MOST_DIMENSIONS:
-        raise ValueError(f"{bad} ({name} claims shape {printable(repr(shape))[:60]}); {again}")
+        raise InputError(f"{bad} ({name} claims shape {printable(repr(shape))[:60]}); {again}")
     kind = re.fullmatch(r"[<>|=]?([a-zA-Z])(\d{0,9})", descr) if isinstance(descr, str) else None
     if kind is None or kind[1] == "O":
         what = "objects" if kind else printable(repr(descr))[:60]
-        raise ValueError(f"{bad} ({name} is an array of {what}, which is never loaded); {objects}")
+        raise InputError(f"{bad} ({name} is an array of {what}, which is never loaded); {objects}")
     wide = 4 if kind[1] == "U" else 1  # bytes of a character
     return NpzHeader(name, shape, kind[1], int(kind[2] or 1) * wide), begin + length

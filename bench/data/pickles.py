@@ -13,6 +13,8 @@ import pickle
 import pickletools
 from typing import Any
 
+from bench.data.fault import InputError
+
 NO_CODES = ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER")
 """What no batch is pickled with, and what takes memory before it is there."""
 
@@ -36,20 +38,20 @@ def unpickle(where: str, content: bytes, what: str, how: str) -> dict[bytes, Any
             if code.name in NO_CODES or (
                 "PUT" in code.name and argument is not None and argument > len(content)
             ):
-                raise ValueError(
+                raise InputError(
                     f"{code.name} {argument if isinstance(argument, int) else ''}".strip()
                 )
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except _RefusedError as error:
-        raise ValueError(
+        raise InputError(
             f"{where}: refused, reading it would call {error}; do not trust this file: {how}"
         ) from None
     except Exception as error:  # whatever damaged bytes make a pickle do
-        raise ValueError(
+        raise InputError(
             f"{where}: cut short or damaged ({type(error).__name__}: {error}); {how}"
         ) from error
     if not isinstance(batch, dict):
-        raise ValueError(f"{where}: holds no mapping, so this is no {what}; {how}")
+        raise InputError(f"{where}: holds no mapping, so this is no {what}; {how}")
     return {
         name.encode("utf-8", "replace") if isinstance(name, str) else name: value
         for name, value in batch.items()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.data.collection import Collection, collect
 from bench.data.digest import digest_pictures
+from bench.data.fault import InputError
 from bench.data.filenames import printable
 from bench.data.splits import Folders, by_folder
 from bench.files import sha256
@@ -97,7 +98,7 @@ class PictureSet:
                 f"links put the same pictures into {train}/ and {test_folder}/, so that nothing is "
                 "left to train on"
             )
-        raise ValueError(f"{self.where}: {why}")
+        raise InputError(f"{self.where}: {why}")
 
     def chosen(self, split: str, rule: str, train: int) -> tuple[Path, Sequence[str]]:
         """Returns the place of a split and the names of its pictures, in the order of its images.
@@ -115,7 +116,7 @@ class PictureSet:
         if rule == "random":
             return collection.path, _at_random(collection.names, train)[split]
         if self.folders is None:
-            raise ValueError(
+            raise InputError(
                 f"{self.where}: its folders are no splits any more; start the suite again"
             )
         return collection.path, self.folders.train if split == "train" else self.folders.test

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from bench.data.collection import VERSION, contents
+from bench.data.fault import InputError
 from bench.data.filenames import printable
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ previews.
 def check_lengths(size: int, crop: str | int) -> None:
     """Raises ValueError for a size or a crop below one pixel."""
     if size < 1 or (isinstance(crop, int) and crop < 1):
-        raise ValueError("size and crop should be at least 1 pixel")
+        raise InputError("size and crop should be at least 1 pixel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,24 +105,24 @@ def decode(where: str, content: bytes, size: tuple[int, int] | None = None) -> I
     from PIL import Image, ImageOps
 
     if not content:
-        raise ValueError(f"{where}: cannot be decoded (it is empty): get it again, or take it out")
+        raise InputError(f"{where}: cannot be decoded (it is empty): get it again, or take it out")
     with _decoding(where):
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
         frames = (
             picture.n_frames if picture.format in SEVERAL and hasattr(picture, "n_frames") else 1
         )
     if frames > 1:
-        raise ValueError(
+        raise InputError(
             f"{where}: holds {frames} pictures: save each as a file of its own, or take it out"
         )
     # Of 16 bits a channel, Pillow would drop half
     if picture.format == "PNG" and content[24:25] == b"\x10" and picture.mode == "RGB":
-        raise ValueError(
+        raise InputError(
             f"{where}: has 16 bits a channel: convert it to 8-bit RGB or grey, or take it out"
         )
     if size is not None and picture.size not in (size, size[::-1]):
         actual, asked = ("x".join(map(str, lengths)) for lengths in (picture.size, size))
-        raise ValueError(f"{where}: is {actual} pixels, asked for are {asked}; nothing is resized")
+        raise InputError(f"{where}: is {actual} pixels, asked for are {asked}; nothing is resized")
     with _decoding(where):
         picture.load()
         with contextlib.suppress(*UNREADABLE):  # without readable notes the pixels are whole
@@ -141,12 +142,12 @@ def _decoding(where: str) -> Iterator[None]:
             yield
     except UnidentifiedImageError:
         formats = ", ".join(FORMATS)
-        raise ValueError(
+        raise InputError(
             f"{where}: cannot be decoded (it is none of {formats}): get it again, or take it out"
         ) from None
     except (*UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         why = printable(str(error))
-        raise ValueError(
+        raise InputError(
             f"{where}: cannot be decoded ({why}): get it again, or take it out"
         ) from error
 
@@ -164,7 +165,7 @@ def _image(where: str, content: bytes, shaping: Shaping) -> np.ndarray:
     picture = decode(where, content)
     transparent = ", with transparency" if "transparency" in picture.info else ""
     if picture.mode not in ("RGB", "L", "P", "1", "CMYK", "YCbCr") or transparent:
-        raise ValueError(
+        raise InputError(
             f"{where}: has mode {picture.mode}{transparent}: convert it to 8-bit RGB or grey, or "
             "take it out"
         )
@@ -174,7 +175,7 @@ def _image(where: str, content: bytes, shaping: Shaping) -> np.ndarray:
     try:
         image = shape(picture if shaping.white is None else whiten(picture, shaping.white), shaping)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise InputError(f"{where}: {error}") from None
     pixels = np.asarray(image)
     return (pixels[None] if shaping.channels == 1 else pixels.transpose(2, 0, 1))[None]
 
@@ -188,7 +189,7 @@ def whiten(picture: Image.Image, white: int) -> Image.Image:
     bands = picture.split()
     most = max(cast(float, band.getextrema()[1]) for band in bands)
     if most > white:
-        raise ValueError(
+        raise InputError(
             f"has values up to {most}, above the white of scale: {white}; give theirs, or take it "
             "out"
         )
@@ -208,15 +209,15 @@ def shape(picture: Image.Image, shaping: Shaping) -> Image.Image:
     width, height = picture.size
     if shaping.widths and width not in shaping.widths:
         asked = " or ".join(map(str, sorted(shaping.widths)))
-        raise ValueError(f"is {width}x{height} pixels, and its width should be {asked}")
+        raise InputError(f"is {width}x{height} pixels, and its width should be {asked}")
     if shaping.crop == "none" and width != height:
-        raise ValueError(
+        raise InputError(
             f"is {width}x{height} pixels: with crop none pictures should be square; take crop "
             "center"
         )
     side = min(width, height) if isinstance(shaping.crop, str) else shaping.crop
     if side > min(width, height):
-        raise ValueError(
+        raise InputError(
             f"is {width}x{height} pixels, fewer than the {side}x{side} that are cropped: take it "
             "out"
         )

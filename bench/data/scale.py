@@ -14,6 +14,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.data.fault import InputError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -57,7 +59,7 @@ def to_levels(
         if images.dtype.kind in "bui":
             likely = _guess(int(images.min()), int(images.max()), levels - 1)
             why += f"; or give what white is beside samples_from: `scale: {likely}`"
-        raise ValueError(f"{path}: dtype {images.dtype}; {why}")
+        raise InputError(f"{path}: dtype {images.dtype}; {why}")
     if images.dtype.kind == "f":
         check_finite(images, path)
     least, most = images.min().item(), images.max().item()
@@ -93,7 +95,7 @@ def check_finite(images: np.ndarray, path: Path) -> None:
 
     bad = int((~np.isfinite(images)).reshape(len(images), -1).any(1).sum())
     if bad:
-        raise ValueError(
+        raise InputError(
             f"{path}: {bad} of {len(images)} images hold NaN or infinity; leave them out, or "
             "repair them"
         )
@@ -103,7 +105,7 @@ def _refuse_outside(
     least: float, most: float, black: float, white: float, top: int, path: Path
 ) -> None:
     """Refuses values outside their scale, and says which they could be on."""
-    raise ValueError(
+    raise InputError(
         f"{path}: values lie in [{least:.6g}, {most:.6g}], outside {black:g} (black) to {white:g} "
         "(white); if they are on another scale, give it beside samples_from: `scale: "
         f"{_guess(least, most, top)}`; else clip them"
@@ -125,7 +127,7 @@ def _refuse_dark(most: float, white: float, top: int, path: Path) -> None:
         own = (
             top if in_levels and most > 1 else f"{math.ceil(most)}" if white > 1 else f"{most:.3g}"
         )
-        raise ValueError(
+        raise InputError(
             f"{path}: the brightest value is {most:.6g} where white is {white}: give what white is "
             f"beside samples_from, `scale: {own}` if that is it, `scale: {white}` if the images "
             "are so dark"

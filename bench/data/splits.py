@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.data.collection import Collection
+from bench.data.fault import InputError
 from bench.data.filenames import printable
 
 Role = Literal["train", "test", "validation"]
@@ -105,12 +106,12 @@ def by_folder(collection: Collection) -> Folders | None:
     _refuse_others(collection, where, members, known)
     for of, folders in roles.items():
         if len(folders) > 1:
-            raise ValueError(f"{where}: {_all(folders)} are both for {of}: leave one, {OTHERWISE}")
+            raise InputError(f"{where}: {_all(folders)} are both for {of}: leave one, {OTHERWISE}")
     _refuse_within(collection, where, members, roles.get("train", []))
     if set(roles) == {"train"}:
         return None
     if "train" not in roles:
-        raise ValueError(
+        raise InputError(
             f"{where}: has {_all(known)} and no folder for training beside it: nothing is trained "
             f"on what is held out; name the folder for training train, {OTHERWISE}"
         )
@@ -178,7 +179,7 @@ def _refuse_wrapped(collection: Collection, wrappers: list[str]) -> None:
         if (role(folder) or looks_like(folder)) in ("test", "validation")
     ]
     if held_out:
-        raise ValueError(
+        raise InputError(
             f"{printable(collection.path)}: all pictures lie in {_all(held_out)}, which by its "
             f"name is held out: point path: at the pictures to train on, {OTHERWISE}"
         )
@@ -202,7 +203,7 @@ def _refuse_others(
     loose = len(members.get("", ()))
     what = f"{named} {'holds' if len(others) == 1 else 'hold'}" if others != [""] else "there are"
     beside = f" ({loose:,} of them in no folder)" if loose and others != [""] else ""
-    raise ValueError(
+    raise InputError(
         f"{where}: {what} {count:,} pictures{beside} beside {_all(known)}, and it is not known "
         f"what they are for: move them into a split or elsewhere, {OTHERWISE}"
     )
@@ -219,7 +220,7 @@ def _refuse_within(
             held_out = next((part for part in inner if role(part) in ("test", "validation")), None)
             if held_out is not None:
                 within = "/".join([folder, *inner[: inner.index(held_out) + 1]])
-                raise ValueError(
+                raise InputError(
                     f"{where}: {printable(within)}/ lies within {printable(folder)}/ and by its "
                     f"name is held out: move it beside {printable(folder)}/, {OTHERWISE}"
                 )
@@ -233,7 +234,7 @@ def _refuse_pairs(collection: Collection, members: Mapping[str, set[str]]) -> No
     train = sorted(folder for folder, of in pairs.items() if of == "train")
     if train:
         inner = _inner(collection, train[0])
-        raise ValueError(
+        raise InputError(
             f"{printable(collection.path)}: {_all(sorted(pairs))} are of a set of pairs: point "
             f"`path:` at one side, as in `path: {printable(inner)}` (a part of it is held out at "
             f"random), or put {_all(sorted(pairs)[:1])} and {_all(train[:1])} as test/ and train/ "
@@ -254,7 +255,7 @@ def _refuse_unlike(collection: Collection, where: str, members: Mapping[str, set
     _refuse_pairs(collection, members)
     like = [folder for folder in sorted(members) if looks_like(folder)]
     if like:
-        raise ValueError(
+        raise InputError(
             f"{where}: {_all(like)} "
             f"{'looks like a split' if len(like) == 1 else 'look like splits'}, and no name of "
             "one: rename to train, test and val, or point path: at the pictures to train on, "
@@ -281,7 +282,7 @@ def _refuse_unlike(collection: Collection, where: str, members: Mapping[str, set
         if both:
             at = f"{printable(both[0])}/" if both[0] else "it"
             more = f" and {len(both) - 1} more" if len(both) > 1 else ""
-            raise ValueError(
+            raise InputError(
                 f"{where}: {at}{more} has {what} named for training and others for what is held "
                 f"out: put them into two folders train/ and test/ at the top, {OTHERWISE}"
             )

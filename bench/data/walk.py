@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from bench.data.archive import check_size
+from bench.data.fault import InputError
 from bench.data.filenames import is_hidden, is_picture, kind, printable
 
 Identity = tuple[int, int]
@@ -66,11 +67,11 @@ class Walk:
         except OSError as error:
             if path.is_symlink():
                 target = printable(os.readlink(path))
-                raise ValueError(
+                raise InputError(
                     f"{printable(path)}: is a link to {target}, which cannot be followed "
                     f"({error.strerror}): repair it, or take it out"
                 ) from None
-            raise ValueError(
+            raise InputError(
                 f"{printable(path)}: cannot be read ({error.strerror}): allow it, or take it out"
             ) from None
 
@@ -90,7 +91,7 @@ class Walk:
             except OSError as error:
                 where = printable(self._path(name))
                 why = error.strerror
-                raise ValueError(
+                raise InputError(
                     f"{where}: cannot be looked into ({why}): allow it, or take it out"
                 ) from None
             for base, linked, below in sorted(children):

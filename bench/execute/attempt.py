@@ -13,24 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.data.fault import InputError
 from bench.execute.lease import Lease, LostError
 from bench.execute.place import PlaceError
 from bench.execute.stop import Stop, Stopped
 from bench.plan import Job
 from bench.plugins import load_again
 from bench.store import DamagedError, Store, UnitId
-
-READERS = (
-    *("bench.data.collection", "bench.data.walk", "bench.data.archive", "bench.data.pictures"),
-    *("bench.data.external", "bench.data.scale", "bench.data.digest", "bench.data.npz"),
-    *("bench.data.gallery", "bench.data.gallery_files", "bench.data.picture_set"),
-    *("bench.data.image_folder", "bench.data.lsun", "bench.data.splits"),
-    *("bench.data.images", "bench.data.content", "bench.data.idx", "bench.data.cifar"),
-    *("bench.data.pickles", "bench.data.celeba", "bench.metrics.references"),
-    *("bench.metrics.statistics_file", "bench.metrics.weight_files"),
-    *("methods.shared.checkpoint", "methods.shared.weights", "methods.shared.diffusers"),
-)
-"""Modules that read files of the user; their errors say in full what is wrong with a file."""
 
 
 @dataclass
@@ -156,26 +145,18 @@ class Attempt:
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
-    """Returns what is noted of an attempt that an exception ended, and prints it to the log."""
+    """Returns what is noted of an attempt that an exception ended, and prints it to the log.
+
+    A refused file of the user has no traceback, which would only look like a fault of the code.
+    """
     message = f"{type(error).__name__}: {error}".strip()
-    text = message if refuses_input(error) else traceback.format_exc().rstrip()
+    text = message if isinstance(error, InputError) else traceback.format_exc().rstrip()
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
     ending = {"state": "failed", "cause": message.splitlines()[0], "traceback": text}
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         ending["kind"] = "memory"
     return ending
-
-
-def refuses_input(error: BaseException) -> bool:
-    """Tells whether a reader of files refused its input: then the message says all, and a traceback
-    would only look like a fault of the code.
-    """
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    kind = isinstance(error, ValueError | FileNotFoundError) and not isinstance(error, UnicodeError)
-    return kind and frame is not None and frame.tb_frame.f_globals.get("__name__") in READERS
 
 
 def close_attempts(store: Store, unit: UnitId, left: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -69,24 +69,18 @@ class Work:
     guessed: bool = False
 
 
+@cache
 def networks(spec: TrainSpec) -> tuple[NetworkCost, ...] | None:
     """Returns what the networks of a model cost, None if its method does not say."""
-    cached = vars(spec)
-    if "_networks" not in cached:  # kept with the spec, since many points share one model
-        card, data = cards()[spec.method], data_card(spec.dataset)
-        cached["_networks"] = (
-            None
-            if card.networks is None
-            else card.networks(_params(spec), data.shape, data.classes or 1)
-        )
-    return cached["_networks"]
+    card, data = cards()[spec.method], data_card(spec.dataset)
+    if card.networks is None:
+        return None
+    return card.networks(_params(spec), data.shape, data.classes or 1)
 
 
+@cache
 def _params(spec: TrainSpec) -> Any:
-    cached = vars(spec)
-    if "_params" not in cached:
-        cached["_params"] = build(cards()[spec.method].params, spec.params)
-    return cached["_params"]
+    return build(cards()[spec.method].params, spec.params)
 
 
 @dataclass

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from bench.data.fault import InputError
 from bench.data.images import Images
 from bench.files import Stamp, locked, sha256, stamp, whole
 from bench.metrics.extractors import Extractor
@@ -57,7 +58,7 @@ class References:
                 file = facts.get("file")
                 why = f"({file}) holds mean and covariance only, and this metric compares images"
             where = "" if self.store is None else f" --store {self.store.root}"
-            raise ValueError(
+            raise InputError(
                 f"statistics {sha256[:8]}... {why}: run_bench.py reference import FILE{where}"
             )
 
@@ -66,7 +67,7 @@ class References:
         has = summary.moments.dimension if of_moments else summary.features.shape[1]
         if has != dimension:
             name = self.facts(sha256).get("file", "")
-            raise ValueError(
+            raise InputError(
                 f"statistics {sha256[:8]}... ({name}) have {has} dimensions, the extractor has "
                 f"{dimension}"
             )
@@ -101,7 +102,7 @@ class References:
                     summary = _read(self.store, key, kinds)
         if summary is None:
             folder = self.store.folder(REFERENCES, key)
-            raise ValueError(f"{folder}: what was written cannot be read back")
+            raise InputError(f"{folder}: what was written cannot be read back")
         return summary
 
     def _compute(

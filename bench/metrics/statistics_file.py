@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.archive import ARCHIVE_ERRORS
+from bench.data.fault import InputError
 from bench.data.filenames import printable
 from bench.data.images import Images
 from bench.data.npz import check_claims
@@ -54,7 +55,7 @@ def read_statistics(path: Path) -> tuple[Moments, np.ndarray | None]:
     try:
         return _statistics_of(arrays)
     except ValueError as error:
-        raise ValueError(f"{path}: no reference statistics: {error}") from error
+        raise InputError(f"{path}: no reference statistics: {error}") from error
 
 
 def _arrays_of(path: Path) -> dict[str, np.ndarray]:
@@ -66,22 +67,22 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            raise ValueError("it is a single array, not an .npz file")
+            raise InputError("it is a single array, not an .npz file")
         with loaded:
             names = list(loaded)
             check_claims(path, WANTED, "get it again", "it would run code when it is read")
             arrays = {name: loaded[name] for name in WANTED if name in names}
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: there is no such file") from error
+        raise InputError(f"{path}: there is no such file") from error
     except (*ARCHIVE_ERRORS, ValueError, SyntaxError) as error:
         why = str(error).removeprefix(f"{printable(path)}: ").removeprefix(f"{printable(path)} ")
         why = why or "it is cut short"
         if "allow_pickle" in why:  # what numpy says of any file that is no array
             why = "it would run code when it is read" if _is_pickle(path) else "it is no .npz file"
-        raise ValueError(f"{path}: no reference statistics: {why}") from error
+        raise InputError(f"{path}: no reference statistics: {why}") from error
     if not {"mu", "sigma"} <= set(arrays) and not set(POOLS) & set(arrays):
         held, pools = ", ".join(names) or "nothing", " or ".join(POOLS)
-        raise ValueError(
+        raise InputError(
             f"{path}: no reference statistics: it holds {held}, neither mu and sigma nor {pools}"
         )
     return arrays
@@ -108,23 +109,23 @@ def _statistics_of(arrays: Mapping[str, np.ndarray]) -> tuple[Moments, np.ndarra
     features = arrays[pools[0]]
     pool, shape, dtype = pools[0], features.shape, features.dtype
     if features.ndim != 2 or len(features) < 2 or dtype.kind != "f":
-        raise ValueError(f"{pool} has shape {shape} and type {dtype}, not (images, D) of floats")
+        raise InputError(f"{pool} has shape {shape} and type {dtype}, not (images, D) of floats")
     for name in pools[1:]:
         if not np.array_equal(features, arrays[name]):
-            raise ValueError(f"it holds {pool} and {name}, and they differ: leave one of them out")
+            raise InputError(f"it holds {pool} and {name}, and they differ: leave one of them out")
     moments = Moments()
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(features), 4096):
             moments.add(features[start : start + 4096])
         theirs = moments.statistics()[1]
     if not np.isfinite(theirs).all():
-        raise ValueError(f"the covariance of {pool} is beyond the largest number")
+        raise InputError(f"the covariance of {pool} is beyond the largest number")
     if not theirs.any():
-        raise ValueError(
+        raise InputError(
             f"{pool} holds the same features {len(features)} times: they are of equal images"
         )
     if count is not None and count != len(features):
-        raise ValueError(
+        raise InputError(
             f"count is {count}, and {pool} holds the features of {len(features)} images"
         )
     _check_agreement(mean, covariance, moments, pool)
@@ -134,13 +135,13 @@ def _statistics_of(arrays: Mapping[str, np.ndarray]) -> tuple[Moments, np.ndarra
 def _real(values: np.ndarray, name: str) -> np.ndarray:
     """Returns numbers as float64; an imaginary part may only be rounding."""
     if values.dtype.kind not in "fiuc":
-        raise ValueError(f"{name} is of type {values.dtype}, not of numbers")
+        raise InputError(f"{name} is of type {values.dtype}, not of numbers")
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds NaN or infinity")
+        raise InputError(f"{name} holds NaN or infinity")
     if values.dtype.kind == "c" and values.size:
         imaginary, real = float(np.abs(values.imag).max()), float(np.abs(values.real).max())
         if imaginary > ROUNDING * real:
-            raise ValueError(
+            raise InputError(
                 f"{name} has an imaginary part of up to {imaginary:.3g} beside real values of up "
                 f"to {real:.3g}: more than rounding leaves; compute it again from the features"
             )
@@ -151,15 +152,15 @@ def _real(values: np.ndarray, name: str) -> np.ndarray:
 def _count(value: np.ndarray) -> int:
     """Returns a file's number of images."""
     if value.size != 1 or value.dtype.kind not in "fiu":
-        raise ValueError(
+        raise InputError(
             "count should be one whole number, and is of shape "
             f"{value.shape} and type {value.dtype}"
         )
     number = value.reshape(()).item()
     if not math.isfinite(number) or number != math.floor(number):
-        raise ValueError(f"count is {number}, and should be a whole number of images")
+        raise InputError(f"count is {number}, and should be a whole number of images")
     if not 2 <= number < UNKNOWN:
-        raise ValueError(
+        raise InputError(
             f"count is {int(number)}: a covariance is of at least 2 images (and of fewer than "
             f"{UNKNOWN:,})"
         )
@@ -169,22 +170,22 @@ def _count(value: np.ndarray) -> int:
 def _check_moments(mean: np.ndarray, covariance: np.ndarray) -> None:
     d = mean.size
     if not d or mean.shape != (d,) or covariance.shape != (d, d):
-        raise ValueError(
+        raise InputError(
             f"mu and sigma have shapes {mean.shape} and {covariance.shape}, not (D,) and (D, D)"
         )
     scale = float(np.abs(covariance).max())
     if not scale:
-        raise ValueError("sigma is 0 everywhere: it would be of equal images")
+        raise InputError("sigma is 0 everywhere: it would be of equal images")
     apart = np.abs(covariance - covariance.T)
     if apart.max() > ROUNDING * scale:
         i, j = np.unravel_index(apart.argmax(), apart.shape)
         values = (
             f"sigma[{i}, {j}] is {covariance[i, j]:.6g}, sigma[{j}, {i}] is {covariance[j, i]:.6g}"
         )
-        raise ValueError(f"sigma is not symmetric: {values}")
+        raise InputError(f"sigma is not symmetric: {values}")
     least = np.linalg.eigvalsh(covariance)[0]
     if least < -ROUNDING * max(np.trace(covariance), scale):
-        raise ValueError(f"sigma has the negative eigenvalue {least:.3g}: it is no covariance")
+        raise InputError(f"sigma has the negative eigenvalue {least:.3g}: it is no covariance")
 
 
 def _check_rank(covariance: np.ndarray, count: int) -> None:
@@ -194,7 +195,7 @@ def _check_rank(covariance: np.ndarray, count: int) -> None:
     values = np.linalg.eigvalsh(covariance)
     rank = int((values > RANK * values[-1]).sum())
     if rank > count - 1:
-        raise ValueError(
+        raise InputError(
             f"count is {count}, and sigma has rank {rank}: of so many images it is at most "
             f"{count - 1}"
         )
@@ -213,7 +214,7 @@ def _check_agreement(
         if actual is None:
             continue
         if actual.shape != expected.shape:
-            raise ValueError(
+            raise InputError(
                 f"{name} has shape {actual.shape}, and that of {pool} has {expected.shape}"
             )
         apart = np.abs(actual - expected)
@@ -223,7 +224,7 @@ def _check_agreement(
         if apart.max() > AGREEMENT * unit + ROUNDING * float(np.abs(expected).max()):
             where = np.unravel_index(apart.argmax(), apart.shape)
             place = ", ".join(map(str, where))
-            raise ValueError(
+            raise InputError(
                 f"{name}[{place}] is {actual[where]:.6g}, and that of the features {pool} beside "
                 f"it is {expected[where]:.6g}: they are of unlike images; leave one of them out"
             )

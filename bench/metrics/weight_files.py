@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bench.data.fault import InputError, MissingError
 from bench.files import sha256
 from bench.metrics.extractor_card import ExtractorCard
 
@@ -24,12 +25,12 @@ def read_weights(name: str, card: ExtractorCard, path: Path | None = None) -> tu
     path = path or card.path()
     if path is None or not path.is_file():
         missing = f"extractor {name}: {card.missing()}"
-        raise FileNotFoundError(f"{path}: extractor weights are missing" if path else missing)
+        raise MissingError(f"{path}: extractor weights are missing" if path else missing)
     content = path.read_bytes()
     digest = sha256(content)
     if not digest.startswith(card.sha256):
         remedy = card.how or "restore the file from the repository"
-        raise ValueError(
+        raise InputError(
             f"{path}: altered or truncated extractor weights, or those of another network: sha256 "
             f"{digest[:12]}... where {card.sha256[:12]}... was expected; {remedy}"
         )
@@ -45,14 +46,14 @@ def read_tensors(content: bytes) -> dict[str, Tensor]:
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise InputError(
             f"the file would run code when it is read, or is damaged: {first_line(error)}"
         ) from error
     except Exception as error:  # torch.load raises whatever the bytes happen to lead to
         why = f"the file is damaged or no file of weights: {first_line(error)}"
-        raise ValueError(why) from error
+        raise InputError(why) from error
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise ValueError("the file holds no mapping of names to tensors")
+        raise InputError("the file holds no mapping of names to tensors")
     return found
 
 

@@ -25,8 +25,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from bench.data.fault import InputError
 
-class CheckpointError(ValueError):
+
+class CheckpointError(InputError):
     """A checkpoint cannot be read or is of another network; the message says what to do."""
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_pictures import encoded, picture, unpacked, zipped
 from PIL import Image
-from test_pictures import encoded, picture, unpacked, zipped
 
 from bench.cli.parser import main
 from bench.data import faces

@@ -27,11 +27,3 @@ def test_worker_is_told_whether_a_new_driver_wants_the_same(tmp_path):
         lease.note(digest="other jobs")
         assert superseded(orders(lock)) == "by other jobs"
     assert superseded(orders(lock)) is None
-
-
-def test_readers_whose_messages_stand_alone_are_modules_that_exist():
-    from importlib.util import find_spec
-
-    from bench.execute.attempt import READERS
-
-    assert [name for name in READERS if find_spec(name) is None] == []

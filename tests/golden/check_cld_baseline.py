@@ -2,7 +2,8 @@
 samplers.
 
 The score is that of Score-SDE's method with the mixed parametrisation; networks are told what the
-authors tell theirs. In the same files the cases of CLD itself are left to :mod:`check_cld`.
+authors tell theirs. In the same files the cases of CLD itself are left to
+:mod:`check_cld` and :mod:`check_cld_kernel`.
 """
 
 import re
@@ -11,17 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import check_cld
+import check_cld_kernel
 import check_cld_networks
 import torch
-from check_cld_networks import (
-    GRIDS,
-    close,
-    gradients_agree,
-    network_of,
-    numbers,
-    told,
-    tolerance_of,
-)
+from check_cld_networks import gradients_agree, network_of, told
+from cld_arrays import GRIDS, close, numbers, tolerance_of
 from exact import Replay
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -313,7 +308,7 @@ def fixed_steps(
     return x
 
 
-OWN = check_cld.CHECKS | check_cld_networks.CHECKS
+OWN = check_cld.CHECKS | check_cld_kernel.CHECKS | check_cld_networks.CHECKS
 """The checks of CLD's own cases."""
 
 KINDS = {

@@ -13,10 +13,10 @@ import check_cld_baseline
 import numpy as np
 import torch
 from check_cld_baseline import fixed_steps
-from check_cld_networks import close, numbers, tolerance_of
 from check_oracle import close as close_to
 from check_oracle import data_of, read, tolerance
 from check_sde import counted
+from cld_arrays import close, numbers, tolerance_of
 from exact import Mixture, Replay
 from torch import Tensor
 

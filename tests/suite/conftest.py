@@ -10,6 +10,15 @@ from bench.suite.reader import read_suite
 
 
 @pytest.fixture
+def root(tmp_path, monkeypatch):
+    """BENCH_DATA, empty."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
 def read(tmp_path, monkeypatch):
     """Reads a suite from text, with the cards of this file."""
     monkeypatch.chdir(tmp_path)

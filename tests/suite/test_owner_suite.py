@@ -62,15 +62,6 @@ PAPERS = {
 LATER = {"ddim", "flow_heun", "edm_stochastic", *QUICKER}
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """BENCH_DATA, empty."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    return tmp_path / "data"
-
-
 ONE_SIDED = {
     "[fd]": ["fd(digits-cnn@8): to training images alone; ask for reference: test too"],
     "[{metric: fd, reference: test}]": [

@@ -1,6 +1,7 @@
 """Data sets of a few images in the formats of their authors."""
 
 import io
+import pickle
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from test_data import python_batch
 
 from bench.data import cifar, registry
 from bench.data.card import DataCard
@@ -55,3 +55,34 @@ def write_celeba(root: Path, size: int) -> DataCard:
             small.resize((178, 218), Image.Resampling.BICUBIC).save(stream, "JPEG")
             archive.writestr(f"img_align_celeba/{number:06}.jpg", stream.getvalue())
     return replace(registry.DATASETS[f"celeba{size}"], splits=FACES)
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes texts and bytes as Python 2 wrote its strings."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def save_string(self, value):
+        content = value.encode("latin1") if isinstance(value, str) else value
+        self.write(b"T" + len(content).to_bytes(4, "little") + content)
+        self.memoize(value)
+
+    dispatch[bytes] = dispatch[str] = save_string
+
+
+def python_batch(pixels, labels, /, pickler=Python2Pickler, **changes):
+    """Returns a batch of the python version, which Python 2 and numpy 1 wrote."""
+    stream = io.BytesIO()
+    names = [f"image_{k}.png" for k in range(len(labels))]
+    batch = {
+        "batch_label": "a batch",
+        "labels": labels.tolist(),
+        "data": pixels,
+        "filenames": names,
+    }
+    pickler(stream, protocol=2).dump({**batch, **changes})
+    return stream.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+
+
+def binary_batch(pixels, labels):
+    return np.concatenate([labels[:, None].astype(np.uint8), pixels], axis=1).tobytes()

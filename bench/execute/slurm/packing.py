@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,16 +74,14 @@ def measured(results: Path) -> Measured:
     return Measured(results / "measured.json")
 
 
+@cache
 def kind_of(spec: TrainSpec) -> str:
     """Returns a text that is equal for trainings that differ in their seed only: they take the same
     time.
     """
-    cached = vars(spec)
-    if "_kind" not in cached:  # many jobs share one spec
-        ignored = ("seed", "checkpoint", "weights")
-        plain = {name: value for name, value in canonical(spec).items() if name not in ignored}
-        cached["_kind"] = json.dumps(plain, sort_keys=True)
-    return cached["_kind"]
+    ignored = ("seed", "checkpoint", "weights")
+    plain = {name: value for name, value in canonical(spec).items() if name not in ignored}
+    return json.dumps(plain, sort_keys=True)
 
 
 class Sizes:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from checkpoint_files import saved
 
 from bench.method import Noise
 from methods.cld.checkpoint import read_checkpoint
@@ -57,11 +58,6 @@ def authors_file(network):
         },
         "step": 11,
     }
-
-
-def saved(path, content, **options):
-    torch.save(content, path, **options)
-    return path
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from checkpoint_files import saved
 
 from bench.data.images import Images
 from bench.data.registry import DATASETS
@@ -47,11 +48,6 @@ def authors_file(values, *, average=True, seed=1):
     return [model, optimizer, 3, 7] + (
         [{name: 2 * tensor for name, tensor in weights.items()}] if average else []
     )
-
-
-def saved(path, content, **options):
-    torch.save(content, path, **options)
-    return path
 
 
 def weights_of(network):

@@ -1,25 +1,23 @@
+"""Soft Diffusion as an adapter: losses, exact denoisers, samplers, likelihoods, where it starts."""
+
 import math
 
 import pytest
 import torch
-from scipy.fft import dctn, idctn
+from soft_methods import DIGITS, KINDS, Known, coefficients, corrupted, cosines, method, sampler
 from torch import nn
 
 from bench.counter import NetworkCounter
 from bench.data.images import load_images
-from bench.method import Noise, Run, Sampler
-from bench.schema import build, merge
+from bench.method import Noise, Run
+from bench.schema import merge
 from methods.shared.exact import Mixture
 from methods.shared.grids import grid
 from methods.shared.hyperparameters import LikelihoodParams
 from methods.shared.prior import Fitted, Points
 from methods.shared.process import like
-from methods.soft.adapter import SoftDiffusion
-from methods.soft.card import CARD, SAMPLERS
-from methods.soft.samplers import momentum
+from methods.soft.card import SAMPLERS
 
-DIGITS = load_images("digits")
-KINDS = ("blur", "mask", "blur_mask", "ve", "vp", "straight", "pixelate")
 FIXED = [name for name, card in SAMPLERS.items() if card.effort.exact]
 KNOBS = {
     "ddim": ({"eta": 1.0}, {"last_noise": True}),
@@ -33,75 +31,6 @@ KNOBS = {
 """Parameters of each sampler under which its cost is counted, beside the defaults and the last
 denoising.
 """
-
-
-def method(kind="blur", data=DIGITS, **values):
-    noise = {"ve": {"schedule": "geometric", "least": 0.05, "most": 5.0}}.get(
-        kind, {"least": 0.05, "most": 0.4}
-    )
-    corruption = {"kind": kind, "noise": noise, "blur": {"schedule": "linear"}}
-    return SoftDiffusion(
-        build(CARD.params, merge(CARD.tiny, {"corruption": corruption}, values)), data
-    )
-
-
-def sampler(name, times=None, **values):
-    card = SAMPLERS[name]
-    return Sampler(name, times or (card.times[0] if card.times else ""), build(card.params, values))
-
-
-def coefficients(kind, t, shape=(8, 8)):
-    """Returns the factors of the image at times t (B,), in cosines for blur, and the noise, as the
-    paper has them.
-    """
-    t = t.double().view(-1, 1, 1, 1)
-    ramp = 0.05 * (0.4 / 0.05) ** (t / 0.25).clamp(max=1)
-    one = torch.ones(1, 1, *shape, dtype=torch.float64)
-    if kind == "blur":
-        omega = math.pi * torch.arange(8, dtype=torch.float64) / 8
-        return torch.exp(-0.5 * (23 / 8 * t) ** 2 * (omega[:, None] ** 2 + omega**2)), ramp
-    if kind == "ve":
-        return one, 0.05 * 100**t
-    if kind == "vp":
-        integral = 0.1 * t + 0.5 * 19.9 * t**2
-        return torch.exp(-0.5 * integral) * one, (1 - torch.exp(-integral)).sqrt()
-    return (1 - t) * one, t
-
-
-def corrupted(kind, x, factors):
-    """Returns images with their factors applied, by scipy's cosines for blur."""
-    return cosines(factors * cosines(x.double()), inverse=True) if kind == "blur" else factors * x
-
-
-def cosines(x, inverse=False):
-    return torch.from_numpy((idctn if inverse else dctn)(x.numpy(), axes=(2, 3), norm="ortho"))
-
-
-class Known(nn.Module):
-    """Stands for a network that knows that pixels are independent, N(centre, spread^2) in [-1,
-    1].
-    """
-
-    def __init__(self, kind, centre, spread):
-        super().__init__()
-        self.kind, self.centre, self.spread = kind, centre, spread
-
-    def forward(self, x, condition):
-        factors, std = coefficients(self.kind, condition / 999)
-        seen, mean = x.double(), torch.full_like(x.double(), self.centre)
-        if self.kind == "blur":
-            seen, mean = turn(seen), turn(mean)
-        gain = factors * self.spread**2 / (factors**2 * self.spread**2 + std**2)
-        clean = mean + gain * (seen - factors * mean)
-        return (turn(clean, back=True) if self.kind == "blur" else clean).to(x) - x
-
-
-def turn(x, back=False):
-    """Returns the coefficients of cosines, as products that can be differentiated."""
-    k = torch.arange(8, dtype=torch.float64)
-    matrix = 0.5 * torch.cos(math.pi / 8 * k[:, None] * (k + 0.5))
-    matrix[0] /= math.sqrt(2)
-    return matrix.T @ x @ matrix if back else matrix @ x @ matrix.T
 
 
 @pytest.mark.parametrize("kind", ["blur", "ve", "vp", "straight"])
@@ -343,147 +272,9 @@ def test_levels_are_chosen_from_the_training_images_and_kept_with_the_weights():
     assert (full.blur_levels - levels).abs().max() < 0.05
 
 
-def test_inspection_gives_the_loss_at_each_time_with_equal_draws():
-    tiny = method(network={"init_scale": 1.0})
-    images = DIGITS.batch(0, 0, 5)
-    found = tiny.inspect(images, Noise(4))
-    assert found.losses.shape == (10, 5)
-    z = Noise(4).normal(images.shape)
-    for row in (0, 6):
-        t = found.times[row].float().expand(5)
-        factors, std = coefficients("blur", t)
-        clean = 2 * images.double() - 1
-        x = (corrupted("blur", clean, factors) + std * z).float()
-        error = (x + tiny.average(x, 999 * t)).detach().double() - clean
-        expected = (corrupted("blur", error, factors) / std).square().flatten(1).mean(1)
-        torch.testing.assert_close(found.losses[row].double(), expected, rtol=1e-3, atol=0)
-
-
-def test_inspection_shows_the_way_into_the_corruption_and_a_run_of_momentum_out_of_it():
-    tiny = method(network={"init_scale": 0.1})
-    images = DIGITS.batch(0, 0, 5)
-    found = tiny.inspect(images, Noise(4))
-    path, z = found.strips["corruption path"], Noise(4).normal(images.shape)
-    assert path.shape == found.strips["reverse path"].shape == (4, 10, 1, 8, 8)
-    torch.testing.assert_close(path[:, 0], images[:4] + 0.5 * 0.05 * z[:4], rtol=0, atol=1e-6)
-    factors, _ = coefficients("blur", torch.ones(1))
-    last = corrupted("blur", 2 * images[:4] - 1, factors) + 0.4 * z[:4]
-    torch.testing.assert_close(path[:, -1].double(), (last + 1) / 2, rtol=0, atol=1e-6)
-    times = torch.linspace(1, 0, 51, dtype=torch.float64)
-    noise = Noise(4)
-    x = tiny.prior.sample(4, noise.child("prior"))
-    with torch.no_grad():
-        x = momentum(tiny.corruption, tiny.denoiser(tiny.average), x, times, noise.child("steps"))
-    torch.testing.assert_close(found.strips["reverse path"][:, -1], (x + 1) / 2)
-
-
-@pytest.mark.parametrize(("kind", "level"), [("straight", 1.0), ("ve", 0.5), ("blur", math.nan)])
-def test_inspection_names_the_noise_level_where_there_is_one(kind, level):
-    found = method(kind).inspect(DIGITS.batch(0, 0, 2), Noise(0))
-    middle = found.noise_levels[4].item()
-    assert middle == pytest.approx(level, nan_ok=True)
-
-
-def test_inspection_draws_the_levels_that_training_chose():
-    values = {"corruption": {"blur": {"schedule": "levels"}}}
-    found = method(**values).inspect(DIGITS.batch(0, 0, 2), Noise(0))
-    assert list(found.curves) == ["levels of blur", "change between levels of blur"]
-    assert found.curves["levels of blur"].y[-1].item() == pytest.approx(23 / 8)
-    assert method().inspect(DIGITS.batch(0, 0, 2), Noise(0)).curves == {}
-
-
-def refused(values, shape=(1, 8, 8)):
-    return CARD.refuse(build(CARD.params, merge(CARD.tiny, values)), shape)
-
-
-def test_the_card_refuses_what_cannot_be_with_the_reason():
-    points = {"network": {"architecture": "mlp", "multipliers": [1, 2, 2, 2], "attention": [16]}}
-    assert "nothing to blur" in refused(points, (2, 1, 1))[0]
-    assert refused({**points, "corruption": {"kind": "straight"}}, (2, 1, 1)) == []
-    assert "256" in refused({"selection": {"covariance": "full"}}, (3, 16, 16))[-1]
-    pixelate = {"corruption": {"kind": "pixelate", "pixelate": {"size": 3}}}
-    assert "blocks of 3 do not fill" in refused(pixelate)[0]
-    with pytest.raises(ValueError, match="dequantise"):
-        build(CARD.params, {"exact": True, "dequantise": True})
-    with pytest.raises(ValueError, match="diagonal"):
-        build(CARD.params, {"exact": True, "corruption": {"kind": "blur_mask"}})
-
-
-def test_flows_are_refused_where_there_is_none():
-    def reasons(name, corruption, **values):
-        params = build(CARD.params, {"corruption": corruption})
-        return SAMPLERS[name].refuse(params, build(SAMPLERS[name].params, values), "uniform")
-
-    switched = {"kind": "mask", "mask": {"width": 0.0}}
-    for name in ("churn", "flow_euler", "flow_heun", "flow_adaptive"):
-        assert "no flow" in reasons(name, switched)[0]
-        assert reasons(name, {"kind": "mask"}) == []
-    assert reasons("momentum", switched) == []
-    assert "t_min" in reasons("flow_adaptive", {"kind": "straight"})[0]
-    assert reasons("flow_adaptive", {"kind": "straight"}, t_min=1e-3) == []
-    assert "t_min" in reasons("flow_heun", {"kind": "vp"}, last="heun")[0]
-    assert reasons("flow_heun", {"kind": "vp"}) == []
-
-
-def test_fast_solvers_are_refused_where_polynomials_say_nothing():
-    def reasons(name, corruption, **values):
-        params = build(CARD.params, {"corruption": corruption})
-        return SAMPLERS[name].refuse(params, build(SAMPLERS[name].params, values), "uniform")
-
-    for name in ("deis", "dpm_solver_2m", "dpm_solver_3m", "sde_dpm_solver_2m", "unipc"):
-        assert "diagonal in one basis" in reasons(name, {"kind": "blur_mask"})[0]
-        assert "diagonal in one basis" in reasons(name, {"kind": "pixelate"})[0]
-        assert "switches at once" in reasons(name, {"kind": "mask", "mask": {"width": 0.0}})[0]
-        assert reasons(name, {"kind": "blur"}) == []
-    assert "wipes out" in reasons("deis", {"kind": "blur"}, prediction="noise")[0]
-    assert reasons("deis", {"kind": "straight"}, prediction="noise") == []
-
-
-def test_times_of_even_log_snr_are_refused_where_it_is_infinite():
-    def reasons(corruption, times="log_snr", **values):
-        params = build(CARD.params, {"corruption": corruption})
-        card = SAMPLERS["ddim"]
-        return card.refuse(params, build(card.params, values), times)
-
-    assert reasons({"kind": "straight"}, "uniform") == []
-    assert "t = 1" in reasons({"kind": "straight"})[0]
-    assert "t = 1" in reasons({"kind": "mask", "mask": {"floor": 0.0}}, "rho7")[0]
-    assert "t = 0" in reasons({"kind": "vp"})[0]
-    assert reasons({"kind": "vp"}, t_min=1e-3) == []
-    assert "no log-SNR" in reasons({"kind": "pixelate"})[0]
-    assert reasons({"kind": "blur"}) == []
-
-
 @pytest.mark.parametrize("kind", ["blur", "mask", "ve"])
 def test_log_snr_times_are_even_in_the_log_snr(kind):
     corruption = method(kind).corruption
     times = grid("log_snr", corruption, 7, 0.0)
     steps = corruption.log_snr(times).diff()
     torch.testing.assert_close(steps, steps.mean().expand_as(steps), rtol=1e-6, atol=1e-9)
-
-
-def test_a_likelihood_is_refused_only_where_there_is_no_flow():
-    def reasons(**corruption):
-        return CARD.likelihood.refuse(build(CARD.params, {"corruption": corruption}))
-
-    assert "no flow" in reasons(kind="mask", mask={"width": 0.0})[0]
-    assert "no flow" in reasons(kind="blur_mask", mask={"width": 0.0})[0]
-    assert all(reasons(kind=kind) == [] for kind in KINDS)
-
-
-def test_a_model_says_in_its_tables_that_it_starts_from_training_images():
-    def variant(**values):
-        return CARD.variant(build(CARD.params, values))
-
-    assert variant() == "blur"
-    assert "training images" in variant(prior={"kind": "training"})
-    assert "exact" in variant(exact=True)
-
-
-def test_presets_blur_from_a_hundredth_of_a_pixel_as_widely_as_the_paper_through_32_levels():
-    for name, pixels in (("celeba64", 64), ("cifar10", 32)):
-        params = build(CARD.params, CARD.presets[name])
-        assert params.selects
-        assert pixels * params.corruption.blur.least == pytest.approx(0.01)
-        assert pixels * params.corruption.blur.most == pytest.approx(23 * pixels / 64)
-        assert (params.selection.candidates, params.selection.levels) == (256, 32)

@@ -1,58 +1,37 @@
-import itertools
 import math
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from exact import Constant, Corrupted, Mixture, Replay
+from soft_gaussian import (
+    BLUR,
+    COVERED,
+    PLATEAU,
+    SHAPE,
+    STRAIGHT,
+    SWITCH,
+    close,
+    gaussian,
+    images,
+    uniform,
+)
 
 from bench.method import Noise
 from methods.shared import flow as shared_flow
 from methods.shared import isotropic
 from methods.shared import samplers as shared
-from methods.shared.objective import denoising_loss
-from methods.shared.process import VE, VP, time_like
+from methods.shared.process import VE, time_like
 from methods.soft.corruption import Corruption, make_corruption
-from methods.soft.denoiser import residual, score, velocity
-from methods.soft.flow import churn, flow_adaptive, flow_euler, flow_heun, meet
-from methods.soft.objective import soft_loss
-from methods.soft.operator import Blur, Mask, Scaling
+from methods.soft.flow import churn, flow_euler, flow_heun, meet
+from methods.soft.operator import Scaling
 from methods.soft.samplers import ancestral, ddim, momentum, naive
-from methods.soft.schedule import Geometric, Linear, Schedule
-from methods.soft.settings import CorruptionParams, NoiseScale, Preserving
+from methods.soft.schedule import Linear, Schedule
+from methods.soft.settings import CorruptionParams, NoiseScale
 
-SHAPE = (1, 4, 4)
 DISCRETE = {"naive": naive, "momentum": momentum, "ancestral": ancestral, "ddim": ddim}
 
-BLUR = Corruption(Blur(SHAPE, Linear(0.0, 1.5)), Geometric(0.05, 0.3))
-PLATEAU = Corruption(Blur(SHAPE, Linear(0.0, 1.5)), Geometric(0.05, 0.3, 0.3))
-SWITCH = Corruption(Mask(torch.linspace(0, 0.9, 16).view(4, 4), 0.0), Geometric(0.05, 0.3))
-COVERED = Corruption(Mask(torch.zeros(4, 4), 1.0), Geometric(0.1, 0.5))
-STRAIGHT = make_corruption(CorruptionParams(kind="straight"), SHAPE)
-
 each_discrete = pytest.mark.parametrize("sampler", DISCRETE.values(), ids=DISCRETE)
-
-
-def gaussian(shape: tuple[int, int, int] = SHAPE, variance: float = 1.0) -> Mixture:
-    """Correlated Gaussian images, in no basis that a corruption is diagonal in."""
-    dims = math.prod(shape)
-    root = Noise(1, dtype=torch.float64).normal((dims, dims)) / math.sqrt(dims)
-    covariance = variance * (root @ root.T + 0.05 * torch.eye(dims, dtype=torch.float64))
-    mean = 0.5 * Noise(2, dtype=torch.float64).normal((1, dims))
-    return Mixture(torch.ones(1, dtype=torch.float64), mean, covariance[None], shape)
-
-
-def images(count: int = 3, shape: tuple[int, int, int] = SHAPE) -> torch.Tensor:
-    return Noise(0, dtype=torch.float64).normal((count, *shape))
-
-
-def uniform(steps: int, end: float = 0.0) -> torch.Tensor:
-    return torch.linspace(1, end, steps + 1, dtype=torch.float64)
-
-
-def close(actual, expected, rtol: float = 0.0, atol: float = 1e-12) -> None:
-    np.testing.assert_allclose(np.asarray(actual), np.asarray(expected), rtol=rtol, atol=atol)
 
 
 def moments(sampler, exact: Corrupted, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -159,34 +138,6 @@ def test_without_a_corruption_samplers_are_those_of_variance_exploding(ours, the
     close(found, theirs(process, data.score_fn(process), x, times, Replay(*draws)), atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        (ddim, isotropic.ddim),
-        (flow_euler, partial(shared_flow.flow_euler, variable="t")),
-        (flow_heun, partial(shared_flow.flow_heun, variable="t", last="heun")),
-    ],
-    ids=["ddim", "flow_euler", "flow_heun"],
-)
-def test_with_a_fading_image_the_flow_is_that_of_variance_preserving(ours, theirs):
-    process = VP(0.2, 8.0)
-    params = CorruptionParams(kind="vp", preserving=Preserving(beta_min=0.2, beta_max=8.0))
-    corruption = make_corruption(params, SHAPE)
-    data, x, times = gaussian(), images(), uniform(6, 1e-2)
-    found = ours(corruption, Corrupted(data, corruption).denoise, x, times, Replay())
-    close(found, theirs(process, data.score_fn(process), x, times, Replay()), atol=1e-9)
-
-
-def test_on_the_straight_path_the_velocity_is_noise_less_image():
-    x, clean, t = images(), images() + 1, torch.full((3,), 0.4, dtype=torch.float64)
-    believed = (x - 0.6 * clean) / 0.4
-    close(velocity(STRAIGHT, clean, x, t), believed - clean)
-    # It does not change along a step, so that Euler's step is the exponential one too.
-    denoiser = Corrupted(gaussian(), STRAIGHT).denoise
-    ends = [sampler(STRAIGHT, denoiser, x, uniform(5), Replay()) for sampler in (flow_euler, ddim)]
-    close(*ends)
-
-
 @each_discrete
 def test_a_step_corrupts_the_prediction_as_at_its_end(sampler):
     # Where all is covered at t = 1 the corruption has no inverse, and the step still brings the
@@ -277,17 +228,6 @@ def test_times_that_begin_a_step_without_noise_are_refused(sampler):
         sampler(STRAIGHT, lambda x, t: x, images(), times, Replay())
 
 
-@pytest.mark.parametrize("solver", ["flow_euler", "flow_heun", "flow_adaptive"])
-def test_a_corruption_that_switches_has_no_flow(solver):
-    call = {
-        "flow_euler": partial(flow_euler, times=uniform(4), noise=None),
-        "flow_heun": partial(flow_heun, times=uniform(4)),
-        "flow_adaptive": flow_adaptive,
-    }[solver]
-    with pytest.raises(ValueError, match="momentum"):
-        call(SWITCH, lambda x, t: x, images())
-
-
 @each_discrete
 def test_a_corruption_that_switches_can_be_undone_in_jumps(sampler):
     clean = images()
@@ -343,162 +283,3 @@ def test_the_last_step_adds_noise_only_if_asked(sampler):
     noise = Replay(*draws)
     sampler(BLUR, lambda x, t: x, images(), uniform(4), noise, last_noise=True)
     assert not noise.draws
-
-
-def test_at_a_kink_the_velocity_is_that_of_the_step_towards_the_data():
-    x, clean = images(), images() + 1
-
-    def at(t: float) -> torch.Tensor:
-        return velocity(PLATEAU, clean, x, torch.full((3,), t, dtype=torch.float64))
-
-    close(at(0.3), at(0.3 - 1e-9), atol=1e-6)
-    assert (at(0.3) - at(0.3 + 1e-9)).abs().max() > 1
-
-
-def test_steps_across_a_kink_cost_heuns_method_its_order():
-    exact = Corrupted(gaussian(), PLATEAU)
-    x, target = images(), flow_adaptive(PLATEAU, exact.denoise, images(), tolerance=1e-9)
-
-    def error(steps: int, kinks: str) -> float:
-        return (
-            (flow_heun(PLATEAU, exact.denoise, x, uniform(steps), kinks=kinks) - target)
-            .abs()
-            .max()
-            .item()
-        )
-
-    # 0.3 lies 0.4 and 0.2 of a step from the times of these grids.
-    meeting, crossing = ([error(steps, kinks) for steps in (32, 64)] for kinks in ("meet", "cross"))
-    assert meeting[0] / meeting[1] > 3.5
-    assert crossing[1] > 5 * meeting[1]
-
-
-def test_times_meet_kinks_by_moving_the_nearest():
-    times = uniform(5)
-    close(meet(times, (0.25, 0.63)), [1, 0.8, 0.63, 0.4, 0.25, 0])
-    close(times, uniform(5))
-    close(meet(times, (0.55, 0.63)), [1, 0.63, 0.55, 0.4, 0.2, 0])
-    close(meet(uniform(1), (0.3,)), [1, 0])
-    assert (meet(uniform(10), tuple(np.linspace(0, 1, 32)[1:-1])).diff() < 0).all()
-
-
-@pytest.mark.parametrize("solver", ["scipy", "device"])
-@pytest.mark.parametrize("corruption", [BLUR, PLATEAU, COVERED], ids=["blur", "plateau", "covered"])
-def test_the_flow_by_adaptive_steps_carries_the_distribution_to_that_of_the_data(
-    corruption, solver
-):
-    data = gaussian()
-    exact = Corrupted(data, corruption)
-    basis = torch.cat([torch.zeros(1, 16, dtype=torch.float64), torch.eye(16, dtype=torch.float64)])
-    x = flow_adaptive(
-        corruption, exact.denoise, basis.view(-1, *SHAPE), tolerance=1e-8, solver=solver
-    ).flatten(1)
-    matrix, shift = (x[1:] - x[0]).T, x[0]
-    mean, covariance = exact.moments(1.0)
-    close(matrix @ mean + shift, exact.moments(0.0)[0], atol=1e-6)
-    close(matrix @ covariance @ matrix.T, exact.moments(0.0)[1], atol=1e-6)
-
-
-def test_starting_anew_at_a_kink_saves_evaluations():
-    exact, calls = Corrupted(gaussian(), PLATEAU), []
-    hidden = Corruption(PLATEAU.operator, PLATEAU.noise_scale)
-    hidden.kinks = ()
-
-    def denoiser(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        calls.append(t[0].item())
-        return exact.denoise(x, t)
-
-    counts = []
-    for corruption in (PLATEAU, hidden):
-        calls.clear()
-        flow_adaptive(corruption, denoiser, images(), tolerance=1e-7)
-        counts.append(len(calls))
-    assert counts[0] < 0.8 * counts[1]
-
-
-def test_the_score_is_the_gradient_of_the_log_density():
-    exact, x = Corrupted(gaussian(), BLUR), images().requires_grad_()
-    t = torch.full((3,), 0.6, dtype=torch.float64)
-    (gradient,) = torch.autograd.grad(exact.log_prob(x, 0.6).sum(), x)
-    close(score(BLUR, exact.denoise(x, t).detach(), x.detach(), t), gradient, atol=1e-10)
-
-
-@pytest.mark.parametrize("kind", ["ve", "vp"])
-def test_without_a_corruption_the_loss_is_that_of_denoising_score_matching(kind):
-    process = VE(0.05, 3.0) if kind == "ve" else VP(0.2, 8.0)
-    noise_scale = NoiseScale(schedule="geometric", least=0.05, most=3.0)
-    params = CorruptionParams(
-        kind=kind, noise=noise_scale, preserving=Preserving(beta_min=0.2, beta_max=8.0)
-    )
-    corruption, t = (
-        make_corruption(params, SHAPE),
-        torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64),
-    )
-
-    def denoiser(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(x)
-
-    def score_fn(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return score(corruption, denoiser(x, t), x, t)
-
-    for reduction in ("mean", "sum"):
-        ours = soft_loss(corruption, denoiser, images(), t, images() + 1, reduction=reduction)
-        theirs = denoising_loss(process, score_fn, images(), t, images() + 1, reduction=reduction)
-        close(ours, theirs, rtol=1e-9)
-
-
-def test_the_least_loss_is_what_the_image_leaves_open():
-    data, t, count = gaussian(), 0.6, 20_000
-    exact = Corrupted(data, BLUR)
-    root = torch.linalg.cholesky(data.covariances[0])
-    noise = Noise(5, dtype=torch.float64)
-    x0 = (data.means + noise.normal((count, 16)) @ root.T).view(-1, *SHAPE)
-    z, times = noise.normal(x0.shape), torch.full((count,), t, dtype=torch.float64)
-    # x0 given x has covariance S - S C^T (C S C^T + s^2)^-1 C S.
-    matrix, s = (
-        BLUR.apply(torch.eye(16, dtype=torch.float64).view(-1, *SHAPE), times[0]).view(16, 16),
-        BLUR.std(times[0]),
-    )
-    seen = matrix @ data.covariances[0] @ matrix
-    left = seen - seen @ torch.linalg.inv(seen + s**2 * torch.eye(16, dtype=torch.float64)) @ seen
-    losses = soft_loss(BLUR, exact.denoise, x0, times, z)
-    assert (losses.mean() - left.trace() / s**2 / 16).abs() < 4 * losses.std() / math.sqrt(count)
-    worse = soft_loss(BLUR, lambda x, t: exact.denoise(x, t) + 0.1, x0, times, z)
-    assert (worse - losses).mean() > 10 * (worse - losses).std() / math.sqrt(count)
-
-
-def test_the_loss_does_not_see_what_the_corruption_takes_away_unless_null_reg_does():
-    t, shift = torch.ones(3, dtype=torch.float64), torch.full((1, *SHAPE), 2.0, dtype=torch.float64)
-    losses = [
-        soft_loss(
-            COVERED,
-            lambda x, t, error=error: images() + error,
-            images(),
-            t,
-            images(),
-            null_reg=kappa,
-        )
-        for error, kappa in itertools.product((0, shift), (0.0, 0.3))
-    ]
-    close(
-        torch.stack(losses),
-        torch.tensor([0.0, 0.0, 0.0, 0.3 * 4.0], dtype=torch.float64)[:, None].expand(4, 3),
-    )
-    halved = soft_loss(
-        COVERED, lambda x, t: images() + shift, images(), t, images(), null_reg=0.3, reduction="sum"
-    )
-    close(halved, torch.full((3,), 0.5 * 16 * 0.3 * 4.0, dtype=torch.float64))
-
-
-def test_weighting_by_the_inverse_variance_is_that_over_none():
-    t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
-    losses = [
-        soft_loss(BLUR, lambda x, t: 0 * x, images(), t, images(), weighting=w)
-        for w in ("inverse_variance", "none")
-    ]
-    close(losses[0] * BLUR.std(t).square(), losses[1])
-
-
-def test_a_residual_network_predicts_the_clean_image_less_the_corrupted_one():
-    x, t = images(), torch.ones(3)
-    assert torch.equal(residual(lambda x, t: 2 * x)(x, t), 3 * x)
