@@ -8,12 +8,13 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from typing import Any
 
 import yaml
 
+from bench.frozen import dataclass
 from bench.schema import describe, field_types, plain
 
 WIDTH = 100

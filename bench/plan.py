@@ -6,11 +6,11 @@ clock, no submission; standard library only.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import repeat
 from typing import Any, Generic, TypeVar
 
+from bench.frozen import dataclass
 from bench.prefix import training_prefix
 from bench.spec import (
     AverageSpec,

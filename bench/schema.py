@@ -12,7 +12,7 @@ import difflib
 import operator
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import (
     Annotated,
@@ -25,6 +25,7 @@ from typing import (
     get_type_hints,
 )
 
+from bench.frozen import dataclass
 from bench.spec import Values
 
 

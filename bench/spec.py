@@ -11,12 +11,13 @@ Standard library only.
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from functools import cache, cached_property, lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from bench.files import sha256
+from bench.frozen import dataclass
 
 Values = Mapping[str, Any]
 """Plain values: str, int, float, bool, None, lists and mappings of them."""

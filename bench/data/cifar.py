@@ -20,7 +20,6 @@ import math
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
@@ -29,6 +28,7 @@ from bench.data.card import DataCard, FileFacts
 from bench.data.mapped import converted
 from bench.data.pickles import PickledArray, unpickle
 from bench.data.root import data_root
+from bench.frozen import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +25,7 @@ from bench.data.mapped import converted
 from bench.data.npz import check_claims
 from bench.data.pickles import PickledArray, unpickle
 from bench.data.root import data_root
+from bench.frozen import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,12 +8,12 @@ import contextlib
 import re
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from bench.data.archive import ARCHIVE_ERRORS, EXPANSION, MOST_EXPANDED
 from bench.data.filenames import printable
+from bench.frozen import dataclass
 
 KEYS = ("images", "arr_0")
 """Arrays of an .npz that hold the images, the first that is there; or else its only array."""

@@ -9,15 +9,17 @@ by the card, and :attr:`Work.guessed` marks it.
 Standard library only.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
 from bench.card import NetworkCost, cards
 from bench.data.card import DataCard
 from bench.data.registry import data_card
+from bench.frozen import dataclass
 from bench.metrics.extractor_cards import extractor_card
 from bench.metrics.registry import METRICS
 from bench.plan import Job
@@ -89,7 +91,7 @@ def _params(spec: TrainSpec) -> Any:
     return cached["_params"]
 
 
-@dataclass
+@dataclasses.dataclass
 class Workload:
     """What the units of a suite's jobs compute.
 

@@ -6,9 +6,10 @@ Lengths are fractions of the image's width, noise is in units of the images' ran
 Standard library only.
 """
 
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import field, make_dataclass
 from typing import TYPE_CHECKING, Literal
 
+from bench.frozen import dataclass
 from methods.soft.recipe import Recipe, recipes
 
 KINDS = ("blur", "mask", "blur_mask", "ve", "vp", "straight", *recipes())
