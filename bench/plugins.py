@@ -24,7 +24,6 @@ Standard library only.
 import ast
 import importlib.util
 import sys
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.machinery import (
@@ -261,6 +260,8 @@ def _execute(path: Path, sources: Iterable[Path]) -> ModuleType:
     try:
         loader.exec_module(module)
     except Exception as error:
+        import traceback
+
         del sys.modules[name]
         lines = [
             f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)

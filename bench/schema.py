@@ -8,7 +8,6 @@ stated in ``__post_init__``, as a ValueError.
 Standard library only.
 """
 
-import difflib
 import operator
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -307,6 +306,8 @@ def merge(*layers: Values) -> dict[str, Any]:
 
 def closest(word: str, choices: Iterable[str], *, count: int = 1, cutoff: float = 0.6) -> list[str]:
     """Returns the ``count`` choices most like ``word``, best first, above ``cutoff`` (0 to 1)."""
+    import difflib
+
     return difflib.get_close_matches(word, list(choices), count, cutoff)
 
 
