@@ -63,15 +63,13 @@ def _init(self: Any, /, *args: Any, **values: Any) -> None:
         if len(args) > len(layout.positional) or values.keys() & layout.positional[: len(args)]:
             raise _mistaken(self, args, values)
         values.update(zip(layout.positional, args, strict=False))
-    own = self.__dict__
-    own.update(layout.defaults)
-    count = len(own)
-    own.update(values)
-    if len(own) > count or not layout.required <= values.keys():
-        raise _mistaken(self, args, values)
-    for name, make in layout.factories.items():
-        if name not in values:
-            own[name] = make()
+    if values.keys() != layout.defaults.keys():
+        made = {name: make() for name, make in layout.factories.items() if name not in values}
+        whole = {**layout.defaults, **made, **values}
+        if len(whole) > len(layout.defaults) or not layout.required <= values.keys():
+            raise _mistaken(self, args, values)
+        values = whole
+    self.__dict__.update(values)
     if layout.rules:
         self.__post_init__()
 

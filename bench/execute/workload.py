@@ -34,6 +34,7 @@ from bench.spec import (
     ScoreSpec,
     SnapshotSpec,
     TrainSpec,
+    json_text,
 )
 from bench.store import UnitId
 
@@ -44,8 +45,6 @@ TO_THE_INPUT = 2.0
 """One pass forward and one back to the image, in passes forward."""
 
 INSPECTED_TIMES = 10
-
-_JSON = json.JSONEncoder(sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def _passes(spec: TrainSpec, rows: float, each: float, calls: float) -> Work | N
 
 def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
     """Returns evaluations of the score per image, and whether they are a guess; None if unknown."""
-    return _evaluations(spec.train.method, spec.sampler, _JSON.encode(spec.params))
+    return _evaluations(spec.train.method, spec.sampler, json_text(spec.params))
 
 
 @cache
@@ -225,9 +224,7 @@ def _scoring(job: Job) -> Work:
     specs = [spec for spec in job.specs if isinstance(spec, ScoreSpec)]
     source = specs[0].source
     dataset = source.dataset if isinstance(source, ImagesSpec) else source.train.dataset
-    metrics = [
-        _metric(spec.metric, spec.count, _JSON.encode(spec.params), dataset) for spec in specs
-    ]
+    metrics = [_metric(spec.metric, spec.count, json_text(spec.params), dataset) for spec in specs]
     extractors = {name: flops for name, flops, _ in metrics}
     return Work(specs[0].count * sum(extractors.values()), sum(host for _, _, host in metrics))
 
