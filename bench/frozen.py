@@ -57,26 +57,45 @@ def _read_layout(cls: Any) -> _Layout:
 _layout: Callable[[Any], _Layout] = cache(_read_layout)
 
 
-def _init(self: Any, /, *args: Any, **values: Any) -> None:
-    layout = _layout(type(self))
+def _initialiser(cls: type) -> Callable[..., None]:
+    names: Any = None  # of all fields, once an instance is made
+    rules = False
+
+    def __init__(self: Any, /, *args: Any, **values: Any) -> None:
+        nonlocal names, rules
+        if names is None:
+            layout = _layout(cls)
+            names, rules = layout.defaults.keys(), layout.rules
+        if args or values.keys() != names:
+            values = _whole(cls, args, values)
+        self.__dict__.update(values)
+        if rules:
+            self.__post_init__()
+
+    return __init__
+
+
+def _whole(cls: type, args: tuple[Any, ...], values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values of all fields of an instance.
+
+    Raises:
+        TypeError: Arguments are missing, unknown, too many or given twice.
+    """
+    layout = _layout(cls)
     if args:
         if len(args) > len(layout.positional) or values.keys() & layout.positional[: len(args)]:
-            raise _mistaken(self, args, values)
+            raise _mistaken(cls, args, values)
         values.update(zip(layout.positional, args, strict=False))
-    if values.keys() != layout.defaults.keys():
-        made = {name: make() for name, make in layout.factories.items() if name not in values}
-        whole = {**layout.defaults, **made, **values}
-        if len(whole) > len(layout.defaults) or not layout.required <= values.keys():
-            raise _mistaken(self, args, values)
-        values = whole
-    self.__dict__.update(values)
-    if layout.rules:
-        self.__post_init__()
+    made = {name: make() for name, make in layout.factories.items() if name not in values}
+    whole = {**layout.defaults, **made, **values}
+    if len(whole) > len(layout.defaults) or not layout.required <= values.keys():
+        raise _mistaken(cls, args, values)
+    return whole
 
 
-def _mistaken(self: Any, args: tuple[Any, ...], values: Mapping[str, Any]) -> TypeError:
+def _mistaken(cls: type, args: tuple[Any, ...], values: Mapping[str, Any]) -> TypeError:
     """Returns what is wrong with the arguments of an instance."""
-    layout, name = _layout(type(self)), type(self).__qualname__
+    layout, name = _layout(cls), cls.__qualname__
     if len(args) > len(layout.positional):
         return TypeError(f"{name}() takes {len(layout.positional)} positional arguments at most")
     if unknown := [field for field in values if field not in layout.defaults]:
@@ -111,7 +130,6 @@ def _delattr(self: Any, name: str) -> NoReturn:
 
 
 _METHODS: Mapping[str, Any] = {
-    "__init__": _init,
     "__repr__": _repr,
     "__setattr__": _setattr,
     "__delattr__": _delattr,
@@ -172,7 +190,7 @@ else:
             own = cls.__dict__.get
             hashed = own("__hash__") is not None or not eq  # by a method of the class's own
             _declare(cls, kw_only)
-            methods = {**_METHODS, **({"__eq__": _eq} if eq else {})}
+            methods = {**_METHODS, "__init__": _initialiser(cls), **({"__eq__": _eq} if eq else {})}
             for name, method in methods.items():
                 if own(name) is None:
                     setattr(cls, name, method)
