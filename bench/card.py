@@ -13,10 +13,11 @@ import importlib.util
 import pkgutil
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from typing import Any, Literal
 
+from bench.frozen import dataclass
 from bench.spec import Values
 
 TIMES = ("uniform", "quadratic", "log_snr", "rho7")

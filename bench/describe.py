@@ -9,12 +9,13 @@ import re
 import textwrap
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
+from bench.frozen import dataclass
 from bench.schema import field_types, plain
 
 WIDTH = 100

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -148,7 +147,7 @@ def put_aside(path: Path, target: Path | None = None) -> Path | None:
     target = target or path.with_name(f"{path.name}.damaged")
     try:
         if target.is_dir() or (target.exists() and path.is_dir()):
-            target = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")
+            target = target.with_name(f"{target.name}.{os.urandom(4).hex()}")
         os.replace(path, target)
     except FileNotFoundError:
         return None
@@ -166,7 +165,7 @@ def with_path(error: OSError, path: Path) -> OSError:
 def _owner() -> str:
     """Returns the end of a temporary file's name: unique, and telling which process writes it."""
     me = host.myself()
-    return ".{host}.{pid}.{machine}-{boot}-{namespace}-{born}-".format(**me) + uuid.uuid4().hex[:8]
+    return ".{host}.{pid}.{machine}-{boot}-{namespace}-{born}-".format(**me) + os.urandom(4).hex()
 
 
 def sweep(folder: Path) -> None:

@@ -11,7 +11,6 @@ Standard library only.
 import contextlib
 import os
 import re
-import socket
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -32,7 +31,7 @@ def here() -> dict[str, str]:
     boot, machine = (
         _first_digits(path) for path in ("/proc/sys/kernel/random/boot_id", "/etc/machine-id")
     )
-    return {"host": socket.gethostname(), "machine": machine, "boot": boot, "namespace": namespace}
+    return {"host": os.uname().nodename, "machine": machine, "boot": boot, "namespace": namespace}
 
 
 def _first_digits(path: str) -> str:

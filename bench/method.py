@@ -7,11 +7,12 @@ network, except through :attr:`Method.networks`, whose calls it counts.
 Shapes: B images, C channels, H x W pixels. Time: t = 0 is data, t = 1 is noise.
 """
 
+import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from bench.card import Card, cards, load
 from bench.data.images import Images
+from bench.frozen import dataclass
 from bench.schema import build
 
 
@@ -103,7 +105,7 @@ class Condition:
     labels: Tensor | None = None
 
 
-@dataclass
+@dataclasses.dataclass
 class Run:
     """What a training may ask of the harness.
 
@@ -145,7 +147,7 @@ class Run:
         return Noise(self.seed, ("train", *path), device=self.device)
 
 
-@dataclass
+@dataclasses.dataclass
 class Scored:
     """Per-image numbers of :meth:`Method.score`, each of shape (B,), and what they cost.
 

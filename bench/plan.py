@@ -5,12 +5,12 @@ model, its inspection, the metrics of one sample set. Its units (batches) are wh
 clock, no submission; standard library only.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import repeat
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
+from bench.frozen import dataclass
 from bench.prefix import training_prefix
 from bench.spec import (
     AverageSpec,
@@ -27,11 +27,13 @@ from bench.spec import (
     canonical,
     from_plain,
     part_name,
+    score_set,
 )
 from bench.store import UnitId
 from bench.suite.resolved import Suite
 
 S = TypeVar("S", bound=Spec)
+T = TypeVar("T")
 
 _KINDS = (TrainSpec, SnapshotSpec, AverageSpec, SampleSpec, LikelihoodSpec, InspectSpec, ScoreSpec)
 KINDS = {kind.__name__: kind for kind in _KINDS}
@@ -40,6 +42,77 @@ METRICS_PART = "metrics"
 """The name under which the metrics of one sample set are claimed together: one pass over its
 images.
 """
+
+
+class _Later(Sequence[T]):
+    """Items whose number is known, made when they are read."""
+
+    @cached_property
+    def items(self) -> tuple[T, ...]:
+        """All of them."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[T]: ...
+    def __getitem__(self, at: int | slice) -> T | Sequence[T]:
+        return self.items[at]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self.items == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self.items)
+
+
+class Units(_Later[UnitId]):
+    """The units of a key: a large plan has a million, most of which are only counted.
+
+    Args:
+        parts: Their names.
+    """
+
+    def __init__(self, stage: str, key: str, parts: Sequence[str]) -> None:
+        self.stage = stage
+        self.key = key
+        self.parts = parts
+
+    @cached_property
+    def items(self) -> tuple[UnitId, ...]:
+        """All of them."""
+        return tuple(map(UnitId, repeat(self.stage), repeat(self.key), self.parts))
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @overload
+    def __getitem__(self, at: int) -> UnitId: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[UnitId]: ...
+    def __getitem__(self, at: int | slice) -> UnitId | Sequence[UnitId]:
+        parts = self.parts[at]
+        if isinstance(parts, str):
+            return UnitId(self.stage, self.key, parts)
+        return self if len(parts) == len(self) else Units(self.stage, self.key, parts)
+
+
+class MetricNames(_Later[str]):
+    """The names of the records of metrics, which hold their keys."""
+
+    def __init__(self, specs: Sequence[ScoreSpec]) -> None:
+        self.specs = specs
+
+    @cached_property
+    def items(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(spec.place[2] for spec in self.specs)
+
+    def __len__(self) -> int:
+        return len(self.specs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +132,8 @@ class Job(Generic[S]):
     key: str
     label: str
     specs: tuple[S, ...]
-    parts: tuple[str, ...]
-    needs: tuple[UnitId, ...] = ()
+    parts: Sequence[str]
+    needs: Sequence[UnitId] = ()
     images: int = 0
     path: str | None = None
 
@@ -70,20 +143,20 @@ class Job(Generic[S]):
         return f"{self.stage}/{self.key}"
 
     @cached_property
-    def units(self) -> tuple[UnitId, ...]:
+    def units(self) -> Sequence[UnitId]:
         """What a worker claims, one at a time."""
         if self.stage == "scores":
             return (UnitId(self.stage, self.key, METRICS_PART),)
         return self.results
 
-    def made_by(self, unit: UnitId) -> tuple[UnitId, ...]:
+    def made_by(self, unit: UnitId) -> Sequence[UnitId]:
         """Returns the records that one unit makes."""
         return self.results if self.stage == "scores" else (unit,)
 
     @cached_property
-    def results(self) -> tuple[UnitId, ...]:
+    def results(self) -> Sequence[UnitId]:
         """Every record that the job makes."""
-        return tuple(map(UnitId, repeat(self.stage), repeat(self.key), self.parts))
+        return Units(self.stage, self.key, self.parts)
 
     def plain(self) -> dict[str, Any]:
         """Returns the job as plain values, for the file that workers read."""
@@ -199,7 +272,7 @@ def _models(
 
 def _add_point(jobs: Jobs, point: Point, suite: Suite) -> None:
     sample, path = point.sample, None
-    needs: tuple[UnitId, ...] = ()
+    needs: Sequence[UnitId] = ()
     if isinstance(sample, ImagesSpec):
         path = str(suite.sources[point.train])
     else:
@@ -220,16 +293,17 @@ def _add_point(jobs: Jobs, point: Point, suite: Suite) -> None:
         _add_of_model(jobs, point.likelihood, point.train)
     if not point.scores:
         return
-    _, key, _ = point.scores[0].place
-    known = jobs.get(("scores", key))
-    specs = dict(zip(known.parts, known.specs, strict=True)) if known is not None else {}
-    specs |= {spec.place[2]: spec for spec in point.scores}
+    key = score_set(sample, point.count)
+    specs = point.scores
+    if known := jobs.get(("scores", key)):  # of points whose budgets buy the same steps
+        by_name = dict(zip(known.parts, known.specs, strict=True))
+        specs = tuple((by_name | {spec.place[2]: spec for spec in specs}).values())
     jobs["scores", key] = Job(
         stage="scores",
         key=key,
         label=point.label,
-        specs=tuple(specs.values()),
-        parts=tuple(specs),
+        specs=specs,
+        parts=MetricNames(specs),
         needs=needs,
         images=point.count,
         path=path,

@@ -24,9 +24,8 @@ Standard library only.
 import ast
 import importlib.util
 import sys
-import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
     SOURCE_SUFFIXES,
@@ -42,6 +41,7 @@ from bench.card import Card, SamplerCard, registry
 from bench.data.card import DataCard
 from bench.data.registry import DATASETS
 from bench.files import sha256
+from bench.frozen import dataclass
 from bench.metrics.card import MetricCard
 from bench.metrics.extractor_card import ExtractorCard
 from bench.metrics.extractor_cards import EXTRACTORS, extractor_card
@@ -260,6 +260,8 @@ def _execute(path: Path, sources: Iterable[Path]) -> ModuleType:
     try:
         loader.exec_module(module)
     except Exception as error:
+        import traceback
+
         del sys.modules[name]
         lines = [
             f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)

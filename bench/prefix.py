@@ -4,9 +4,10 @@ longer.
 Standard library only.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bench.card import cards
+from bench.frozen import dataclass
 from bench.schema import build
 from bench.spec import SnapshotSpec, TrainSpec, key
 

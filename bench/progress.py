@@ -58,7 +58,7 @@ def examine(
                 progress.done.add(unit.part)
                 if pruned(record):
                     without_images.add(unit)
-    for job in jobs:
+    for job in jobs if without_images else ():
         if job.stage == "scores" and not states[job.folder].finished:
             for need in without_images.intersection(job.needs):
                 progress = states[need.folder]

@@ -8,11 +8,10 @@ stated in ``__post_init__``, as a ValueError.
 Standard library only.
 """
 
-import difflib
 import operator
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import (
     Annotated,
@@ -25,6 +24,7 @@ from typing import (
     get_type_hints,
 )
 
+from bench.frozen import dataclass
 from bench.spec import Values
 
 
@@ -306,6 +306,8 @@ def merge(*layers: Values) -> dict[str, Any]:
 
 def closest(word: str, choices: Iterable[str], *, count: int = 1, cutoff: float = 0.6) -> list[str]:
     """Returns the ``count`` choices most like ``word``, best first, above ``cutoff`` (0 to 1)."""
+    import difflib
+
     return difflib.get_close_matches(word, list(choices), count, cutoff)
 
 

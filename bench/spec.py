@@ -11,12 +11,13 @@ Standard library only.
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from functools import cache, cached_property, lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from bench.files import sha256
+from bench.frozen import dataclass
 
 Values = Mapping[str, Any]
 """Plain values: str, int, float, bool, None, lists and mappings of them."""
@@ -56,13 +57,13 @@ class Spec:
     @cached_property
     def text(self) -> str:
         """The canonical values as JSON; that of a spec within others is written once."""
-        own = [f'"{name}":{_json(value)}' for name, value in self._own().items()]
+        own = [f'"{name}":{json_text(value)}' for name, value in self._own().items()]
         return f"{{{','.join(own)}}}"
 
     @cached_property
     def key(self) -> str:
         """See :func:`key`."""
-        return _hash(f"[{_json(type(self).__name__)},{self.text}]")
+        return _hash(f"[{json_text(type(self).__name__)},{self.text}]")
 
     def _own(self) -> dict[str, Any]:
         """Returns the values of the fields that differ from their default, sorted by name."""
@@ -252,7 +253,7 @@ class ScoreSpec(Spec):
     @cached_property
     def place(self) -> tuple[str, str, str]:
         """The metrics of one sample set share a folder, named by the set and the count."""
-        return "scores", _score_set(self.source, self.count), f"{self.metric}-{self.key[:8]}"
+        return "scores", score_set(self.source, self.count), f"{self.metric}-{self.key[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,16 +315,32 @@ _SCALARS = (str, int, float, bool, type(None))
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _json(value: Any) -> str:
+_MOST_TEXTS = 10_000
+_texts: dict[int, tuple[Any, str]] = {}
+"""Mappings with their JSON by identity, for many specs share one; each is kept, so that no other
+one takes its place.
+"""
+
+
+def json_text(value: Any) -> str:
+    """Returns the canonical JSON of plain values, which never change."""
     if type(value) is int:
         return str(value)
     if type(value) is str:
         return encode_basestring_ascii(value)
-    return value.text if isinstance(value, Spec) else _JSON.encode(canonical(value))
+    if type(value) is not dict:
+        return value.text if isinstance(value, Spec) else _JSON.encode(canonical(value))
+    kept = _texts.get(id(value))
+    if kept is None:
+        if len(_texts) >= _MOST_TEXTS:
+            _texts.clear()
+        kept = _texts[id(value)] = value, _JSON.encode(canonical(value))
+    return kept[1]
 
 
 @lru_cache
-def _score_set(source: Spec, count: int) -> str:
+def score_set(source: Spec, count: int) -> str:
+    """Returns the key under which the metrics of ``count`` images lie."""
     return _hash(f'["ScoreSet",{source.text},{count}]')
 
 

@@ -17,7 +17,6 @@ Standard library only; arrays and tensors are read in functions that import what
 
 import io
 import json
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -285,6 +284,8 @@ class Store:
 
     def remove(self, stage: str, key: str) -> int:
         """Deletes everything under a key; returns the bytes freed."""
+        import shutil
+
         folder = self.folder(stage, key)
         freed = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         shutil.rmtree(folder)

@@ -16,7 +16,7 @@ from bench.card import cards
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (  # from the ground up; a file may import what stands on floors below its own
-    {"files", "host", "installation", "printable"},
+    {"files", "frozen", "host", "installation", "printable"},
     {"spec", "schema"},
     {"card", "store", "describe"},
     {"data"},
@@ -41,12 +41,13 @@ JOB = {"stages", "method", "check"}
 a job of its command.
 """
 
-METHODS_SEE = {"bench.card", "bench.schema", "bench.data", "bench.method"}
+METHODS_SEE = {"bench.card", "bench.schema", "bench.data", "bench.frozen", "bench.method"}
 """All of bench that a method may import."""
 
 LIGHT = {
-    *("files", "host", "installation", "printable", "spec", "schema", "card", "store", "describe"),
-    *("prefix", "plugins", "suite", "plan", "progress", "plugin_results", "execute", "cli"),
+    *("files", "frozen", "host", "installation", "printable", "spec", "schema", "card", "store"),
+    *("describe", "prefix", "plugins", "suite", "plan", "progress", "plugin_results", "execute"),
+    "cli",
 }
 """What answers without torch, numpy or pandas, whatever else it imports."""
 

@@ -2,7 +2,8 @@
 
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from bench.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from bench.claims.curves import judge_curves, means_of
 from bench.claims.listing import CurveTrial, Entry, Listing, Trial
 from bench.claims.power import Need, needed, spread
 from bench.claims.study import Studies, Study, read_studies
+from bench.frozen import dataclass
 from bench.report.seeds import seed_table, sides_of, untrained
 from bench.schema import Problem
 from bench.suite.claims import Claim, words_of

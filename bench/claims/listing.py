@@ -7,10 +7,10 @@ comes from.
 Standard library only.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from bench.frozen import dataclass
 from bench.schema import Above, NotEmpty, Problem, check
 from bench.suite.document import Document
 from bench.suite.fault import SuiteError

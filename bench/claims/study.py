@@ -1,13 +1,14 @@
 """What suites claim, and what is stored of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.claims.listing import Listing
+from bench.frozen import dataclass
 from bench.schema import did_you_mean
 from bench.suite.claims import Claim
 from bench.suite.document import Document

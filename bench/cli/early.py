@@ -3,10 +3,11 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench.execute.outcome import is_done
+from bench.frozen import dataclass
 from bench.printable import one_line
 from bench.spec import Point
 from bench.store import Store, UnitId

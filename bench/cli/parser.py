@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.cli.exit_status import DONE, FAILED, WRONG
 from bench.installation import program
@@ -85,24 +84,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"{program()}: no command {first!r}; did you mean {near[0]}?", file=sys.stderr)
             return WRONG
         arguments.insert(0, "run")
-    parser = _parser(arguments[0] if arguments else "")
-    options = parser.parse_args(arguments)
-    if options.command is None:
-        parser.print_help()
+    if not arguments:
+        _parser().print_help()
         return WRONG
-    return _call(options)
+    if arguments[0] not in COMMANDS:  # --help
+        _parser().parse_args(arguments)
+    return _call(arguments[0], arguments[1:])
 
 
-def _call(options: argparse.Namespace) -> int:
+def _call(name: str, arguments: Sequence[str]) -> int:
     """Runs a command; an error that is not the program's own becomes a line and an exit status."""
     from bench.execute.place import PlaceError
     from bench.files import NOT_OURS
     from bench.plugins import PluginError, load
     from bench.suite.fault import SuiteError
 
+    command = importlib.import_module(f"bench.cli.{MODULES.get(name, name)}").COMMAND
+    purpose = f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}."
+    parser = argparse.ArgumentParser(prog=f"{program()} {name}", description=purpose)
+    command.options(parser)
+    options = parser.parse_args(arguments)
     try:
         load(getattr(options, "plugin", ()))
-        return _command(options.command).run(options)
+        return command.run(options)
     except PluginError as error:
         say(f"{error}\nnothing was run.", file=sys.stderr)
         return WRONG
@@ -128,12 +132,8 @@ def _call(options: argparse.Namespace) -> int:
     return FAILED
 
 
-def _command(name: str) -> Any:
-    return importlib.import_module(f"bench.cli.{MODULES.get(name, name)}").COMMAND
-
-
-def _parser(asked: str) -> argparse.ArgumentParser:
-    """Returns the parser of the command line, with the options of the command that is asked for."""
+def _parser() -> argparse.ArgumentParser:
+    """Returns the parser of ``--help``, which names the commands."""
     parser = argparse.ArgumentParser(
         prog=program(),
         description="Trains, samples, scores and ranks score-based generative models under equal, "
@@ -145,8 +145,5 @@ def _parser(asked: str) -> argparse.ArgumentParser:
         dest="command", metavar="command", title="commands (run is the default)"
     )
     for name, purpose in COMMANDS.items():
-        description = f"{purpose[0].upper()}{purpose[1:]}."
-        of_command = commands.add_parser(name, help=purpose, description=description)
-        if name == asked:
-            _command(name).options(of_command)
+        commands.add_parser(name, help=purpose)
     return parser

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.cli.garbage import uncollected
 from bench.cli.options import overrides, store_of
 from bench.files import read_json, write
 from bench.plan import Job, expand
@@ -34,6 +35,7 @@ class Study:
         absent: Whether a suite may be read whose checkpoints and images are not there.
     """
 
+    @uncollected()
     def __init__(self, options: argparse.Namespace, *, absent: bool = False) -> None:
         self.store = store_of(options)
         self.suite: Suite = read_suite(

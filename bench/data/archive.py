@@ -8,13 +8,17 @@ from __future__ import annotations
 import io
 import stat
 import struct
-import zipfile
 import zlib
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.data.fault import InputError
 from bench.data.filenames import is_hidden, is_picture, kind, printable
+
+if TYPE_CHECKING:
+    import zipfile
 
 MOST_BYTES = 256 * 2**20
 """Bytes of one picture's file at most."""
@@ -29,11 +33,17 @@ MOST_EXPANDED = 64 * 2**20
 PIECE = 2**20
 """Bytes that are unpacked at once."""
 
-ARCHIVE_ERRORS = (
-    *(zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError),
-    *(struct.error, zlib.error, UnicodeError, OverflowError, IndexError),
-)
-"""What damaged zip archives make the standard library raise."""
+
+@cache
+def archive_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """Returns what damaged zip archives make the standard library raise, and more."""
+    import zipfile
+
+    return (
+        *(zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError),
+        *(struct.error, zlib.error, UnicodeError, OverflowError, IndexError),
+        *more,
+    )
 
 
 def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
@@ -44,7 +54,7 @@ def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> b
             while piece := stream.read(PIECE):
                 whole.write(piece)
             content = whole.getvalue()
-    except ARCHIVE_ERRORS as error:
+    except archive_errors() as error:
         raise InputError(
             f"{where}: cannot be unpacked ({printable(str(error))}): get the archive again"
         ) from error
@@ -85,6 +95,8 @@ def opened(path: Path) -> zipfile.ZipFile:
     Raises:
         ValueError: It is none, or damaged; the message says what it is, if that is known.
     """
+    import zipfile
+
     where, again = printable(path), "get it again"
     try:
         with path.open("rb") as file:
@@ -105,7 +117,7 @@ def opened(path: Path) -> zipfile.ZipFile:
         raise InputError(f"there is no folder or .zip of pictures {where}, but {why}")
     try:
         return zipfile.ZipFile(path)
-    except (*ARCHIVE_ERRORS, ValueError) as error:  # a negative offset is a ValueError
+    except archive_errors(ValueError) as error:  # a negative offset is a ValueError
         raise InputError(
             f"{where}: is no zip archive that can be read ({printable(str(error))}): {again}"
         ) from error
@@ -152,6 +164,8 @@ def members_of(
 def _check_member(where: str, info: zipfile.ZipInfo) -> None:
     if info.flag_bits & 1:
         raise InputError(f"{where}: is encrypted: make the archive again without a password")
+    import zipfile
+
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         packers: dict[int, str] = vars(zipfile).get("compressor_names", {})
         how = packers.get(info.compress_type, f"method {info.compress_type}")

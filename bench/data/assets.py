@@ -11,13 +11,14 @@ Standard library only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from bench.data.card import DataCard, FileFacts
 from bench.data.digest import digest_checkpoint
 from bench.data.root import data_root
 from bench.files import hash_file
+from bench.frozen import dataclass
 
 FOLDER_FILES = 1000
 """Files of a folder up to which its digest is listed: more would take too long."""

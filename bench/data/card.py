@@ -6,11 +6,12 @@ Standard library only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.data.fault import MissingError
+from bench.frozen import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

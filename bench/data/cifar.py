@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import gzip
 import math
-import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
@@ -28,8 +26,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 from bench.data.card import DataCard, FileFacts
 from bench.data.fault import InputError, MissingError
 from bench.data.mapped import converted
-from bench.data.pickles import PickledArray, unpickle
 from bench.data.root import data_root
+from bench.frozen import dataclass
 
 if TYPE_CHECKING:
     import numpy as np
@@ -221,6 +219,8 @@ def _unpacked(
     path: Path, names: Sequence[str], rows: int, kind: Cifar
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yields the same of an archive; nothing is written, paths of members are only compared."""
+    import tarfile
+
     folder = kind.archives[path.name]
     wanted = {f"{folder}/{name}{kind.folders[folder]}": name for name in names}
     most = ARCHIVE_MARGIN + 2 * rows * (kind.record + PICKLED_MARGIN) * sum(
@@ -286,6 +286,8 @@ def _check_size(where: str, size: int, rows: int, kind: Cifar) -> None:
 def _batch(where: str, content: bytes, rows: int, kind: Cifar) -> tuple[np.ndarray, np.ndarray]:
     """Returns the planes, uint8 of shape (rows, 3072), and classes, shape (rows,), of a batch."""
     import numpy as np
+
+    from bench.data.pickles import PickledArray, unpickle
 
     if where.endswith(".bin"):
         records = np.frombuffer(content, dtype=np.uint8).reshape(rows, kind.record)

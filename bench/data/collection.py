@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.archive import MOST_BYTES, check_size, members_of, opened, unpacked
 from bench.data.fault import InputError, MissingError
 from bench.data.filenames import PICTURES, PLURALS, printable
 from bench.data.walk import Walk
+from bench.frozen import dataclass
 
 VERSION = 2
 """Rises when equal pictures would become other images, or be split in another way."""

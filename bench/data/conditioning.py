@@ -10,11 +10,11 @@ Standard library only: a suite is checked without numpy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.data.card import DataCard
+from bench.frozen import dataclass
 from bench.schema import build, differences
 from bench.spec import DRAWING_RULE
 

@@ -10,8 +10,8 @@ import contextlib
 import gzip
 import hashlib
 import json
+import os
 import re
-import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -137,7 +137,7 @@ def _remembered(
     state, newest = _state(files)
     if cache is None:
         return compute()
-    path = cache / f"{_of_text(f'{socket.gethostname()} {what}')[:20]}.json"
+    path = cache / f"{_of_text(f'{os.uname().nodename} {what}')[:20]}.json"
     with contextlib.suppress(OSError, ValueError, AttributeError):
         entry = json.loads(path.read_bytes())
         if entry.get("stamp") == state and re.fullmatch(

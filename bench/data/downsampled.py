@@ -13,20 +13,18 @@ Standard library alone until images are read.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.data.archive import ARCHIVE_ERRORS
+from bench.data.archive import archive_errors
 from bench.data.card import DataCard
 from bench.data.fault import InputError, MissingError
 from bench.data.mapped import converted
 from bench.data.npz import check_claims
-from bench.data.pickles import PickledArray, unpickle
 from bench.data.root import data_root
+from bench.frozen import dataclass
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,10 +117,12 @@ def find(root: Path, kind: Downsampled) -> dict[str, Batch]:
 
 
 def _members(path: Path, kind: Downsampled) -> list[str]:
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             return [info.filename for info in archive.infolist() if not info.is_dir()]
-    except ARCHIVE_ERRORS as error:
+    except archive_errors() as error:
         raise InputError(f"{path}: cannot be read ({error}), get it again: {kind.how}") from error
 
 
@@ -157,6 +157,8 @@ def read(batch: Batch, kind: Downsampled) -> tuple[np.ndarray, np.ndarray]:
 
 def _content(batch: Batch, kind: Downsampled) -> bytes:
     """Returns the bytes of a batch, of an archive's as many as it claims."""
+    import zipfile
+
     size = batch.path.stat().st_size
     try:
         if not batch.member:
@@ -165,7 +167,7 @@ def _content(batch: Batch, kind: Downsampled) -> bytes:
             with zipfile.ZipFile(batch.path) as archive:
                 size = archive.getinfo(batch.member).file_size
                 content = archive.read(batch.member) if size <= MOST_BYTES else None
-    except ARCHIVE_ERRORS as error:
+    except archive_errors() as error:
         raise InputError(
             f"{batch.where}: cannot be unpacked ({error}), get it again: {kind.how}"
         ) from error
@@ -176,6 +178,8 @@ def _content(batch: Batch, kind: Downsampled) -> bytes:
 
 def _of_pickle(batch: Batch, kind: Downsampled) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
+
+    from bench.data.pickles import PickledArray, unpickle
 
     what = f"batch of ImageNet at {kind.size}x{kind.size}"
     values = unpickle(batch.where, _content(batch, kind), what, kind.how)
@@ -208,7 +212,7 @@ def _of_npz(batch: Batch, kind: Downsampled) -> tuple[np.ndarray, np.ndarray]:
             return arrays["data"], arrays["labels"]
     except KeyError as error:
         raise InputError(f"{batch.where}: holds no array {error}; {kind.how}") from None
-    except (*ARCHIVE_ERRORS, ValueError) as error:
+    except archive_errors(ValueError) as error:
         why = str(error)
         if kind.how in why:
             raise

@@ -22,7 +22,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.archive import ARCHIVE_ERRORS
+from bench.data.archive import archive_errors
 from bench.data.card import DataCard
 from bench.data.collection import VERSION, collect, contents
 from bench.data.digest import digest_known
@@ -141,7 +141,7 @@ def _read_array(path: Path, data: DataCard) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images = arrays[header.name]
-    except (*ARCHIVE_ERRORS, ValueError) as error:
+    except archive_errors(ValueError) as error:
         why = printable(str(error))
         raise InputError(
             f"{printable(path)} is not an .npz file that can be read ({why}); write it again with "

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +28,7 @@ from bench.data.collection import collect
 from bench.data.fault import InputError, MissingError
 from bench.data.mapped import converted
 from bench.data.root import data_root
+from bench.frozen import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

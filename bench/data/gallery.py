@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Literal
 
 from bench.data.fault import InputError
 from bench.data.image_folder import ImageFolder
 from bench.data.lsun import Lsun
 from bench.data.pictures import Filter, Shaping
+from bench.frozen import dataclass
 
 KINDS: Mapping[str, type] = {"image_folder": ImageFolder, "lsun": Lsun}
 """Parameters that a suite may give, by the name of the kind of data set."""

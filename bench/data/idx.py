@@ -18,7 +18,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,7 @@ from bench.data.card import DataCard, FileFacts
 from bench.data.fault import InputError, MissingError
 from bench.data.mapped import converted
 from bench.data.root import data_root
+from bench.frozen import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

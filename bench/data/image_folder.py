@@ -7,13 +7,13 @@ Standard library only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bench.data.fault import InputError
 from bench.data.filenames import printable
 from bench.data.pictures import Filter, check_lengths
+from bench.frozen import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

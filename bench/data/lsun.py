@@ -9,12 +9,12 @@ Standard library only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bench.data.fault import InputError
 from bench.data.pictures import Filter, check_lengths
+from bench.frozen import dataclass
 
 HOW = (
     "get lmdb files of https://github.com/fyu/lsun, export them by its data.py (python data.py "

@@ -3,18 +3,22 @@
 Standard library only.
 """
 
+from __future__ import annotations
+
 import ast
 import contextlib
 import re
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from bench.data.archive import ARCHIVE_ERRORS, EXPANSION, MOST_EXPANDED
+from bench.data.archive import EXPANSION, MOST_EXPANDED, archive_errors
 from bench.data.fault import InputError
 from bench.data.filenames import printable
+from bench.frozen import dataclass
+
+if TYPE_CHECKING:
+    import zipfile
 
 KEYS = ("images", "arr_0")
 """Arrays of an .npz that hold the images, the first that is there; or else its only array."""
@@ -55,6 +59,8 @@ def npz_header(path: Path) -> NpzHeader:
         ValueError: The header is none, or claims what the file cannot hold; the message names file
             and remedy.
     """
+    import zipfile
+
     where = printable(path)
     again = "write it again with numpy.savez"
     if not zipfile.is_zipfile(path):
@@ -89,7 +95,7 @@ def npz_header(path: Path) -> NpzHeader:
                     f"{where} holds several arrays like images, "
                     f"{printable(', '.join([name, *alike]))}; call the one that is meant {KEYS[0]}"
                 )
-    except ARCHIVE_ERRORS as error:
+    except archive_errors() as error:
         raise InputError(
             f"{where} is not an .npz file that can be read ({printable(str(error))}); {again}"
         ) from None
@@ -128,6 +134,8 @@ def check_claims(path: Path, names: Sequence[str], again: str, objects: str) -> 
         ValueError: A header is none, or claims what the file cannot hold; the message names the
             file.
     """
+    import zipfile
+
     where = printable(path)
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -152,6 +160,8 @@ def _check_claim(header: NpzHeader, available: int, where: str, again: str) -> N
 
 def _check_member(member: zipfile.ZipInfo, where: str, again: str) -> None:
     """Refuses what numpy never writes, and what unpacks to far more than it is."""
+    import zipfile
+
     if member.flag_bits & 1 or member.compress_type not in (
         zipfile.ZIP_STORED,
         zipfile.ZIP_DEFLATED,

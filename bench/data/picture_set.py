@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.collection import Collection, collect
@@ -16,6 +15,7 @@ from bench.data.fault import InputError
 from bench.data.filenames import printable
 from bench.data.splits import Folders, by_folder
 from bench.files import sha256
+from bench.frozen import dataclass
 
 DIGITS = 20
 """Hexadecimal digits of the digest that a name holds."""

@@ -19,13 +19,13 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from bench.data.collection import VERSION, contents
 from bench.data.fault import InputError
 from bench.data.filenames import printable
+from bench.frozen import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,13 +15,13 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bench.data.collection import Collection
 from bench.data.fault import InputError
 from bench.data.filenames import printable
+from bench.frozen import dataclass
 
 Role = Literal["train", "test", "validation"]
 

@@ -3,9 +3,10 @@
 Standard library only.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
+from bench.frozen import dataclass
 from bench.plugins import described
 from bench.schema import AtLeast
 

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from bench.execute.computing import Computing
 from bench.execute.slurm.checks import check_slurm
 from bench.execute.slurm.resources import Slurm
 from bench.files import scan
+from bench.frozen import dataclass
 from bench.installation import checkout
 from bench.schema import Problem, check
 from bench.suite.document import Document

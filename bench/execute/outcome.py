@@ -4,10 +4,10 @@ here.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from bench.execute.lease import holder
+from bench.frozen import dataclass
 from bench.store import Store, UnitId
 
 DEATHS = 3

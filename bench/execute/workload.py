@@ -9,15 +9,17 @@ by the card, and :attr:`Work.guessed` marks it.
 Standard library only.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import Any
 
 from bench.card import NetworkCost, cards
 from bench.data.card import DataCard
 from bench.data.registry import data_card
+from bench.frozen import dataclass
 from bench.metrics.extractor_cards import extractor_card
 from bench.metrics.registry import METRICS
 from bench.plan import Job
@@ -32,6 +34,7 @@ from bench.spec import (
     ScoreSpec,
     SnapshotSpec,
     TrainSpec,
+    json_text,
 )
 from bench.store import UnitId
 
@@ -42,8 +45,6 @@ TO_THE_INPUT = 2.0
 """One pass forward and one back to the image, in passes forward."""
 
 INSPECTED_TIMES = 10
-
-_JSON = json.JSONEncoder(sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _params(spec: TrainSpec) -> Any:
     return build(cards()[spec.method].params, spec.params)
 
 
-@dataclass
+@dataclasses.dataclass
 class Workload:
     """What the units of a suite's jobs compute.
 
@@ -107,13 +108,17 @@ class Workload:
             case TrainSpec() | SnapshotSpec() | AverageSpec() as spec:
                 return self._training(spec, job)
             case SampleSpec() as spec:
-                return _sampling(spec)
+                task = (spec.given or {}).get("task", "")
+                params = json_text(spec.params)
+                return _sampling(spec.train, spec.sampler, params, spec.batch, task, spec.precision)
             case LikelihoodSpec() as spec:
                 return _likelihood(spec, spec.images / len(job.parts))
             case InspectSpec() as spec:
                 return _passes(spec.train, INSPECTED_TIMES * spec.images, 1.0, INSPECTED_TIMES)
-            case ScoreSpec():
-                return _scoring(job)
+            case ScoreSpec() as spec:
+                source = spec.source if isinstance(spec.source, ImagesSpec) else spec.source.train
+                metrics = [(one.metric, json_text(one.params)) for one in job.specs]
+                return _scoring(source.dataset, spec.count, tuple(metrics))
         return None
 
     def _training(self, spec: ModelSpec, job: Job) -> Work | None:
@@ -170,7 +175,7 @@ def _passes(spec: TrainSpec, rows: float, each: float, calls: float) -> Work | N
 
 def evaluations(spec: SampleSpec) -> tuple[float, bool] | None:
     """Returns evaluations of the score per image, and whether they are a guess; None if unknown."""
-    return _evaluations(spec.train.method, spec.sampler, _JSON.encode(spec.params))
+    return _evaluations(spec.train.method, spec.sampler, json_text(spec.params))
 
 
 @cache
@@ -182,19 +187,21 @@ def _evaluations(method: str, sampler: str, params: str) -> tuple[float, bool] |
     return float(effort.evaluations(build(card.params, json.loads(params)))), not effort.exact
 
 
-def _sampling(spec: SampleSpec) -> Work | None:
-    found, counted = networks(spec.train), evaluations(spec)
+@cache
+def _sampling(
+    train: TrainSpec, sampler: str, params: str, batch: int, task: str, precision: str
+) -> Work | None:
+    found, counted = networks(train), _evaluations(train.method, sampler, params)
     if not found or counted is None:
         return None
     nfe, guessed = counted
-    task = (spec.given or {}).get("task", "")
-    asks = cards()[spec.train.method].samplers[spec.sampler].conditions.get(task, 1)
+    asks = cards()[train.method].samplers[sampler].conditions.get(task, 1)
     guides = found[1:] if asks > 1 else ()
     own = 1 if guides else asks  # without a guide, what is asked more than once is the score
     flops = own * found[0].flops + TO_THE_INPUT * sum(net.flops for net in guides)
     layers = own * found[0].layers + TO_THE_INPUT * sum(net.layers for net in guides)
-    rows = nfe * spec.batch
-    return Work(rows * flops, 0.0, nfe * layers, own * rows, spec.precision, asks * nfe, guessed)
+    rows = nfe * batch
+    return Work(rows * flops, 0.0, nfe * layers, own * rows, precision, asks * nfe, guessed)
 
 
 def _likelihood(spec: LikelihoodSpec, images: float) -> Work | None:
@@ -213,18 +220,13 @@ def _numbers(data: DataCard) -> int:
     return channels * height * width
 
 
-def _scoring(job: Job) -> Work:
-    specs = [spec for spec in job.specs if isinstance(spec, ScoreSpec)]
-    source = specs[0].source
-    dataset = source.dataset if isinstance(source, ImagesSpec) else source.train.dataset
-    metrics = [
-        _metric(spec.metric, spec.count, _JSON.encode(spec.params), dataset) for spec in specs
-    ]
-    extractors = {name: flops for name, flops, _ in metrics}
-    return Work(specs[0].count * sum(extractors.values()), sum(host for _, _, host in metrics))
-
-
 @cache
+def _scoring(dataset: str, count: int, metrics: tuple[tuple[str, str], ...]) -> Work:
+    counted = [_metric(name, count, params, dataset) for name, params in metrics]
+    extractors = {name: flops for name, flops, _ in counted}
+    return Work(count * sum(extractors.values()), sum(host for _, _, host in counted))
+
+
 def _metric(name: str, count: int, params: str, dataset: str) -> tuple[str, float, float]:
     """Returns a metric's extractor, the extractor's FLOPs per image, and the metric's own FLOPs."""
     card, data = METRICS[name], data_card(dataset)

@@ -12,7 +12,7 @@ and clean-fid.
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from bench.data.images import Images
+from bench.frozen import dataclass
 from bench.metrics.extractor_cards import extractor_card
 from bench.metrics.extractors import load_extractor
 from bench.metrics.floor import real_floor

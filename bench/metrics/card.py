@@ -9,10 +9,11 @@ Standard library only: a suite is checked without numpy.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from bench.data.card import DataCard
+from bench.frozen import dataclass
 from bench.metrics.extractor_cards import extractor_card, extractor_label, refuse_extractor
 from bench.metrics.parameters import ExtractorParams, FeatureParams, SplitParams
 from bench.schema import differences

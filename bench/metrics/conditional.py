@@ -9,11 +9,10 @@ For samples x of the exact conditional distribution, the truth is one draw like 
 ``unknown_rmse`` should be about 1.41 ``diversity``. Less diversity than that is overconfidence.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from bench.data.conditioning import Truth
+from bench.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ import importlib.util
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.card import DataCard
-from bench.data.images import Images
 from bench.data.root import data_root
+from bench.frozen import dataclass
 
 if TYPE_CHECKING:
+    from bench.data.images import Images
     from bench.metrics.view import View
 
 SHIPPED = Path(__file__).parent / "weights"

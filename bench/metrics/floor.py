@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from bench.data.images import Images
+from bench.frozen import dataclass
 from bench.metrics.card import extractor_of
 from bench.metrics.extractors import Extractor, load_extractor
 from bench.metrics.points import Points

@@ -7,9 +7,9 @@ imported statistics may take the split's place (:class:`FeatureParams`).
 Standard library only.
 """
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench.frozen import dataclass
 from bench.metrics.extractor_cards import extractor_card
 
 Split = Literal["train", "test"]

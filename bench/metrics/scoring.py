@@ -8,7 +8,7 @@ are comparable if identities are equal. References are computed once per store
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from bench.data.conditioning import SPLIT, truth
 from bench.data.images import Images
+from bench.frozen import dataclass
 from bench.metrics.card import MIXTURE, MetricCard, extractor_of, statistics_of
 from bench.metrics.conditional import Restored
 from bench.metrics.extractors import Extractor, load_extractor

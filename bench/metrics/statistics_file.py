@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.archive import ARCHIVE_ERRORS
+from bench.data.archive import archive_errors
 from bench.data.fault import InputError
 from bench.data.filenames import printable
 from bench.data.images import Images
@@ -74,7 +74,7 @@ def _arrays_of(path: Path) -> dict[str, np.ndarray]:
             arrays = {name: loaded[name] for name in WANTED if name in names}
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file") from error
-    except (*ARCHIVE_ERRORS, ValueError, SyntaxError) as error:
+    except archive_errors(ValueError, SyntaxError) as error:
         why = str(error).removeprefix(f"{printable(path)}: ").removeprefix(f"{printable(path)} ")
         why = why or "it is cut short"
         if "allow_pickle" in why:  # what numpy says of any file that is no array

@@ -5,12 +5,13 @@ for each takes longer than the numbers themselves.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from bench.frozen import dataclass
 from bench.metrics.card import MetricCard
 from bench.report.columns import BITS, identity_text
 from bench.report.seeds import Measured, SeedTable, measured_as, stacked

@@ -1,11 +1,11 @@
 """What the inspection of each model measured: its held-out loss by noise level, strips, curves."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.card import Card
 from bench.data.subset import ALL
+from bench.frozen import dataclass
 from bench.report.columns import HELD_OUT
 from bench.report.records import Records, unit_of
 from bench.spec import InspectSpec

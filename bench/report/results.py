@@ -7,7 +7,7 @@ the same table with fewer numbers in it, and each row says what it lacks and why
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bench.card import Card, cards
+from bench.frozen import dataclass
 from bench.metrics.card import MetricCard
 from bench.metrics.registry import METRICS
 from bench.report.columns import (

@@ -4,7 +4,6 @@ import functools
 import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from bench.card import cards
 from bench.data.external import digest_images, read_external
 from bench.data.images import Images
 from bench.data.subset import ALL, describe_part, drawing
+from bench.frozen import dataclass
 from bench.metrics.floor import real_floor
 from bench.metrics.references import References
 from bench.metrics.registry import METRICS

@@ -5,13 +5,14 @@ point x train label x grid x training seed x sample seed -> Point
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.card import BudgetError, SamplerCard
 from bench.data.digest import digest_checkpoint
 from bench.data.subset import describe_part
+from bench.frozen import dataclass
 from bench.metrics.card import MetricCard
 from bench.metrics.extractor_card import ExtractorCard
 from bench.metrics.extractor_cards import extractor_card

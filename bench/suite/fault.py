@@ -3,11 +3,13 @@
 A key path is a tuple of texts, ``("points", "0", "grid")``, written ``points.0.grid``.
 """
 
+import dataclasses
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
+from bench.frozen import dataclass
 from bench.printable import one_line
 from bench.schema import Problem, closest
 
@@ -49,7 +51,7 @@ class Fault:
         return one_line(f"{self.place.text}: {path}{self.why}{';' if hint else ''}{hint}{value}")
 
 
-@dataclass
+@dataclasses.dataclass
 class Findings:
     """What one pass over a suite met: problems, and notes of what is allowed and yet unusual."""
 

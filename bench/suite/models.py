@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from bench.data.content import content
 from bench.data.digest import digest_checkpoint
 from bench.data.external import digest_images
 from bench.data.registry import DATASETS
+from bench.frozen import dataclass
 from bench.schema import Problem, differences
 from bench.spec import ImagesSpec, InspectSpec, LikelihoodSpec, TrainSpec
 from bench.suite.fault import Findings

@@ -1,10 +1,10 @@
 """A suite, checked, with every grid expanded and every default filled in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.frozen import dataclass
 from bench.metrics.card import MetricCard
 from bench.schema import build, plain
 from bench.spec import (

@@ -1,13 +1,14 @@
 """What the sections of a suite file say, each as a type of its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.card import Card
 from bench.data.card import DataCard
 from bench.data.conditioning import RESTORATIONS, condition_values
+from bench.frozen import dataclass
 from bench.schema import AtLeast, NotEmpty
 from bench.spec import Values
 from bench.suite.fault import KeyPath

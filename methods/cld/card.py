@@ -4,10 +4,11 @@ The bare parameters are the paper's run on CIFAR-10 with the NCSN++ of every met
 overrides any of them by name. Standard library only.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from bench.card import LikelihoodCard, NetworkCost
+from bench.frozen import dataclass
 from methods.cld.presets import PRESETS, PUBLISHED, SHAPES
 from methods.cld.sampling import SAMPLERS
 from methods.cld.settings import CLDLikelihoodParams

@@ -16,11 +16,11 @@ Departures: all of it, for that reason.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bench.frozen import dataclass
 from bench.method import Noise
 from methods.cld.process import CLD
 from methods.shared.hyperparameters import Prior as PriorParams

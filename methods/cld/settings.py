@@ -1,9 +1,9 @@
 """How CLD's likelihood is bounded, plain values. Standard library only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from bench.frozen import dataclass
 from methods.shared.hyperparameters import LikelihoodParams
 
 

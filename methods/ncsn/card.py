@@ -4,10 +4,11 @@ The bare parameters are NCSN's noise levels and its network for CIFAR-10; the pa
 presets. A suite overrides any of them by name. Standard library only.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from bench.card import NetworkCost
+from bench.frozen import dataclass
 from methods.ncsn.counting import refinenet_cost
 from methods.ncsn.presets import PRESETS, PUBLISHED, SHAPES
 from methods.ncsn.sampling import SAMPLERS

@@ -4,11 +4,11 @@ Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
 from bench.card import Effort, SamplerCard
+from bench.frozen import dataclass
 from methods.shared.sampling import SamplerParams, Steps
 
 

@@ -7,10 +7,10 @@ Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from bench.frozen import dataclass
 from methods.shared.architecture import Activation
 
 

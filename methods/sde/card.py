@@ -4,10 +4,11 @@ The bare parameters are the paper's continuous DDPM++ run on CIFAR-10 with the V
 overrides any of them by name. Standard library only.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 from bench.card import LikelihoodCard, NetworkCost
+from bench.frozen import dataclass
 from methods.sde.presets import PRESETS, PUBLISHED, SHAPES
 from methods.sde.sampling import SAMPLERS
 from methods.shared.architecture import norm_groups

@@ -5,12 +5,13 @@ Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
 from bench.card import Effort, SamplerCard
+from bench.frozen import dataclass
 from methods.shared.sampling import (
     IN_DATA_RANGE,
     Adaptive,

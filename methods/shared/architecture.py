@@ -7,9 +7,11 @@ Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Literal
+
+from bench.frozen import dataclass
 
 NCSNPP_ALONE = frozenset(
     {

@@ -9,10 +9,11 @@ Standard library only.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.card import TrainingCard
+from bench.frozen import dataclass
 from bench.schema import differences
 from methods.shared.architecture import Backbone
 from methods.shared.mistakes import Mistakes, check_mistakes

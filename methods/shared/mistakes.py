@@ -11,8 +11,9 @@ were smoothed by a Gaussian first, as a network that is too smooth has it.
 Standard library alone.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from bench.frozen import dataclass
 
 if TYPE_CHECKING:
     from torch import Tensor

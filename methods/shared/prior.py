@@ -28,7 +28,6 @@ Departures: all of it, for that reason.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -36,6 +35,7 @@ import torch
 from torch import Tensor
 
 from bench.data.images import Images
+from bench.frozen import dataclass
 from bench.method import Noise, Run
 
 Kind = Literal["gaussian", "mixture", "training"]

@@ -20,11 +20,11 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bench.frozen import dataclass
 from bench.method import Noise
 
 

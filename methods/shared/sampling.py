@@ -8,11 +8,12 @@ Standard library only.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Literal
 
 from bench.card import SamplerCard, adaptive
+from bench.frozen import dataclass
 
 IN_DATA_RANGE: Mapping[str, Any] = {"unit": "data range"}
 """Metadata of a parameter in units of the data range [0, 1], which an adapter scales to its own."""

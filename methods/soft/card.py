@@ -4,10 +4,11 @@ The bare parameters are a blur as wide as the paper's with little noise, on the 
 that Score-SDE has for CIFAR-10; a suite overrides any of them by name. Standard library only.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from bench.card import LikelihoodCard
+from bench.frozen import dataclass
 from methods.shared.declaration import TINY, network_card
 from methods.shared.hyperparameters import (
     ExactParams,

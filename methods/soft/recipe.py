@@ -6,10 +6,11 @@ Standard library only: operators are made, and torch is imported, inside :meth:`
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
+from bench.frozen import dataclass
 from methods.soft import corruptions
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ Standard library only.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
 from bench.card import Effort, SamplerCard
+from bench.frozen import dataclass
 from methods.shared.sampling import (
     RESTORATIONS,
     Adaptive,

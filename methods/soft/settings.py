@@ -6,9 +6,10 @@ Lengths are fractions of the image's width, noise is in units of the images' ran
 Standard library only.
 """
 
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal
 
+from bench.frozen import dataclass
 from methods.soft.recipe import Recipe, recipes
 
 KINDS = ("blur", "mask", "blur_mask", "ve", "vp", "straight", *recipes())
@@ -166,13 +167,17 @@ class Corruption:
 if TYPE_CHECKING:
     CorruptionParams = Corruption
 else:
-    CorruptionParams = make_dataclass(
-        "CorruptionParams",
-        [(name, recipe, field(default_factory=recipe)) for name, recipe in recipes().items()],
-        bases=(Corruption,),
-        namespace={"__module__": __name__, "__doc__": Corruption.__doc__},
-        frozen=True,
-        kw_only=True,
+    CorruptionParams = dataclass(frozen=True, kw_only=True)(
+        type(
+            "CorruptionParams",
+            (Corruption,),
+            {
+                "__module__": __name__,
+                "__doc__": Corruption.__doc__,
+                "__annotations__": dict(recipes()),
+                **{name: field(default_factory=recipe) for name, recipe in recipes().items()},
+            },
+        )
     )
 """A :class:`Corruption` with the parameters of each of :mod:`methods.soft.corruptions` under its
 name.

@@ -62,6 +62,7 @@ class Bill:
     """Hours of what the missing units run on: GPUs if their stage has any, else CPUs.
 
     Attributes:
+        counts: Missing units by stage and key.
         hours: By stage and key.
         flops: Of all of them.
     """
@@ -73,7 +74,8 @@ class Bill:
         self.hours: dict[tuple[str, str], float] = {}
         self.stages: dict[str, list[UnitId]] = {}
         self.flops_of: defaultdict[str, float] = defaultdict(float)
-        for (stage, key), count in Counter((unit.stage, unit.key) for unit in missing).items():
+        self.counts = Counter((unit.stage, unit.key) for unit in missing)
+        for (stage, key), count in self.counts.items():
             unit, resources = self.jobs[stage, key].units[0], self.executor.of(stage)
             on_node = resources.gpus_on_node.count or resources.cpus * resources.tasks
             devices = resources.nodes * on_node

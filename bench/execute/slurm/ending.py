@@ -4,11 +4,11 @@ its log, and the state that SLURM reports.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.execute.slurm.submission import Submission
+from bench.frozen import dataclass
 from bench.store import Store, UnitId
 
 MEMORY_WORDS = re.compile(

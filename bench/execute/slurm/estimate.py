@@ -32,6 +32,7 @@ def estimate(found: Collection[Progress], store: Store) -> str:
     executor = read_executor(EXECUTOR)
     assert isinstance(executor, Slurm), f"{EXECUTOR}.yaml is no cluster's"
     sizes = Sizes(store, [progress.job for progress in found], executor)
+    gpus = {stage: executor.of(stage).gpus_on_node.count for stage in STAGES}
     hours: defaultdict[str, float] = defaultdict(float)
     for progress in found:
         job = progress.job
@@ -39,8 +40,7 @@ def estimate(found: Collection[Progress], store: Store) -> str:
         # One unit makes all metrics of a sample set, so what is left of these counts as a whole.
         left = min(len(units), len(job.parts) - len(progress.done))
         if left:
-            gpus = executor.of(job.stage).gpus_on_node.count
-            hours[job.stage] += left * gpus * sizes.of(units[0]) / 3600
+            hours[job.stage] += left * gpus[job.stage] * sizes.of(units[0]) / 3600
     whole = sum(hours.values())
     if not whole:
         return ""

@@ -91,7 +91,8 @@ def _costs(
     gpus, cpus = (two_digits(sum(load.hours(of) for load in loads)) for of in ("gpus", "cpus"))
     starts = two_digits(sum(load.start_hours for load in loads))
     count = sum(len(load.took) for load in loads)
-    disk = disk_space(sum(_bytes(planner.board.units[unit]) for unit in missing))
+    jobs = planner.board.jobs
+    disk = disk_space(sum(count * _bytes(jobs[place]) for place, count in bill.counts.items()))
     wall = duration(sum(load.wall for load in loads))
     total = (
         f"predicted: {flops(bill.flops)}, {gpus} GPU-hours, {cpus} CPU-hours, "

@@ -5,8 +5,9 @@ Standard library only.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from bench.frozen import dataclass
 
 _TYPE = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 _TYPED = re.compile(rf"(?:(?P<type>{_TYPE}):)?(?P<count>\d+)")

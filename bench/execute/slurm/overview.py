@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from bench.execute.compute import compute
@@ -12,6 +12,7 @@ from bench.execute.slurm import queue
 from bench.execute.slurm.queue import Entry
 from bench.execute.slurm.reconcile import Assignment, entries_of, find_job, reconcile
 from bench.execute.slurm.submission import Submission, submissions, submissions_folder
+from bench.frozen import dataclass
 from bench.plan import Job
 from bench.store import Store, UnitId
 

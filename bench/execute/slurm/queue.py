@@ -8,10 +8,10 @@ import os
 import pwd
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from bench.execute.slurm.gpus import Gpus
 from bench.execute.slurm.resources import Resources
+from bench.frozen import dataclass
 
 TIMEOUT_SECONDS = 60.0
 

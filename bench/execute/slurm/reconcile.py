@@ -4,10 +4,10 @@ Attached and detached runs, status and cancel all read it here. It changes nothi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from bench.execute.slurm.queue import Entry
 from bench.execute.slurm.submission import Submission
+from bench.frozen import dataclass
 from bench.store import UnitId
 
 

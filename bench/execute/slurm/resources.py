@@ -4,12 +4,13 @@ Standard library only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Annotated, Any, Literal
 
 from bench.execute.computing import Computing
 from bench.execute.slurm.gpus import Gpus, gpus_of
 from bench.execute.slurm.options import dashed
+from bench.frozen import dataclass
 from bench.schema import Above, AtLeast
 from bench.store import STAGES
 

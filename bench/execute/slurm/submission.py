@@ -13,13 +13,14 @@ job's in the queue too, finds the job again. Every submission has a folder of it
 that a cluster gives out twice meets no files of the first time.
 """
 
+import dataclasses
 import json
 import re
 import sys
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,11 @@ from typing import Any
 from bench.execute.board import Board
 from bench.execute.slurm.resources import Resources, plain_resources
 from bench.files import append, read_json, read_lines, scan, write
+from bench.frozen import dataclass
 from bench.store import STAGES, UnitId
 
 
-@dataclass
+@dataclasses.dataclass
 class Submission:
     """A submission, read from its files.
 

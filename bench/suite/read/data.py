@@ -14,6 +14,7 @@ from bench.suite.sections import HeldOut, Inspect, Samples
 
 Section = TypeVar("Section", HeldOut, Inspect)
 
+SEED = Annotated[int, AtLeast(0)]
 INSPECTED = 256
 """Held-out images that a model is inspected on by default, or all if there are fewer."""
 
@@ -60,7 +61,7 @@ def _read_pictures(r: Reading, path: KeyPath, value: Mapping[str, Any]) -> str |
 
 def read_seeds(r: Reading, path: KeyPath, value: Any) -> tuple[int, ...]:
     """Returns seeds; in a trial run the first."""
-    seeds = r.typed_items(Annotated[int, AtLeast(0)], path, value)
+    seeds = r.typed_items(SEED, path, value)
     return seeds[:1] if r.smoke else seeds
 
 

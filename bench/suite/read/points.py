@@ -21,6 +21,7 @@ from bench.suite.sections import Model, Samples, Source, Sweep
 
 Train = Mapping[str, Model | Source | None]
 POINT = ("train", "sampler", "params", "times", "grid", "given", "seeds")
+BUDGET = Annotated[int, AtLeast(1)]
 PUBLISHED = "published"
 """The name of a sampler that stands for the one of the model's preset."""
 
@@ -60,7 +61,7 @@ def check_size(r: Reading, samples: Samples, train: Train, sweeps: Sequence[Swee
 def read_most_nfe(r: Reading, sweeps: Sequence[Sweep]) -> int | None:
     """Returns the largest budget that is kept of the grids; no grid may lose all of its budgets."""
     path = ("most_nfe",)
-    most = r.section(Annotated[int, AtLeast(1)] | None, "most_nfe", None)
+    most = r.section(BUDGET | None, "most_nfe", None)
     for sweep in sweeps if most is not None else ():
         budgets = [budget for budget in sweep.axes.get("nfe", ()) if budget is not None]
         if budgets and min(budgets) > most:
@@ -215,7 +216,7 @@ def _read_grid(
     Args:
         outside: Parameters that the point names beside its grid.
     """
-    budget = Annotated[int, AtLeast(1)] if card.effort.exact else int
+    budget = BUDGET if card.effort.exact else int
     kinds = {"nfe": budget, **field_types(card.params)}
     grid = r.mapping(path, value, (*kinds, "times"))
     if not grid:

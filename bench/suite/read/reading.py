@@ -6,12 +6,12 @@ on with what is left.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.card import Card
 from bench.data.card import DataCard
+from bench.frozen import dataclass
 from bench.metrics.card import MetricCard
 from bench.schema import Problem, check
 from bench.suite.fault import Findings, KeyPath

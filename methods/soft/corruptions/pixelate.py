@@ -11,9 +11,9 @@ Departures: they halve the resolution step by step; here there is one block size
 line to it.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.frozen import dataclass
 from methods.soft.recipe import Recipe
 
 if TYPE_CHECKING:
