@@ -147,7 +147,7 @@ def _figure(figure: Figure) -> str:
     uri = f"data:image/png;base64,{base64.b64encode(figure.image).decode()}"
     image = tag("img", "", {"src": uri, "alt": figure.title, "loading": "lazy"})
     caption = tag("figcaption", escaped(figure.caption))
-    kind = "plate pixels" if figure.section == "samples" else "plate"
+    kind = "plate photos" if figure.section == "samples" else "plate"
     content = image.removesuffix("</img>") + caption
     return tag("figure", content, {"id": figure.name, "class": kind})
 
