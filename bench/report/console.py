@@ -1,4 +1,4 @@
-"""The leaderboard in a terminal: eight columns, then the verdict; the last lines name the files
+"""The leaderboard in a terminal: eight columns, verdict and warnings; the last lines name the files
 with the rest.
 """
 
@@ -23,7 +23,8 @@ from bench.report.formats import (
     whole,
     with_error,
 )
-from bench.report.headline import headlines
+from bench.report.headline import verdict
+from bench.report.notices import notices
 from bench.report.results import Results
 
 MOST = 120
@@ -48,11 +49,12 @@ def print_leaderboard(results: Results, console: Console, folder: Path | str | N
         for line in _plain(headers, cells):
             _print(console, line)
     if len(board) > MOST:
-        console.print(f"... and {len(board) - MOST} more groups in leaderboard.md", highlight=False)
-    lines = [headline.sentence for headline in headlines(results)]
-    lines += [results.uncontrolled] if results.uncontrolled else []
+        console.print(f"... and {len(board) - MOST} more rows in leaderboard.md", highlight=False)
+    told = verdict(results)
+    lines = [told.intro, *(headline.sentence for headline in told.headlines), *told.basis]
+    lines += notices(results)
     lines += [_claim(claim) for _, claim in results.verdicts.iterrows()]
-    lines += [*results.drawn, *_lacking(board), *(_places(Path(folder)) if folder else [])]
+    lines += [*_lacking(board), *(_places(Path(folder)) if folder else [])]
     for line in lines:
         _print(console, line)
 
@@ -69,7 +71,7 @@ def _claim(claim: pd.Series) -> str:
 
 def _cells(results: Results) -> tuple[list[str], list[list[str]]]:
     names = [name for name in (results.first_metric, results.second_metric) if name]
-    headers = ["budget (NFE)", "rank", "group"]
+    headers = ["budget (NFE)", "rank", "row"]
     headers += [f"{name} {arrow(results.metrics[name].higher_is_better)}" for name in names]
     if names:
         headers.insert(4, "behind the best")
@@ -90,7 +92,7 @@ def _row(group: pd.Series, names: Sequence[str]) -> list[str]:
 def _table(headers: list[str], cells: list[list[str]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
-        side: Literal["left", "right"] = "left" if header in ("group", "state") else "right"
+        side: Literal["left", "right"] = "left" if header in ("row", "state") else "right"
         table.add_column(header, overflow="fold", justify=side)
     budget = None
     for row in cells:
@@ -115,7 +117,7 @@ def _lacking(board: pd.DataFrame) -> list[str]:
     lines = []
     unfinished = board[board["state"] != "done"]
     for (cause, log), part in unfinished.groupby(["cause", "log"], sort=False):
-        count = "1 group" if len(part) == 1 else f"{len(part)} groups"
+        count = "1 row" if len(part) == 1 else f"{len(part)} rows"
         lines.append(f"{count}: {cause}" + (f" (log: {log})" if log else ""))
     return lines
 

@@ -4,11 +4,11 @@ import pandas as pd
 
 from bench.report.facts import facts
 from bench.report.formats import compact, model_title, number, probability, with_interval
-from bench.report.headline import headlines
+from bench.report.headline import verdict
 from bench.report.models import models
 from bench.report.notices import notices
 from bench.report.ranking import at_equal_compute, ranking, to_reach
-from bench.report.reading import reading
+from bench.report.reading import dependencies, reading
 from bench.report.results import Results
 from bench.report.section import Cell, Section
 from bench.report.verdicts import UNDECIDED
@@ -21,25 +21,24 @@ def sections(results: Results) -> list[Section]:
     """
     known = facts(results)
     parts = [
-        verdict(results),
+        _verdict(results),
         Section("", ["; ".join(f"{name}: {text}" for name, text in known.items()) + "."]),
         Section("", bullets=notices(results)),
         ranking(results),
         *compared(results),
         models(results),
-        *ends(results),
+        *missing(results),
+        reading(results),
+        dependencies(results),
     ]
     return [part for part in parts if not part.is_empty]
 
 
-def verdict(results: Results) -> Section:
-    """Returns who leads at each budget, a sentence each."""
-    found = headlines(results)
-    if found:
-        sentences = [headline.sentence for headline in found]
-        text = [f"By {results.first_metric}, the best row of each budget [95 % interval]:"]
-        return Section("Verdict", text, bullets=sentences)
-    return Section("Verdict", ["No two complete rows share a budget: nothing is ranked yet."])
+def _verdict(results: Results) -> Section:
+    """Returns who leads at each budget, a sentence each, and what that rests on."""
+    found = verdict(results)
+    bullets = [*(one.sentence for one in found.headlines), *found.basis]
+    return Section("Verdict", [found.intro], bullets=bullets)
 
 
 def compared(results: Results) -> list[Section]:
@@ -47,10 +46,9 @@ def compared(results: Results) -> list[Section]:
     return [at_equal_compute(results), to_reach(results), _claims(results.verdicts)]
 
 
-def ends(results: Results) -> list[Section]:
-    """Returns what is not ranked together, what is missing, and how to read the report."""
-    unranked = Section("Not ranked together", bullets=results.unranked)
-    return [unranked, _missing(results), reading(results)]
+def missing(results: Results) -> list[Section]:
+    """Returns what is not ranked together, and what is not there."""
+    return [Section("Not ranked together", bullets=results.unranked), _missing(results)]
 
 
 def _claims(judged: pd.DataFrame) -> Section:

@@ -65,7 +65,7 @@ def uncontrolled(rows: pd.DataFrame) -> str:
     models = rows.groupby("train", sort=False)
     sizes = {
         "parameters": (models["parameters"].max().dropna().astype(float), ",.0f"),
-        "forward GFLOPs per row": (evaluation_costs(rows), ".4g"),
+        "forward GFLOPs of one evaluation": (evaluation_costs(rows), ".4g"),
     }
     unlike = []
     for what, (values, form) in sizes.items():

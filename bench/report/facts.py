@@ -17,7 +17,7 @@ def facts(results: Results) -> dict[str, str]:
     known = {
         "data set": _dataset(results),
         "images": _images(rows),
-        "rows": f"{len(results.board)} of {len(rows)} points, {done} done",
+        "rows": f"{len(results.board)}, of {len(rows)} points, {done} of them done",
         "seeds": _seeds(results.board),
         "device": joined(rows["device"].dropna()),
         "commit": _commit(rows),

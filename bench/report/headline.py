@@ -1,16 +1,35 @@
 """Who leads at each budget, by how much, and whether it is real: one sentence for each budget."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import pandas as pd
 
-from bench.report.formats import MARKS, model_title, sampler_title, with_interval
+from bench.report.formats import (
+    MARKS,
+    model_title,
+    probability,
+    sampler_title,
+    value_text,
+    with_error,
+    with_interval,
+)
+from bench.report.identity import hashes_of
 from bench.report.results import Results
 from bench.report.seeds import sides_of, untrained
 from bench.report.standing import ESTABLISHED, HINT, TIED, Pair, pairs_of, runner_up
 from bench.suite.claims import FIT_SEEDS, LEAST_PAIRS, LEAST_TRAININGS, LEVEL, least_p
 
+MARKED = {
+    MARKS[
+        "sample seeds"
+    ]: f"{MARKS['sample seeds']}: the interval is for other sample seeds of these "
+    "trainings; other trainings may differ by more.",
+    MARKS["trainings"]: f"{MARKS['trainings']}: the interval is for other trainings with this one "
+    "sample seed; other sample seeds may differ by more.",
+}
+"""What the marks of differences say of their intervals."""
 MOST_UNITS = 30
 """Trainings, or sample seeds of exact scores, beyond which no study of this kind is proposed."""
 
@@ -18,65 +37,147 @@ STATUS = {ESTABLISHED: "established", HINT: "a hint", TIED: "not told apart"}
 """What is said of a difference, by status."""
 
 
-class Headline(NamedTuple):
-    """The best group of a budget beside the best of another model.
+class Design(NamedTuple):
+    """What the values of a row are over.
 
     Args:
-        leader: Place in the leaderboard, ``other`` that of the group that it leads.
+        trainings: 0 for exact scores, which have none.
+        images: Of a sample set, 0 if that is not known.
+    """
+
+    trainings: int
+    seeds: int
+    images: int
+
+    @property
+    def text(self) -> str:
+        """``5 trainings × 4 sample seeds of 240 images``."""
+        parts = [_count(self.trainings, "training")] if self.trainings else []
+        parts.append(_count(self.seeds, "sample seed"))
+        text = " × ".join(parts) + ("" if self.trainings else " of exact scores")
+        return f"{text}, {self.images:,} images each" if self.images else text
+
+    def or_more(self, other: "Design") -> "Design":
+        """Returns the larger of two in everything."""
+        return Design(*map(max, self, other))
+
+
+class Headline(NamedTuple):
+    """The best row of a budget beside the best of another model.
+
+    Args:
+        leader: Place in the leaderboard, ``other`` that of the row that it leads.
         status: ``established``, ``hint`` or ``tied``.
-        text: ``blur/momentum leads ve/flow_heun by 0.72 [0.30, 1.10]``.
-        here: What the status rests on, empty if it is established.
-        needs: What would decide it, or why nothing here does.
+        names: Of both, ``values`` their metric with half the width of its interval.
+        by: Their difference with its interval.
+        since: Why it has its status.
+        here: What both rows are over.
+        needs: What would allow a test, None if nothing does or there was one.
+        why: ``since`` with what of the other two is not said below all sentences.
     """
 
     budget: float
     leader: int
     other: int
     status: str
-    text: str
-    here: str
-    needs: str
+    names: tuple[str, str]
+    values: tuple[str, str]
+    by: str
+    since: str
+    here: Design
+    needs: Design | None
+    why: str = ""
 
     @property
-    def why(self) -> str:
-        """What the status rests on, and what would decide it; empty if it is established."""
-        return "; ".join(filter(None, (self.here, self.needs)))
+    def verb(self) -> str:
+        """What the first does to the second."""
+        return "is ahead of" if self.status == TIED else "leads"
 
     @property
     def sentence(self) -> str:
-        """The whole of it in one line."""
-        return f"At {self.budget:g} NFE {self.text}: {self.reason}."
+        """``At 20 NFE blur/momentum (3.4 ± 0.7) leads ve/heun (4.1 ± 0.5) by 0.7 [0.3, 1.1]: a
+        hint (too few images for a test).``
+        """
+        pairs = zip(self.names, self.values, strict=True)
+        first, second = (f"{name} ({value})" for name, value in pairs)
+        lead = f"At {self.budget:g} NFE {first} {self.verb} {second} by {self.by}"
+        return f"{lead}: {STATUS[self.status]} ({self.why})."
 
-    @property
-    def reason(self) -> str:
-        """The status, and what it rests on."""
-        return f"{STATUS[self.status]}; {self.why}" if self.why else STATUS[self.status]
 
+class Verdict(NamedTuple):
+    """What opens every report.
 
-def headlines(results: Results) -> list[Headline]:
-    """Returns a sentence for each budget and identity of the first metric that several complete
-    groups share.
+    Args:
+        intro: What the sentences compare, and by which metric.
+        headlines: One for each budget and identity of the first metric that several complete rows
+            share.
+        basis: What all headlines rest on, and their marks, a line each.
     """
+
+    intro: str
+    headlines: Sequence[Headline] = ()
+    basis: Sequence[str] = ()
+
+
+def verdict(results: Results) -> Verdict:
+    """Returns who leads at each budget, and what that rests on."""
     name, board = results.first_metric, results.board
     if name is None:
-        return []
-    contests = list(pairs_of(board, name, results.metrics[name].higher_is_better))
-    return [_headline(results, name, runner_up(board, pairs), len(contests)) for pairs in contests]
+        return Verdict("The suite has no metric: nothing is ranked.")
+    higher = results.metrics[name].higher_is_better
+    contests = list(pairs_of(board, name, higher))
+    if not contests:
+        return Verdict("No two complete rows share a budget: nothing is ranked yet.")
+    found = [_headline(results, name, runner_up(board, pairs), len(contests)) for pairs in contests]
+    beside = _beside([board.loc[[one.leader, one.other], "train"].nunique() == 1 for one in found])
+    intro = f"The best row of each budget by {name}, beside {beside}. {_scale(results, name)}"
+    open_ = [one for one in found if one.status != ESTABLISHED]
+    basis = _shared_basis(open_)
+    if not basis:
+        found = [one if one.status == ESTABLISHED else _with_basis(one) for one in found]
+    marks = [text for mark, text in MARKED.items() if any(mark in one.by for one in found)]
+    return Verdict(intro, found, [*filter(None, [basis]), *marks])
 
 
-def shared_reason(found: Sequence[Headline]) -> str:
-    """Returns what all sentences that are not established rest on, with what would decide it if
-    that is the same as well; empty if it is not the same.
-    """
-    for reasons in ({one.why for one in found if one.why}, {one.here for one in found if one.here}):
-        if len(reasons) == 1 and len(found) > 1:
-            return reasons.pop()
-    return ""
+def _beside(own: Sequence[bool]) -> str:
+    """Returns what leaders are held against, from whether each is against its own model."""
+    if all(own):
+        return "the next best row, of the same model: there is no other"
+    other = "the best row of another model"
+    return (
+        f"{other}, or the next best row of its own where there is no other" if any(own) else other
+    )
+
+
+def _scale(results: Results, name: str) -> str:
+    """Returns what a metric measures, in which direction, and what real images have."""
+    card = results.metrics[name]
+    text = f"{name}: {card.summary}; {'higher' if card.higher_is_better else 'lower'} is better"
+    same = hashes_of(results.board, name)
+    if len(same) == 1 and (floor := results.floors.get(name, {}).get(same[0])):
+        text += f"; real images have {with_error(floor['mean'], floor['std'])}"
+    return f"{text}."
+
+
+def _shared_basis(open_: Sequence[Headline]) -> str:
+    """Returns what all leads that are not established rest on, empty if it is not the same."""
+    if len(open_) < 2 or len({one.here for one in open_}) > 1:
+        return ""
+    text = f"What is not established rests on {open_[0].here.text}"
+    needs = [one.needs for one in open_ if one.needs is not None]
+    if not needs:
+        return f"{text}."
+    return f"{text}; to test all of it takes {reduce(Design.or_more, needs).text}."
+
+
+def _with_basis(one: Headline) -> Headline:
+    needs = "" if one.needs is None else f"; a test takes {one.needs.text}"
+    return one._replace(why=f"{one.since}: {one.here.text}{needs}")
 
 
 def short_title(results: Results, index: int) -> str:
-    """Returns ``vp/flow_heun``, with the sampler's settings if another group of the budget has
-    that name as well.
+    """Returns ``vp/flow_heun``, with the sampler's settings if another row of the budget has that
+    name as well.
     """
     board = results.board
     group = board.loc[index]
@@ -93,57 +194,79 @@ def short_title(results: Results, index: int) -> str:
 
 def _headline(results: Results, name: str, pair: Pair, contests: int) -> Headline:
     board = results.board
-    other = board.loc[pair.other]
-    difference, low, high = (other[f"{name} {part}"] for part in _PARTS)
-    by = with_interval(difference, low, high)
-    by += f" {MARKS[scope]}" if (scope := _scope(other, board.loc[pair.leader], name)) else ""
-    leader, second = (short_title(results, index) for index in (pair.leader, pair.other))
-    text = f"{leader} leads {second} by {by}"
+    leader, other = board.loc[pair.leader], board.loc[pair.other]
+    by = with_interval(
+        *(other[f"{name} {part}"] for part in ("behind", "behind low", "behind high"))
+    )
+    mark = _mark(other, leader, name)
     status = other["verdict"]
-    tied = status == TIED
-    if tied:
-        text = f"{leader} is ahead of {second} by {by}"
-    why = _why(results, name, pair, contests) if status != ESTABLISHED else ("", "")
-    return Headline(float(other["budget"]), pair.leader, pair.other, status, text, *why)
+    here, needs, lacking = _designs(results, name, pair, contests)
+    p = probability(other["verdict p"])
+    since = {
+        ESTABLISHED: f"p {p}" if p.startswith("<") else f"p = {p}",
+        TIED: "the interval of the difference holds 0",
+        HINT: lacking,
+    }[status]
+    return Headline(
+        budget=float(other["budget"]),
+        leader=pair.leader,
+        other=pair.other,
+        status=status,
+        names=(short_title(results, pair.leader), short_title(results, pair.other)),
+        values=(_value(leader, name, mark), _value(other, name, mark)),
+        by=f"{by} {mark}".strip(),
+        since=since,
+        here=here,
+        needs=needs,
+        why=since,
+    )
 
 
-_PARTS = ("behind", "behind low", "behind high")
-
-
-def _scope(other: pd.Series, leader: pd.Series, name: str) -> str:
-    """Returns the narrower scope that the interval of a difference has, empty if it has none."""
+def _mark(other: pd.Series, leader: pd.Series, name: str) -> str:
+    """Returns the mark of the narrower scope that the interval of a difference has, empty if it has
+    none.
+    """
     if pd.isna(other[f"{name} behind low"]):
         return ""
     scopes = (other[f"{name} interval over"], leader[f"{name} interval over"])
-    return next((scope for scope in scopes if scope in MARKS), "")
+    return next((MARKS[scope] for scope in scopes if scope in MARKS), "")
 
 
-def _why(results: Results, name: str, pair: Pair, contests: int) -> tuple[str, str]:
-    """Returns why a difference is a hint only, and what would decide it."""
+def _value(group: pd.Series, name: str, mark: str) -> str:
+    """Returns a row's value, without a mark that the difference has as well."""
+    return value_text(group, name).removesuffix(f" {mark}" if mark else "")
+
+
+def _designs(
+    results: Results, name: str, pair: Pair, contests: int
+) -> tuple[Design, Design | None, str]:
+    """Returns what both rows are over, what would allow a test if that does not, and why there is
+    no more than a hint.
+    """
     leader, other = (results.group_at(index) for index in (pair.leader, pair.other))
     sides = sides_of(other.seed_table(name), leader.seed_table(name))
+    exact = untrained(leader.rows, other.rows)
     trainings = min(side.rows["train_key"].nunique() for side in (leader, other))
     seeds = max(min(side.rows["sample_seed"].nunique() for side in (leader, other)), 1)
-    exact = untrained(leader.rows, other.rows)
-    here = _count(seeds, "sample seed")
-    here = f"{here} of exact scores" if exact else f"{_count(trainings, 'training')} × {here}"
-    if sides is None:
-        return f"{here}, not the same sample seeds or trainings on both sides", ""
-    needed = units_needed(contests * pair.place, shared=exact or sides.paired)
-    asked = []
-    if needed is None:
-        return here, "too many rows before it to be decided after the fact: claim it"
-    if exact:
-        asked += [_count(needed, "sample seed")] if seeds < needed else []
-    elif trainings < needed or seeds < FIT_SEEDS:
-        asked.append(f"{max(needed, trainings)} × {max(FIT_SEEDS, seeds)}")
     count, least = few_images(results, name, leader.identity.get(name, ""))
-    if least > count:
-        here += f", {count:,} of {least:,} images"
-        asked.append(f"{least:,} images")
-    if asked:
-        return here, f"{' and '.join(asked)} would decide it"
-    return f"undecided with {here}", ""
+    here = Design(0 if exact else trainings, seeds, count)
+    if sides is None:
+        return here, None, "the rows have unlike trainings or sample seeds: they are not subtracted"
+    needed = units_needed(contests * pair.place, shared=exact or sides.paired)
+    if needed is None:
+        return here, None, "too many rows lie between for a test afterwards: state it as a claim"
+    needs = Design(0, needed, least) if exact else Design(needed, FIT_SEEDS, least)
+    needs = needs.or_more(here)
+    if needs == here:
+        return here, None, "the test does not find it"
+    lacking = [
+        what
+        for what, wanted, has in zip(
+            ("trainings", "sample seeds", "images"), needs, here, strict=True
+        )
+        if wanted > has
+    ]
+    return here, needs, f"too few {' and '.join(lacking)} for a test"
 
 
 def units_needed(comparisons: int, *, shared: bool) -> int | None:
@@ -163,7 +286,7 @@ def few_images(results: Results, name: str, identity: str) -> tuple[int, int]:
     """Returns how many images a number is of, and how many it needs to be evidence."""
     known = results.identities.get(identity, {})
     count = int(known.get("count", 0))
-    return count, int(known.get("least_count", 0))
+    return count, int(known.get("least_count", 0)) if count else 0
 
 
 def _count(number_of: int, what: str) -> str:

@@ -42,14 +42,14 @@ def leaderboard(groups: Sequence[Group], metrics: Mapping[str, MetricCard]) -> p
     for, and ``<metric> values`` the values if they are too few for one. ``<metric> behind`` is by
     how much a complete group is worse than the best of its budget and identity, with its interval
     ``behind low`` to ``behind high``; ``<metric> tied`` says whether that holds 0, blank for the
-    best and without an interval; ``verdict`` what is known of the difference in the first metric
-    (:mod:`bench.report.standing`); ``pareto`` and ``beaten in ... by`` where it lies among all
-    budgets (:func:`bench.report.front.front`). A spread is a sample standard deviation, blank with
-    one value: ``<metric> sd`` over all finished points of the group, ``<metric> sd over trainings``
-    over the means of its training seeds (:func:`bench.report.uncertainty.uncertainty` has its
-    parts). Bits/dim and training cost count each model once; ``bits_per_dim_image_error`` is the
-    mean of the models' errors over images, never less than the error of their mean, for they score
-    the same images.
+    best and without an interval; ``verdict`` and ``verdict p`` what is known of the difference in
+    the first metric (:mod:`bench.report.standing`); ``pareto`` and ``beaten in ... by`` where it
+    lies among all budgets (:func:`bench.report.front.front`). A spread is a sample standard
+    deviation, blank with one value: ``<metric> sd`` over all finished points of the group,
+    ``<metric> sd over trainings`` over the means of its training seeds
+    (:func:`bench.report.uncertainty.uncertainty` has its parts). Bits/dim and training cost count
+    each model once; ``bits_per_dim_image_error`` is the mean of the models' errors over images,
+    never less than the error of their mean, for they score the same images.
 
     The rank is by the first metric, among groups of one budget and one identity of that metric
     whose points are all done: a group is not ranked on the seeds that happened to survive. The
@@ -72,9 +72,10 @@ def leaderboard(groups: Sequence[Group], metrics: Mapping[str, MetricCard]) -> p
     board["budget"] = _budgets(board)
     for name, card in metrics.items():
         board = board.assign(**behind(board, groups, name, card))
-    board = board.assign(verdict="", pareto=pd.array([pd.NA] * len(board), "boolean"))
+    board = board.assign(**{"verdict": "", "verdict p": np.nan})
+    board["pareto"] = pd.array([pd.NA] * len(board), "boolean")
     for name, card in list(metrics.items())[:1]:
-        board["verdict"] = verdicts(board, groups, name, card)
+        board = board.assign(**verdicts(board, groups, name, card))
         board = board.assign(**front(board, name, card))
     return _ranked(board, metrics)
 

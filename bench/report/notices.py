@@ -56,7 +56,7 @@ def _clipped(board: pd.DataFrame) -> list[str]:
         return []
     most = much.loc[much["clipped_fraction"].idxmax()]
     return [
-        f"Clipped pixels above {CLIPPED:.0%} in {len(much)} of {len(board)} groups, most in "
+        f"Clipped pixels above {CLIPPED:.0%} in {len(much)} of {len(board)} rows, most in "
         f"{most['group']} ({most['clipped_fraction']:.1%})."
     ]
 
@@ -90,7 +90,7 @@ def _one_seed(results: Results) -> list[str]:
     """Returns a line that counts the groups of a model that were sampled with one seed."""
     sampled = results.board[results.board["train_keys"] != ""]
     one = int((sampled["sample_seeds"] == 1).sum())
-    text = f"{one} of {len(sampled)} groups say nothing of what other sample seeds would give."
+    text = f"{one} of {len(sampled)} rows say nothing of what other sample seeds would give."
     return [f"One sample seed: {text}"] if one else []
 
 
@@ -115,6 +115,6 @@ def _unproven(results: Results) -> list[str]:
         return []
     causes = dict.fromkeys(stage for unproven in lacking for stage in unproven)
     return [
-        f"Without provenance: {len(lacking)} of {len(results.rows)} rows hold results that name no "
-        f"commit ({', '.join(causes)}); see column unproven of results.csv."
+        f"Without provenance: {len(lacking)} of {len(results.rows)} points hold results that name "
+        f"no commit ({', '.join(causes)}); see column unproven of results.csv."
     ]

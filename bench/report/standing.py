@@ -134,9 +134,12 @@ def _alike(
 
 def verdicts(
     board: pd.DataFrame, groups: Sequence[Group], name: str, card: MetricCard
-) -> pd.Series:
-    """Returns what is known of each group's distance from the best of its budget: ``best``,
-    ``established``, ``tied`` or ``hint``; empty for a group that is compared with none.
+) -> pd.DataFrame:
+    """Returns what is known of each group's distance from the best of its budget.
+
+    Columns: ``verdict``, one of ``best``, ``established``, ``tied`` or ``hint``, empty for a group
+    that is compared with none; and ``verdict p``, the corrected p-value of no difference, blank
+    without a test.
 
     Args:
         board: The leaderboard with the columns of :func:`behind`, unsorted: a row per group.
@@ -144,30 +147,33 @@ def verdicts(
     contests = list(pairs_of(board, name, card.higher_is_better))
     pairs = [pair for part in contests for pair in part]
     p_of = _p_of(pairs, groups, name, card)
-    p = [p_of[pair] for pair in pairs]
+    raw = np.array([p_of[pair] for pair in pairs])
+    alone: Any = dict(zip(pairs, holm(np.nan_to_num(raw, nan=1.0)) if pairs else (), strict=True))
     runners = [runner_up(board, part) for part in contests]
-    leads: Any = holm([min(1.0, p_of[pair] * pair.place) for pair in runners]) if runners else []
-    proven = dict(zip(pairs, holm(p) if p else (), strict=True))
-    found = np.full(len(board), "", object)
+    lead_p = [np.nan_to_num(p_of[pair], nan=1.0) * pair.place for pair in runners]
+    leads: Any = holm(np.minimum(lead_p, 1.0)) if runners else []
+    found, corrected = np.full(len(board), "", object), np.full(len(board), np.nan)
     tied, values = board[f"{name} tied"].fillna(False).to_numpy(bool), board[name].to_numpy(float)
     for part, runner, lead in zip(contests, runners, leads, strict=True):
         found[part[0].leader] = BEST
         for pair in part:
-            clear = proven[pair] <= LEVEL or (lead <= LEVEL and pair.place >= runner.place)
+            p = min(alone[pair], lead) if pair.place >= runner.place else alone[pair]
+            tested = np.isfinite(p_of[pair]) or p < 1
+            corrected[pair.other] = p if tested else np.nan
             equal = values[pair.other] == values[pair.leader]
             found[pair.other] = (
-                ESTABLISHED if clear else TIED if tied[pair.other] or equal else HINT
+                ESTABLISHED if p <= LEVEL else TIED if tied[pair.other] or equal else HINT
             )
-    return pd.Series(found, board.index)
+    return pd.DataFrame({"verdict": found, "verdict p": corrected}, board.index)
 
 
 def _p_of(
     pairs: Sequence[Pair], groups: Sequence[Group], name: str, card: MetricCard
 ) -> dict[Pair, float]:
-    """Returns the p-value of no difference of each pair, 1 if there are too few units for a test:
+    """Returns the p-value of no difference of each pair, NaN if there are too few units for a test:
     trainings and sample seeds of a claim, or sample seeds of exact scores.
     """
-    found = dict.fromkeys(pairs, 1.0)
+    found = dict.fromkeys(pairs, np.nan)
     for part, sides in _alike(pairs, groups, name):
         trainings, seeds = min(sides.first.shape[1], sides.second.shape[1]), sides.first.shape[2]
         least = LEAST_PAIRS if sides.paired else LEAST_TRAININGS

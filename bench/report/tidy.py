@@ -19,6 +19,7 @@ FACTS = {
     "rank": "rank",
     "budget": "budget",
     "verdict": "verdict",
+    "verdict p": "verdict_p",
     "pareto": "pareto",
     "beaten in NFE by": "beaten_in_nfe_by",
     "beaten in GFLOPs by": "beaten_in_gflops_by",

@@ -50,6 +50,8 @@ mark.dispatchEvent(new PointerEvent("pointerenter"));
 told.tip = [tip.hidden, tip.textContent];
 mark.dispatchEvent(new PointerEvent("pointerleave"));
 told.left = tip.hidden;
+told.behind = all(".view.v1-2 .isolate").map((one) => one.textContent.trim());
+told.boxes = all(".view.v1-2 .isolate").map((one) => one.getBoundingClientRect().height > 0);
 all(".isolate")[1].click();
 told.isolated = all(".view.v1-2 .broad .model").map((one) => Number(getComputedStyle(one).opacity));
 all(".isolate")[1].click();
@@ -133,6 +135,12 @@ def test_a_model_is_isolated_and_brought_back(browsed):
     told, _ = browsed
     assert told["isolated"] == [0.13, 1]
     assert told["again"] == [1, 1]
+
+
+def test_the_sampler_behind_each_point_is_written_without_pointing_at_it(browsed):
+    told, _ = browsed
+    assert told["behind"] == ["good heun at 5, 20; adaptive", "mute heun at 5, 20"]
+    assert told["boxes"] == [True, True]
 
 
 def test_a_link_to_a_row_shows_it_whatever_the_filters_say(browsed):

@@ -198,7 +198,7 @@ def test_what_few_seeds_cannot_say_is_marked_or_shown_as_values(
         assert pd.isna(group[f"{FD} low"])
         assert pd.isna(group[f"{FD} tied"])
     assert (
-        "One sample seed: 4 of 4 groups say nothing of what other sample seeds would give." in text
+        "One sample seed: 4 of 4 rows say nothing of what other sample seeds would give." in text
     ) == (sample_seeds == 1)
     assert (f"No differences from the best are judged in {FD}, {RECALL}, {KD}" in text) == (
         not mark

@@ -29,6 +29,7 @@ from bench.report.markdown import markdown
 from bench.report.models import heldout_losses
 from bench.report.page.document import html
 from bench.report.records import Records
+from bench.report.terms import terms
 from bench.report.writer import write
 from bench.spec import part_name, place
 from bench.store import Store, UnitId
@@ -94,7 +95,7 @@ def test_bits_per_dim_is_printed_with_its_error_over_images_and_over_trainings_a
     )
     assert f"2.5122 ± {error:.4f}" in ranked
     assert f"{text}; over trainings 2.51 (2.51, 2.51)" in models
-    assert "standard error of the mean over the images scored" in "\n".join(lines)
+    assert "standard error over the images scored" in "\n".join(lines)
 
 
 def test_bits_per_dim_of_a_bound_are_marked_wherever_they_are_printed(small):
@@ -132,7 +133,10 @@ def grow(store: Store, suite: Suite, *, parameters: float = 1.0, flops: float = 
     ("factors", "said"),
     [
         ({"parameters": 1.02}, "parameters differ by 2.0% (good: 103,425, mute: 105,494)"),
-        ({"flops": 0.9}, "forward GFLOPs per row differ by 11.1% (mute: 0.0018, good: 0.002)"),
+        (
+            {"flops": 0.9},
+            "forward GFLOPs of one evaluation differ by 11.1% (mute: 0.0018, good: 0.002)",
+        ),
         ({"parameters": 0.0}, "parameters differ (mute: 0, good: 103,425)"),
         ({"parameters": 1.009, "flops": 1.009}, ""),
     ],
@@ -208,6 +212,41 @@ def test_thirty_models_look_unlike():
     assert dict(drawn) == {str(i): "cx" if i < 10 else "d" for i in range(12)}
 
 
+def test_a_sampler_that_takes_over_along_a_line_is_named_at_its_point():
+    results = made(
+        group("ve", "heun", 5, [[1.0, 1.1, 1.2]]),
+        group("ve", "heun", 20, [[0.8, 0.9, 0.85]]),
+        group("ve", "euler", 100, [[0.3, 0.31, 0.32]]),
+    )
+    page = html(results)
+    labels = re.findall(r'<text[^>]*class="change end">(\w+)<', page)
+    assert set(labels) == {"euler"}
+    assert "<b>ve</b> heun at 5, 20; euler at 100</button>" in page
+
+
+def test_the_key_explains_the_words_of_the_page_before_the_figure(small):
+    suite, store = small
+    page = html(results_of(suite, store))
+    key = re.search(r'<details class="key">.*?</details>', page, re.S)[0]
+    terms = re.findall(r"<dt>(.*?)</dt>", key)
+    assert {"row", "point", "budget", "NFE", f"{FD} ↓", "established", "a hint"} <= set(terms)
+    assert "20 samples" in key
+    assert page.index(key) < page.index('id="hero"')
+
+
+def test_the_key_says_what_the_size_in_the_name_of_a_metric_is(small):
+    suite, store = small
+    results = results_of(suite, store)
+    short = results.board["identity"].iloc[0][FD]
+    for extractor, said in (
+        ("digits-cnn@8", "@8: 8 × 8 pixels of each image that it sees."),
+        ("pca@50", "@50: 50 axes."),
+    ):
+        known = {**results.identities[short], "extractor": extractor}
+        told = terms(replace(results, identities={**results.identities, short: known}))
+        assert told[extractor].endswith(said)
+
+
 def test_the_report_says_when_a_metric_has_too_few_images(small):
     suite, store = small
     results = results_of(suite, store)
@@ -230,7 +269,7 @@ def test_rows_with_many_clipped_pixels_are_counted_and_those_with_memorised_imag
     rows.loc[is_mute, "clipped_fraction"] = 0.034
     results = replace(results, rows=rows)
     text = markdown(results)
-    counted = "Clipped pixels above 1% in {} of 5 groups, most in mute · heun · nfe 5 (3.4%)."
+    counted = "Clipped pixels above 1% in {} of 5 rows, most in mute · heun · nfe 5 (3.4%)."
     assert counted.format(2) in text
     everywhere = rows.assign(clipped_fraction=np.where(is_mute, 0.034, 0.02))
     text = markdown(replace(results, rows=everywhere))

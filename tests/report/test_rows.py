@@ -265,7 +265,7 @@ def test_the_table_names_the_file_of_each_number_and_says_what_names_no_commit(s
     assert row(rows, point.label)["unproven"] == {"samples": 1, "metrics": 1}
     text = (tmp_path / "report" / "leaderboard.md").read_text()
     assert (
-        f"Without provenance: 1 of {len(rows)} rows hold results that name no commit "
+        f"Without provenance: 1 of {len(rows)} points hold results that name no commit "
         "(samples, metrics)" in text
     )
 

@@ -208,10 +208,11 @@ def test_the_terminal_table_is_plain_and_unwrapped_where_the_output_is_no_termin
     print_leaderboard(results_of(suite, store), Console(file=output, width=40))
     lines = output.getvalue().splitlines()
     assert "\x1b" not in output.getvalue()
-    assert len(lines) == 1 + 5 + 2
-    assert lines[0].split("  ")[:3] == ["budget (NFE)", "rank", "group"]
+    assert len(lines) == 1 + 5 + 1 + 2 + 2
+    assert lines[0].split("  ")[:3] == ["budget (NFE)", "rank", "row"]
     assert all("done" in line for line in lines[1:6])
-    assert [line[:10] for line in lines[6:]] == ["At 5 NFE g", "At 20 NFE "]
+    starts = ["The best r", "At 5 NFE g", "At 20 NFE ", "What is no", "Do not ran"]
+    assert [line[:10] for line in lines[6:]] == starts
 
 
 def test_the_terminal_says_what_failed_and_where_the_pictures_are(small, report):
@@ -223,7 +224,7 @@ def test_the_terminal_says_what_failed_and_where_the_pictures_are(small, report)
     output = io.StringIO()
     console = Console(file=output, width=200, force_terminal=True, color_system=None)
     print_leaderboard(results, console, report)
-    assert "1 group: metrics failed: [red] herring (log: /logs/1.out)" in output.getvalue()
+    assert "1 row: metrics failed: [red] herring (log: /logs/1.out)" in output.getvalue()
     assert str(report / "figures") in output.getvalue()
 
 

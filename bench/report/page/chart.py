@@ -1,6 +1,7 @@
 """One view of the page's figure as SVG: lines with whiskers, their labels, the Pareto front."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from bench.report.figures.style import lap_of
@@ -10,6 +11,8 @@ from bench.report.page.markup import escaped, tag
 ROOM = 3
 """Factor beyond the means at which an axis of intervals ends: a wide one would leave no room."""
 LINE_HEIGHT = 14
+LETTER = 6.5
+"""Width of a letter in the smallest type, about."""
 SHAPES = ("", "M{0:g} {1:g}m-4-4h8v8h-8z", "M{0:g} {1:g}m0-6l6 6l-6 6l-6-6z")
 """Outlines of marks by what :func:`bench.report.figures.style.lap_of` says; empty: a circle."""
 
@@ -21,6 +24,7 @@ class Mark(NamedTuple):
         low: Of the interval, NaN for none.
         tip: What is shown of the row.
         row: Its place in the leaderboard; -1 for a published number.
+        sampler: Of the row, ``budget`` its budget as text, empty for none.
     """
 
     x: float
@@ -29,6 +33,8 @@ class Mark(NamedTuple):
     high: float
     tip: str
     row: int
+    sampler: str = ""
+    budget: str = ""
 
 
 class Line(NamedTuple):
@@ -43,6 +49,15 @@ class Line(NamedTuple):
     number: int
     marks: Sequence[Mark]
     loose: Sequence[Mark] = ()
+
+
+def samplers_of(line: Line) -> dict[str, list[str]]:
+    """Returns at which budgets each sampler of a line stands; adaptive ones stand at none."""
+    found: dict[str, list[str]] = {}
+    for mark in (*line.marks, *line.loose):
+        budgets = found.setdefault(mark.sampler, [])
+        budgets += [mark.budget] if mark.budget and mark.budget not in budgets else []
+    return found
 
 
 class View(NamedTuple):
@@ -86,7 +101,7 @@ def svg(view: View, size: Size) -> str:
     parts = [_floor(view, x, y), _grid(view, x, y, size), _front(view, x, y)]
     labels = _labels(view, x, y, size)
     parts += [_line(line, x, y, labels[line.number]) for line in view.lines]
-    parts += [_published(view, x, y)]
+    parts += [*_changes(view, x, y, labels.values()), _published(view, x, y)]
     described = tag("title", escaped(view.title))
     attributes = {
         "viewBox": f"0 0 {size.width} {size.height}",
@@ -175,6 +190,28 @@ def _line(line: Line, x: Axis, y: Axis, label: tuple[float, float, str]) -> str:
     at_x, at_y, text = label
     parts.append(_text(at_x, at_y, text, "name"))
     return tag("g", "".join(parts), {"class": f"model c{line.number}", "data-model": line.number})
+
+
+def _changes(
+    view: View, x: Axis, y: Axis, labels: Iterable[tuple[float, float, str]]
+) -> Iterator[str]:
+    """Yields the name of the sampler at each point that has another one than the point before it,
+    above or below it; none where there is no room.
+    """
+    taken = [(at_x, at_x + LETTER * len(text), at_y) for at_x, at_y, text in labels]
+    for line in view.lines:
+        for before, mark in pairwise(line.marks):
+            if mark.sampler == before.sampler:
+                continue
+            end = x.at(mark.x) + 8
+            start, above = end - LETTER * len(mark.sampler), y.at(mark.y)
+            for at in (above - 10, above + 20):
+                near = any(a < end and start < b and abs(at - c) < 12 for a, b, c in taken)
+                if not near and start > x.start and y.end < at < y.start:
+                    taken.append((start, end, at))
+                    attributes = {"class": f"model c{line.number}", "data-model": line.number}
+                    yield tag("g", _text(end, at, mark.sampler, "change end"), attributes)
+                    break
 
 
 def _mark(mark: Mark, x: Axis, y: Axis, kind: str, shape: str) -> str:

@@ -4,11 +4,10 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.report.contents import compared, ends
+from bench.report.contents import compared, missing
 from bench.report.facts import facts
 from bench.report.figures.figure import PARTS, Figure
-from bench.report.formats import MARKS
-from bench.report.headline import STATUS, Headline, headlines, shared_reason
+from bench.report.headline import STATUS, Headline, verdict
 from bench.report.models import heldout_losses, models
 from bench.report.notices import notices
 from bench.report.page.board import board
@@ -17,14 +16,15 @@ from bench.report.page.markup import block, escaped, tag
 from bench.report.page.matrix import matrix
 from bench.report.page.pictures import Picture
 from bench.report.ranking import ranking
+from bench.report.reading import dependencies
 from bench.report.results import Results
 from bench.report.section import Section
+from bench.report.terms import terms
 
 MOST_FIGURES = 9
 """Figures inside the page beside the first one; the rest stay in their folder, named."""
 TYPES = {".csv": "text/csv", ".tex": "text/x-tex", ".yaml": "text/yaml", ".md": "text/markdown"}
 """Kinds of files to download, by ending."""
-DAGGER = f"{MARKS['sample seeds']}: for other sample seeds of these trainings only"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 """What the page may load: nothing but what is in it."""
 HERE = Path(__file__).parent
@@ -79,35 +79,42 @@ def _part(title: str, content: str) -> str:
 
 
 def _verdict(results: Results) -> str:
-    """Returns who leads at each budget, and the warnings that change how that reads."""
-    found = headlines(results)
-    metric = results.first_metric or "no metric"
-    intro = f"Best row of each budget by {metric}, beside the best of another model [95 % interval]"
-    intro += f"; {DAGGER}." if any(MARKS["sample seeds"] in one.text for one in found) else "."
-    if not found:
-        intro = "No two complete rows share a budget: nothing is ranked yet."
-    shared = shared_reason(found)
-    sentences = "".join(_sentence(one, shared) for one in found)
-    sentences = tag("ol", sentences, {"class": "verdicts"})
-    if shared:
-        sentences += tag("p", escaped(f"Not established: {shared}."), {"class": "note"})
+    """Returns who leads at each budget, how to read that, and the warnings that change it."""
+    found = verdict(results)
+    sentences = "".join(map(_sentence, found.headlines))
+    basis = "".join(tag("p", escaped(text), {"class": "note"}) for text in found.basis)
     warnings = "".join(tag("li", escaped(text)) for text in notices(results))
     return (
-        tag("p", escaped(intro), {"class": "note"})
-        + (sentences if found else "")
+        tag("p", escaped(found.intro), {"class": "intro"})
+        + (tag("ol", sentences, {"class": "verdicts"}) if sentences else "")
+        + basis
         + (tag("ul", warnings, {"class": "warnings"}) if warnings else "")
+        + _key(results)
     )
 
 
-def _sentence(one: Headline, shared: str) -> str:
+def _sentence(one: Headline) -> str:
     budget = tag(
         "a", escaped(f"{one.budget:g} NFE"), {"href": f"#r{one.leader}", "class": "budget"}
     )
+    first, second = (
+        f"{tag('b', escaped(name))} {tag('span', escaped(value), {'class': 'value'})}"
+        for name, value in zip(one.names, one.values, strict=True)
+    )
+    by = f"by {tag('b', escaped(one.by))}"
     status = tag("span", escaped(STATUS[one.status]), {"class": f"status {one.status}"})
-    reason = {one.why: "", one.here: one.needs}.get(shared, one.why)
-    why = tag("span", escaped(reason), {"class": "why"}) if reason else ""
-    text = tag("span", escaped(one.text), {"class": "claim"})
-    return tag("li", f"{budget} {text} {status} {why}")
+    why = tag("span", escaped(one.why), {"class": "why"})
+    return tag("li", f"{budget} {first} {one.verb} {second} {by} {status} {why}")
+
+
+def _key(results: Results) -> str:
+    """Returns what the words and marks of the page mean, folded."""
+    entries = "".join(
+        tag("div", tag("dt", escaped(term)) + tag("dd", escaped(text)))
+        for term, text in terms(results).items()
+    )
+    content = tag("summary", "How to read this page") + tag("dl", entries)
+    return tag("details", content, {"class": "key"})
 
 
 def _facts(results: Results, downloads: Mapping[str, bytes]) -> str:
@@ -140,7 +147,7 @@ def _figure(figure: Figure) -> str:
     uri = f"data:image/png;base64,{base64.b64encode(figure.image).decode()}"
     image = tag("img", "", {"src": uri, "alt": figure.title, "loading": "lazy"})
     caption = tag("figcaption", escaped(figure.caption))
-    kind = "plate pixels" if figure.section == "samples" else "plate"
+    kind = "plate photos" if figure.section == "samples" else "plate"
     content = image.removesuffix("</img>") + caption
     return tag("figure", content, {"id": figure.name, "class": kind})
 
@@ -149,7 +156,7 @@ def _appendix(results: Results, figures: Sequence[Figure], shown: Sequence[Figur
     """Returns what is folded: the models, losses, pictures, identities, versions."""
     folded = [
         ("Models", [models(results), *heldout_losses(results.inspections)]),
-        ("What is missing, identities, versions, how to read this", ends(results)),
+        ("What is missing, identities, versions", [*missing(results), dependencies(results)]),
     ]
     inside = "".join(_figure(figure) for figure in shown if figure.section == "appendix")
     left = [figure.name for figure in figures if not figure.fault and figure not in shown]

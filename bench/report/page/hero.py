@@ -7,7 +7,7 @@ script; the script adds the row under the pointer and the isolation of a model.
 from collections.abc import Sequence
 
 from bench.report.figures.style import colours, lap_of
-from bench.report.page.chart import NARROW, WIDE, svg
+from bench.report.page.chart import NARROW, WIDE, samplers_of, svg
 from bench.report.page.markup import escaped, tag
 from bench.report.page.views import AXES, Switched, views
 from bench.report.results import Results
@@ -26,10 +26,10 @@ def hero(results: Results) -> str:
     switches = _switch("metric", "Metric", metrics) + _switch(
         "cost", "against", [AXES[cost] for cost in costs]
     )
-    shown = [_view(one, metrics.index(one.metric), costs.index(one.cost)) for one in found]
+    shown = [_view(results, one, metrics.index(one.metric), costs.index(one.cost)) for one in found]
     rules = tag("style", _rules(results, len(metrics), len(costs)))
     caption = tag("figcaption", escaped(_caption(found)))
-    form = tag("form", switches + _models(results, found), {"class": "switches"})
+    form = tag("form", switches, {"class": "switches"})
     content = rules + form + tag("div", "".join(shown), {"class": "views"}) + caption
     return tag("figure", content, {"id": "hero", "class": "hero"})
 
@@ -49,9 +49,9 @@ def _radio(name: str, index: int, label: str, *, hidden: bool = False) -> str:
     return written + tag("label", escaped(label), {"for": f"{name}{index}"})
 
 
-def _view(one: Switched, metric: int, cost: int) -> str:
+def _view(results: Results, one: Switched, metric: int, cost: int) -> str:
     drawn = svg(one.view, WIDE) + svg(one.view, NARROW)
-    return tag("div", drawn, {"class": f"view v{metric}-{cost}"})
+    return tag("div", _models(results, one) + drawn, {"class": f"view v{metric}-{cost}"})
 
 
 def _rules(results: Results, metrics: int, costs: int) -> str:
@@ -69,26 +69,33 @@ def _rules(results: Results, metrics: int, costs: int) -> str:
     return "\n".join(rules)
 
 
-def _models(results: Results, found: Sequence[Switched]) -> str:
-    """Returns a button for each model, which the script makes isolate its line."""
-    drawn = {line.number for one in found for line in one.view.lines}
-    buttons = [
-        tag(
-            "button",
-            tag("span", "", {"class": "swatch"}) + escaped(model),
-            {"type": "button", "class": f"isolate c{index}", "data-model": index}
-            | {"aria-pressed": "false"},
+def _models(results: Results, one: Switched) -> str:
+    """Returns a button for each model, which says which samplers stand behind its points, and which
+    the script makes isolate its line.
+    """
+    buttons = []
+    for line in one.view.lines:
+        swatch = tag("span", "", {"class": "swatch"})
+        said = "; ".join(
+            f"{sampler} at {', '.join(budgets)}" if budgets else sampler
+            for sampler, budgets in samplers_of(line).items()
         )
-        for index, model in enumerate(results.models)
-        if index in drawn
-    ]
-    return tag("div", "".join(buttons), {"class": "models", "role": "group"})
+        content = f"{swatch}{tag('b', escaped(line.model))} {escaped(said)}"
+        attributes = {"type": "button", "class": f"isolate c{line.number}"}
+        attributes |= {"data-model": str(line.number), "aria-pressed": "false"}
+        buttons.append(tag("button", content, attributes))
+    label = "The sampler behind each point, by budget (NFE)"
+    text = tag("span", f"{label}:", {"class": "note"})
+    return tag(
+        "div", text + "".join(buttons), {"class": "models", "role": "group", "aria-label": label}
+    )
 
 
 def _caption(found: Sequence[Switched]) -> str:
     first = found[0].view
     parts = [
-        "One line per model: its best sampler at each budget, at the compute that it measured. "
+        "One line per model: its best sampler at each budget, at the compute that it measured; "
+        "where that is another one, its name stands at the point. "
         "Whiskers: the 95 % interval of the table. Dotted steps: the Pareto front of all rows."
     ]
     if any(line.loose for line in first.lines):

@@ -24,11 +24,10 @@
   // One model alone: its line, its name or its button.
   const views = document.querySelector(".views");
   const isolate = (model) => {
-    const buttons = all(".isolate");
-    const pressed = buttons.find((button) => button.dataset.model === model);
-    const on = pressed.getAttribute("aria-pressed") !== "true";
-    for (const button of buttons) {
-      button.setAttribute("aria-pressed", String(on && button === pressed));
+    const on = views.dataset.only !== model;
+    views.dataset.only = on ? model : "";
+    for (const button of all(".isolate")) {
+      button.setAttribute("aria-pressed", String(on && button.dataset.model === model));
     }
     views.classList.toggle("only", on);
     for (const line of all(".model", views)) {

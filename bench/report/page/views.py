@@ -108,12 +108,21 @@ def _lines(
 
 def _marks(results: Results, rows: pd.DataFrame, name: str, cost: str) -> list[Mark]:
     marks = []
+    board = results.board
     for index, group in rows.iterrows():
         columns = (cost, name, f"{name} low", f"{name} high")
         x, y, low, high = (float(group[column]) for column in columns)
         tip = row_text(results, group, name, cost)
-        marks.append(Mark(x, y, low, high, tip, int(str(index))))
+        named = sampler_name(board, group), compact(group["budget"])
+        marks.append(Mark(x, y, low, high, tip, int(str(index)), *named))
     return marks
+
+
+def sampler_name(board: pd.DataFrame, group: pd.Series) -> str:
+    """Returns a row's sampler, with its settings if its model has it with others as well."""
+    mine = board[(board["train"] == group["train"]) & (board["sampler"] == group["sampler"])]
+    alike = mine[["times", "settings"]].drop_duplicates()
+    return str(group["sampler"]) if len(alike) == 1 else sampler_title(group)
 
 
 def row_text(results: Results, group: pd.Series, name: str, cost: str = "nfe") -> str:
