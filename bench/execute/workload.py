@@ -46,6 +46,9 @@ TO_THE_INPUT = 2.0
 
 INSPECTED_TIMES = 10
 
+EXACT_CALLS = 30.0
+"""Calls of layers that take as long as a score in closed form, which has no network."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -166,8 +169,10 @@ def trained_images(spec: Any) -> int | None:
 def _passes(spec: TrainSpec, rows: float, each: float, calls: float) -> Work | None:
     """Returns the work of ``rows`` in ``calls``, each as long as ``each`` passes forward."""
     found = networks(spec)
-    if not found:
+    if found is None:
         return None
+    if not found:
+        return Work(calls=each * calls * EXACT_CALLS, rows=each * rows)
     return Work(
         flops=each * rows * found[0].flops, calls=each * calls * found[0].layers, rows=each * rows
     )
@@ -192,9 +197,11 @@ def _sampling(
     train: TrainSpec, sampler: str, params: str, batch: int, task: str, precision: str
 ) -> Work | None:
     found, counted = networks(train), _evaluations(train.method, sampler, params)
-    if not found or counted is None:
+    if found is None or counted is None:
         return None
     nfe, guessed = counted
+    if not found:
+        return Work(calls=nfe * EXACT_CALLS, rows=nfe * batch, nfe=nfe, guessed=guessed)
     asks = cards()[train.method].samplers[sampler].conditions.get(task, 1)
     guides = found[1:] if asks > 1 else ()
     own = 1 if guides else asks  # without a guide, what is asked more than once is the score

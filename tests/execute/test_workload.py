@@ -7,7 +7,7 @@ from priced_suite import CPU, SUITE, of_stage
 
 from bench.execute.slurm.forecast import forecast
 from bench.execute.slurm.resources import Slurm
-from bench.execute.workload import Workload, evaluations, networks
+from bench.execute.workload import EXACT_CALLS, Workload, evaluations, networks
 from bench.plan import Job, expand
 from bench.spec import SnapshotSpec, TrainSpec
 from bench.store import Store, UnitId
@@ -92,16 +92,19 @@ def test_every_sampler_of_every_method_says_what_it_costs_or_guesses():
     assert callable(evaluations)
 
 
-def test_exact_scores_are_not_trained_and_not_counted(tmp_path):
+def test_exact_scores_are_not_trained_and_cost_calls_alone(tmp_path):
     text = SUITE.replace("params: {network", "params: {exact: true, network")
     (tmp_path / "exact.yaml").write_text(text)
     jobs = expand(read_suite(tmp_path / "exact.yaml"))
     work = Workload({(job.stage, job.key): job for job in jobs})
     found = {job.stage: work.of(job.units[0]) for job in jobs}
     assert found["train"].flops == 0
-    assert (found["samples"], found["likelihood"], found["inspect"]) == (None, None, None)
+    for stage in ("samples", "likelihood", "inspect"):
+        assert found[stage].flops == 0 < found[stage].calls
+    samples = found["samples"]
+    assert samples.calls == EXACT_CALLS * samples.nfe
     plan = forecast(jobs, Store(tmp_path / "store"), tmp_path / "exact", Slurm(**CPU))
-    assert "60 s per unit if nothing says what it computes" in plan
+    assert "60 s per unit" not in plan
 
 
 def test_a_sweep_of_the_four_papers_at_equal_budgets_costs_two_hundred_exaflops():
