@@ -71,6 +71,19 @@ WRONG = {
         SAMPLER.replace("    return x\n", "    return x + __import__('torch').randn_like(x)\n"),
         {"equal noise"},
     ),
+    "one grid for all": (
+        SAMPLER.replace(
+            "    f, g2", "    times = (times[0] + 0).lerp(times[-1], EVEN)\n    f, g2"
+        ).replace("EVEN", "__import__('torch').linspace(0, 1, len(times)).to(times)"),
+        {"times quadratic"},
+    ),
+    "state that is not all": (
+        METHOD.replace(
+            "        def network_loss",
+            "        def load_state(self, state):\n            pass\n\n        def network_loss",
+        ),
+        {"state"},
+    ),
     "direction": (METRIC.replace("better=False", "better=True"), {"direction", "equal sets"}),
     "raises": (METRIC.replace("import numpy as np", "1 / 0"), {"metric"}),
     "count": (DATA.replace('"test": 898', '"test": 899'), {"data set"}),

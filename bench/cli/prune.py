@@ -6,7 +6,7 @@ import sys
 from bench.cli.exit_status import DONE, FAILED, WRONG
 from bench.cli.options import Command, add_suite
 from bench.cli.study import Study, noted_keys
-from bench.execute.lease import clear_hint, holder
+from bench.execute.lease import clear_hint, driver_lock, holder, running_driver
 from bench.files import scan
 from bench.printable import say
 from bench.progress import examine, to_prune
@@ -32,9 +32,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _prune(options: argparse.Namespace) -> int:
     study = Study(options)
-    lock = study.results / "driver.lock"
-    if (facts := holder(lock)) is not None:
-        remedy = clear_hint(lock, facts) or "prune when it is done"
+    if (facts := running_driver(study.results)) is not None:
+        remedy = clear_hint(driver_lock(study.results), facts) or "prune when it is done"
         say(f"{study.results} is held by process {facts.get('pid')}: {remedy}", file=sys.stderr)
         return FAILED
     wrong = ""

@@ -6,7 +6,7 @@ import sys
 from bench.cli.exit_status import DONE, FAILED
 from bench.cli.options import Command, add_suite
 from bench.cli.study import Study
-from bench.execute.lease import holder
+from bench.execute.lease import running_driver
 from bench.execute.outcome import Outcome, outcome
 from bench.printable import say
 
@@ -64,7 +64,7 @@ def _report(options: argparse.Namespace) -> int:
         return make_report(study)
     from bench.cli.serve import serve
 
-    if holder(study.results / "driver.lock") is None:
+    if running_driver(study.results) is None:
         make_report(study)
     return serve(study, options.serve)
 

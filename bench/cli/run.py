@@ -133,7 +133,7 @@ def _discard(study: Study, jobs: Mapping[str, Progress]) -> None:
     for progress in jobs.values():
         for error in progress.damaged:
             say(f"damaged, will be made again: {error}", file=sys.stderr)
-        for unit in progress.job.results:
+        for unit in progress.job.results if progress.stale else ():
             if unit.part in progress.stale:
                 study.store.discard(unit)
 

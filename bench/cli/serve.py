@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.cli.exit_status import DONE, FAILED
 from bench.cli.study import Study
-from bench.execute.lease import holder
+from bench.execute.lease import running_driver
 from bench.execute.outcome import is_done
 from bench.printable import say
 
@@ -68,7 +68,7 @@ class LivePage:
     def refresh(self) -> None:
         """Makes the page anew if a run has finished more of it."""
         study = self.study
-        if holder(study.results / "driver.lock") is None:
+        if running_driver(study.results) is None:
             self.path = study.results / "report.html"  # the run has drawn it at its end
             return
         scores = [job.results for job in study.jobs if job.stage == "scores"]

@@ -7,7 +7,7 @@ from bench.cli.exit_status import DONE, FAILED
 from bench.cli.options import Command, add_suite
 from bench.cli.report import evidence
 from bench.cli.study import Study
-from bench.execute.lease import clear_hint, holder
+from bench.execute.lease import clear_hint, running_driver
 from bench.execute.local.registry import living
 from bench.execute.outcome import outcome
 from bench.execute.slurm.overview import overview
@@ -49,7 +49,7 @@ def _status(options: argparse.Namespace) -> int:
         say(f"{stage:<10} {states}")
     for line in (*running, *failures, *cluster.lines):
         say(line)
-    driver = holder(study.results / "driver.lock")
+    driver = running_driver(study.results)
     who = f"process {driver.get('pid')} on {driver.get('host')}" if driver else "none"
     say(f"driver: {who}; workers: {len(living(study.results / 'workers'))}")
     waiting = sum(of_stage["waiting"] for of_stage in counts.values())

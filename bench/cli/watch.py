@@ -7,7 +7,7 @@ from bench.cli.early import EarlyRows
 from bench.cli.report import evidence
 from bench.cli.study import Study
 from bench.execute.board import Board
-from bench.execute.lease import holder
+from bench.execute.lease import running_driver
 from bench.execute.local.registry import living
 from bench.execute.slurm.overview import overview
 from bench.printable import say
@@ -65,5 +65,5 @@ def refresh(study: Study, board: Board) -> tuple[bool, float]:
         queued += now.state in ("queued", "running") or now.state.startswith("unknown")
     progress.open = len(board.units) - len(board.closed)
     progress.workers = len(living(study.results / "workers")) or len(progress.live)
-    goes_on = bool(queued) or holder(study.results / "driver.lock") is not None
+    goes_on = bool(queued) or running_driver(study.results) is not None
     return goes_on, CLUSTER_SECONDS if cluster.lines else LOOK_SECONDS

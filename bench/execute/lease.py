@@ -244,16 +244,26 @@ def _is_sound(name: str, value: Any) -> bool:
     return isinstance(value, str)
 
 
+def driver_lock(results: Path) -> Path:
+    """Returns the lease that a driver holds on a suite's results folder."""
+    return results / "driver.lock"
+
+
+def running_driver(results: Path) -> dict[str, Any] | None:
+    """Returns what the driver of a suite's results folder noted, or None if none runs."""
+    return holder(driver_lock(results))
+
+
 def hold(results: Path) -> Lease:
     """Returns the lease on a suite's results folder, which a driver holds until its report is made.
 
     Raises:
         HeldError: Another driver holds it.
     """
-    lock = results / "driver.lock"
+    lock = driver_lock(results)
     lease = Lease.take(lock)
     if lease is None:
-        facts = holder(lock) or {}
+        facts = running_driver(results) or {}
         wait = "wait for it, or stop it with: run_bench.py cancel SUITE"
         raise HeldError(
             f"{results} is held by another driver: {host.describe(facts)}, run {facts.get('run')}; "

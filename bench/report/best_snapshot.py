@@ -23,12 +23,13 @@ def _lines(results: Results, name: str) -> Iterator[str]:
     board = results.board
     board = board[(board["state"] == "done") & board[name].notna()]
     curves: dict[tuple[str, ...], list[int]] = {}
-    for index, row in board.iterrows():
-        curves.setdefault(tuple(str(row[column]) for column in ALIKE), []).append(index)
+    columns = [board[column].astype(object).map(str) for column in ALIKE]
+    for index, *alike in zip(board.index, *columns, strict=True):
+        curves.setdefault(tuple(alike), []).append(index)
     for indices in curves.values():
-        curve = board.loc[indices]
-        if len(curve) < 2:
+        if len(indices) < 2:
             continue
+        curve = board.loc[indices]
         higher = results.metrics[name].higher_is_better
         best = curve.loc[curve[name].idxmax() if higher else curve[name].idxmin()]
         ends = curve.loc[curve["snapshot"].isna(), name]

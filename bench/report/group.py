@@ -109,10 +109,14 @@ class Group:
         """Rows of the tidy table."""
         return self.table.rows.iloc[self.table.places[self.index]]
 
+    def column(self, name: str) -> pd.Series:
+        """Returns a column of its rows."""
+        return self.table.rows[name].iloc[self.table.places[self.index]]
+
     @cached_property
     def name(self) -> str:
         """The label of its points without their seeds."""
-        return str(self.table.rows["group"].iloc[self.table.places[self.index][0]])
+        return str(self.column("group").iloc[0])
 
     @cached_property
     def identity(self) -> Mapping[str, str]:

@@ -59,23 +59,21 @@ def _published(row: Mapping[str, str]) -> Published:
     return Published(**values)
 
 
-def published_of(
-    results: Results, group: Mapping[str, Any], known: Sequence[Published] | None = None
-) -> dict[str, Published]:
-    """Returns the published numbers that a row of the leaderboard can be held against, by column.
+@cache
+def _by_model() -> Mapping[tuple[str, str, str], Sequence[Published]]:
+    """Returns what is published of samples without a condition, by data set, method and preset."""
+    found: dict[tuple[str, str, str], list[Published]] = {}
+    for one in read_published():
+        if one.method and one.conditioning == "unconditional":
+            found.setdefault((one.dataset, one.method, one.preset), []).append(one)
+    return found
 
-    Args:
-        known: Published numbers; those of the file by default.
-    """
+
+def published_of(results: Results, group: Mapping[str, Any]) -> dict[str, Published]:
+    """Returns the published numbers to hold a row of the leaderboard against, by column."""
     found: dict[str, Published] = {}
-    for one in read_published() if known is None else known:
-        same = (one.dataset, one.method, one.preset) == (
-            results.dataset,
-            group["method_name"],
-            group["preset"],
-        )
-        if not same or not one.method or one.conditioning != "unconditional":
-            continue
+    model = results.dataset, group["method_name"], group["preset"]
+    for one in _by_model().get(model, ()):
         if one.metric == BITS or _is_same(results, group, one):
             found.setdefault(one.metric, one)
     return found

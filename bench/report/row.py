@@ -30,7 +30,7 @@ from bench.report.likelihood import Likelihood, mean_over_images, read_likelihoo
 from bench.report.records import Records, batches_of, unit_of
 from bench.report.state import state_of
 from bench.schema import build
-from bench.spec import ImagesSpec, Point, ScoreSpec, key
+from bench.spec import ImagesSpec, Point, ScoreSpec, json_text, key
 from bench.store import UnitId
 
 Units = Mapping[str, Sequence[UnitId]]
@@ -58,7 +58,9 @@ class RowReader:
         self.identities = Identities()
         self.floors: dict[str, dict[str, dict[str, Any]]] = {}
         self.columns: dict[str, MetricCard] = {}
+        self.named: dict[tuple[str, str], str] = {}
         self.presets: dict[str, str] = {}
+        self.without_bits: dict[str, str] = {}
 
     def row(self, point: Point) -> dict[str, Any]:
         """Returns one row of the table as plain values."""
@@ -99,10 +101,12 @@ class RowReader:
 
     def column(self, score: ScoreSpec) -> str:
         """Returns the name of a metric's column, and remembers its card."""
-        card = self.metrics[score.metric]
-        name = card.column(build(card.params, score.params))
-        self.columns[name] = card
-        return name
+        what = score.metric, json_text(score.params)
+        if what not in self.named:
+            card = self.metrics[score.metric]
+            name = self.named[what] = card.column(build(card.params, score.params))
+            self.columns[name] = card
+        return self.named[what]
 
     def _training(self, unit: UnitId) -> dict[str, Any]:
         record = self.records.record(unit) or {}
@@ -140,8 +144,10 @@ class RowReader:
         if card.likelihood is None:
             return {BITS_NOTE: card.no_likelihood or f"{card.title} has no likelihood"}
         if point.likelihood is None:
-            reasons = card.likelihood.refuse(build(card.params, point.sampling.train.params))
-            return {BITS_NOTE: "; ".join(reasons) or "the suite asks for none"}
+            if point.train not in self.without_bits:
+                reasons = card.likelihood.refuse(build(card.params, point.sampling.train.params))
+                self.without_bits[point.train] = "; ".join(reasons) or "the suite asks for none"
+            return {BITS_NOTE: self.without_bits[point.train]}
         if measured is None:
             return {BITS_NOTE: "not finished"}
         return {

@@ -53,7 +53,8 @@ def judge(
     table's tie marks (:func:`bench.report.contrast.contrast`); ``note`` says why a claim is
     undecided, or what else to know about it.
     """
-    named = dict(list(rows.groupby("group", sort=False)))
+    wanted = {name for claim in claims for name in (claim.first, claim.second)}
+    named = dict(list(rows[rows["group"].isin(wanted)].groupby("group", sort=False)))
     records = [
         _measure(claim, named[claim.first], named[claim.second], metrics) for claim in claims
     ]

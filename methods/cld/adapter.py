@@ -155,8 +155,7 @@ class CriticallyDampedLangevin(Adapter):
         u = super().run_sampler(sampler, x, noise, given)
         t_min = self.process.t_min if params.t_min is None else params.t_min
         u = denoise(self.process, self.score_fn(self.average), u, t_min, params.denoise)
-        x, known = u.chunk(2, 1)[0], self.known(given)
-        return x if known is None else known.replace(x, known.value)
+        return u.chunk(2, 1)[0]
 
     def hold(self, given: Condition | None) -> Hold | None:
         """Returns what puts given coordinates into x, and into v what the velocity of an image with

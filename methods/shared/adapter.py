@@ -201,7 +201,9 @@ class Adapter(Method):
         self, count: int, sampler: Sampler, noise: Noise, given: Condition | None = None
     ) -> Tensor:
         x = self.start(count, noise.child("prior"))
-        return self.leave(self.run_sampler(sampler, x, noise.child("steps"), given))
+        x = self.run_sampler(sampler, x, noise.child("steps"), given)
+        known = None if self.hold(given) is None else self.known(given)
+        return self.leave(x if known is None else known.replace(x, known.value))
 
     def run_sampler(
         self, sampler: Sampler, x: Tensor, noise: Noise, given: Condition | None
@@ -219,7 +221,9 @@ class Adapter(Method):
         return run(x, times, noise, **options | more)
 
     def hold(self, given: Condition | None) -> Hold | None:
-        """Returns what keeps states to given images; None of a sampler that does so itself."""
+        """Returns what keeps states to given images, which the samples are given back at the end;
+        None if samplers do all of that themselves.
+        """
         return None
 
     def known(self, given: Condition | None) -> Known | None:

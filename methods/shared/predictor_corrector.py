@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from bench.method import Noise
-from methods.shared.process import Process, time_like
+from methods.shared.process import Process
 from methods.shared.samplers import (
     Hook,
     ScoreFn,
@@ -106,17 +106,20 @@ def predictor_corrector(
     lengths = _lengths(process, times, stands, corrector, snr, published_steps)
     corrections = 0 if corrector == "none" else corrector_steps
     ratio = norms if corrector == "langevin" else None
-    for k, (t, stand, length) in enumerate(
-        zip(times[:-1].tolist(), stands.tolist(), lengths, strict=True), start=1
-    ):
-        ends = k == len(lengths) and not (alone or last_noise)
+    x, passed = x.clone(), times.tolist()
+    images = times.to(x).unsqueeze(1).repeat(1, len(x)).unbind()  # the times for each image
+    ends = 0 if alone or last_noise else len(lengths)
+    for k, length in enumerate(lengths, start=1):
+        t, s = passed[k - 1 : k + 1]
         if before:
-            x = _correct(score_fn, x, stand, noise, length, ratio, corrections, hook)
+            _correct(score_fn, x, images[k - 1], noise, length, ratio, corrections)
+            x = x if hook is None else hook(x, t, t, noise)
         if not alone:
-            x = step(score_fn, x, t, noise, moves[k - 1], noisy=not ends)
-            x = x if hook is None else hook(x, t, times[k].item(), noise)
-        if not before and not ends:
-            x = _correct(score_fn, x, stand, noise, length, ratio, corrections, hook)
+            step(score_fn, x, images[k - 1], noise, moves[k - 1], k != ends)
+            x = x if hook is None else hook(x, t, s, noise)
+        if not before and k != ends:
+            _correct(score_fn, x, images[k], noise, length, ratio, corrections)
+            x = x if hook is None else hook(x, s, s, noise)
     return x
 
 
@@ -161,23 +164,24 @@ def _lengths(
 def _correct(
     score_fn: ScoreFn,
     x: Tensor,
-    t: float,
+    time: Tensor,
     noise: Noise,
     length: float,
     norms: Norms | None,
     count: int,
-    hook: Hook | None,
-) -> Tensor:
-    """Takes ``count`` Langevin steps at time t, ``length`` times the ratio of norms if given."""
-    axes, time = tuple(range(1, x.dim())), time_like(x, t)
+) -> None:
+    """Moves x, in its place, by ``count`` Langevin steps, ``length`` times the ratio of norms if
+    given.
+    """
+    axes = tuple(range(1, x.dim()))
     for _ in range(count):
         score, z = score_fn(x, time), noise.normal(x.shape)
         if norms is None:
-            x = x.add(score, alpha=length).add_(z, alpha=math.sqrt(2 * length))
-        else:
-            of_z, of_score = (vector_norm(v, dim=axes, keepdim=True) for v in (z, score))
-            if norms == "batch":
-                of_z, of_score = of_z.mean(), of_score.mean()
-            epsilon = length * (of_z / of_score).square()
-            x = x.addcmul(epsilon, score).addcmul_((2 * epsilon).sqrt(), z)
-    return x if hook is None else hook(x, t, t, noise)
+            x.add_(score, alpha=length).add_(z, alpha=math.sqrt(2 * length))
+            continue
+        of_z = vector_norm(z, dim=axes, keepdim=True)
+        of_score = vector_norm(score, dim=axes, keepdim=True)
+        if norms == "batch":
+            of_z, of_score = of_z.mean(), of_score.mean()
+        epsilon = (of_z / of_score).square_().mul_(length)
+        x.addcmul_(epsilon, score).addcmul_((epsilon + epsilon).sqrt_(), z)

@@ -29,12 +29,16 @@ from bench.method import Noise
 from methods.shared.process import Process, published_index, time_like
 
 ScoreFn = Callable[[Tensor, Tensor], Tensor]
-"""The gradient of the log-density: (x of shape (B, C, H, W), t of shape (B,)) -> x's shape."""
+"""The gradient of the log-density: (x of shape (B, C, H, W), t of shape (B,)) -> x's shape and
+type. Steps change x in its place: who keeps it keeps a copy.
+"""
 
 Variance = Literal["posterior", "transition"]
 
 Hook = Callable[[Tensor, float, float, Noise], Tensor]
-"""What happens to x after an update from time t to time s: (x, t, s, noise) -> x."""
+"""What happens to x after an update from time t to time s: (x, t, s, noise) -> x, which the next
+steps change in its place.
+"""
 
 
 class Steps(NamedTuple):
@@ -184,30 +188,30 @@ def walk(
     score_fn: ScoreFn, x: Tensor, times: Tensor, noise: Noise, steps: Steps, *, last_noise: bool
 ) -> Tensor:
     """Takes the steps, the k-th with the score at times[k]; the last adds no noise by default."""
-    count = len(steps.scale)
+    count, x = len(steps.scale), x.clone()
     for k, (t, scale, slope, std) in enumerate(
         zip(times[:count].tolist(), *_floats(steps), strict=True), start=1
     ):
-        x = step(score_fn, x, t, noise, (scale, slope, std), noisy=last_noise or k < count)
+        step(score_fn, x, time_like(x, t), noise, (scale, slope, std), last_noise or k < count)
     return x
 
 
 def step(
     score_fn: ScoreFn,
     x: Tensor,
-    t: float,
+    time: Tensor,
     noise: Noise,
     coefficients: tuple[float, float, float],
-    *,
     noisy: bool,
-) -> Tensor:
-    """Returns scale x + slope score(x, t) + std z; the last term only if ``noisy``."""
+) -> None:
+    """Makes x, in its place, scale x + slope score(x, time) + std z; the last only if ``noisy``."""
     scale, slope, std = coefficients
-    score = score_fn(x, time_like(x, t))
-    x = x.add(score, alpha=slope) if scale == 1 else (scale * x).add_(score, alpha=slope)
+    score = score_fn(x, time)
+    if scale != 1:
+        x.mul_(scale)
+    x.add_(score, alpha=slope)
     if noisy and std > 0:
         x.add_(noise.normal(x.shape), alpha=std)
-    return x
 
 
 def _noisy(scale: Tensor, variance: Tensor, probability_flow: bool) -> Steps:

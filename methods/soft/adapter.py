@@ -215,12 +215,6 @@ class SoftDiffusion(Adapter):
         meets = isinstance(sampler.params, Euler) and sampler.params.kinks == "meet"
         return times, {"kinks": "cross"} if meets and crowded else {}
 
-    def run_sampler(
-        self, sampler: Sampler, x: Tensor, noise: Noise, given: Condition | None
-    ) -> Tensor:
-        x, known = super().run_sampler(sampler, x, noise, given), self.known(given)
-        return x if known is None else known.replace(x, known.value)
-
     def hold(self, given: Condition | None) -> Hold | None:
         """Returns what puts given coordinates into x, corrupted as they are in images."""
         if (known := self.known(given)) is None:

@@ -18,7 +18,7 @@ from methods.shared.architecture import Backbone
 from methods.shared.backbone import make_network
 from methods.shared.diffusers import read_diffusers
 from methods.shared.layers import initialise
-from methods.shared.training import Trainer, fit
+from methods.shared.training import HELDOUT_EVERY, LOG_POINTS, Trainer, fit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,10 +127,11 @@ def quickstart_method():
     return load_method("sde", suite["train"]["vp"]["params"], data), params, data
 
 
-def training_step(steps: int = 30) -> list[Row]:
-    """A training of the quickstart, logging and held-out loss included, beside a bare loop."""
+def training_step() -> list[Row]:
+    """A training of the quickstart up to its first held-out loss, beside a bare loop."""
     method, params, data = quickstart_method()
     settings = params.training
+    steps = HELDOUT_EVERY * (settings.steps // LOG_POINTS)
     initialise(method.network, Noise(0))
     images = 2 * torch.from_numpy(data.train[: settings.batch]).float() / (data.levels - 1) - 1
     network = copy.deepcopy(method.network).train()

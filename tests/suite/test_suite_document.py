@@ -3,6 +3,7 @@
 import pytest
 from synthetic_suite import GOOD, with_line
 
+from bench.suite.document import Document
 from bench.suite.fault import SuiteError
 from bench.suite.reader import read_suite
 
@@ -223,3 +224,26 @@ def test_section_with_one_wrong_value_is_still_checked_in_full(wrong):
         "suite.yaml:5: likelihood.images: should be at least 1",
         "suite.yaml:5: likelihood.seed: should be at least 0",
     ]
+
+
+ALIASES = """
+train:
+  a: {params: &p {sigma_max: 50.0, training: {steps: 4}}}
+  b: {params: *p}
+  c: {params: {<<: *p, seed: 1}}
+profiles:
+  less: {train: {a: {params: {training: {steps: 2}}}}}
+"""
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_options_and_profiles_change_no_alias_of_what_they_name(tmp_path, copied):
+    (tmp_path / "suite.yaml").write_text(ALIASES)
+    document = Document(tmp_path / "suite.yaml")
+    document = document.copy() if copied else document
+    document.overlay(("profiles", "less"))
+    document.set("train.a.params.sigma_max=7")
+    params = {label: entry["params"] for label, entry in document.tree["train"].items()}
+    assert params["a"] == {"sigma_max": 7, "training": {"steps": 2}}
+    assert params["b"] == {"sigma_max": 50.0, "training": {"steps": 4}}
+    assert params["c"] == {"sigma_max": 50.0, "training": {"steps": 4}, "seed": 1}

@@ -80,7 +80,7 @@ def _facts(results: Results, group: pd.Series) -> dict[str, str]:
         "keys of the samples": group["keys"],
         "keys of the trainings": group["train_keys"],
     }
-    files = _files(results.group_at(int(str(group.name))).rows["records"])
+    files = _files(results.group_at(int(str(group.name))).column("records"))
     return known | {"files in the store": ", ".join(files)}
 
 

@@ -195,3 +195,12 @@ def test_norms_of_each_image_make_the_variance_too_large_in_few_dimensions(norms
         norms=norms,
     )
     assert x.var().item() / truth == pytest.approx((1 + 2 / d) ** inflated, rel=0.03)
+
+
+@each_process
+def test_it_leaves_the_start_as_it_was(process):
+    start = normal(2)
+    before = start.clone()
+    times = grid("uniform", process, 3)
+    predictor_corrector(process, gaussian_score(process), start, times, Noise(0))
+    assert torch.equal(start, before)
