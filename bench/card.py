@@ -76,7 +76,8 @@ class Effort:
         low, high = self.least.get(name, 1), budget + 1
         if cost(low) > budget:
             what = "one step" if name == "steps" else f"{name} {low}"
-            raise BudgetError(f"{what} costs {cost(low)} evaluations")
+            least = cost(low)
+            raise BudgetError(f"{what} costs {least} evaluation{'' if least == 1 else 's'}")
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if cost(middle) <= budget else (low, middle)

@@ -52,13 +52,20 @@ def check_method(method: Method, data: Images) -> Iterator[Finding]:
     # Of the trained weights: at first, last layers near 0 would hide what dropout does.
     loss, again, other = (fresh.loss(x0, Noise(seed)) for seed in (0, 0, 1))
     whole = loss.shape == (5,) and bool(loss.isfinite().all()) and loss.requires_grad
-    yield Finding("loss", whole, "a number per image, finite, with a gradient is asked for")
+    wanted = "one number per image, finite, with a gradient"
+    found = wanted if whole else f"{wanted}, was expected; it is {loss}"
+    yield Finding("loss", whole, found)
     decided = torch.equal(loss, again) and not torch.equal(loss, other)
-    yield Finding("loss and noise", decided, "its noise alone should decide it")
+    yield _decided("loss and noise", decided)
     if card.likelihood is not None:
         yield _score(method, card.likelihood, data)
     if card.inspection is not None:
         yield from _inspection(method, x0)
+
+
+def _decided(what: str, right: bool) -> Finding:
+    found = "decided by its noise alone" if right else "should be decided by its noise alone"
+    return Finding(what, right, found)
 
 
 def _state(method: Method, fresh: Method) -> Finding:
@@ -113,7 +120,7 @@ def _inspection(method: Method, x0: Tensor) -> Iterator[Finding]:
     found = f"losses of shape {tuple(losses.shape)} at {len(times)} noise levels, finite"
     yield Finding("inspection", whole, found)
     decided = torch.equal(losses, again.losses) and not torch.equal(losses, other.losses)
-    yield Finding("inspection and noise", decided, "its noise alone should decide it")
+    yield _decided("inspection and noise", decided)
     right = all(strip.ndim == 5 and bool(strip.isfinite().all()) for strip in seen.strips.values())
     right = right and all(
         len(c.x) == len(c.y) and c.x.ndim == c.y.ndim == 1 for c in seen.curves.values()

@@ -33,9 +33,14 @@ def check_sampler(method: Method, name: str) -> Iterator[Finding]:
     if images.requires_grad:
         yield Finding("gradient", False, "images should not require a gradient")
     again, other = (method.sample(4, sampler, Noise(seed)) for seed in (0, 1))
-    yield Finding("equal noise", torch.equal(images, again), "equal images are asked for")
-    yield Finding("other noise", not torch.equal(images, other), "other images are asked for")
+    yield from _of_noise(torch.equal(images, again), not torch.equal(images, other))
     yield from _grids(method, name, card)
+
+
+def _of_noise(repeated: bool, moved: bool) -> Iterator[Finding]:
+    found = "gives equal images" if repeated else "gives other images: something else is drawn"
+    yield Finding("equal noise", repeated, found)
+    yield Finding("other noise", moved, "gives other images" if moved else "changes nothing")
 
 
 def within(card: SamplerCard, name: str, budget: int, times: str | None = None) -> Sampler:

@@ -38,10 +38,15 @@ class LaunchError(Exception):
 
 
 def job_variables(threads: int) -> dict[str, str]:
-    """Returns the environment variables of a job: its CPU threads, and where our modules are."""
+    """Returns the environment variables of a job: its CPU threads, and where our modules are.
+
+    Files of the folder that the job starts in are no modules: a user's ``profile.py`` there would
+    take the place of Python's.
+    """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     path = filter(None, [str(checkout()), os.environ.get("PYTHONPATH")])
-    return dict.fromkeys(names, str(threads)) | {"PYTHONPATH": os.pathsep.join(path)}
+    modules = {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
+    return dict.fromkeys(names, str(threads)) | modules
 
 
 def start_local(function: Callable[[], None], folder: Path, setup: Sequence[str]) -> Any:
