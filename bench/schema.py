@@ -169,13 +169,15 @@ def check(kind: Any, value: Any, problems: list[Problem], path: tuple[str, ...] 
 
 
 def _check_union(kind: Any, value: Any, problems: list[Problem], path: tuple[str, ...]) -> Any:
-    options = get_args(kind)
-    found = [Problem(path, value, f"should be {describe(kind)}", choices(kind))]
+    options, attempts = get_args(kind), []
     for option in options:
         attempt: list[Problem] = []
         result = check(option, value, attempt, path)
         if not attempt:
             return result
+        attempts.append(attempt)
+    found = [Problem(path, value, f"should be {describe(kind)}", choices(kind))]
+    for option, attempt in zip(options, attempts, strict=True):
         of_type: list[Problem] = []
         check(_without_rules(option), value, of_type, path)
         if not of_type:  # the value is of this type: say which rule it breaks
@@ -199,9 +201,8 @@ def _check_dataclass(kind: type, value: Any, problems: list[Problem], path: tupl
             built[name] = check(kinds[name], item, problems, (*path, name))
         else:
             problems.append(Problem((*path, str(name)), item, "unknown key", allowed))
-    for item in fields(kind):
-        if item.name not in built and item.default is MISSING and item.default_factory is MISSING:
-            problems.append(Problem((*path, item.name), None, "is missing"))
+    missing = [name for name in _required(kind) if name not in built]
+    problems += [Problem((*path, name), None, "is missing") for name in missing]
     if len(problems) > before:
         return value
     try:
@@ -221,9 +222,24 @@ def _without_rules(kind: Any) -> Any:
     return kind
 
 
-def names(kind: type) -> list[str]:
+def names(kind: type) -> tuple[str, ...]:
     """Returns the field names of a parameters dataclass."""
-    return [item.name for item in fields(kind)]
+    return _names(kind)
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(kind))
+
+
+@cache
+def _required(kind: type) -> tuple[str, ...]:
+    """Returns the names of the fields without a default."""
+    return tuple(
+        item.name
+        for item in fields(kind)
+        if item.default is MISSING and item.default_factory is MISSING
+    )
 
 
 @cache
@@ -274,7 +290,7 @@ def describe(kind: Any) -> str:
 def plain(params: Any) -> Any:
     """Returns a parameters dataclass as nested plain values, tuples as lists."""
     if is_dataclass(params):
-        return {item.name: plain(getattr(params, item.name)) for item in fields(params)}
+        return {name: plain(getattr(params, name)) for name in names(type(params))}
     if isinstance(params, tuple):
         return [plain(value) for value in params]
     return params
@@ -284,13 +300,13 @@ def differences(params: Any, default: Any = None) -> dict[str, Any]:
     """Returns the values of ``params`` that differ from the defaults, nested like ``params``."""
     default = type(params)() if default is None else default
     changed = {}
-    for item in fields(params):
-        value, usual = getattr(params, item.name), getattr(default, item.name)
+    for name in names(type(params)):
+        value, usual = getattr(params, name), getattr(default, name)
         if is_dataclass(value) and type(value) is type(usual):
             if inner := differences(value, usual):
-                changed[item.name] = inner
+                changed[name] = inner
         elif value != usual or type(value) is not type(usual):
-            changed[item.name] = plain(value)
+            changed[name] = plain(value)
     return changed
 
 

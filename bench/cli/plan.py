@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from bench.cli.exit_status import DONE, FAILED
-from bench.cli.garbage import uncollected
+from bench.cli.garbage import end_uncollected, uncollected
 from bench.cli.options import Command, add_suite, add_verify
 from bench.cli.study import WORDS, Study, describe_counts
 from bench.data import assets
@@ -42,6 +42,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 @uncollected()
 def _plan(options: argparse.Namespace) -> int:
+    end_uncollected()
     study = Study(options, absent=not options.measure)
     found = examine(study.jobs, study.store, rehash=options.verify, reasons=options.verbose)
     jobs = found.values()

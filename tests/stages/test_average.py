@@ -141,7 +141,7 @@ def test_an_average_needs_the_training_that_it_is_of(tmp_path):
     ]
     assert [job.needs for job in jobs] == [(), jobs[0].units, jobs[0].units, jobs[2].units]
     sampled = [job.needs for job in expand(suite) if job.stage == "samples"]
-    assert sorted(sampled) == sorted(job.units for job in jobs)
+    assert sorted(map(tuple, sampled)) == sorted(tuple(job.units) for job in jobs)
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,8 @@ class Sizes:
 
     def _observed(self, unit: UnitId) -> Observed | None:
         """Returns the finished units of the same model, or else of the same stage."""
+        if not self.observed:
+            return None
         job = self.jobs.get((unit.stage, unit.key))
         kind = self._kind(job) if job is not None else ""
         return self.observed.get((unit.stage, kind)) or self.observed.get((unit.stage, ""))
