@@ -4,6 +4,7 @@ The bare parameters are NCSN's noise levels and its network for CIFAR-10; the pa
 presets. A suite overrides any of them by name. Standard library only.
 """
 
+import math
 from dataclasses import field
 from typing import Literal
 
@@ -12,7 +13,7 @@ from bench.frozen import dataclass
 from methods.ncsn.counting import refinenet_cost
 from methods.ncsn.presets import PRESETS, PUBLISHED, SHAPES
 from methods.ncsn.sampling import SAMPLERS
-from methods.ncsn.settings import RefineNet
+from methods.ncsn.settings import LEAST_DIMS, RefineNet
 from methods.shared.declaration import TINY, network_card, network_cost
 from methods.shared.hyperparameters import ExactParams
 from methods.shared.sampling import NO_CLASSES
@@ -86,8 +87,16 @@ class Params(ExactParams):
     def refuse(self, shape: tuple[int, int, int]) -> list[str]:
         """Returns the reasons why these cannot be for images of shape (C, H, W)."""
         if self.exact or self.backbone == "unet":
-            return super().refuse(shape)
+            return super().refuse(shape) + self._refuse_overlap(math.prod(shape))
         return self.refinenet.refuse(shape) + self.training.refuse()
+
+    def _refuse_overlap(self, dims: int) -> list[str]:
+        if self.levels != "overlap" or dims >= LEAST_DIMS or self.exact:
+            return []
+        return [
+            f"levels overlap: in {dims} dimensions any two levels overlap, so that it asks for two "
+            "and the network learns no others: give a number, 20 say"
+        ]
 
 
 def _variant(params: Params) -> str:

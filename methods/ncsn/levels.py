@@ -23,6 +23,8 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import ndtr
 from torch import Tensor
 
+from methods.ncsn.settings import LEAST_DIMS
+
 OVERLAP = 0.5
 """The share of a level's radii within three standard deviations of the next larger level's
 (technique 2).
@@ -56,11 +58,11 @@ def count_levels(sigma_begin: float, sigma_end: float, dims: int, share: float =
     Args:
         sigma_begin: Largest level.
         sigma_end: Smallest level.
-        dims: Dimensions of an image. Of fewer than 5 any two levels overlap by 0.99: then it is 2,
-            of little use.
+        dims: Dimensions of an image. Of fewer than ``LEAST_DIMS`` any two levels overlap by 0.99:
+            then it is 2, of little use.
         share: What the overlap should be, in (0, 0.99).
     """
-    if 2 * dims < 9:
+    if dims < LEAST_DIMS:
         return 2
     # Where the lower end of the interval is 6 standard deviations above the mean nothing overlaps
     # any more.

@@ -13,6 +13,9 @@ from typing import Literal, NamedTuple
 from bench.frozen import dataclass
 from methods.shared.architecture import Activation
 
+LEAST_DIMS = 5
+"""Dimensions below which any two noise levels overlap by more than can be asked."""
+
 
 class Stage(NamedTuple):
     """Two residual blocks of the encoder, the first of which changes what enters unless it is the

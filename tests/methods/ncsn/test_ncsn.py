@@ -1,17 +1,18 @@
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from bench.card import BudgetError
+from bench.card import BudgetError, cards
 from bench.counter import NetworkCounter
 from bench.data.images import load_images
 from bench.method import Condition, Noise, Run, Sampler
 from bench.schema import build, merge
 from methods.ncsn.adapter import NCSN
 from methods.ncsn.card import CARD, SAMPLERS
-from methods.ncsn.levels import geometric, overlap, restoring_step, step_size
+from methods.ncsn.levels import count_levels, geometric, overlap, restoring_step, step_size
 from methods.ncsn.presets import PRESETS, PUBLISHED
 from methods.shared.likelihood import dequantise
 from methods.shared.process import like
@@ -198,6 +199,19 @@ def test_levels_follow_from_the_training_images_by_both_techniques():
     other = method(**merge(FOURIER, {"sigma_begin": "data", "levels": "overlap"}))
     other.load_state(tiny.state())
     assert torch.equal(other.sigmas, tiny.sigmas)
+
+
+@pytest.mark.parametrize(
+    ("shape", "refused"), [((1, 1, 2), True), ((1, 2, 2), True), ((1, 1, 5), False)]
+)
+def test_levels_that_overlap_are_refused_where_any_two_do(shape, refused):
+    params = build(
+        cards()["ncsn"].params,
+        {"backbone": "unet", "levels": "overlap", "network": {"architecture": "mlp"}},
+    )
+    reasons = [reason for reason in params.refuse(shape) if reason.startswith("levels overlap: ")]
+    assert len(reasons) == refused
+    assert (count_levels(16.0, 0.01, math.prod(shape)) == 2) == refused
 
 
 @pytest.mark.parametrize(
