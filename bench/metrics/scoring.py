@@ -139,9 +139,13 @@ def check_requests(requests: Sequence[tuple[str, Any]], data: Images) -> None:
 def measure(card: MetricCard, samples: Any, reference: Any, params: Any) -> float:
     """Returns a metric's value; errors of arithmetic name its column."""
     try:
-        return card.measure(samples, reference, params)
+        value = card.measure(samples, reference, params)
     except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
         raise ValueError(f"{card.column(params)}: {error}") from error
+    if np.size(value) != 1:
+        shape = np.shape(value)
+        raise ValueError(f"{card.column(params)}: should be one number, got shape {shape}")
+    return float(np.asarray(value).item())  # of numpy or torch, in any precision
 
 
 def _restored(samples: np.ndarray, data: Images, given: Mapping[str, Any] | None) -> Restored:

@@ -180,6 +180,23 @@ def test_metric_is_a_function_of_two_sets_and_its_card_does_the_rest(plugged_in,
     assert len(plugged_in.refuse(params, DATASETS["two_modes"])) == 1
 
 
+@pytest.mark.parametrize("returned", [np.float32(0.5), np.array([0.5]), np.int64(1), 2])
+def test_value_of_a_metric_is_stored_whatever_kind_of_number_it_is(
+    plugged_in, digits, monkeypatch, returned
+):
+    card = replace(plugged_in, measure=lambda x, y, params: returned)
+    monkeypatch.setitem(METRICS, "shift", card)
+    (measured,) = score([digits.train], [("shift", ShiftParams(extractor="rows"))], digits)
+    assert json.loads(json.dumps(measured.value)) == float(np.squeeze(returned))
+
+
+def test_metric_of_several_numbers_is_refused(plugged_in, digits, monkeypatch):
+    card = replace(plugged_in, measure=lambda x, y, params: np.zeros(2))
+    monkeypatch.setitem(METRICS, "shift", card)
+    with pytest.raises(ValueError, match=r"should be one number, got shape \(2,\)"):
+        score([digits.train], [("shift", ShiftParams(extractor="rows"))], digits)
+
+
 def test_metric_that_belongs_asked_for_twice_needs_a_reference_to_choose():
     with pytest.raises(TypeError, match="FeatureParams"):
         replace(METRICS["nn_ratio"], both=True)
