@@ -8,6 +8,7 @@ stated in ``__post_init__``, as a ValueError.
 Standard library only.
 """
 
+import json
 import operator
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +26,7 @@ from typing import (
 )
 
 from bench.frozen import dataclass
-from bench.spec import Values
+from bench.spec import Values, json_text
 
 
 class Problem(NamedTuple):
@@ -102,6 +103,16 @@ def build(kind: type, values: Values) -> Any:
     built = check(kind, values, problems)
     _raise(problems)
     return built
+
+
+def built(kind: type, values: Values) -> Any:
+    """Returns what :func:`build` does, which is made once: many points share their parameters."""
+    return _built(kind, json_text(values))
+
+
+@cache
+def _built(kind: type, text: str) -> Any:
+    return build(kind, json.loads(text))
 
 
 def check_fields(params: Any) -> None:

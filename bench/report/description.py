@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.card import Card
 from bench.data.conditioning import describe as describe_given
-from bench.schema import build, differences, plain
+from bench.schema import build, built, differences, plain
 from bench.spec import ImagesSpec, Point
 
 
@@ -14,7 +14,7 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
     spec = point.sampling
     card = methods[spec.train.method]
     sampler = card.samplers[spec.sampler]
-    params = build(sampler.params, spec.params)
+    params = built(sampler.params, spec.params)
     swept = {sampler.effort.name(params)}
     values = plain(params)
     options = {name: v for name, v in differences(params).items() if name not in swept}
@@ -26,7 +26,7 @@ def describe(point: Point, methods: Mapping[str, Card]) -> dict[str, Any]:
     return {
         "method": card.title,
         "method_name": spec.train.method,
-        "variant": card.variant(build(card.params, spec.train.params)),
+        "variant": card.variant(built(card.params, spec.train.params)),
         "weights": "trained" if trained else f"checkpoint, {spec.train.weights}",
         "sampler": spec.sampler,
         "times": spec.times,

@@ -32,6 +32,11 @@ class Table:
     places: list[np.ndarray] = field(default_factory=list)
 
     @cached_property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns that were asked for, by name."""
+        return {}
+
+    @cached_property
     def seeds(self) -> list[tuple[np.ndarray, ...]]:
         """By group: for each row the training's place and the sample seed's, and what these are."""
         trainings, _ = pd.factorize(self.rows["train_key"].astype(object).fillna(""))
@@ -109,14 +114,17 @@ class Group:
         """Rows of the tidy table."""
         return self.table.rows.iloc[self.table.places[self.index]]
 
-    def column(self, name: str) -> pd.Series:
+    def column(self, name: str) -> np.ndarray:
         """Returns a column of its rows."""
-        return self.table.rows[name].iloc[self.table.places[self.index]]
+        columns = self.table.columns
+        if name not in columns:
+            columns[name] = self.table.rows[name].to_numpy()
+        return columns[name][self.table.places[self.index]]
 
     @cached_property
     def name(self) -> str:
         """The label of its points without their seeds."""
-        return str(self.column("group").iloc[0])
+        return str(self.column("group")[0])
 
     @cached_property
     def identity(self) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """What a row of the leaderboard unfolds to: settings, every metric, samples, identity, files."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -102,9 +102,10 @@ def _metrics(results: Results, group: pd.Series) -> dict[str, str]:
     return texts
 
 
-def _files(records: pd.Series) -> Sequence[str]:
+def _files(records: Iterable[object]) -> Sequence[str]:
     """Returns the distinct files behind the numbers of some points, the first of them."""
-    pairs = (entry.partition("=")[2] for text in records.dropna() for entry in text.split("; "))
+    texts = filter(None, map(_text, records))
+    pairs = (entry.partition("=")[2] for text in texts for entry in text.split("; "))
     files = list(dict.fromkeys(file for file in pairs if file))
     more = len(files) - MOST_FILES
     return [*files[:MOST_FILES], *([f"and {more} more in results.csv"] if more > 0 else [])]
