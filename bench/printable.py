@@ -20,11 +20,15 @@ def printable(text: str) -> str:
     Lone surrogates (bytes of a file name that are no UTF-8) are written out as well, so that any
     text can be encoded.
     """
+    if text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable():
+        return text
     return "".join(c if c in _KEPT or c.isprintable() else _written_out(c) for c in text)
 
 
 def one_line(text: str) -> str:
     r"""Returns :func:`printable` text on one line: line ends and tabs are written out, ``\n``."""
+    if text.isprintable():
+        return text
     return "".join(_written_out(c) if c in _KEPT else c for c in printable(text))
 
 

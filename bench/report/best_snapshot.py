@@ -21,14 +21,17 @@ def best_snapshots(results: Results) -> list[str]:
 
 def _lines(results: Results, name: str) -> Iterator[str]:
     board = results.board
+    if board["snapshot"].isna().all():
+        return
     board = board[(board["state"] == "done") & board[name].notna()]
     curves: dict[tuple[str, ...], list[int]] = {}
-    for index, row in board.iterrows():
+    for index in board.index:
+        row = results.lines[index]
         curves.setdefault(tuple(str(row[column]) for column in ALIKE), []).append(index)
     for indices in curves.values():
-        curve = board.loc[indices]
-        if len(curve) < 2:
+        if len(indices) < 2:
             continue
+        curve = board.loc[indices]
         higher = results.metrics[name].higher_is_better
         best = curve.loc[curve[name].idxmax() if higher else curve[name].idxmin()]
         ends = curve.loc[curve["snapshot"].isna(), name]

@@ -59,6 +59,7 @@ class RowReader:
         self.floors: dict[str, dict[str, dict[str, Any]]] = {}
         self.columns: dict[str, MetricCard] = {}
         self.presets: dict[str, str] = {}
+        self._named: dict[tuple[str, str], str] = {}
 
     def row(self, point: Point) -> dict[str, Any]:
         """Returns one row of the table as plain values."""
@@ -99,10 +100,12 @@ class RowReader:
 
     def column(self, score: ScoreSpec) -> str:
         """Returns the name of a metric's column, and remembers its card."""
-        card = self.metrics[score.metric]
-        name = card.column(build(card.params, score.params))
-        self.columns[name] = card
-        return name
+        known = score.metric, repr(score.params)
+        if known not in self._named:
+            card = self.metrics[score.metric]
+            self._named[known] = card.column(build(card.params, score.params))
+            self.columns[self._named[known]] = card
+        return self._named[known]
 
     def _training(self, unit: UnitId) -> dict[str, Any]:
         record = self.records.record(unit) or {}
