@@ -20,7 +20,7 @@ def printable(text: str) -> str:
     Lone surrogates (bytes of a file name that are no UTF-8) are written out as well, so that any
     text can be encoded.
     """
-    if text.isprintable():
+    if text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(c if c in _KEPT or c.isprintable() else _written_out(c) for c in text)
 

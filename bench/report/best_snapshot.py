@@ -21,11 +21,13 @@ def best_snapshots(results: Results) -> list[str]:
 
 def _lines(results: Results, name: str) -> Iterator[str]:
     board = results.board
+    if board["snapshot"].isna().all():
+        return
     board = board[(board["state"] == "done") & board[name].notna()]
     curves: dict[tuple[str, ...], list[int]] = {}
-    columns = [board[column].astype(object).map(str) for column in ALIKE]
-    for index, *alike in zip(board.index, *columns, strict=True):
-        curves.setdefault(tuple(alike), []).append(index)
+    for index in board.index:
+        row = results.lines[index]
+        curves.setdefault(tuple(str(row[column]) for column in ALIKE), []).append(index)
     for indices in curves.values():
         if len(indices) < 2:
             continue

@@ -2,9 +2,9 @@
 with the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -76,10 +76,10 @@ def _cells(results: Results) -> tuple[list[str], list[list[str]]]:
     if names:
         headers.insert(4, "behind the best")
     headers += ["bits/dim (± over images)", "state"]
-    return headers, [_row(group, names) for _, group in results.board.head(MOST).iterrows()]
+    return headers, [_row(group, names) for group in results.lines[:MOST]]
 
 
-def _row(group: pd.Series, names: Sequence[str]) -> list[str]:
+def _row(group: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     row = [budget_text(group), whole(group["rank"]), group["group"]]
     row += [value_text(group, name) for name in names]
     if names:

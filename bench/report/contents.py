@@ -1,5 +1,7 @@
 """The report as a person reads it: its sections in order."""
 
+from functools import lru_cache
+
 import pandas as pd
 
 from bench.report.facts import facts
@@ -41,8 +43,11 @@ def _verdict(results: Results) -> Section:
     return Section("Verdict", [found.intro], bullets=bullets)
 
 
+@lru_cache(maxsize=1)
 def compared(results: Results) -> list[Section]:
-    """Returns what compares models beside the leaderboard: equal compute, claims."""
+    """Returns what compares models beside the leaderboard: equal compute, claims; kept for the next
+    output.
+    """
     return [at_equal_compute(results), to_reach(results), _claims(results.verdicts)]
 
 

@@ -7,6 +7,7 @@ for each takes longer than the numbers themselves.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 from bench.frozen import dataclass
 from bench.metrics.card import MetricCard
 from bench.report.columns import BITS, identity_text
-from bench.report.seeds import Measured, SeedTable, measured_as, stacked
+from bench.report.seeds import Measured, SeedTable, measured_as, stacked, tabulated
 from bench.report.statistics import Estimate, estimate
 
 
@@ -32,16 +33,11 @@ class Table:
     places: list[np.ndarray] = field(default_factory=list)
 
     @cached_property
-    def columns(self) -> dict[str, np.ndarray]:
-        """The columns that were asked for, by name."""
-        return {}
-
-    @cached_property
     def seeds(self) -> list[tuple[np.ndarray, ...]]:
         """By group: for each row the training's place and the sample seed's, and what these are."""
         trainings, _ = pd.factorize(self.rows["train_key"].astype(object).fillna(""))
         seeds, _ = pd.factorize(self.rows["sample_seed"].astype(object).fillna(0))
-        return [(*pd.factorize(trainings[at]), *pd.factorize(seeds[at])) for at in self.places]
+        return [(*_numbered(trainings[at]), *_numbered(seeds[at])) for at in self.places]
 
     @cached_property
     def identities(self) -> np.ndarray:
@@ -60,6 +56,16 @@ class Table:
             for at in self.places
         ]
 
+    def column(self, name: str) -> np.ndarray:
+        """Returns the values of one column by row, as they are."""
+        if name not in self._columns:
+            self._columns[name] = self.rows[name].to_numpy(object)
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {}
+
     @cached_property
     def values(self) -> dict[str, np.ndarray]:
         """Each metric, and the evaluations, by row: NaN for a missing number."""
@@ -69,12 +75,18 @@ class Table:
     @cached_property
     def tables(self) -> dict[str, list[SeedTable]]:
         """By metric: the values of each group."""
-        found = {}
+        designs = [(at.tobytes(), by.tobytes()) for at, _, by, _ in self.seeds]
+        found: dict[str, list[SeedTable]] = {}
         for name in self.metrics:
-            values = self.values[name]
+            values, tables = self.values[name], [np.empty(0)] * len(self.places)
+            for part in stacked(range(len(designs)), designs):
+                at, _, by, _ = self.seeds[part[0]]
+                of_all = tabulated(values[np.stack([self.places[index] for index in part])], at, by)
+                for index, table in zip(part, of_all, strict=True):
+                    tables[index] = table
             found[name] = [
-                SeedTable.of(values[at], *seeds)
-                for at, seeds in zip(self.places, self.seeds, strict=True)
+                SeedTable(table, trainings, seeds)
+                for table, (_, trainings, _, seeds) in zip(tables, self.seeds, strict=True)
             ]
         return found
 
@@ -91,6 +103,15 @@ class Table:
                 for place, index in enumerate(part):
                     found[index][name] = of_all.at(place)
         return found
+
+
+def _numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the place of each value among the distinct ones, and these by first appearance:
+    :func:`pandas.factorize` of so few values takes most of its time to begin.
+    """
+    places: dict[Any, int] = {}
+    at = [places.setdefault(value, len(places)) for value in values.tolist()]
+    return np.array(at), np.array(list(places))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +136,22 @@ class Group:
         return self.table.rows.iloc[self.table.places[self.index]]
 
     def column(self, name: str) -> np.ndarray:
-        """Returns a column of its rows."""
-        columns = self.table.columns
-        if name not in columns:
-            columns[name] = self.table.rows[name].to_numpy()
-        return columns[name][self.table.places[self.index]]
+        """Returns the values of one column of its rows, shape (N,): of the whole table at once,
+        where taking the rows of one group after another takes a hundred times as long.
+        """
+        return self.table.column(name)[self.table.places[self.index]]
+
+    def first(self, name: str) -> Any:
+        """Returns the value of one column in the first of its rows."""
+        return self.table.column(name)[self.table.places[self.index][0]]
+
+    def lacks(self, name: str) -> bool:
+        """Tells whether none of its rows has a value in a column."""
+        return bool(pd.isna(self.column(name)).all())
+
+    def mean(self, name: str) -> float:
+        """Returns the mean of a column of numbers over its rows that have one, NaN without any."""
+        return float(pd.Series(self.column(name), dtype=float).mean())
 
     @cached_property
     def name(self) -> str:
@@ -130,7 +162,7 @@ class Group:
     def identity(self) -> Mapping[str, str]:
         """The hash of each metric's identity, of the row that has the most numbers."""
         known = self.table.identities[self.table.places[self.index]]
-        if len({id(one) for one in known}) == 1:
+        if all(one == known[0] for one in known):
             return known[0]
         return max(known, key=lambda identity: len(identity_text(identity)))
 
@@ -170,6 +202,9 @@ def groups_of(rows: pd.DataFrame, metrics: Mapping[str, MetricCard]) -> list[Gro
 
 def _alike(named: np.ndarray, identities: Sequence[Mapping[str, str]]) -> Iterable[np.ndarray]:
     """Yields the rows of one name in parts that have one identity each."""
+    if all(identities[index] == identities[named[0]] for index in named):
+        yield named
+        return
     parts: list[tuple[dict[str, str], list[int]]] = []
     for index in named:
         own = {name: short for name, short in identities[index].items() if name != BITS}
@@ -180,4 +215,4 @@ def _alike(named: np.ndarray, identities: Sequence[Mapping[str, str]]) -> Iterab
                 break
         else:
             parts.append((own, [index]))
-    return (np.array(members) for _, members in parts)
+    yield from (np.array(members) for _, members in parts)

@@ -1,8 +1,9 @@
 """Who leads at each budget, by how much, and whether it is real: one sentence for each budget."""
 
-from collections.abc import Sequence
-from functools import reduce
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, reduce
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -30,6 +31,7 @@ MARKED = {
     "sample seed; other sample seeds may differ by more.",
 }
 """What the marks of differences say of their intervals."""
+NAMED = ("train", "sampler", "budget")
 MOST_UNITS = 30
 """Trainings, or sample seeds of exact scores, beyond which no study of this kind is proposed."""
 
@@ -119,8 +121,9 @@ class Verdict(NamedTuple):
     basis: Sequence[str] = ()
 
 
+@lru_cache(maxsize=1)
 def verdict(results: Results) -> Verdict:
-    """Returns who leads at each budget, and what that rests on."""
+    """Returns who leads at each budget, and what that rests on; kept for the next output."""
     name, board = results.first_metric, results.board
     if name is None:
         return Verdict("The suite has no metric: nothing is ranked.")
@@ -129,7 +132,8 @@ def verdict(results: Results) -> Verdict:
     if not contests:
         return Verdict("No two complete rows share a budget: nothing is ranked yet.")
     found = [_headline(results, name, runner_up(board, pairs), len(contests)) for pairs in contests]
-    beside = _beside([board.loc[[one.leader, one.other], "train"].nunique() == 1 for one in found])
+    pairs = [[results.lines[at]["train"] for at in (one.leader, one.other)] for one in found]
+    beside = _beside([leader == other for leader, other in pairs])
     intro = f"The best row of each budget by {name}, beside {beside}. {_scale(results, name)}"
     open_ = [one for one in found if one.status != ESTABLISHED]
     basis = _shared_basis(open_)
@@ -179,22 +183,22 @@ def short_title(results: Results, index: int) -> str:
     """Returns ``vp/flow_heun``, with the sampler's settings if another row of the budget has that
     name as well.
     """
-    board = results.board
-    group = board.loc[index]
-    alike = board[
-        (board["train"] == group["train"])
-        & (board["sampler"] == group["sampler"])
-        & (board["budget"] == group["budget"])
-    ]
+    group = results.lines[index]
+    alike = _namesakes(results)[tuple(group[name] for name in NAMED)]
     title = model_title(group["train"], group["snapshot"], group["ema"])
     if not isinstance(group["sampler"], str):
         return title
-    return f"{title}/{group['sampler'] if len(alike) == 1 else sampler_title(group)}"
+    return f"{title}/{group['sampler'] if alike == 1 else sampler_title(group)}"
+
+
+@lru_cache(maxsize=1)
+def _namesakes(results: Results) -> Counter[tuple[Any, ...]]:
+    """Returns how many rows have a model, a sampler and a budget."""
+    return Counter(tuple(line[name] for name in NAMED) for line in results.lines)
 
 
 def _headline(results: Results, name: str, pair: Pair, contests: int) -> Headline:
-    board = results.board
-    leader, other = board.loc[pair.leader], board.loc[pair.other]
+    leader, other = results.lines[pair.leader], results.lines[pair.other]
     by = with_interval(
         *(other[f"{name} {part}"] for part in ("behind", "behind low", "behind high"))
     )
@@ -222,7 +226,7 @@ def _headline(results: Results, name: str, pair: Pair, contests: int) -> Headlin
     )
 
 
-def _mark(other: pd.Series, leader: pd.Series, name: str) -> str:
+def _mark(other: Mapping[str, Any], leader: Mapping[str, Any], name: str) -> str:
     """Returns the mark of the narrower scope that the interval of a difference has, empty if it has
     none.
     """
@@ -232,7 +236,7 @@ def _mark(other: pd.Series, leader: pd.Series, name: str) -> str:
     return next((MARKS[scope] for scope in scopes if scope in MARKS), "")
 
 
-def _value(group: pd.Series, name: str, mark: str) -> str:
+def _value(group: Mapping[str, Any], name: str, mark: str) -> str:
     """Returns a row's value, without a mark that the difference has as well."""
     return value_text(group, name).removesuffix(f" {mark}" if mark else "")
 

@@ -1,6 +1,7 @@
 """The leaderboard as a LaTeX table of booktabs."""
 
-import pandas as pd
+from collections.abc import Mapping
+from typing import Any
 
 from bench.printable import one_line
 from bench.report.columns import BITS, BITS_ERROR, BITS_NOTE
@@ -67,7 +68,7 @@ def latex(results: Results) -> str:
         _line(list(map(escaped, heads))),
     ]
     budget: object = None
-    for _, group in results.board.iterrows():
+    for group in results.lines:
         if group["budget"] != budget:
             lines.append("\\midrule")
         budget = group["budget"]
@@ -86,7 +87,7 @@ def _line(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _cells(group: pd.Series, names: list[str], *, bits: bool) -> list[str]:
+def _cells(group: Mapping[str, Any], names: list[str], *, bits: bool) -> list[str]:
     model = model_title(group["train"], group["snapshot"], group["ema"])
     cells = [compact(group["budget"]), nfe_text(group), model, sampler_title(group)]
     cells = list(map(escaped, cells))

@@ -1,5 +1,7 @@
 """What a reader has to know before the tables: warnings, parts of sets, missing provenance."""
 
+from functools import lru_cache
+
 import pandas as pd
 
 from bench.data.gallery_files import equal_pictures
@@ -14,8 +16,9 @@ CLIPPED = 0.01
 """Share of clipped pixels above which a group is counted."""
 
 
+@lru_cache(maxsize=1)
 def notices(results: Results) -> list[str]:
-    """Returns the lines above the tables, most important first."""
+    """Returns the lines above the tables, most important first; kept for the next output."""
     return [
         *([f"Warning: {results.uncontrolled}."] if results.uncontrolled else []),
         *_unequal_evaluations(results),

@@ -1,9 +1,8 @@
 """The leaderboard as one table, with the lines below it; and the ranks at equal compute."""
 
 import math
-from collections.abc import Sequence
-
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bench.report.columns import BITS, BITS_ERROR, BITS_NOTE, BITS_TITLE, GFLOPS, SECONDS
 from bench.report.control import costs_differ
@@ -51,12 +50,12 @@ def ranking(results: Results) -> Section:
     if names:
         headers.insert(4, "behind the best")
     headers += [f"{BITS_TITLE} ↓", "ms/image"]
-    cells = [_row(group, names) for _, group in results.board.iterrows()]
+    cells = [_row(group, names) for group in results.lines]
     below = [*_marks(results), *_floors(results), *_ties(results)]
     return Section("Leaderboard", (), headers, cells, below=below)
 
 
-def _row(group: pd.Series, names: Sequence[str]) -> list[Cell]:
+def _row(group: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
     model = model_title(group["train"], group["snapshot"], group["ema"])
     front = f"{FRONT} " if group["pareto"] is True else ""
     cells = [Cell(budget_text(group)), Cell(f"{front}{model}"), Cell(sampler_title(group))]

@@ -46,7 +46,7 @@ class Records:
 
     def file(self, unit: UnitId) -> str:
         """Returns the path of a record below the store."""
-        return self.store.path(unit, ".json").relative_to(self.store.root).as_posix()
+        return f"{unit.stage}/{unit.key}/{unit.part}.json"
 
     def images(self, name: str, count: int) -> np.ndarray:
         """Returns the first images of a sample set; none if pruned, damaged or never made."""

@@ -28,6 +28,7 @@ from bench.report.columns import (
     identity_text,
 )
 from bench.report.control import uncontrolled, unranked
+from bench.report.formats import sampler_title
 from bench.report.group import Group, groups_of
 from bench.report.identity import Floors
 from bench.report.inspection import Inspection, loss_columns, read_inspections
@@ -94,12 +95,33 @@ class Results:
         return leaderboard(self.groups, self.metrics)
 
     @cached_property
+    def lines(self) -> list[dict[str, Any]]:
+        """The rows of the leaderboard as plain mappings, by their place in it: reading cells of a
+        data frame one after another costs a hundred times as much.
+        """
+        return self.board.to_dict("records")
+
+    @cached_property
+    def samplers(self) -> list[str]:
+        """The sampler of each row of the leaderboard, with its settings if its model has it with
+        others as well.
+        """
+        kinds: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        names = [(str(line["train"]), str(line["sampler"])) for line in self.lines]
+        for name, line in zip(names, self.lines, strict=True):
+            kinds.setdefault(name, set()).add((str(line["times"]), str(line["settings"])))
+        return [
+            name[1] if len(kinds[name]) == 1 else sampler_title(line)
+            for name, line in zip(names, self.lines, strict=True)
+        ]
+
+    @cached_property
     def _groups_of_board(self) -> dict[tuple[str, str], Group]:
         return {(group.name, identity_text(group.identity)): group for group in self.groups}
 
     def group_at(self, index: int) -> Group:
         """Returns the group of a row of the leaderboard."""
-        row = self.board.loc[index]
+        row = self.lines[index]
         return self._groups_of_board[row["group"], identity_text(row["identity"])]
 
     @cached_property

@@ -1,7 +1,7 @@
 """What the seeds of one group say about a metric: its mean, an interval, or the bare values."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -51,39 +51,37 @@ class SeedTable(NamedTuple):
     trainings: np.ndarray
     seeds: np.ndarray
 
-    @classmethod
-    def of(
-        cls,
-        values: np.ndarray,
-        at: np.ndarray,
-        trainings: np.ndarray,
-        by: np.ndarray,
-        seeds: np.ndarray,
-    ) -> "SeedTable":
-        """Returns the table of values of shape (N,); several in one place count as their mean.
-
-        Args:
-            at: Row of each value, ``by`` its column, both of shape (N,).
-        """
-        known = ~np.isnan(values)
-        shape = len(trainings), len(seeds)
-        counts, sums = np.zeros(shape), np.zeros(shape)
-        np.add.at(counts, (at[known], by[known]), 1)
-        np.add.at(sums, (at[known], by[known]), values[known])
-        with np.errstate(invalid="ignore"):
-            return cls(sums / counts, trainings, seeds)
-
     @property
     def finite(self) -> np.ndarray:
         """The values, NaN for infinite ones as well."""
         return np.where(np.isfinite(self.values), self.values, np.nan)
 
 
+def tabulated(values: np.ndarray, at: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Returns tables of values; several in one place count as their mean, NaN where there is none.
+
+    Args:
+        values: Shape (..., N).
+        at: Row of each value, ``by`` its column, both of shape (N,).
+
+    Returns:
+        Shape (..., I, J).
+    """
+    known = ~np.isnan(values)
+    shape = (*values.shape[:-1], int(at.max()) + 1, int(by.max()) + 1)
+    counts, sums, place = np.zeros(shape), np.zeros(shape), (..., at, by)
+    np.add.at(counts, cast(Any, place), known)
+    np.add.at(sums, cast(Any, place), np.where(known, values, 0.0))
+    with np.errstate(invalid="ignore"):
+        return sums / counts
+
+
 def seed_table(rows: pd.DataFrame, name: str) -> SeedTable:
     """Returns a column's values by training and sample seed."""
-    trainings = pd.factorize(rows["train_key"].astype(object).fillna(""))
-    seeds = pd.factorize(rows["sample_seed"].astype(object).fillna(0))
-    return SeedTable.of(rows[name].to_numpy(float, na_value=np.nan), *trainings, *seeds)
+    at, trainings = pd.factorize(rows["train_key"].astype(object).fillna(""))
+    by, seeds = pd.factorize(rows["sample_seed"].astype(object).fillna(0))
+    values = tabulated(rows[name].to_numpy(float, na_value=np.nan), at, by)
+    return SeedTable(values, trainings, seeds)
 
 
 def stacked(items: Iterable[int], kinds: Sequence[Hashable]) -> list[list[int]]:
@@ -125,18 +123,20 @@ def sides_of(first: SeedTable, second: SeedTable) -> Sides | None:
     """
     if not (np.isfinite(first.values).all() and np.isfinite(second.values).all()):
         return None
-    other = second.values
-    if list(first.seeds) != list(second.seeds):
-        if (columns := _order(second.seeds, first.seeds)) is None:
+    other, seeds, trainings = second.values, first.seeds.tolist(), first.trainings.tolist()
+    if seeds != (names := second.seeds.tolist()):
+        if (columns := _order(names, seeds)) is None:
             return None
         other = other[:, columns]
-    rows = _order(second.trainings, first.trainings)
-    if rows is None and set(first.trainings) & set(second.trainings):
+    if trainings == (names := second.trainings.tolist()):
+        return Sides(first.values, other, True)
+    rows = _order(names, trainings)
+    if rows is None and not set(trainings).isdisjoint(names):
         return None
     return Sides(first.values, other if rows is None else other[rows], rows is not None)
 
 
-def _order(names: np.ndarray, wanted: np.ndarray) -> list[int] | None:
+def _order(names: Sequence[Any], wanted: Sequence[Any]) -> list[int] | None:
     """Returns where each wanted name is, None if others are there."""
     places = {name: place for place, name in enumerate(names)}
     return [places[name] for name in wanted] if places.keys() == set(wanted) else None

@@ -128,7 +128,7 @@ def long_table(results: Results) -> pd.DataFrame:
     records = [
         {"row": row, "metric": name, "value": group[name]}
         | {end: group.get(f"{name} {end}") for end in ("low", "high")}
-        for row, (_, group) in zip(row_names(board), board.iterrows(), strict=True)
+        for row, group in zip(row_names(board), results.lines, strict=True)
         for name in (*results.metrics, *MEASURED)
         if pd.notna(group[name])
     ]
@@ -148,7 +148,7 @@ def _of_metric(results: Results, name: str) -> pd.DataFrame:
     board, plain = results.board, plain_name(name)
     table = _renamed(board, {f"{name}{end}": f"{plain}{new}" for end, new in OF_A_METRIC.items()})
     table[f"{plain}_identity"] = [identity.get(name) for identity in board["identity"]]
-    found = (published_of(results, group).get(name) for _, group in board.iterrows())
+    found = (published_of(results, group).get(name) for group in results.lines)
     table[f"{plain}_published"] = [None if one is None else one.value for one in found]
     return table
 

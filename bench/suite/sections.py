@@ -14,7 +14,7 @@ from bench.spec import Values
 from bench.suite.fault import KeyPath
 
 Figures = Literal["default", "none"] | Annotated[tuple[str, ...], NotEmpty()]
-"""All figures, none, or those whose names match one of these shell patterns."""
+"""All figures but sheets of each of many models, none, or those whose names match a pattern."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from bench.report.figures.canvas import rendered
 from bench.report.figures.conditional import conditional_samples, is_conditional
 from bench.report.figures.density import densities, densities_of_models
 from bench.report.figures.drawings import Drawings
-from bench.report.figures.figure import Figure, LazyFigure, slug
+from bench.report.figures.figure import FEW_MODELS, Figure, LazyFigure, slug
 from bench.report.figures.inspections import losses, strips_and_curves
 from bench.report.figures.likelihood import bits_versus_cost
 from bench.report.figures.quality import versus_averages, versus_compute, versus_training
@@ -65,7 +65,10 @@ def draw(suite: "Suite", results: Results, records: Records, folder: Path) -> li
     rows = results.rows
     finished = rows[rows["snapshot"].isna() & rows["ema"].isna()]
     families["densities of all models"] = _densities(suite, results, finished, records, style)
-    for name, which in (("samples", _samples), ("conditional samples", _conditional)):
+    kinds = {"samples": _samples, "conditional samples": _conditional}
+    if suite.figures == "default" and len(suite.train) > FEW_MODELS:
+        kinds = {}
+    for name, which in kinds.items():
         for label in suite.train:
             mine = finished[finished["train"] == label]
             families[f"{name} of {label}"] = which(suite, label, mine, records, style)

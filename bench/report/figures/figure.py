@@ -12,6 +12,10 @@ Part = Literal["quality", "samples", "training", "appendix", "file"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
+FEW_MODELS = 8
+"""Models up to which each has figures of its own, unless the suite names figures."""
+
+
 class Figure(NamedTuple):
     """A figure on disk, ``<name>.png`` and ``<name>.svg``, or why there is none (``fault``).
 

@@ -20,6 +20,8 @@ GRID = 8
 """Rows and columns of a sheet of samples."""
 STRIP = 14
 """Images in a row across budgets."""
+MOST_BUDGETS = 12
+"""Rows of a strip across budgets."""
 TITLE_WIDTH = 26
 """Letters in a line above a sheet."""
 
@@ -36,7 +38,8 @@ def first_seeds(rows: pd.DataFrame, style: Style) -> dict[str, pd.DataFrame]:
     if rows["sampler"].isna().all():
         return {"made elsewhere": rows}
     sampled = rows[rows["sampler"].notna() & rows["nfe"].notna()]
-    names = pd.Series([style.sampler(row) for _, row in sampled.iterrows()], sampled.index, str)
+    kinds = sampled[["sampler", "times", "settings"]].to_dict("records")
+    names = pd.Series([style.sampler(kind) for kind in kinds], sampled.index, str)
     found = {}
     for name, part in sampled.groupby(names, sort=False):
         first = (part["train_seed"] == part["train_seed"].min()) & (
@@ -97,7 +100,7 @@ def samples(
     if strips:
         caption = (
             f"{label}: a column is one noise draw, sampled with more and more network evaluations "
-            "per image."
+            f"per image; of more than {MOST_BUDGETS} budgets, some that are spread over all."
         )
         title = f"Samples of {label} across budgets"
         figure = Figure(f"budgets-{slug(label)}", title, caption, "file")
@@ -113,11 +116,14 @@ def _held_out(data: Images) -> np.ndarray:
 
 
 def _across_budgets(part: pd.DataFrame, records: Records) -> list[Sheet]:
-    """Returns the first images of every budget: common random numbers, so a column is one image
-    made at all of them.
+    """Returns the first images of every budget, of many budgets those of some, spread over all:
+    common random numbers, so a column is one image made at all of them.
     """
+    spread = np.linspace(0, len(part) - 1, min(len(part), MOST_BUDGETS)).round().astype(int)
+    chosen = part.iloc[spread]
     sheets = [
-        Sheet(f"{row['nfe']:.4g}", records.images(row["key"], STRIP)) for _, row in part.iterrows()
+        Sheet(f"{nfe:.4g}", records.images(key, STRIP))
+        for nfe, key in zip(chosen["nfe"], chosen["key"], strict=True)
     ]
     return [sheet for sheet in sheets if len(sheet.images)]
 

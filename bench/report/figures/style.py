@@ -1,5 +1,6 @@
 """Colours of models, markers and dashes of samplers, legible without colour as well."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -52,11 +53,12 @@ class Style:
         sampled = rows[rows["sampler"].notna()]
         times = sampled.groupby("sampler")["times"].nunique()
         self._several_times = set(times.index[times > 1])
-        names = dict.fromkeys(self.sampler(row) for _, row in sampled.iterrows())
+        kinds = sampled[["sampler", "times", "settings"]].drop_duplicates().to_dict("records")
+        names = dict.fromkeys(self.sampler(kind) for kind in kinds)
         self.marker = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names)}
         self.dash = {name: DASHES[i % len(DASHES)] for i, name in enumerate(names)}
 
-    def sampler(self, row: pd.Series) -> str:
+    def sampler(self, row: Mapping[str, Any]) -> str:
         """Returns the sampler of a row with its settings, and its time grid if it has several."""
         times = row["times"] if row["sampler"] in self._several_times else ""
         return " ".join(part for part in (row["sampler"], times, row["settings"]) if part)

@@ -38,18 +38,18 @@ def complete(groups: Iterable[Group], metric: str) -> list[Group]:
     return [
         group
         for group in groups
-        if group.name not in lacking and isinstance(group.rows["sampler"].iloc[0], str)
+        if group.name not in lacking and isinstance(group.first("sampler"), str)
     ]
 
 
 def ends(groups: Iterable[Group]) -> list[Group]:
     """Returns the groups of finished trainings with their own averages."""
-    return [group for group in groups if group.rows[["snapshot", "ema"]].isna().all(axis=None)]
+    return [group for group in groups if group.lacks("snapshot") and group.lacks("ema")]
 
 
 def _line(group: Group, style: Style, metric: str) -> dict[str, Any]:
-    first = group.rows.iloc[0]
-    line = {"train": first["train"], "sampler": style.sampler(first)}
+    named = {name: group.first(name) for name in ("sampler", "times", "settings")}
+    line = {"train": group.first("train"), "sampler": style.sampler(named)}
     line["identity"] = group.identity.get(metric, "")
     return line | group.measured[metric]._asdict()
 
@@ -61,27 +61,25 @@ def summarise(groups: Iterable[Group], style: Style, metric: str) -> pd.DataFram
     """
     records = []
     for group in complete(groups, metric):
-        rows = group.rows
-        record = {name: rows[name].mean() for name in COSTS}
-        if rows["device"].nunique() > 1:
+        record: dict[str, Any] = {name: group.mean(name) for name in COSTS}
+        if len(set(filter(pd.notna, group.column("device")))) > 1:
             record[SECONDS] = math.nan
-        record |= {"seeds": len(rows), "nfe_min": rows["nfe_min"].min()}
-        record |= {"nfe_max": rows["nfe_max"].max(), "budget": budget_of(rows)}
+        record |= {"seeds": len(group.column("nfe")), "nfe_min": min(group.column("nfe_min"))}
+        record |= {"nfe_max": max(group.column("nfe_max")), "budget": budget_of(group)}
         record |= _line(group, style, metric)
         records.append(record)
     names = [*LINE_COLUMNS, "seeds", "budget", *COSTS, "nfe_min", "nfe_max", *Measured._fields]
     return pd.DataFrame(records, columns=names)
 
 
-def budget_of(rows: pd.DataFrame) -> float:
-    """Returns the budget of a group's rows, else the NFE of steps that the suite gave; NaN for
-    adaptive samplers.
+def budget_of(group: Group) -> float:
+    """Returns the budget of a group, else the NFE of steps that the suite gave; NaN for adaptive
+    samplers.
     """
-    first = rows.iloc[0]
-    if pd.notna(first["budget"]):
-        return float(first["budget"])
-    fixed = not pd.isna(first["adaptive"]) and not first["adaptive"]
-    return float(rows["nfe"].mean()) if fixed else math.nan
+    if pd.notna(budget := group.first("budget")):
+        return float(budget)
+    fixed = not pd.isna(adaptive := group.first("adaptive")) and not adaptive
+    return group.mean("nfe") if fixed else math.nan
 
 
 def learning(groups: Iterable[Group], style: Style, metric: str) -> pd.DataFrame:
@@ -89,9 +87,9 @@ def learning(groups: Iterable[Group], style: Style, metric: str) -> pd.DataFrame
 
     Each sampler stands at its largest measured NFE. Models without a snapshot are left out.
     """
-    plain = [group for group in groups if group.rows["ema"].isna().all()]
-    kept = {group.rows["train"].iloc[0] for group in plain if group.rows["snapshot"].notna().any()}
-    chosen = [group for group in plain if group.rows["train"].iloc[0] in kept]
+    plain = [group for group in groups if group.lacks("ema")]
+    kept = {group.first("train") for group in plain if not group.lacks("snapshot")}
+    chosen = [group for group in plain if group.first("train") in kept]
     return _along(chosen, style, metric, "training_images").astype({"training_images": int})
 
 
@@ -100,7 +98,7 @@ def lengths(groups: Iterable[Group], style: Style, metric: str) -> pd.DataFrame:
 
     Each sampler stands at its largest measured NFE; snapshots are left out.
     """
-    chosen = [group for group in groups if group.rows["snapshot"].isna().all()]
+    chosen = [group for group in groups if group.lacks("snapshot")]
     return _along(chosen, style, metric, "ema")
 
 
@@ -108,8 +106,8 @@ def _along(groups: Iterable[Group], style: Style, metric: str, axis: str) -> pd.
     """Returns the metric at the largest NFE, a row per line, identity and value of the axis."""
     records = []
     for group in complete(groups, metric):
-        if group.rows[axis].notna().all():
-            record = {axis: group.rows[axis].iloc[0], "nfe": group.rows["nfe"].mean()}
+        if pd.notna(group.column(axis)).all():
+            record = {axis: group.first(axis), "nfe": group.mean("nfe")}
             records.append(record | _line(group, style, metric))
     table = pd.DataFrame(records, columns=[*LINE_COLUMNS, axis, "nfe", *Measured._fields])
     table["line"] = table.groupby(["train", "sampler"], sort=False).ngroup()

@@ -51,9 +51,9 @@ def board(results: Results, pictures: Mapping[int, Picture]) -> str:
     columns, proven = _columns(results), _proven(results.board)
     head = "".join(_heading(index, column.title) for index, column in enumerate(columns))
     rows = "\n".join(
-        _row(group, columns, place, proven=index in proven)
-        + detail(results, group, pictures.get(int(str(index))), len(columns) + 1)
-        for place, (index, group) in enumerate(results.board.iterrows())
+        _row(group, columns, index, proven=index in proven)
+        + detail(results, index, pictures.get(index), len(columns) + 1)
+        for index, group in enumerate(results.lines)
     )
     first = tag("th", tag("span", "unfold", {"class": "hidden"}))
     table = tag(
@@ -67,7 +67,7 @@ def board(results: Results, pictures: Mapping[int, Picture]) -> str:
 
 
 def _columns(results: Results) -> list[Column]:
-    rows = [group for _, group in results.board.iterrows()]
+    rows = results.lines
     found = [
         Column("model", [(_model(group), _model(group).lower()) for group in rows]),
         Column("sampler", [(sampler_title(group), sampler_title(group)) for group in rows]),
@@ -85,17 +85,17 @@ def _columns(results: Results) -> list[Column]:
     return [*found, Column("ms/image", seconds)]
 
 
-def _model(group: pd.Series) -> str:
+def _model(group: Mapping[str, Any]) -> str:
     return model_title(group["train"], group["snapshot"], group["ema"])
 
 
-def _value(group: pd.Series, name: str, place: int) -> tuple[str, Any]:
+def _value(group: Mapping[str, Any], name: str, place: int) -> tuple[str, Any]:
     text = value_text(group, name) or ("" if place else group["state"])
     tied = f"{TIED} " if place and group[f"{name} tied"] is True else ""
     return f"{tied}{text}", group[name]
 
 
-def _behind(group: pd.Series, name: str) -> tuple[str, Any]:
+def _behind(group: Mapping[str, Any], name: str) -> tuple[str, Any]:
     text = behind_text(group, name)
     verdict = group["verdict"]
     if verdict in (ESTABLISHED, HINT):
@@ -103,7 +103,7 @@ def _behind(group: pd.Series, name: str) -> tuple[str, Any]:
     return f"{TIED} {text}" if group[f"{name} tied"] is True else text, group[f"{name} behind"]
 
 
-def _published(results: Results, rows: Sequence[pd.Series], name: str) -> list[Column]:
+def _published(results: Results, rows: Sequence[Mapping[str, Any]], name: str) -> list[Column]:
     """Returns the column of published numbers, none if no row has one."""
     found = [published_of(results, group) for group in rows]
     if not any(name in one for one in found):
@@ -113,7 +113,7 @@ def _published(results: Results, rows: Sequence[pd.Series], name: str) -> list[C
     return [Column("published (ours above it)", list(zip(texts, values, strict=True)))]
 
 
-def _bits(group: pd.Series) -> str:
+def _bits(group: Mapping[str, Any]) -> str:
     return mark_bound(with_error(group[BITS], group[BITS_ERROR]), group[BITS_NOTE])
 
 
@@ -129,8 +129,7 @@ def _proven(rows: pd.DataFrame) -> set[object]:
     return {*found.index, *best.index}
 
 
-def _row(group: pd.Series, columns: Sequence[Column], place: int, *, proven: bool) -> str:
-    index = int(str(group.name))
+def _row(group: Mapping[str, Any], columns: Sequence[Column], index: int, *, proven: bool) -> str:
     unfold = tag(
         "button",
         "▸",
@@ -138,7 +137,7 @@ def _row(group: pd.Series, columns: Sequence[Column], place: int, *, proven: boo
         | {"aria-controls": f"d{index}"},
     )
     cells = [tag("td", unfold)]
-    cells += [_cell(*column.cells[place], numeric=at > 1) for at, column in enumerate(columns)]
+    cells += [_cell(*column.cells[index], numeric=at > 1) for at, column in enumerate(columns)]
     on_front = group["pareto"] is True
     attributes = {
         "id": f"r{index}",

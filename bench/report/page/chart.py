@@ -67,6 +67,7 @@ class View(NamedTuple):
         front: Corners of the Pareto front, by rising cost.
         floor: Mean and standard deviation of what real images score, None if not known.
         published: Published numbers; those of unknown cost have NaN for it.
+        higher: Whether a higher value is better.
     """
 
     title: str
@@ -77,6 +78,7 @@ class View(NamedTuple):
     floor: tuple[float, float] | None
     published: Sequence[Mark]
     logarithmic: bool
+    higher: bool
 
 
 class Size(NamedTuple):
@@ -101,7 +103,8 @@ def svg(view: View, size: Size) -> str:
     parts = [_floor(view, x, y), _grid(view, x, y, size), _front(view, x, y)]
     labels = _labels(view, x, y, size)
     parts += [_line(line, x, y, labels[line.number]) for line in view.lines]
-    parts += [*_changes(view, x, y, labels.values()), _published(view, x, y)]
+    parts += _changes(view, x, y, labels.values()) if size is WIDE else ()
+    parts += [_published(view, x, y)]
     described = tag("title", escaped(view.title))
     attributes = {
         "viewBox": f"0 0 {size.width} {size.height}",
@@ -176,7 +179,8 @@ def _front(view: View, x: Axis, y: Axis) -> str:
     corners = [(x.at(cost), y.at(value)) for cost, value in view.front]
     ends = [*(at for at, _ in corners[1:]), x.end]
     _, end, level = max((end - at, end, y) for (at, y), end in zip(corners, ends, strict=True))
-    label = _text(end - 10, level - 5, "Pareto front", "tick end")
+    better = level - 5 if view.higher else level + 13  # on that side of the front there is nothing
+    label = _text(end - 10, better, "Pareto front", "tick end")
     return f'<path class="steps" d="{path}H{x.end}"/>{label}'
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -27,13 +28,15 @@ MOST_FILES = 12
 """Files of a row that are named; results.csv has all of them."""
 
 
-def detail(results: Results, group: pd.Series, picture: Picture | None, width: int) -> str:
+def detail(results: Results, index: int, picture: Picture | None, width: int) -> str:
     """Returns the row below a row of the table, hidden until it is unfolded.
 
     Args:
+        index: Its place in the leaderboard.
         width: Columns of the table.
     """
-    facts = {name: text for name, text in _facts(results, group).items() if text}
+    group = results.lines[index]
+    facts = {name: text for name, text in _facts(results, index).items() if text}
     entries = "".join(
         tag("div", tag("dt", escaped(name)) + tag("dd", escaped(text)))
         for name, text in facts.items()
@@ -41,7 +44,6 @@ def detail(results: Results, group: pd.Series, picture: Picture | None, width: i
     content = (_picture(picture) if picture is not None else "") + tag("dl", entries)
     content += tag("p", "To make it again: " + tag("code", escaped(command(results, group))))
     cell = tag("td", tag("div", content, {"class": "detail"}), {"colspan": width})
-    index = int(str(group.name))
     return tag("tr", cell, {"class": "more", "id": f"d{index}"})
 
 
@@ -52,7 +54,8 @@ def command(results: Results, group: Mapping[str, object]) -> str:
     return f"python run_bench.py {words}"
 
 
-def _facts(results: Results, group: pd.Series) -> dict[str, str]:
+def _facts(results: Results, index: int) -> dict[str, str]:
+    group = results.lines[index]
     sampled = isinstance(group["sampler"], str)
     clipped = group["clipped_fraction"]
     bits = bits_text(group[BITS], group[BITS_ERROR], (group[DRAW_ERROR], group[DRAW_SD]))
@@ -80,11 +83,11 @@ def _facts(results: Results, group: pd.Series) -> dict[str, str]:
         "keys of the samples": group["keys"],
         "keys of the trainings": group["train_keys"],
     }
-    files = _files(results.group_at(int(str(group.name))).column("records"))
+    files = _files(results.group_at(index).column("records"))
     return known | {"files in the store": ", ".join(files)}
 
 
-def _metrics(results: Results, group: pd.Series) -> dict[str, str]:
+def _metrics(results: Results, group: Mapping[str, Any]) -> dict[str, str]:
     found = published_of(results, group)
     texts = {}
     for name in results.metrics:
@@ -102,10 +105,10 @@ def _metrics(results: Results, group: pd.Series) -> dict[str, str]:
     return texts
 
 
-def _files(records: Iterable[object]) -> Sequence[str]:
+def _files(records: Iterable[Any]) -> Sequence[str]:
     """Returns the distinct files behind the numbers of some points, the first of them."""
-    texts = filter(None, map(_text, records))
-    pairs = (entry.partition("=")[2] for text in texts for entry in text.split("; "))
+    known = (text for text in records if isinstance(text, str))
+    pairs = (entry.partition("=")[2] for text in known for entry in text.split("; "))
     files = list(dict.fromkeys(file for file in pairs if file))
     more = len(files) - MOST_FILES
     return [*files[:MOST_FILES], *([f"and {more} more in results.csv"] if more > 0 else [])]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.report.contents import compared, missing
 from bench.report.facts import facts
-from bench.report.figures.figure import PARTS, Figure
+from bench.report.figures.figure import FEW_MODELS, PARTS, Figure
 from bench.report.headline import STATUS, Headline, verdict
 from bench.report.models import heldout_losses, models
 from bench.report.notices import notices
@@ -101,7 +101,7 @@ def _sentence(one: Headline) -> str:
         f"{tag('b', escaped(name))} {tag('span', escaped(value), {'class': 'value'})}"
         for name, value in zip(one.names, one.values, strict=True)
     )
-    by = f"by {tag('b', escaped(one.by))}"
+    by = f"by {tag('b', escaped(one.by), {'class': 'by'})}"
     status = tag("span", escaped(STATUS[one.status]), {"class": f"status {one.status}"})
     why = tag("span", escaped(one.why), {"class": "why"})
     return tag("li", f"{budget} {first} {one.verb} {second} {by} {status} {why}")
@@ -162,6 +162,11 @@ def _appendix(results: Results, figures: Sequence[Figure], shown: Sequence[Figur
     left = [figure.name for figure in figures if not figure.fault and figure not in shown]
     faulty = [f"{one.title} ({one.name}): {one.fault}" for one in figures if one.fault]
     lines = [f"More, in the folder figures: {', '.join(left)}."] if left else []
+    if figures and len(results.models) > FEW_MODELS:
+        lines.append(
+            f"Of more than {FEW_MODELS} models, sheets of each are drawn only if the suite asks "
+            "for figures by name: samples-*, budgets-*."
+        )
     parts = [_folded(title, "".join(map(block, _filled(parts)))) for title, parts in folded]
     if inside or lines:
         inside += "".join(tag("p", escaped(text), {"class": "note"}) for text in lines)

@@ -95,7 +95,7 @@ def _caption(found: Sequence[Switched]) -> str:
     first = found[0].view
     parts = [
         "One line per model: its best sampler at each budget, at the compute that it measured; "
-        "where that is another one, its name stands at the point. "
+        "on a wide screen, its name stands where another one takes over. "
         "Whiskers: the 95 % interval of the table. Dotted steps: the Pareto front of all rows."
     ]
     if any(line.loose for line in first.lines):

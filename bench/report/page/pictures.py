@@ -2,9 +2,10 @@
 
 import base64
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from bench.data.images import load_images
@@ -47,11 +48,18 @@ def pictures(results: Results, records: Records) -> dict[int, Picture]:
         return {}
     limit, found = _limit(data), {}
     for index in results.board.index:
-        rows = results.group_at(index).rows.sort_values(["train_seed", "sample_seed"])
-        images = records.images(rows["key"].iloc[0], JUDGED)
+        group = results.group_at(index)
+        seeds = (group.column(name) for name in ("train_seed", "sample_seed", "key"))
+        first = min(zip(*seeds, strict=True), key=_missing_last)
+        images = records.images(first[-1], JUDGED)
         if len(images):
             found[int(index)] = _picture(images, data.levels, limit)
     return found
+
+
+def _missing_last(seeds: tuple[Any, ...]) -> list[tuple[bool, Any]]:
+    """Returns what sorts two seeds, those that are missing last."""
+    return [(True, 0) if pd.isna(seed) else (False, seed) for seed in seeds[:2]]
 
 
 def _limit(data: object) -> float | None:

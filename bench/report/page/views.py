@@ -6,8 +6,8 @@ each snapshot.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -83,49 +83,48 @@ def _view(
         floor=_floor(results, rows, name),
         published=_published(results, rows, name, cost),
         logarithmic=not higher and bool((values > 0).all()),
+        higher=higher,
     )
 
 
 def _lines(
     results: Results, rows: pd.DataFrame, name: str, cost: str, *, higher: bool
 ) -> Iterator[Line]:
+    of_model: dict[str, list[int]] = {}
+    for index in map(int, rows.index):
+        of_model.setdefault(results.lines[index]["train"], []).append(index)
     for number_of, model in enumerate(results.models):
-        part = rows[rows["train"] == model]
-        if part.empty:
-            continue
-        if cost == "training_flops":
-            by, loose = part["training_flops"], part.iloc[:0]
-        else:
-            fixed = part["budget"].notna()
-            loose, part = part[~fixed], part[fixed]
-            by = part["budget"]
-        best = part.groupby(by)[name].idxmax() if higher else part.groupby(by)[name].idxmin()
-        joined = _marks(results, part.loc[best].sort_values(cost), name, cost)
-        apart = _marks(results, loose.sort_values(cost), name, cost)
+        loose: list[int] = []
+        best: dict[float, int] = {}
+        for index in of_model.get(model, ()):
+            line = results.lines[index]
+            if cost != "training_flops" and pd.isna(line["budget"]):
+                loose.append(index)
+                continue
+            level = float(line["training_flops" if cost == "training_flops" else "budget"])
+            known = results.lines[best.setdefault(level, index)][name]
+            if line[name] > known if higher else line[name] < known:
+                best[level] = index
+        joined = _marks(results, best.values(), name, cost)
+        apart = _marks(results, loose, name, cost)
         if joined or apart:
             yield Line(model, number_of, joined, apart)
 
 
-def _marks(results: Results, rows: pd.DataFrame, name: str, cost: str) -> list[Mark]:
+def _marks(results: Results, rows: Iterable[int], name: str, cost: str) -> list[Mark]:
+    """Returns the marks of some rows of the leaderboard, by rising cost."""
     marks = []
-    board = results.board
-    for index, group in rows.iterrows():
+    for index in sorted(rows, key=lambda index: results.lines[index][cost]):
+        group = results.lines[index]
         columns = (cost, name, f"{name} low", f"{name} high")
         x, y, low, high = (float(group[column]) for column in columns)
         tip = row_text(results, group, name, cost)
-        named = sampler_name(board, group), compact(group["budget"])
-        marks.append(Mark(x, y, low, high, tip, int(str(index)), *named))
+        named = results.samplers[index], compact(group["budget"])
+        marks.append(Mark(x, y, low, high, tip, index, *named))
     return marks
 
 
-def sampler_name(board: pd.DataFrame, group: pd.Series) -> str:
-    """Returns a row's sampler, with its settings if its model has it with others as well."""
-    mine = board[(board["train"] == group["train"]) & (board["sampler"] == group["sampler"])]
-    alike = mine[["times", "settings"]].drop_duplicates()
-    return str(group["sampler"]) if len(alike) == 1 else sampler_title(group)
-
-
-def row_text(results: Results, group: pd.Series, name: str, cost: str = "nfe") -> str:
+def row_text(results: Results, group: Mapping[str, Any], name: str, cost: str = "nfe") -> str:
     """Returns what the figure shows of a row under the pointer, on a few lines."""
     model = model_title(group["train"], group["snapshot"], group["ema"])
     lines = [f"{model} · {sampler_title(group)}", f"{name}: {metric_text(group, name)}"]
@@ -149,7 +148,7 @@ def _floor(results: Results, rows: pd.DataFrame, name: str) -> tuple[float, floa
 def _published(results: Results, rows: pd.DataFrame, name: str, cost: str) -> Sequence[Mark]:
     """Returns the published numbers that some row can be held against, each once."""
     found: dict[Published, Mark] = {}
-    for _, group in rows.iterrows():
+    for group in (results.lines[index] for index in rows.index):
         if (one := published_of(results, group).get(name)) is not None:
             x = one.nfe if cost == "nfe" else math.nan
             where = "" if math.isfinite(x) else ", its cost is not said"
