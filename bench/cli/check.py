@@ -16,13 +16,13 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="a Python file with a sampler, metric, extractor, data set or method of yours",
+        help="your Python file with a sampler, metric, extractor, data set or method",
     )
     parser.add_argument(
         "--dataset",
         metavar="NAME",
         default="digits",
-        help="whose images it is tried on (digits)",
+        help="data set to try it on (digits)",
     )
 
 

@@ -18,12 +18,15 @@ VERDICTS = {True: "ok", False: "FAILS", None: "  "}
 def _options(parser: argparse.ArgumentParser) -> None:
     add_folders(parser)
     parser.add_argument(
-        "--dataset", metavar="NAME", default="digits", help="whose images are damaged (digits)"
+        "--dataset",
+        metavar="NAME",
+        default="digits",
+        help="data set whose images are damaged (digits)",
     )
     parser.add_argument(
         "--extractor",
         metavar="NAME",
-        help="in whose features (by default one that is there and fits)",
+        help="in whose features (default: an installed extractor that fits)",
     )
     parser.add_argument(
         "--images", metavar="N", type=int, default=500, help="held-out images at most (500)"

@@ -68,7 +68,7 @@ def add_plugin(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="a Python file with a sampler, metric, extractor, data set or method of yours",
+        help="your Python file with a sampler, metric, extractor, data set or method",
     )
 
 

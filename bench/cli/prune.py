@@ -27,7 +27,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         help="delete results that neither this suite nor another one of this results folder uses "
         "(statistics of real images, in references/, stay: any suite may use them)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be deleted")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
 
 def _prune(options: argparse.Namespace) -> int:

@@ -54,7 +54,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=range(2**16),
         const=8000,
-        help="show the page on http://127.0.0.1:PORT/ (8000), anew while a run goes on",
+        help="serve the page on http://127.0.0.1:PORT/ (8000), refreshed while a run continues",
     )
 
 

@@ -41,8 +41,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detach",
         action="store_true",
-        help="submit all of it to the cluster, each stage after what it needs, and return; run it "
-        "again to go on",
+        help="submit everything to the cluster, each stage after its inputs, and return; run again "
+        "to continue",
     )
 
 
@@ -81,7 +81,7 @@ def _prepare(options: argparse.Namespace) -> int:
     except (ClusterRefusesError, WorkersFailError) as error:
         refuses = isinstance(error, ClusterRefusesError)
         what = "the cluster takes no jobs" if refuses else "workers cannot work"
-        say(f"{what}; nothing is lost, mend this and start again.\n{error}", file=sys.stderr)
+        say(f"{what}; nothing is lost: fix this and start again.\n{error}", file=sys.stderr)
     return FAILED
 
 

@@ -21,7 +21,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="show it as it goes on: stages, rates, time left, failures, the rows so far",
+        help="keep showing: stages, rates, time left, failures, the rows so far",
     )
 
 

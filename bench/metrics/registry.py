@@ -277,8 +277,7 @@ _CARDS = (
     MetricCard(
         name="vendi",
         version=1,
-        summary="Vendi score: how many unlike samples would be as diverse, by the cosines between "
-        "features",
+        summary="Vendi score: how many distinct samples would be as diverse, by cosines of features",
         measure=measures.vendi,
         higher_is_better=True,
         params=ExtractorParams,

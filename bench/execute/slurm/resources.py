@@ -112,7 +112,7 @@ class Slurm(Computing):
             ended.
         submit_limit: Most jobs (array tasks) in the queue at once; "auto" asks the accounts of the
             cluster.
-        tflops: TFLOP/s that plans are to reckon with, of a GPU, or by name (a100, h100, h200; gpu
+        tflops: TFLOP/s that plans assume of a GPU, or by name (a100, h100, h200; gpu
             for any other; cpu for a thread of a processor); "auto" assumes what networks of this
             kind reach there.
     """
