@@ -277,7 +277,7 @@ _CARDS = (
     MetricCard(
         name="vendi",
         version=1,
-        summary="Vendi score: how many distinct samples would be as diverse, by cosines of features",
+        summary="Vendi score: how many distinct samples would be as diverse, by feature cosines",
         measure=measures.vendi,
         higher_is_better=True,
         params=ExtractorParams,
