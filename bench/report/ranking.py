@@ -139,7 +139,8 @@ def at_equal_compute(results: Results) -> Section:
     text = [
         f"{name} of each model at exactly the compute of the best row of a budget, best first. "
         f"{BETWEEN}: between two measured points of one sampler, in logarithms; nothing is "
-        "extended beyond what was measured, so a model may be missing."
+        "extended beyond what was measured, so a model may be missing. Of training FLOPs: its best "
+        "row at any budget."
     ]
     if equal:
         text.append("One evaluation costs the same in every model: equal NFE is equal GFLOPs.")

@@ -6,7 +6,9 @@ import pytest
 from synthetic_results import CARDS, SMALL, complete, results_of, suite_of
 
 from bench.report.figures import across as figure_of_samples
+from bench.report.figures import families
 from bench.report.figures.families import draw
+from bench.report.page import document
 from bench.report.page.document import html
 from bench.report.records import Records
 from bench.spec import place
@@ -100,3 +102,22 @@ def test_a_model_of_which_nothing_is_finished_is_said_to_be_so(small, tmp_path):
                 store.discard(UnitId(*place(score)))
     figure = drawn(suite, store, tmp_path / "figures")
     assert "Not shown, since no row of theirs is finished: mute." in figure.caption
+
+
+@pytest.mark.parametrize(("few", "figures"), [(5, "default"), (4, "default"), (4, ("*",))])
+def test_of_many_models_sheets_of_each_are_drawn_only_if_they_are_asked_for(
+    many, tmp_path, monkeypatch, few, figures
+):
+    suite, store = many
+    monkeypatch.setattr(families, "FEW_MODELS", few)
+    monkeypatch.setattr(document, "FEW_MODELS", few)
+    monkeypatch.setattr(
+        families, "_rendered", lambda found: [{"png": b"x", "svg": b"x"}] * len(found)
+    )
+    results = results_of(suite, store, CARDS)
+    drawn = families.draw(replace(suite, figures=figures), results, Records(store), tmp_path / "f")
+    sheets = {figure.name for figure in drawn if figure.name.startswith("samples-")}
+    wanted = few == 5 or figures != "default"
+    assert sheets == ({f"samples-{name}" for name in suite.train} if wanted else set())
+    told = "sheets of each are drawn only if the suite asks" in html(results, drawn)
+    assert told == (not wanted)

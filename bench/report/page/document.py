@@ -162,7 +162,8 @@ def _appendix(results: Results, figures: Sequence[Figure], shown: Sequence[Figur
     left = [figure.name for figure in figures if not figure.fault and figure not in shown]
     faulty = [f"{one.title} ({one.name}): {one.fault}" for one in figures if one.fault]
     lines = [f"More, in the folder figures: {', '.join(left)}."] if left else []
-    if figures and len(results.models) > FEW_MODELS:
+    sheets = any(figure.name.startswith("samples-") for figure in figures)
+    if figures and not sheets and len(results.models) > FEW_MODELS:
         lines.append(
             f"Of more than {FEW_MODELS} models, sheets of each are drawn only if the suite asks "
             "for figures by name: samples-*, budgets-*."
