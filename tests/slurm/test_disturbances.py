@@ -223,8 +223,8 @@ def test_training_shared_by_two_nodes_has_the_losses_of_one_process(tmp_path, cl
     ]
     assert len(curves[0]) == 20
     for ours, alone in zip(*curves, strict=True):
-        assert ours["loss"] == pytest.approx(alone["loss"], rel=1e-4)
-        assert ours["heldout_loss"] == pytest.approx(alone["heldout_loss"], rel=1e-4)
+        assert ours == pytest.approx(alone, rel=1e-4)
+    assert any("heldout_loss" in line for line in curves[0])
 
 
 @pytest.mark.slow
@@ -327,10 +327,10 @@ def test_shipped_suite_gives_on_the_cluster_attached_and_detached_what_it_gives_
         )
         where = ("--executor", "inline") if way == "here" else bench.executor
         words = (*where, *options, "--set", "figures=none", "--set", "name=small")
-        code, out, err = bench(*words, *(("--detach",) if way == "detached" else ()), timeout=1800)
+        code, out, err = bench(*words, *(("--detach",) if way == "detached" else ()), timeout=7200)
         assert code == 0, out + err
         if way == "detached":
-            wait(lambda: not any(entry.alive for entry in slurm.queue().values()), 1800, 2)
+            wait(lambda: not any(entry.alive for entry in slurm.queue().values()), 7200, 2)
             code, out, err = bench(*words, "--detach")
             assert code == 0, out + err
             assert "rows: " in out, "nothing was left to submit"
