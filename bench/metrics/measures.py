@@ -175,8 +175,11 @@ def kernel_flops(params: KernelParams, count: int, real: int, length: int) -> fl
 
 
 def pair_flops(params: Any, count: int, real: int, length: int) -> float:
-    """Distances within and between both sets; precision and recall share them, half each."""
-    return float(length) * (count**2 + real**2 + 2 * count * real)
+    """Distances among samples and to the real images; precision and recall share them, half each.
+
+    Those among real images are not counted: a process computes them once for all sample sets.
+    """
+    return float(length) * (count**2 + 2 * count * real)
 
 
 def nearest_flops(params: Any, count: int, real: int, length: int) -> float:
