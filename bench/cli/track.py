@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from bench.cli.exit_status import DONE, WRONG
 from bench.cli.options import Command, add_suite
 from bench.cli.study import Study
-from bench.execute.lease import holder
+from bench.execute.lease import running_driver
 from bench.files import write
 from bench.printable import say
 
@@ -187,7 +187,7 @@ def _track(options: argparse.Namespace) -> int:
         return WRONG
     try:
         while True:
-            goes_on = holder(study.results / "driver.lock") is not None
+            goes_on = running_driver(study.results) is not None
             count = send_new(study, tracker, sent)
             if count or not options.watch:
                 say(f"{count} new numbers sent to {target}", flush=True)

@@ -100,15 +100,14 @@ def step_size(sigmas: Tensor, steps_each: int) -> float:
             taken as constant.
         steps_each: Steps at each level.
     """
-    first, last = sigmas[0].item(), sigmas[-1].item()
-    gamma = (first / last) ** (1 / (len(sigmas) - 1))
+    gamma = _ratio(sigmas)
     found = minimize_scalar(
         lambda step: abs(variance_ratio(step, gamma, steps_each) - 1),
         bounds=(0.0, 1.0),  # a step beyond 1 overshoots the mean of a point
         method="bounded",
         options={"xatol": 1e-12},
     )
-    return float(found.x) * last**2
+    return float(found.x) * sigmas[-1].item() ** 2
 
 
 def restoring_step(sigmas: Tensor, steps_each: int) -> float:
@@ -134,6 +133,9 @@ def restoring_step(sigmas: Tensor, steps_each: int) -> float:
             taken as constant.
         steps_each: Steps at each level, T.
     """
-    first, last = sigmas[0].item(), sigmas[-1].item()
-    gamma = (first / last) ** (1 / (len(sigmas) - 1))
-    return min(1.0, 8 * (gamma - 1) / steps_each) * last**2
+    return min(1.0, 8 * (_ratio(sigmas) - 1) / steps_each) * sigmas[-1].item() ** 2
+
+
+def _ratio(sigmas: Tensor) -> float:
+    """Returns the ratio of neighbouring levels, from the first and the last."""
+    return float((sigmas[0].item() / sigmas[-1].item()) ** (1 / (len(sigmas) - 1)))

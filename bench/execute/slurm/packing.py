@@ -250,7 +250,7 @@ class Sizes:
                 return f"{tflops} of {observed.units} finished units{place}"
         work = self.work.of(unit)
         if work is None:
-            unknown = "if nothing says what it computes (an exact score, say)"
+            unknown = "if nothing says what it computes"
             return f"{SECONDS[stage]:g} s per unit {unknown}"
         return self._rate(stage, work.precision).words
 
